@@ -1,0 +1,59 @@
+# From an empty clone: `make demo` or `make test`. Everything lands in .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: help setup demo test lint format types check lock wheel clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+setup: $(VENV)/.installed  ## make .venv from requirements.lock
+
+# The stamp comes last: a set-up that was broken off is taken up again. Hashes are checked, the builder's too.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12'; exit 1; }
+ifneq ($(UV),)
+	test -x $(BIN)/python || { rm -rf $(VENV); uv venv --python "$$(command -v $(PYTHON))" $(VENV); }
+	uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	test -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+demo: setup  ## train on handwritten digits, make a report, answer
+	$(BIN)/python examples/digits.py
+
+test: setup  ## all tests; ARGS="-k name" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## style, and formatting as it would be
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup  ## types of the package
+	$(BIN)/mypy
+
+check: lint types test  ## all of these
+
+lock:  ## choose the newest versions anew and write requirements.lock (needs uv)
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	  --quiet --output-file requirements.lock
+
+wheel: setup  ## dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m hatchling build
+
+clean:  ## remove all that was made here, .venv and the demo's run too
+	rm -rf $(VENV) .uv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

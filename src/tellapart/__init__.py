@@ -1,0 +1,83 @@
+"""From a folder of pictures to a classifier that answers.
+
+    import tellapart as ta
+
+    catalog = ta.scan("photos/")
+    split = ta.split(catalog, validation=0.2, seed=0)
+    run = ta.train(catalog, split, recipe="transfer", out="runs/first")
+    print(ta.evaluate(run).table())
+    print(ta.load("runs/first").predict("new.jpg"))
+
+The names below are loaded when they are first used, so that `import tellapart` costs nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tellapart.data.catalog import Catalog as Catalog
+    from tellapart.data.scan import scan as scan
+    from tellapart.data.split import Split as Split
+    from tellapart.data.split import split as split
+    from tellapart.errors import TellapartError as TellapartError
+    from tellapart.pipeline import evaluate as evaluate
+    from tellapart.pipeline import train as train
+    from tellapart.recipe import Recipe as Recipe
+    from tellapart.recipe import load_recipe as load_recipe
+    from tellapart.records import Evaluation as Evaluation
+    from tellapart.records import Metric as Metric
+    from tellapart.records import Predictions as Predictions
+    from tellapart.serve.answer import Answer as Answer
+    from tellapart.serve.answer import Classifier as Classifier
+    from tellapart.serve.answer import load as load
+
+# Where each public name lives. No name may be that of a module beside this file: importing the module would
+# put the module in the name's place.
+_PUBLIC = {
+    "Answer": "tellapart.serve.answer",
+    "Catalog": "tellapart.data.catalog",
+    "Classifier": "tellapart.serve.answer",
+    "Evaluation": "tellapart.records",
+    "Metric": "tellapart.records",
+    "Predictions": "tellapart.records",
+    "Recipe": "tellapart.recipe",
+    "Split": "tellapart.data.split",
+    "TellapartError": "tellapart.errors",
+    "evaluate": "tellapart.pipeline",
+    "load": "tellapart.serve.answer",
+    "load_recipe": "tellapart.recipe",
+    "scan": "tellapart.data.scan",
+    "split": "tellapart.data.split",
+    "train": "tellapart.pipeline",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+if not TYPE_CHECKING:  # hidden from type checkers, so that they report names that do not exist
+
+    def __getattr__(name):
+        """Load a public name on first use (PEP 562).
+
+        Raises:
+            AttributeError: there is no such name.
+            MissingExtraError: it needs a package that is not installed.
+        """
+        if name not in _PUBLIC:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        try:
+            value = getattr(import_module(_PUBLIC[name]), name)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing in ("", __name__):
+                raise
+            from tellapart.errors import MissingExtraError
+
+            raise MissingExtraError(f"{__name__}.{name}", "train", missing) from error
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted(__all__)

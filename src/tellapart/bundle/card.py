@@ -1,0 +1,106 @@
+"""The model card: a bundle's README.md, for people."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+_MANY = 100
+_NOT_STATED = "not stated"
+
+_USE = """\
+Neither way needs torch, only `pip install tellapart`:
+
+```sh
+tellapart predict THIS_FOLDER new.jpg more/
+```
+
+```python
+import tellapart as ta
+
+print(ta.load("THIS_FOLDER").predict("new.jpg"))
+```"""
+
+_ONE_LIMIT = "* **A picture of none of these classes still gets an answer**, and often a certain one."
+_SEVERAL_LIMIT = '* A picture of something else may still get a label; "none" means no label reached its threshold.'
+_LIMITS = """\
+* It knows pictures like those it was trained on. On others (another camera, season, place) the scores above do \
+not hold.
+* It repeats the mistakes and the one-sidedness of its training pictures and labels.
+* The licence of the weights that training began from, and the rights to the training pictures, were not checked: \
+check both before passing this on. This file may be edited; the others may not."""
+
+
+def card(description: dict[str, Any]) -> str:
+    """Markdown that tells what a bundle is, how good it is, how to use it, and what it cannot do.
+
+    Args:
+        description: the content of bundle.json. Names of classes and all other texts are escaped.
+    """
+    about = description["about"]
+    name = _text(description["architecture"]["name"])
+    several = description["several"]
+    parts = [
+        f"# {name}, {len(description['classes'])} classes",
+        f"Tells pictures apart: {_classes(description['classes'])}.",
+        "A picture has none, one or several of these labels." if several else "A picture has exactly one of these.",
+        "## Where it comes from",
+        f"* Network: {name}\n"
+        f"* Training began from: {_text(description['weights_source'])}\n"
+        f"* Trained on: {_text(about.get('trained_on', _NOT_STATED))}\n"
+        f"* Command: {_text(about.get('command', _NOT_STATED))}\n"
+        f"* Written by Tellapart {_text(description['tellapart'])}",
+        "## How good it is",
+        _scores(about.get("evaluation")),
+        "## How to ask it",
+        _USE,
+        "## What it takes and gives",
+        _interface(description),
+        "## Limits",
+        "\n".join([_SEVERAL_LIMIT if several else _ONE_LIMIT, _LIMITS]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _classes(classes: list[str]) -> str:
+    shown = ", ".join(map(_text, classes[:_MANY]))
+    return shown if len(classes) <= _MANY else f"{shown} and {len(classes) - _MANY} more (all in bundle.json)"
+
+
+def _scores(evaluation: dict[str, Any] | None) -> str:
+    if not evaluation:
+        return "Not evaluated when this was written."
+    lines = [f"| on {_text(evaluation['on'])}, {evaluation['n']:,} pictures | value | 95 % interval |", "|---|---|---|"]
+    lines += [
+        f"| {_text(name)} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} |"
+        for name, m in evaluation["metrics"].items()
+    ]
+    return "\n".join(lines)
+
+
+def _interface(description: dict[str, Any]) -> str:
+    how = description["preprocessing"]
+    fit = {
+        "crop": f"scaled to cover the frame and cut in the middle (the frame keeps {how['crop']:.3g} of the side)",
+        "pad": "scaled to fit within, the rest filled with the background",
+        "squash": "scaled to it without regard to the aspect ratio",
+    }[how["fit"]]
+    tolerance = description["tolerance"]
+    certainty = "sigmoid" if description["several"] else "softmax"
+    size, n_classes = f"[n, {how['height']}, {how['width']}, 3]", len(description["classes"])
+    return (
+        f"`model.onnx` (opset {description['onnx_opset']}, float32): input `pictures`, uint8 {size}, RGB; "
+        f"output `logits`, float32 [n, {n_classes}].\n\n"
+        f"* A picture is turned upright (EXIF), transparency laid over {tuple(how['background'])}, then {fit}; "
+        f"filter: {how['interpolation']}. The network itself subtracts mean and deviation.\n"
+        f"* Certainty: {certainty} of logits / {description['temperature']:.4g}.\n"
+        f"* Checked when written: onnxruntime against torch on the pictures of `golden.safetensors`, within "
+        f"{tolerance['absolute']:g} + {tolerance['relative']:g} × the logit's size."
+    )
+
+
+def _text(value: object) -> str:
+    """Any text as Markdown that shows it as it is: on one line, no markup, no HTML."""
+    line = " ".join(str(value).split())
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(line, quote=False))

@@ -1,0 +1,239 @@
+"""Reading a bundle: a folder that answers without training code. No torch here.
+
+A bundle holds:
+    bundle.json         what it is: classes in order, preprocessing, temperature, thresholds, digests; see `write.py`
+    model.onnx          the network, uint8 pictures [n, height, width, 3] -> logits [n, n_classes]
+    model.safetensors   the same weights, to train on from
+    golden.safetensors  a few pictures and the logits they had when it was written
+    README.md           the model card; the only file that may be edited
+Nothing in it can execute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.errors import BundleError
+from tellapart.preprocess import Pixels, Preprocessing
+from tellapart.records import Floats, probabilities
+
+FORMAT = 1
+DESCRIPTION = "bundle.json"
+MODEL, WEIGHTS, GOLDEN = "model.onnx", "model.safetensors", "golden.safetensors"
+CARD = "README.md"
+_AGAIN = "Copy it again from where it came from, or make it anew by training again."
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that answers, checked when it was loaded.
+
+    Attributes:
+        folder: where it lies.
+        classes: names, in the order of the logits.
+        several: True where a picture may have none, one or several of the classes.
+        preprocessing: how a picture becomes the network's input.
+        temperature: above 0; logits are divided by it before they become probabilities.
+        thresholds: several labels: the probability, one a class, from which on a label counts; else empty.
+        absolute, relative: how far onnxruntime's logits may be from the golden ones: absolute + relative × |golden|.
+        architecture: how to build the network again, for `models.network.Architecture.from_dict`.
+        about: what it was made from, see `write.write_bundle`.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    several: bool
+    preprocessing: Preprocessing
+    temperature: float
+    thresholds: tuple[float, ...]
+    absolute: float
+    relative: float
+    architecture: dict[str, Any] = field(repr=False)
+    about: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Read a bundle and check every file of it against the digests it was written with.
+
+        Args:
+            path: the bundle's folder, or a run directory that holds `bundle/`.
+
+        Raises:
+            BundleError: there is none, it is damaged, or it was written by a newer Tellapart.
+        """
+        folder = _find(Path(path))
+        values = _description(folder)
+        _check_files(folder, values.get("files"))
+        try:
+            return cls(
+                folder=folder,
+                classes=tuple(map(str, values["classes"])),
+                several=bool(values["several"]),
+                preprocessing=Preprocessing.from_dict(values["preprocessing"]),
+                temperature=float(values["temperature"]),
+                thresholds=tuple(map(float, values["thresholds"])),
+                absolute=float(values["tolerance"]["absolute"]),
+                relative=float(values["tolerance"]["relative"]),
+                architecture=dict(values["architecture"]),
+                about=dict(values["about"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{folder / DESCRIPTION} lacks or garbles what a bundle needs: {error!r}", _AGAIN
+            ) from error
+
+    @cached_property
+    def session(self) -> Any:
+        """The `onnxruntime.InferenceSession`, on the processor, made on first use (so that loading stays quick).
+
+        Raises:
+            BundleError: onnxruntime cannot run the model, or it is not the one bundle.json speaks of.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        try:
+            session = onnxruntime.InferenceSession(
+                self.folder / MODEL, sess_options=options, providers=["CPUExecutionProvider"]
+            )
+            taken, given = session.get_inputs()[0], session.get_outputs()[0]
+        except Exception as error:  # onnxruntime's errors share no base but Exception
+            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", _AGAIN) from error
+        how, n_classes = self.preprocessing, len(self.classes)
+        if taken.shape[1:] != [how.height, how.width, 3] or given.shape[1:] != [n_classes]:
+            raise BundleError(
+                f"{self.folder / MODEL} takes {taken.shape} and gives {given.shape}, but {DESCRIPTION} speaks of "
+                f"{how.height}×{how.width} pixels and {n_classes} classes.",
+                _AGAIN,
+            )
+        return session
+
+    def predict_pixels(self, pictures: Pixels, batch_size: int = 32) -> npt.NDArray[np.float32]:
+        """Run the model.
+
+        Args:
+            pictures: uint8 [n, height, width, 3], as `preprocess.preprocess` gives them.
+            batch_size: pictures run at once; bounds the memory, does not change the result.
+
+        Returns:
+            Logits, float32 [n, n_classes], before any temperature.
+
+        Raises:
+            ValueError: pictures of another type or size.
+            BundleError: the model cannot be run, or gives something that is not a number.
+        """
+        how = self.preprocessing
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (how.height, how.width, 3):
+            raise ValueError(
+                f"pictures must be uint8 [n, {how.height}, {how.width}, 3], not {pictures.dtype} {list(pictures.shape)}"
+            )
+        logits = np.empty((len(pictures), len(self.classes)), np.float32)
+        for start in range(0, len(pictures), batch_size):
+            batch = np.ascontiguousarray(pictures[start : start + batch_size])
+            logits[start : start + batch_size] = self._run(batch)
+        if not np.isfinite(logits).all():
+            raise BundleError(f"{self.folder / MODEL} gave logits that are not numbers.", "Its weights are unusable.")
+        return logits
+
+    def _run(self, batch: Pixels) -> Any:
+        session = self.session
+        try:
+            return session.run(["logits"], {"pictures": batch})[0]
+        except Exception as error:  # as above
+            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", _AGAIN) from error
+
+    def probabilities(self, logits: npt.ArrayLike) -> Floats:
+        """float64 [n, n_classes]: calibrated probabilities (softmax, or sigmoid for several labels)."""
+        return probabilities(logits, self.several, self.temperature)
+
+
+def waiting(folder: Path) -> Path:
+    """Where the old bundle stands for the moment in which a new one takes its place."""
+    return folder.parent / f".{folder.name}.old"
+
+
+def own_digest(values: dict[str, Any]) -> str:
+    """SHA-256 over everything in bundle.json but the digest itself."""
+    rest = {key: value for key, value in values.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _find(path: Path) -> Path:
+    """The bundle's folder: `path`, `path/bundle`, or the one put aside by a writer that was killed between renames."""
+    within = path / "bundle"
+    for folder in (path, within, waiting(within), waiting(path)):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    if not path.is_dir():
+        what = "is a file, not the folder of a run or bundle" if path.exists() else "does not exist"
+        raise BundleError(f"{path} {what}.", "Give the directory of a run, e.g. runs/first, or of a bundle.")
+    if path.name == "bundle" or any((path / name).exists() for name in (MODEL, WEIGHTS, GOLDEN)):
+        raise BundleError(f"{path} is a damaged bundle: {DESCRIPTION} is missing.", _AGAIN)
+    if within.is_dir():
+        raise BundleError(f"{within} is a damaged bundle: {DESCRIPTION} is missing.", _AGAIN)
+    raise BundleError(
+        f"{path} holds no bundle.", "If its training was broken off, finish it: tellapart train … --out RUN"
+    )
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """bundle.json, checked to be whole and of a format that is understood."""
+    path = folder / DESCRIPTION
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}", _AGAIN) from error
+    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+        raise BundleError(f"{path} is not the description of a bundle.", _AGAIN)
+    if values["format"] > FORMAT:
+        raise BundleError(
+            f"{folder} has format {values['format']}, written by Tellapart {values.get('tellapart', 'unknown')}; "
+            f"this version reads formats up to {FORMAT}.",
+            "Install a newer version: pip install --upgrade tellapart",
+        )
+    if values.get("sha256") != own_digest(values):
+        raise BundleError(f"{path} is damaged, or was changed after it was written.", _AGAIN)
+    return values
+
+
+def _check_files(folder: Path, files: Any) -> None:
+    """Compare size and SHA-256 of each file with what bundle.json says."""
+    if not isinstance(files, dict) or set(files) != {MODEL, WEIGHTS, GOLDEN}:
+        raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", _AGAIN)
+    for name, told in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{folder} is a damaged bundle: {name} is missing.", _AGAIN)
+        size = path.stat().st_size
+        if size != told["bytes"]:
+            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {told['bytes']:,}.", _AGAIN)
+    # Threads, since hashing releases the interpreter: a cold start waits for the largest file only.
+    with ThreadPoolExecutor(max(1, len(files))) as pool:
+        digests = list(pool.map(lambda name: _sha256(folder / name), files))
+    for (name, told), digest in zip(files.items(), digests, strict=True):
+        if digest != told["sha256"]:
+            raise BundleError(f"{folder / name} is damaged: its content is not what was written.", _AGAIN)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}", _AGAIN) from error
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of the files that bundle.json vouches for; the card is left out, since people edit it."""
+    names = (MODEL, WEIGHTS, GOLDEN)
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}

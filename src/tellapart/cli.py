@@ -1,0 +1,217 @@
+"""The command line: parse, call, print; nothing else. Heavy imports stand inside the commands that need them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from tellapart.errors import TellapartError, UsageError
+
+app = typer.Typer(
+    name="tellapart",
+    help="Learn to tell pictures apart: from a folder of pictures to a classifier that answers.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+recipes_app = typer.Typer(
+    help="List the recipes that come with Tellapart, or show one.", rich_markup_mode=None, invoke_without_command=True
+)
+app.add_typer(recipes_app, name="recipes")
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+UNREADABLE = 3
+
+
+def main() -> None:
+    """Run the command line; errors meant for people become a message and an exit code."""
+    try:
+        app()
+    except TellapartError as error:
+        print(f"Error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has stopped reading; closing quietly is what other programs do.
+        sys.stderr.close()
+        sys.exit(141)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        import tellapart
+
+        print(f"tellapart {tellapart.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def scan(
+    pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
+    layout: Annotated[Optional[str], typer.Option(help="How labels are found, instead of finding out.")] = None,
+    labels: Annotated[Optional[Path], typer.Option(help="A table or list of labels.")] = None,
+    class_file: Annotated[Optional[Path], typer.Option(help="Names of classes given as numbers.")] = None,
+    label_depth: Annotated[Optional[int], typer.Option(help="Levels of nested folders that make a label.")] = None,
+    delimiter: Annotated[Optional[str], typer.Option(help="What stands between labels in one cell.")] = None,
+    follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Threads; by default one a processor.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is there: classes, counts, sizes, trouble. Nothing is changed."""
+    from tellapart.console import Console
+    from tellapart.summary import summary_json, summary_text
+
+    catalog = Console(quiet=quiet or as_json).scan(
+        pictures,
+        layout=layout,
+        labels=labels,
+        class_file=class_file,
+        label_depth=label_depth,
+        delimiter=delimiter,
+        follow_links=follow_links,
+        workers=workers,
+    )
+    print(summary_json(catalog) if as_json else summary_text(catalog))
+
+
+@app.command()
+def train(
+    pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
+    out: Annotated[Optional[Path], typer.Option(help="The run directory; runs/NAME by default.")] = None,
+    recipe: Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")] = "transfer",
+    model: Annotated[Optional[str], typer.Option(help="The network (see `tellapart models`).")] = None,
+    weights: Annotated[Optional[Path], typer.Option(help="A file of weights to begin from.")] = None,
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Change the recipe: key=value.")] = None,
+    seed: Annotated[Optional[int], typer.Option(min=0, help="Seed of all random choices.")] = None,
+    layout: Annotated[Optional[str], typer.Option(help="How labels are found, instead of finding out.")] = None,
+    labels: Annotated[Optional[Path], typer.Option(help="A table or list of labels.")] = None,
+    class_file: Annotated[Optional[Path], typer.Option(help="Names of classes given as numbers.")] = None,
+    label_depth: Annotated[Optional[int], typer.Option(help="Levels of nested folders that make a label.")] = None,
+    delimiter: Annotated[Optional[str], typer.Option(help="What stands between labels in one cell.")] = None,
+    follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
+    on_unreadable: Annotated[
+        str, typer.Option(help="A picture that breaks after the scan: error, or skip and record.")
+    ] = "error",
+    runtime: Annotated[
+        str, typer.Option(help="auto measures; or some of cpu,cuda,mps,float32,bfloat16,channels-last,contiguous.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a classifier, evaluate it, bundle it, write the report; the same command again goes on or says it is done."""
+    from tellapart.console import Console
+    from tellapart.pipeline import Wishes, divide, run
+    from tellapart.recipe import load_recipe
+    from tellapart.run_directory import Run
+
+    if on_unreadable not in ("error", "skip"):
+        raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
+    changes = list(set_ or [])
+    changes += [f'model.name="{model}"'] if model else []
+    changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
+    changes += [f"seed={seed}"] if seed is not None else []
+    plan = load_recipe(recipe, changes)
+    console = Console(quiet, as_json)
+    directory = out or Path("runs") / pictures.resolve().name
+    finished = Run(directory)
+    found: dict[str, Any] = {
+        "layout": layout,
+        "labels": labels,
+        "class_file": class_file,
+        "label_depth": label_depth,
+        "delimiter": delimiter,
+        "follow_links": follow_links,
+    }
+    was_finished = finished.finished
+    catalog = console.scan(pictures, **found)
+    wishes = Wishes(on_unreadable, runtime, shlex.join(["tellapart", *sys.argv[1:]]))
+    console.follow(run(plan, catalog, divide(catalog, plan), directory, wishes), plan)
+    if was_finished:
+        console.say(f"{directory} was finished already; nothing was trained again.")
+    if not quiet and not as_json:
+        print(next(iter(finished.evaluations.values())).table())
+        print(f"Report: {finished.report}\nAsk it: tellapart predict {shlex.quote(str(directory))} PICTURE")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    on: Annotated[str, typer.Option(help="test, validation, or a folder or table of other labelled pictures.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how good a finished training is, with 95 % intervals."""
+    import json
+
+    from tellapart.pipeline import evaluate as evaluate_run
+
+    result = evaluate_run(run, on)
+    print(json.dumps(result.as_dict()) if as_json else result.table())
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")],
+    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns such as 'new/**/*.jpg'.")],
+    top: Annotated[int, typer.Option(min=1, help="How many labels an answer lists.")] = 1,
+    format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",
+    out: Annotated[Optional[Path], typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
+    from tellapart.serve.answer import answers, find_pictures, load
+    from tellapart.serve.formats import write_answers
+
+    classifier = load(run)
+    found = find_pictures(pictures)
+    summary = write_answers(answers(classifier.bundle, found, top=top), format, top, out)
+    if summary.n_unreadable:
+        raise typer.Exit(UNREADABLE)
+
+
+@recipes_app.callback()
+def recipes(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from tellapart.recipe import describe_shipped
+
+        for name, about in describe_shipped().items():
+            print(f"{name:<16} {about}")
+
+
+@recipes_app.command("show")
+def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
+    """Print a recipe, to read or to begin one's own from."""
+    from tellapart.recipe import recipe_text
+
+    print(recipe_text(name), end="")
+
+
+@app.command()
+def models(
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with pretrained weights.")] = False,
+) -> None:
+    """List the networks that --model knows."""
+    from tellapart.models.create import available_models
+
+    for info in available_models(pretrained):
+        print(f"{info.name:<48} {info.source}{'  (weights at hand)' if info.local_weights else ''}")
+
+
+def _toml_text(text: str) -> str:
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()

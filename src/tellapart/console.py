@@ -1,0 +1,159 @@
+"""What a person sees while Tellapart works: one live line and a row an epoch; plain lines when not at a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellapart.records import Computing, Event, Progress, StageDone, StageStarted, Validated
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from tellapart.data.catalog import Catalog
+    from tellapart.recipe import Recipe
+
+#: Seconds between two plain lines of progress.
+_PLAIN_EVERY = 10.0
+
+
+@dataclass
+class Console:
+    """Where progress goes: standard error, so that answers on standard output stay clean.
+
+    Attributes:
+        quiet: show nothing.
+        as_json: every event as one line of JSON on standard output, nothing else.
+    """
+
+    quiet: bool = False
+    as_json: bool = False
+
+    @property
+    def live(self) -> bool:
+        return sys.stderr.isatty() and not self.quiet and not self.as_json
+
+    def say(self, text: str) -> None:
+        """One line for people."""
+        if not self.quiet and not self.as_json:
+            print(text, file=sys.stderr, flush=True)
+
+    def scan(self, pictures: str | Path, **options: Any) -> Catalog:
+        """Scan with progress."""
+        from tellapart.data.scan import scan
+
+        start = time.monotonic()
+        with self._bar() as step:
+            catalog = scan(pictures, progress=lambda done, total: step("scanning", done, total), **options)
+        unreadable = len(catalog) - len(catalog.readable)
+        self.say(
+            f"{len(catalog):,} pictures, {len(catalog.classes)} classes ({catalog.layout})"
+            f"{f', {unreadable} unreadable' if unreadable else ''}; {time.monotonic() - start:.1f} s"
+        )
+        return catalog
+
+    def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
+        """Show a training's events until it ends."""
+        if self.quiet:
+            for _ in events:
+                pass
+            return
+        if self.as_json:
+            for event in events:
+                print(json.dumps({"event": type(event).__name__, **asdict(event)}), flush=True)
+            return
+        several = len(recipe.stages) > 1
+        meter = _Meter()
+        with self._bar() as step:
+            for event in events:
+                self._show(event, step, meter, several)
+
+    def _show(self, event: Event, step: Callable[..., None], meter: _Meter, several: bool) -> None:
+        match event:
+            case StageStarted():
+                name = f"stage {event.stage + 1}" + (f", {event.name}" if event.name else "")
+                step(None, 0, 0)
+                self.say(f"{name if several or event.name else 'training'}: {event.plan}")
+                self.say(f"  {event.runtime['why']}")
+                self.say(f"  {'epoch':>7}  {'train loss':>10}  {'val. loss':>9}  {'val. accuracy':>13}")
+            case Progress():
+                speed = meter.add(event)
+                left = (event.steps * (event.epochs - event.epoch + 1) - event.step) * meter.seconds_a_step
+                text = f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}  {speed:.0f} pictures/s  {_time(left)} left"
+                step(text, event.step, event.steps)
+            case Validated():
+                best = "  best so far" if event.best else ""
+                step(None, 0, 0)
+                self.say(
+                    f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {event.validation_loss:>9.4f}"
+                    f"  {event.validation_accuracy:>13.2%}{best}"
+                )
+            case StageDone():
+                self.say(f"  {event.reason}; epoch {event.best_epoch} is kept")
+            case Computing():
+                step(event.what, event.done, event.total)
+
+    def _bar(self) -> _Shown:
+        return _Shown(self)
+
+
+@dataclass
+class _Meter:
+    """Speed of training, as a running mean."""
+
+    last: float = 0.0
+    seconds_a_step: float = 0.0
+
+    def add(self, event: Progress) -> float:
+        now = time.monotonic()
+        took = now - self.last
+        # The first step of an epoch also waited for validation.
+        if self.last and event.step > 1:
+            self.seconds_a_step = 0.9 * self.seconds_a_step + 0.1 * took if self.seconds_a_step else took
+        self.last = now
+        return event.n_pictures / self.seconds_a_step if self.seconds_a_step else 0.0
+
+
+class _Shown:
+    """A context that shows steps: as one live line at a terminal, else as a plain line every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Bar | None = None
+        self.task: Any = None
+        self.last = time.monotonic()
+
+    def __enter__(self) -> Callable[..., None]:
+        if self.console.live:
+            from rich.console import Console as Rich
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self.bar = Bar(*columns, console=Rich(stderr=True), transient=True, redirect_stderr=True)
+            self.task = self.bar.add_task("", total=None, visible=False)
+            self.bar.start()
+        return self.step
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def step(self, text: str | None, done: int, total: int) -> None:
+        """Show how far something is; a text of None hides the line."""
+        if self.bar:
+            self.bar.update(self.task, description=text or "", completed=done, total=total, visible=text is not None)
+        elif text and time.monotonic() - self.last > _PLAIN_EVERY:
+            self.last = time.monotonic()
+            self.console.say(f"  {text}: {done:,} of {total:,}")
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,180 @@
+"""Augmentation ahead of training: each training picture in several fixed versions, its views.
+
+The order is what matters: split first, multiply afterwards, and the training part alone. The versions of a picture
+made before the split would stand on both sides of it, and validation would ask what training has just shown.
+
+Views are virtual: an item of an epoch is a number made of row and view, and `view` makes the picture when it is
+needed, always the same. `write_views` puts the very same pictures into a folder, with a table that keeps each
+picture's versions in one group.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from PIL import Image
+
+from tellapart.data.augment import augment, generator
+from tellapart.data.catalog import Catalog
+from tellapart.data.decode import decode
+from tellapart.errors import UsageError
+from tellapart.files import replacing
+from tellapart.preprocess import Pixels, Preprocessing
+from tellapart.recipe_transforms import HorizontalFlip, Rotation, Scale, Transform, Uniform, VerticalFlip
+
+if TYPE_CHECKING:
+    from tellapart.data.split import Split
+
+Rows = npt.NDArray[np.int64]
+View = Sequence[Transform]
+
+_FLIPS: tuple[View, ...] = ((), (HorizontalFlip(),), (VerticalFlip(),), (HorizontalFlip(), VerticalFlip()))
+_MOVED: View = (Scale(factor=Uniform(uniform=[0.8, 1.0])), Rotation(degrees=Uniform(uniform=[-15, 15])))
+#: A picture, its horizontal, vertical and double flip, and these four once more scaled and rotated.
+EIGHTFOLD: tuple[View, ...] = (*_FLIPS, *((*flip, *_MOVED) for flip in _FLIPS))
+
+
+def multiply(rows: Rows, n_views: int) -> Rows:
+    """Items of training: one for each row and view, int64 [n × n_views]. `origin` leads back."""
+    return (rows[:, None] * n_views + np.arange(n_views)).ravel()
+
+
+def origin(items: npt.ArrayLike, n_views: int) -> tuple[Rows, Rows]:
+    """Rows of the catalog and numbers of views that items are made of."""
+    rows, views = np.divmod(np.asarray(items, np.int64), n_views)
+    return rows, views
+
+
+def view(pixels: Pixels, views: Sequence[View], how: Preprocessing, seed: int, row: int, number: int) -> Pixels:
+    """One version of a decoded picture, which from here on takes the place of the decoded one.
+
+    Args:
+        pixels: uint8 [height, width, 3], decoded and upright.
+        views: the transforms of each view.
+        how: the network's preprocessing, through which the result has still to go.
+        seed: of the training.
+        row: of the picture in the catalog.
+        number: which of the views.
+
+    Returns:
+        The very pixels for a view without transforms; otherwise a picture of such a size that `preprocess` (or a
+        random crop) cuts from it as it would from the original.
+    """
+    if not views[number]:
+        return pixels
+    return augment(pixels, views[number], _whole(how), generator(seed, 0, row, number))
+
+
+def _whole(how: Preprocessing) -> Preprocessing:
+    """The frame before its margin is cut off, since what is turned into the margin must come from the picture."""
+    if how.fit != "crop":
+        return how
+    return replace(how, height=round(how.height / how.crop), width=round(how.width / how.crop), crop=1.0)
+
+
+def write_views(
+    catalog: Catalog,
+    split: Split,
+    views: Sequence[View],
+    how: Preprocessing,
+    folder: Path,
+    *,
+    seed: int = 0,
+    quality: int | None = None,
+) -> Path:
+    """Write all versions of the training pictures, and the others as they are, into a new folder.
+
+    The table `pictures.csv` has columns file_name, label (or labels, between them a mark that is in no name), split
+    and group. All versions of a picture carry one group: that of the catalog, or else the picture's path; so do
+    exact duplicates. Whoever scans the folder and divides it anew cannot tear them apart.
+
+    Args:
+        catalog: all pictures.
+        split: which of them are for training; only these are multiplied.
+        views: the transforms of each view; one without transforms is a copy of the original file.
+        how: size of the written pictures, without the margin that `how.crop` will cut off.
+        folder: must not exist yet, or be empty.
+        seed: the same seed gives the same pictures as `view`.
+        quality: write JPEG of this quality (1 to 100) instead of lossless PNG.
+
+    Returns:
+        The path of the table. It is written last: a folder without it is not complete.
+
+    Raises:
+        UsageError: the folder holds something already.
+        UnreadableError: a picture that cannot be read.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty.", "Name a folder that does not exist yet.")
+    made = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part, rows in (("train", split.train), ("validation", split.validation), ("test", split.test)):
+            versions = views if part == "train" else [()]
+            write = partial(_write, catalog, versions, how, folder, seed, quality)
+            names = list(pool.map(write, rows.tolist()))
+            made.append(pl.DataFrame({"row": rows, "split": [part] * len(rows), "file_name": names}))
+    table = pl.concat(made).explode("file_name")
+    with replacing(folder / "pictures.csv") as beside:
+        _described(catalog, table).write_csv(beside)
+    return folder / "pictures.csv"
+
+
+def _write(
+    catalog: Catalog,
+    views: Sequence[View],
+    how: Preprocessing,
+    folder: Path,
+    seed: int,
+    quality: int | None,
+    row: int,
+) -> list[str]:
+    """Write all versions of one picture; their paths from the folder on."""
+    path = catalog.table["path"][row]
+    suffix = ".png" if quality is None else ".jpg"
+    names = [f"pictures/{path}.view{n}{suffix}" if view else f"pictures/{path}" for n, view in enumerate(views)]
+    (folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
+    pixels = decode(catalog.path(row), how.decode_at_least, how.background) if any(views) else None
+    for number, name in enumerate(names):
+        if pixels is None or not views[number]:
+            shutil.copyfile(catalog.path(row), folder / name)
+        else:
+            picture = Image.fromarray(view(pixels, views, how, seed, row, number))
+            picture.save(folder / name, compress_level=1, quality=quality or 0)  # each format reads its own
+    return names
+
+
+def _described(catalog: Catalog, made: pl.DataFrame) -> pl.DataFrame:
+    """The table of what was written: file_name, label or labels, split, group."""
+    rows = made["row"].to_numpy()
+    between = next(mark for mark in "|;,\t/" if not any(mark in name for name in catalog.classes))
+    names = [between.join(catalog.classes[i] for i in labels) for labels in catalog.table["labels"].gather(rows)]
+    return made.select(
+        "file_name",
+        pl.Series("labels" if catalog.several else "label", names),
+        "split",
+        pl.Series("group", _groups(catalog)[rows]),
+    )
+
+
+def _groups(catalog: Catalog) -> npt.NDArray[np.object_]:
+    """A name for each row, shared by rows that must not be torn apart: of one group, or of the same content."""
+    table = catalog.table.select(
+        name=pl.coalesce("group", "path"), given=pl.coalesce("group", "path"), content=pl.coalesce("sha256", "path")
+    )
+    while True:
+        joined = table.with_columns(name=pl.col("name").min().over("content")).with_columns(
+            name=pl.col("name").min().over("given")
+        )
+        if joined.equals(table):
+            return joined["name"].to_numpy()
+        table = joined

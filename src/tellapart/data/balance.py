@@ -1,0 +1,137 @@
+"""What an epoch is made of, and how much each class weighs, when some classes have few pictures.
+
+A picture without any label (where several labels are possible) counts as of a class of its own, "none": otherwise
+balancing the labels would either never show such pictures or show hardly anything else.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+Targets = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Method = Literal["none", "weighted", "rarest"]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an epoch really contained.
+
+    Attributes:
+        n: pictures shown, repeated ones counted each time.
+        n_different: pictures shown at least once.
+        per_class: int64 [n_classes], how often each class was shown.
+        without_label: how often a picture without a label was shown.
+    """
+
+    n: int
+    n_different: int
+    per_class: Rows
+    without_label: int
+
+
+def epoch_order(rows: Rows, targets: Targets, n_classes: int, method: Method, seed: int, epoch: int) -> Rows:
+    """The rows of one epoch, in order: as many as there are, a function of seed and epoch alone.
+
+    Args:
+        rows: int64 [n], the catalog's row numbers.
+        targets: of these rows: int64 [n] class numbers, or uint8 [n, n_classes] for several labels.
+        n_classes: number of classes.
+        method: "none": every row once, shuffled.
+            "weighted": drawn with replacement, in proportion to 1 / the number of pictures of the class, so that all
+            classes are about equally frequent. With several labels that of a picture's rarest label counts (as the
+            repeat factor of a picture in Gupta 2019, LVIS, which takes the largest over its labels).
+            "rarest": again and again the next picture that carries the label shown least so far. Each label's
+            pictures come in shuffled rounds. Exactly equal counts for one label, as equal as can be for several.
+        seed, epoch: 0 or more.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    if method == "none" or len(rows) == 0:
+        return rng.permutation(rows)
+    line, label = _carried(targets, n_classes)
+    if method == "weighted":
+        rarity = 1 / np.maximum(np.bincount(label, minlength=n_classes + 1), 1)
+        weight = np.zeros(len(rows))
+        np.maximum.at(weight, line, rarity[label])
+        return rng.choice(rows, len(rows), p=weight / weight.sum())
+    return rows[_rarest_first(line, label, len(rows), rng)]
+
+
+def _carried(targets: Targets, n_classes: int) -> tuple[Rows, Rows]:
+    """Every pair of a picture (its place in `targets`) and a label it carries; "none" is label n_classes."""
+    if targets.ndim == 1:
+        return np.arange(len(targets)), np.where(targets < 0, n_classes, targets).astype(np.int64)
+    line, label = np.nonzero(np.column_stack([targets, ~targets.any(axis=1)]))
+    return line, label
+
+
+def _rarest_first(line: Rows, label: Rows, n: int, rng: np.random.Generator) -> Rows:
+    """Places of pictures: n times the next one of the label that has been shown least."""
+    carried, first = label.tolist(), np.searchsorted(line, np.arange(n + 1)).tolist()
+    by_label = np.argsort(label, kind="stable")
+    present, starts = np.unique(label[by_label], return_index=True)
+    pictures = np.split(line[by_label], starts[1:])
+    rounds = {number: _rounds(its_own, rng) for number, its_own in zip(present.tolist(), pictures, strict=True)}
+    # Equal counts are settled by the order in which the labels stand here, so it is shuffled too.
+    shown = dict.fromkeys(rng.permutation(present).tolist(), 0)
+    place = {number: i for i, number in enumerate(shown)}
+    heap = [(0, place[number], number) for number in shown]
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        while heap[0][0] != shown[heap[0][2]]:  # shown since, with a picture taken for another label
+            heapq.heapreplace(heap, (shown[heap[0][2]], *heap[0][1:]))
+        order[i] = picture = next(rounds[heap[0][2]])
+        for number in carried[first[picture] : first[picture + 1]]:
+            shown[number] += 1
+    return order
+
+
+def _rounds(pictures: Rows, rng: np.random.Generator) -> Iterator[int]:
+    """The pictures over and over, each round in an order of its own."""
+    while True:
+        yield from rng.permutation(pictures).tolist()
+
+
+def contents(order: Rows, targets: Targets, n_classes: int) -> Contents:
+    """Count what an epoch contained.
+
+    Args:
+        order: row numbers, as from `epoch_order`.
+        targets: of the whole catalog, so that row numbers point into it.
+        n_classes: number of classes.
+    """
+    _, label = _carried(targets[order], n_classes)
+    counts = np.bincount(label, minlength=n_classes + 1)
+    return Contents(len(order), len(np.unique(order)), counts[:n_classes], int(counts[n_classes]))
+
+
+def class_weights(targets: Targets, n_classes: int) -> Floats:
+    """Weight of each class in the loss, for one label: n / (classes present × pictures of the class).
+
+    Scikit-learn's "balanced": over the pictures, the weights' mean is 1. A class without pictures gets 1.
+    """
+    counts = np.bincount(targets[targets >= 0], minlength=n_classes)
+    present = counts > 0
+    return np.where(present, counts.sum() / (max(present.sum(), 1) * np.maximum(counts, 1)), 1.0)
+
+
+def positive_weights(targets: Targets, limit: float = 100.0) -> Floats:
+    """Weight of each label where it is given, for several labels: pictures without it / pictures with it.
+
+    Kept between 1 / limit and limit, so that a label given once in ten thousand does not decide alone. A label that
+    is given nowhere gets 1.
+
+    Args:
+        targets: uint8 [n, n_classes].
+        limit: at least 1.
+    """
+    positive = targets.sum(axis=0, dtype=np.int64)
+    ratio = (len(targets) - positive) / np.maximum(positive, 1)
+    return np.where(positive > 0, np.clip(ratio, 1 / limit, limit), 1.0)

@@ -1,0 +1,155 @@
+"""The catalog: a table, one row a picture, with everything later rooms need to know about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tellapart.errors import DataError, RunError
+
+#: Columns of `Catalog.table`, in order. `problem` is null where the picture can be read.
+SCHEMA: dict[str, Any] = {
+    "path": pl.String,
+    "labels": pl.List(pl.UInt32),
+    "split": pl.String,
+    "group": pl.String,
+    "width": pl.UInt32,
+    "height": pl.UInt32,
+    "mode": pl.String,
+    "format": pl.String,
+    "orientation": pl.UInt8,
+    "bytes": pl.UInt64,
+    "sha256": pl.Binary,
+    "problem": pl.String,
+}
+PARTS = ("train", "validation", "test")
+_CHUNK = 100_000
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """An immutable table of pictures.
+
+    Attributes:
+        table: one row a picture, columns as in `SCHEMA`; `labels` are numbers into `classes`, `path` is relative
+            to `root` with forward slashes; width and height are those of the upright picture, in pixels.
+        classes: class names in their one order.
+        several: True where a picture may have none, one or several labels; False where each has exactly one.
+        root: the folder that paths are relative to.
+        layout: one sentence on how the labels were found.
+    """
+
+    table: pl.DataFrame
+    classes: tuple[str, ...]
+    several: bool
+    root: Path
+    layout: str = ""
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over path, content, labels (by name), given split and group of every row, and the class list."""
+        digest = hashlib.sha256(json.dumps([self.classes, self.several]).encode())
+        for start in range(0, len(self), _CHUNK):
+            part = self.table.slice(start, _CHUNK)
+            for row in part.select("path", "sha256", "labels", "split", "group", "problem").iter_rows():
+                path, content, labels, split, group, problem = row
+                names = sorted(self.classes[i] for i in labels)
+                line = json.dumps([path, (content or b"").hex(), names, split, group, problem is None])
+                digest.update(line.encode())
+        return digest.hexdigest()
+
+    @property
+    def readable(self) -> npt.NDArray[np.int64]:
+        """Row numbers of the pictures that can be read."""
+        return np.flatnonzero(self.table["problem"].is_null().to_numpy())
+
+    @property
+    def labelled(self) -> npt.NDArray[np.int64]:
+        """Row numbers with a known answer. With several labels every row counts: having none is an answer."""
+        if self.several:
+            return np.arange(len(self))
+        return np.flatnonzero((self.table["labels"].list.len() > 0).to_numpy())
+
+    def path(self, row: int) -> Path:
+        """Where the picture of a row lies."""
+        return self.root / self.table["path"][int(row)]
+
+    def target(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
+        """The known answers.
+
+        Returns:
+            One label: int64 [n], class numbers, -1 where there is none.
+            Several labels: uint8 [n, n_classes].
+        """
+        picked = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
+        labels = self.table["labels"].gather(picked)
+        if not self.several:
+            return labels.list.first().cast(pl.Int64).fill_null(-1).to_numpy()
+        target = np.zeros((len(picked), len(self.classes)), np.uint8)
+        line = np.repeat(np.arange(len(picked)), labels.list.len().to_numpy())
+        target[line, labels.explode(empty_as_null=False).to_numpy()] = 1
+        return target
+
+    def counts(self) -> dict[str, int]:
+        """Number of pictures a class, in class order; unreadable ones included."""
+        numbers = self.table["labels"].explode(empty_as_null=False).to_numpy()
+        counts = np.bincount(numbers.astype(np.int64), minlength=len(self.classes))
+        return dict(zip(self.classes, map(int, counts), strict=True))
+
+    def without(self, rows: npt.ArrayLike) -> Catalog:
+        """A catalog that lacks these rows. No file is touched."""
+        keep = np.ones(len(self), bool)
+        keep[np.asarray(rows, np.int64)] = False
+        return replace(self, table=self.table.filter(keep))
+
+    def with_classes(self, classes: Sequence[str]) -> Catalog:
+        """The same pictures with labels numbered by another class list, matched by name.
+
+        Raises:
+            DataError: a label is not in that list.
+        """
+        unknown = [name for name in self.classes if name not in classes]
+        if unknown:
+            raise DataError(
+                f"The class {unknown[0]!r} is not one the model knows.",
+                f"It knows: {', '.join(classes)}. Rename or leave out the others.",
+            )
+        order = {name: i for i, name in enumerate(classes)}
+        numbers = [order[name] for name in self.classes]
+        renumbered = self.table["labels"].list.eval(
+            pl.element().replace_strict(list(range(len(numbers))), numbers, return_dtype=pl.UInt32)
+        )
+        return replace(self, table=self.table.with_columns(labels=renumbered), classes=tuple(classes))
+
+    def save(self, path: Path) -> None:
+        """Write as Parquet, with classes, root and layout in the file's metadata."""
+        about = {"classes": self.classes, "several": self.several, "root": str(self.root), "layout": self.layout}
+        beside = path.with_name(path.name + ".part")
+        self.table.write_parquet(beside, metadata={"tellapart": json.dumps(about)})
+        beside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Catalog:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is missing or is not one of ours.
+        """
+        try:
+            table = pl.read_parquet(path)
+            about = json.loads(pl.read_parquet_metadata(path)["tellapart"])
+        except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
+            raise RunError(f"{path} cannot be read as a catalog: {error}") from error
+        return cls(table, tuple(about["classes"]), about["several"], Path(about["root"]), about["layout"])

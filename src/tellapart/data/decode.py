@@ -1,0 +1,324 @@
+"""Any picture file → upright RGB pixels; or the plain reason why not.
+
+No file may crash, hang or exhaust the process: what decoding will cost is computed from the header before anything is
+decoded, all threads together stay within one allowance of memory, and only formats are opened whose decoders are
+compiled code that runs no other programs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from tellapart.data import convert, jpeg, reasons
+from tellapart.data.reasons import Unusable
+from tellapart.errors import UnreadableError
+from tellapart.preprocess import Pixels
+
+#: Suffixes, in lower case, of the files that are taken for pictures. Those of the second line are pictures that
+#: cannot be read; they are listed with the reason rather than passed over.
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .avif .bmp .dib .tif .tiff .jp2 .jpf .jpx .j2k .psd .ico .ppm"
+    " .pgm .pbm .pnm .heic .heif .jxl .svg .tga .qoi .dng .cr2 .cr3 .nef .arw .raf .orf .rw2".split()
+)
+# Memory, in bytes, that everything being decoded at one time in this process may take. With what Python and its
+# libraries take, the process stays below 512 MB.
+_ALLOWANCE = 380_000_000
+# What decoders that read the whole file first take besides it, in bytes a pixel, measured. Others take 4.
+_BYTES_PER_PIXEL = {"WEBP": 15, "AVIF": 12, "JPEG2000": 17}
+#: No picture but a JPEG may have more pixels; in formats whose decoders take more memory the limit is lower.
+MAX_PIXELS = _ALLOWANCE // 4
+_FACTORS = (1, 2, 4, 8)
+_FORMATS = ["PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "PSD", "ICO"]
+if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
+    _FORMATS.append("AVIF")
+_BITS_PER_SAMPLE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 258, 278, 322, 323  # TIFF's tags
+_MAX_ICON = 10_000_000  # pixels
+# Files up to this size are read whole; larger ones as their decoder asks for them.
+_SMALL = 4_000_000
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `examine` found out about a file.
+
+    Attributes:
+        width, height: of the upright picture, in pixels; None where the header cannot be read.
+        mode: Pillow's name of how pixels are stored, e.g. "RGB", "L", "P", "CMYK", "I;16".
+        format: Pillow's name of the file's kind, e.g. "JPEG", "PNG": what it is, not what its name says. A JPEG file
+            of several pictures (MPO) counts as a JPEG.
+        orientation: from EXIF, 1 to 8; 1 (upright) where there is none or it makes no sense.
+        bytes: size of the file.
+        sha256: of the file's content, 32 bytes; None where it cannot be read.
+        problem: the plain reason why the picture cannot be read, or None.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    format: str | None = None
+    orientation: int | None = None
+    bytes: int | None = None
+    sha256: bytes | None = None
+    problem: str | None = None
+
+
+def decode(source: Path | bytes, at_least: int | None = None, background: convert.Colour = (255, 255, 255)) -> Pixels:
+    """Read a picture: upright, 8-bit RGB, its first frame, transparent parts over `background`.
+
+    Args:
+        source: a file, or its content.
+        at_least: JPEGs may be decoded at 1/2, 1/4 or 1/8 of their size, which is several times faster, as long as
+            the short side keeps this many pixels; by default they come at full size. Pictures that would take more
+            memory than a process may use come smaller whatever is asked: JPEGs of more than 130 million pixels,
+            others of more than about 50.
+        background: colour, 0 to 255.
+
+    Returns:
+        uint8, height × width × 3, contiguous.
+
+    Raises:
+        UnreadableError: with the path and a plain reason.
+    """
+    try:
+        if isinstance(source, bytes):
+            return _upright(*_pixels(_open(BytesIO(source), len(source)), at_least, background))
+        with _file(source) as file:
+            return _upright(*_pixels(_open(file, _size(file)), at_least, background))
+    except Unusable as error:
+        name = "the picture" if isinstance(source, bytes) else str(source)
+        raise UnreadableError(name, str(error)) from error
+
+
+def examine(path: Path) -> Facts:
+    """Read a file once: its facts, and whether all of it can be decoded. A bad file is a fact, not an error."""
+    facts = Facts()
+    try:
+        with _file(path) as file:
+            n_bytes, source = _size(file), file
+            if n_bytes <= _SMALL:
+                data = file.read()
+                facts = Facts(bytes=len(data), sha256=hashlib.sha256(data).digest())
+                n_bytes, source = len(data), BytesIO(data)
+            else:
+                facts = Facts(bytes=n_bytes, sha256=hashlib.file_digest(file, "sha256").digest())
+            picture = _open(source, n_bytes)
+            facts = replace(
+                facts, width=picture.width, height=picture.height, mode=picture.mode, format=picture.format
+            )
+            _, orientation = _pixels(picture, at_least=1)
+            if orientation >= 5:
+                facts = replace(facts, width=picture.height, height=picture.width)
+            return replace(facts, orientation=orientation)
+    except Unusable as error:
+        return replace(facts, problem=str(error))
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file (opening a pipe would wait for ever)."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Unusable("not a file" if not path.is_dir() else "not a file but a folder")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise Unusable(reasons.of_system(error) if isinstance(error, OSError) else str(error)) from error
+    with file:
+        yield file
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """An opened file: its header is read, its pixels are not. Sizes are as stored, not yet upright."""
+
+    file: BinaryIO
+    n_bytes: int
+    width: int
+    height: int
+    mode: str
+    format: str
+    source: jpeg.Header | Image.Image
+
+    def memory(self, factor: int) -> int:
+        """Bytes that decoding takes at its peak when the result has 1/factor of the size."""
+        if isinstance(self.source, jpeg.Header):
+            return self.source.memory(factor, self.n_bytes)
+        return _decoder_memory(self.source, self.n_bytes) + 3 * -(-self.width // factor) * -(-self.height // factor)
+
+
+def _open(file: BinaryIO, n_bytes: int) -> _Picture:
+    with _plain_errors(file):
+        file.seek(0)
+        if file.read(2) == b"\xff\xd8":
+            file.seek(0)
+            header = jpeg.read_header(file.read(_SMALL))
+            return _Picture(file, n_bytes, header.width, header.height, header.mode, "JPEG", header)
+        _check_icon(file)
+        image = Image.open(file, formats=_FORMATS)
+        return _Picture(file, n_bytes, *image.size, image.mode, image.format or "", image)
+
+
+def _check_icon(file: BinaryIO) -> None:
+    """Refuse icons (ICO) with too many pixels: Pillow decodes these when it opens them."""
+    file.seek(0)
+    start = file.read(6)
+    entries = file.read(16 * start[4]) if start.startswith(b"\0\0\1\0") and len(start) == 6 else b""
+    for i in range(0, len(entries) - 15, 16):
+        file.seek(int.from_bytes(entries[i + 12 : i + 16], "little"))
+        head = file.read(24)
+        png = head.startswith(b"\x89PNG")
+        sides = (head[16:20], head[20:24]) if png else (head[4:8], head[8:12])
+        width, height = (abs(int.from_bytes(side, "big" if png else "little", signed=True)) for side in sides)
+        if width * height > _MAX_ICON:
+            raise Unusable(reasons.of_size(width, height, _MAX_ICON))
+
+
+def _pixels(
+    picture: _Picture, at_least: int | None, background: convert.Colour = (255, 255, 255)
+) -> tuple[Pixels, int]:
+    """Pixels as stored, and the orientation they should be given."""
+    with _plain_errors(picture.file):
+        factor = _factor(picture, at_least)
+        with _state.allowance.reserve(picture.memory(factor)):
+            if isinstance(picture.source, jpeg.Header):
+                picture.file.seek(0)
+                pixels = jpeg.read_pixels(picture.file.read(), picture.source, factor)
+                return pixels, picture.source.orientation
+            picture.source.load()
+            return convert.to_rgb(picture.source, factor, background), _orientation(picture.source)
+
+
+def _factor(picture: _Picture, at_least: int | None) -> int:
+    """The scale, 1/1 to 1/8: as small as the caller allows (JPEGs only), and as small as memory demands."""
+    smallest = 1
+    if isinstance(picture.source, jpeg.Header) and at_least is not None:
+        short = min(picture.width, picture.height)
+        smallest = max(f for f in _FACTORS if f == 1 or -(-short // f) >= at_least)
+    for factor in _FACTORS:
+        if factor >= smallest and picture.memory(factor) <= _ALLOWANCE:
+            return factor
+    limit = picture.width * picture.height * _ALLOWANCE // picture.memory(_FACTORS[-1])
+    raise Unusable(reasons.of_size(picture.width, picture.height, limit))
+
+
+def _decoder_memory(image: Image.Image, n_bytes: int) -> int:
+    """What Pillow and the libraries below it take at their peak for the whole picture, in bytes."""
+    n_pixels = image.width * image.height
+    if image.format in _BYTES_PER_PIXEL:
+        return n_pixels * _BYTES_PER_PIXEL[image.format] + n_bytes
+    if image.format != "TIFF":
+        return n_pixels * 4
+    tags = image.tag_v2  # type: ignore[attr-defined]  # TIFFs are decoded in pieces: strips or tiles
+    strip = image.width * min(image.height, int(tags.get(_ROWS_PER_STRIP, image.height)))
+    piece = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0)) or strip
+    return n_pixels * 4 + piece * sum(tags.get(_BITS_PER_SAMPLE, (1,))) // 8
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return jpeg.valid_orientation(image.getexif().get(jpeg.ORIENTATION))
+    except Exception:  # damaged EXIF fails in many ways, and means only that nothing is known
+        return 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo how the camera was held: EXIF orientations 2 to 8."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+@contextmanager
+def _plain_errors(file: BinaryIO) -> Iterator[None]:
+    """Turn whatever a decoder raises over a bad file into a plain reason; keep its warnings to itself."""
+    try:
+        with _state.quiet:
+            yield
+    except Unusable:
+        raise
+    except Exception as error:  # decoders meet hostile bytes: any exception means "unreadable", and no more
+        file.seek(0)
+        raise Unusable(reasons.of_error(error, file.read(512))) from error
+
+
+class _Quiet:
+    """Pillow's warnings off while any thread decodes: they are about damage that either does not matter or is told.
+
+    `warnings.catch_warnings` alone restores what another thread has set in the meantime, so the first thread in sets
+    the filter and the last one out restores it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_inside = 0
+        self.saved: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.n_inside == 0:
+                self.saved = warnings.catch_warnings()
+                self.saved.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self.n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.n_inside -= 1
+            if self.n_inside == 0 and self.saved is not None:
+                self.saved.__exit__(None, None, None)
+
+
+
+class _Allowance:
+    """Memory that threads share out among themselves: a large decode waits until the others have left it room."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self.free = n_bytes
+        self.queue = threading.Lock()  # first come, first served: small ones cannot keep a large one waiting for ever
+        self.changed = threading.Condition()
+
+    @contextmanager
+    def reserve(self, n_bytes: int) -> Iterator[None]:
+        with self.queue, self.changed:
+            self.changed.wait_for(lambda: self.free >= n_bytes)
+            self.free -= n_bytes
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += n_bytes
+                self.changed.notify_all()
+
+
+class _State:
+    """What the threads of a process share. A forked process starts afresh: its parent's threads are not in it."""
+
+    def __init__(self) -> None:
+        self.quiet = _Quiet()
+        self.allowance = _Allowance(_ALLOWANCE)
+
+
+_state = _State()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_state.__init__)  # type: ignore[misc]

@@ -1,0 +1,92 @@
+"""Contact sheets: what augmentation makes of pictures, for people to look at before they train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tellapart.data.augment import augment, decode_at_least, generator
+from tellapart.data.catalog import Catalog
+from tellapart.data.decode import decode
+from tellapart.preprocess import Pixels, Preprocessing, preprocess
+from tellapart.recipe_transforms import Transform
+
+_GAP, _CAPTION, _LETTERS = 6, 18, 11
+_PAPER, _INK = (255, 255, 255), (60, 60, 60)
+Cell = tuple[Pixels, str]
+
+
+def contact_sheet(
+    catalog: Catalog,
+    rows: Sequence[int],
+    transforms: Sequence[Transform],
+    how: Preprocessing,
+    seed: int,
+    n_views: int = 5,
+) -> Image.Image:
+    """One line a picture: first as the network sees it without augmentation, then as the first epochs would see it.
+
+    Args:
+        catalog: where the pictures are.
+        rows: which of them.
+        transforms: the recipe's augmentation.
+        how: the network's preprocessing.
+        seed: of the training; the pictures are the very ones that it would show.
+        n_views: augmented versions a picture.
+
+    Raises:
+        UnreadableError: a picture that cannot be read.
+    """
+    lines = []
+    for row in rows:
+        pixels = decode(catalog.path(row), decode_at_least(transforms, how), how.background)
+        line = [(preprocess(pixels, how), PurePosixPath(catalog.table["path"][row]).name)]
+        line += [
+            (augment(pixels, transforms, how, generator(seed, epoch, row)), f"epoch {epoch + 1}")
+            for epoch in range(n_views)
+        ]
+        lines.append(line)
+    return _grid(lines)
+
+
+def transform_sheet(
+    catalog: Catalog,
+    row: int,
+    transforms: Sequence[Transform],
+    how: Preprocessing,
+    seed: int,
+    n_views: int = 5,
+) -> Image.Image:
+    """One line a transform, alone and applied every time, to one picture: what each does, and how strongly."""
+    pixels = decode(catalog.path(row), decode_at_least(transforms, how), how.background)
+    lines = [[(preprocess(pixels, how), PurePosixPath(catalog.table["path"][row]).name)]]
+    for transform in transforms:
+        always = transform.model_copy(update={"probability": 1.0})
+        lines.append(
+            [
+                (augment(pixels, [always], how, generator(seed, epoch, row)), transform.transform)
+                for epoch in range(n_views)
+            ]
+        )
+    return _grid(lines)
+
+
+def _grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
+    """Cells of one size in lines, each with its caption below."""
+    height, width = lines[0][0][0].shape[:2]
+    n_columns = max(map(len, lines))
+    sheet = Image.new(
+        "RGB", (_GAP + n_columns * (width + _GAP), _GAP + len(lines) * (height + _CAPTION + _GAP)), _PAPER
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_LETTERS)
+    for i, line in enumerate(lines):
+        for j, (pixels, caption) in enumerate(line):
+            left, top = _GAP + j * (width + _GAP), _GAP + i * (height + _CAPTION + _GAP)
+            sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (left, top))
+            while draw.textlength(caption, font) > width and len(caption) > 2:
+                caption = caption[:-2].rstrip("…") + "…"
+            draw.text((left, top + height + 2), caption, _INK, font)
+    return sheet

@@ -1,0 +1,99 @@
+"""Predictions → Evaluation: every score with its interval, overall and class by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.errors import DataError
+from tellapart.evaluation import intervals, metrics
+from tellapart.evaluation.metrics import Array, Counts
+from tellapart.records import Evaluation, Metric, Predictions
+
+
+def evaluate_predictions(
+    predictions: Predictions,
+    *,
+    on: str,
+    temperature: float = 1.0,
+    thresholds: npt.ArrayLike | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """How good some predictions are.
+
+    Args:
+        predictions: pictures without a label (target -1) are left out.
+        on: which pictures these are: "test", "validation" or a folder.
+        temperature: what logits are divided by, see `calibrate.fit_temperature`.
+        thresholds: several labels only: [n_classes], probabilities from which on a label is answered, by default 0.5.
+        n_bootstrap: resamples for the intervals, see `intervals`.
+        seed: the same seed gives the same intervals.
+
+    Returns:
+        Scores as in `metrics.scores`; the headline is `accuracy`, or `f1_micro` for several labels. A class's
+        precision rests on the pictures answered with it, its recall on those labelled with it, its F1 on both.
+
+    Raises:
+        DataError: no picture has a label, or there are not two classes to tell apart.
+    """
+    known = metrics.known(predictions)
+    _check(known, on)
+    answer = metrics.answers(known, temperature, thresholds)
+    samples = intervals.bootstrap(known, temperature, thresholds, n_bootstrap, seed)
+    found = {}
+    for name, value in metrics.scores(known, temperature, thresholds).items():
+        if name in intervals.PROPORTIONS:
+            low, high = map(float, intervals.wilson(value, len(known)))
+        else:
+            low, high = intervals.percentile(value, samples[name], len(known), bounded=name != "log_loss")
+        found[name] = Metric(value, low, high, len(known))
+    return Evaluation(
+        on=on,
+        several=known.several,
+        n=len(known),
+        classes=known.classes,
+        metrics=found,
+        per_class=_per_class(metrics.count(known.target, answer, len(known.classes))),
+        confusion=() if known.several else confusion(known.target, answer, len(known.classes)),
+    )
+
+
+def confusion(target: Array, answer: Array, n_classes: int) -> tuple[tuple[int, ...], ...]:
+    """Counts [n_classes][n_classes]: row = label, column = answer. Arguments are class numbers [n]."""
+    cells = np.bincount(target * n_classes + answer, minlength=n_classes**2)
+    return tuple(map(tuple, cells.reshape(n_classes, n_classes).tolist()))
+
+
+def _check(known: Predictions, on: str) -> None:
+    if not len(known):
+        raise DataError(
+            f"None of the pictures of {on} has a label: there is nothing to evaluate.",
+            "Give pictures whose answer is known, in one of the layouts that `tellapart scan` understands.",
+        )
+    if len(known.classes) < (1 if known.several else 2):
+        names = ", ".join(map(repr, known.classes)) or "none"
+        raise DataError(
+            f"The pictures of {on} cannot be evaluated: there are not two classes to tell apart (classes: {names}).",
+            "Train on pictures of at least two classes.",
+        )
+
+
+def _per_class(counts: Counts) -> tuple[dict[str, Any], ...]:
+    right, given, answered = counts
+    precision, recall, f1 = metrics.per_class(counts)
+    columns = {
+        "precision": (precision, *intervals.wilson(precision, answered), answered),
+        "recall": (recall, *intervals.wilson(recall, given), given),
+        "f1": (f1, *intervals.f1_interval(counts), given + answered - right),
+    }
+    return tuple(
+        {
+            name: Metric(float(value[i]), float(low[i]), float(high[i]), int(n[i]))
+            for name, (value, low, high, n) in columns.items()
+        }
+        | {"n": int(given[i]), "n_predicted": int(answered[i])}
+        for i in range(len(right))
+    )

@@ -1,0 +1,171 @@
+"""95 % intervals: how far a score could lie from the one measured, had other pictures been taken.
+
+Two methods. A *proportion* (so many of n pictures) has a Wilson interval: it holds at the edges too, where a
+bootstrap is blind (30 of 30 right says "0.886 to 1", not "1 to 1"). Every other score is resampled: the bias-corrected
+percentile bootstrap. The correction matters to macro averages over many small classes, which a resample, having fewer
+distinct pictures, systematically lowers.
+
+Sources: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927);
+B. Efron, Nonparametric standard errors and confidence intervals, Canadian Journal of Statistics 9 (1981);
+K. F. Y. Lam, V. Gopal, J. Qian, Confidence intervals for the F1 score, arXiv:2309.14621 (2023), "Wilson indirect".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.evaluation import metrics
+from tellapart.evaluation.metrics import Array, Counts
+from tellapart.records import Floats, Predictions
+
+#: Scores that are a share of the pictures; recall weighted by class size is accuracy.
+PROPORTIONS = ("accuracy", "top_5_accuracy", "recall_weighted", "exact_match")
+_Z = NormalDist().inv_cdf(0.975)
+_CELLS = 2**21  # counts in memory at a time
+_WEIGHTS = 2**18  # fewer, so that they stay in the processor's cache while each label's ranking walks over them
+
+
+def wilson(share: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """95 % Wilson score interval of a share seen in n pictures, with z²/n put in; 0 to 1 where n is 0.
+
+    Args:
+        share: in 0..1, any shape.
+        n: number of pictures, same shape or one for all.
+    """
+    p, count = np.asarray(share, float), np.asarray(n, float)
+    spread = _Z * np.sqrt(p * (1 - p) * count + _Z**2 / 4)
+    middle, whole = p * count + _Z**2 / 2, count + _Z**2
+    # Rounding must not leave a share outside its own interval; without pictures there is no share to contain.
+    low = np.where(count > 0, np.minimum((middle - spread) / whole, p), 0.0)
+    high = np.where(count > 0, np.maximum((middle + spread) / whole, p), 1.0)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def f1_interval(counts: Counts) -> tuple[Floats, Floats]:
+    """95 % interval of each class's F1.
+
+    Of the pictures that are labelled or answered with a class, the share that is both, J, is a proportion, and
+    F1 = 2J / (1 + J) rises with it: so the ends of J's Wilson interval are carried over.
+    """
+    either = counts.given + counts.answered - counts.right
+    low, high = wilson(metrics.ratio(counts.right, either), either)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def percentile(value: float, samples: Floats, n: int, bounded: bool = True) -> tuple[float, float]:
+    """95 % interval of a score from its resampled values: bias-corrected percentiles that contain the value.
+
+    Where no resample differs (all right, all wrong, one picture) the bootstrap has nothing to say: a score that is
+    `bounded` by 0 and 1 then gets the Wilson interval of such a share of n pictures; a log loss stays as it is.
+    """
+    if bounded and np.ptp(samples) < 1e-12:
+        low, high = wilson(value, n)
+        return float(low), float(high)
+    below = float((samples < value).mean() + (samples == value).mean() / 2)
+    normal = NormalDist()
+    edge = 0.5 / len(samples)
+    bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
+    low, high = np.quantile(samples, [normal.cdf(2 * bias - _Z), normal.cdf(2 * bias + _Z)])
+    return min(float(low), value), max(float(high), value)
+
+
+def bootstrap(
+    predictions: Predictions,
+    temperature: float = 1.0,
+    thresholds: npt.ArrayLike | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Floats]:
+    """Every score that is not a proportion, recomputed on resamples of the pictures.
+
+    Args:
+        predictions: at least one, all with a label; the same temperature and thresholds as in `metrics.scores`.
+        n_bootstrap: number of resamples, at least 1.
+        seed: the same seed gives the same values.
+
+    Returns:
+        Name → [n_bootstrap].
+    """
+    rng = np.random.default_rng(seed)
+    answer = metrics.answers(predictions, temperature, thresholds)
+    rows = metrics.row_scores(predictions, answer, temperature)
+    if predictions.several:
+        return _several(predictions, answer, rows, n_bootstrap, rng)
+    cells = resampled_cells(predictions.target, answer, len(predictions.classes), n_bootstrap, rng)
+    found = _joined(metrics.averages(counts, several=False) for counts in cells)
+    losses = [rows["log_loss"] @ weights for weights in resampled_rows(len(predictions), n_bootstrap, rng)]
+    found["log_loss"] = np.concatenate(losses) / len(predictions)
+    return {name: values for name, values in found.items() if name not in PROPORTIONS}
+
+
+def _several(
+    predictions: Predictions, answer: Array, rows: dict[str, Floats], n_bootstrap: int, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """All scores of one resample are taken from the same weights, which costs one drawing."""
+    rankings = metrics.rankings(predictions)
+    sides = [side.T.astype(np.float32) for side in (predictions.target & answer, predictions.target, answer)]
+    n = len(predictions)
+
+    def of(weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
+        counts = Counts(*((side @ weights).T for side in sides))
+        found = {name: values @ weights / n for name, values in rows.items() if name not in PROPORTIONS}
+        if rankings:
+            found["mean_average_precision"] = metrics.mean_average_precision(rankings, weights)
+        return metrics.averages(counts, several=True) | found
+
+    return _joined(map(of, resampled_rows(n, n_bootstrap, rng)))
+
+
+def resampled_rows(n: int, n_bootstrap: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.float32]]:
+    """How often each of n pictures is drawn when n are drawn with replacement: pieces [n, k], Σ k = n_bootstrap."""
+    for k in _pieces(n_bootstrap, _WEIGHTS // n):
+        drawn = rng.integers(0, n, (k, n)) + n * np.arange(k)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=k * n).reshape(k, n)
+        yield np.ascontiguousarray(weights.T, np.float32)
+
+
+def resampled_cells(
+    target: Array, answer: Array, n_classes: int, n_bootstrap: int, rng: np.random.Generator
+) -> Iterator[Counts]:
+    """Counts a class of resamples, [k, n_classes] a piece, Σ k = n_bootstrap; the cost does not grow with n.
+
+    A picture drawn at random lies in a cell (label, answer) with the cell's share of the pictures, and draws are
+    independent: so the cells of n drawn pictures are multinomial, and drawing them is the same as drawing pictures.
+    """
+    cell, pictures = np.unique(target * n_classes + answer, return_counts=True)
+    given, answered = np.divmod(cell, n_classes)
+    diagonal = given == answered
+    n = len(target)
+    for k in _pieces(n_bootstrap, _CELLS // max(len(cell), n_classes)):
+        drawn = rng.multinomial(n, pictures / n, size=k)
+        yield Counts(
+            _sum_by(given[diagonal], drawn[:, diagonal], n_classes),
+            _sum_by(given, drawn, n_classes),
+            _sum_by(answered, drawn, n_classes),
+        )
+
+
+def _sum_by(group: Array, columns: Array, n_groups: int) -> Array:
+    """[k, n_groups]: sums of the columns [k, m] that belong to the same group; `group` is [m]."""
+    sums = np.zeros((len(columns), n_groups), columns.dtype)
+    if len(group):
+        order = np.argsort(group, kind="stable")
+        present, starts = np.unique(group[order], return_index=True)
+        sums[:, present] = np.add.reduceat(columns[:, order], starts, axis=1)
+    return sums
+
+
+def _pieces(total: int, at_most: int) -> Iterator[int]:
+    """Sizes that add up to `total`, none above `at_most` (or 1)."""
+    size = max(1, at_most)
+    for start in range(0, total, size):
+        yield min(size, total - start)
+
+
+def _joined(pieces: Iterator[dict[str, Floats]]) -> dict[str, Floats]:
+    found = list(pieces)
+    return {name: np.concatenate([piece[name] for piece in found]) for name in found[0]}

@@ -1,0 +1,250 @@
+"""Scores of predictions: scikit-learn's definitions, and its names where it has one.
+
+Pictures without a label (target -1) are left out. A quotient 0 / 0 counts as 0 (`zero_division=0`).
+What an average runs over, as in scikit-learn:
+
+* one label: `*_macro` and `*_weighted` over the classes that occur as a label or as an answer;
+  `balanced_accuracy` over the classes that occur as a label;
+* several labels: `*_macro` over all labels; `mean_average_precision` over the labels that occur, because
+  average precision is not defined for the others (scikit-learn warns and counts them as 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.records import Floats, Predictions
+
+Array = npt.NDArray[Any]
+
+#: Every score, in the order it is shown in; the first is the headline.
+ONE_LABEL = (
+    "accuracy",
+    "top_5_accuracy",
+    "balanced_accuracy",
+    "f1_macro",
+    "precision_macro",
+    "recall_macro",
+    "f1_weighted",
+    "precision_weighted",
+    "recall_weighted",
+    "log_loss",
+)
+SEVERAL_LABELS = (
+    "f1_micro",
+    "f1_macro",
+    "precision_micro",
+    "precision_macro",
+    "recall_micro",
+    "recall_macro",
+    "exact_match",
+    "label_accuracy",
+    "mean_average_precision",
+    "log_loss",
+)
+_PART = 2**22  # numbers handled at a time, so that memory does not grow with the pictures
+
+
+class Counts(NamedTuple):
+    """Pictures a class, each array [..., n_classes]: answered rightly, labelled so, answered so."""
+
+    right: Array
+    given: Array
+    answered: Array
+
+
+class Ranking(NamedTuple):
+    """One label's pictures by falling logit, cut where average precision needs it; see `ranking`.
+
+    Attributes:
+        rows: positions of the pictures down to the last one that has the label.
+        starts: where, in `rows`, each piece begins; a piece ends with pictures that have the label.
+        positives: positions of the pictures that have the label.
+        piece: the piece that each of those lies in.
+        last: the last of those in the same piece.
+    """
+
+    rows: Array
+    starts: Array
+    positives: Array
+    piece: Array
+    last: Array
+
+
+def scores(
+    predictions: Predictions, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+) -> dict[str, float]:
+    """Every score of some predictions, by name, the headline first.
+
+    One label: `ONE_LABEL`, without `top_5_accuracy` where there are at most five classes. Several: `SEVERAL_LABELS`,
+    without `mean_average_precision` where no label occurs. All lie in 0..1, higher is better, but for `log_loss`,
+    which lies in 0..∞, lower is better.
+
+    Args:
+        predictions: at least one picture with a label.
+        temperature: what logits are divided by; matters to `log_loss` and, with thresholds, to answers.
+        thresholds: [n_classes], see `answers`.
+    """
+    predictions = known(predictions)
+    answer = answers(predictions, temperature, thresholds)
+    found = averages(count(predictions.target, answer, len(predictions.classes)), predictions.several)
+    found |= {name: value.mean() for name, value in row_scores(predictions, answer, temperature).items()}
+    if predictions.several and predictions.target.any():
+        once = np.ones((len(predictions), 1))
+        found["mean_average_precision"] = mean_average_precision(rankings(predictions), once)[0]
+    order = SEVERAL_LABELS if predictions.several else ONE_LABEL
+    return {name: float(found[name]) for name in order if name in found}
+
+
+def known(predictions: Predictions) -> Predictions:
+    """Those with a label. With several labels that is all of them: having none is an answer."""
+    return predictions if predictions.several else take(predictions, predictions.target >= 0)
+
+
+def take(predictions: Predictions, where: Any) -> Predictions:
+    """Some of the predictions: `where` is a slice, a mask or ascending positions."""
+    return replace(
+        predictions, row=predictions.row[where], logits=predictions.logits[where], target=predictions.target[where]
+    )
+
+
+def answers(predictions: Predictions, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None) -> Array:
+    """What the model answers.
+
+    One label: int64 [n], the class with the highest logit, of equal ones the first.
+    Several: uint8 [n, n_classes], 1 where the probability at this temperature reaches the label's threshold
+    (`thresholds`, [n_classes], by default 0.5 each).
+    """
+    if not predictions.several:
+        return np.asarray(predictions.logits.argmax(axis=1))
+    least = np.broadcast_to(0.5 if thresholds is None else np.asarray(thresholds), len(predictions.classes))
+    return by_parts(predictions, lambda part: (part.probabilities(temperature) >= least).astype(np.uint8))
+
+
+def row_scores(predictions: Predictions, answer: Array, temperature: float = 1.0) -> dict[str, Floats]:
+    """The scores that are a mean over pictures: name → [n], what each picture adds to that mean."""
+    losses = by_parts(predictions, lambda part: _log_losses(part, temperature))
+    right = answer == predictions.target
+    if predictions.several:
+        return {
+            "exact_match": right.all(axis=1).astype(float),
+            "label_accuracy": right.mean(axis=1),
+            "log_loss": losses,
+        }
+    found = {"accuracy": right.astype(float), "log_loss": losses}
+    if len(predictions.classes) > 5:
+        found["top_5_accuracy"] = (by_parts(predictions, _ranks) < 5).astype(float)
+    return found
+
+
+def count(target: Array, answer: Array, n_classes: int) -> Counts:
+    """Count pictures a class. Arguments as in `Predictions.target` and `answers`; each result is [n_classes]."""
+    if target.ndim == 2:
+        return Counts(*(pairs.sum(axis=0, dtype=np.int64) for pairs in (target & answer, target, answer)))
+    return Counts(*(np.bincount(c, minlength=n_classes) for c in (target[target == answer], target, answer)))
+
+
+def averages(counts: Counts, several: bool) -> dict[str, Floats]:
+    """The scores that follow from counts a class: name → [...], for counts [..., n_classes]."""
+    precision, recall, f1 = per_class(counts)
+    _, given, answered = counts
+    occurs = np.ones(given.shape) if several else (given + answered > 0).astype(float)
+    each = {"precision": precision, "recall": recall, "f1": f1}
+    found = {f"{name}_macro": _mean(score, occurs) for name, score in each.items()}
+    if several:
+        together = per_class(Counts(*(c.sum(axis=-1) for c in counts)))
+        return found | {f"{name}_micro": score for name, score in zip(each, together, strict=True)}
+    found |= {f"{name}_weighted": _mean(score, given) for name, score in each.items()}
+    return found | {"balanced_accuracy": _mean(recall, given > 0)}
+
+
+def per_class(counts: Counts) -> tuple[Floats, Floats, Floats]:
+    """Precision, recall and F1 of each class, shaped like the counts."""
+    right, given, answered = counts
+    return ratio(right, answered), ratio(right, given), ratio(2 * right, given + answered)
+
+
+def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
+    """Part / whole, and 0 where whole is 0."""
+    above, below = np.asarray(part, float), np.asarray(whole, float)
+    return np.asarray(np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below > 0))
+
+
+def rankings(predictions: Predictions) -> list[Ranking]:
+    """A `Ranking` of every label that occurs."""
+    columns = np.flatnonzero(predictions.target.any(axis=0))
+    return [ranking(predictions.target[:, i], predictions.logits[:, i]) for i in columns]
+
+
+def ranking(target: Array, logits: Array) -> Ranking:
+    """Prepare average precision of one label, so that it can be computed for many weights.
+
+    Args:
+        target: [n] of 0 and 1, at least one 1.
+        logits: [n]. Pictures with equal logits are retrieved together, as in scikit-learn.
+    """
+    falling = -logits
+    order = np.argsort(falling, kind="stable")
+    positives = order[target[order] == 1]
+    retrieved = np.searchsorted(falling[order], falling[positives], side="right")
+    ends, piece = np.unique(retrieved, return_inverse=True)
+    last = np.searchsorted(piece, piece, side="right") - 1
+    return Ranking(order[: ends[-1]], np.append(0, ends[:-1]), positives, piece, last)
+
+
+def mean_average_precision(all_rankings: list[Ranking], weights: Array) -> Floats:
+    """Mean over labels of average precision: Σ (recall gained at a logit) · (precision down to that logit).
+
+    Args:
+        all_rankings: one a label.
+        weights: [n, k]: how often each picture counts, k times over. Where all pictures of a label count 0 times,
+            the label is left out.
+
+    Returns:
+        [k], in 0..1.
+    """
+    total, occurs = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    for rows, starts, positives, piece, last in all_rankings:
+        retrieved = np.add.reduceat(weights.take(rows, axis=0), starts, axis=0).cumsum(axis=0)
+        gained = weights.take(positives, axis=0)
+        found = gained.cumsum(axis=0)
+        precision = found[last] / np.maximum(retrieved, 1)[piece]  # where nothing is retrieved, nothing is found
+        total += ratio(np.einsum("ij,ij->j", gained, precision), found[-1])
+        occurs += found[-1] > 0
+    return ratio(total, occurs)
+
+
+def by_parts(predictions: Predictions, function: Callable[[Predictions], Array]) -> Array:
+    """`function` of all predictions, some rows at a time. It must give one value (or line) a row."""
+    step = max(1, _PART // len(predictions.classes))
+    starts = range(0, max(1, len(predictions)), step)
+    return np.concatenate([function(take(predictions, slice(start, start + step))) for start in starts])
+
+
+def _log_losses(predictions: Predictions, temperature: float) -> Floats:
+    """[n]: -log of the probability of the right answer; with several labels the mean over labels.
+
+    Computed from the logits, so a probability that rounds to 0 still has its true, finite loss.
+    """
+    z = predictions.logits.astype(np.float64) / temperature
+    if predictions.several:
+        return np.asarray(np.logaddexp(0, np.where(predictions.target == 1, -z, z)).mean(axis=1))
+    highest = z.max(axis=1)
+    right = z[np.arange(len(z)), predictions.target]
+    return np.asarray(np.log(np.exp(z - highest[:, None]).sum(axis=1)) + highest - right)
+
+
+def _ranks(predictions: Predictions) -> Array:
+    """[n]: how many classes stand before the right one. Of equal logits the first class leads, as in `answers`."""
+    z, target = predictions.logits, predictions.target[:, None]
+    right = np.take_along_axis(z, target, axis=1)
+    return np.asarray(((z > right) | ((z == right) & (np.arange(z.shape[1]) < target))).sum(axis=1))
+
+
+def _mean(values: Floats, weights: Array) -> Floats:
+    return ratio((values * weights).sum(axis=-1), weights.sum(axis=-1))

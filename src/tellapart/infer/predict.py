@@ -1,0 +1,51 @@
+"""A torch network's predictions on rows of a catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tellapart.data.catalog import Catalog
+from tellapart.data.decode import decode
+from tellapart.data.loader import batches
+from tellapart.models.network import Network
+from tellapart.preprocess import Pixels, preprocess
+from tellapart.records import Computing, Predictions
+from tellapart.runtime import Runtime
+
+_BATCH = 64
+
+
+def predict(
+    network: Network, catalog: Catalog, rows: npt.NDArray[np.int64], runtime: Runtime, what: str
+) -> Generator[Computing, None, Predictions]:
+    """Run the network on pictures, each as the finished model will see it.
+
+    Args:
+        network: put into eval mode.
+        catalog, rows: which pictures.
+        runtime: device and precision; float32 gives what the exported model gives.
+        what: name of these pictures, for the progress events.
+
+    Yields:
+        Computing, after every batch.
+    """
+    how = network.preprocessing
+
+    def load(row: int) -> Pixels:
+        return preprocess(decode(catalog.path(row), how.decode_at_least, how.background), how)
+
+    network.eval().to(device=runtime.device, memory_format=runtime.memory_format)
+    logits = np.empty((len(rows), len(catalog.classes)), np.float32)
+    done = 0
+    with torch.inference_mode():
+        for batch in batches(rows, _BATCH, load, runtime.workers):
+            with runtime.autocast():
+                out = network(batch.image.to(runtime.device))
+            logits[done : done + len(out)] = out.float().cpu().numpy()
+            done += len(out)
+            yield Computing(-1, what, done, len(rows))
+    return Predictions.of(rows, logits, catalog.target(rows), catalog.classes)

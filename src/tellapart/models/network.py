@@ -1,0 +1,94 @@
+"""A picture classifier: normalisation, a body that sees, a head that decides."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tellapart.preprocess import Preprocessing
+from tellapart.recipe import Head
+
+Source = Literal["own", "timm", "torchvision"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build a network again, without its weights. Plain values, for JSON.
+
+    Attributes:
+        source: who defines the body: Tellapart itself, timm or torchvision.
+        name: the body's name there.
+        options: arguments that differ from the definition's own, e.g. {"pad_type": "same"} or {"dropout": 0.2}.
+        head: what stands on top.
+        n_classes: number of logits.
+        preprocessing: how a picture becomes the network's input.
+    """
+
+    source: Source
+    name: str
+    head: Head
+    n_classes: int
+    preprocessing: Preprocessing
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"head": self.head.model_dump()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        """The inverse of `as_dict`."""
+        parts = {"head": Head(**values["head"]), "preprocessing": Preprocessing.from_dict(values["preprocessing"])}
+        return cls(**(values | parts))
+
+
+class Network(nn.Module):
+    """uint8 pictures in, logits out. Normalisation is inside, so that an exported model needs none.
+
+    Attributes:
+        body: float [n, 3, h, w], normalised → features [n, n_features].
+        head: features → logits [n, n_classes].
+        architecture: how to build this network again.
+        n_features: length of a feature vector.
+        weights_source: where the initial weights came from, in words.
+        scale, shift: float [1, 3, 1, 1], not part of the state: they follow from the preprocessing.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, body: nn.Module, head: nn.Module, architecture: Architecture, n_features: int, weights_source: str
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.architecture = architecture
+        self.n_features = n_features
+        self.weights_source = weights_source
+        mean = torch.tensor(self.preprocessing.mean, dtype=torch.float64)
+        std = torch.tensor(self.preprocessing.std, dtype=torch.float64)
+        # (x / 255 - mean) / std as one multiply-add over pixels of 0 to 255.
+        self.register_buffer("scale", (1 / (255 * std)).float().view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", (-mean / std).float().view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes this network's input."""
+        return self.architecture.preprocessing
+
+    def normalise(self, pictures: Tensor) -> Tensor:
+        """uint8 [n, h, w, 3] → float [n, 3, h, w], scaled per channel.
+
+        Pictures in height × width × channel order are channels-last memory already: nothing is copied to reorder.
+        """
+        pixels = pictures.permute(0, 3, 1, 2).to(self.scale.dtype)
+        return torch.addcmul(self.shift, pixels, self.scale)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """uint8 [n, h, w, 3] → logits [n, n_classes]."""
+        logits: Tensor = self.head(self.body(self.normalise(pictures)))
+        return logits

@@ -1,0 +1,180 @@
+"""Where weights come from: a file, the folder TELLAPART_WEIGHTS, or the hub. Never random ones in silence."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tellapart.errors import ModelError, TellapartError, WeightsError
+from tellapart.models import bodies, hub
+from tellapart.models.network import Source
+from tellapart.models.scratch import OWN
+from tellapart.models.weights import State, first_line, read_weights
+from tellapart.preprocess import Preprocessing
+from tellapart.recipe import Model
+
+FOLDER = "TELLAPART_WEIGHTS"
+
+#: Endings of files of weights in that folder.
+_ENDINGS = (".torchvision.safetensors", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A body and its weights, before anything is built.
+
+    Attributes:
+        source, name, options: who defines the body, and how; see `Architecture`.
+        preprocessing: what the weights were made with.
+        state: the weights by name, or None for random ones.
+        origin: where they come from, in words.
+    """
+
+    source: Source
+    name: str
+    preprocessing: Preprocessing
+    options: dict[str, Any] = field(default_factory=dict)
+    state: State | None = None
+    origin: str = "random initial weights"
+
+
+def find(model: Model) -> Found:
+    """Find a network and its weights: in the file that is named, in the folder TELLAPART_WEIGHTS, on the hub.
+
+    Raises:
+        ModelError: no such network.
+        WeightsError: weights are wanted and cannot be had; with what was tried and the ways out.
+    """
+    local = local_weights()
+    sources = _sources(model.name)
+    if not sources and model.name not in local:
+        raise _unknown(model.name, local)
+    if model.weights is not None:
+        return _from_path(model.name, Path(model.weights).expanduser(), sources)
+    if model.name in local:
+        # Without its weights too the folder's definition counts, so that the network is the same.
+        return _from_path(model.name, local[model.name], sources, read=model.pretrained)
+    if not model.pretrained:
+        return _described(model.name, sources[0])
+    if sources[0] == "own":
+        raise WeightsError(
+            f"{model.name} is a network of Tellapart's own: nobody publishes weights for it.",
+            "Train it from scratch (--recipe scratch), or give weights of your own (--weights FILE).",
+        )
+    return _from_hub(model.name, sources[0], _tried_folder(local))
+
+
+def local_weights() -> dict[str, Path]:
+    """Names and places of the weights in the folder TELLAPART_WEIGHTS; empty where there is none.
+
+    A folder with a `config.json` may have any name; a file has the name of a network.
+    """
+    named = os.environ.get(FOLDER)
+    root = Path(named or ".").expanduser()
+    if not named or not root.is_dir():
+        return {}
+    found: dict[str, Path] = {}
+    for path in sorted(root.iterdir(), key=lambda p: (p.is_file(), p.name)):
+        ending = next((e for e in _ENDINGS if path.name.endswith(e)), None)
+        if (path / "config.json").is_file():
+            found[path.name] = path
+        elif ending and path.is_file() and _sources(path.name.removesuffix(ending)):
+            found.setdefault(path.name.removesuffix(ending), path)
+    return found
+
+
+def _sources(name: str) -> list[Source]:
+    """Who defines a network of this name, first choice first."""
+    if name in OWN:
+        return ["own"]
+    found: list[Source] = ["timm"] if bodies.is_timm(name) else []
+    return [*found, "torchvision"] if name in bodies.torchvision_names() else found
+
+
+def _unknown(name: str, local: dict[str, Path]) -> ModelError:
+    names = [*OWN, *local, *sorted(bodies.timm_names() | bodies.torchvision_names())]
+    close = difflib.get_close_matches(name, names, n=4)
+    hint = f"Did you mean {', '.join(close)}? " if close else ""
+    return ModelError(f"There is no network '{name}'.", f"{hint}tellapart models lists them all.")
+
+
+def _described(name: str, source: Source) -> Found:
+    """A network as its source defines it, without weights."""
+    if source == "own":
+        return Found(source, name, bodies.own_preprocessing(name))
+    if source == "torchvision":
+        return Found(source, name, bodies.torchvision_preprocessing(name))
+    return Found(source, name, bodies.timm_preprocessing(hub.timm_published(name)))
+
+
+def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) -> Found:
+    """Weights in a file, or in a folder as timm's hub lays it out."""
+    if not path.exists():
+        raise WeightsError(f"{path}: there is no such file.", "Check --weights, or leave it out.")
+    if path.is_dir():
+        found = _described_by_config(path)
+        file = next((path / f for f in hub.HUB_FILES if (path / f).is_file()), path / hub.HUB_FILES[0])
+        return replace(found, state=read_weights(file), origin=str(path)) if read else found
+    if not sources:
+        raise _unknown(name, {})
+    if not read:
+        return _described(name, sources[0])
+    state = read_weights(path)
+    source = max(sources, key=lambda s: _overlap(name, s, state)) if len(sources) > 1 else sources[0]
+    return replace(_described(name, source), state=state, origin=str(path))
+
+
+def _described_by_config(folder: Path) -> Found:
+    """A network of timm as the `config.json` beside its weights describes it."""
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        published = config.get("pretrained_cfg", config)
+        architecture, options = str(config["architecture"]), dict(config.get("model_args") or {})
+        preprocessing = bodies.timm_preprocessing(published)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{file} is not as timm's hub writes it: {type(error).__name__}: {error}") from None
+    if not bodies.is_timm(architecture):
+        raise ModelError(f"{file} asks for '{architecture}', a network that the installed timm does not know.")
+    options.pop("num_classes", None)
+    if published.get("fixed_input_size"):
+        options.setdefault("img_size", [preprocessing.height, preprocessing.width])
+    return Found("timm", architecture, preprocessing, options)
+
+
+def _overlap(name: str, source: Source, state: State) -> int:
+    """Number of names that a state shares with a body: tells timm's layout from torchvision's."""
+    body = bodies.timm_body(name, {}) if source == "timm" else bodies.torchvision_body(name)
+    return len(body.state_dict().keys() & state.keys())
+
+
+def _from_hub(name: str, source: Source, tried: str) -> Found:
+    found = _described(name, source)
+    try:
+        state, origin = hub.from_torchvision(name) if source == "torchvision" else hub.from_timm(name)
+        return replace(found, state=state, origin=origin)
+    except TellapartError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the hub's client and the network raise anything
+        raise WeightsError(
+            f"There are no pretrained weights for {name} to be had. Tried:\n"
+            f"  - {tried}\n"
+            f"  - the hub: {first_line(error)}",
+            "Ways out:\n"
+            "  - a file:    --weights FILE (safetensors, or a plain state dict)\n"
+            f"  - a folder:  {FOLDER}=FOLDER that holds {name}/ (as timm's hub lays it out) or {name}.safetensors\n"
+            "  - no weights at all:  --recipe scratch",
+        ) from None
+
+
+def _tried_folder(local: dict[str, Path]) -> str:
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return f"a folder of weights: {FOLDER} is not set"
+    if not Path(folder).expanduser().is_dir():
+        return f"a folder of weights: {FOLDER}={folder} is not a folder"
+    return f"the folder {FOLDER}={folder}: it holds {', '.join(local) or 'no weights'}"

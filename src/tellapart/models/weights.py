@@ -1,0 +1,114 @@
+"""Reading weights from a file, and loading them into a body: all of them or none.
+
+Nothing that is read here can execute: safetensors, or `torch.load(weights_only=True)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tellapart.errors import WeightsError
+
+State = dict[str, Tensor]
+
+#: How the head's keys in a network of our own are marked after reading, so that no body can claim them.
+_OUR_HEAD = "(head)."
+_SHOWN = 4
+
+
+def read_weights(path: Path) -> State:
+    """Weights by name from safetensors, or from what `torch.save` wrote of a state dict.
+
+    A state dict may lie under "state_dict" or "model", and its keys may begin with "module.". Of a network of our own
+    the body is taken.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else than weights.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - a damaged or foreign file makes readers raise anything
+        raise WeightsError(
+            f"{path} cannot be read as weights: {first_line(error)}",
+            "Possible: safetensors, or a state dict written by torch.save. Other Python objects are never unpickled.",
+        ) from None
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(f"{path} holds no state dict, that is, no weights by name.")
+    return _plain_keys(content)
+
+
+def fill(body: nn.Module, state: State, classifier: tuple[str, ...], origin: str) -> str:
+    """Load weights into a body, all of them or none.
+
+    Args:
+        body: changed in place.
+        state: weights by name.
+        classifier: prefixes of names that may be left out.
+        origin: where the weights come from, in words.
+
+    Returns:
+        `origin`, with a remark if a classifier was left out.
+
+    Raises:
+        WeightsError: anything else is missing, left over or of another shape.
+    """
+    wanted = body.state_dict()
+    left_out = [k for k in state if k not in wanted and k.startswith((*classifier, _OUR_HEAD))]
+    given = {k: v for k, v in state.items() if k not in left_out}
+    # Converted weights often lack these counters, which nothing here reads.
+    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in given if k not in wanted]
+    reshaped = [
+        f"{k} {tuple(v.shape)} instead of {tuple(wanted[k].shape)}"
+        for k, v in given.items()
+        if k in wanted and v.shape != wanted[k].shape
+    ]
+    if missing or unexpected or reshaped:
+        lines = (
+            _listed("missing", missing),
+            _listed("not expected", unexpected),
+            _listed("of another shape", reshaped),
+        )
+        raise WeightsError(
+            f"The weights do not fit ({origin}):\n" + "\n".join(line for line in lines if line),
+            "Name the network that they were made with: --model NAME (timm's or torchvision's name).",
+        )
+    body.load_state_dict(given, strict=False)
+    outputs = [state[k].shape[0] for k in left_out if k.endswith("weight")]
+    return f"{origin}, without its classifier of {outputs[-1]} classes" if outputs else origin
+
+
+def _plain_keys(state: State) -> State:
+    while all(k.startswith("module.") for k in state):
+        state = {k.removeprefix("module."): v for k, v in state.items()}
+    if all(k.startswith(("body.", "head.")) for k in state) and any(k.startswith("body.") for k in state):
+        return {
+            k.removeprefix("body.") if k.startswith("body.") else _OUR_HEAD + k.removeprefix("head."): v
+            for k, v in state.items()
+        }
+    return state
+
+
+def _listed(what: str, keys: list[str]) -> str:
+    more = f", … ({len(keys) - _SHOWN} more)" if len(keys) > _SHOWN else ""
+    return f"  {len(keys)} {what}: {', '.join(keys[:_SHOWN])}{more}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,331 @@
+"""The whole plan of a training, read from TOML. Strict: an unknown key is an error that suggests the right one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from tellapart.errors import RecipeError
+from tellapart.recipe_transforms import AnyTransform, Balance, Mix, Section
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+class Data(Section):
+    """How pictures are divided and brought to size."""
+
+    size: int | None = Field(None, ge=1, le=4096, description="side in pixels; by default the weights' own")
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    crop: float | None = Field(None, gt=0, le=1, description="share kept by fit='crop'; by default the weights' own")
+    validation: float = Field(0.15, gt=0, lt=1, description="share of pictures for validation")
+    test: float = Field(0.15, ge=0, lt=1, description="share of pictures for the test")
+
+
+class Head(Section):
+    """What stands on top of the body: linear, or hidden layers before it."""
+
+    hidden: list[int] = Field(default_factory=list, description="sizes of hidden layers")
+    activation: Literal["relu", "gelu", "silu", "hardswish"] = "relu"
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Model(Section):
+    """Which network, and where its weights come from."""
+
+    name: str = "mobilenetv2_100"
+    pretrained: bool = True
+    weights: str | None = Field(None, description="a file of weights, instead of the pretrained ones")
+    head: Head = Head()
+    dropout: float | None = Field(None, ge=0, lt=1, description="for the networks of our own")
+
+
+class Stage(Section):
+    """One piece of the training: what is trained, for how long, how."""
+
+    name: str = ""
+    train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] = Field(
+        "all", description="the head, everything, the last n groups of layers, or a share of the groups (0..1)"
+    )
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(64, ge=1)
+    optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "lbfgs"] = Field(
+        "adamw", description="lbfgs solves a linear head exactly, one strength of regularisation an epoch"
+    )
+    rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    batch_norm: Literal["update", "keep"] = Field(
+        "update",
+        description="keep: the statistics of trained layers stay as they are; those of frozen layers always do",
+    )
+    patience: int | None = Field(None, ge=1, description="epochs without improvement before the stage stops")
+    monitor: Literal["score", "loss"] = Field("loss", description="what decides which epoch is best")
+    augment: bool = Field(True, description="whether the recipe's [[augment]] is applied")
+    views: list[list[AnyTransform]] = Field(
+        default_factory=list,
+        description="fixed views of each training picture. Where layers are frozen, what they make of each view is "
+        "computed once and stored; an epoch shows one view of each picture, drawn at random",
+    )
+
+
+class Recipe(Section):
+    """A whole training. Every key has a default; a recipe file states what it changes."""
+
+    about: str = ""
+    seed: int = Field(0, ge=0)
+    data: Data = Data()
+    augment: list[AnyTransform] = Field(default_factory=list)
+    mix: Mix = Mix()
+    balance: Balance = Balance()
+    model: Model = Model()
+    stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
+
+    def to_toml(self) -> str:
+        """The complete recipe, defaults included, as TOML that `load_recipe` reads back to an equal one."""
+        return _as_toml(self.model_dump(exclude_none=True))
+
+
+def shipped() -> dict[str, Path]:
+    """Name and file of every recipe that comes with Tellapart."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def describe_shipped() -> dict[str, str]:
+    """Name and first sentence of every shipped recipe."""
+    return {name: tomllib.loads(path.read_text(encoding="utf-8")).get("about", "") for name, path in shipped().items()}
+
+
+def recipe_text(name: str) -> str:
+    """The text of a shipped recipe or a recipe file, comments included.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    return _find(name, None).read_text(encoding="utf-8")
+
+
+def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: the name of a shipped recipe or the path of a TOML file. A file may begin from another recipe with
+            `extends = "transfer"` (a shipped name, or a path relative to the file).
+        changes: "key=value" texts, e.g. "stages.0.epochs=2"; values are TOML, or bare words for text.
+
+    Raises:
+        RecipeError: no such recipe, bad TOML, an unknown key, a wrong type or a value out of range; with the file,
+            the line and a suggestion.
+    """
+    values, source, text = _read(name, ())
+    for change in changes or []:
+        _apply(values, change)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(*_explain(error, source, text, changes or [])) from None
+
+
+def _read(name: str | Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Path, str]:
+    """Values (parents merged in), file and text of a recipe."""
+    path = _find(name, seen[-1].parent if seen else None)
+    if path in seen:
+        raise RecipeError(f"{path}: 'extends' leads back to the same recipe.", "Remove one of the two 'extends'.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values, path, text
+    if not isinstance(parent, str):
+        raise RecipeError(f"{path}: 'extends' must be the name or path of one recipe.")
+    base, _, _ = _read(parent, (*seen, path))
+    return _merge(base, values), path, text
+
+
+def _find(name: str | Path, folder: Path | None) -> Path:
+    known = shipped()
+    if str(name) in known:
+        return known[str(name)].resolve()
+    path = Path(name).expanduser()
+    if folder is not None and not path.is_absolute():
+        path = folder / path
+    if path.is_file():
+        return path.resolve()
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    raise RecipeError(f"There is no recipe '{name}'.", f"{hint}Shipped: {', '.join(known)}. Or give a .toml file.")
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key; everything else, lists of stages too, is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    """Put one "key=value" into the values."""
+    key, equals, text = change.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise RecipeError(f"--set {change}: expected key=value.", "For example: --set stages.0.epochs=2")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    place: Any = values
+    *path, last = key.split(".")
+    for depth, part in enumerate(path):
+        place = _step(place, part, ".".join(path[: depth + 1]), change)
+    if isinstance(place, list):
+        _step(place, last, key, change)
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _step(place: Any, part: str, key: str, change: str) -> Any:
+    if isinstance(place, list):
+        if not part.isdigit() or int(part) >= len(place):
+            raise RecipeError(
+                f"--set {change}: '{key}' does not exist.", f"It has {len(place)} entries, counted from 0."
+            )
+        return place[int(part)]
+    if not isinstance(place, dict):
+        raise RecipeError(f"--set {change}: '{key}' lies below a plain value.")
+    return place.setdefault(part, {})
+
+
+def _explain(error: ValidationError, source: Path, text: str, changes: list[str]) -> tuple[str, str]:
+    """Message and hint for the first thing wrong."""
+    first = error.errors()[0]
+    where = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    # A union reports the member it tried last ("int", "literal…"): that is not a key of the recipe.
+    section, where = _section_of(where)
+    if first["type"] == "union_tag_invalid":
+        where = [*where, "transform"]
+    key = ".".join(map(str, where))
+    changed = [c for c in changes if c.partition("=")[0].strip() == key]
+    line = _line_of(text, where)
+    place = f"--set {changed[-1]}" if changed else f"{source}, line {line}" if line else str(source)
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
+    if first["type"] == "union_tag_invalid":
+        tag, names = first["ctx"]["tag"], re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
+        return f"{place}: '{key}': there is no transform '{tag}'.", _did_you_mean(tag, names)
+    if first["type"] == "union_tag_not_found":
+        return f"{place}: '{key}' does not say which transform it is.", 'For example: transform = "horizontal_flip"'
+    return (
+        f"{place}: '{key}': {first['msg']} (it is {first['input']!r}).",
+        "tellapart recipes show NAME prints examples.",
+    )
+
+
+def _did_you_mean(written: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(written, names, n=1)
+    return f"Did you mean '{close[0]}'?" if close else f"Possible here: {', '.join(names)}."
+
+
+def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
+    """The section that holds the last key of a location, and the part of the location that names keys."""
+    section: type[Section] = Recipe
+    inner: dict[str, type[Section]] = {}
+    keys: list[Any] = []
+    for part in where:
+        if part in inner:  # which of several sections it was taken for: not a key
+            section, inner = inner[part], {}
+            continue
+        keys.append(part)
+        if isinstance(part, int):
+            continue
+        field = section.model_fields.get(part)
+        if field is None:
+            break
+        inner = _sections_in(field.annotation)
+        if len(inner) == 1:
+            section, inner = next(iter(inner.values())), {}
+        elif not inner:
+            break
+    return section, keys
+
+
+def _sections_in(annotation: Any) -> dict[str, type[Section]]:
+    """The sections that a field may hold; those told apart by their key `transform` by its value."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        tag = annotation.model_fields.get("transform")
+        return {tag.default if tag else annotation.__name__: annotation}
+    found: dict[str, type[Section]] = {}
+    for part in getattr(annotation, "__args__", ()):
+        found |= _sections_in(part)
+    return found
+
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+
+
+def _line_of(text: str, where: list[Any]) -> int | None:
+    """Line of a key, found by following table headers; None where it was inherited or set elsewhere."""
+    table: list[Any] = []
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = _HEADER.match(line)
+        if header:
+            table = [part.strip().strip("\"'") for part in header[2].split(".")]
+            if header[1] == "[[":
+                counts[header[2]] = counts.get(header[2], -1) + 1
+                table.append(counts[header[2]])
+            if table == where:
+                return number
+        else:
+            key = line.split("=", 1)[0].strip()
+            path = [*table, *(part.strip().strip("\"'") for part in key.split("."))]
+            if "=" in line and path == where[: len(path)] and len(path) > len(table):
+                return number
+    return None
+
+
+def _as_toml(values: dict[str, Any], prefix: str = "") -> str:
+    """TOML text of plain values: scalars first, then tables, then lists of tables."""
+    lines: list[str] = []
+    later: list[str] = []
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, dict):
+            later.append(f"\n[{name}]\n{_as_toml(value, name)}")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            later += [f"\n[[{name}]]\n{_as_toml(entry, name)}" for entry in value]
+        else:
+            lines.append(f"{key} = {_scalar(value)}\n")
+    return "".join(lines) + "".join(later)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = "".join(
+            _ESCAPES.get(c, c) if c >= " " and c != "\x7f" or c in _ESCAPES else f"\\u{ord(c):04x}" for c in value
+        )
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_scalar, value)) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_scalar(inner)}" for key, inner in value.items()) + " }"
+    return repr(value)
+
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}

@@ -1,0 +1,311 @@
+"""The part of a recipe that changes training pictures: one strict section a transform, mixing and balancing.
+
+Here stands only what may be written, its units, its limits, and what is taken when nothing is said. What each
+transform does to the pixels stands in `data.operations`; `data.augment` draws the strengths and calls it.
+
+A **strength** says how strongly, and is drawn anew for every picture:
+
+    degrees = 10                          always exactly this, sign and all
+    degrees = { uniform = [-10, 10] }     any value in between, equally likely
+    degrees = { normal = [0, 5] }         bell curve: mean, standard deviation; cut off at the field's limits
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class Section(BaseModel):
+    """Base of all parts of a recipe: immutable, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Uniform(Section):
+    """Any value between low and high, equally likely."""
+
+    uniform: list[float]
+
+
+class Normal(Section):
+    """A bell curve: mean and standard deviation."""
+
+    normal: list[float]
+
+
+Strength = float | Uniform | Normal
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Smallest and largest value of a strength; calling it checks one as it is written in a recipe."""
+
+    low: float
+    high: float
+
+    def __call__(self, written: Any) -> Any:
+        """Give back a strength as it is written, or say what is wrong with it."""
+        form, numbers = _form_of(written)
+        if form == "normal" and not 0 <= numbers[1] < float("inf"):
+            raise PydanticCustomError("strength", "a standard deviation is finite and not below 0")
+        if not all(self.low <= number <= self.high for number in numbers[: 1 if form == "normal" else 2]):
+            raise PydanticCustomError("strength", f"values from {self.low:g} to {self.high:g} are possible here")
+        if form == "uniform" and numbers[0] > numbers[1]:
+            raise PydanticCustomError("strength", "the lower value comes first")
+        return written
+
+
+def _form_of(written: Any) -> tuple[str, list[float]]:
+    """Which of the three forms a strength has, and its numbers."""
+    values = written.model_dump() if isinstance(written, Section) else written
+    match values:
+        case {"uniform": [_, _] as numbers, **more} if not more:
+            form = "uniform"
+        case {"normal": [_, _] as numbers, **more} if not more:
+            form = "normal"
+        case _:
+            form, numbers = "fixed", [values]
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        raise PydanticCustomError(
+            "strength",
+            "a strength is a number, { uniform = [low, high] } or { normal = [mean, standard deviation] }",
+        )
+    return form, numbers
+
+
+def _is_range(value: list[float]) -> list[float]:
+    if len(value) != 2 or not 0 < value[0] <= value[1] < float("inf"):
+        raise PydanticCustomError("range", "two numbers above 0 are needed, the lower first")
+    return value
+
+
+Degrees = Annotated[Strength, BeforeValidator(Limits(-360, 360))]
+ShearDegrees = Annotated[Strength, BeforeValidator(Limits(-60, 60))]
+SignedShare = Annotated[Strength, BeforeValidator(Limits(-1, 1))]
+ScaleFactor = Annotated[Strength, BeforeValidator(Limits(0.2, 5))]
+ZoomFactor = Annotated[Strength, BeforeValidator(Limits(1, 10))]
+ColourFactor = Annotated[Strength, BeforeValidator(Limits(0, 10))]
+Sigma = Annotated[Strength, BeforeValidator(Limits(0, 50))]
+GreyLevels = Annotated[Strength, BeforeValidator(Limits(0, 255))]
+Share = Annotated[Strength, BeforeValidator(Limits(0, 1))]
+WindowShare = Annotated[Strength, BeforeValidator(Limits(0.001, 1))]
+Quality = Annotated[Strength, BeforeValidator(Limits(1, 100))]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Transform(Section):
+    """Base of all transforms. `probability`: the share of pictures that it changes; all, unless one says otherwise."""
+
+    transform: str
+    probability: Probability = 1.0
+
+
+class HorizontalFlip(Transform):
+    """Left becomes right."""
+
+    transform: Literal["horizontal_flip"] = "horizontal_flip"
+
+
+class VerticalFlip(Transform):
+    """Top becomes bottom."""
+
+    transform: Literal["vertical_flip"] = "vertical_flip"
+
+
+class QuarterTurns(Transform):
+    """A turn by one of `turns` degrees, counter-clockwise."""
+
+    transform: Literal["quarter_turns"] = "quarter_turns"
+    turns: list[Literal[90, 180, 270]] = Field(default=[90, 180, 270], min_length=1)
+
+
+class Rotation(Transform):
+    """A turn about the middle by `degrees`, counter-clockwise; -15 to 15 by default."""
+
+    transform: Literal["rotation"] = "rotation"
+    degrees: Degrees = Uniform(uniform=[-15, 15])
+
+
+class Shift(Transform):
+    """Moved by shares of its width (`x`, to the right) and height (`y`, downwards); -0.1 to 0.1 by default."""
+
+    transform: Literal["shift"] = "shift"
+    x: SignedShare = Uniform(uniform=[-0.1, 0.1])
+    y: SignedShare = Uniform(uniform=[-0.1, 0.1])
+
+
+class Scale(Transform):
+    """Larger (`factor` above 1) or smaller about the middle, in a frame that stays; 0.9 to 1.1 by default."""
+
+    transform: Literal["scale"] = "scale"
+    factor: ScaleFactor = Uniform(uniform=[0.9, 1.1])
+
+
+class Shear(Transform):
+    """Slanted by `x` degrees (the upper edge moves left) and `y` (the right edge moves down); -10 to 10 and 0."""
+
+    transform: Literal["shear"] = "shear"
+    x: ShearDegrees = Uniform(uniform=[-10, 10])
+    y: ShearDegrees = 0.0
+
+
+class Zoom(Transform):
+    """A window at a random place, its sides 1 / `factor` of the picture's, fills the frame; 1 to 1.1 by default."""
+
+    transform: Literal["zoom"] = "zoom"
+    factor: ZoomFactor = Uniform(uniform=[1.0, 1.1])
+
+
+class RandomResizedCrop(Transform):
+    """A window of a random share of the area (`scale`) and width / height (`ratio`) fills the frame (Szegedy 2015).
+
+    By default 0.08 to 1 of the area. The ratio lies between two numbers, its logarithm being equally likely. The
+    window is cut from the picture as it was decoded, before anything else is done, wherever this stands in the list.
+    """
+
+    transform: Literal["random_resized_crop"] = "random_resized_crop"
+    scale: WindowShare = Uniform(uniform=[0.08, 1.0])
+    ratio: Annotated[list[float], AfterValidator(_is_range)] = [3 / 4, 4 / 3]
+
+
+class Brightness(Transform):
+    """Pixels times `factor`: 0 is black, 1 changes nothing; 0.8 to 1.2 by default."""
+
+    transform: Literal["brightness"] = "brightness"
+    factor: ColourFactor = Uniform(uniform=[0.8, 1.2])
+
+
+class Contrast(Transform):
+    """Distance from the picture's mean grey times `factor`: 0 is plain grey, 1 changes nothing; 0.8 to 1.2."""
+
+    transform: Literal["contrast"] = "contrast"
+    factor: ColourFactor = Uniform(uniform=[0.8, 1.2])
+
+
+class Saturation(Transform):
+    """Distance of each pixel from its own grey times `factor`: 0 is black and white, 1 changes nothing; 0.8 to 1.2."""
+
+    transform: Literal["saturation"] = "saturation"
+    factor: ColourFactor = Uniform(uniform=[0.8, 1.2])
+
+
+class Greyscale(Transform):
+    """Black and white, in three equal channels."""
+
+    transform: Literal["greyscale"] = "greyscale"
+
+
+class Negative(Transform):
+    """Every pixel becomes 255 - pixel, as on photographic film."""
+
+    transform: Literal["negative"] = "negative"
+
+
+class Blur(Transform):
+    """Gaussian blur, `sigma` in pixels of the network's input; 0.1 to 2 by default."""
+
+    transform: Literal["blur"] = "blur"
+    sigma: Sigma = Uniform(uniform=[0.1, 2.0])
+
+
+class Noise(Transform):
+    """Gaussian noise, for each pixel and channel by itself; `std` in grey levels of 0..255; 0 to 12 by default."""
+
+    transform: Literal["noise"] = "noise"
+    std: GreyLevels = Uniform(uniform=[0.0, 12.0])
+
+
+class Erasing(Transform):
+    """A rectangle of this share of the `area` becomes the mean colour (Zhong 2017); 0.02 to 0.33.
+
+    Height / width lies between 0.3 and 3.3. The mean colour is what the network sees as zero.
+    """
+
+    transform: Literal["erasing"] = "erasing"
+    area: Share = Uniform(uniform=[0.02, 0.33])
+
+
+class Jpeg(Transform):
+    """Stored as a JPEG of this `quality` (1 worst, 100 best; 4:2:0 colour) and read again; 30 to 95 by default."""
+
+    transform: Literal["jpeg"] = "jpeg"
+    quality: Quality = Uniform(uniform=[30, 95])
+
+
+class RandAugment(Transform):
+    """`n` operations picked from fourteen, each of strength `magnitude` of 30 (Cubuk 2019)."""
+
+    transform: Literal["rand_augment"] = "rand_augment"
+    n: int = Field(default=2, ge=1, le=14)
+    magnitude: int = Field(default=9, ge=0, le=30)
+
+
+class TrivialAugment(Transform):
+    """One operation picked from fourteen, of a strength that is drawn too (TrivialAugment Wide, Müller 2021)."""
+
+    transform: Literal["trivial_augment"] = "trivial_augment"
+
+
+AnyTransform = Annotated[
+    HorizontalFlip
+    | VerticalFlip
+    | QuarterTurns
+    | Rotation
+    | Shift
+    | Scale
+    | Shear
+    | Zoom
+    | RandomResizedCrop
+    | Brightness
+    | Contrast
+    | Saturation
+    | Greyscale
+    | Negative
+    | Blur
+    | Noise
+    | Erasing
+    | Jpeg
+    | RandAugment
+    | TrivialAugment,
+    Field(discriminator="transform"),
+]
+
+
+@cache
+def strengths(transform: type[Transform]) -> dict[str, Limits]:
+    """Those fields of a transform that are strengths, with their limits."""
+    return {
+        name: check.func
+        for name, field in transform.model_fields.items()
+        for check in field.metadata
+        if isinstance(check, BeforeValidator) and isinstance(check.func, Limits)
+    }
+
+
+class Mix(Section):
+    """Mixing of two pictures and their labels; one choice a batch: mixup, CutMix or neither."""
+
+    mixup: Probability = Field(default=0.0, description="share of batches whose pictures are blended (Zhang 2017)")
+    mixup_alpha: float = Field(default=0.2, gt=0, description="weights are drawn from Beta(alpha, alpha)")
+    cutmix: Probability = Field(default=0.0, description="share of batches in which a rectangle is swapped (Yun 2019)")
+    cutmix_alpha: float = Field(default=1.0, gt=0, description="areas are drawn from Beta(alpha, alpha)")
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        if self.mixup + self.cutmix > 1:
+            raise PydanticCustomError("mix", "mixup and cutmix together must not be above 1")
+        return self
+
+
+class Balance(Section):
+    """What is done about classes with few pictures. See `data.balance`."""
+
+    sampler: Literal["none", "weighted", "rarest"] = Field(
+        default="none", description="which pictures an epoch is made of"
+    )
+    class_weights: bool = Field(default=False, description="rare classes weigh more in the loss")

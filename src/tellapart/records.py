@@ -1,0 +1,270 @@
+"""The plain values that pass between the rooms: predictions, evaluations and the events of a training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.errors import RunError
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of some pictures: the waist of the house.
+
+    Make it with `Predictions.of`, which sorts by row and drops repeated rows, so that padding on several
+    processes cannot distort a score.
+
+    Attributes:
+        row: int64 [n], ascending, unique: row numbers of the catalog.
+        logits: float32 [n, n_classes], before any temperature.
+        target: one label a picture: int64 [n], a class number, or -1 where there is no label.
+            Several labels: uint8 [n, n_classes] of 0 and 1.
+        classes: names, in the order of the columns of `logits`.
+    """
+
+    row: Rows
+    logits: npt.NDArray[np.float32]
+    target: npt.NDArray[Any]
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        row: npt.ArrayLike,
+        logits: npt.ArrayLike,
+        target: npt.ArrayLike,
+        classes: tuple[str, ...],
+    ) -> Predictions:
+        """Check shapes, sort by row, keep the first of repeated rows.
+
+        Raises:
+            ValueError: shapes that do not belong together, or logits that are not finite.
+        """
+        rows = np.asarray(row, np.int64)
+        scores = np.asarray(logits, np.float32)
+        targets = np.asarray(target)
+        targets = targets.astype(np.int64 if targets.ndim == 1 else np.uint8)
+        if scores.shape != (len(rows), len(classes)) or len(targets) != len(rows):
+            raise ValueError(
+                f"{len(rows)} rows, logits {scores.shape}, target {targets.shape} and {len(classes)} classes "
+                "do not belong together"
+            )
+        if targets.ndim == 2 and targets.shape != scores.shape:
+            raise ValueError(f"target {targets.shape} has not the shape of logits {scores.shape}")
+        if not np.isfinite(scores).all():
+            raise ValueError("logits that are not finite")
+        unique, first = np.unique(rows, return_index=True)
+        return cls(unique, scores[first], targets[first], tuple(classes))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def several(self) -> bool:
+        """True where a picture may have several labels, or none."""
+        return self.target.ndim == 2
+
+    def probabilities(self, temperature: float = 1.0) -> Floats:
+        """float64 [n, n_classes]: softmax (one label) or sigmoid (several) of logits / temperature."""
+        return probabilities(self.logits, self.several, temperature)
+
+    def save(self, path: Path) -> None:
+        """Write as Parquet: columns `row`, `target`, `logits`; class names in the file's metadata."""
+        import polars as pl
+
+        n = len(self.classes)
+        target: Any = self.target if not self.several else pl.Series(self.target, dtype=pl.Array(pl.UInt8, n))
+        frame = pl.DataFrame(
+            {
+                "row": self.row,
+                "target": target,
+                "logits": pl.Series(self.logits, dtype=pl.Array(pl.Float32, n)),
+            }
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        frame.write_parquet(beside, metadata={"classes": json.dumps(self.classes)})
+        beside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is missing or is not one of ours.
+        """
+        import polars as pl
+
+        try:
+            frame = pl.read_parquet(path)
+            classes = tuple(json.loads(pl.read_parquet_metadata(path)["classes"]))
+            return cls.of(
+                frame["row"].to_numpy(), frame["logits"].to_numpy(), frame["target"].to_numpy(), classes
+            )
+        except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
+            raise RunError(
+                f"{path} cannot be read as predictions: {error}", "Run the evaluation again."
+            ) from error
+
+
+def probabilities(logits: npt.ArrayLike, several: bool, temperature: float = 1.0) -> Floats:
+    """Softmax (one label) or sigmoid (several) of logits / temperature, in float64, without overflow.
+
+    Args:
+        logits: [..., n_classes].
+        several: sigmoid instead of softmax.
+        temperature: above 0; 1 leaves the logits as they are.
+    """
+    z = np.asarray(logits, np.float64) / temperature
+    if several:
+        return np.exp(-np.logaddexp(0.0, -z))
+    z = z - z.max(axis=-1, keepdims=True)
+    e = np.exp(z)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score with its 95 % interval. `n` is the number of pictures it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is on one set of pictures.
+
+    Attributes:
+        on: which pictures: "test", "validation" or a folder.
+        several: True where pictures may have several labels.
+        n: number of pictures with a known answer.
+        classes: names, in the order used below.
+        metrics: by scikit-learn's names, e.g. "accuracy", "f1_macro", "log_loss"; the first is the headline.
+        per_class: one dictionary a class: "precision", "recall", "f1" (each a Metric), "n" and "n_predicted".
+        confusion: counts [n_classes][n_classes], row = given, column = answered; empty for several labels.
+    """
+
+    on: str
+    several: bool
+    n: int
+    classes: tuple[str, ...]
+    metrics: dict[str, Metric]
+    per_class: tuple[dict[str, Any], ...] = field(default=())
+    confusion: tuple[tuple[int, ...], ...] = field(default=())
+
+    @property
+    def headline(self) -> tuple[str, Metric]:
+        """Name and value of the score that is shown first."""
+        name = next(iter(self.metrics))
+        return name, self.metrics[name]
+
+    def table(self) -> str:
+        """The metrics as lines of text: name, value, interval."""
+        width = max(map(len, self.metrics))
+        lines = [f"{self.on}: {self.n} pictures, {len(self.classes)} classes"]
+        lines += [
+            f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})"
+            for name, m in self.metrics.items()
+        ]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Evaluation:
+        """The inverse of `as_dict`."""
+
+        def revive(entry: dict[str, Any]) -> dict[str, Any]:
+            return {k: Metric(**v) if isinstance(v, dict) else v for k, v in entry.items()}
+
+        return cls(
+            on=values["on"],
+            several=values["several"],
+            n=values["n"],
+            classes=tuple(values["classes"]),
+            metrics=revive(values["metrics"]),
+            per_class=tuple(revive(entry) for entry in values["per_class"]),
+            confusion=tuple(tuple(line) for line in values["confusion"]),
+        )
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """Sent before a stage's first step. `plan` says what is trained and from what; `runtime` how, and why so."""
+
+    stage: int
+    name: str
+    plan: str
+    epochs: int
+    runtime: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Sent while something is computed once, ahead of the steps that need it."""
+
+    stage: int
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Sent after every training step. `loss` is the epoch's mean so far; `step` counts from 1 within the epoch."""
+
+    stage: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    n_pictures: int
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Sent after each epoch's validation; losses are means a picture.
+
+    Accuracy is the share of pictures named right; with several labels, the share of labels that are right.
+    `train_accuracy` is None where it was not measured. `rates` are the learning rates of the epoch's steps (of the
+    group with the highest rate), empty where the stage has none.
+    """
+
+    stage: int
+    epoch: int
+    epochs: int
+    train_loss: float
+    train_accuracy: float | None
+    validation_loss: float
+    validation_accuracy: float
+    rates: tuple[float, ...]
+    best: bool
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """Sent when a stage ends. `reason` is a plain sentence: all epochs done, or stopped early and why."""
+
+    stage: int
+    epochs: int
+    best_epoch: int
+    reason: str
+
+
+Event = StageStarted | Computing | Progress | Validated | StageDone

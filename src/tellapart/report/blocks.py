@@ -1,0 +1,306 @@
+"""What a page is made of: sections of blocks. Each block is a plain value and has a template of the same name.
+
+A new part of a report is a function that returns a `Section` of these. A new kind of block is a dataclass here and
+a file in templates/blocks/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. "lead" is larger, "note" is quiet, "warning" is marked."""
+
+    text: str
+    look: Literal["", "lead", "note", "warning"] = ""
+    template: str = field(default="text", init=False)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Short figures side by side: (what, value, a quiet addition or "")."""
+
+    facts: Sequence[tuple[str, str, str]]
+    template: str = field(default="facts", init=False)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing made by `charts`. `svg` goes into the page as it is."""
+
+    title: str
+    svg: Markup
+    caption: str = ""
+    template: str = field(default="chart", init=False)
+
+
+@dataclass(frozen=True)
+class Side:
+    """Blocks side by side where the page is wide, below each other where it is not."""
+
+    blocks: Sequence[Block]
+    template: str = field(default="side", init=False)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that are opened by a click."""
+
+    summary: str
+    blocks: Sequence[Block]
+    template: str = field(default="fold", init=False)
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in a fixed-width font with a button that copies it."""
+
+    text: str
+    title: str = ""
+    template: str = field(default="code", init=False)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One large picture that belongs to no row, such as a contact sheet. `jpeg` is the file's bytes."""
+
+    jpeg: bytes
+    alt: str
+    caption: str = ""
+    template: str = field(default="photo", init=False)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: what is shown.
+        value: what the column is sorted by; by default the text.
+        quiet: an addition in small grey type, such as an interval; left out on a phone.
+        span: low, value, high in 0..1, drawn as a line with a dot.
+        opens: a row and column of a matrix on the page; makes the cell a button that shows its pictures.
+    """
+
+    text: str
+    value: float | None = None
+    quiet: str = ""
+    span: tuple[float, float, float] | None = None
+    opens: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. Columns whose first cell has a value are set to the right and sorted as numbers."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    sortable: bool = False
+    title: str = ""
+    template: str = field(default="table", init=False)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class under a picture. `right` is None where that is not known."""
+
+    name: str
+    certainty: float | None = None
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture of the catalog with what is known of it."""
+
+    row: int
+    name: str
+    given: Sequence[Label] = ()
+    answered: Sequence[Label] = ()
+    has_answer: bool = True
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures with their labels. `empty` is said where there is none."""
+
+    title: str
+    cards: Sequence[Card]
+    caption: str = ""
+    empty: str = ""
+    template: str = field(default="gallery", init=False)
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """A class with its number of pictures a part, and some of its pictures."""
+
+    name: str
+    n: int
+    parts: Sequence[tuple[str, int]]
+    cards: Sequence[Card]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """All classes with examples. `largest` is the scale of the bars."""
+
+    classes: Sequence[ClassCard]
+    largest: int
+    template: str = field(default="classes", init=False)
+
+
+#: Shares at which a matrix's next shade begins.
+SHADES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.85)
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """`share` is of the row's total; `key` names the group of pictures that a click shows."""
+
+    n: int
+    share: float
+    key: str = ""
+
+    @property
+    def shade(self) -> int:
+        """0 to 6, by steps that widen, so that rare errors are seen beside a full diagonal."""
+        return sum(self.share >= limit for limit in SHADES)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The pictures behind one cell of a matrix.
+
+    Attributes:
+        title: what they are. n: how many there are. share: the same in words, as a part of the row.
+        cards: some of them. right: True where they are answered as they should be.
+    """
+
+    key: str
+    title: str
+    n: int
+    share: str
+    cards: Sequence[Card]
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Counts by row and column; a click on a cell shows its pictures.
+
+    Attributes:
+        title: what is shown. rows, columns: names. corner: what rows and columns are.
+        cells: [n_rows][n_columns].
+        groups: the pictures behind the cells. first: key of the group shown at the start, or "".
+        square: True where the diagonal is what is right.
+        table: stands below; its cells may open groups.
+    """
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    corner: tuple[str, str]
+    cells: Sequence[Sequence[MatrixCell]]
+    groups: Sequence[Group]
+    first: str = ""
+    square: bool = True
+    caption: str = ""
+    table: Table | None = None
+    template: str = field(default="matrix", init=False)
+
+    @property
+    def shades(self) -> list[str]:
+        """What each shade stands for."""
+        edges = [f"{100 * limit:.0f}" for limit in SHADES]
+        between = [f"{a}–{b}" for a, b in pairwise(edges)]
+        return [f"under {edges[0]}", *between, f"over {edges[-1]} %"]
+
+    @property
+    def flat(self) -> bool:
+        """True where the columns' names are few and short enough to be written across."""
+        return len(self.columns) <= 6 and max(map(len, self.columns), default=0) <= 11
+
+
+Block = Text | Facts | Chart | Side | Fold | Code | Photo | Table | Gallery | Classes | Matrix
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page. `anchor` names it in links: small letters, no blanks."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+    short: str = ""
+
+    @property
+    def in_menu(self) -> str:
+        """What the menu calls it."""
+        return self.short or self.title
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The number that is shown first.
+
+    Attributes:
+        figure: what is set large, without unit: "92.4". unit: "%" or "".
+        what: what the figure is, in words.
+        span: low, value, high in 0..1, drawn on a scale; None where the metric has no such scale.
+        interval: the same in words. sentence: in plain language.
+        mark: another value on the scale to compare with, and what it is.
+    """
+
+    figure: str
+    unit: str
+    what: str
+    interval: str
+    sentence: str
+    span: tuple[float, float, float] | None = None
+    mark: tuple[float, str] | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page, ready to be written by `page.write_page`."""
+
+    title: str
+    subtitle: Sequence[str]
+    sections: Sequence[Section]
+    headline: Headline | None = None
+    facts: Sequence[tuple[str, str, str]] = ()
+    notes: Sequence[str] = ()
+
+
+def cards(block: Any) -> list[Card]:
+    """All cards of a block, in the order in which they should get a picture if there is not room for all."""
+    if isinstance(block, Side | Fold):
+        return [card for inner in block.blocks for card in cards(inner)]
+    if isinstance(block, Gallery):
+        return list(block.cards)
+    if isinstance(block, Classes):
+        return _in_turn([c.cards for c in block.classes])
+    if isinstance(block, Matrix):
+        # What is open at the start, or a click away in the table, first; then what is wrong; then what is right.
+        linked = {block.first, *(cell.opens for row in (block.table.rows if block.table else ()) for cell in row)}
+        groups = [g.cards for g in block.groups if g.key in linked]
+        wrong = [g.cards for g in block.groups if not g.right]
+        return (
+            [card for group in groups for card in group] + _in_turn(wrong) + _in_turn([g.cards for g in block.groups])
+        )
+    return []
+
+
+def _in_turn(groups: Sequence[Sequence[Card]]) -> list[Card]:
+    """The first of each group, then the second of each, and so on: all get some before one gets many."""
+    most = max(map(len, groups), default=0)
+    return [group[i] for i in range(most) for group in groups if i < len(group)]

@@ -1,0 +1,124 @@
+"""Which classes are taken for which: the matrix, and the pairs most often confused."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.records import Evaluation
+from tellapart.report import words
+from tellapart.report.answers import Answers
+from tellapart.report.blocks import Cell, Group, Matrix, MatrixCell, Table
+
+#: Pictures behind one cell. Where there are more, the page says so.
+IN_CELL = 12
+#: Classes of a matrix that can still be drawn and read; beyond it those with most errors are shown.
+MOST_CLASSES = 100
+TITLE = "Which classes are taken for which"
+_PAIRS = 10
+
+Counts = npt.NDArray[np.int64]
+
+
+def confusion_matrix(evaluation: Evaluation, answers: Answers) -> Matrix:
+    """Given class by answered class, with the pictures behind every cell."""
+    counts = np.asarray(evaluation.confusion, np.int64)
+    kept = _worst_classes(counts, MOST_CLASSES)
+    names = evaluation.classes
+    totals = np.maximum(counts.sum(axis=1), 1)
+    groups, cells = [], []
+    for given in kept:
+        line = []
+        for answered in kept:
+            n = int(counts[given, answered])
+            share = n / int(totals[given])
+            key = f"{given}-{answered}" if n else ""
+            line.append(MatrixCell(n, share, key))
+            if n:
+                groups.append(_group(key, _title(names, given, answered), n, share, answers, given, answered))
+        cells.append(line)
+    shown = [names[i] for i in kept]
+    first = _largest_error(counts, kept)
+    caption = "Each row is a given class, each column an answer; right answers lie on the diagonal. "
+    if len(kept) < len(names):
+        caption += f"The {len(kept)} classes with most errors are shown, of {len(names)}. "
+    pairs = _confused_pairs(counts, names, {group.key for group in groups})
+    return Matrix(TITLE, shown, shown, ("given", "answered"), cells, groups, first, True, caption.strip(), pairs)
+
+
+def _worst_classes(counts: Counts, most: int) -> list[int]:
+    """The classes in their order; where there are too many, those with most errors given or answered."""
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    return sorted(np.argsort(-errors, kind="stable")[:most].tolist())
+
+
+def _title(names: tuple[str, ...], given: int, answered: int) -> str:
+    a, b = words.visible(names[given]), words.visible(names[answered])
+    return f"{a}, answered right" if given == answered else f"{a}, answered {b}"
+
+
+def _group(key: str, title: str, n: int, share: float, answers: Answers, given: int, answered: int) -> Group:
+    positions = answers.cell(given, answered)[:IN_CELL]
+    of = f"{words.percent(share)} of {words.count(round(n / share))}"
+    return Group(key, title, n, of, answers.cards(positions), given == answered)
+
+
+def _largest_error(counts: Counts, kept: list[int]) -> str:
+    """Key of the cell with most errors, or of the first class where there is none."""
+    off = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    given, answered = np.unravel_index(int(off.argmax()), off.shape)
+    if off[given, answered] and given in kept and answered in kept:
+        return f"{given}-{answered}"
+    return next((f"{i}-{i}" for i in kept if counts[i, i]), "")
+
+
+def _confused_pairs(counts: Counts, names: tuple[str, ...], keys: set[str]) -> Table | None:
+    """The pairs most often confused; None where every answer was right."""
+    off = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-off, axis=None, kind="stable")[:_PAIRS]
+    rows = []
+    for given, answered in zip(*np.unravel_index(order, off.shape), strict=True):
+        n, total = int(off[given, answered]), int(counts[given].sum())
+        if n:
+            key = f"{given}-{answered}"
+            rows.append(
+                [
+                    Cell(names[given]),
+                    Cell(names[answered]),
+                    Cell(words.count(n), n, opens=key if key in keys else ""),
+                    Cell(words.percent(n / total), n / total),
+                ]
+            )
+    all_pairs = int((off > 0).sum())
+    caption = f"The first {len(rows)} of {all_pairs} pairs." if all_pairs > len(rows) else ""
+    columns = ["given", "answered", "pictures", "of the given"]
+    return Table(columns, rows, caption, title="Most often confused") if rows else None
+
+
+def label_matrix(answers: Answers) -> Matrix:
+    """Several labels: for each label, how often it was found, missed, and answered though not given."""
+    columns = [("found", True, True), ("missed", True, False), ("too many", False, True)]
+    groups, cells = [], []
+    for label, name in enumerate(answers.predictions.classes):
+        given = max(1, int(answers.given[:, label].sum()))
+        line = []
+        for number, (what, was_given, was_answered) in enumerate(columns):
+            positions = answers.label_cell(label, was_given, was_answered)
+            n, key = len(positions), f"{label}-{number}"
+            line.append(MatrixCell(n, n / given, key if n else ""))
+            if n:
+                share = f"{words.percent(n / given)} of the {words.count(given)} given"
+                cards = answers.cards(positions[:IN_CELL])
+                groups.append(Group(key, f"{words.visible(name)}, {what}", n, share, cards, number == 0))
+        cells.append(line)
+    first = max(
+        (cell for line in cells for cell in line[1:] if cell.n), key=lambda cell: cell.n, default=MatrixCell(0, 0.0)
+    )
+    caption = (
+        "For each label: found (given and answered), missed (given, not answered), too many (answered, not given). "
+        "Fractions are of the pictures given the label."
+    )
+    names, heads = list(answers.predictions.classes), [what for what, _, _ in columns]
+    return Matrix(
+        "What is found, missed and made up", names, heads, ("label", "result"), cells, groups, first.key, False, caption
+    )

@@ -1,0 +1,137 @@
+"""The events of a training as curves over epochs, the stages one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: More rates than this are thinned out: no screen shows them.
+_MOST = 800
+
+_Line = Mapping[str, Any]
+_Key = tuple[int, int]  # stage, epoch
+
+
+@dataclass(frozen=True)
+class StageSpan:
+    """One stage.
+
+    Attributes:
+        name: as the recipe calls it, or "stage 1".
+        start, end: epochs since the beginning of the training; the stage lies between them.
+        best: its best epoch, counted on over all stages; None where none was marked.
+        seconds: time its epochs took.
+        plan: what is trained and how. reason: why it ended. Both may be empty.
+    """
+
+    name: str
+    start: int
+    end: int
+    best: int | None
+    seconds: float
+    plan: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Values after each epoch, counted on over all stages; NaN where there is none.
+
+    Attributes:
+        epoch: 1, 2, … [n].
+        train_loss, validation_loss, train_accuracy, validation_accuracy, seconds: [n].
+        best: the epoch whose weights were kept; None where no epoch was best.
+        stages: in order.
+        rate_at, rate: learning rate of each step, at fractions of epochs.
+    """
+
+    epoch: tuple[int, ...]
+    train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+    train_accuracy: tuple[float, ...]
+    validation_accuracy: tuple[float, ...]
+    seconds: tuple[float, ...]
+    best: int | None
+    stages: tuple[StageSpan, ...]
+    rate_at: tuple[float, ...]
+    rate: tuple[float, ...]
+
+    @property
+    def total_seconds(self) -> float:
+        """Time spent in epochs, as far as it is known."""
+        return sum(s for s in self.seconds if math.isfinite(s))
+
+
+def curves(events: Sequence[_Line]) -> Curves:
+    """Sort the lines of events.jsonl into curves.
+
+    An epoch that is there twice, because a training was broken off and resumed, counts once: the last time.
+
+    Args:
+        events: dictionaries with "event" and the fields of the `records` class of that name; those of
+            `Validated`, `StageStarted` and `StageDone` are used, and "seconds" beside the first.
+    """
+    epochs = {(e["stage"], e["epoch"]): e for e in events if e["event"] == "Validated"}
+    order = sorted(epochs)
+    place = {key: i for i, key in enumerate(order, start=1)}
+
+    def column(field: str) -> tuple[float, ...]:
+        return tuple(_number(epochs[key].get(field)) for key in order)
+
+    rate_at, rate = _rates(epochs, place)
+    return Curves(
+        epoch=tuple(place.values()),
+        train_loss=column("train_loss"),
+        validation_loss=column("validation_loss"),
+        train_accuracy=column("train_accuracy"),
+        validation_accuracy=column("validation_accuracy"),
+        seconds=column("seconds"),
+        best=_best(epochs, place),
+        stages=_stages(events, epochs, place),
+        rate_at=rate_at,
+        rate=rate,
+    )
+
+
+def _best(epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> int | None:
+    """The last epoch that was better than all before it."""
+    return max((place[key] for key, e in epochs.items() if e.get("best")), default=None)
+
+
+def _stages(events: Sequence[_Line], epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> tuple[StageSpan, ...]:
+    started = {e["stage"]: e for e in events if e["event"] == "StageStarted"}
+    done = {e["stage"]: e for e in events if e["event"] == "StageDone"}
+    spans = []
+    for number, stage in enumerate(sorted({stage for stage, _ in epochs}), start=1):
+        own = {key: e for key, e in epochs.items() if key[0] == stage}
+        places = [place[key] for key in own]
+        spans.append(
+            StageSpan(
+                name=str(started.get(stage, {}).get("name") or f"stage {number}"),
+                start=min(places) - 1,
+                end=max(places),
+                best=_best(own, place),
+                seconds=sum(s for e in own.values() if math.isfinite(s := _number(e.get("seconds")))),
+                plan=str(started.get(stage, {}).get("plan", "")),
+                reason=str(done.get(stage, {}).get("reason", "")),
+            )
+        )
+    return tuple(spans)
+
+
+def _rates(epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Learning rate of each step, thinned out evenly, the last one kept."""
+    points = [
+        (place[key] - 1 + step / len(epochs[key]["rates"]), _number(rate))
+        for key in sorted(epochs)
+        for step, rate in enumerate(epochs[key].get("rates") or (), start=1)
+    ]
+    every = max(1, math.ceil(len(points) / _MOST))
+    kept = points[:-1:every] + points[-1:]
+    return tuple(at for at, _ in kept), tuple(rate for _, rate in kept)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

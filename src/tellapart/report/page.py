@@ -1,0 +1,111 @@
+"""The page: one HTML file that needs nothing else, neither network nor neighbours."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tellapart.files import write_text
+from tellapart.report import words
+from tellapart.report.blocks import Gallery, Page, cards
+from tellapart.report.sections import tell
+from tellapart.report.story import Story
+from tellapart.report.thumbnail import Thumbnails, gather
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(story: Story, folder: Path) -> Path:
+    """Write `report.html` into a run directory, whole or not at all.
+
+    Returns:
+        The file's path.
+    """
+    path = folder / "report.html"
+    write_page(tell(story), path, story.pictures.jpeg)
+    return path
+
+
+def write_page(page: Page, path: Path, jpeg: Callable[[int], bytes]) -> None:
+    """Write any page made of sections as one HTML file.
+
+    Args:
+        page: what it shows.
+        path: of the file; replaced whole.
+        jpeg: row → small JPEG, for the rows of the page's cards. See `thumbnail.gather`.
+    """
+    blocks = [block for section in page.sections for block in section.blocks]
+    # Galleries are what people look for first, so they are the last to lack pictures.
+    blocks.sort(key=lambda block: not isinstance(block, Gallery))
+    rows = [card.row for block in blocks for card in cards(block)]
+    write_text(path, render(page, gather(rows, jpeg)))
+
+
+def render(page: Page, thumbnails: Thumbnails) -> str:
+    """The page as HTML text."""
+    environment = _environment()
+    theme_script = _read("theme.js")
+    script = _read("script.js")
+    encoded = {str(row): base64.b64encode(jpeg).decode() for row, jpeg in thumbnails.jpeg.items()}
+    return environment.get_template("page.html").render(
+        page=page,
+        picture_notes=thumbnails.notes,
+        has=thumbnails.jpeg.keys() | thumbnails.failed.keys(),
+        pictures=json_in_html(encoded),
+        style=Markup(environment.get_template("style.css").render()),
+        theme_script=Markup(theme_script),
+        script=Markup(script),
+        # Only these two scripts may run: whatever a name smuggled in, the browser would refuse it.
+        script_hashes=Markup(" ".join(map(_csp_hash, (theme_script, script)))),
+        version=_version(),
+    )
+
+
+def json_in_html(value: Any) -> Markup:
+    """JSON that can stand inside <script>: no "<", ">", "&" and nothing outside ASCII, all escaped."""
+    text = json.dumps(value, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        visible=words.visible,
+        shortened=words.shortened,
+        certainty=words.certainty,
+        count=words.count,
+        some=words.some,
+        data_uri=lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
+    )
+    return environment
+
+
+def _read(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _csp_hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _version() -> str:
+    try:
+        return f" {version('tellapart')}"
+    except PackageNotFoundError:
+        return ""

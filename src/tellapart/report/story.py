@@ -1,0 +1,110 @@
+"""Everything a report tells, as plain values: what the pipeline fills and the page and the figures read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.records import Evaluation, Predictions, Rows
+from tellapart.report.blocks import Section
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of the split.
+
+    Attributes:
+        row: int64 [n], row numbers of the catalog.
+        target: one label a picture: int64 [n], class numbers, -1 where there is none.
+            Several labels: uint8 [n, n_classes]. As `Catalog.target` gives it.
+    """
+
+    row: Rows
+    target: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def counts(self, n_classes: int) -> npt.NDArray[np.int64]:
+        """int64 [n_classes]: number of pictures with each label."""
+        if self.target.ndim == 2:
+            return np.asarray(self.target.sum(axis=0, dtype=np.int64))
+        return np.bincount(self.target[self.target >= 0], minlength=n_classes).astype(np.int64)
+
+    def rows_of(self, label: int, most: int) -> Rows:
+        """Up to `most` row numbers with this label, evenly spread over the part."""
+        mask = self.target[:, label] > 0 if self.target.ndim == 2 else self.target == label
+        rows = self.row[mask]
+        return np.asarray(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)], np.int64)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures that a story is about.
+
+    Attributes:
+        classes: names in their one order. several: whether a picture may have several labels, or none.
+        parts: "train", "validation", "test", in this order; empty ones may be left out.
+        name: row → what a person calls the picture, such as its path below the root.
+        jpeg: row → a small JPEG of it, as `thumbnail` makes; called from several threads. May raise
+            `UnreadableError` or `OSError`: the page then says that the picture is gone.
+        layout: one sentence on how the labels were found.
+        unreadable: path and reason of each file that could not be read and was left out.
+    """
+
+    classes: tuple[str, ...]
+    several: bool
+    parts: Mapping[str, Part]
+    name: Callable[[int], str]
+    jpeg: Callable[[int], bytes]
+    layout: str = ""
+    unreadable: Sequence[tuple[str, str]] = ()
+
+    @property
+    def n(self) -> int:
+        """Number of pictures in all parts."""
+        return sum(map(len, self.parts.values()))
+
+
+@dataclass(frozen=True)
+class Story:
+    """A training and its result.
+
+    Attributes:
+        title: what the page is called, such as the name of the folder.
+        when: date and time as it shall be read.
+        model: the network in a few words: name, pretrained or not, size of the pictures.
+        pictures: what was trained on.
+        events: the lines of events.jsonl, see `curves`.
+        recipe: the complete recipe as TOML. command: what repeats the training, quoted for a shell.
+        environment: versions, machine, and the choices made by measurement; may be nested.
+        evaluations: the first is the headline; others (validation beside test) stand in the table of metrics.
+        predictions: those behind the first evaluation. temperature, thresholds: as used for it; one threshold a class,
+            for several labels only, 0.5 by default.
+        notes: lines that must not stay unseen: what was skipped, replaced or chosen instead.
+        more: further sections, shown before the recipe.
+    """
+
+    title: str
+    when: str
+    model: str
+    pictures: Pictures
+    events: Sequence[Mapping[str, Any]] = ()
+    recipe: str = ""
+    command: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Sequence[Evaluation] = ()
+    predictions: Predictions | None = None
+    temperature: float = 1.0
+    thresholds: Sequence[float] | None = None
+    notes: Sequence[str] = ()
+    more: Sequence[Section] = ()
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The one that the headline comes from."""
+        return self.evaluations[0] if self.evaluations else None

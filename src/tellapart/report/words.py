@@ -1,0 +1,162 @@
+"""Numbers and names as people read them. Nothing here is escaped: the page does that."""
+
+from __future__ import annotations
+
+import math
+
+from tellapart.records import Evaluation, Metric
+
+#: What a metric means, in a few words. The names are scikit-learn's.
+MEANING = {
+    "accuracy": "share of pictures named right",
+    "top_5_accuracy": "share of pictures whose name is among the first five answers",
+    "balanced_accuracy": "mean over the classes of the share named right, so that small classes count as much",
+    "precision": "share of the labels answered that were given",
+    "recall": "share of the labels given that were answered",
+    "f1": "one number for precision and recall (their harmonic mean)",
+    "label_accuracy": "share of labels that are right, given or not; high wherever labels are rare",
+    "exact_match": "share of pictures with every label right, none missing and none too many",
+    "log_loss": "how surprised the model is by the given labels; 0 is best",
+    "mean_average_precision": "how well each label's pictures are ranked before the others, averaged over labels",
+}
+_AVERAGES = {
+    "macro": "mean over classes, each counting the same",
+    "micro": "over all labels of all pictures together",
+    "weighted": "mean over classes, each counting by its number of pictures",
+    "samples": "mean over pictures",
+}
+_THIN = "\u202f"  # narrow no-break space
+_SURE = f"95{_THIN}%"
+
+
+def plain(name: str) -> str:
+    """A metric's name in words: "f1_macro" → "F1, macro"."""
+    stem, _, average = name.rpartition("_")
+    if average in _AVERAGES and stem:
+        return f"{plain(stem)}, {average}"
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def meaning(name: str) -> str:
+    """What a metric says, or nothing where that is not known."""
+    if name in MEANING:
+        return MEANING[name]
+    stem, _, average = name.rpartition("_")
+    if average in _AVERAGES and stem in MEANING:
+        return f"{MEANING[stem]}; {_AVERAGES[average]}"
+    return ""
+
+
+def is_share(name: str, value: float) -> bool:
+    """True for metrics between 0 and 1 that are read as a percentage."""
+    return "loss" not in name and "error" not in name and 0 <= value <= 1
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """0.924 → "92.4 %"."""
+    return f"{number(share, decimals)}{_THIN}%"
+
+
+def number(share: float, decimals: int = 1) -> str:
+    """0.924 → "92.4", without the sign; "–" where it is not known."""
+    return "–" if not math.isfinite(share) else f"{100 * share:.{decimals}f}"
+
+
+def certainty(share: float) -> str:
+    """A probability as people are told it: no "100 %" for what is not quite certain, no "0 %" either."""
+    if not math.isfinite(share):
+        return "–"
+    if share >= 0.9995:
+        return f"over 99.9{_THIN}%"
+    if share < 0.005:
+        return f"under 1{_THIN}%" if share < 0.0005 else percent(share)
+    return percent(share, 1 if share > 0.985 else 0)
+
+
+def score(name: str, value: float) -> str:
+    """A metric's value as it is shown: a percentage where it is a share, else three decimals."""
+    if not math.isfinite(value):
+        return "–"
+    return percent(value) if is_share(name, value) else f"{value:.3f}"
+
+
+def interval(name: str, metric: Metric) -> str:
+    """The 95 % interval, with the unit once: "89.8 to 94.5 %"."""
+    if not (math.isfinite(metric.low) and math.isfinite(metric.high)):
+        return "–"
+    if is_share(name, metric.value):
+        return f"{number(metric.low)} to {percent(metric.high)}"
+    return f"{metric.low:.3f} to {metric.high:.3f}"
+
+
+def count(n: int) -> str:
+    """3607 → "3,607"."""
+    return f"{n:,}"
+
+
+def some(n: int, what: str, several: str = "") -> str:
+    """1 → "1 picture", 2 → "2 pictures"."""
+    return f"{count(n)} {what if n == 1 else several or what + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """192.4 → "3 min 12 s"."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def visible(text: str) -> str:
+    """Control characters as pictures of themselves, and no lone surrogates, so that a file name is seen whole."""
+    shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "\u2421" if c == "\x7f" else c for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def shortened(text: str, most: int = 20) -> str:
+    """A name cut in the middle, because names that begin alike are told apart by their ends."""
+    text = visible(text)
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - most // 2 + 1 :]}"
+
+
+def sentence(evaluation: Evaluation) -> str:
+    """The score in plain language, for someone who has never heard of a metric."""
+    metrics = evaluation.metrics
+    seen = {"train": "it was trained on", "validation": "it was not trained on"}.get(evaluation.on, "it has not seen")
+    if not evaluation.several and "accuracy" in metrics:
+        base, right, span = _of(metrics["accuracy"])
+        return f"Of {base} pictures {seen}, it names {right} right ({_SURE}: {span})."
+    precision, recall = _first(metrics, "precision"), _first(metrics, "recall")
+    if evaluation.several and precision and recall:
+        base, found, span = _of(recall)
+        first = f"Of {base} labels that belong to pictures {seen}, it finds {found} ({_SURE}: {span})."
+        base, right, span = _of(precision)
+        return f"{first} Of {base} labels that it answers, {right} are right ({_SURE}: {span})."
+    name, metric = evaluation.headline
+    return f"{plain(name)} on pictures {seen}: {score(name, metric.value)} ({_SURE}: {interval(name, metric)})."
+
+
+def _first(metrics: dict[str, Metric], stem: str) -> Metric | None:
+    """The metric itself, or its micro, then any other, average."""
+    names = [stem, f"{stem}_micro", *(name for name in metrics if name.startswith(f"{stem}_"))]
+    return next((metrics[name] for name in names if name in metrics), None)
+
+
+def _of(metric: Metric) -> tuple[str, str, str]:
+    """A share as "of how many", "about how many" and "from to".
+
+    It is out of 100, or out of 1,000 where 100 would round the failures away and there are pictures enough.
+    """
+    base = 1000 if metric.value > 0.985 and metric.n >= 1000 else 100
+    about, low, high = (round(base * value) for value in (metric.value, metric.low, metric.high))
+    what = f"about {count(about)}"
+    if about == base:
+        what = f"all {count(base)}" if metric.value == 1 else f"more than {count(base - 1)}"
+    return count(base), what, f"{count(low)} to {count(high)}"

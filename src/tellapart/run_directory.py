@@ -1,0 +1,231 @@
+"""A run directory: the only state that the parts of Tellapart share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellapart.errors import RunError
+from tellapart.files import write_text
+from tellapart.records import Evaluation, Predictions, StageDone, StageStarted, Validated
+
+if TYPE_CHECKING:
+    from tellapart.data.catalog import Catalog
+    from tellapart.data.split import Split
+    from tellapart.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training on disk. Everything below is a file or folder in `directory`.
+
+    Reading a part that is not there yet is a `RunError` that says so.
+    """
+
+    directory: Path
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.directory / "recipe.toml"
+
+    @property
+    def catalog_file(self) -> Path:
+        return self.directory / "catalog.parquet"
+
+    @property
+    def split_file(self) -> Path:
+        return self.directory / "split.json"
+
+    @property
+    def events_file(self) -> Path:
+        return self.directory / "events.jsonl"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.directory / "environment.json"
+
+    @property
+    def evaluation_file(self) -> Path:
+        return self.directory / "evaluation.json"
+
+    @property
+    def skipped_file(self) -> Path:
+        return self.directory / "skipped.json"
+
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        """Pictures that broke after the scan and were left out on request: "path" and "reason" of each."""
+        if not self.skipped_file.is_file():
+            return []
+        entries: list[dict[str, str]] = json.loads(self.skipped_file.read_text(encoding="utf-8"))
+        return entries
+
+    @property
+    def report(self) -> Path:
+        return self.directory / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        return self.directory / "figures"
+
+    @property
+    def bundle(self) -> Path:
+        return self.directory / "bundle"
+
+    def checkpoint(self, name: str) -> Path:
+        """"initial", "last" or "best"."""
+        return self.directory / "checkpoints" / f"{name}.safetensors"
+
+    def predictions_file(self, on: str) -> Path:
+        return self.directory / "predictions" / f"{on}.parquet"
+
+    @property
+    def started(self) -> bool:
+        """Whether a training was begun here."""
+        return self.recipe_file.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all there is to do has been done. The report is written last."""
+        return self.report.is_file()
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        from tellapart.recipe import load_recipe
+
+        self._need(self.recipe_file)
+        return load_recipe(self.recipe_file)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        from tellapart.data.catalog import Catalog
+
+        self._need(self.catalog_file)
+        return Catalog.load(self.catalog_file)
+
+    @cached_property
+    def split(self) -> Split:
+        from tellapart.data.split import Split
+
+        self._need(self.split_file)
+        return Split.load(self.split_file)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        self._need(self.environment_file)
+        values: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        return values
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """By the name of what was evaluated: "test", "validation"."""
+        self._need(self.evaluation_file)
+        values = json.loads(self.evaluation_file.read_text(encoding="utf-8"))
+        return {name: Evaluation.from_dict(value) for name, value in values["evaluations"].items()}
+
+    def predictions(self, on: str) -> Predictions:
+        self._need(self.predictions_file(on))
+        return Predictions.load(self.predictions_file(on))
+
+    def events(self) -> list[dict[str, Any]]:
+        """The event log, one dictionary a line; a last line that was cut off by a kill is left out."""
+        if not self.events_file.is_file():
+            return []
+        lines = self.events_file.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def write_json(self, path: Path, values: Any) -> None:
+        write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+    def _need(self, path: Path) -> None:
+        if path.is_file():
+            return
+        if not self.started:
+            raise RunError(
+                f"{self.directory} is not a run directory: it has no recipe.toml.",
+                "Give the folder that `tellapart train … --out FOLDER` wrote.",
+            )
+        raise RunError(
+            f"{self.directory} has no {path.relative_to(self.directory)} yet: its training has not finished.",
+            "Run the same `tellapart train` command again to go on.",
+        )
+
+
+@dataclass
+class EventLog:
+    """events.jsonl: one line an event. Times stand beside the event's own values, which repeat exactly."""
+
+    path: Path
+    n_lines: int
+
+    @classmethod
+    def continued(cls, path: Path, n_lines: int) -> EventLog:
+        """Open a log and drop what lies beyond its first `n_lines`: events after the last checkpoint happen again."""
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        if len(lines) < n_lines:
+            raise RunError(
+                f"{path} has {len(lines)} lines, but the checkpoint was made after {n_lines}.",
+                "Delete the folder 'checkpoints' to begin this training again from the start.",
+            )
+        if len(lines) > n_lines or not path.is_file():
+            write_text(path, "".join(line + "\n" for line in lines[:n_lines]))
+        return cls(path, n_lines)
+
+    def add(self, event: StageStarted | Validated | StageDone, **beside: Any) -> None:
+        """Append one event."""
+        line = json.dumps({"event": type(event).__name__, **asdict(event), **beside})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.n_lines += 1
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a run directory for this process alone.
+
+    The lock belongs to the operating system, so one of a dead process does not last.
+
+    Raises:
+        RunError: another process holds it; the message has its number.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / ".lock"
+    with path.open("a+", encoding="utf-8") as file:
+        if not _try_lock(file.fileno()):
+            file.seek(0)
+            raise RunError(
+                f"{directory} is in use by another process (number {file.read().strip() or 'unknown'}).",
+                "Wait until it has finished, stop it, or choose another --out.",
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no fcntl; msvcrt locks the first byte instead
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+

@@ -1,0 +1,166 @@
+"""Device, precision and memory format: measured on this machine, not guessed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from tellapart.errors import UsageError
+from tellapart.files import cache_folder, write_text
+
+Precision = Literal["float32", "bfloat16"]
+_MEASURED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a network is run.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        precision: "float32", or "bfloat16": weights stay float32, products are computed in bfloat16.
+        channels_last: memory format of weights and activations.
+        workers: threads that load pictures.
+        why: one sentence on how this was chosen.
+    """
+
+    device: str
+    precision: Precision = "float32"
+    channels_last: bool = True
+    workers: int = 2
+    why: str = ""
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which forward passes run."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, torch.bfloat16)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def default_device() -> str:
+    """The fastest device there is: "cuda", "mps" or "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def default_workers() -> int:
+    """Threads for loading pictures: the processors this process may use, at most 16."""
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def parse(text: str) -> Runtime | None:
+    """Read a user's wish such as "cpu,bfloat16,channels-last"; "auto" gives None.
+
+    Raises:
+        UsageError: an unknown word.
+    """
+    if text == "auto":
+        return None
+    known = {"cpu", "cuda", "mps", "float32", "bfloat16", "channels-last", "contiguous"}
+    words = [word.strip() for word in text.split(",")]
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise UsageError(f"--runtime {text}: '{unknown[0]}' is unknown.", f"Known: auto, or some of {', '.join(sorted(known))}.")
+    device = next((word for word in words if word in ("cpu", "cuda", "mps")), default_device())
+    precision: Precision = "bfloat16" if "bfloat16" in words else "float32"
+    return Runtime(device, precision, "contiguous" not in words, default_workers(), "asked for")
+
+
+def candidates() -> list[Runtime]:
+    """What is worth timing on this machine; the plainest comes first."""
+    device, workers = default_device(), default_workers()
+    return [
+        Runtime(device, "float32", False, workers),
+        Runtime(device, "float32", True, workers),
+        Runtime(device, "bfloat16", True, workers),
+    ]
+
+
+def choose(what: str, key: dict[str, Any], run: Callable[[Runtime], None]) -> Runtime:
+    """Time a step under each candidate and take the fastest; remembered, so that the next run chooses the same.
+
+    Args:
+        what: name of the step, for the sentence.
+        key: all that the speed depends on (network, size, batch size); machine and versions are added.
+        run: performs one step under a runtime, without lasting effects.
+    """
+    full = {**key, "what": what, "torch": torch.__version__, "threads": torch.get_num_threads(), **_machine()}
+    name = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:24]
+    remembered = cache_folder("runtime") / f"{name}.json"
+    if remembered.is_file():
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Runtime(**json.loads(remembered.read_text()))
+    timed = [(_seconds(run, runtime), runtime) for runtime in candidates()]
+    best = min(timed, key=lambda pair: pair[0])[1]
+    told = ", ".join(f"{_name(r)} {s * 1000:.0f} ms" for s, r in timed)
+    chosen = Runtime(best.device, best.precision, best.channels_last, best.workers, f"{what}: {told}")
+    write_text(remembered, json.dumps(chosen.as_dict()))
+    return chosen
+
+
+def _seconds(run: Callable[[Runtime], None], runtime: Runtime) -> float:
+    """The fastest of a few steps after one that warms up. The minimum, since other programs can only add time."""
+    run(runtime)
+    best = float("inf")
+    for _ in range(_MEASURED_STEPS):
+        _synchronise(runtime.device)
+        start = time.perf_counter()
+        run(runtime)
+        _synchronise(runtime.device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def _name(runtime: Runtime) -> str:
+    return f"{runtime.precision} {'channels-last' if runtime.channels_last else 'contiguous'}"
+
+
+def _machine() -> dict[str, Any]:
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {"node": platform.node(), "processor": model, "gpu": gpu}
+
+
+def environment() -> dict[str, Any]:
+    """What a result depends on besides recipe and pictures: versions, machine, threads."""
+    import torchvision
+
+    import tellapart
+
+    return {
+        "tellapart": tellapart.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        **{name: value for name, value in _machine().items() if name != "node"},
+    }

@@ -1,0 +1,285 @@
+"""Pictures in, answers out: decoded ahead on threads, run through a bundle in batches, in the order they came."""
+
+from __future__ import annotations
+
+import glob
+import io
+import itertools
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tellapart.bundle.read import Bundle
+from tellapart.data.decode import EXTENSIONS, decode
+from tellapart.errors import UnreadableError, UsageError
+from tellapart.preprocess import Pixels, Preprocessing, preprocess
+
+Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one picture.
+
+    Attributes:
+        path: the picture's path as it was given; empty for a picture that was no file.
+        chosen: the answer: one class name; where several labels are possible, those at or above their thresholds,
+            most probable first, which may be none. Empty where the picture could not be read.
+        labels: class names with their probabilities (0 to 1), most probable first: the chosen ones and as many
+            others as were asked for.
+        certainty: the probability of the label; of the least probable one where there are several; where there is
+            none, that of none: 1 - the highest probability. Not a number where the picture could not be read.
+        problem: why the picture could not be read, in a plain sentence; None where it could.
+    """
+
+    path: str
+    chosen: tuple[str, ...]
+    labels: tuple[tuple[str, float], ...]
+    certainty: float
+    problem: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The chosen label, several joined with ", ", "none", or "" where the picture could not be read."""
+        if self.problem is not None:
+            return ""
+        return ", ".join(self.chosen) or NONE
+
+    def __str__(self) -> str:
+        """For people: "Beagle 98 %", "cat 98 %, bunny 87 %", "none" or "unreadable: …"."""
+        if self.problem is not None:
+            return f"unreadable: {self.problem}"
+        probability = dict(self.labels)
+        return ", ".join(f"{name} {percent(probability[name])}" for name in self.chosen) or NONE
+
+
+def percent(probability: float) -> str:
+    """A probability for people: "98 %"; a decimal near the ends; never rounded up to a certainty of 100 %."""
+    if probability < 0.001:
+        return "< 0.1 %"
+    digits = 1 if probability < 0.01 or probability >= 0.99 else 0
+    return f"{min(probability, 0.999) * 100:.{digits}f} %"
+
+
+class Classifier:
+    """A bundle that takes pictures. Made by `load`."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names it can answer with."""
+        return self.bundle.classes
+
+    @overload
+    def predict(self, pictures: Picture, *, top: int | None = None) -> Answer: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, pictures: Iterable[Picture], *, top: int | None = None) -> list[Answer]: ...
+
+    def predict(self, pictures: Picture | Iterable[Picture], *, top: int | None = None) -> Answer | list[Answer]:
+        """Answer for one picture, or for each of a list, in its order.
+
+        Args:
+            pictures: a path, the bytes of a file, uint8 pixels (height × width × 3, RGB, upright) or a Pillow image;
+                or a list of such.
+            top: how many labels an answer lists; None: all.
+
+        Returns:
+            One `Answer` for one picture, a list for a list. A picture that cannot be read has an answer too: its
+            `problem` says why.
+
+        Raises:
+            UsageError: something that is not a picture.
+            BundleError: the model cannot be run.
+        """
+        if isinstance(pictures, (str, Path, bytes, np.ndarray, Image.Image)):
+            return next(answers(self.bundle, [pictures], top=top))
+        return list(answers(self.bundle, pictures, top=top))
+
+
+def load(path: str | Path) -> Classifier:
+    """Load a classifier from a run directory or a bundle. Needs no torch.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    return Classifier(Bundle.load(path))
+
+
+def answers(
+    bundle: Bundle,
+    pictures: Iterable[Picture],
+    *,
+    batch_size: int = 16,
+    workers: int | None = None,
+    top: int | None = None,
+) -> Iterator[Answer]:
+    """Answer for one picture after the other, in the order given.
+
+    `pictures` may be endless: only a few batches of them are in memory at a time.
+
+    Args:
+        bundle: the model.
+        pictures: see `Classifier.predict`.
+        batch_size: pictures run at once.
+        workers: threads that read pictures; by default as many as there are processors for this process.
+        top: how many labels an answer lists; None: all.
+
+    Raises:
+        UsageError: something that is not a picture. An unreadable one is no error, but an answer with a `problem`.
+        BundleError: the model cannot be run.
+    """
+    read = _read_ahead(bundle, pictures, workers or _processors(), ahead=2 * batch_size)
+    while batch := list(itertools.islice(read, batch_size)):
+        pixels = [what for _, what in batch if not isinstance(what, str)]
+        scores = iter(bundle.probabilities(bundle.predict_pixels(np.stack(pixels)))) if pixels else iter(())
+        for path, what in batch:
+            if isinstance(what, str):
+                yield Answer(path, (), (), math.nan, what)
+            else:
+                yield _answer(bundle, path, next(scores), top)
+
+
+def _answer(bundle: Bundle, path: str, probabilities: npt.NDArray[np.float64], top: int | None) -> Answer:
+    """The answer that follows from one picture's probabilities [n_classes]."""
+    order = np.argsort(-probabilities, kind="stable").tolist()
+    chosen = [i for i in order if probabilities[i] >= bundle.thresholds[i]] if bundle.several else order[:1]
+    certainty = probabilities[chosen[-1]] if chosen else 1 - probabilities[order[0]]
+    picked = set(chosen)
+    others = [i for i in order if i not in picked][: None if top is None else max(0, top - 1)]
+    listed = picked.union(others)
+    labels = tuple((bundle.classes[i], float(probabilities[i])) for i in order if i in listed)
+    return Answer(path, tuple(bundle.classes[i] for i in chosen), labels, float(certainty))
+
+
+def _read_ahead(
+    bundle: Bundle, pictures: Iterable[Picture], workers: int, ahead: int
+) -> Iterator[tuple[str, Pixels | str]]:
+    """Path and pixels, or path and problem, in order; at most `ahead` pictures are read before they are asked for."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
+    waiting: deque[Future[tuple[str, Pixels | str]]] = deque()
+    try:
+        for picture in pictures:
+            waiting.append(pool.submit(_read, bundle, picture))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(bundle: Bundle, picture: Picture) -> tuple[str, Pixels | str]:
+    path = os.fspath(picture) if isinstance(picture, (str, Path)) else ""
+    try:
+        return path, preprocess(_pixels(picture, bundle.preprocessing), bundle.preprocessing)
+    except UnreadableError as error:
+        return path, error.reason
+
+
+def _pixels(picture: Picture, how: Preprocessing) -> Pixels:
+    if isinstance(picture, np.ndarray):
+        return _checked(picture)
+    if isinstance(picture, (str, Path)):
+        return decode(Path(picture), how.decode_at_least, how.background)
+    if isinstance(picture, Image.Image):
+        picture = _without_loss(picture)
+    if isinstance(picture, bytes):
+        return decode(picture, how.decode_at_least, how.background)
+    raise UsageError(
+        f"{type(picture).__name__} is not a picture.",
+        "Give a path, the bytes of a file, an array of pixels, a Pillow image, or a list of these.",
+    )
+
+
+def _without_loss(image: Image.Image) -> bytes:
+    """A Pillow image as a file, so that transparency, 16 bits and EXIF are treated as they are in any file."""
+    kind = "TIFF" if image.mode in ("CMYK", "LAB", "I", "F") else "PNG"
+    known = kind == "TIFF" or image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+    file = io.BytesIO()
+    try:
+        # An image that was opened is read only now, so this is where a damaged file shows.
+        (image if known else image.convert("RGB")).save(file, kind, compress_level=0, exif=image.getexif())
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableError("the image", f"the picture's data are damaged ({error})") from error
+    return file.getvalue()
+
+
+def _checked(pixels: npt.NDArray[Any]) -> Pixels:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UsageError(
+            f"A picture given as an array must be uint8, height × width × 3, not {pixels.dtype} {pixels.shape}.",
+            "Colours are red, green, blue, from 0 to 255. Several pictures: give a list of arrays.",
+        )
+    return pixels
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_pictures(inputs: Sequence[str]) -> Iterator[Path]:
+    """Every picture that files, folders and patterns name.
+
+    A file is taken whatever its name. A folder gives the pictures in it and below, by their extensions, sorted;
+    what is hidden is skipped. A pattern (`*`, `?`, `[a-z]`, `**` for any depth) is for shells that do not expand
+    it, and acts as if they had; it skips what is hidden.
+
+    Returns:
+        Paths, found while they are asked for: of a folder tree, one folder's names are in memory at a time.
+
+    Raises:
+        UsageError: at once, for a name that does not exist, a pattern that fits nothing, a folder without pictures.
+    """
+    given = [path for text in inputs for path in _expand(text)]
+    for path in given:
+        if path.is_dir() and next(_below(path), None) is None:
+            raise UsageError(
+                f"{path} holds no pictures.", f"Files that count as pictures end in: {' '.join(sorted(EXTENSIONS))}"
+            )
+    return itertools.chain.from_iterable(_below(path) if path.is_dir() else (path,) for path in given)
+
+
+def _expand(text: str) -> list[Path]:
+    """The path itself where it exists, else what the pattern fits, sorted."""
+    if os.path.lexists(text):
+        return [Path(text)]
+    if not glob.has_magic(text):
+        raise UsageError(f"{text} does not exist.", f"Relative names start from {Path.cwd()}.")
+    found = sorted(Path(name) for name in glob.iglob(text, recursive=True))
+    if "**" in text:  # it has reached the files below a folder already
+        found = [path for path in found if not path.is_dir()]
+    if not found:
+        raise UsageError(f"No file fits {text}.", "'*' stays within a folder, '**' goes down any depth.")
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Pictures in a folder and below, sorted. Links to files are followed, links to folders are not."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError:
+        yield folder  # reading it as a picture fails too, so it ends up among the unreadable, with its reason
+        return
+    for name, is_folder in names:
+        if name.startswith("."):
+            continue
+        path = folder / name
+        if is_folder:
+            yield from _below(path)
+        elif path.suffix.lower() in EXTENSIONS:
+            yield path

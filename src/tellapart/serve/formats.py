@@ -1,0 +1,317 @@
+"""Answers on paper: a table for people, CSV, JSON lines and Parquet for programs. Rows leave as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from tellapart.errors import UsageError
+from tellapart.files import replacing
+from tellapart.serve.answer import Answer, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DECIMALS = 6
+_CHUNK = 10_000
+
+
+@dataclass
+class Summary:
+    """What was written.
+
+    Attributes:
+        n_answered: pictures with an answer.
+        unreadable: path and reason of each picture without one.
+        counts: how often each label was given.
+    """
+
+    n_answered: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def n_unreadable(self) -> int:
+        """Number of pictures that could not be read."""
+        return len(self.unreadable)
+
+    def counting(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """Pass answers on and count them."""
+        for answer in answers:
+            if answer.problem is None:
+                self.n_answered += 1
+                self.counts[answer.label] += 1
+            else:
+                self.unreadable.append((_clean(answer.path), answer.problem))
+            yield answer
+
+
+def write_answers(
+    answers: Iterable[Answer], format: str = "table", top: int = 1, out: TextIO | Path | None = None
+) -> Summary:
+    """Write answers as they come.
+
+    Columns: path, label, certainty (0 to 1), then `label_2`, `certainty_2` … up to `top`: the most probable labels that
+    were not chosen; then problem, which is empty where the picture could be read. Bytes of a file name that are no
+    UTF-8 are written as escapes.
+
+    Args:
+        answers: from `answer.answers`, with the same `top`.
+        format: "table" ends with totals and the unreadable; "csv" is safe to open in a spreadsheet, see `csv_cell`;
+            "jsonl" has one object a line; "parquet" is written at the end (it keeps about 150 bytes a picture).
+        top: how many labels a row holds.
+        out: an open text file, the path of a file (written beside and renamed when all is done), or None: the
+            standard output.
+
+    Raises:
+        UsageError: an unknown format, Parquet without a path, or a file that cannot be written.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"The format '{format}' is unknown.", f"Known: {', '.join(FORMATS)}.")
+    if top < 1:
+        raise UsageError(f"At least one label is needed, not {top}.")
+    summary = Summary()
+    counted = summary.counting(answers)
+    if format == "parquet":
+        if not isinstance(out, Path):
+            raise UsageError("Parquet cannot be written to a terminal or pipe.", "Name a file to write to.")
+        with _file_at(out) as path:
+            _write_parquet(counted, top, path)
+        return summary
+    with _stream_to(out) as stream:
+        _STREAMED[format](counted, top, stream)
+        if format == "table":
+            _write_totals(summary, stream)
+    return summary
+
+
+@contextlib.contextmanager
+def _stream_to(out: TextIO | Path | None) -> Iterator[TextIO]:
+    """The text stream to write to."""
+    if isinstance(out, Path):
+        with _file_at(out) as path, path.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+    else:
+        yield out or sys.stdout
+
+
+@contextlib.contextmanager
+def _file_at(out: Path) -> Iterator[Path]:
+    """Where to write so that `out` appears whole; a device or pipe is written to directly, never replaced."""
+    real = out.resolve()
+    if real.is_dir():
+        raise UsageError(f"{out} is a folder.", "Name a file to write to.")
+    if real.exists() and not real.is_file():
+        yield real
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            beside = stack.enter_context(replacing(real))
+        except OSError as error:
+            raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
+        yield beside
+
+
+def columns(top: int) -> list[str]:
+    """Names of the columns for `top` labels a row."""
+    others = chain.from_iterable((f"label_{i}", f"certainty_{i}") for i in range(2, top + 1))
+    return ["path", "label", "certainty", *others, "problem"]
+
+
+def _row(answer: Answer, top: int) -> list[Any]:
+    """The cells of `columns`; None where there is nothing to say."""
+    if answer.problem is not None:
+        return [_clean(answer.path), *[None] * (2 * top), answer.problem]
+    others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
+    cells: list[Any] = [_clean(answer.path), _clean(answer.label), round(answer.certainty, _DECIMALS)]
+    for name, probability in others:
+        cells += [_clean(name), round(probability, _DECIMALS)]
+    return [*cells, *[None] * (2 * top + 1 - len(cells)), None]
+
+
+def _clean(text: str) -> str:
+    """A text that can be written as UTF-8: bytes of a file name that are none become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _put(stream: TextIO, line: str) -> None:
+    """Write a line at once; what the stream's encoding lacks (a Windows console) becomes an escape."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+# What spreadsheets take for the start of a formula, with blanks that they skip before it. Cells that begin with quotes
+# and go on like that are guarded too: else one could not tell whether a quote was ours.
+_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]|'*[\t\r\n]")
+# Semicolon and tab too: in many countries they, not commas, part the cells for a spreadsheet.
+_QUOTED = re.compile(r"[\",;\t\r\n]|^\s|\s$")
+
+
+def csv_cell(value: str | float | None) -> str:
+    """One cell of a CSV file (RFC 4180, UTF-8, lines end with a line feed).
+
+    A text that a spreadsheet would run as a formula (its first sign that is not a blank is = + - @, or it begins
+    with a tab or line break) gets a single quote in front; `csv_text` takes it off again. Numbers are never changed.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    guarded = f"'{value}" if _FORMULA.match(value) else value
+    return '"' + guarded.replace('"', '""') + '"' if _QUOTED.search(guarded) else guarded
+
+
+def csv_text(cell: str) -> str:
+    """The text that `csv_cell` was given, from a cell as a CSV reader returns it."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell, 1) else cell
+
+
+def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
+    _put(stream, ",".join(columns(top)))
+    for answer in answers:
+        _put(stream, ",".join(map(csv_cell, _row(answer, top))))
+
+
+# --- JSON lines ----------------------------------------------------------------------------------------------------
+
+
+def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
+    names = columns(top)
+    escaped = (stream.encoding or "utf-8").lower().replace("-", "") != "utf8"
+    for answer in answers:
+        _put(stream, json.dumps(dict(zip(names, _row(answer, top), strict=True)), ensure_ascii=escaped))
+
+
+# --- Parquet -------------------------------------------------------------------------------------------------------
+
+
+def _write_parquet(answers: Iterable[Answer], top: int, path: Path) -> None:
+    """Collected in columns, chunk by chunk: a Parquet file cannot be read before its end is written anyway."""
+    import polars as pl
+
+    schema = {name: pl.Float64 if name.startswith("certainty") else pl.String for name in columns(top)}
+    rows = (_row(answer, top) for answer in answers)
+    chunks = [pl.DataFrame(schema=schema)]
+    while chunk := list(islice(rows, _CHUNK)):
+        chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
+    pl.concat(chunks).write_parquet(path)
+
+
+# --- Table ---------------------------------------------------------------------------------------------------------
+
+_BAR = 10
+_FIRST = 16
+_SHOWN_LABELS = 5
+
+
+def _write_table(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
+    """Aligned lines; colours, a bar and shortened paths on a terminal only."""
+    from rich.cells import cell_len
+
+    answers = iter(answers)
+    first = list(islice(answers, _FIRST))  # the widths follow from these: the rest is not yet known
+    show = _printer(stream)
+    label_width = max((cell_len(_visible(a.label)) for a in first), default=0)
+    path_width = max((cell_len(_visible(a.path)) for a in first), default=0)
+    if show.width:
+        label_width = min(label_width, max(8, show.width // 3))
+        path_width = min(path_width, max(12, show.width - label_width - _BAR - 14))
+    for answer in chain(first, answers):
+        path = _fitted(_visible(answer.path), path_width, "end" if show.width else "all")
+        if answer.problem is not None:
+            show.line((path, ""), ("  ", ""), ("unreadable", "red"))
+            continue
+        label = _fitted(_visible(answer.label), label_width, "start" if show.width else "all")
+        others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
+        show.line(
+            (path, ""),
+            (f"  {label}", "bold"),
+            (f"  {percent(answer.certainty):>7}", ""),
+            (f"  {_bar(answer.certainty)}" if show.width else "", "cyan"),
+            ("".join(f"  {_visible(name)} {percent(p)}" for name, p in others), "dim"),
+        )
+
+
+def _write_totals(summary: Summary, stream: TextIO) -> None:
+    """How many pictures got which label, and which could not be read."""
+    show = _printer(stream)
+    if summary.n_answered > 1:
+        shown = [f"{n:,} {_visible(label)}" for label, n in summary.counts.most_common(_SHOWN_LABELS)]
+        rest = len(summary.counts) - len(shown)
+        more = f" and {rest:,} more labels" if rest > 0 else ""
+        show.line(("", ""))
+        show.line((f"{summary.n_answered:,} pictures answered: {', '.join(shown)}{more}", ""))
+    if summary.unreadable:
+        show.line(("", ""))
+        show.line((f"{summary.n_unreadable:,} could not be read:", "red"))
+        for path, reason in summary.unreadable:
+            show.line((f"  {_visible(path)}: {_visible(reason)}", ""))
+
+
+@dataclass(frozen=True)
+class _Printer:
+    """Writes lines made of (text, style) pieces. `width` is that of the terminal, 0 where there is none."""
+
+    stream: TextIO
+    console: Console | None
+    width: int
+
+    def line(self, *pieces: tuple[str, str]) -> None:
+        if self.console is None:
+            _put(self.stream, "".join(text for text, _ in pieces).rstrip())
+        else:
+            from rich.text import Text
+
+            self.console.print(Text.assemble(*pieces), soft_wrap=True)
+
+
+def _printer(stream: TextIO) -> _Printer:
+    if not stream.isatty() or (stream.encoding or "").lower().replace("-", "") != "utf8":
+        return _Printer(stream, None, 0)
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    return _Printer(stream, console, console.width)
+
+
+def _visible(text: str) -> str:
+    """Control signs and direction marks as escapes: a file name must not steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _fitted(text: str, width: int, keep: Literal["start", "end", "all"]) -> str:
+    """Filled with blanks to `width` cells; a longer text is shortened to the part to keep."""
+    from rich.cells import cell_len
+
+    missing = width - cell_len(text)
+    if missing >= 0 or keep == "all":
+        return text + " " * missing
+    while text and cell_len(text) > width - 1:
+        text = text[:-1] if keep == "start" else text[1:]
+    return _fitted(f"{text}…" if keep == "start" else f"…{text}", width, "all")
+
+
+def _bar(share: float) -> str:
+    """A bar of `_BAR` cells, to an eighth of a cell."""
+    eighths = round(share * _BAR * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + " ▏▎▍▌▋▊▉"[part]).ljust(_BAR)[:_BAR]
+
+
+_STREAMED: dict[str, Callable[[Iterable[Answer], int, TextIO], None]] = {
+    "table": _write_table,
+    "csv": _write_csv,
+    "jsonl": _write_jsonl,
+}
+FORMATS = (*_STREAMED, "parquet")

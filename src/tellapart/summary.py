@@ -1,0 +1,70 @@
+"""A catalog in words: classes, counts, sizes, trouble."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+
+from tellapart.data.catalog import Catalog
+
+_SHOWN = 20
+
+
+def summary_json(catalog: Catalog) -> str:
+    """One JSON object."""
+    return json.dumps(summary(catalog), ensure_ascii=False)
+
+
+def summary(catalog: Catalog) -> dict[str, Any]:
+    """What a catalog holds, as plain values."""
+    table = catalog.table
+    readable = table.filter(pl.col("problem").is_null())
+    sizes = readable.group_by("width", "height").len().sort(["len", "width", "height"], descending=[True, False, False])
+    parts = table["split"].drop_nulls().value_counts().sort("count", descending=True)
+    duplicates = readable.height - readable["sha256"].n_unique()
+    unreadable = table.filter(pl.col("problem").is_not_null())
+    return {
+        "root": str(catalog.root),
+        "layout": catalog.layout,
+        "n": len(catalog),
+        "several": catalog.several,
+        "classes": catalog.counts(),
+        "n_without_label": int((table["labels"].list.len() == 0).sum()),
+        "parts": dict(parts.iter_rows()),
+        "formats": dict(readable["format"].value_counts(sort=True).iter_rows()),
+        "sizes": [{"width": w, "height": h, "n": n} for w, h, n in sizes.iter_rows()],
+        "n_duplicates": duplicates,
+        "unreadable": [{"path": p, "reason": r} for p, r in unreadable.select("path", "problem").iter_rows()],
+    }
+
+
+def summary_text(catalog: Catalog) -> str:
+    """Lines for a terminal."""
+    facts = summary(catalog)
+    kind = "none, one or more labels a picture" if facts["several"] else "one label a picture"
+    lines = [f"{facts['root']}: {facts['n']:,} pictures; {kind}", f"Layout: {facts['layout']}", ""]
+    width = max((len(name) for name in facts["classes"]), default=0)
+    counts = list(facts["classes"].items())
+    lines += [f"  {name:<{width}}  {n:>7,}" for name, n in counts[: 2 * _SHOWN]]
+    if len(counts) > 2 * _SHOWN:
+        lines.append(f"  … and {len(counts) - 2 * _SHOWN} more classes")
+    if facts["n_without_label"]:
+        lines.append(f"  {'(no label)':<{width}}  {facts['n_without_label']:>7,}")
+    if facts["parts"]:
+        lines.append("Given parts: " + ", ".join(f"{n:,} {name}" for name, n in facts["parts"].items()))
+    lines.append("Formats: " + ", ".join(f"{n:,} {name}" for name, n in facts["formats"].items()))
+    lines.append("Sizes (width × height):")
+    lines += [f"  {s['width']:>5} × {s['height']:<5} {s['n']:>7,}" for s in facts["sizes"][:8]]
+    if len(facts["sizes"]) > 8:
+        rest = sum(s["n"] for s in facts["sizes"][8:])
+        lines.append(f"  {len(facts['sizes']) - 8:,} other sizes {rest:>7,}")
+    if facts["n_duplicates"]:
+        lines.append(f"Exact duplicates: {facts['n_duplicates']:,} pictures repeat another, byte for byte")
+    if facts["unreadable"]:
+        lines.append(f"Unreadable: {len(facts['unreadable']):,}")
+        lines += [f"  {u['path']}: {u['reason']}" for u in facts["unreadable"][:_SHOWN]]
+        if len(facts["unreadable"]) > _SHOWN:
+            lines.append(f"  … and {len(facts['unreadable']) - _SHOWN:,} more (all with --json)")
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""What of a network a stage trains, and where that begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tellapart.errors import RecipeError
+from tellapart.models.groups import cut_before, layer_groups, split_body, train_last
+from tellapart.models.network import Network
+
+
+@dataclass(frozen=True)
+class Part:
+    """The trained part of a network.
+
+    Attributes:
+        network: the whole.
+        n_groups: number of groups of layers that are trained, counted from the head.
+        keep_statistics: whether batch-norm statistics of trained layers stay as they are.
+        what: in words.
+        cut: name of the first layer behind what is frozen and can be run once; "" where there is no such point.
+        prefix: the layers before it: the body's input → activations; None without a cut.
+        tail: the layers from there on: activations → logits; None without a cut.
+        groups: named parameters of each trained group, from input to head.
+    """
+
+    network: Network
+    n_groups: int
+    keep_statistics: bool
+    what: str
+    cut: str
+    prefix: nn.Module | None
+    tail: nn.Module | None
+    groups: Sequence[Sequence[tuple[str, nn.Parameter]]]
+
+    def train_mode(self) -> None:
+        """Put trained layers into training mode, frozen ones into evaluation mode without gradients."""
+        train_last(self.network, self.n_groups)
+        if self.keep_statistics:
+            for module in self.network.body.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+    def whole(self, inputs: Tensor) -> Tensor:
+        """The body's input → logits."""
+        logits: Tensor = self.network.head(self.network.body(inputs))
+        return logits
+
+    @property
+    def linear_head(self) -> nn.Linear | None:
+        """The head's layer, where the head alone is trained and is one linear layer."""
+        layers = list(self.network.head.children())
+        if self.n_groups == 1 and len(layers) == 1 and isinstance(layers[0], nn.Linear):
+            return layers[0]
+        return None
+
+
+def select(network: Network, train: str | float, keep_statistics: bool) -> Part:
+    """The part that a stage's `train` names; its parameters take gradients, all others do not.
+
+    Args:
+        network: its modes and gradients are set.
+        train: "head", "all", the last n groups of layers, or (below 1) a share of the groups, rounded.
+        keep_statistics: see `Part`.
+
+    Raises:
+        RecipeError: more groups than there are.
+    """
+    groups = layer_groups(network)
+    n = _n_groups(train, len(groups))
+    train_last(network, n)
+    cut, prefix, tail = "", None, None
+    if n == 1:
+        cut, prefix, tail = "head", network.body, network.head
+    elif n < len(groups) and (at := cut_before(network, n)):
+        prefix, rest = split_body(network, at)
+        cut, tail = at, nn.Sequential(rest, network.head)
+    named = [
+        [(f"{name}.{own}", p) for name in group for own, p in network.get_submodule(name).named_parameters(recurse=False)]
+        for group in groups[len(groups) - n :]
+    ]
+    what = "the head" if n == 1 else "all layers" if n == len(groups) else f"the last {n} of {len(groups)} groups of layers"
+    return Part(network, n, keep_statistics, what, cut, prefix, tail, named)
+
+
+def _n_groups(train: str | float, total: int) -> int:
+    if train == "head":
+        return 1
+    if train == "all":
+        return total
+    assert not isinstance(train, str)
+    n = max(1, round(train * total)) if isinstance(train, float) and train < 1 else int(train)
+    if n > total:
+        raise RecipeError(
+            f"train = {train}: the network has only {total} groups of layers.", 'For all of them: train = "all"'
+        )
+    return n

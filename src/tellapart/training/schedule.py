@@ -1,0 +1,195 @@
+"""Learning rates: a factor for each step, and a peak rate for each group of layers.
+
+No torch. Nothing has a memory, so that a training which resumes needs only the number of the step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tellapart.errors import RecipeError
+
+Schedule = Callable[[int], float]
+Rate = float | Sequence[float] | str | Mapping[str, float]
+
+KINDS = ("constant", "step", "cosine", "one_cycle", "sgdr")
+
+
+def schedule(
+    kind: str,
+    total_steps: int,
+    steps_per_epoch: int,
+    *,
+    warmup: float = 0.0,
+    final: float | None = None,
+    step_epochs: int = 1,
+    step_factor: float = 0.1,
+    cycle_length: int = 1,
+    cycle_multiplier: int = 1,
+) -> Schedule:
+    """A function from the step (0 … total_steps - 1) to a factor in [0, 1] of the peak rate.
+
+    With t the step, T all steps, e the final factor and fall(s) = e + (1 - e) · ½ (1 + cos(π s)), which falls from
+    1 at s = 0 to e at s = 1:
+
+    * constant: 1
+    * step: step_factor ^ ⌊epoch of t / step_epochs⌋
+    * cosine: fall(t / T). The final factor belongs to step T, the first that is not done: no step is spent on rate 0.
+    * one_cycle: up from 1/25 along half a cosine, down to `final` at the last step along another (Smith and Topin
+      2018, arXiv 1708.07120; as torch's OneCycleLR). The rise takes the share `warmup` of the steps, or 0.3 if
+      that is 0.
+    * sgdr: cosine with warm restarts (Loshchilov and Hutter 2017, arXiv 1608.03983): fall(t_c / T_c) within cycle c,
+      which has cycle_length · cycle_multiplier^c epochs. For whole cycles, train for `sgdr_epochs` epochs.
+
+    Warm-up, W = round(warmup · T) steps, is linear: (t + 1) / (W + 1). A cosine fills the steps after it; step and
+    sgdr keep to their epochs, and are multiplied by it.
+
+    Args:
+        kind: one of `KINDS`.
+        total_steps: steps of the stage, at least 1.
+        steps_per_epoch: at least 1.
+        warmup: share of the steps in which the rate rises, in [0, 1).
+        final: factor in [0, 1] at which a fall ends; by default 0, for one_cycle 1e-4. Not for constant and step.
+        step_epochs: epochs between two steps down.
+        step_factor: in (0, 1].
+        cycle_length: epochs of the first cycle.
+        cycle_multiplier: how many times as long each cycle is as the one before.
+
+    Raises:
+        RecipeError: an unknown kind, or a value out of range.
+    """
+    if total_steps < 1 or steps_per_epoch < 1:
+        raise ValueError(f"a schedule of {total_steps} steps, {steps_per_epoch} an epoch")
+    _check(kind, warmup, final, step_epochs, step_factor, cycle_length, cycle_multiplier)
+    low = final if final is not None else 1e-4 if kind == "one_cycle" else 0.0
+    warm_steps = 0 if kind == "one_cycle" else min(round(warmup * total_steps), total_steps - 1)
+
+    def factor(step: int) -> float:
+        if not 0 <= step < total_steps:
+            raise ValueError(f"step {step} of a schedule of {total_steps} steps")
+        ramp = min(1.0, (step + 1) / (warm_steps + 1))
+        if kind == "step":
+            return ramp * float(step_factor ** (step // steps_per_epoch // step_epochs))
+        if kind == "cosine":
+            return ramp * _fall(max(0, step - warm_steps) / (total_steps - warm_steps), low)
+        if kind == "one_cycle":
+            return _one_cycle(step, total_steps, warmup or 0.3, low)
+        if kind == "sgdr":
+            done, length = _place_in_cycle(step, cycle_length * steps_per_epoch, cycle_multiplier)
+            return ramp * _fall(done / length, low)
+        return ramp
+
+    return factor
+
+
+def sgdr_epochs(cycle_length: int, cycle_multiplier: int, n_cycles: int) -> int:
+    """Epochs of whole cycles: with length 1, multiplier 2 and 3 cycles, 1 + 2 + 4 = 7."""
+    return sum(cycle_length * cycle_multiplier**cycle for cycle in range(n_cycles))
+
+
+def group_rates(rate: Rate, n_groups: int) -> list[float]:
+    """Peak rate of each group of layers, from the first layers to the head.
+
+    Args:
+        rate: one of
+
+            * a number: the same for all.
+            * a list. The last value is the head's, the values before it are spread evenly over the groups before it:
+              `[1e-4, 1e-3, 1e-2]` is first half, second half, head.
+            * a range "1e-4..1e-2": geometric, the first group has the first value and the head the last.
+            * `{head = 1e-3, decay = 0.75}`: layer-wise decay, each group has `decay` times the rate of the group after
+              it (Clark et al. 2020, arXiv 2003.10555).
+        n_groups: at least 1. Count frozen groups too, so that a group's rate does not depend on what is frozen.
+
+    Raises:
+        RecipeError: a text, list or table that cannot be read so, or a rate that is not above 0.
+    """
+    if isinstance(rate, str):
+        first, last = _range(rate)
+        ends = max(n_groups - 1, 1)
+        return [first * (last / first) ** (group / ends) for group in range(n_groups - 1)] + [last]
+    if isinstance(rate, Mapping):
+        if set(rate) != {"head", "decay"}:
+            raise RecipeError(f"rate: {dict(rate)} is not understood.", "Write rate = { head = 1e-3, decay = 0.75 }.")
+        top, decay = _positive(rate["head"]), _positive(rate["decay"])
+        if decay > 1:
+            raise RecipeError(f"rate: a decay of {decay} is above 1.", "Earlier layers take smaller rates: try 0.75.")
+        return [top * decay ** (n_groups - 1 - group) for group in range(n_groups)]
+    if isinstance(rate, Sequence):
+        values = [_positive(value) for value in rate]
+        if not 1 <= len(values) <= n_groups:
+            raise RecipeError(
+                f"rate: {len(values)} rates for {n_groups} groups of layers.", "Give at least one and at most as many."
+            )
+        *before, head = values
+        body = n_groups - 1 if before else n_groups
+        return [(before or values)[group * max(len(before), 1) // body] for group in range(n_groups - 1)] + [head]
+    return [_positive(rate)] * n_groups
+
+
+def _fall(share: float, low: float) -> float:
+    return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _one_cycle(step: int, total_steps: int, rise: float, low: float) -> float:
+    # Where the peak lies, between two steps maybe, is OneCycleLR's.
+    peak = max(0.0, rise * total_steps - 1)
+    if step < peak:
+        return _fall(1 - step / peak, 1 / 25)
+    return _fall((step - peak) / max(total_steps - 1 - peak, 1e-9), low)
+
+
+def _place_in_cycle(step: int, length: int, multiplier: int) -> tuple[int, int]:
+    """Steps done in the cycle under way, and its length."""
+    if multiplier == 1:
+        return step % length, length
+    while step >= length:
+        step, length = step - length, length * multiplier
+    return step, length
+
+
+def _range(text: str) -> tuple[float, float]:
+    first, dots, last = text.partition("..")
+    try:
+        if dots:
+            return _positive(float(first)), _positive(float(last))
+    except ValueError:
+        pass
+    raise RecipeError(f"rate: '{text}' is not a range of rates.", 'Write a number, or a range such as "1e-4..1e-2".')
+
+
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise RecipeError(f"rate: {value!r} is not a number above 0.")
+    return float(value)
+
+
+def _check(
+    kind: str,
+    warmup: float,
+    final: float | None,
+    step_epochs: int,
+    step_factor: float,
+    cycle_length: int,
+    cycle_multiplier: int,
+) -> None:
+    if kind not in KINDS:
+        close = difflib.get_close_matches(kind, KINDS, n=1)
+        hint = f"Did you mean '{close[0]}'? " if close else ""
+        raise RecipeError(f"There is no schedule '{kind}'.", f"{hint}Possible: {', '.join(KINDS)}.")
+    if final is not None and kind in ("constant", "step"):
+        raise RecipeError(f"schedule: '{kind}' does not fall to a final factor.", "Leave 'final' out.")
+    ranges = [
+        ("warmup", warmup, 0 <= warmup < 1, "at least 0 and below 1"),
+        ("final", final, final is None or 0 <= final <= 1, "between 0 and 1"),
+        ("step_factor", step_factor, 0 < step_factor <= 1, "above 0 and at most 1"),
+        ("step_epochs", step_epochs, step_epochs >= 1, "at least 1"),
+        ("cycle_length", cycle_length, cycle_length >= 1, "at least 1"),
+        ("cycle_multiplier", cycle_multiplier, cycle_multiplier >= 1, "at least 1"),
+    ]
+    for name, value, right, wanted in ranges:
+        if not right:
+            raise RecipeError(f"schedule: '{name}' is {value}; it must be {wanted}.")

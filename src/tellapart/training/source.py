@@ -1,0 +1,119 @@
+"""Where a stage's inputs come from: pictures, or what frozen layers made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+import tellapart
+from tellapart.data.loader import batches
+from tellapart.models.network import Network
+from tellapart.preprocess import Pixels
+from tellapart.recipe import Stage
+from tellapart.records import Computing
+from tellapart.runtime import Runtime
+from tellapart.training.activations import Activations, compute, weights_hash
+from tellapart.training.layers import Part
+from tellapart.training.material import Material
+
+Rows = npt.NDArray[np.int64]
+Inputs = Iterator[tuple[Tensor, Rows]]
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """Inputs of a stage's layers, with the rows they belong to.
+
+    Attributes:
+        train: (order of rows, epoch, first step) → batches of training inputs.
+        validation: → batches of the validation pictures' inputs.
+        everything: → all views of all training rows at once; only for stored features.
+    """
+
+    train: Callable[[Rows, int, int], Inputs]
+    validation: Callable[[], Inputs]
+    everything: Callable[[], tuple[Tensor, Rows]] | None = None
+
+
+def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -> Source:
+    """Inputs made from pictures, anew in every epoch."""
+
+    def inputs(order: Rows, size: int, load: Callable[[int], Pixels]) -> Inputs:
+        for batch in batches(order, size, load, runtime.workers):
+            yield prepare(network, batch.image, runtime), batch.row
+
+    def train(order: Rows, epoch: int, first: int) -> Inputs:
+        augmented = stage.augment and bool(material.transforms)
+        load = (lambda row: material.augmented(row, epoch)) if augmented else material.plain
+        return inputs(order[first * stage.batch_size :], stage.batch_size, load)
+
+    return Source(train, lambda: inputs(material.validation, _BATCH, material.plain))
+
+
+def stored(
+    network: Network, part: Part, stage: Stage, material: Material, runtime: Runtime, number: int
+) -> Generator[Computing, None, Source]:
+    """Inputs computed once by the frozen layers: for training in each of the stage's views, for validation plain."""
+    views: Sequence[Sequence[Any]] = stage.views or [[]]
+    prefix = part.prefix
+    assert prefix is not None
+    weights = weights_hash(prefix)
+    prefix.eval()
+
+    def run(pictures: Tensor) -> Tensor:
+        activations: Tensor = prefix(prepare(network, pictures, runtime))
+        return activations
+
+    def of(what: str, rows: Rows, views: Sequence[Sequence[Any]]) -> Generator[Computing, None, Activations]:
+        key = {
+            "weights": weights,
+            "layers": part.cut,
+            "pictures": _contents(material, rows),
+            "preprocessing": material.how.as_dict(),
+            "views": [[transform.model_dump() for transform in view] for view in views],
+            "seed": [material.seed, rows.tolist()] if any(views) else 0,
+            "versions": [tellapart.__version__, torch.__version__],
+        }
+        load = lambda row, view: material.view(row, view, views)  # noqa: E731
+        return compute(number, what, run, rows, len(views), load, runtime, key, len(material.catalog))
+
+    training = yield from of("training pictures", material.train, views)
+    validation = yield from of("validation pictures", material.validation, [[]])
+
+    def train(order: Rows, epoch: int, first: int) -> Inputs:
+        drawn = np.random.default_rng((material.seed, number, epoch)).integers(len(views), size=len(order))
+        for start in range(first * stage.batch_size, len(order), stage.batch_size):
+            rows = order[start : start + stage.batch_size]
+            yield training.gather(rows, drawn[start : start + stage.batch_size], runtime.device), rows
+
+    def validate() -> Inputs:
+        for start in range(0, len(material.validation), _BATCH):
+            rows = material.validation[start : start + _BATCH]
+            yield validation.gather(rows, np.zeros(len(rows), np.int64), runtime.device), rows
+
+    def everything() -> tuple[Tensor, Rows]:
+        rows = np.repeat(material.train, len(views))
+        return training.gather(rows, np.tile(np.arange(len(views)), len(material.train)), runtime.device), rows
+
+    return Source(train, validate, everything)
+
+
+def prepare(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
+    """uint8 [n, h, w, 3] → the body's input, on the device and in the memory format of the runtime."""
+    return network.normalise(pictures.to(runtime.device)).contiguous(memory_format=runtime.memory_format)
+
+
+def _contents(material: Material, rows: Rows) -> str:
+    """A text that changes when any of the pictures does."""
+    digest = hashlib.sha256()
+    for content in material.catalog.table["sha256"].gather(rows):
+        digest.update(content)
+    return digest.hexdigest()

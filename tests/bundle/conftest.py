@@ -1,0 +1,68 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tellapart.bundle.write import write_bundle
+from tellapart.models.network import Architecture, Network
+from tellapart.preprocess import Preprocessing
+from tellapart.recipe import Head
+from tellapart.records import Evaluation, Metric
+
+CLASSES = ("apple", "bèe & <b>", "cat")
+SIZE = (12, 16)  # height, width
+
+
+def tiny_network(seed=0) -> Network:
+    """Small enough to export in a second, with what exports get wrong: batch norm, height unlike width."""
+    torch.manual_seed(seed)
+    body = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    preprocessing = Preprocessing(*SIZE, crop=0.9, std=(0.1, 0.2, 0.3))
+    architecture = Architecture("own", "tiny_net", Head(), len(CLASSES), preprocessing)
+    network = Network(body, nn.Linear(8, len(CLASSES)), architecture, 8, "random <numbers>")
+    network.train()(torch.randint(0, 256, (64, *SIZE, 3), dtype=torch.uint8))  # batch norm other than the identity
+    return network
+
+
+@pytest.fixture
+def network() -> Network:
+    return tiny_network()
+
+
+@pytest.fixture(scope="session")
+def golden():
+    return np.random.default_rng(0).integers(0, 256, (10, *SIZE, 3), np.uint8)
+
+
+@pytest.fixture
+def write(network, golden):
+    """write_bundle with everything given but what a test is about."""
+
+    def write(folder, **changes):
+        given = {"temperature": 1.5, "thresholds": None, "about": {}, "golden": golden, **changes}
+        usual = {"network": network, "classes": CLASSES, "several": False}
+        write_bundle(folder, *(given.pop(key, value) for key, value in usual.items()), **given)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory, golden) -> Path:
+    """One bundle, in a run directory, for the tests that only read; those that change it copy it first."""
+    metrics = {"accuracy": Metric(0.923, 0.901, 0.942, 540), "f1_macro": Metric(0.92, 0.89, 0.94, 540)}
+    evaluation = Evaluation("test", False, 540, CLASSES, metrics, confusion=((1,),))
+    about = {"trained_on": "2,525 pictures", "command": "tellapart train x", "evaluation": evaluation.as_dict()}
+    folder = tmp_path_factory.mktemp("made") / "not" / "yet" / "bundle"
+    write_bundle(folder, tiny_network(), CLASSES, False, temperature=1.5, thresholds=None, about=about, golden=golden)
+    return folder
+
+
+@pytest.fixture
+def copied(written, tmp_path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "run" / "bundle"))

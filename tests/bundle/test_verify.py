@@ -1,0 +1,65 @@
+"""Golden pictures: a bundle that answers otherwise than when it was written is found out."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tellapart.bundle.read import DESCRIPTION, GOLDEN, Bundle, describe_files, own_digest
+from tellapart.bundle.verify import verify
+from tellapart.errors import BundleError
+
+
+def with_golden(written: Path, folder: Path, tensors) -> Bundle:
+    """A bundle whose files are all whole, but whose golden file holds these."""
+    shutil.copytree(written, folder)
+    (folder / GOLDEN).write_bytes(safetensors.numpy.save(tensors) if isinstance(tensors, dict) else tensors)
+    values = json.loads((folder / DESCRIPTION).read_text()) | {"files": describe_files(folder)}
+    (folder / DESCRIPTION).write_text(json.dumps(values | {"sha256": own_digest(values)}))
+    return Bundle.load(folder)
+
+
+@pytest.fixture
+def golden_file(written):
+    return safetensors.numpy.load((written / GOLDEN).read_bytes())
+
+
+def test_a_new_bundle_answers_as_torch_did(written, golden, golden_file):
+    assert verify(Bundle.load(written)) < 1e-4
+    np.testing.assert_array_equal(golden_file["pictures"], golden[:8])
+
+
+def test_logits_off_by_more_than_the_tolerance(written, tmp_path, golden_file):
+    logits = golden_file["logits"]
+    within = {**golden_file, "logits": logits + np.float32(0.0009)}
+    assert verify(with_golden(written, tmp_path / "within", within)) == pytest.approx(0.0009, abs=1e-4)
+    logits[5, 2] += 0.1
+    bundle = with_golden(written, tmp_path / "beyond", {**golden_file, "logits": logits})
+    with pytest.raises(BundleError, match=r"golden picture 5, class 'cat': the logit is off by 0\.1") as caught:
+        verify(bundle)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("broken", ["garbage", "no logits", "no pictures", "two of three classes"])
+def test_a_golden_file_that_makes_no_sense(written, tmp_path, golden_file, broken):
+    tensors = {
+        "garbage": b"\xff" * 40,
+        "no logits": {"pictures": golden_file["pictures"]},
+        "no pictures": {name: tensor[:0] for name, tensor in golden_file.items()},
+        "two of three classes": {**golden_file, "logits": golden_file["logits"][:, :2].copy()},
+    }[broken]
+    with pytest.raises(BundleError, match=GOLDEN):
+        verify(with_golden(written, tmp_path / "broken", tensors))
+
+
+def test_it_needs_no_torch(written):
+    script = (
+        "import sys; from tellapart.bundle.read import Bundle; from tellapart.bundle.verify import verify; "
+        "verify(Bundle.load(sys.argv[1])); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, written], check=True)

@@ -1,0 +1,104 @@
+"""What tests share: real pictures and weights where they are at hand, made-up ones, and no trace left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+# Read when a hub's library is imported, so it must be set before any test module is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+PictureFolder = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests never read or write the user's cache; neither do the programs they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELLAPART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def _folder_named_by(variable: str, what: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"needs {what}: {variable} is not set")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f"{variable} names {folder}, which is not a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real pictures."""
+    return _folder_named_by("TELLAPART_TEST_DATA", "real pictures")
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """The folder of real pretrained weights."""
+    return _folder_named_by("TELLAPART_WEIGHTS", "pretrained weights")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium that can open pages."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or pytest.skip("needs a browser: no Chromium or Chrome on the PATH")
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> PictureFolder:
+    """A maker of class folders: see `make_pictures`; the folder lies in the test's own."""
+
+    def make(name: str = "photos", **how: object) -> Path:
+        return make_pictures(tmp_path / name, **how)  # type: ignore[arg-type]
+
+    return make
+
+
+def make_pictures(
+    root: Path,
+    classes: tuple[str, ...] = ("circle", "square", "triangle"),
+    n: int = 12,
+    width: int = 40,
+    height: int = 32,
+    suffix: str = ".png",
+    seed: int = 0,
+) -> Path:
+    """Write root/CLASS/000.png …: a shape in the class's colour, of any size, anywhere, on noise. Easy to learn.
+
+    No two pictures are the same. Colour and shape go by a class's number, so any names will do.
+    """
+    random = np.random.default_rng(seed)
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            noise = random.integers(0, 80, (height, width, 3), np.uint8)
+            picture = Image.fromarray(noise)
+            _draw_shape(picture, number, number / len(classes), random)
+            picture.save(root / name / f"{i:03}{suffix}")
+    return root
+
+
+def _draw_shape(picture: Image.Image, number: int, hue: float, random: np.random.Generator) -> None:
+    colour = f"hsv({round(360 * hue)}, 90%, {random.integers(75, 100)}%)"
+    size = int(random.integers(min(picture.size) // 3, min(picture.size) * 3 // 4))
+    left = int(random.integers(0, picture.width - size))
+    top = int(random.integers(0, picture.height - size))
+    box = (left, top, left + size, top + size)
+    draw = ImageDraw.Draw(picture)
+    if number % 3 == 0:
+        draw.ellipse(box, fill=colour)
+    elif number % 3 == 1:
+        draw.rectangle(box, fill=colour)
+    else:
+        draw.polygon([(left, top + size), (left + size, top + size), (left + size // 2, top)], fill=colour)

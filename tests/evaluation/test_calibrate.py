@@ -1,0 +1,146 @@
+"""Temperatures against scipy's minimiser, thresholds against trying every one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import f1_score
+
+from tellapart.errors import DataError
+from tellapart.evaluation import metrics
+from tellapart.evaluation.calibrate import expected_calibration_error, fit_temperature, thresholds
+from tellapart.records import Predictions, probabilities
+
+
+def predictions_of(logits, target) -> Predictions:
+    logits = np.asarray(logits)
+    names = tuple(f"class {i}" for i in range(logits.shape[1]))
+    return Predictions.of(np.arange(len(logits)), logits, target, names)
+
+
+def honest(n, n_classes, seed=0, several=False):
+    """Logits whose probabilities are the truth."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(n, n_classes))
+    p = probabilities(logits, several)
+    if several:
+        return logits, (rng.random(p.shape) < p).astype(np.uint8)
+    return logits, (rng.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, n_classes - 1)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("factor", [0.2, 1.0, 6.0])
+def test_temperature_is_where_scipy_finds_the_lowest_loss(several, factor):
+    logits, target = honest(500, 6, several=several)
+    predictions = predictions_of(logits * factor, target)
+    found = fit_temperature(predictions)
+    expected = minimize_scalar(
+        lambda log_t: metrics.scores(predictions, float(np.exp(log_t)))["log_loss"],
+        bounds=np.log([0.05, 20]),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    assert found == pytest.approx(np.exp(expected.x), rel=1e-5)
+    assert found == pytest.approx(factor, rel=0.25)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_temperature_of_anything_is_no_worse_than_others(data):
+    n, n_classes = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 4))
+    logits = data.draw(hnp.arrays(np.float32, (n, n_classes), elements=st.floats(-50, 50, width=32)))
+    several = data.draw(st.booleans())
+    shape, top = ((n, n_classes), 1) if several else (n, n_classes - 1)
+    predictions = predictions_of(logits, data.draw(hnp.arrays(np.int64, shape, elements=st.integers(0, top))))
+    found = fit_temperature(predictions)
+    assert 0.05 <= found <= 20
+    right = (metrics.answers(predictions) == predictions.target).all()
+    if not right:
+        loss = metrics.scores(predictions, found)["log_loss"]
+        for other in np.geomspace(0.05, 20, 25):
+            assert loss <= metrics.scores(predictions, float(other))["log_loss"] + 1e-9 * max(1, loss)
+
+
+def test_temperature_at_the_edges_of_its_range():
+    assert fit_temperature(predictions_of([[9.0, 0.0], [9.0, 0.0]], [1, 1])) == pytest.approx(20)
+    logits = np.tile([[1e-3, 0.0]], (100, 1))
+    assert fit_temperature(predictions_of(logits, np.arange(100) == 0)) == pytest.approx(0.05)
+
+
+def test_temperature_stays_1_where_all_are_right():
+    assert fit_temperature(predictions_of(np.eye(3), [0, 1, 2])) == 1
+    assert fit_temperature(predictions_of([[4.0, -2.0], [-1.0, 3.0]], [[1, 0], [0, 1]])) == 1
+
+
+def test_unlabelled_pictures_do_not_matter_and_none_at_all_is_an_error():
+    logits, target = honest(200, 4)
+    blank = np.append(target, [-1] * 50)
+    more = predictions_of(np.concatenate([logits, logits[:50] * 9]), blank)
+    assert fit_temperature(more) == fit_temperature(predictions_of(logits, target))
+    empty = predictions_of(logits, np.full(200, -1))
+    for function in (fit_temperature, expected_calibration_error):
+        with pytest.raises(DataError, match="No picture of the validation part has a label"):
+            function(empty)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_thresholds_have_the_best_f1_of_all(data):
+    n = data.draw(st.integers(1, 12))
+    logits = data.draw(hnp.arrays(np.float32, (n, 2), elements=st.integers(-9, 9).map(lambda i: i / 2)))
+    target = data.draw(hnp.arrays(np.int64, (n, 2), elements=st.integers(0, 1)))
+    temperature = data.draw(st.sampled_from([0.5, 1.0, 2.0]))
+    predictions = predictions_of(logits, target)
+    found = thresholds(predictions, temperature)
+    p = predictions.probabilities(temperature)
+    for i in range(2):
+        if not target[:, i].any():
+            assert found[i] == 0.5
+            continue
+
+        def f1(at, i=i):
+            return f1_score(target[:, i], p[:, i] >= at, zero_division=0)
+
+        tried = np.unique(np.concatenate([p[:, i], [0.5]]))
+        best = max(map(f1, tried))
+        assert f1(found[i]) == pytest.approx(best)
+        if f1(0.5) == pytest.approx(best):
+            assert found[i] == 0.5
+
+
+def test_threshold_lies_half_way_between_what_it_separates():
+    p = np.array([0.05, 0.2, 0.3, 0.9])
+    predictions = predictions_of(np.log(p / (1 - p))[:, None], [[0], [0], [1], [1]])
+    assert thresholds(predictions) == pytest.approx([0.25], abs=1e-6)
+
+
+def test_thresholds_are_for_several_labels():
+    with pytest.raises(ValueError, match="several labels"):
+        thresholds(predictions_of(np.eye(2), [0, 1]))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_calibration_error_by_the_definition(several):
+    logits, target = honest(700, 5, seed=3, several=several)
+    predictions = predictions_of(3 * logits, target)
+    p = predictions.probabilities(2.0)
+    certainty = p.ravel() if several else p.max(axis=1)
+    right = target.ravel() if several else p.argmax(axis=1) == target
+    expected = 0.0
+    for low in np.arange(15) / 15:
+        inside = (certainty > low) & (certainty <= low + 1 / 15)
+        if inside.any():
+            expected += inside.mean() * abs(certainty[inside].mean() - right[inside].mean())
+    assert expected_calibration_error(predictions, 2.0) == pytest.approx(expected, abs=1e-9)
+
+
+def test_calibration_error_falls_with_the_fitted_temperature():
+    logits, target = honest(3000, 5, seed=4)
+    predictions = predictions_of(5 * logits, target)
+    before, after = (expected_calibration_error(predictions, t) for t in (1.0, fit_temperature(predictions)))
+    assert before > 0.1
+    assert after < 0.03
