@@ -92,8 +92,7 @@ def _begin(run: Run, recipe: Recipe, catalog: Catalog, split: Split, wishes: Wis
         return
     catalog.save(run.catalog_file)
     split.save(run.split_file)
-    about = {"command": wishes.command, "begun": _now(), **environment()}
-    run.write_json(run.environment_file, about)
+    run.write_json(run.environment_file, {"command": wishes.command, "begun": _now(), **environment()})
     # The recipe is written last: with it, the run counts as begun.
     write_text(run.recipe_file, recipe.to_toml())
 
@@ -118,6 +117,7 @@ def _network(run: Run, recipe: Recipe, catalog: Catalog) -> tuple[Network, State
     if last.is_file():
         return network, load_checkpoint(last, network)
     save_checkpoint(run.checkpoint("initial"), network, State())
+    run.write_json(run.environment_file, {**run.environment, "weights": network.weights_source})
     return network, State()
 
 
@@ -205,6 +205,7 @@ def _conclude(
     from tellapart.evaluation.calibrate import fit_temperature, thresholds
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.infer.predict import predict
+    from tellapart.retelling import report
     from tellapart.runtime import Runtime, default_device, default_workers
 
     # float32, as the exported model computes: the score is that of the model that will answer.
@@ -229,7 +230,7 @@ def _conclude(
     _bundle(run, network, recipe, catalog, split, temperature, limits, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
     yield Computing(-1, "report", 0, 1)
-    _report(run)
+    report(run)
     yield Computing(-1, "report", 1, 1)
 
 

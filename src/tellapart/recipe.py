@@ -318,7 +318,7 @@ def _scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         escaped = "".join(
-            _ESCAPES.get(c, c) if c >= " " and c != "\x7f" or c in _ESCAPES else f"\\u{ord(c):04x}" for c in value
+            _ESCAPES.get(c, c) if (c >= " " and c != "\x7f") or c in _ESCAPES else f"\\u{ord(c):04x}" for c in value
         )
         return f'"{escaped}"'
     if isinstance(value, list):

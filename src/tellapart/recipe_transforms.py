@@ -147,7 +147,7 @@ class Scale(Transform):
 
 
 class Shear(Transform):
-    """Slanted by `x` degrees (the upper edge moves left) and `y` (the right edge moves down); -10 to 10 and 0."""
+    """Slanted by `x` degrees (the upper edge moves right) and `y` (the right edge moves up); -10 to 10 and 0."""
 
     transform: Literal["shear"] = "shear"
     x: ShearDegrees = Uniform(uniform=[-10, 10])

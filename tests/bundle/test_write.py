@@ -19,8 +19,12 @@ from torch import nn
 
 from tellapart.bundle import write as write_module
 from tellapart.bundle.read import CARD, DESCRIPTION, GOLDEN, MODEL, WEIGHTS, Bundle, waiting
+from tellapart.data.decode import decode
 from tellapart.errors import BundleError
+from tellapart.models.create import create_network
 from tellapart.models.network import Architecture, Network
+from tellapart.preprocess import preprocess
+from tellapart.recipe import Data, Model
 
 FILES = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, CARD}
 SEVERAL = {"several": True, "thresholds": [0.2, 0.5, 0.9]}
@@ -31,6 +35,17 @@ def test_onnxruntime_answers_as_torch_in_evaluation_mode(written, network):
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(pictures)).numpy()
     np.testing.assert_allclose(Bundle.load(written).predict_pixels(pictures), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_real_network_on_real_pictures(write, weights, test_data, tmp_path):
+    network = create_network(Model(name="mobilenetv2_100"), 3, Data(size=160))
+    how = network.preprocessing
+    paths = sorted((test_data / "fruit" / "tomato").iterdir())[:12]
+    pictures = np.stack([preprocess(decode(path, how.decode_at_least), how) for path in paths])
+    bundle = Bundle.load(write(tmp_path / "bundle", network=network, golden=pictures[:4]))
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(pictures)).numpy()
+    np.testing.assert_allclose(bundle.predict_pixels(pictures), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_writing_again_is_quiet_gives_the_same_bytes_and_leaves_the_network_as_it_was(
@@ -178,7 +193,7 @@ class Unexportable(Network):
 
 def test_a_network_that_cannot_be_exported(write, network, tmp_path):
     network.__class__ = Unexportable
-    with pytest.raises(BundleError, match="cannot be exported to ONNX.*data-dependent"):
+    with pytest.raises(BundleError, match=r"cannot be exported to ONNX.*data-dependent"):
         write(tmp_path / "bundle", network=network)
     assert not list(tmp_path.iterdir())
 

@@ -25,7 +25,9 @@ def make_events(stages: tuple[tuple[str, int, float], ...] = (("head", 4, 1e-3),
     """Lines of events.jsonl: name, epochs and highest rate of each stage."""
     random, events, loss, steps = np.random.default_rng(0), [], 1.1, 20
     for stage, (name, epochs, rate) in enumerate(stages):
-        events.append({"event": "StageStarted", "stage": stage, "name": name, "plan": f"trains {name}", "epochs": epochs})
+        events.append(
+            {"event": "StageStarted", "stage": stage, "name": name, "plan": f"trains {name}", "epochs": epochs}
+        )
         for epoch in range(1, epochs + 1):
             loss = 0.15 + (loss - 0.15) * 0.75
             at = [(epoch - 1 + step / steps) / epochs for step in range(1, steps + 1)]
@@ -45,7 +47,9 @@ def make_events(stages: tuple[tuple[str, int, float], ...] = (("head", 4, 1e-3),
                     "seconds": 11.5,
                 }
             )
-        events.append({"event": "StageDone", "stage": stage, "epochs": epochs, "best_epoch": 6, "reason": "all epochs done"})
+        events.append(
+            {"event": "StageDone", "stage": stage, "epochs": epochs, "best_epoch": 6, "reason": "all epochs done"}
+        )
     return events
 
 

@@ -102,6 +102,8 @@ class Bundle:
 
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # Threads that wait by spinning would take the processors from those that decode the next pictures.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(
                 self.folder / MODEL, sess_options=options, providers=["CPUExecutionProvider"]

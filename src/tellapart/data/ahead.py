@@ -24,10 +24,11 @@ import numpy.typing as npt
 import polars as pl
 from PIL import Image
 
-from tellapart.data.augment import augment, generator
+from tellapart.data.augment import augment, decode_at_least, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
-from tellapart.errors import UsageError
+from tellapart.data.divide import tie
+from tellapart.errors import DataError, UsageError
 from tellapart.files import replacing
 from tellapart.preprocess import Pixels, Preprocessing
 from tellapart.recipe_transforms import HorizontalFlip, Rotation, Scale, Transform, Uniform, VerticalFlip
@@ -95,8 +96,8 @@ def write_views(
     """Write all versions of the training pictures, and the others as they are, into a new folder.
 
     The table `pictures.csv` has columns file_name, label (or labels, between them a mark that is in no name), split
-    and group. All versions of a picture carry one group: that of the catalog, or else the picture's path; so do
-    exact duplicates. Whoever scans the folder and divides it anew cannot tear them apart.
+    and group. All versions of a picture carry one group, with those of its exact copies and of pictures in its group
+    of the catalog: whoever scans the folder and divides it anew cannot tear them apart.
 
     Args:
         catalog: all pictures.
@@ -112,10 +113,12 @@ def write_views(
 
     Raises:
         UsageError: the folder holds something already.
+        DataError: no mark can divide the names of several labels.
         UnreadableError: a picture that cannot be read.
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty.", "Name a folder that does not exist yet.")
+    between = _mark_between(catalog.classes) if catalog.several else ""
     made = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part, rows in (("train", split.train), ("validation", split.validation), ("test", split.test)):
@@ -125,7 +128,7 @@ def write_views(
             made.append(pl.DataFrame({"row": rows, "split": [part] * len(rows), "file_name": names}))
     table = pl.concat(made).explode("file_name")
     with replacing(folder / "pictures.csv") as beside:
-        _described(catalog, table).write_csv(beside)
+        _described(catalog, table, between).write_csv(beside)
     return folder / "pictures.csv"
 
 
@@ -141,22 +144,32 @@ def _write(
     """Write all versions of one picture; their paths from the folder on."""
     path = catalog.table["path"][row]
     suffix = ".png" if quality is None else ".jpg"
-    names = [f"pictures/{path}.view{n}{suffix}" if view else f"pictures/{path}" for n, view in enumerate(views)]
+    names = [f"pictures/{path}" + (f".view{number}{suffix}" if views[number] else "") for number in range(len(views))]
     (folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
-    pixels = decode(catalog.path(row), how.decode_at_least, how.background) if any(views) else None
+    at_least = max(decode_at_least(transforms, how) for transforms in views)
+    pixels = decode(catalog.path(row), at_least, how.background) if any(views) else None
     for number, name in enumerate(names):
         if pixels is None or not views[number]:
             shutil.copyfile(catalog.path(row), folder / name)
         else:
             picture = Image.fromarray(view(pixels, views, how, seed, row, number))
-            picture.save(folder / name, compress_level=1, quality=quality or 0)  # each format reads its own
+            picture.save(folder / name, compress_level=1, quality=quality or 0)  # each format takes what is its own
     return names
 
 
-def _described(catalog: Catalog, made: pl.DataFrame) -> pl.DataFrame:
+def _mark_between(classes: Sequence[str]) -> str:
+    """What can stand between labels in one cell."""
+    mark = next((mark for mark in ";|," if not any(mark in name for name in classes)), None)
+    if mark is None:
+        raise DataError(
+            "There are class names with ; with | and with a comma: nothing is left to divide labels in a table."
+        )
+    return mark
+
+
+def _described(catalog: Catalog, made: pl.DataFrame, between: str) -> pl.DataFrame:
     """The table of what was written: file_name, label or labels, split, group."""
     rows = made["row"].to_numpy()
-    between = next(mark for mark in "|;,\t/" if not any(mark in name for name in catalog.classes))
     names = [between.join(catalog.classes[i] for i in labels) for labels in catalog.table["labels"].gather(rows)]
     return made.select(
         "file_name",
@@ -167,14 +180,9 @@ def _described(catalog: Catalog, made: pl.DataFrame) -> pl.DataFrame:
 
 
 def _groups(catalog: Catalog) -> npt.NDArray[np.object_]:
-    """A name for each row, shared by rows that must not be torn apart: of one group, or of the same content."""
-    table = catalog.table.select(
-        name=pl.coalesce("group", "path"), given=pl.coalesce("group", "path"), content=pl.coalesce("sha256", "path")
-    )
-    while True:
-        joined = table.with_columns(name=pl.col("name").min().over("content")).with_columns(
-            name=pl.col("name").min().over("given")
-        )
-        if joined.equals(table):
-            return joined["name"].to_numpy()
-        table = joined
+    """A name for each row: the first path of those that must not be torn apart, by group or by content."""
+    content = catalog.table.select(pl.coalesce(pl.col("sha256").bin.encode("hex"), "path")).to_series()
+    given = catalog.table["group"]
+    groups = given.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 if given.is_not_null().any() else None
+    ties = pl.Series("tie", tie(content.rank("dense").cast(pl.Int64).to_numpy(), groups))
+    return catalog.table.select(pl.col("path").min().over(ties))["path"].to_numpy()

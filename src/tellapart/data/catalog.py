@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.errors import DataError, RunError
+from tellapart.files import replacing
 
 #: Columns of `Catalog.table`, in order. `problem` is null where the picture can be read.
 SCHEMA: dict[str, Any] = {
@@ -84,7 +85,7 @@ class Catalog:
 
     def path(self, row: int) -> Path:
         """Where the picture of a row lies."""
-        return self.root / self.table["path"][int(row)]
+        return self.root / str(self.table["path"][int(row)])
 
     def target(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
         """The known answers.
@@ -136,9 +137,8 @@ class Catalog:
     def save(self, path: Path) -> None:
         """Write as Parquet, with classes, root and layout in the file's metadata."""
         about = {"classes": self.classes, "several": self.several, "root": str(self.root), "layout": self.layout}
-        beside = path.with_name(path.name + ".part")
-        self.table.write_parquet(beside, metadata={"tellapart": json.dumps(about)})
-        beside.replace(path)
+        with replacing(path) as beside:
+            self.table.write_parquet(beside, metadata={"tellapart": json.dumps(about)})
 
     @classmethod
     def load(cls, path: Path) -> Catalog:

@@ -10,37 +10,52 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image
 
 from tellapart.data import convert, jpeg, reasons
+from tellapart.data.limits import ALLOWANCE, quiet, reserve
 from tellapart.data.reasons import Unusable
 from tellapart.errors import UnreadableError
 from tellapart.preprocess import Pixels
 
-#: Suffixes, in lower case, of the files that are taken for pictures. Those of the second line are pictures that
+#: Suffixes, in lower case, of the files that are taken for pictures. Those of the last line are pictures that
 #: cannot be read; they are listed with the reason rather than passed over.
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .avif .bmp .dib .tif .tiff .jp2 .jpf .jpx .j2k .psd .ico .ppm"
-    " .pgm .pbm .pnm .heic .heif .jxl .svg .tga .qoi .dng .cr2 .cr3 .nef .arw .raf .orf .rw2".split()
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".avif", ".bmp", ".dib", ".tif"),
+        *(".tiff", ".jp2", ".jpf", ".jpx", ".j2k", ".psd", ".ico", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(
+            ".heic",
+            ".heif",
+            ".jxl",
+            ".svg",
+            ".tga",
+            ".qoi",
+            ".dng",
+            ".cr2",
+            ".cr3",
+            ".nef",
+            ".arw",
+            ".raf",
+            ".orf",
+            ".rw2",
+        ),
+    )
 )
-# Memory, in bytes, that everything being decoded at one time in this process may take. With what Python and its
-# libraries take, the process stays below 512 MB.
-_ALLOWANCE = 380_000_000
+
 # What decoders that read the whole file first take besides it, in bytes a pixel, measured. Others take 4.
 _BYTES_PER_PIXEL = {"WEBP": 15, "AVIF": 12, "JPEG2000": 17}
 #: No picture but a JPEG may have more pixels; in formats whose decoders take more memory the limit is lower.
-MAX_PIXELS = _ALLOWANCE // 4
+MAX_PIXELS = ALLOWANCE // 4
 _FACTORS = (1, 2, 4, 8)
 _FORMATS = ["PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "PSD", "ICO"]
 if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
@@ -49,6 +64,9 @@ _BITS_PER_SAMPLE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 258, 278, 322, 32
 _MAX_ICON = 10_000_000  # pixels
 # Files up to this size are read whole; larger ones as their decoder asks for them.
 _SMALL = 4_000_000
+
+
+_Digest = bytes
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,7 @@ class Facts:
     format: str | None = None
     orientation: int | None = None
     bytes: int | None = None
-    sha256: bytes | None = None
+    sha256: _Digest | None = None
     problem: str | None = None
 
 
@@ -108,7 +126,7 @@ def examine(path: Path) -> Facts:
     facts = Facts()
     try:
         with _file(path) as file:
-            n_bytes, source = _size(file), file
+            n_bytes, source = _size(file), cast(BinaryIO, file)
             if n_bytes <= _SMALL:
                 data = file.read()
                 facts = Facts(bytes=len(data), sha256=hashlib.sha256(data).digest())
@@ -116,9 +134,7 @@ def examine(path: Path) -> Facts:
             else:
                 facts = Facts(bytes=n_bytes, sha256=hashlib.file_digest(file, "sha256").digest())
             picture = _open(source, n_bytes)
-            facts = replace(
-                facts, width=picture.width, height=picture.height, mode=picture.mode, format=picture.format
-            )
+            facts = replace(facts, width=picture.width, height=picture.height, mode=picture.mode, format=picture.format)
             _, orientation = _pixels(picture, at_least=1)
             if orientation >= 5:
                 facts = replace(facts, width=picture.height, height=picture.width)
@@ -128,7 +144,7 @@ def examine(path: Path) -> Facts:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[BinaryIO]:
+def _file(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file (opening a pipe would wait for ever)."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -196,7 +212,7 @@ def _pixels(
     """Pixels as stored, and the orientation they should be given."""
     with _plain_errors(picture.file):
         factor = _factor(picture, at_least)
-        with _state.allowance.reserve(picture.memory(factor)):
+        with reserve(picture.memory(factor)):
             if isinstance(picture.source, jpeg.Header):
                 picture.file.seek(0)
                 pixels = jpeg.read_pixels(picture.file.read(), picture.source, factor)
@@ -212,9 +228,9 @@ def _factor(picture: _Picture, at_least: int | None) -> int:
         short = min(picture.width, picture.height)
         smallest = max(f for f in _FACTORS if f == 1 or -(-short // f) >= at_least)
     for factor in _FACTORS:
-        if factor >= smallest and picture.memory(factor) <= _ALLOWANCE:
+        if factor >= smallest and picture.memory(factor) <= ALLOWANCE:
             return factor
-    limit = picture.width * picture.height * _ALLOWANCE // picture.memory(_FACTORS[-1])
+    limit = picture.width * picture.height * ALLOWANCE // picture.memory(_FACTORS[-1])
     raise Unusable(reasons.of_size(picture.width, picture.height, limit))
 
 
@@ -228,13 +244,13 @@ def _decoder_memory(image: Image.Image, n_bytes: int) -> int:
     tags = image.tag_v2  # type: ignore[attr-defined]  # TIFFs are decoded in pieces: strips or tiles
     strip = image.width * min(image.height, int(tags.get(_ROWS_PER_STRIP, image.height)))
     piece = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0)) or strip
-    return n_pixels * 4 + piece * sum(tags.get(_BITS_PER_SAMPLE, (1,))) // 8
+    return n_pixels * 4 + piece * int(sum(tags.get(_BITS_PER_SAMPLE, (1,)))) // 8
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return jpeg.valid_orientation(image.getexif().get(jpeg.ORIENTATION))
-    except Exception:  # damaged EXIF fails in many ways, and means only that nothing is known
+    except Exception:  # noqa: BLE001 - damaged EXIF fails in many ways, and means only that nothing is known
         return 1
 
 
@@ -253,72 +269,10 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 def _plain_errors(file: BinaryIO) -> Iterator[None]:
     """Turn whatever a decoder raises over a bad file into a plain reason; keep its warnings to itself."""
     try:
-        with _state.quiet:
+        with quiet():
             yield
     except Unusable:
         raise
     except Exception as error:  # decoders meet hostile bytes: any exception means "unreadable", and no more
         file.seek(0)
         raise Unusable(reasons.of_error(error, file.read(512))) from error
-
-
-class _Quiet:
-    """Pillow's warnings off while any thread decodes: they are about damage that either does not matter or is told.
-
-    `warnings.catch_warnings` alone restores what another thread has set in the meantime, so the first thread in sets
-    the filter and the last one out restores it.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.n_inside = 0
-        self.saved: warnings.catch_warnings[None] | None = None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.n_inside == 0:
-                self.saved = warnings.catch_warnings()
-                self.saved.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self.n_inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.n_inside -= 1
-            if self.n_inside == 0 and self.saved is not None:
-                self.saved.__exit__(None, None, None)
-
-
-
-class _Allowance:
-    """Memory that threads share out among themselves: a large decode waits until the others have left it room."""
-
-    def __init__(self, n_bytes: int) -> None:
-        self.free = n_bytes
-        self.queue = threading.Lock()  # first come, first served: small ones cannot keep a large one waiting for ever
-        self.changed = threading.Condition()
-
-    @contextmanager
-    def reserve(self, n_bytes: int) -> Iterator[None]:
-        with self.queue, self.changed:
-            self.changed.wait_for(lambda: self.free >= n_bytes)
-            self.free -= n_bytes
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.free += n_bytes
-                self.changed.notify_all()
-
-
-class _State:
-    """What the threads of a process share. A forked process starts afresh: its parent's threads are not in it."""
-
-    def __init__(self) -> None:
-        self.quiet = _Quiet()
-        self.allowance = _Allowance(_ALLOWANCE)
-
-
-_state = _State()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_state.__init__)  # type: ignore[misc]

@@ -41,12 +41,15 @@ def scaling(factor: float) -> Matrix:
 
 
 def shear(x: float, y: float) -> Matrix:
-    """Slanted by angles in degrees: by `x` the upper edge moves left, by `y` the right edge moves down."""
-    return np.array([[1, math.tan(math.radians(x)), 0], [math.tan(math.radians(y)), 1, 0], [0, 0, 1]])
+    """Slanted by angles in degrees: by `x` the upper edge moves right, by `y` the right edge moves up."""
+    return np.array([[1, -math.tan(math.radians(x)), 0], [-math.tan(math.radians(y)), 1, 0], [0, 0, 1]])
 
 
 def warp(pixels: Pixels, matrix: Matrix) -> Pixels:
-    """Move every point as `matrix` says, in a frame that stays; bilinear; mirrored at the edges."""
+    """Move every point as `matrix` says, in a frame that stays; bilinear; mirrored at the edges.
+
+    Pillow rounds down, so the result is darker by half a grey level in the mean.
+    """
     height, width = pixels.shape[:2]
     middle = shift(width / 2, height / 2)
     back = middle @ np.linalg.inv(matrix) @ np.linalg.inv(middle)

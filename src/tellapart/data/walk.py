@@ -26,7 +26,7 @@ class Walk:
         root: the folder.
         pictures: columns `path` (relative, forward slashes, sorted, as text) and `problem` (null, or why the name
             cannot be used); picture by suffix, whatever the content.
-        others: how many files are no pictures, by suffix.
+        others: how many files below the root's folders are no pictures, by suffix.
         folders: relative paths of all folders below the root.
         outside: links that were not followed because they lead out of the root.
         files: names of the files that lie in the root itself.
@@ -140,7 +140,8 @@ class _Walker:
         if "/" not in name and is_file:
             self.files.append(text)
         if suffix not in EXTENSIONS or not is_file:
-            self.others[suffix] += 1
+            if "/" in name:
+                self.others[suffix] += 1
             return
         self.names.append(text)
         self.bad.append(is_bad)

@@ -7,7 +7,7 @@ with is left out; everything else keeps its published names, so that published w
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, cast
 
@@ -120,8 +120,16 @@ def classifier_keys(source: str, name: str, body: nn.Module) -> tuple[str, ...]:
         return (f"{_family(name)[0]}.", *auxiliary)
     if source == "timm":
         names = _published(body).get("classifier") or ()
-        return tuple(f"{n}." for n in ((names,) if isinstance(names, str) else names))
+        kept = body.state_dict().keys()
+        return tuple(_widest(n, kept) for n in ((names,) if isinstance(names, str) else names))
     return ()
+
+
+def _widest(classifier: str, kept: Iterable[str]) -> str:
+    """Prefix of the outermost module around a classifier of which the body keeps nothing (some have norms inside)."""
+    path = classifier.split(".")
+    around = (".".join(path[:depth]) + "." for depth in range(1, len(path) + 1))
+    return next((prefix for prefix in around if not any(k.startswith(prefix) for k in kept)), f"{classifier}.")
 
 
 def resize_timm(name: str, body: nn.Module, options: dict[str, Any], height: int, width: int) -> None:

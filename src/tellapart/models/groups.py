@@ -89,9 +89,9 @@ def chain(body: nn.Module, example: Tensor) -> list[tuple[str, nn.Module]]:
     """
     trial, x = copy.deepcopy(body).cpu().float().eval(), example.cpu().float()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        names = _expand("", trial, x)
+        names = _expand("", trial, x, trial(x.clone()))
         pieces = nn.Sequential(*(trial.get_submodule(name) for name in names))
-        if not (_same(trial, pieces, x) and _same(trial.train(), pieces.train(), x)):
+        if not _same(trial.train(), pieces.train(), x):
             names = [""]
     return [(name, body.get_submodule(name)) for name in names]
 
@@ -167,18 +167,19 @@ def _links(network: Network) -> list[tuple[str, bool]]:
     return links
 
 
-def _expand(name: str, module: nn.Module, x: Tensor) -> list[str]:
-    """Names of the modules that replace this one, or its own name where its children are not a chain."""
+def _expand(name: str, module: nn.Module, x: Tensor, y: Tensor) -> list[str]:
+    """Names of the modules that replace this one, which turns x into y; its own where its children are not a chain."""
     children = [(n, c) for n, c in module.named_children() if not isinstance(c, nn.Identity)]
     container = not name or isinstance(module, nn.Sequential) or any(isinstance(c, nn.Sequential) for _, c in children)
     if not children or not container:
         return [name]
     names: list[str] = []
-    y, h = module(x.clone()), x.clone()
+    h = x.clone()
     try:
         for child_name, child in children:
-            names += _expand(_join(name, child_name), child, h.clone())
+            before = h.clone()
             h = child(h)
+            names += _expand(_join(name, child_name), child, before, h)
     except _NOT_A_CHAIN:
         return [name]
     # A result without any variation (a dead network) would make everything look equal.
@@ -210,8 +211,12 @@ def _timm_groups(body: nn.Module) -> dict[str, int]:
         return {}
     from timm.models import group_parameters as timm_groups
 
+    try:
+        groups = timm_groups(body, matcher(coarse=True), reverse=True)
+    except AssertionError:  # some networks offer only a fine grouping
+        groups = timm_groups(body, matcher(coarse=False), reverse=True)
     group_of: dict[str, int] = {}
-    for parameter, group in timm_groups(body, matcher(coarse=True), reverse=True).items():
+    for parameter, group in groups.items():
         group_of.setdefault(parameter.rpartition(".")[0], group)
     return group_of
 

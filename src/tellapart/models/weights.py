@@ -78,17 +78,13 @@ def fill(body: nn.Module, state: State, classifier: tuple[str, ...], origin: str
         if k in wanted and v.shape != wanted[k].shape
     ]
     if missing or unexpected or reshaped:
-        lines = (
-            _listed("missing", missing),
-            _listed("not expected", unexpected),
-            _listed("of another shape", reshaped),
-        )
+        lists = {"missing": missing, "not expected": unexpected, "of another shape": reshaped}
         raise WeightsError(
-            f"The weights do not fit ({origin}):\n" + "\n".join(line for line in lines if line),
+            f"The weights do not fit ({origin}):\n" + "\n".join(_listed(what, keys) for what, keys in lists.items()),
             "Name the network that they were made with: --model NAME (timm's or torchvision's name).",
         )
     body.load_state_dict(given, strict=False)
-    outputs = [state[k].shape[0] for k in left_out if k.endswith("weight")]
+    outputs = [state[k].shape[0] for k in left_out if k.endswith("weight") and state[k].ndim > 1]
     return f"{origin}, without its classifier of {outputs[-1]} classes" if outputs else origin
 
 
@@ -104,8 +100,8 @@ def _plain_keys(state: State) -> State:
 
 
 def _listed(what: str, keys: list[str]) -> str:
-    more = f", … ({len(keys) - _SHOWN} more)" if len(keys) > _SHOWN else ""
-    return f"  {len(keys)} {what}: {', '.join(keys[:_SHOWN])}{more}"
+    shown = [*keys[:_SHOWN], *(["…"] if len(keys) > _SHOWN else [])]
+    return f"  {len(keys)} {what}" + (f": {', '.join(shown)}" if shown else "")
 
 
 def first_line(error: Exception) -> str:

@@ -114,5 +114,5 @@ class Answers:
             )
         answer, truth = int(self.answered[i]), int(self.given[i])
         right = answer == truth if truth >= 0 else None
-        known = [Label(classes[truth], float(chances[truth]))] if truth >= 0 else []
+        known = [Label(classes[truth], float(chances[truth]), right or None)] if truth >= 0 else []
         return Card(row, self.name(row), known, [Label(classes[answer], float(chances[answer]), right)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -157,7 +157,19 @@ class Classes:
     largest: int
     template: str = field(default="classes", init=False)
 
+    @property
+    def shown(self) -> Sequence[ClassCard]:
+        """Those seen without a click."""
+        return self.classes[:SHOWN_CLASSES]
 
+    @property
+    def folded(self) -> Sequence[ClassCard]:
+        """The others."""
+        return self.classes[SHOWN_CLASSES:]
+
+
+#: Classes whose examples are seen without a click.
+SHOWN_CLASSES = 12
 #: Shares at which a matrix's next shade begins.
 SHADES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.85)
 
@@ -225,6 +237,14 @@ class Matrix:
         return [f"under {edges[0]}", *between, f"over {edges[-1]} %"]
 
     @property
+    def size(self) -> str:
+        """How large cells are: "s" for few of them to "xl" for very many; "low" for long lists of few columns."""
+        n = max(len(self.rows), len(self.columns))
+        if n > 5 and len(self.columns) <= 4:
+            return "low"
+        return "s" if n <= 5 else "m" if n <= 12 else "l" if n <= 30 else "xl"
+
+    @property
     def flat(self) -> bool:
         """True where the columns' names are few and short enough to be written across."""
         return len(self.columns) <= 6 and max(map(len, self.columns), default=0) <= 11
@@ -281,23 +301,30 @@ class Page:
     notes: Sequence[str] = ()
 
 
-def cards(block: Any) -> list[Card]:
-    """All cards of a block, in the order in which they should get a picture if there is not room for all."""
-    if isinstance(block, Side | Fold):
-        return [card for inner in block.blocks for card in cards(inner)]
+def in_order_of_need(blocks: Sequence[Block]) -> list[Card]:
+    """All cards, those that a reader sees at once first: if there is not room for all pictures, the last go without."""
+    needed = [_needed(block) for block in _flat(blocks)]
+    return [card for first, _ in needed for card in first] + _in_turn([rest for _, rest in needed])
+
+
+def _flat(blocks: Sequence[Block]) -> list[Block]:
+    """Blocks, and those inside others."""
+    return [inner for block in blocks for inner in (_flat(block.blocks) if isinstance(block, Side | Fold) else [block])]
+
+
+def _needed(block: Block) -> tuple[Sequence[Card], Sequence[Card]]:
+    """The cards of a block that are seen at once, and the others."""
     if isinstance(block, Gallery):
-        return list(block.cards)
+        return block.cards, ()
     if isinstance(block, Classes):
-        return _in_turn([c.cards for c in block.classes])
+        return [card for c in block.shown for card in c.cards], _in_turn([c.cards for c in block.folded])
     if isinstance(block, Matrix):
-        # What is open at the start, or a click away in the table, first; then what is wrong; then what is right.
+        # Open at the start, or linked from the table; then the wrong ones; then the right ones.
         linked = {block.first, *(cell.opens for row in (block.table.rows if block.table else ()) for cell in row)}
-        groups = [g.cards for g in block.groups if g.key in linked]
-        wrong = [g.cards for g in block.groups if not g.right]
-        return (
-            [card for group in groups for card in group] + _in_turn(wrong) + _in_turn([g.cards for g in block.groups])
-        )
-    return []
+        first = [card for group in block.groups if group.key in linked for card in group.cards]
+        wrong = _in_turn([group.cards for group in block.groups if not group.right])
+        return first, wrong + _in_turn([group.cards for group in block.groups if group.right])
+    return (), ()
 
 
 def _in_turn(groups: Sequence[Sequence[Card]]) -> list[Card]:

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
+from tellapart.report.words import visible
+
 WIDTH, HEIGHT = 420, 280
 _TOP, _RIGHT, _BOTTOM, _LEFT = 38, 84, 44, 52
 _CHAR = 6.4  # width of a letter at the charts' font size, about
@@ -91,7 +93,7 @@ def line_chart(
         *_names(lines, y),
         *(_hits(lines, x, y, form or _digits, x_title) if points else ()),
     ]
-    label = escape(title)
+    label = _text(title)
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"<title>{label}</title>{''.join(parts)}</svg>"
@@ -117,7 +119,7 @@ def linear_axis(
     """
     low, high = min(values), max(values)
     if high - low < 1e-12 * max(1.0, abs(high)):
-        pad = abs(high) * 0.1 or 1.0
+        pad = abs(high) * 0.1 if abs(high) > 1e-9 else 1.0
         low, high = max(low - pad, min(low, limits[0])), min(high + pad, max(high, limits[1]))
     step = round_step((high - low) / aim, whole)
     if not tight:
@@ -130,7 +132,7 @@ def linear_axis(
 def log_axis(values: Sequence[float], start: float, end: float) -> Axis:
     """A logarithmic axis from a power of ten to a power of ten, with at most six ticks."""
     above = [v for v in values if v > 0]
-    low, high = math.floor(math.log10(min(above))), math.ceil(math.log10(max(above)))
+    low, high = math.floor(math.log10(min(above)) + 1e-9), math.ceil(math.log10(max(above)) - 1e-9)
     high = max(high, low + 1)
     every = max(1, math.ceil((high - low) / 6))
     ticks = tuple(10.0**power for power in range(low, high + 1, every))
@@ -154,6 +156,11 @@ def tick_form(ticks: Sequence[float]) -> Callable[[float], str]:
     return lambda value: f"{value:,.{decimals}f}" if value else "0"
 
 
+def _text(text: str) -> Markup:
+    """Escaped, with control characters made visible: XML allows none of them."""
+    return escape(visible(text))
+
+
 def _power(value: float) -> str:
     """0.00025 → "2.5e-4"."""
     return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-").replace("e+0", "e") if value else "0"
@@ -172,7 +179,7 @@ def _grid(x: Axis, y: Axis, y_form: Callable[[float], str], x_form: Callable[[fl
         parts.append(f'<path class="axis" d="M{at:.1f} {bottom}v5"/>')
         parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 19}" text-anchor="middle">{x_form(tick)}</text>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
-    parts.append(f'<text class="tick" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_title)}</text>')
+    parts.append(f'<text class="tick" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{_text(x_title)}</text>')
     return parts
 
 
@@ -188,8 +195,7 @@ def _spans(spans: Sequence[tuple[str, float, float]], x: Axis) -> list[str]:
         room = max(0, int((right - left - 6) / _CHAR))
         shown = name if len(name) <= room else f"{name[: room - 1]}…" if room > 4 else str(i + 1) if room else ""
         parts.append(
-            f'<text class="stage" x="{left + 5:.1f}" y="{_TOP - 12}">{escape(shown)}'
-            f"<title>{escape(name)}</title></text>"
+            f'<text class="stage" x="{left + 5:.1f}" y="{_TOP - 12}">{_text(shown)}<title>{_text(name)}</title></text>'
         )
     return parts
 
@@ -219,7 +225,7 @@ def _best(best: tuple[float, float, str], x: Axis, y: Axis) -> list[str]:
         f'<path class="best" d="M{left:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>',
         f'<circle class="best" cx="{left:.1f}" cy="{top:.1f}" r="5.5"/>',
         f'<text class="best" x="{left + shift:.1f}" y="{HEIGHT - _BOTTOM - 7}" text-anchor="{anchor}">'
-        f"{escape(best[2])}</text>",
+        f"{_text(best[2])}</text>",
     ]
 
 
@@ -236,8 +242,8 @@ def _names(lines: Sequence[Line], y: Axis) -> list[str]:
         heights[i] = max(heights[i], heights[i - 1] + 16)
     over = max(0.0, heights[-1] - (HEIGHT - _BOTTOM)) if heights else 0.0
     return [
-        f'<text class="name {"quiet" if line.quiet else "loud"}" x="{WIDTH - _RIGHT + 8}" y="{at - over + 4:.1f}">'
-        f"{escape(line.name)}</text>"
+        f'<text class="name {"quiet" if line.quiet else "loud"}" x="{WIDTH - _RIGHT + 11}" y="{at - over + 4:.1f}">'
+        f"{_text(line.name)}</text>"
         for at, (_, line) in zip(heights, ends, strict=True)
     ]
 
@@ -258,7 +264,7 @@ def _hits(lines: Sequence[Line], x: Axis, y: Axis, form: Callable[[float], str],
         left = (edges[i - 1] + edges[i]) / 2 if i else edges[i] - 8
         right = (edges[i] + edges[i + 1]) / 2 if i + 1 < len(edges) else edges[i] + 8
         said = ", ".join(f"{name} {form(v)}".strip() for name, v in values[at])
-        text = escape(f"{x_title} {_digits(at)}: {said}")
+        text = _text(f"{x_title} {_digits(at)}: {said}")
         dots = "".join(f'<circle cx="{edges[i]:.1f}" cy="{y.place(v):.1f}" r="4"/>' for _, v in values[at])
         parts.append(
             f'<g class="hit" data-say="{text}"><title>{text}</title><rect x="{left:.1f}" y="{_TOP}" '

@@ -23,7 +23,7 @@ Counts = npt.NDArray[np.int64]
 def confusion_matrix(evaluation: Evaluation, answers: Answers) -> Matrix:
     """Given class by answered class, with the pictures behind every cell."""
     counts = np.asarray(evaluation.confusion, np.int64)
-    kept = _worst_classes(counts, MOST_CLASSES)
+    kept = worst_classes(counts, MOST_CLASSES)
     names = evaluation.classes
     totals = np.maximum(counts.sum(axis=1), 1)
     groups, cells = [], []
@@ -42,11 +42,13 @@ def confusion_matrix(evaluation: Evaluation, answers: Answers) -> Matrix:
     caption = "Each row is a given class, each column an answer; right answers lie on the diagonal. "
     if len(kept) < len(names):
         caption += f"The {len(kept)} classes with most errors are shown, of {len(names)}. "
+    if len(kept) > 30:
+        caption += "Scroll in both directions to see all."
     pairs = _confused_pairs(counts, names, {group.key for group in groups})
     return Matrix(TITLE, shown, shown, ("given", "answered"), cells, groups, first, True, caption.strip(), pairs)
 
 
-def _worst_classes(counts: Counts, most: int) -> list[int]:
+def worst_classes(counts: Counts, most: int) -> list[int]:
     """The classes in their order; where there are too many, those with most errors given or answered."""
     errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return sorted(np.argsort(-errors, kind="stable")[:most].tolist())

@@ -6,16 +6,16 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tellapart import __version__
 from tellapart.files import write_text
 from tellapart.report import words
-from tellapart.report.blocks import Gallery, Page, cards
+from tellapart.report.blocks import Page, in_order_of_need
 from tellapart.report.sections import tell
 from tellapart.report.story import Story
 from tellapart.report.thumbnail import Thumbnails, gather
@@ -43,9 +43,7 @@ def write_page(page: Page, path: Path, jpeg: Callable[[int], bytes]) -> None:
         jpeg: row → small JPEG, for the rows of the page's cards. See `thumbnail.gather`.
     """
     blocks = [block for section in page.sections for block in section.blocks]
-    # Galleries are what people look for first, so they are the last to lack pictures.
-    blocks.sort(key=lambda block: not isinstance(block, Gallery))
-    rows = [card.row for block in blocks for card in cards(block)]
+    rows = [card.row for card in in_order_of_need(blocks)]
     write_text(path, render(page, gather(rows, jpeg)))
 
 
@@ -65,7 +63,7 @@ def render(page: Page, thumbnails: Thumbnails) -> str:
         script=Markup(script),
         # Only these two scripts may run: whatever a name smuggled in, the browser would refuse it.
         script_hashes=Markup(" ".join(map(_csp_hash, (theme_script, script)))),
-        version=_version(),
+        version=__version__,
     )
 
 
@@ -102,10 +100,3 @@ def _read(name: str) -> str:
 
 def _csp_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _version() -> str:
-    try:
-        return f" {version('tellapart')}"
-    except PackageNotFoundError:
-        return ""

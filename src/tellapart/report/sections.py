@@ -15,27 +15,24 @@ from tellapart.report.blocks import (
     Block,
     Card,
     Cell,
-    Chart,
     ClassCard,
     Classes,
     Code,
     Fold,
     Gallery,
-    Headline,
     Page,
     Section,
-    Side,
     Table,
     Text,
 )
-from tellapart.report.charts import Line, line_chart
 from tellapart.report.confusion import confusion_matrix, label_matrix
-from tellapart.report.curves import Curves, curves
+from tellapart.report.course import training_section
+from tellapart.report.curves import curves
+from tellapart.report.opening import PARTS, facts, headline, span
 from tellapart.report.story import Story
 
-_GALLERY = 24
+_GALLERY = 21  # fills rows of seven on a desktop and of three on a phone
 _LISTED = 200
-_PARTS = {"train": "training"}
 
 
 def tell(story: Story) -> Page:
@@ -58,79 +55,10 @@ def tell(story: Story) -> Page:
         title=story.title,
         subtitle=[text for text in (story.model, story.when) if text],
         headline=headline(story),
-        facts=_facts(story, course),
+        facts=facts(story, course),
         notes=story.notes,
         sections=[section for section in sections if section is not None],
     )
-
-
-def headline(story: Story) -> Headline | None:
-    """The first metric of the first evaluation, with its interval and a sentence."""
-    if story.evaluation is None:
-        return None
-    name, metric = story.evaluation.headline
-    share = words.is_share(name, metric.value)
-    text = [words.sentence(story.evaluation)]
-    mark = _commonest(story) if name == "accuracy" else None
-    if mark:
-        text.append(f"Always answering “{words.visible(mark[1])}”, the commonest, would get {words.percent(mark[0])}.")
-    if story.evaluation.on == "validation":
-        text.append("The best epoch was chosen on these pictures, so this is a little flattering.")
-    return Headline(
-        figure=words.number(metric.value) if share else words.score(name, metric.value),
-        unit="%" if share else "",
-        what=f"{words.plain(name).lower() if name[:2] != 'f1' else words.plain(name)} on {_which(story.evaluation)}",
-        interval=f"95\u202f% interval: {words.interval(name, metric)}",
-        sentence=" ".join(text),
-        span=_span(metric) if share else None,
-        mark=(mark[0], "always the commonest class") if mark and share else None,
-    )
-
-
-def _which(evaluation: Evaluation) -> str:
-    """Which pictures a score comes from: "540 test pictures"."""
-    n = words.count(evaluation.n)
-    if evaluation.on == "test":
-        return f"{n} test pictures"
-    if evaluation.on == "validation":
-        return f"{n} validation pictures"
-    if evaluation.on == "train":
-        return f"{n} pictures it was trained on"
-    return f"{n} pictures of {words.visible(evaluation.on)}"
-
-
-def _commonest(story: Story) -> tuple[float, str] | None:
-    """Share and name of the commonest class among the pictures of the headline: what no effort at all would give."""
-    if story.predictions is None or story.predictions.several:
-        return None
-    known = story.predictions.target[story.predictions.target >= 0]
-    if not len(known):
-        return None
-    counts = np.bincount(known, minlength=len(story.predictions.classes))
-    return float(counts.max() / len(known)), story.predictions.classes[int(counts.argmax())]
-
-
-def _span(metric: Metric) -> tuple[float, float, float] | None:
-    if not all(map(math.isfinite, (metric.low, metric.value, metric.high))):
-        return None
-    return metric.low, metric.value, metric.high
-
-
-def _facts(story: Story, course: Curves) -> list[tuple[str, str, str]]:
-    parts = ", ".join(
-        f"{words.count(len(part))} {_PARTS.get(name, name)}" for name, part in story.pictures.parts.items() if len(part)
-    )
-    what = "labels" if story.pictures.several else "classes"
-    facts = [
-        ("pictures", words.count(story.pictures.n), parts),
-        (what, words.count(len(story.pictures.classes)), ""),
-    ]
-    if course.epoch:
-        stages = words.some(len(course.stages), "stage") if len(course.stages) > 1 else ""
-        facts.append(("epochs", words.count(len(course.epoch)), stages))
-    if course.total_seconds:
-        facts.append(("training time", words.duration(course.total_seconds), ""))
-    return facts
 
 
 def pictures_section(story: Story) -> Section:
@@ -145,7 +73,7 @@ def pictures_section(story: Story) -> Section:
     for i, name in enumerate(pictures.classes):
         rows = [] if shown is None else shown.rows_of(i, most).tolist()
         cards = [Card(row, pictures.name(row), has_answer=False) for row in rows]
-        by_part = [(_PARTS.get(part, part), int(counts[part][i])) for part in parts]
+        by_part = [(PARTS.get(part, part), int(counts[part][i])) for part in parts]
         classes.append(ClassCard(name, sum(n for _, n in by_part), by_part, cards))
     blocks: list[Block] = []
     if pictures.layout:
@@ -176,114 +104,6 @@ def _unreadable(files: Iterable[tuple[str, str]]) -> Block:
     caption = f"The first {_LISTED} of {n}." if len(listed) > _LISTED else ""
     inner = Table(["file", "why"], rows, caption)
     return Fold(f"{n} could not be read and {'was' if len(listed) == 1 else 'were'} left out", [inner])
-
-
-def training_section(course: Curves) -> Section | None:
-    """Curves of loss, accuracy and learning rate; stages; every epoch as a table."""
-    if not course.epoch:
-        return None
-    charts: list[Block] = [
-        chart
-        for chart in (
-            _curve_chart(course, "Loss", course.train_loss, course.validation_loss),
-            _curve_chart(course, "Accuracy", course.train_accuracy, course.validation_accuracy),
-            _rate_chart(course),
-        )
-        if chart is not None
-    ]
-    stages = _stage_table(course)
-    blocks: list[Block] = []
-    if course.best is not None:
-        blocks.append(Text(f"The weights kept are those after epoch {course.best} of {len(course.epoch)}."))
-    blocks += [Side([*charts, stages]), Fold("Every epoch as a table", [_epoch_table(course)])]
-    return Section("training", "How the training went", blocks, "Training")
-
-
-def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validation: tuple[float, ...]) -> Chart | None:
-    if not any(map(math.isfinite, (*train, *validation))):
-        return None
-    share = title != "Loss"
-    marked = validation if any(map(math.isfinite, validation)) else train
-    best = None
-    if course.best is not None and math.isfinite(marked[course.best - 1]):
-        best = (float(course.best), marked[course.best - 1], "best")
-    svg = line_chart(
-        [Line("training", course.epoch, train, quiet=True), Line("validation", course.epoch, validation)],
-        title=f"{title} after each epoch, on training and validation pictures",
-        x_title="epoch",
-        form=_percent if share else None,
-        whole_x=True,
-        y_limits=(0.0, 1.0) if share else (0.0, math.inf),
-        spans=[(span.name, span.start, span.end) for span in course.stages],
-        best=best,
-    )
-    return Chart(title, svg)
-
-
-def _rate_chart(course: Curves) -> Chart | None:
-    if not course.rate or max(course.rate) <= 0:
-        return None
-    steps = list(zip(course.rate_at, course.rate, strict=True))
-    peaks = [max((rate for at, rate in steps if span.start < at <= span.end), default=0.0) for span in course.stages]
-    peaks = [peak for peak in peaks if peak > 0]
-    log = len(peaks) > 1 and max(peaks) / min(peaks) > 30
-    # On a logarithmic axis the last steps of a cosine would stretch it over many empty powers of ten.
-    floor = min(peaks) / 100 if log else -math.inf
-    rate = [max(value, floor) for value in course.rate]
-    svg = line_chart(
-        [Line("", course.rate_at, rate)],
-        title="Learning rate over the training",
-        x_title="epoch",
-        log=log,
-        whole_x=True,
-        y_limits=(0.0, math.inf),
-        spans=[(span.name, span.start, span.end) for span in course.stages],
-    )
-    return Chart("Learning rate", svg, "Logarithmic scale." if log else "")
-
-
-def _percent(share: float) -> str:
-    text = f"{100 * share:.1f}".removesuffix(".0")
-    return f"{text}\u202f%"
-
-
-def _stage_table(course: Curves) -> Table:
-    rows = [
-        [
-            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, span.reason))))),
-            Cell(str(span.end - span.start), span.end - span.start),
-            Cell(str(span.best) if span.best else "–", span.best or 0),
-            Cell(words.duration(span.seconds), span.seconds),
-        ]
-        for span in course.stages
-    ]
-    return Table(["stage", "epochs", "best at", "time"], rows)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def _epoch_table(course: Curves) -> Table:
-    def loss(value: float) -> Cell:
-        return Cell(f"{value:.4f}" if math.isfinite(value) else "–", value)
-
-    def share(value: float) -> Cell:
-        return Cell(words.percent(value), value)
-
-    rows = [
-        [
-            Cell(f"{epoch}{' (best)' if epoch == course.best else ''}", epoch),
-            loss(course.train_loss[i]),
-            loss(course.validation_loss[i]),
-            share(course.train_accuracy[i]),
-            share(course.validation_accuracy[i]),
-            Cell(words.duration(course.seconds[i]), course.seconds[i]),
-        ]
-        for i, epoch in enumerate(course.epoch)
-    ]
-    names = ["epoch", "training loss", "validation loss", "training accuracy", "validation accuracy", "time"]
-    return Table(names, rows)
 
 
 def score_section(story: Story, answers: Answers | None) -> Section | None:
@@ -323,27 +143,22 @@ def classes_section(evaluation: Evaluation | None) -> Section | None:
     what = "label" if evaluation.several else "class"
     rows = []
     for name, entry in zip(evaluation.classes, evaluation.per_class, strict=True):
-        scores = [_score_cell(entry.get(field), drawn=field == "f1") for field in ("precision", "recall", "f1")]
-        rows.append(
-            [
-                Cell(name),
-                Cell(words.count(entry["n"]), entry["n"]),
-                Cell(words.count(entry["n_predicted"]), entry["n_predicted"]),
-                *scores,
-            ]
-        )
+        scores = [_score_cell(entry.get(field), drawn=field == "f1") for field in ("f1", "precision", "recall")]
+        counts = [Cell(words.count(entry[field]), entry[field]) for field in ("n", "n_predicted")]
+        rows.append([Cell(name), *scores, *counts])
     caption = (
         f"Precision: of the pictures answered with a {what}, the share to which it was given. "
-        f"Recall: of the pictures given a {what}, the share answered with it. F1: one number for both."
+        f"Recall: of the pictures given a {what}, the share answered with it. F1: one number for both. "
+        "In small figures, where the page is wide enough: the 95\u202f% interval."
     )
-    table = Table([what, "given", "answered", "precision", "recall", "F1"], rows, caption, sortable=True)
+    table = Table([what, "F1", "precision", "recall", "given", "answered"], rows, caption, sortable=True)
     return Section("classes", f"Every {what}", [table], "Labels" if evaluation.several else "Classes")
 
 
 def _score_cell(metric: Metric | None, drawn: bool) -> Cell:
     if metric is None or not math.isfinite(metric.value):
         return Cell("–", -1.0)
-    return Cell(words.percent(metric.value), metric.value, words.interval("", metric), _span(metric) if drawn else None)
+    return Cell(words.percent(metric.value), metric.value, words.interval("", metric), span(metric) if drawn else None)
 
 
 def errors_section(answers: Answers | None) -> Section | None:

@@ -54,7 +54,7 @@
 
   // A cell of a matrix shows its pictures.
   for (const box of all(".confusion")) {
-    const panel = box.querySelector(".panel"), cells = all("td button", box);
+    const panel = box.querySelector(".panel"), cells = all(".matrix td button", box);
     const groups = new Map(all("template", box).map((group) => [group.dataset.key, group]));
     const open = (key, bring) => {
       const group = groups.get(key);
@@ -70,8 +70,8 @@
       panel.querySelector("p").textContent = group.dataset.note;
       panel.querySelector(".gallery").replaceChildren(group.content.cloneNode(true));
       all("img[data-row]", panel).forEach(fill);
-      panel.scrollTop = 0;
-      if (bring) panel.scrollIntoView({ block: "nearest" });
+      const top = panel.getBoundingClientRect().top;
+      if (bring && (top < 50 || top > innerHeight - 160)) panel.scrollIntoView({ block: "nearest" });
     };
     const focusable = (cell) => cells.forEach((other) => (other.tabIndex = other === cell ? 0 : -1));
     const mark = (cell, on) => {

@@ -1,0 +1,202 @@
+"""What the columns of a table mean: labels, given part and group of each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from tellapart.data.tables import PATHS, PLACE, Table
+from tellapart.errors import DataError, UsageError
+
+LABEL = ("label", "class", "category", "class_name", "target")
+LABELS = ("labels", "tags", "classes", "categories")
+SPLIT = ("split", "subset", "part", "partition")
+GROUP = ("group", "group_id")
+
+_PARTS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_TRUE, _FALSE = ("1", "true", "True", "TRUE", "1.0"), ("0", "false", "False", "FALSE", "0.0", "-1", "")
+_DELIMITERS = ";|,"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A table understood.
+
+    Attributes:
+        frame: `PLACE`, `path` as written, `labels` (List(String)), `split` ("train", "validation", "test" or null),
+            `group` (or null).
+        single: True where the table has one label a picture by its form: a column called label.
+        notes: what was decided, in words.
+    """
+
+    frame: pl.DataFrame
+    single: bool
+    notes: tuple[str, ...]
+
+
+def part_of(name: str) -> str | None:
+    """The part of the data that a folder's or file's name or a cell stands for."""
+    return _PARTS.get(name.strip().lower())
+
+
+def can_label(table: Table) -> bool:
+    """Whether the columns say which picture has which label."""
+    if table.find(PATHS) is None:
+        return False
+    return not table.has_header or table.find((*LABELS, *LABEL)) is not None or bool(_flags(table))
+
+
+def understand(table: Table, delimiter: str | None = None) -> Labelled:
+    """Find the columns and read the labels out of them.
+
+    Args:
+        table: as read.
+        delimiter: what stands between the labels in one cell of a `labels` column; found if None, none if "".
+
+    Raises:
+        DataError: columns missing, cells that make no sense, with file and row.
+        UsageError: a delimiter for a table that has no labels column.
+    """
+    path = table.find(PATHS)
+    if path is None or isinstance(table.frame.schema[path], pl.List):
+        raise DataError(
+            f"{table.name} has no column with the pictures' paths (it has: {', '.join(table.columns)}).",
+            "Call it file_name; beside it goes label, or labels if a picture may have several.",
+        )
+    labels, single, notes = _labels(table, path, delimiter)
+    frame = table.frame.select(PLACE, path=path).with_columns(
+        labels=labels, split=_split(table), group=_text(table, table.find(GROUP))
+    )
+    nameless = frame.filter(pl.col("path").is_null() | (pl.col("path").str.strip_chars() == ""))
+    if nameless.height:
+        raise DataError(f"{table.at(nameless[PLACE][0])}: the column {path!r} is empty.")
+    return Labelled(frame, single, tuple(notes))
+
+
+Labels = tuple[pl.Series, bool, list[str]]  # the lists, whether there is one a picture by form, what was decided
+
+
+def _labels(table: Table, path: str, delimiter: str | None) -> Labels:
+    several, one = table.find(LABELS), table.find(LABEL)
+    if several and one:
+        raise DataError(
+            f"{table.name} has a column {one!r} and a column {several!r}: which one holds the labels is not clear.",
+            "Rename or remove one of them.",
+        )
+    if one and isinstance(table.frame.schema[one], pl.List):
+        several, one = one, None
+    if several:
+        return _several(table.frame[several], delimiter)
+    if delimiter is not None:
+        raise UsageError(
+            f"A delimiter divides the cells of a column 'labels'; {table.name} has no such column.",
+            f"Its columns are: {', '.join(table.columns)}.",
+        )
+    return _one(table, one) if one else _one_column_each(table, path)
+
+
+def _one(table: Table, column: str) -> Labels:
+    cells = table.frame[column].fill_null("").str.strip_chars()
+    n_labels = 1 + sum(name.startswith("label ") for name in table.columns)
+    unused = not table.has_header and n_labels > 1
+    return _split_at(cells, ""), True, [f"of {n_labels} labels in a line the first was taken"] if unused else []
+
+
+def _several(cells: pl.Series, delimiter: str | None) -> Labels:
+    if isinstance(cells.dtype, pl.List):
+        return cells.fill_null([]).list.eval(pl.element().filter(pl.element() != "")), False, []
+    cells = cells.fill_null("").str.strip_chars()
+    notes: list[str] = []
+    if delimiter is None:
+        delimiter, notes = _find_delimiter(cells)
+    return _split_at(cells, delimiter), False, notes
+
+
+def _split_at(cells: pl.Series, delimiter: str) -> pl.Series:
+    parts = cells.str.split(delimiter) if delimiter else cells.to_frame().select(pl.concat_list(pl.all())).to_series()
+    element = pl.element().str.strip_chars()
+    return parts.list.eval(element.filter(element != "")).list.unique(maintain_order=True).alias("labels")
+
+
+def _find_delimiter(cells: pl.Series) -> tuple[str, list[str]]:
+    """What stands between labels, and how sure that is, in words."""
+    found = [d for d in _DELIMITERS if cells.str.contains(d, literal=True).any()]
+    if found:
+        others = " ".join(found[1:])
+        doubt = f", though cells also hold {others}" if others else ""
+        return found[0], [f"labels divided at {found[0]}{doubt}"]
+    if not cells.str.contains(" ", literal=True).any():
+        return "", []
+    # Blanks divide labels if the words are met again in other company: "cat dog" and "dog". A name of two words
+    # is not: "basset hound" and "afghan hound" share one word, but the others stand in one place only.
+    distinct = cells.unique().str.split(" ")
+    words = distinct.explode(empty_as_null=False)
+    counts = words.value_counts(name="n")
+    in_company = distinct.filter(distinct.list.len() > 1).explode(empty_as_null=False).unique()
+    again = counts.filter((pl.col("n") > 1) & pl.col(counts.columns[0]).is_in(in_company.implode()))
+    if 2 * again.height > len(in_company):
+        return " ", ["labels divided at blanks (with delimiter='' a cell is one label)"]
+    return "", ["cells with blanks were taken as one label (delimiter=' ' divides them)"]
+
+
+def _one_column_each(table: Table, path: str) -> Labels:
+    flags = _flags(table)
+    if not flags:
+        raise DataError(
+            f"{table.name} has no column with labels (it has: {', '.join(table.columns)}).",
+            "Add a column label, or labels if a picture may have several, or one column a label with 0 and 1.",
+        )
+    used = {path, *flags, table.find(SPLIT), table.find(GROUP)}
+    unused = [name for name in table.columns if name not in used]
+    notes = ["one column a label"] + ([f"columns not used: {some(unused)}"] if unused else [])
+    names = [pl.when(pl.col(flag).is_in(_TRUE)).then(pl.lit(flag.strip())) for flag in flags]
+    lists = table.frame.select(pl.concat_list(names).list.drop_nulls()).to_series()
+    return lists.alias("labels"), False, notes
+
+
+def _flags(table: Table) -> list[str]:
+    """Columns of nothing but 0 and 1, except those with a meaning of their own."""
+    taken = {table.find(PATHS), table.find(SPLIT), table.find(GROUP)}
+    columns = [c for c in table.columns if c not in taken and table.frame.schema[c] == pl.String]
+    return [c for c in columns if _is_flag(table.frame[c].fill_null(""))]
+
+
+def _is_flag(cells: pl.Series) -> bool:
+    return bool(cells.is_in([*_TRUE, *_FALSE]).all() and (cells != "").any())
+
+
+def _split(table: Table) -> pl.Series:
+    column = table.find(SPLIT)
+    cells = _text(table, column)
+    if column is None:
+        return cells
+    values = {value: part_of(value) for value in cells.drop_nulls().unique()}
+    unknown = next((value for value in sorted(values) if values[value] is None), None)
+    if unknown is not None:
+        place = table.frame.filter(cells == unknown)[PLACE][0]
+        raise DataError(
+            f"{table.at(place)}: {unknown!r} in the column {column!r} is not a part of the data.",
+            "Parts are called train, validation (or val, valid) and test; an empty cell leaves it open.",
+        )
+    return cells.replace_strict(list(values), list(values.values()), return_dtype=pl.String) if values else cells
+
+
+def _text(table: Table, column: str | None) -> pl.Series:
+    """A column of text in which empty cells are null."""
+    if column is None or isinstance(table.frame.schema[column], pl.List):
+        return pl.Series([None] * table.frame.height, dtype=pl.String)
+    cells = table.frame[column].str.strip_chars()
+    return cells.set(cells == "", None)
+
+
+def some(names: Iterable[str], n: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - n:,} more" if len(listed) > n else ""
+    return ", ".join(listed[:n]) + more

@@ -1,0 +1,278 @@
+"""Where the labels are: found by looking, said in one sentence, before any picture is opened.
+
+What is looked for, the first that fits wins:
+
+1. a table in the root folder (CSV, TSV, JSON lines, Parquet) with a header: a column with paths (`file_name`), and
+   `label`, or `labels`, or one column a label with 0 and 1. Also in a competition's form: `id,label` beside a folder
+   of numbered pictures. Tables called train, validation and test are the given parts.
+2. folders named after the classes, at any depth, perhaps below folders named train, validation and test.
+3. a list without a header: a path and a label a line. Lists called train, validation and test are the given parts.
+4. otherwise pictures without labels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tellapart.data import classes, tables
+from tellapart.data.columns import LABEL, LABELS, can_label, part_of, some, understand
+from tellapart.data.decode import EXTENSIONS
+from tellapart.data.folders import Labelling, describe_leftovers, from_folders
+from tellapart.data.locate import fits, locate
+from tellapart.data.tables import PLACE, read_table
+from tellapart.data.walk import Walk, walk
+from tellapart.errors import DataError, UsageError
+
+#: What `layout` may be.
+NAMES = ("folders", "table", "list", "competition")
+_SNIFF = 20  # rows read to see what a table is
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Pictures and what is known of them before they are opened.
+
+    Attributes:
+        root: the folder that paths are relative to.
+        table: one row a picture, sorted by `path`: `labels` (List(UInt32), numbers into `classes`), `split`, `group`
+            and `problem` (null, or why the file cannot even be opened).
+        classes: class names in their order.
+        several: True where a picture may have several labels or none.
+        sentence: how the labels were found, and what was left out.
+    """
+
+    root: Path
+    table: pl.DataFrame
+    classes: tuple[str, ...]
+    several: bool
+    sentence: str
+
+
+def find_layout(
+    root: str | Path,
+    *,
+    layout: str | None = None,
+    labels: str | Path | None = None,
+    class_file: str | Path | None = None,
+    label_depth: int | None = None,
+    delimiter: str | None = None,
+    follow_links: bool = False,
+) -> Layout:
+    """Find the pictures and their labels. Arguments and errors as for `scan`."""
+    root, labels = _root(root, labels)
+    _check_arguments(layout, labels, label_depth)
+    found = walk(root, follow_links)
+    if not found.pictures.height:
+        raise DataError(
+            f"{root} holds no pictures.",
+            f"Looked in all its folders for files that end in {some(sorted(EXTENSIONS), 8)} suffixes.",
+        )
+    files, notes = _choose(found, layout, labels, label_depth)
+    if files:
+        if label_depth is not None:
+            raise UsageError(
+                "label_depth counts folders, but the labels come from a table.", "Add layout='folders' to use folders."
+            )
+        labelling = _from_tables(files, found, delimiter, follow_links)
+    else:
+        if delimiter is not None:
+            raise UsageError("A delimiter divides labels in a table, but the labels come from folders.")
+        labelling = from_folders(found, label_depth)
+    return _number(root, found, labelling, class_file, [*notes, *describe_leftovers(found)])
+
+
+def _root(root: str | Path, labels: str | Path | None) -> tuple[Path, Path | None]:
+    """The root folder as an absolute path, and the table or list to use, if one is named."""
+    path = Path(os.path.abspath(root))
+    if path.is_file() and labels is None:
+        if path.suffix.lower() not in tables.SUFFIXES:
+            raise DataError(f"{root} is neither a folder nor a table of pictures ({' '.join(tables.SUFFIXES)}).")
+        return path.parent, path
+    if not path.is_dir():
+        raise DataError(f"{root}: there is no such folder.")
+    return path, None if labels is None else _beside(path, labels)
+
+
+def _beside(root: Path, name: str | Path) -> Path:
+    """A file named by the user: below the root, else from the current folder."""
+    path = next((p for p in (root / name, Path(os.path.abspath(name))) if p.is_file()), None)
+    if path is None:
+        raise DataError(f"{name}: there is no such file, neither below {root} nor from here.")
+    return path
+
+
+def _check_arguments(layout: str | None, labels: Path | None, label_depth: int | None) -> None:
+    if layout is not None and layout not in NAMES:
+        raise UsageError(f"There is no layout {layout!r}.", f"Layouts are: {', '.join(NAMES)}.")
+    if layout == "folders" and labels is not None:
+        raise UsageError(f"layout='folders' takes labels from folders, but {labels.name} is given too.")
+    if label_depth == 0:
+        raise UsageError("label_depth is a number of folder levels: 1, 2 … from the root, -1, -2 … from the picture.")
+
+
+def _choose(
+    found: Walk, layout: str | None, labels: Path | None, label_depth: int | None
+) -> tuple[list[Path], list[str]]:
+    """The tables or lists to take labels from (none: from the folders), and what to say of those not taken."""
+    if labels is not None:
+        return [labels], []
+    if layout == "folders":
+        return [], []
+    has_classes = from_folders(found, label_depth).names.n_unique() > 1
+    named, lists, notes = _candidates(found, has_classes and layout is None)
+    if layout is not None:
+        files = lists if layout == "list" else named
+        if not files:
+            what = "list (a path and a label a line)" if layout == "list" else "table with file_name and label columns"
+            raise DataError(f"There is no {what} in {found.root}.", "Name the file with labels=.")
+        return _one_or_parts(files), notes
+    if named:
+        unused = ["folders not taken for classes (layout='folders' does)"] if has_classes else []
+        return _one_or_parts(named), [*notes, *unused]
+    if lists and has_classes:
+        names = some(file.name for file in lists)
+        return [], [*notes, f"{names} not used (layout='list' does)"]
+    return _one_or_parts(lists), notes
+
+
+def _candidates(found: Walk, can_skip: bool) -> tuple[list[Path], list[Path], list[str]]:
+    """Tables with a header and lists in the root whose paths fit; and notes on those that do not fit."""
+    named: list[Path] = []
+    lists: list[Path] = []
+    notes = []
+    for name in found.files:
+        path = found.root / name
+        # Competitions ship an example of the answer: it looks like a table of labels and holds none.
+        if path.suffix.lower() not in tables.SUFFIXES or name in classes.FILES or "submission" in name.lower():
+            continue
+        is_text = path.suffix.lower() in (".txt", ".lst")
+        try:
+            table = read_table(path, n_rows=_SNIFF)
+            if table.has_header and table.find((*LABEL, *LABELS)) is None:
+                table = read_table(path)  # columns of 0 and 1 are such only if all their rows are
+            if not can_label(table) or (not table.has_header and not fits(table, found)):
+                continue
+            if can_skip and not fits(table, found):
+                notes.append(f"{name} not used, as its files do not exist")
+                continue
+            (named if table.has_header else lists).append(path)
+        except DataError as error:
+            if not is_text and not can_skip:
+                raise
+            notes += [] if is_text else [f"{name} not used: {error.message}"]
+    return named, lists, notes
+
+
+def _one_or_parts(files: list[Path]) -> list[Path]:
+    """One file, or files that are called train, validation and test."""
+    parts = [_part_of_file(file) for file in files]
+    if len(files) > 1 and (None in parts or len(set(parts)) < len(parts)):
+        raise DataError(
+            f"Several files could hold the labels: {', '.join(file.name for file in files)}.",
+            "Name one with labels=, or take the folders with layout='folders'.",
+        )
+    return files
+
+
+def _part_of_file(path: Path) -> str | None:
+    """The part that a file is named after, as train.csv, trainLabels.csv and val_list.txt are."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", path.stem)
+    return next((part for word in words if (part := part_of(word))), None)
+
+
+def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_links: bool) -> Labelling:
+    frames, notes, single, folders = [], dict[str, None](), True, set[str]()
+    for file in files:
+        table = read_table(file)
+        understood = understand(table, delimiter)
+        frame, folder = locate(table, understood.frame, found, follow_links)
+        if len(files) > 1:
+            frame = frame.with_columns(pl.col("split").fill_null(pl.lit(_part_of_file(file))))
+        frames.append(frame.with_columns(at=pl.format(f"{file.name}, {table.unit} {{}}", PLACE)).drop(PLACE))
+        notes.update(dict.fromkeys(understood.notes))
+        single = single and understood.single
+        folders |= {folder} - {""}
+    merged, n_repeated = _merge(pl.concat(frames), single)
+    several = not single and bool((merged["labels"].list.len() != 1).any())
+    said = list(notes)
+    said += [f"names of files in {some(sorted(folders))}"] if folders else []
+    said += [f"given parts: {_words(merged['split'])}"] if merged["split"].is_not_null().any() else []
+    said += [f"{n_repeated:,} repeated rows merged"] if n_repeated else []
+    said += _left_out(found, merged)
+    kind = "Table" if table.has_header else "List"
+    how = f"{kind}{'s' if len(files) > 1 else ''} {' and '.join(file.name for file in files)}"
+    return Labelling(merged, several, how, tuple(said))
+
+
+def _merge(frame: pl.DataFrame, single: bool) -> tuple[pl.DataFrame, int]:
+    """One row a picture. Rows that contradict each other are an error.
+
+    Returns:
+        The frame, and how many rows were merged into others.
+    """
+    repeated = frame.filter(pl.col("path").is_duplicated())
+    if not repeated.height:
+        return frame.drop("at"), 0
+    for column, what in (("labels", "label"), ("split", "part"), ("group", "group")):
+        if column == "labels" and not single:
+            continue
+        values = pl.col(column).list.join(", ") if column == "labels" else pl.col(column).fill_null("")
+        by_path = repeated.group_by("path", maintain_order=True).agg("at", values=values)
+        clash = by_path.filter(pl.col("values").list.n_unique() > 1)
+        if clash.height:
+            path, places, given = clash.select("path", "at", "values").row(0)
+            other = next(i for i, value in enumerate(given) if value != given[0])
+            hint = "If a picture may have several labels, call the column labels." if column == "labels" else ""
+            raise DataError(
+                f"{path} has the {what} {given[0]!r} in {places[0]} and {given[other]!r} in {places[other]}.", hint
+            )
+    merged = frame.group_by("path", maintain_order=True).agg(
+        pl.col("labels").explode(empty_as_null=False).unique(maintain_order=True),
+        pl.col("split", "group").drop_nulls().first(),
+    )
+    return merged, frame.height - merged.height
+
+
+def _left_out(found: Walk, merged: pl.DataFrame) -> list[str]:
+    """Pictures that no table names."""
+    left = found.pictures.join(merged, on="path", how="anti")["path"]
+    tops = left.str.extract(r"^([^/]*/)").fill_null("beside it").unique().sort()
+    return [f"{len(left):,} pictures that it does not name left out ({some(tops)})"] if len(left) else []
+
+
+def _number(root: Path, found: Walk, labelling: Labelling, class_file: str | Path | None, notes: list[str]) -> Layout:
+    """Names of labels → numbers, in the order of the class file, of the integers they are, or of the alphabet."""
+    table, names = labelling.table, labelling.names
+    order, said = classes.order(names), []
+    chosen = _beside(root, class_file) if class_file is not None else None
+    if chosen is None and classes.all_integers(names):
+        chosen = next((root / name for name in classes.FILES if name in found.files), None)
+    if chosen is not None:
+        try:
+            renamed, order = classes.name_labels(table["labels"], chosen)
+            table = table.with_columns(labels=renamed)
+            said = [f"classes named by {chosen.name}"]
+        except DataError as error:
+            if class_file is not None:
+                raise
+            said = [f"{chosen.name} not used: {error.message}"]
+    numbers = pl.element().replace_strict(order, range(len(order)), return_dtype=pl.UInt32)
+    table = table.with_columns(pl.col("labels").list.eval(numbers).cast(pl.List(pl.UInt32)))
+    table = table.join(found.pictures, on="path", how="left").sort("path")
+    what = "labels, any number a picture" if labelling.several else "classes" if len(order) != 1 else "class"
+    clauses = [*labelling.notes, *said, *notes]
+    if order:
+        clauses = [f"{len(order):,} {what}", *clauses]
+    sentence = labelling.how + (": " + "; ".join(clauses) if clauses else "") + "."
+    columns = ("path", "labels", "split", "group", "problem")
+    return Layout(root, table.select(columns), tuple(order), labelling.several, sentence)
+
+
+def _words(parts: pl.Series) -> str:
+    present = set(parts.drop_nulls())
+    return ", ".join(part for part in ("train", "validation", "test") if part in present)

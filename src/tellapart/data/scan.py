@@ -1,0 +1,123 @@
+"""A folder of pictures → a catalog: find the labels, then look at every file once."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+
+from tellapart.data.catalog import SCHEMA, Catalog
+from tellapart.data.decode import Facts, examine
+from tellapart.data.layout import find_layout
+from tellapart.data.limits import quiet
+from tellapart.errors import UsageError
+
+_BATCH = 32  # files a task: enough that handing out tasks costs nothing
+_CHUNK = 8192  # rows gathered before they become columns
+
+_FACTS = ("width", "height", "mode", "format", "orientation", "bytes", "sha256", "problem")
+
+
+def scan(
+    root: str | Path,
+    *,
+    layout: str | None = None,
+    labels: str | Path | None = None,
+    class_file: str | Path | None = None,
+    label_depth: int | None = None,
+    delimiter: str | None = None,
+    follow_links: bool = False,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Catalog:
+    """List the pictures below a folder with their labels, and look at each one: can it be read, how large is it?
+
+    Where the labels are is found by looking (see `data.layout`) and said in `Catalog.layout`. Pictures that cannot
+    be read stay in the catalog with the reason in the column `problem`.
+
+    Args:
+        root: a folder, or a table of pictures in it.
+        layout: "folders", "table", "list" or "competition", instead of looking.
+        labels: the table or list to take the labels from; a path below the root, or from here.
+        class_file: names of labels that are integers: one name a line, or a table with name and id.
+        label_depth: of nested class folders take the first n levels (n > 0) or the last -n (n < 0); by default all.
+        delimiter: what stands between the labels in one cell of a table; by default found, "" for nothing.
+        follow_links: follow symbolic links that lead out of the root.
+        workers: threads; by default one a core.
+        progress: called with the number of pictures seen and their total, now and then.
+
+    Returns:
+        One row a picture, sorted by path.
+
+    Raises:
+        DataError: no pictures, or a table that cannot be used, with file and row.
+        UsageError: arguments that do not fit together.
+    """
+    found = find_layout(
+        root,
+        layout=layout,
+        labels=labels,
+        class_file=class_file,
+        label_depth=label_depth,
+        delimiter=delimiter,
+        follow_links=follow_links,
+    )
+    facts = _examine_all(found.root, found.table.select("path", "problem"), workers or _n_cores(), progress)
+    table = (
+        pl.concat([found.table.drop("problem"), facts], how="horizontal").select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
+    )
+    return Catalog(table, found.classes, found.several, found.root, found.sentence)
+
+
+def _examine_all(
+    root: Path, rows: pl.DataFrame, workers: int, progress: Callable[[int, int], None] | None
+) -> pl.DataFrame:
+    """Facts of all files, in order, as columns."""
+    if workers < 1:
+        raise UsageError(f"workers is a number of threads, at least 1, not {workers}.")
+    kinds = {name: SCHEMA[name] for name in _FACTS}
+    columns = [pl.DataFrame(schema=kinds)]
+    gathered: list[Facts] = []
+    done = 0
+    for facts in _in_threads(root, rows, workers):
+        gathered += facts
+        done += len(facts)
+        if len(gathered) >= _CHUNK or done == rows.height:
+            lines = [[getattr(fact, name) for name in _FACTS] for fact in gathered]
+            columns.append(pl.DataFrame(lines, schema=kinds, orient="row"))
+            gathered = []
+        if progress:
+            progress(done, rows.height)
+    return pl.concat(columns)
+
+
+def _in_threads(root: Path, rows: pl.DataFrame, workers: int) -> Iterator[list[Facts]]:
+    """Batches of facts in order. Threads do: reading, hashing and decoding all let other threads run."""
+
+    def look(start: int) -> list[Facts]:
+        batch = rows.slice(start, _BATCH).iter_rows()
+        return [Facts(problem=problem) if problem else examine(root / path) for path, problem in batch]
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="tellapart-scan")
+    waiting: deque[Future[list[Facts]]] = deque()
+    with quiet():
+        try:
+            for start in range(0, rows.height, _BATCH):
+                waiting.append(pool.submit(look, start))
+                if len(waiting) >= 4 * workers:  # no more at a time, so that memory does not grow with the folder
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _n_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

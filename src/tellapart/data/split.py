@@ -1,0 +1,271 @@
+"""Which pictures are for training, validation and test; tied to the catalog they were drawn from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tellapart.data.catalog import PARTS, Catalog
+from tellapart.data.columns import some
+from tellapart.data.divide import Ties, divide, tie
+from tellapart.errors import RunError, SplitError, UsageError
+from tellapart.files import write_text
+
+Rows = npt.NDArray[np.int64]
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of a catalog, divided.
+
+    Attributes:
+        train, validation, test: int64, ascending, disjoint. Rows in none of them are unreadable or, with one label
+            a picture, unlabelled. `test` may be empty.
+        digest: of the catalog.
+        seed: what the division was drawn with.
+        how: what was done, in sentences: methods, given parts, leaks between them, rows left out.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    digest: str
+    seed: int
+    how: str
+
+    def check(self, catalog: Catalog, old: Catalog | None = None) -> None:
+        """Refuse a catalog that this split was not made from.
+
+        Args:
+            catalog: the pictures as they are now.
+            old: the catalog the split was made from, if it is at hand, to say what has changed.
+
+        Raises:
+            RunError: with what changed.
+        """
+        if catalog.digest == self.digest:
+            return
+        what = f": {explain_change(old, catalog)}" if old is not None else "."
+        raise RunError(
+            f"The pictures have changed since they were divided into training, validation and test{what}",
+            "Put them back as they were, or divide them anew and start another run.",
+        )
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        values = {
+            "version": _VERSION,
+            "digest": self.digest,
+            "seed": self.seed,
+            "how": self.how,
+            **{part: getattr(self, part).tolist() for part in ("train", "validation", "test")},
+        }
+        write_text(path, json.dumps(values) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is missing, damaged, or of another version.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["version"] != _VERSION:
+                raise ValueError(f"version {values['version']} instead of {_VERSION}")
+            parts = [np.asarray(values[part], np.int64) for part in ("train", "validation", "test")]
+            rows = np.concatenate(parts)
+            if any(part.ndim != 1 for part in parts) or len(np.unique(rows)) != len(rows):
+                raise ValueError("a row stands in it twice")
+            return cls(parts[0], parts[1], parts[2], str(values["digest"]), int(values["seed"]), str(values["how"]))
+        except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RunError(f"{path} cannot be read as a division of pictures: {error}") from error
+
+
+def split(catalog: Catalog, *, validation: float = 0.15, test: float = 0.15, seed: int = 0) -> Split:
+    """Divide pictures into training, validation and test, each with its share of every class.
+
+    Pictures of one group, and exact copies of a picture (the same SHA-256), always land on the same side. Unreadable
+    pictures, and with one label a picture unlabelled ones, are in no part.
+
+    Parts that the data bring along are kept as they are, and what is missing is taken out of the training part:
+
+    - train, validation and test: nothing is drawn.
+    - train and test: validation pictures are drawn from the training part.
+    - train and validation: a score on pictures that chose the model (its best epoch, its thresholds) is not an
+      honest one. So the given validation part becomes the test, which makes the result comparable with what others
+      report on it, and new validation pictures are drawn from the training part. With test=0 it stays what it is.
+
+    Pictures without a part, where others have one, count as training ones.
+
+    Args:
+        catalog: the pictures.
+        validation: share for validation, above 0, of the pictures that are divided.
+        test: share for the test; 0 for none.
+        seed: the same seed and catalog give the same division.
+
+    Raises:
+        SplitError: no labels, one class only, or a class too small to be on every side, with the numbers.
+        UsageError: shares that make no sense.
+    """
+    if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise UsageError(
+            f"validation={validation} and test={test} leave nothing to train on, or are no shares.",
+            "Shares lie between 0 and 1, validation above 0, and together they stay below 1.",
+        )
+    rows = _usable(catalog)
+    notes = _left_out(catalog, rows)
+    given = catalog.table["split"].gather(rows)
+    if given.is_not_null().any():
+        parts, more = _complete(catalog, rows, given.fill_null("train"), validation, test, seed)
+    else:
+        parts, more = _draw(catalog, rows, {"test": test, "validation": validation}, seed)
+    leaks = _leaks(catalog, parts)
+    how = " ".join([*more, *leaks, *notes])
+    train, held, tested = (np.sort(parts[part]) for part in PARTS)
+    return Split(train, held, tested, catalog.digest, seed, how)
+
+
+def _usable(catalog: Catalog) -> Rows:
+    if not catalog.classes:
+        raise SplitError(
+            f"None of the {len(catalog):,} pictures has a label. {catalog.layout}",
+            "Put each class into a folder of its own, or add a table with the columns file_name and label.",
+        )
+    if len(catalog.classes) == 1 and not catalog.several:
+        raise SplitError(
+            f"All pictures are of one class, {catalog.classes[0]!r}: there is nothing to tell apart. {catalog.layout}",
+            "Add pictures of another class.",
+        )
+    return np.intersect1d(catalog.readable, catalog.labelled)
+
+
+def _left_out(catalog: Catalog, rows: Rows) -> list[str]:
+    n_unreadable = len(catalog) - len(catalog.readable)
+    n_unlabelled = len(catalog.readable) - len(rows)
+    notes = [f"Left out: {n_unreadable:,} unreadable."] if n_unreadable else []
+    return notes + ([f"Left out: {n_unlabelled:,} without a label."] if n_unlabelled else [])
+
+
+def _draw(
+    catalog: Catalog, rows: Rows, shares: dict[str, float], seed: int, may_lack: bool = False
+) -> tuple[dict[str, Rows], list[str]]:
+    """Divide these rows; say how."""
+    shares = {part: share for part, share in shares.items() if share > 0}
+    table = catalog.table.select("sha256", "group")[rows]
+    copies = table["sha256"].rank("dense").cast(pl.Int64).to_numpy()
+    groups = None
+    if table["group"].is_not_null().any():
+        groups = table["group"].rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1
+    ties = Ties(tie(copies, groups), catalog.target(rows), catalog.classes, groups is not None)
+    drawn = divide(ties, shares, seed, may_lack)
+    parts = {part: rows[drawn.get(part, np.empty(0, np.int64))] for part in PARTS}
+    n_copies = len(rows) - len(np.unique(copies))
+    by = "labels" if catalog.several else "class"
+    notes = [f"{_named(list(shares))} drawn by {by}{', groups kept on one side' if groups is not None else ''}."]
+    return parts, notes + ([f"{n_copies:,} exact copies kept on one side with what they copy."] if n_copies else [])
+
+
+def _complete(
+    catalog: Catalog, rows: Rows, given: pl.Series, validation: float, test: float, seed: int
+) -> tuple[dict[str, Rows], list[str]]:
+    """Keep the parts that the data bring along and draw what is missing out of the training part."""
+    parts = {part: rows[(given == part).to_numpy()] for part in PARTS}
+    brought = [part for part in PARTS if len(parts[part])]
+    if "train" not in brought:
+        raise SplitError(
+            f"None of the pictures is for training: the data's own parts are {' and '.join(brought)}.",
+            "Scan the folder above, or a folder or table without parts.",
+        )
+    notes = [f"{_named(brought)} as the data have them."]
+    if brought == ["train", "validation"] and test > 0:
+        parts["test"], parts["validation"] = parts["validation"], parts["test"]
+        notes = [
+            "Training as the data have it; their validation part is the test, so that no score is of pictures "
+            "that chose the model."
+        ]
+    wanted = {"test": test, "validation": validation}
+    missing = {part: share for part, share in wanted.items() if share > 0 and not len(parts[part])}
+    if missing:
+        drawn, more = _draw(catalog, parts["train"], missing, seed, may_lack=True)
+        parts = {part: drawn[part] if part in ("train", *missing) else parts[part] for part in PARTS}
+        notes += more
+    absent = sorted(set(range(len(catalog.classes))) - set(_numbers(catalog, parts["train"])))
+    names = some(catalog.classes[i] for i in absent)
+    return parts, notes + ([f"Without a picture for training: {names}."] if absent else [])
+
+
+def _numbers(catalog: Catalog, rows: Rows) -> list[int]:
+    return catalog.table["labels"].gather(rows).explode(empty_as_null=False).unique().to_list()
+
+
+def _leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
+    """What stands on both sides: exact copies and groups that the data's own parts tear apart."""
+    rows = np.concatenate([parts[part] for part in PARTS])
+    side = pl.Series("side", np.repeat(PARTS, [len(parts[part]) for part in PARTS]))
+    table = catalog.table.select("sha256", "group")[rows].with_columns(side)
+    notes = []
+    for column, what in (("sha256", "are exact copies of"), ("group", "are of a group with")):
+        train = table.filter(side == "train")[column].drop_nulls().unique()
+        for part in ("validation", "test"):
+            n = table.filter((side == part) & pl.col(column).is_in(train.implode())).height
+            if n:
+                notes.append(f"Leak: {n:,} pictures for {_SAID[part]} {what} training pictures.")
+    return notes
+
+
+_SAID = {"train": "training", "validation": "validation", "test": "the test"}
+
+
+def _named(parts: list[str]) -> str:
+    words = [_SAID[part] for part in PARTS if part in parts]
+    text = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return text[0].upper() + text[1:]
+
+
+def explain_change(old: Catalog, new: Catalog) -> str:
+    """What is different between two catalogs of the same folder, in one sentence with the first few names."""
+    before, after = _comparable(old), _comparable(new)
+    added = after.join(before, on="path", how="anti")["path"]
+    removed = before.join(after, on="path", how="anti")["path"]
+    both = before.join(after, on="path", suffix="_new").sort("path")
+    changes = [(added, "added"), (removed, "removed")]
+    for column, what in _CHANGES.items():
+        changed = both.filter(~pl.col(column).eq_missing(pl.col(f"{column}_new")))
+        changes.append((changed["path"], what))
+    said = [f"{len(paths):,} {what} ({some(paths.sort())})" for paths, what in changes if len(paths)]
+    if old.several != new.several:
+        said.append(f"pictures now have {'any number of labels' if new.several else 'one label each'}")
+    if old.classes != new.classes:
+        gone, come = set(old.classes) - set(new.classes), set(new.classes) - set(old.classes)
+        said += [f"classes gone: {some(sorted(gone))}"] if gone else []
+        said += [f"new classes: {some(sorted(come))}"] if come else []
+        said += [] if gone or come else ["classes in another order"]
+    return "; ".join(said) + "." if said else "nothing has changed."
+
+
+_CHANGES = {
+    "sha256": "with other content",
+    "names": "with other labels",
+    "split": "in another given part",
+    "group": "in another group",
+    "readable": "readable before and not now, or the other way round",
+}
+
+
+def _comparable(catalog: Catalog) -> pl.DataFrame:
+    names = pl.element().replace_strict(range(len(catalog.classes)), catalog.classes, return_dtype=pl.String)
+    return catalog.table.select(
+        "path",
+        "sha256",
+        "split",
+        "group",
+        names=pl.col("labels").list.eval(names).list.sort(),
+        readable=pl.col("problem").is_null(),
+    )

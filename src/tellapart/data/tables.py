@@ -1,0 +1,278 @@
+"""Tables and lists of pictures as text columns, each row with the place it came from, for errors that can be found.
+
+CSV (any of , ; tab | between fields), TSV, JSON lines and Parquet; and lists without a header: a path, then labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tellapart.errors import DataError
+
+#: Suffixes of files that may be tables or lists.
+SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".parquet", ".jsonl", ".ndjson")
+#: Column names, in lower case, that hold the path of a picture; the first one there is wins.
+PATHS = (
+    *("file_name", "filename", "file", "filepath", "file_path", "path"),
+    *("image", "image_path", "image_name", "picture", "img", "image_id", "id", "name"),
+)
+#: Row number (line number in text files) of each row.
+PLACE = "#"
+_CHUNK = 100_000
+_SEPARATORS = ",\t;|"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as read.
+
+    Attributes:
+        name: the file's name, for messages.
+        frame: `PLACE` (UInt32) and the columns, String or List(String); empty cells of text files are "".
+        has_header: False for a list: its columns are "path", "label", "label 2" …
+        unit: what `PLACE` counts: "line" or "row".
+    """
+
+    name: str
+    frame: pl.DataFrame
+    has_header: bool
+    unit: str = "line"
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, without `PLACE`."""
+        return [name for name in self.frame.columns if name != PLACE]
+
+    def find(self, names: Iterable[str]) -> str | None:
+        """The column that has the first of these names, whatever its case."""
+        lower = {column.strip().lower(): column for column in reversed(self.columns)}
+        return next((lower[name] for name in names if name in lower), None)
+
+    def at(self, place: int) -> str:
+        """Where a row stands, for messages: 'labels.csv, line 12'."""
+        return f"{self.name}, {self.unit} {place}"
+
+
+def read_table(path: Path, n_rows: int | None = None, has_header: bool | None = None) -> Table:
+    """Read a table or list.
+
+    Args:
+        path: the file.
+        n_rows: stop after so many rows.
+        has_header: whether the first line of a text file names the columns; by default, if one holds paths.
+
+    Raises:
+        DataError: naming file and row: not there, not UTF-8, ragged, empty, not what its suffix says.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return _read_parquet(path, n_rows)
+        if suffix in (".jsonl", ".ndjson", ".json"):
+            return _read_json_lines(path, n_rows)
+        return _read_text(path, n_rows, has_header)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _read_text(path: Path, n_rows: int | None, has_header: bool | None) -> Table:
+    try:
+        with path.open(encoding=_encoding(path), newline="") as file:
+            first = next((line for line in file if line.strip()), "")
+            separator, names_columns = _form(first, path.suffix.lower())
+            has_header = names_columns if has_header is None else has_header
+            file.seek(0)
+            rows = _separated(file, separator, has_header) if separator else _blank_separated(file, first)
+            header, rows = _header(path.name, rows, has_header)
+            return Table(path.name, _frame(header, itertools.islice(rows, n_rows)), has_header)
+    except UnicodeError as error:
+        place = f"{path.name}, line {_line_not_utf8(path)}"
+        raise DataError(
+            f"{place}: this is not UTF-8 text.", "Save the file as UTF-8 (in Excel: 'CSV UTF-8')."
+        ) from error
+    except csv.Error as error:
+        raise DataError(f"{path.name}: this is not a table: {error}.") from error
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _line_not_utf8(path: Path) -> int:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
+def _form(first: str, suffix: str) -> tuple[str, bool]:
+    """Separator (none: blanks) and whether the first line is a header: it names a column that holds paths."""
+    candidates = "\t" if suffix == ".tsv" else _SEPARATORS
+    for separator in candidates:
+        names = [name.strip().lower() for name in next(csv.reader([first], delimiter=separator), [])]
+        if any(name in PATHS for name in names) and (len(names) > 1 or not any(s in first for s in candidates)):
+            return separator, True
+    return next((s for s in candidates if s in first), ""), False
+
+
+Row = tuple[int, list[str]]
+
+
+def _separated(file: Iterable[str], separator: str, has_header: bool) -> Iterator[Row]:
+    # Lists are written by hand or by scripts that put a blank after the comma; tables are written by libraries.
+    reader = csv.reader(file, delimiter=separator, skipinitialspace=not has_header, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise csv.Error(f"line {line}: {error}") from error
+        if fields:
+            yield line, fields
+
+
+def _blank_separated(file: Iterable[str], first: str) -> Iterator[Row]:
+    """Lines of a path, which may hold blanks, and a word or any number of integers."""
+    words = first.split()
+    n_numbers = len(list(itertools.takewhile(str.isdecimal, reversed(words[1:]))))
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield number, line.strip().rsplit(None, n_numbers or 1)
+
+
+def _header(name: str, rows: Iterator[Row], has_header: bool) -> tuple[list[str], Iterator[Row]]:
+    """Names of the columns, and the rows, each checked to have as many fields."""
+    place, fields = next(rows, (1, []))
+    if not fields:
+        raise DataError(f"{name} is empty.", "It needs a header with file_name and label, and one row a picture.")
+    if has_header:
+        header = [field.strip() for field in fields]
+        _check_names(name, header)
+    else:
+        header = ["path", "label", *(f"label {i}" for i in range(2, len(fields)))][: len(fields)]
+        rows = itertools.chain([(place, fields)], rows)
+    return header, _checked(name, header, rows)
+
+
+def _check_names(name: str, header: list[str]) -> None:
+    lower = [column.lower() for column in header]
+    twice = next((column for column in header if column and lower.count(column.lower()) > 1), None)
+    if twice:
+        raise DataError(f"{name}: two columns are called {twice!r}.")
+
+
+def _checked(name: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
+    for place, fields in rows:
+        if len(fields) != len(header):
+            raise DataError(
+                f"{name}, line {place}: {len(fields)} fields where {len(header)} are expected.",
+                'A field that holds the separator has to stand between quotes: "a, b.jpg".',
+            )
+        yield place, fields
+
+
+def _frame(header: list[str], rows: Iterator[Row]) -> pl.DataFrame:
+    names = [name or f"column {i}" for i, name in enumerate(header, start=1)]
+    schema = {PLACE: pl.UInt32, **dict.fromkeys(names, pl.String)}
+    chunks = [pl.DataFrame(schema=schema)]
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        chunks.append(pl.DataFrame([[place, *fields] for place, fields in chunk], schema=schema, orient="row"))
+    return pl.concat(chunks)
+
+
+def _read_json_lines(path: Path, n_rows: int | None) -> Table:
+    chunks = []
+    with path.open("rb") as file:
+        lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+        rows = (_json_row(path.name, number, line) for number, line in itertools.islice(lines, n_rows))
+        while chunk := list(itertools.islice(rows, _CHUNK)):
+            names = dict.fromkeys(name for row in chunk for name in row)
+            chunks.append(pl.DataFrame([_json_column(name, [row.get(name) for row in chunk]) for name in names]))
+    if not chunks:
+        raise DataError(f"{path.name} is empty.", 'It needs one line a picture: {"file_name": …, "label": …}.')
+    _check_names(path.name, list(dict.fromkeys(name for chunk in chunks for name in chunk.columns)))
+    return Table(path.name, pl.concat([_same_kind(c, chunks) for c in chunks], how="diagonal"), has_header=True)
+
+
+def _json_row(name: str, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except ValueError as error:
+        raise DataError(f"{name}, line {number}: this is not JSON: {error}.") from error
+    if not isinstance(row, dict):
+        raise DataError(f'{name}, line {number}: an object is expected, such as {{"file_name": …}}.')
+    return {**row, PLACE: number}
+
+
+def _json_column(name: str, values: list[Any]) -> pl.Series:
+    if name == PLACE:
+        return pl.Series(name, values, dtype=pl.UInt32)
+    if any(isinstance(value, list) for value in values):
+        lists = [
+            None if v is None else [_as_text(x) for x in v] if isinstance(v, list) else [_as_text(v)] for v in values
+        ]
+        return pl.Series(name, lists, dtype=pl.List(pl.String))
+    return pl.Series(name, [_as_text(value) for value in values], dtype=pl.String)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _same_kind(chunk: pl.DataFrame, chunks: list[pl.DataFrame]) -> pl.DataFrame:
+    """Text becomes a list of one where the column is a list elsewhere."""
+    lists = {name for c in chunks for name, kind in c.schema.items() if kind == pl.List(pl.String)}
+    single = [name for name in lists if chunk.schema.get(name) == pl.String]
+    return chunk.with_columns(pl.when(pl.col(n).is_not_null()).then(pl.concat_list(n)).alias(n) for n in single)
+
+
+def _read_parquet(path: Path, n_rows: int | None) -> Table:
+    try:
+        schema = pl.read_parquet_schema(path)
+        wanted = [name for name, kind in schema.items() if _is_plain(kind)]
+        frame = pl.read_parquet(path, columns=wanted, n_rows=n_rows)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path.name} cannot be read as Parquet: {error}") from error
+    if not frame.height:
+        raise DataError(f"{path.name} is empty.", "It needs the columns file_name and label, and one row a picture.")
+    _check_names(path.name, frame.columns)
+    columns = [_parquet_column(frame[name]) for name in frame.columns if name != PLACE]
+    place = pl.Series(PLACE, range(1, frame.height + 1), dtype=pl.UInt32)
+    return Table(path.name, pl.DataFrame([place, *columns]), has_header=True, unit="row")
+
+
+def _is_plain(kind: Any) -> bool:
+    inner = kind.inner if isinstance(kind, pl.List) else kind
+    return (
+        inner.is_numeric() or inner in (pl.String, pl.Boolean, pl.Null) or isinstance(inner, pl.Categorical | pl.Enum)
+    )
+
+
+def _parquet_column(column: pl.Series) -> pl.Series:
+    """Text, whatever it was: numbers without a needless .0."""
+    if isinstance(column.dtype, pl.List):
+        return column.cast(pl.List(pl.String))
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+        if (column.drop_nulls() == column.drop_nulls().round()).all():
+            return column.cast(pl.Int64).cast(pl.String)
+    return column.cast(pl.String)

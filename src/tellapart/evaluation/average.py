@@ -1,0 +1,106 @@
+"""An ensemble of finished runs: the mean of what they say of the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tellapart.errors import DataError, UsageError
+from tellapart.evaluation.metrics import Array
+from tellapart.records import Floats, Predictions
+
+_SHOWN = 5
+
+
+def average(predictions: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
+    """The mean of probabilities, as logits that give exactly these.
+
+    One label: the logits are logarithms of the mean softmax; several labels: log(p / (1 - p)) of the mean sigmoid p.
+    All in logarithms and float64, so that nothing is lost where a run is very certain. Probabilities are taken as the
+    runs give them, before any temperature: a temperature is fitted on the average.
+
+    Args:
+        predictions: of the same pictures, with the same classes (matched by name; the first one's order is kept) and
+            the same labels.
+        weights: one number above 0 for each; only their ratios count. Equal by default.
+
+    Returns:
+        Rows, target and classes of the first; the mean logits.
+
+    Raises:
+        UsageError: no predictions, or weights that cannot be used.
+        DataError: other pictures, classes or labels.
+    """
+    if not predictions:
+        raise UsageError("There are no predictions to average.", "Name at least one run.")
+    shares = _shares(len(predictions), weights)
+    first = predictions[0]
+    yes: Floats = np.full(first.logits.shape, -np.inf)
+    no = yes.copy() if first.several else None
+    for number, (other, share) in enumerate(zip(predictions, shares, strict=True), start=1):
+        z = other.logits[:, _columns(first, other, number)].astype(np.float64)
+        if no is not None:
+            yes = np.logaddexp(yes, np.log(share) - np.logaddexp(0, -z))
+            no = np.logaddexp(no, np.log(share) - np.logaddexp(0, z))
+        else:
+            yes = np.logaddexp(yes, np.log(share) + z - np.logaddexp.reduce(z, axis=1, keepdims=True))
+    return Predictions.of(first.row, yes if no is None else yes - no, first.target, first.classes)
+
+
+def _shares(n: int, weights: Sequence[float] | None) -> Floats:
+    """Weights with sum 1."""
+    given = np.ones(n) if weights is None else np.asarray(weights, np.float64)
+    if given.shape != (n,):
+        raise UsageError(f"There are {given.size} weights for {n} predictions.", "Give one weight for each.")
+    if not (np.isfinite(given) & (given > 0)).all():
+        raise UsageError(
+            f"Weights must be numbers above 0, not {', '.join(f'{w:g}' for w in given)}.",
+            "Leave out what should not count.",
+        )
+    shares: Floats = given / given.sum()
+    return shares
+
+
+def _columns(first: Predictions, other: Predictions, number: int) -> Array:
+    """Where in another's columns the first one's classes stand.
+
+    Raises:
+        DataError: the two are not about the same pictures, classes and labels.
+    """
+    who = f"Predictions 1 and {number} cannot be averaged"
+    if first.several != other.several:
+        raise DataError(f"{who}: one has one label a picture, the other several.", "Average runs of one kind.")
+    if set(first.classes) != set(other.classes):
+        here, there = set(first.classes) - set(other.classes), set(other.classes) - set(first.classes)
+        only = (f"only in {n}: {_listed(names)}" for n, names in ((1, here), (number, there)) if names)
+        raise DataError(f"{who}: their classes differ ({'; '.join(only)}).", "Average runs on the same classes.")
+    if not np.array_equal(first.row, other.row):
+        both = len(np.intersect1d(first.row, other.row, assume_unique=True))
+        raise DataError(
+            f"{who}: they are about other pictures ({len(first)} and {len(other)}, {both} of them the same).",
+            "Average runs with the same split, on the same part of it.",
+        )
+    position = {name: column for column, name in enumerate(other.classes)}
+    columns = np.array([position[name] for name in first.classes])
+    n_differ = int(_labels_differ(first, other, columns).sum())
+    if n_differ:
+        raise DataError(
+            f"{who}: {n_differ} of {len(first)} pictures have other labels in the two.",
+            "Average runs on the same catalog of pictures.",
+        )
+    return columns
+
+
+def _labels_differ(first: Predictions, other: Predictions, columns: Array) -> Array:
+    """Pictures whose labels, by name, are not the same: bool [n]."""
+    if first.several:
+        return np.asarray((first.target != other.target[:, columns]).any(axis=1))
+    # One entry more at the end, so that -1 (no label) stays -1.
+    as_other = np.append(columns, -1)[first.target]
+    return np.asarray(as_other != other.target)
+
+
+def _listed(names: set[str]) -> str:
+    more = f", … ({len(names) - _SHOWN} more)" if len(names) > _SHOWN else ""
+    return ", ".join(sorted(names)[:_SHOWN]) + more

@@ -1,0 +1,118 @@
+"""How the training went: curves, stages and epochs."""
+
+from __future__ import annotations
+
+import math
+
+from tellapart.report import words
+from tellapart.report.blocks import Block, Cell, Chart, Fold, Section, Side, Table, Text
+from tellapart.report.charts import Line, line_chart
+from tellapart.report.curves import Curves
+
+
+def training_section(course: Curves) -> Section | None:
+    """Curves of loss, accuracy and learning rate; stages; every epoch as a table."""
+    if not course.epoch:
+        return None
+    charts: list[Block] = [
+        chart
+        for chart in (
+            _curve_chart(course, "Loss", course.train_loss, course.validation_loss),
+            _curve_chart(course, "Accuracy", course.train_accuracy, course.validation_accuracy),
+            _rate_chart(course),
+        )
+        if chart is not None
+    ]
+    stages = _stage_table(course)
+    blocks: list[Block] = []
+    if course.best is not None:
+        blocks.append(Text(f"The weights kept are those after epoch {course.best} of {len(course.epoch)}."))
+    blocks += [Side([*charts, stages]), Fold("Every epoch as a table", [_epoch_table(course)])]
+    return Section("training", "How the training went", blocks, "Training")
+
+
+def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validation: tuple[float, ...]) -> Chart | None:
+    if not any(map(math.isfinite, (*train, *validation))):
+        return None
+    share = title != "Loss"
+    marked = validation if any(map(math.isfinite, validation)) else train
+    best = None
+    if course.best is not None and math.isfinite(marked[course.best - 1]):
+        best = (float(course.best), marked[course.best - 1], "best")
+    svg = line_chart(
+        [Line("training", course.epoch, train, quiet=True), Line("validation", course.epoch, validation)],
+        title=f"{title} after each epoch, on training and validation pictures",
+        x_title="epoch",
+        form=_percent if share else None,
+        whole_x=True,
+        y_limits=(0.0, 1.0) if share else (0.0, math.inf),
+        spans=[(span.name, span.start, span.end) for span in course.stages],
+        best=best,
+    )
+    return Chart(title, svg)
+
+
+def _rate_chart(course: Curves) -> Chart | None:
+    if not course.rate or max(course.rate) <= 0:
+        return None
+    steps = list(zip(course.rate_at, course.rate, strict=True))
+    peaks = [max((rate for at, rate in steps if span.start < at <= span.end), default=0.0) for span in course.stages]
+    peaks = [peak for peak in peaks if peak > 0]
+    log = len(peaks) > 1 and max(peaks) / min(peaks) > 30
+    # On a logarithmic axis the last steps of a cosine would stretch it over many empty powers of ten.
+    floor = min(peaks) / 100 if log else -math.inf
+    rate = [max(value, floor) for value in course.rate]
+    svg = line_chart(
+        [Line("", course.rate_at, rate)],
+        title="Learning rate over the training",
+        x_title="epoch",
+        log=log,
+        whole_x=True,
+        y_limits=(0.0, math.inf),
+        spans=[(span.name, span.start, span.end) for span in course.stages],
+    )
+    return Chart("Learning rate", svg, "Logarithmic scale; rates close to 0 are drawn at its lower end." if log else "")
+
+
+def _percent(share: float) -> str:
+    text = f"{100 * share:.1f}".removesuffix(".0")
+    return f"{text}\u202f%"
+
+
+def _stage_table(course: Curves) -> Table:
+    rows = [
+        [
+            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, span.reason))))),
+            Cell(str(span.end - span.start), span.end - span.start),
+            Cell(str(span.best) if span.best else "–", span.best or 0),
+            Cell(words.duration(span.seconds), span.seconds),
+        ]
+        for span in course.stages
+    ]
+    return Table(["stage", "epochs", "best at", "time"], rows)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _epoch_table(course: Curves) -> Table:
+    def loss(value: float) -> Cell:
+        return Cell(f"{value:.4f}" if math.isfinite(value) else "–", value)
+
+    def share(value: float) -> Cell:
+        return Cell(words.percent(value), value)
+
+    rows = [
+        [
+            Cell(f"{epoch}{' (best)' if epoch == course.best else ''}", epoch),
+            loss(course.train_loss[i]),
+            loss(course.validation_loss[i]),
+            share(course.train_accuracy[i]),
+            share(course.validation_accuracy[i]),
+            Cell(words.duration(course.seconds[i]), course.seconds[i]),
+        ]
+        for i, epoch in enumerate(course.epoch)
+    ]
+    names = ["epoch", "training loss", "validation loss", "training accuracy", "validation accuracy", "time"]
+    return Table(names, rows)

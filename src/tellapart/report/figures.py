@@ -1,0 +1,263 @@
+"""Figures for papers: the report's curves, confusion matrix and bars as PNG and SVG, on white.
+
+The same story gives the same bytes: no date, and a fixed salt for the names inside an SVG.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.files import replacing
+from tellapart.records import Evaluation
+from tellapart.report import words
+from tellapart.report.confusion import MOST_CLASSES, worst_classes
+from tellapart.report.curves import Curves, curves
+from tellapart.report.story import Pictures, Story
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ACCENT, _GREY, _INK, _LINE = "#1a5a96", "#8d8a83", "#1b1d20", "#dddad4"
+#: Cells of a larger matrix are too small for a number.
+_NUMBERED = 40
+_BLUES = ["#ffffff", "#eef3f8", "#bcd3e8", "#93b9d9", "#3f77ae", "#215d99", "#0d3b6e"]
+#: Where they are installed, fonts with letters that matplotlib's own lacks.
+_OTHER_LETTERS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+)
+_STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "text.parse_math": False,  # a class may be called "$5 note"
+    "svg.hashsalt": "tellapart",
+}
+
+
+def write_figures(story: Story, folder: Path) -> list[Path]:
+    """Write `loss`, `accuracy`, `learning_rate`, `confusion_counts`, `confusion_fractions`, `f1` and `class_counts`.
+
+    Each as .png (200 dots an inch) and .svg; those for which the story has nothing are left out, and
+    `confusion_counts` where there are too many classes for numbers.
+
+    Args:
+        story: see `Story`.
+        folder: made if it is not there; files of these names in it are replaced.
+
+    Returns:
+        The files written.
+    """
+    written = []
+    with _style():
+        for name, figure in _figures(story):
+            for form in ("png", "svg"):
+                path = folder / f"{name}.{form}"
+                about: dict[str, Any] = {"Software": None} if form == "png" else {"Date": None}
+                with replacing(path) as beside:
+                    figure.savefig(beside, format=form, dpi=200, bbox_inches="tight", metadata=about)
+                written.append(path)
+    return written
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    fonts = ["DejaVu Sans", *(name for name in _OTHER_LETTERS if name in installed)]
+    with matplotlib.rc_context({**_STYLE, "font.family": fonts}), warnings.catch_warnings():
+        # Letters that no installed font has are drawn as boxes; that is all there is to do about it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+def _figures(story: Story) -> Iterator[tuple[str, Figure]]:
+    course = curves(story.events)
+    if course.epoch:
+        if _known(course.train_loss, course.validation_loss):
+            yield "loss", _curves(course, course.train_loss, course.validation_loss, "loss")
+        if _known(course.train_accuracy, course.validation_accuracy):
+            yield "accuracy", _curves(course, course.train_accuracy, course.validation_accuracy, "accuracy")
+        if course.rate:
+            yield "learning_rate", _rate(course)
+    evaluation = story.evaluation
+    if evaluation is not None and evaluation.confusion:
+        if len(evaluation.classes) <= _NUMBERED:
+            yield "confusion_counts", _confusion(evaluation, fractions=False)
+        yield "confusion_fractions", _confusion(evaluation, fractions=True)
+    if evaluation is not None and evaluation.per_class:
+        yield "f1", _f1(evaluation)
+    if story.pictures.n:
+        yield "class_counts", _class_counts(story.pictures)
+
+
+def _known(*values: Sequence[float]) -> bool:
+    return any(math.isfinite(value) for line in values for value in line)
+
+
+def _new(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in inches, without the global state of pyplot."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_subplot()
+
+
+def _curves(course: Curves, train: Sequence[float], validation: Sequence[float], what: str) -> Figure:
+    figure, axes = _new(4.6, 3.2)
+    marker = "o" if len(course.epoch) <= 30 else ""
+    axes.plot(course.epoch, train, color=_GREY, lw=1.3, marker=marker, ms=3, label="training")
+    axes.plot(course.epoch, validation, color=_ACCENT, lw=1.8, marker=marker, ms=3.5, label="validation")
+    if course.best is not None and math.isfinite(validation[course.best - 1]):
+        at, height = course.best, validation[course.best - 1]
+        axes.plot([at], [height], "o", ms=8, mfc="white", mec=_ACCENT, mew=1.8, label=f"best: epoch {at}")
+    if what == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_ylabel(what)
+    _over_epochs(axes, course)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _rate(course: Curves) -> Figure:
+    figure, axes = _new(4.6, 3.2)
+    axes.plot(course.rate_at, course.rate, color=_ACCENT, lw=1.8)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("learning rate")
+    _over_epochs(axes, course)
+    return figure
+
+
+def _over_epochs(axes: Axes, course: Curves) -> None:
+    """The epochs below, boundaries between stages, and the stages' names above."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(0, course.epoch[-1] * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.set_xlabel("epoch")
+    axes.grid(axis="y", color=_LINE, lw=0.6)
+    axes.set_axisbelow(True)
+    if len(course.stages) < 2:
+        return
+    for i, span in enumerate(course.stages):
+        if i:
+            axes.axvline(span.start, color=_GREY, lw=0.8, ls=":")
+        middle = (span.start + span.end) / 2
+        axes.annotate(
+            words.shortened(span.name, 14),
+            (middle, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            fontsize=8,
+            color=_INK,
+        )
+
+
+def _confusion(evaluation: Evaluation, fractions: bool) -> Figure:
+    """Rows are given classes; shades follow the square root of the share, so that rare errors are seen."""
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+    counts = np.asarray(evaluation.confusion, np.int64)
+    kept = worst_classes(counts, MOST_CLASSES)
+    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(kept, kept)]
+    counts = counts[np.ix_(kept, kept)]
+    names = [words.shortened(evaluation.classes[i]) for i in kept]
+    n = len(names)
+    side = n * (max(0.5, 2.6 / n) if n <= 20 else 0.3 if n <= _NUMBERED else 0.16)
+    figure, axes = _new(side * 1.3, side * 1.3)
+    colours = LinearSegmentedColormap.from_list("tellapart", _BLUES)
+    image = axes.imshow(shares, cmap=colours, norm=PowerNorm(0.5, 0, 1))
+    size = 9 if n <= 20 else 7
+    for i, j in np.argwhere(counts) if n <= _NUMBERED else ():
+        share = shares[i, j]
+        text = (f"{share:.2f}" if n <= 20 else f"{share:.2f}".lstrip("0")) if fractions else f"{counts[i, j]}"
+        axes.text(j, i, text, ha="center", va="center", fontsize=size, color="white" if share > 0.25 else _INK)
+    axes.set_xticks(range(n), names, rotation=0 if n <= 4 else 90, fontsize=size)
+    axes.set_yticks(range(n), names, fontsize=size)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("given")
+    bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 4 / side), ticks=[0, 0.05, 0.2, 0.5, 1])
+    bar.outline.set_visible(False)
+    bar.set_label("share of the given class")
+    return figure
+
+
+def _f1(evaluation: Evaluation) -> Figure:
+    """F1 of each class with its 95 % interval, the best class on top."""
+    scores = [entry["f1"] for entry in evaluation.per_class]
+    order = sorted(range(len(scores)), key=lambda i: scores[i].value)
+    figure, axes = _bars_for(len(order))
+    values = np.array([scores[i].value for i in order])
+    low = values - [min(scores[i].low, scores[i].value) for i in order]
+    high = np.array([max(scores[i].high, scores[i].value) for i in order]) - values
+    axes.errorbar(
+        values,
+        range(len(order)),
+        xerr=np.stack([low, high]),
+        fmt="o",
+        ms=4.5,
+        color=_ACCENT,
+        elinewidth=1.2,
+        ecolor=_GREY,
+    )
+    axes.set_yticks(range(len(order)), [words.shortened(evaluation.classes[i], 28) for i in order])
+    axes.set_xlim(0, 1.02)
+    axes.set_xlabel("F1, with 95 % interval")
+    return figure
+
+
+def _class_counts(pictures: Pictures) -> Figure:
+    """Pictures of each class, stacked by part, in the order of the classes."""
+    n = len(pictures.classes)
+    figure, axes = _bars_for(n)
+    left: npt.NDArray[np.int64] = np.zeros(n, np.int64)
+    for (name, part), colour in zip(pictures.parts.items(), (_ACCENT, "#6f9cc5", "#bcd3e8"), strict=False):
+        counts = part.counts(n)
+        axes.barh(range(n), counts, 0.7, left, color=colour, label={"train": "training"}.get(name, name))
+        left = left + counts
+    axes.set_yticks(range(n), [words.shortened(name, 28) for name in pictures.classes])
+    axes.invert_yaxis()
+    axes.set_xlabel("pictures")
+    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def _bars_for(n: int) -> tuple[Figure, Axes]:
+    """Room for `n` horizontal bars."""
+    figure, axes = _new(5.0, max(1.6, 0.24 * n + 0.9))
+    axes.grid(axis="x", color=_LINE, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(y=0.5 / max(n, 1))
+    return figure, axes

@@ -1,0 +1,87 @@
+"""A run directory told as a story: what the report and the figures show. Needs no training and no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tellapart.data.catalog import PARTS
+from tellapart.data.decode import decode
+from tellapart.report.figures import write_figures
+from tellapart.report.page import write_report
+from tellapart.report.story import Part, Pictures, Story
+from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.run_directory import Run
+
+
+def report(run: Run) -> Path:
+    """Write figures and report of a run from what its directory holds.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        RunError: something that a finished training leaves is missing.
+    """
+    story = tell_run(run)
+    write_figures(story, run.figures)
+    return write_report(story, run.directory)
+
+
+def tell_run(run: Run) -> Story:
+    """Everything the report shows of a run."""
+    catalog, split, about = run.catalog, run.split, run.environment
+    rows = {part: getattr(split, part) for part in PARTS}
+    unreadable = catalog.table.filter(catalog.table["problem"].is_not_null())
+    left_out = [(entry["path"], entry["reason"]) for entry in run.skipped]
+    pictures = Pictures(
+        classes=catalog.classes,
+        several=catalog.several,
+        parts={part: Part(numbers, catalog.target(numbers)) for part, numbers in rows.items() if len(numbers)},
+        name=lambda row: str(catalog.table["path"][int(row)]),
+        jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),
+        layout=catalog.layout,
+        unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],
+    )
+    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    evaluations = run.evaluations
+    events = run.events()
+    return Story(
+        title=catalog.root.name,
+        when=about["begun"].replace("T", " ")[:16],
+        model=_model(run),
+        pictures=pictures,
+        events=events,
+        recipe=run.recipe.to_toml(),
+        command=about["command"],
+        environment={k: v for k, v in about.items() if k not in ("command", "begun", "weights")},
+        evaluations=list(evaluations.values()),
+        predictions=run.predictions(next(iter(evaluations))),
+        temperature=judged["temperature"],
+        thresholds=judged["thresholds"],
+        notes=_notes(run, events),
+    )
+
+
+def _model(run: Run) -> str:
+    model = run.recipe.model
+    how = json.loads((run.bundle / "bundle.json").read_text(encoding="utf-8"))["preprocessing"]
+    origin = "pretrained" if model.pretrained or model.weights else "from scratch"
+    return f"{model.name}, {origin}, {how['width']} × {how['height']} pixels"
+
+
+def _notes(run: Run, events: list[dict[str, Any]]) -> list[str]:
+    notes = [run.split.how]
+    notes += [f"Initial weights: {run.environment['weights']}"] if "weights" in run.environment else []
+    skipped = run.skipped
+    if skipped:
+        notes.append(f"{len(skipped):,} pictures broke after the scan and were left out, as asked for.")
+    notes += [
+        f"Stage {event['stage'] + 1} {event['plan']}. Runtime, from {event['runtime']['why']}."
+        for event in events
+        if event["event"] == "StageStarted"
+    ]
+    return notes
+
+

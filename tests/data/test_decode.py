@@ -1,0 +1,433 @@
+"""Any file becomes upright RGB pixels or a plain reason; nothing crashes, hangs or takes the machine's memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from tellapart.data import limits
+from tellapart.data.decode import EXTENSIONS, MAX_PIXELS, decode, examine
+from tellapart.errors import UnreadableError
+
+
+def photo(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
+    """Smooth colours that differ in every corner, so that turned and mirrored pictures differ."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    channels = np.stack([200 * x + 30, 180 * y + 40, 120 * (1 - x) * y + 60], axis=-1)
+    return Image.fromarray(channels.astype(np.uint8)).convert(mode)
+
+
+def saved(image: Image.Image, kind: str, **how: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **how)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def reason(source: Path | bytes) -> str:
+    with pytest.raises(UnreadableError) as caught:
+        decode(source)
+    return caught.value.reason
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> int:
+    assert a.shape == b.shape
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def bomb_png(side: int) -> bytes:
+    """A small PNG file that unpacks to side × side grey pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    packer = zlib.compressobj(9)
+    line = bytes(side + 1)
+    packed = b"".join(packer.compress(line) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def with_size(jpeg: bytes, width: int, height: int) -> bytes:
+    """The same JPEG, whose header claims another size."""
+    start = next(jpeg.index(mark) for mark in (b"\xff\xc0", b"\xff\xc2") if mark in jpeg)
+    return jpeg[: start + 5] + struct.pack(">HH", height, width) + jpeg[start + 9 :]
+
+
+LOSSLESS = [
+    ("PNG", "RGB"),
+    ("PNG", "L"),
+    ("PNG", "P"),
+    ("PNG", "1"),
+    ("BMP", "RGB"),
+    ("TIFF", "RGB"),
+    ("TIFF", "YCbCr"),
+    ("PPM", "RGB"),
+    ("GIF", "P"),
+    ("WEBP", "RGB"),
+    ("JPEG2000", "RGB"),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode"), LOSSLESS)
+def test_each_format_gives_pillows_pixels(kind: str, mode: str, tmp_path: Path) -> None:
+    content = saved(photo(mode=mode), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(image.convert("RGB"))
+    assert apart(decode(content), expected) == 0
+    facts = examine(written(tmp_path / "picture", content))
+    assert (facts.width, facts.height, facts.format, facts.problem) == (64, 48, kind, None)
+    assert facts.bytes == len(content)
+    assert facts.sha256 == hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_jpegs_look_as_pillow_shows_them(mode: str, how: dict[str, object]) -> None:
+    content = saved(photo(mode=mode), "JPEG", quality=95, **how)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(image.convert("RGB"))
+    pixels = decode(content)
+    assert apart(pixels, expected) <= 4  # both use libjpeg, perhaps of different versions
+    assert pixels.flags.writeable
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_orientation_is_undone(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved(photo(), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert apart(decode(content), expected) <= 4
+    facts = examine(written(tmp_path / "picture", content))
+    assert facts.orientation == orientation
+    assert (facts.height, facts.width) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientations_that_do_not_exist_are_ignored(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert decode(saved(photo(), "JPEG", exif=exif)).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("garbage", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"])
+def test_damaged_exif_is_ignored(garbage: bytes) -> None:
+    plain = saved(photo(), "JPEG")
+    content = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(garbage) + 2) + garbage + plain[2:]
+    assert decode(content).shape == (48, 64, 3)
+
+
+def test_xmp_gives_the_orientation_where_exif_has_none() -> None:
+    body = b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>'
+    plain = saved(photo(), "JPEG")
+    content = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + plain[2:]
+    assert decode(content).shape == (64, 48, 3)
+
+
+def test_transparent_parts_show_the_background() -> None:
+    image = photo(mode="RGBA")
+    image.putalpha(Image.new("L", image.size, 0))
+    image.putpixel((3, 5), (10, 20, 30, 255))
+    image.putpixel((4, 5), (200, 100, 0, 51))
+    pixels = decode(saved(image, "PNG"), background=(0, 255, 0))
+    assert pixels[0, 0].tolist() == [0, 255, 0]
+    assert pixels[5, 3].tolist() == [10, 20, 30]
+    assert apart(pixels[5, 4], np.array([40, 224, 0])) <= 1  # a fifth of the one, four fifths of the other
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparent"), [("P", 0), ("L", 7), ("RGB", (1, 2, 3)), ("LA", None), ("1", 0), ("I;16", 7)]
+)
+def test_transparency_of_every_kind_shows_the_background(mode: str, transparent: object) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(np.full((4, 4), 7, np.uint16))
+    else:
+        value = {"P": 0, "L": 7, "RGB": (1, 2, 3), "LA": (9, 0), "1": 0}[mode]
+        image = Image.new(mode, (4, 4), value)
+    content = saved(image, "PNG", **({} if transparent is None else {"transparency": transparent}))
+    assert (decode(content, background=(200, 0, 100)) == [200, 0, 100]).all()
+
+
+def test_16_bit_grey_is_divided_by_257() -> None:
+    values = np.array([[0, 128, 257, 25700, 65535]], np.uint16)
+    assert decode(saved(Image.fromarray(values), "PNG"))[0, :, 0].tolist() == [0, 0, 1, 100, 255]
+    assert decode(saved(Image.fromarray(values), "TIFF"))[0, :, 2].tolist() == [0, 0, 1, 100, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),
+        ([0.0, 100.0, 255.0], [0, 100, 255]),
+        ([0.0, 25700.0, 65535.0], [0, 100, 255]),
+        ([-100.0, 0.0, 100.0], [0, 128, 255]),
+    ],
+)
+def test_floating_point_tiffs_are_brought_to_8_bits(values: list[float], expected: list[int]) -> None:
+    content = saved(Image.fromarray(np.array([values], np.float32)), "TIFF")
+    assert decode(content)[0, :, 0].tolist() == expected
+
+
+def test_integer_tiffs_count_as_16_bit_where_they_fit() -> None:
+    for values, expected in (([0, 25700, 65535], [0, 100, 255]), ([-50, 0, 50], [0, 128, 255])):
+        content = saved(Image.fromarray(np.array([values], np.int32)), "TIFF")
+        assert decode(content)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
+def test_the_first_frame_of_several_is_taken(kind: str) -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
+    content = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert apart(decode(content)[10, 10], np.array([255, 0, 0])) <= 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_one_pixel_is_a_picture(kind: str, tmp_path: Path) -> None:
+    content = saved(Image.new("RGB", (1, 1), (200, 0, 0)), kind)
+    assert decode(content, at_least=224).shape == (1, 1, 3)
+    assert examine(written(tmp_path / "dot", content)).problem is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 250), st.booleans())
+def test_reduced_jpegs_keep_the_side_asked_for(width: int, height: int, at_least: int, turned: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    content = saved(photo(width, height), "JPEG", quality=95, exif=exif)
+    pixels = decode(content, at_least)
+    assert min(pixels.shape[:2]) >= min(at_least, width, height)
+    assert min(pixels.shape[:2]) < max(2 * at_least, 2 * at_least + 1) or min(width, height) > 8 * at_least
+    full = Image.fromarray(decode(content))
+    small = np.asarray(full.resize(pixels.shape[1::-1], Image.Resampling.BOX))
+    assert np.abs(pixels.astype(int) - small).mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_truncated_files_are_unreadable(kind: str, kept: float, tmp_path: Path) -> None:
+    content = saved(photo(200, 150), kind, **({"exif": Image.Exif()} if kind == "JPEG" else {}))
+    path = written(tmp_path / "cut", content[: int(len(content) * kept)])
+    facts = examine(path)
+    assert facts.problem
+    assert facts.sha256 is not None
+    assert reason(path) == facts.problem
+    if kind in ("JPEG", "PNG"):
+        assert facts.problem == "the file ends too early: it is truncated"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "the file is empty"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "not a picture: it starts like a web page (HTML)"),
+        (b"\n <html>", "not a picture: it starts like a web page (HTML)"),
+        (b"%PDF-1.7 ...", "a PDF document, which cannot be read"),
+        (b"PK\x03\x04abcd", "not a picture: it starts like a ZIP archive"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC picture, which cannot be read"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing, which cannot be read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "an EPS drawing, which cannot be read"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"),
+        (bytes(600), "not a picture: it starts with zeros"),
+        (b"just a few words, no picture", "not a picture: it starts like text"),
+        (b"\x01\x02\x03\x04\x05", "not a picture of a kind that can be read"),
+        (b"\x89PNG\r\n\x1a\nrubbish", "a damaged PNG file"),
+        (b"\xff\xd8\xff\xd9", "a JPEG file without a picture in it"),
+        (b"\xff\xd8\xff", "the file ends too early: it is truncated"),
+    ],
+)
+def test_what_is_no_picture_is_named(content: bytes, expected: str, tmp_path: Path) -> None:
+    assert reason(content).startswith(expected)
+    facts = examine(written(tmp_path / "file.jpg", content))
+    assert facts.problem == reason(content)
+    assert (facts.width, facts.bytes) == (None, len(content))
+
+
+def test_files_that_cannot_be_opened_are_told_apart(tmp_path: Path) -> None:
+    assert "does not exist" in reason(tmp_path / "nothing.jpg")
+    assert reason(tmp_path) == "not a file but a folder"
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        assert reason(tmp_path / "pipe.jpg") == "not a file"  # opening it would wait for ever
+    if os.name != "nt" and os.geteuid() != 0:
+        locked = written(tmp_path / "locked.jpg", b"x")
+        locked.chmod(0)
+        assert "permission denied" in reason(locked)
+
+
+def test_errors_carry_path_and_reason(tmp_path: Path) -> None:
+    path = written(tmp_path / "a b.jpg", b"")
+    with pytest.raises(UnreadableError) as caught:
+        decode(path)
+    assert str(caught.value) == f"{path}: the file is empty"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PSD", "ICO"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_bytes_break_it(kind: str, data: st.DataObject) -> None:
+    """Flip bytes of a real file: the answer is pixels or a reason, never another error, never a warning."""
+    if kind == "PSD":
+        content = bytearray(b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 8, 8, 8, 3) + bytes(14) + bytes(192))
+    else:
+        content = bytearray(saved(photo(32, 32), kind))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        pixels = decode(bytes(content))
+    except UnreadableError as error:
+        assert error.reason
+    else:
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+
+
+def test_a_psd_file_is_read() -> None:
+    header = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 2, 2, 8, 3) + bytes(12)
+    planes = bytes([10] * 4 + [20] * 4 + [30] * 4)
+    assert (decode(header + b"\0\0" + planes) == [10, 20, 30]).all()
+
+
+def test_jpegs_in_pieces_of_one_channel_are_counted_with_their_coefficients() -> None:
+    """Such files make decoders keep the whole picture in memory, whatever the scale."""
+    content = saved(photo(), "JPEG", progressive=True, subsampling=0)
+    assert "more than the limit" in reason(with_size(content, 65000, 65000))
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
+    content = saved(photo(), "JPEG", progressive=True)
+    scan = content.index(b"\xff\xda")
+    assert "scans: more than the limit" in reason(content[:scan] + content[scan:-2] * 300 + content[-2:])
+
+
+def test_a_header_that_claims_too_much_is_found_out_at_once() -> None:
+    assert reason(with_size(saved(photo(), "JPEG"), 65000, 65000)) == "the file ends too early: it is truncated"
+
+
+def test_pictures_with_too_many_pixels_are_refused_by_their_header(tmp_path: Path) -> None:
+    side = 11_000
+    assert side * side > MAX_PIXELS
+    facts = examine(written(tmp_path / "bomb.png", bomb_png(side)))
+    assert facts.problem == f"11,000 × 11,000 pixels: more than the limit of {MAX_PIXELS / 1e6:,.0f} million"
+    assert facts.width == side
+
+
+def test_icons_with_a_picture_too_large_inside_are_refused() -> None:
+    inside = bomb_png(9000)
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inside), 22)
+    assert "more than the limit" in reason(struct.pack("<HHH", 0, 1, 1) + entry + inside)
+
+
+_MEMORY = """
+import resource, sys
+from pathlib import Path
+from tellapart.data.scan import scan
+catalog = scan(sys.argv[1], workers=4)
+for row in catalog.readable:
+    from tellapart.data.decode import decode
+    decode(catalog.path(row))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(len(catalog), len(catalog.readable), peak)
+"""
+
+
+def peak_memory(folder: Path) -> tuple[int, int, int]:
+    """Scan a folder with four threads and decode all of it in a process of its own: files, readable, peak bytes."""
+    pytest.importorskip("resource", reason="needs a system that counts a process's memory")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _MEMORY, str(folder)], capture_output=True, text=True, check=True
+    )
+    n, n_readable, peak = map(int, done.stdout.split())
+    return n, n_readable, peak
+
+
+def test_bombs_and_giants_stay_below_512_mb(tmp_path: Path) -> None:
+    """Four at a time: each would fit alone, all of them together would not."""
+    written(tmp_path / "bomb.png", bomb_png(30_000))
+    for i in range(3):
+        written(tmp_path / f"large{i}.png", bomb_png(8000))  # 64 million pixels: decoded, and given at half size
+    flat = Image.new("L", (20_000, 10_000), 99)  # 200 million pixels
+    written(tmp_path / "giant.jpg", saved(flat, "JPEG"))
+    photo(6000, 5000).save(tmp_path / "many.jpg", progressive=True, subsampling=0)
+    photo(4500, 4500).save(tmp_path / "large.webp", quality=50, method=0)
+    n, n_readable, peak = peak_memory(tmp_path)
+    assert (n, n_readable) == (7, 6)
+    assert peak < 512e6
+
+
+def test_giant_pictures_come_reduced() -> None:
+    pixels = decode(bomb_png(8000))
+    assert pixels.shape == (4000, 4000, 3)
+
+
+def test_large_decodes_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bomb_png(2000)
+    allowance = limits._Allowance(30_000_000)  # one such picture takes 28 million bytes
+    monkeypatch.setattr(limits._state, "allowance", allowance)
+    with ThreadPoolExecutor(4) as pool:
+        shapes = [pixels.shape for pixels in pool.map(decode, [content] * 8)]
+    assert shapes == [(2000, 2000, 3)] * 8
+    assert allowance.free == 30_000_000
+
+
+def test_threads_leave_the_warning_filters_as_they_were(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jpg", saved(photo(), "JPEG"))
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(examine, [path] * 200))
+    assert warnings.filters == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+def test_a_process_forked_while_another_thread_decodes_does_not_hang() -> None:
+    content = saved(photo(), "JPEG")
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with limits.quiet(), limits.reserve(limits.ALLOWANCE):
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    code = (
+        "import os, warnings; warnings.simplefilter('ignore')\n"  # Python 3.12 warns of forking with threads
+    )
+    assert code
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if decode(content).shape == (48, 64, 3) else 1)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_suffixes_are_lower_case_and_name_what_people_have() -> None:
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in EXTENSIONS)
+    assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic"} <= EXTENSIONS

@@ -1,0 +1,53 @@
+"""Contact sheets: the cells are the pictures that training would show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tellapart.data.augment import augment, generator
+from tellapart.data.decode import decode
+from tellapart.data.scan import scan
+from tellapart.data.sheet import contact_sheet, transform_sheet
+from tellapart.preprocess import Preprocessing, preprocess
+from tellapart.recipe_transforms import HorizontalFlip, Negative, RandomResizedCrop
+
+HOW = Preprocessing(48, 64)
+
+
+def cell(sheet, line: int, column: int) -> np.ndarray:
+    left, top = 6 + column * (64 + 6), 6 + line * (48 + 18 + 6)
+    return np.asarray(sheet)[top : top + 48, left : left + 64]
+
+
+def test_contact_sheet_shows_originals_and_the_first_epochs(picture_folder):
+    catalog = scan(picture_folder(width=90, height=70))
+    transforms = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
+    sheet = contact_sheet(catalog, [4, 20], transforms, HOW, seed=3, n_views=2)
+    assert sheet.size == (6 + 3 * 70, 6 + 2 * 72)
+    for line, row in enumerate((4, 20)):
+        pixels = decode(catalog.path(row))
+        assert np.array_equal(cell(sheet, line, 0), preprocess(pixels, HOW))
+        for epoch in range(2):
+            expected = augment(pixels, transforms, HOW, generator(3, epoch, row))
+            assert np.array_equal(cell(sheet, line, 1 + epoch), expected)
+
+
+def test_transform_sheet_applies_each_alone_and_always(picture_folder):
+    catalog = scan(picture_folder(width=64, height=48))
+    transforms = [Negative(probability=0.01), HorizontalFlip(probability=0.0)]
+    sheet = transform_sheet(catalog, 2, transforms, HOW, seed=0, n_views=3)
+    pixels = decode(catalog.path(2))
+    for column in range(3):
+        assert np.array_equal(cell(sheet, 1, column), 255 - pixels)
+        assert np.array_equal(cell(sheet, 2, column), pixels[:, ::-1])
+
+
+def test_captions_are_there_and_long_names_are_shortened(picture_folder):
+    root = picture_folder(width=64, height=48)
+    picture = next(root.glob("*/*.png"))
+    picture.rename(picture.with_name("a-very-long-name-that-no-caption-has-room-for.png"))
+    sheet = np.asarray(contact_sheet(scan(root), [0], [], HOW, seed=0, n_views=1))
+    captions = sheet[6 + 48 : 6 + 48 + 18]
+    assert (captions[:, 6:70] < 128).any()
+    assert (captions[:, 76:140] < 128).any()
+    assert (captions[:, 70:76] == 255).all(), "no caption runs into the next"

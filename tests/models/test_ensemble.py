@@ -1,0 +1,111 @@
+"""Bodies side by side: each gives the features that it gives alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tellapart.bundle.read import Bundle
+from tellapart.bundle.write import write_bundle
+from tellapart.models.create import create_network
+from tellapart.models.ensemble import SideBySide, shared_preprocessing
+from tellapart.models.network import Architecture, Network
+from tellapart.models.resize import ResizeInside
+from tellapart.models.scratch import build_own
+from tellapart.preprocess import Preprocessing
+from tellapart.recipe import Data, Head, Model
+
+IMAGENET = Preprocessing(32, 32)
+HALVES = replace(IMAGENET, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+CLIP = replace(IMAGENET, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711), crop=0.9)
+PLAIN = replace(IMAGENET, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+PICTURES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))
+
+
+def network(body: nn.Module, how: Preprocessing, n_features: int) -> Network:
+    """A network of three classes on any body."""
+    architecture = Architecture("own", "small-cnn", Head(), 3, how)
+    return Network(body, nn.Linear(n_features, 3), architecture, n_features, "random initial weights").eval()
+
+
+def features(network: Network, pictures: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        result: torch.Tensor = network.body(network.normalise(pictures))
+    return result
+
+
+def ensemble(bodies: list[nn.Module], hows: list[Preprocessing], n_features: int) -> Network:
+    shared = shared_preprocessing(hows)
+    return network(SideBySide(bodies, hows, shared), shared, n_features)
+
+
+@pytest.mark.parametrize("hows", [[IMAGENET] * 3, [IMAGENET, HALVES, CLIP], [PLAIN, PLAIN, HALVES]])
+def test_features_are_those_of_each_alone_bit_for_bit(hows):
+    bodies = [build_own(name, 32, 32).eval() for name in ("small-cnn", "cnn8", "breeds-cnn")]
+    together = features(ensemble(bodies, hows, 448), PICTURES)
+    alone = [features(network(body, how, 1), PICTURES) for body, how in zip(bodies, hows, strict=True)]
+    assert torch.equal(together, torch.cat(alone, 1))
+    assert together.shape == (5, 256 + 128 + 64)
+
+
+def test_a_network_for_smaller_pictures_gets_the_same_picture_resized():
+    small = replace(HALVES, height=16, width=20)
+    bodies = [build_own("small-cnn", 32, 32).eval(), build_own("breeds-cnn", 16, 20).eval()]
+    together = features(ensemble(bodies, [IMAGENET, small], 320), PICTURES)
+    assert torch.equal(together[:, :256], features(network(bodies[0], IMAGENET, 1), PICTURES))
+    pixels = ResizeInside(16, 20)(PICTURES.permute(0, 3, 1, 2).float())
+    expected = bodies[1]((pixels / 255 - 0.5) / 0.5)
+    torch.testing.assert_close(together[:, 256:], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_shared_picture_is_the_largest_and_shows_the_most():
+    large = replace(HALVES, height=48, width=48, crop=0.8, interpolation="bilinear", fit="squash")
+    shared = shared_preprocessing([CLIP, large])
+    assert (shared.height, shared.width, shared.crop) == (48, 48, 0.9)
+    assert (shared.interpolation, shared.fit) == ("bilinear", "squash")
+    assert (shared.mean, shared.std) == ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+
+
+def test_where_all_agree_the_network_normalises_for_all():
+    shared = shared_preprocessing([IMAGENET, replace(IMAGENET, height=16, width=16)])
+    assert shared == IMAGENET
+    bodies = [build_own("small-cnn", 32, 32), build_own("small-cnn", 16, 16)]
+    side_by_side = SideBySide(bodies, [IMAGENET, replace(IMAGENET, height=16, width=16)], shared)
+    assert [list(dict(m.named_children())) for m in side_by_side.members] == [["body"], ["resize", "body"]]
+
+
+def test_pixels_that_are_handed_on_are_whole_numbers():
+    shared = shared_preprocessing([IMAGENET, HALVES])
+    whole = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(1, 16, 16, 3)
+    handed_on = network(nn.Identity(), shared, 1).normalise(whole)
+    assert torch.equal(handed_on[0, 0].flatten(), torch.arange(256.0))
+
+
+def test_the_state_is_that_of_the_bodies_alone():
+    bodies = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 16, 16)]
+    hows = [IMAGENET, replace(CLIP, height=16, width=16)]
+    state = SideBySide(bodies, hows, shared_preprocessing(hows)).state_dict()
+    assert list(state) == [f"members.{i}.body.{name}" for i, body in enumerate(bodies) for name in body.state_dict()]
+
+
+def test_the_exported_model_answers_as_torch(tmp_path):
+    torch.manual_seed(0)
+    bodies = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 20, 16), build_own("cnn8", 32, 32)]
+    hows = [IMAGENET, replace(HALVES, height=20, width=16), CLIP]
+    whole = ensemble(bodies, hows, 448)
+    folder, golden = tmp_path / "bundle", PICTURES.numpy()
+    write_bundle(folder, whole, ("a", "b", "c"), False, temperature=1.0, thresholds=None, about={}, golden=golden)
+    with torch.inference_mode():
+        expected = whole(PICTURES).numpy()
+    np.testing.assert_allclose(Bundle.load(folder).predict_pixels(golden), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pretrained_networks_side_by_side_see_what_each_sees_alone(weights, monkeypatch):
+    monkeypatch.setenv("TELLAPART_WEIGHTS", str(weights))
+    names = ("mobilenetv2_100", "tf_mobilenetv3_small_100")
+    alone = [create_network(Model(name=name), 3, Data(size=64, crop=0.9)).eval() for name in names]
+    together = ensemble([n.body for n in alone], [n.preprocessing for n in alone], sum(n.n_features for n in alone))
+    pictures = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8))
+    assert torch.equal(features(together, pictures), torch.cat([features(n, pictures) for n in alone], 1))

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from tellapart.records import Predictions
+from tellapart.report.answers import Answers
+
+CLASSES = ("a", "b", "c")
+
+
+def one_label() -> Answers:
+    chances = np.array(
+        [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.36, 0.34], [0.05, 0.9, 0.05], [0.5, 0.4, 0.1]], np.float64
+    )
+    predictions = Predictions.of([10, 11, 12, 13, 14], np.log(chances), [0, 0, 0, 2, -1], CLASSES)
+    return Answers(predictions, "{}.jpg".format)
+
+
+def several() -> Answers:
+    chances = np.array([[0.9, 0.2, 0.6], [0.4, 0.1, 0.2], [0.97, 0.45, 0.1]])
+    logits = np.log(chances / (1 - chances))
+    target = [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    return Answers(Predictions.of([3, 5, 8], logits, target, CLASSES), "{}.jpg".format)
+
+
+def test_wrong_answers_the_most_certain_first() -> None:
+    answers = one_label()
+    assert answers.predictions.row[answers.most_wrong(10)].tolist() == [13, 11, 12]
+    assert answers.predictions.row[answers.most_wrong(1)].tolist() == [13]
+
+
+def test_least_certain_answers_count_unlabelled_pictures_too() -> None:
+    answers = one_label()
+    assert answers.predictions.row[answers.least_certain(2)].tolist() == [12, 14]
+
+
+def test_cells_hold_all_pictures_once() -> None:
+    answers = one_label()
+    found = [answers.cell(given, answered) for given in range(3) for answered in range(3)]
+    assert sorted(np.concatenate(found).tolist()) == [0, 1, 2, 3]
+    assert answers.predictions.row[answers.cell(0, 1)].tolist() == [11, 12]
+
+
+def test_a_card_tells_given_answer_and_both_probabilities() -> None:
+    card = one_label().card(1)
+    assert (card.row, card.name) == (11, "11.jpg")
+    assert [(label.name, label.right) for label in card.answered] == [("b", False)]
+    assert [label.name for label in card.given] == ["a"]
+    assert card.answered[0].certainty == pytest.approx(0.8)
+    assert card.given[0].certainty == pytest.approx(0.1)
+
+
+def test_a_card_without_a_known_label_judges_nothing() -> None:
+    card = one_label().card(4)
+    assert card.given == []
+    assert card.answered[0].right is None
+
+
+def test_temperature_changes_certainty_not_answers() -> None:
+    plain = one_label()
+    soft = Answers(plain.predictions, plain.name, temperature=3.0)
+    assert soft.answered.tolist() == plain.answered.tolist()
+    assert (soft.certainty < plain.certainty).all()
+
+
+def test_several_labels() -> None:
+    answers = several()
+    assert answers.answered.tolist() == [[True, False, True], [False, False, False], [True, False, False]]
+    assert answers.wrong.tolist() == [True, False, True]
+    # Row 8 is furthest off: "a" at 0.97, not given.
+    assert answers.predictions.row[answers.most_wrong(5)].tolist() == [8, 3]
+    # Row 8 has "b" at 0.45, close to the threshold; then "a" of row 5 and "c" of row 3, as close to each other.
+    assert answers.predictions.row[answers.least_certain(1)].tolist() == [8]
+    assert answers.label_cell(0, given=True, answered=True).tolist() == [0]
+    assert answers.label_cell(0, given=False, answered=True).tolist() == [2]
+    assert answers.label_cell(1, given=True, answered=False).tolist() == [2]
+
+
+def test_several_labels_have_a_threshold_each() -> None:
+    plain = several()
+    answers = Answers(plain.predictions, plain.name, thresholds=np.array([0.95, 0.4, 0.5]))
+    assert answers.answered.tolist() == [[False, False, True], [False, False, False], [True, True, False]]
+
+
+def test_a_card_of_several_labels_marks_each() -> None:
+    card = several().card(2)
+    assert [(label.name, label.right) for label in card.answered] == [("a", False)]
+    assert [(label.name, label.right) for label in card.given] == [("b", False)]

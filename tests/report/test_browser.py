@@ -1,0 +1,161 @@
+"""The page in a real browser: what is clicked, pressed and seen."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tellapart.report.page import write_report
+from tellapart.report.story import Story
+
+Make = Callable[..., Story]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+class Opened:
+    """A page, with everything it said and asked for."""
+
+    def __init__(self, browser: Any, path: Path, width: int = 1400, **context: Any) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 800}, **context)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def value(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.said == []
+        assert all(url.startswith(("file:", "data:")) for url in self.asked)
+
+
+def test_a_click_on_a_cell_shows_its_pictures(browser: Any, make_story: Make, tmp_path: Path) -> None:
+    story = make_story()
+    opened = Opened(browser, write_report(story, tmp_path))
+    page = opened.page
+    assert story.evaluation is not None
+    n = story.evaluation.confusion[0][1]
+    page.click('.matrix [data-key="0-1"]')
+    assert page.inner_text(".panel h3") == "Cherry, answered Strawberry"
+    assert page.inner_text(".panel .note").startswith(f"{n} pictures")
+    images = page.locator(".panel img")
+    assert images.count() == min(n, 12)
+    page.wait_for_function("[...document.querySelectorAll('.panel img')].every(i => i.complete && i.naturalWidth > 0)")
+
+    page.click(".panel .thumb >> nth=0")
+    assert page.is_visible("dialog")
+    first = page.inner_text("dialog figcaption")
+    assert "pictures/" in first
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("dialog figcaption") != first
+    page.keyboard.press("Escape")
+    assert not page.is_visible("dialog")
+
+    page.click(".opens >> nth=0")
+    assert page.get_attribute(".matrix [aria-current]", "data-key") == page.get_attribute(".opens >> nth=0", "data-key")
+    opened.close()
+
+
+def test_the_matrix_by_keyboard_and_as_fractions(browser: Any, make_story: Make, tmp_path: Path) -> None:
+    story = make_story()
+    opened = Opened(browser, write_report(story, tmp_path))
+    page = opened.page
+    assert page.locator('.matrix button[tabindex="0"]').count() == 1
+    page.focus('.matrix [data-key="1-1"]')
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert opened.value("document.activeElement.dataset.key") == "2-2"
+    page.keyboard.press("Enter")
+    assert page.inner_text(".panel h3") == "Tomato, answered right"
+
+    assert story.evaluation is not None
+    counts = story.evaluation.confusion[2]
+    page.click("[data-show=share]")
+    assert page.inner_text('.matrix [data-key="2-2"]') == f"{counts[2] / sum(counts):.2f}"
+    assert page.inner_text(".opens >> nth=0").isdigit()
+    page.click("[data-show=n]")
+    assert page.inner_text('.matrix [data-key="2-2"]') == str(counts[2])
+    opened.close()
+
+
+def test_a_column_is_sorted_by_a_click(browser: Any, make_story: Make, tmp_path: Path) -> None:
+    opened = Opened(browser, write_report(make_story(tuple("abcdefgh"), 400), tmp_path))
+    column = "[...document.querySelectorAll('.sortable tbody tr')].map(r => Number(r.cells[1].dataset.v))"
+    opened.page.click(".sortable thead button >> nth=1")
+    assert opened.value(column) == sorted(opened.value(column))
+    opened.page.click(".sortable thead button >> nth=1")
+    assert opened.value(column) == sorted(opened.value(column), reverse=True)
+    assert opened.page.get_attribute(".sortable thead th >> nth=1", "aria-sort") == "descending"
+    opened.close()
+
+
+def test_dark_by_the_system_and_by_the_button(browser: Any, make_story: Make, tmp_path: Path) -> None:
+    path = write_report(make_story(), tmp_path)
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = Opened(browser, path, color_scheme="light")
+    dark = Opened(browser, path, color_scheme="dark")
+    bright, dim = light.value(colour), dark.value(colour)
+    assert bright != dim
+    light.page.click("#ta-theme")
+    assert light.value(colour) == bright
+    light.page.click("#ta-theme")
+    assert light.value(colour) == dim
+    light.page.reload()
+    assert light.value(colour) == dim
+    light.page.emulate_media(media="print")
+    assert light.value("getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()") == "#1b1d20"
+    light.close()
+    dark.close()
+
+
+@pytest.mark.parametrize("kind", ["one", "several", "many", "hostile"])
+def test_nothing_sticks_out_on_a_phone(browser: Any, make_story: Make, tmp_path: Path, kind: str) -> None:
+    story = {
+        "one": lambda: make_story(),
+        "several": lambda: make_story(several=True),
+        "many": lambda: make_story(tuple(f"a rather long name {i}" for i in range(81)), 600),
+        "hostile": lambda: make_story(
+            ("<script>alert(1)</script>", "'\"&", "x" * 200, "日本の柴犬"), name=lambda row: "n" * 300
+        ),
+    }[kind]()
+    opened = Opened(browser, write_report(story, tmp_path), width=360, color_scheme="dark")
+    opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert opened.value("document.documentElement.scrollWidth") <= 360
+    opened.close()
+
+
+def test_it_can_be_read_without_scripts(browser: Any, make_story: Make, tmp_path: Path) -> None:
+    opened = Opened(browser, write_report(make_story(), tmp_path), java_script_enabled=False)
+    assert opened.page.is_visible("noscript p")
+    assert opened.page.locator("svg.chart").count() == 3
+    assert opened.page.is_visible(".matrix")
+    assert not opened.page.is_visible(".switch")
+    opened.close()
+
+
+def test_a_picture_that_is_gone_has_an_empty_frame(browser: Any, make_story: Make, tmp_path: Path) -> None:
+    def jpeg(row: int) -> bytes:
+        raise OSError("gone")
+
+    opened = Opened(browser, write_report(make_story(jpeg=jpeg), tmp_path))
+    assert opened.page.locator(".panel .thumb.missing").count() > 0
+    opened.close()

@@ -1,0 +1,70 @@
+import math
+from typing import Any
+
+import pytest
+
+from tellapart.report.curves import curves
+
+
+def validated(stage: int, epoch: int, loss: float = 1.0, best: bool = False, **other: Any) -> dict[str, Any]:
+    return {
+        "event": "Validated",
+        "stage": stage,
+        "epoch": epoch,
+        "epochs": 9,
+        "train_loss": loss,
+        "validation_loss": loss + 1,
+        "train_accuracy": 0.5,
+        "validation_accuracy": 0.4,
+        "rates": [0.1, 0.2],
+        "best": best,
+        "seconds": 2.0,
+    } | other
+
+
+def test_stages_follow_each_other() -> None:
+    events = [
+        {"event": "StageStarted", "stage": 0, "name": "head", "plan": "trains the head", "epochs": 2},
+        validated(0, 1, 0.9, best=True),
+        validated(0, 2, 0.8, best=True),
+        {"event": "StageDone", "stage": 0, "epochs": 2, "best_epoch": 2, "reason": "all epochs done"},
+        validated(1, 1, 0.7, best=True),
+        validated(1, 2, 0.6),
+    ]
+    course = curves(events)
+    assert course.epoch == (1, 2, 3, 4)
+    assert course.train_loss == (0.9, 0.8, 0.7, 0.6)
+    assert course.best == 3
+    first, second = course.stages
+    assert (first.name, first.start, first.end, first.best) == ("head", 0, 2, 2)
+    assert (first.plan, first.reason, first.seconds) == ("trains the head", "all epochs done", 4.0)
+    assert (second.name, second.start, second.end, second.best) == ("stage 2", 2, 4, 3)
+    assert course.rate_at == (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4)
+    assert course.total_seconds == 8
+
+
+def test_an_epoch_done_again_after_a_resume_counts_once() -> None:
+    course = curves([validated(0, 1, 0.9), validated(0, 2, 0.8), validated(0, 2, 0.5), validated(0, 3, 0.4)])
+    assert course.train_loss == (0.9, 0.5, 0.4)
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_a_training_without_validation_has_gaps(missing: float | None) -> None:
+    course = curves([validated(0, 1, validation_loss=missing, validation_accuracy=missing, best=False, seconds=None)])
+    assert math.isnan(course.validation_loss[0])
+    assert course.best is None
+    assert course.total_seconds == 0
+
+
+def test_many_rates_are_thinned_out_but_the_last_is_kept() -> None:
+    rates = [i / 10_000 for i in range(10_000)]
+    course = curves([validated(0, 1, rates=rates)])
+    assert len(course.rate) <= 801
+    assert course.rate[-1] == rates[-1]
+    assert course.rate_at[-1] == 1
+
+
+def test_no_events_no_curves() -> None:
+    course = curves([])
+    assert course.epoch == ()
+    assert course.stages == ()

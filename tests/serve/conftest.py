@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from tellapart.bundle.read import DESCRIPTION, GOLDEN, MODEL, WEIGHTS, Bundle, describe_files, own_digest
+from tellapart.preprocess import Preprocessing
+
+CLASSES = ("red", "green", "blue")
+SIDE = 8
+SCALE = 10.0  # logit of a channel: SCALE × its mean over the picture, 0 to 1; several labels: minus SCALE / 2
+
+
+def _make_bundle(folder: Path, classes=CLASSES, several=False, temperature=1.0, thresholds=()) -> Path:
+    """A bundle made by hand, whose answers can be told by eye: it says how red, green and blue a picture is."""
+    folder.mkdir(parents=True)
+    constants = {"axes": np.array([1, 2]), "scale": np.float32(SCALE / 255), "shift": np.float32(several * SCALE / 2)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+            helper.make_node("Mul", ["means", "scale"], ["scaled"]),
+            helper.make_node("Sub", ["scaled", "shift"], ["logits"]),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["n", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / MODEL)
+    (folder / WEIGHTS).touch()
+    (folder / GOLDEN).touch()
+    values = {
+        "format": 1,
+        "tellapart": "0",
+        "architecture": {},
+        "classes": classes,
+        "several": several,
+        "preprocessing": Preprocessing(SIDE, SIDE).as_dict(),
+        "temperature": temperature,
+        "thresholds": thresholds,
+        "tolerance": {"absolute": 1e-3, "relative": 1e-3},
+        "about": {},
+        "files": describe_files(folder),
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(values | {"sha256": own_digest(values)}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_bundle():
+    return _make_bundle
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory) -> Path:
+    return _make_bundle(tmp_path_factory.mktemp("run") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_folder) -> Bundle:
+    return Bundle.load(bundle_folder)
+
+
+@pytest.fixture(scope="session")
+def tagger(tmp_path_factory) -> Bundle:
+    """One for several labels."""
+    folder = tmp_path_factory.mktemp("tags") / "bundle"
+    return Bundle.load(_make_bundle(folder, several=True, thresholds=(0.5, 0.5, 0.9)))
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A maker of one-coloured pictures."""
+
+    def make(name, colour="red", size=(SIDE, SIDE)) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(path)
+        return path
+
+    return make

@@ -1,0 +1,132 @@
+"""Transforms in recipes: what may be written, and what is said of what may not."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tellapart import recipe_transforms as rt
+from tellapart.errors import RecipeError
+from tellapart.recipe import load_recipe
+
+KINDS = typing.get_args(typing.get_args(rt.AnyTransform)[0])
+NAMES = [kind.model_fields["transform"].default for kind in KINDS]
+
+
+def load(folder, text: str, changes: list[str] | None = None):
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return load_recipe(path, changes)
+
+
+def test_names_are_unique_and_snake_case():
+    assert len(set(NAMES)) == len(NAMES) == 20
+    assert all(name.replace("_", "").isalpha() and name.islower() for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_transform_needs_no_more_than_its_name(tmp_path, name):
+    recipe = load(tmp_path, f'[[augment]]\ntransform = "{name}"')
+    assert recipe.augment[0].transform == name
+    assert recipe.augment[0].probability == 1
+
+
+def test_the_three_forms_of_a_strength(tmp_path):
+    text = """
+    augment = [
+        { transform = "rotation", degrees = 10 },
+        { transform = "rotation", degrees = { uniform = [-10, 10] } },
+        { transform = "rotation", degrees = { normal = [0, 2.5] }, probability = 0.1 },
+    ]"""
+    fixed, uniform, normal = (each.degrees for each in load(tmp_path, text).augment)
+    assert fixed == 10
+    assert uniform == rt.Uniform(uniform=[-10, 10])
+    assert normal == rt.Normal(normal=[0, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "words", "hint"),
+    [
+        ('transform = "rotaton"\nprobability = 0.5', 4, "no transform 'rotaton'", "'rotation'"),
+        ('probability = 0.5\ntransform = "xyz"', 5, "no transform 'xyz'", "horizontal_flip, vertical_flip"),
+        ("probability = 0.5", 3, "does not say which transform", 'transform = "horizontal_flip"'),
+        ('transform = "rotation"\ndegres = 5', 5, "unknown key 'augment.1.degres'", "'degrees'"),
+        ('transform = "negative"\nfactor = 5', 5, "unknown key 'augment.1.factor'", "transform, probability"),
+        ('transform = "rotation"\nprobability = 1.5', 5, "probability", ""),
+        ('transform = "rotation"\nprobability = "often"', 5, "probability", ""),
+        ('transform = "rotation"\ndegrees = "5"', 5, "a strength is a number", ""),
+        ('transform = "rotation"\ndegrees = true', 5, "a strength is a number", ""),
+        ('transform = "rotation"\ndegrees = [1, 2]', 5, "a strength is a number", ""),
+        ('transform = "rotation"\ndegrees = { uniform = [5] }', 5, "a strength is a number", ""),
+        ('transform = "rotation"\ndegrees = { between = [1, 5] }', 5, "a strength is a number", ""),
+        ('transform = "rotation"\ndegrees = { uniform = [1, 2], normal = [1, 2] }', 5, "a strength is a number", ""),
+        ('transform = "rotation"\ndegrees = { uniform = [5, -5] }', 5, "the lower value comes first", ""),
+        ('transform = "rotation"\ndegrees = { uniform = [0, 500] }', 5, "from -360 to 360", ""),
+        ('transform = "noise"\nstd = { normal = [5, -1] }', 5, "standard deviation", ""),
+        ('transform = "zoom"\nfactor = 0.9', 5, "from 1 to 10", ""),
+        ('transform = "zoom"\nfactor = nan', 5, "from 1 to 10", ""),
+        ('transform = "jpeg"\nquality = 0', 5, "from 1 to 100", ""),
+        ('transform = "quarter_turns"\nturns = [45]', 5, "90, 180 or 270", ""),
+        ('transform = "quarter_turns"\nturns = []', 5, "at least 1", ""),
+        ('transform = "random_resized_crop"\nratio = [2, 1]', 5, "the lower first", ""),
+        ('transform = "rand_augment"\nn = 2.5', 5, "integer", ""),
+    ],
+)
+def test_mistakes_are_named_with_line_and_suggestion(tmp_path, lines, line, words, hint):
+    text = f'[[augment]]\ntransform = "horizontal_flip"\n[[augment]]\n{lines}\n'
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, text)
+    assert f"line {line}:" in caught.value.message
+    assert words in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_mistakes_in_views_of_a_stage(tmp_path):
+    text = '[[stages]]\nepochs = 2\nviews = [[], [{ transform = "rotation", degres = 3 }]]'
+    with pytest.raises(RecipeError, match=r"line 3: unknown key 'stages.0.views.1.0.degres'") as caught:
+        load(tmp_path, text)
+    assert "degrees" in caught.value.hint
+
+
+def test_mistakes_on_the_command_line(tmp_path):
+    text = '[[augment]]\ntransform = "rotation"'
+    with pytest.raises(RecipeError, match=r"--set augment.0.degrees=\{uniform=\[1,0\]\}: .*lower value comes first"):
+        load(tmp_path, text, ["augment.0.degrees={uniform=[1,0]}"])
+
+
+def test_mixing_probabilities_share_one_choice(tmp_path):
+    assert load(tmp_path, "[mix]\nmixup = 0.4\ncutmix = 0.6").mix.cutmix == 0.6
+    with pytest.raises(RecipeError, match="must not be above 1"):
+        load(tmp_path, "[mix]\nmixup = 0.5\ncutmix = 0.6")
+
+
+def test_unknown_ways_of_balancing(tmp_path):
+    with pytest.raises(RecipeError, match=r"line 2: 'balance.sampler'"):
+        load(tmp_path, '[balance]\nsampler = "fair"')
+
+
+def strength(limits: rt.Limits) -> st.SearchStrategy[object]:
+    number = st.floats(limits.low, limits.high)
+    pair = st.tuples(number, number).map(lambda two: sorted(two))
+    bell = st.tuples(number, st.floats(0, 100)).map(list)
+    return st.one_of(number, pair.map(lambda two: rt.Uniform(uniform=two)), bell.map(lambda two: rt.Normal(normal=two)))
+
+
+def transforms() -> st.SearchStrategy[rt.Transform]:
+    def of(kind: type[rt.Transform]) -> st.SearchStrategy[rt.Transform]:
+        fields = {name: strength(limits) for name, limits in rt.strengths(kind).items()}
+        return st.builds(kind, probability=st.floats(0, 1), **fields)
+
+    return st.sampled_from(KINDS).flatmap(of)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(transforms(), max_size=5), st.lists(st.lists(transforms(), max_size=3), max_size=3))
+def test_any_augmentation_survives_toml(tmp_path_factory, augment, views):
+    recipe = load_recipe("transfer")
+    stage = recipe.stages[0].model_copy(update={"views": views})
+    recipe = recipe.model_copy(update={"augment": augment, "stages": [stage]})
+    assert load(tmp_path_factory.mktemp("recipe"), recipe.to_toml()) == recipe

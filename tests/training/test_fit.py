@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tellapart.errors import RecipeError, TrainingError, UnreadableError
+from tellapart.models.network import Network
+from tellapart.recipe import Recipe
+from tellapart.records import Computing, Event, Progress, StageDone, StageStarted, Validated
+from tellapart.runtime import Runtime
+from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+from tellapart.training.fit import fit
+from tellapart.training.material import Material
+
+Build = Callable[[Recipe], tuple[Network, Material]]
+CPU = Runtime("cpu", "float32", True, workers=2)
+CROP = {"transform": "random_resized_crop", "scale": {"uniform": [0.5, 1.0]}}
+FLIPPED = [[], [{"transform": "horizontal_flip"}]]
+
+
+def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
+    whole = {"data": {"size": 32}, "model": {"name": "cnn8", "pretrained": False, "dropout": 0.2}, "stages": stages}
+    return Recipe.model_validate(whole | parts)
+
+
+def train(network: Network, plan: Recipe, material: Material, state: State | None = None, **how: Any) -> list[Event]:
+    runtime = replace(CPU, **how)
+    return list(fit(network, plan, material, state or State(), dict.fromkeys(range(len(plan.stages)), runtime)))
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
+    plan = recipe([{"epochs": 8, "batch_size": 8, "rate": 3e-3}])
+    network, material = build(plan)
+    events = train(network, plan, material)
+    validated = [event for event in events if isinstance(event, Validated)]
+    assert [event.epoch for event in validated] == list(range(1, 9))
+    best = min(validated, key=lambda event: event.validation_loss)
+    done = events[-1]
+    assert isinstance(done, StageDone)
+    assert done.best_epoch == best.epoch
+    assert best.validation_accuracy > 0.6  # three classes: chance is 1/3
+    logits = [network(torch.from_numpy(material.plain(int(row)))[None]) for row in material.validation]
+    right = np.mean([one.argmax().item() == t for one, t in zip(logits, material.catalog.target(material.validation))])
+    assert right == pytest.approx(best.validation_accuracy)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_same_weights_bit_for_bit_whatever_the_workers(build: Build, workers: int) -> None:
+    plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[CROP])
+    first, material = build(plan)
+    train(first, plan, material)
+    second, material = build(plan)
+    train(second, plan, material, workers=workers)
+    assert same(first.state_dict(), second.state_dict())
+
+
+def test_another_seed_gives_other_weights(build: Build) -> None:
+    plan = recipe([{"epochs": 1}])
+    first, material = build(plan)
+    other, other_material = build(plan.model_copy(update={"seed": 1}))
+    train(first, plan, material)
+    train(other, plan, other_material)
+    assert not same(first.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 7, 9, 10, 13, 20])
+def test_a_training_broken_off_at_any_event_ends_as_an_unbroken_one(
+    build: Build, tmp_path: Path, stop_after: int
+) -> None:
+    plan = recipe(
+        [
+            {"train": "head", "epochs": 2, "batch_size": 8, "augment": False},
+            {"epochs": 2, "batch_size": 8, "schedule": "one_cycle"},
+        ],
+        augment=[CROP],
+    )
+    whole, material = build(plan)
+    expected = [event for event in train(whole, plan, material) if isinstance(event, Validated | StageDone)]
+
+    broken, material = build(plan)
+    state = State()
+    seen: list[Event] = []
+    runtimes = dict.fromkeys(range(2), CPU)
+    for number, event in enumerate(fit(broken, plan, material, state, runtimes), start=1):
+        seen.append(event)
+        if number == stop_after:
+            break
+    save_checkpoint(tmp_path / "last.safetensors", broken, state)
+    resumed, material = build(plan.model_copy(update={"seed": 5}))  # other weights, to be overwritten
+    state = load_checkpoint(tmp_path / "last.safetensors", resumed)
+    seen += list(fit(resumed, plan, replace(material, seed=plan.seed), state, runtimes))
+
+    assert [event for event in seen if isinstance(event, Validated | StageDone)] == expected
+    assert same(whole.state_dict(), resumed.state_dict())
+
+
+def test_frozen_layers_stay_bit_for_bit_and_so_do_their_statistics(build: Build) -> None:
+    plan = recipe([{"train": 2, "epochs": 1, "batch_size": 8}], augment=[CROP])
+    network, material = build(plan)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train(network, plan, material)
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert all(not torch.equal(before[f"head.{name}"], p) for name, p in network.head.named_parameters())
+    first = next(name for name in before if name.startswith("body."))
+    assert first not in changed
+    assert "head.0.weight" in changed
+
+
+def test_kept_statistics_stay_while_weights_learn(build: Build) -> None:
+    plan = recipe([{"train": "all", "epochs": 1, "batch_size": 8, "batch_norm": "keep"}])
+    network, material = build(plan)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train(network, plan, material)
+    for name, tensor in network.state_dict().items():
+        is_statistic = "running_" in name or "num_batches" in name
+        assert torch.equal(tensor, before[name]) == is_statistic, name
+
+
+def test_from_stored_activations_as_from_pictures(build: Build) -> None:
+    """What is stored is what the frozen layers give, so the result is the same: only sums may be ordered otherwise."""
+    stored = recipe([{"train": 2, "epochs": 2, "batch_size": 8, "augment": False}], augment=[CROP])
+    one, material = build(stored)
+    events = train(one, stored, material)
+    assert any(isinstance(event, Computing) for event in events)
+    live = recipe([{"train": 2, "epochs": 2, "batch_size": 8}], augment=[])
+    live = live.model_copy(update={"augment": []})
+    other, material = build(live)
+    assert isinstance(material, Material)
+    events_live = train_live(other, live, material)
+    assert not any(isinstance(event, Computing) for event in events_live)
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+def train_live(network: Network, plan: Recipe, material: Material) -> list[Event]:
+    """Train from pictures although nothing changes them: a crop of the whole picture is asked for."""
+    whole = Recipe.model_validate(
+        {"augment": [{"transform": "brightness", "factor": 1.0}], "stages": [s.model_dump() for s in plan.stages]}
+    )
+    return train(network, plan, replace(material, transforms=whole.augment))
+
+
+def test_stored_activations_are_computed_once(build: Build) -> None:
+    plan = recipe([{"train": "head", "epochs": 1, "views": FLIPPED}])
+    network, material = build(plan)
+    first = [event for event in train(network, plan, material) if isinstance(event, Computing)]
+    assert first[-1].done == first[-1].total == len(material.validation)
+    assert max(event.total for event in first) == 2 * len(material.train)
+    network, material = build(plan)
+    assert not [event for event in train(network, plan, material) if isinstance(event, Computing)]
+
+
+def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    plan = recipe([{"train": "head", "optimizer": "lbfgs", "augment": False}])
+    network, material = build(plan)
+    events = train(network, plan, material)
+    done = events[-1]
+    assert isinstance(done, StageDone)
+
+    with torch.no_grad():
+        x = torch.cat([network.body(network.normalise(torch.from_numpy(material.plain(int(r)))[None])) for r in material.train])
+    mean, std = x.mean(0), x.std(0, correction=0) + 1e-6
+    z = ((x - mean) / std).numpy()
+    from tellapart.training.solve_head import STRENGTHS
+
+    model = LogisticRegression(C=STRENGTHS[done.best_epoch - 1], max_iter=5000, tol=1e-8)
+    model.fit(z, material.catalog.target(material.train))
+    with torch.no_grad():
+        ours = network.head(x).softmax(1).numpy()
+    np.testing.assert_allclose(ours, model.predict_proba(z), atol=2e-3)
+
+
+def test_the_exact_head_needs_a_linear_head(build: Build) -> None:
+    plan = recipe([{"train": "all", "optimizer": "lbfgs"}])
+    network, material = build(plan)
+    with pytest.raises(RecipeError, match="linear head"):
+        train(network, plan, material)
+
+
+def test_patience_stops_and_restores_the_best(build: Build) -> None:
+    plan = recipe([{"epochs": 30, "batch_size": 8, "rate": 0.3, "optimizer": "sgd", "patience": 2, "schedule": "constant"}])
+    network, material = build(plan)
+    events = train(network, plan, material)
+    validated = [event for event in events if isinstance(event, Validated)]
+    done = events[-1]
+    assert isinstance(done, StageDone)
+    assert len(validated) < 30
+    assert done.reason == "no better for 2 epochs"
+    assert done.epochs - done.best_epoch == 2
+
+
+def test_a_loss_that_is_not_finite_names_the_step(build: Build) -> None:
+    plan = recipe([{"epochs": 2, "batch_size": 8, "rate": 1e30, "optimizer": "sgd", "schedule": "constant"}])
+    network, material = build(plan)
+    with pytest.raises(TrainingError, match=r"stage 1, epoch \d, step \d") as raised:
+        train(network, plan, material)
+    assert "stages.0.rate" in raised.value.hint
+
+
+def test_progress_counts_every_picture_once_an_epoch(build: Build) -> None:
+    plan = recipe([{"epochs": 2, "batch_size": 8}])
+    network, material = build(plan)
+    events = train(network, plan, material)
+    assert isinstance(events[0], StageStarted)
+    for epoch in (1, 2):
+        steps = [event for event in events if isinstance(event, Progress) and event.epoch == epoch]
+        assert sum(event.n_pictures for event in steps) == len(material.train)
+        assert [event.step for event in steps] == list(range(1, steps[0].steps + 1))
+
+
+def test_a_picture_that_breaks_after_the_scan_is_named(build: Build) -> None:
+    plan = recipe([{"epochs": 1}])
+    network, material = build(plan)
+    broken = material.catalog.path(int(material.train[3]))
+    broken.write_bytes(b"no picture any more")
+    with pytest.raises(UnreadableError, match=broken.name):
+        train(network, plan, material)
+
+
+def test_runtimes_are_measured_where_they_are_not_settled(build: Build) -> None:
+    plan = recipe([{"epochs": 1}])
+    network, material = build(plan)
+    started = next(fit(network, plan, material, State(), {}))
+    assert isinstance(started, StageStarted)
+    assert "float32 contiguous" in started.runtime["why"]
+    network, material = build(plan)
+    again = next(fit(network, plan, material, State(), {}))
+    assert isinstance(again, StageStarted)
+    assert again.runtime == started.runtime  # remembered, so that the same command gives the same weights
