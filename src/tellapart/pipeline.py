@@ -141,7 +141,7 @@ def _train(
         material = _material(run, network, recipe, catalog, split)
         saved = started = time.monotonic()
         try:
-            for event in fit(network, recipe, material, state, _runtimes(wishes, begun, len(recipe.stages))):
+            for event in fit(network, recipe, material, state, _runtime(wishes, begun)):
                 if isinstance(event, StageStarted) and event.stage in begun:
                     pass
                 elif isinstance(event, StageStarted | Validated | StageDone):
@@ -176,14 +176,12 @@ def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, spli
     return Material(catalog, train, validation, network.preprocessing, recipe.augment, recipe.seed)
 
 
-def _runtimes(wishes: Wishes, begun: dict[int, dict[str, Any]], n_stages: int) -> dict[int, Runtime]:
-    """What is settled: the user's wish for every stage, or what a stage was begun with."""
+def _runtime(wishes: Wishes, begun: dict[int, dict[str, Any]]) -> Runtime | None:
+    """What is settled: the user's wish, or what this training was begun with."""
     from tellapart.runtime import Runtime, parse
 
     wish = parse(wishes.runtime)
-    if wish:
-        return dict.fromkeys(range(n_stages), wish)
-    return {stage: Runtime(**event["runtime"]) for stage, event in begun.items()}
+    return wish or next((Runtime(**event["runtime"]) for event in begun.values()), None)
 
 
 def _skip(run: Run, catalog: Catalog, error: UnreadableError) -> None:
@@ -209,7 +207,7 @@ def _conclude(
     from tellapart.runtime import Runtime, default_device, default_workers
 
     # float32, as the exported model computes: the score is that of the model that will answer.
-    runtime = Runtime(default_device(), "float32", True, default_workers())
+    runtime = Runtime(default_device(), workers=default_workers())
     predictions: dict[str, Predictions] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows):

@@ -151,9 +151,15 @@ def read_blocks(values: list[dict[str, Any]]) -> list[AnyBlock]:
     return _BLOCKS.validate_python(values)
 
 
+def _is_single(name: str) -> str:
+    if name in ("blocks", "ensemble"):
+        raise PydanticCustomError("member", "a member is one of the networks that `tellapart models` lists")
+    return name
+
+
 class Member(Section):
     """One body of an ensemble, and where its weights come from."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_is_single)]
     pretrained: bool = True
     weights: str | None = Field(default=None, description="a file of weights, instead of the pretrained ones")

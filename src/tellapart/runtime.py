@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ class Runtime:
     Attributes:
         device: "cpu", "cuda" or "mps".
         precision: "float32", or "bfloat16": weights stay float32, products are computed in bfloat16.
+        frozen: precision of layers that only answer: those whose activations are computed once and stored.
         channels_last: memory format of weights and activations.
         workers: threads that load pictures.
         why: one sentence on how this was chosen.
@@ -36,6 +37,7 @@ class Runtime:
 
     device: str
     precision: Precision = "float32"
+    frozen: Precision = "float32"
     channels_last: bool = True
     workers: int = 2
     why: str = ""
@@ -81,39 +83,48 @@ def parse(text: str) -> Runtime | None:
         raise UsageError(f"--runtime {text}: '{unknown[0]}' is unknown.", f"Known: auto, or some of {', '.join(sorted(known))}.")
     device = next((word for word in words if word in ("cpu", "cuda", "mps")), default_device())
     precision: Precision = "bfloat16" if "bfloat16" in words else "float32"
-    return Runtime(device, precision, "contiguous" not in words, default_workers(), "asked for")
+    return Runtime(device, precision, precision, "contiguous" not in words, default_workers(), "asked for")
 
 
 def candidates() -> list[Runtime]:
     """What is worth timing on this machine; the plainest comes first."""
     device, workers = default_device(), default_workers()
     return [
-        Runtime(device, "float32", False, workers),
-        Runtime(device, "float32", True, workers),
-        Runtime(device, "bfloat16", True, workers),
+        Runtime(device, "float32", "float32", False, workers),
+        Runtime(device, "float32", "float32", True, workers),
+        Runtime(device, "bfloat16", "bfloat16", True, workers),
     ]
 
 
-def choose(what: str, key: dict[str, Any], run: Callable[[Runtime], None]) -> Runtime:
-    """Time a step under each candidate and take the fastest; remembered, so that the next run chooses the same.
+def choose(key: dict[str, Any], step: Callable[[Runtime], None], frozen: Callable[[Runtime], None] | None) -> Runtime:
+    """Time the work under each candidate and take the fastest; remembered, so that the next run chooses the same.
 
     Args:
-        what: name of the step, for the sentence.
         key: all that the speed depends on (network, size, batch size); machine and versions are added.
-        run: performs one step under a runtime, without lasting effects.
+        step: performs one training step under a runtime, without lasting effects.
+        frozen: runs the layers that only answer, in the runtime's `frozen` precision; None where there are none.
     """
-    full = {**key, "what": what, "torch": torch.__version__, "threads": torch.get_num_threads(), **_machine()}
+    full = {**key, "torch": torch.__version__, "threads": torch.get_num_threads(), **_machine()}
     name = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:24]
     remembered = cache_folder("runtime") / f"{name}.json"
     if remembered.is_file():
         with contextlib.suppress(OSError, ValueError, TypeError):
             return Runtime(**json.loads(remembered.read_text()))
-    timed = [(_seconds(run, runtime), runtime) for runtime in candidates()]
+    timed = [(_seconds(step, runtime), runtime) for runtime in candidates()]
     best = min(timed, key=lambda pair: pair[0])[1]
-    told = ", ".join(f"{_name(r)} {s * 1000:.0f} ms" for s, r in timed)
-    chosen = Runtime(best.device, best.precision, best.channels_last, best.workers, f"{what}: {told}")
+    told = "a training step takes " + _told([(_name(r), s) for s, r in timed])
+    if frozen:
+        ways = [replace(best, frozen=precision) for precision in ("float32", "bfloat16")]
+        run = [(_seconds(frozen, runtime), runtime) for runtime in ways]
+        best = min(run, key=lambda pair: pair[0])[1]
+        told += "; the frozen layers take " + _told([(r.frozen, s) for s, r in run])
+    chosen = replace(best, why=told)
     write_text(remembered, json.dumps(chosen.as_dict()))
     return chosen
+
+
+def _told(timed: list[tuple[str, float]]) -> str:
+    return ", ".join(f"{seconds * 1000:.0f} ms in {name}" for name, seconds in timed)
 
 
 def _seconds(run: Callable[[Runtime], None], runtime: Runtime) -> float:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from tellapart.bundle.read import Bundle
@@ -16,6 +17,7 @@ from tellapart.models.resize import ResizeInside
 from tellapart.models.scratch import build_own
 from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Data, Head, Model
+from tellapart.recipe_networks import Member
 
 IMAGENET = Preprocessing(32, 32)
 HALVES = replace(IMAGENET, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -88,6 +90,12 @@ def test_the_state_is_that_of_the_bodies_alone():
     hows = [IMAGENET, replace(CLIP, height=16, width=16)]
     state = SideBySide(bodies, hows, shared_preprocessing(hows)).state_dict()
     assert list(state) == [f"members.{i}.body.{name}" for i, body in enumerate(bodies) for name in body.state_dict()]
+
+
+@pytest.mark.parametrize("name", ["blocks", "ensemble"])
+def test_a_member_is_a_network_that_has_a_name(name):
+    with pytest.raises(ValidationError, match="one of the networks"):
+        Member(name=name)
 
 
 def test_the_exported_model_answers_as_torch(tmp_path):

@@ -138,6 +138,7 @@ def make_story(
         name=name,
         jpeg=jpeg,
         layout="One folder a class.",
+        divided="Validation and test were drawn by class.",
         unreadable=[("Cherry/broken.jpg", "the file ends too early")],
     )
     given: dict = {

@@ -5,6 +5,8 @@ import pytest
 
 from tellapart.report.curves import curves
 
+RUNTIME = {"device": "cpu", "precision": "bfloat16", "why": "float32 9 ms, bfloat16 7 ms"}
+
 
 def validated(stage: int, epoch: int, loss: float = 1.0, best: bool = False, **other: Any) -> dict[str, Any]:
     return {
@@ -24,7 +26,7 @@ def validated(stage: int, epoch: int, loss: float = 1.0, best: bool = False, **o
 
 def test_stages_follow_each_other() -> None:
     events = [
-        {"event": "StageStarted", "stage": 0, "name": "head", "plan": "trains the head", "epochs": 2},
+        {"event": "StageStarted", "stage": 0, "name": "head", "plan": "trains the head", "runtime": RUNTIME},
         validated(0, 1, 0.9, best=True),
         validated(0, 2, 0.8, best=True),
         {"event": "StageDone", "stage": 0, "epochs": 2, "best_epoch": 2, "reason": "all epochs done"},
@@ -37,6 +39,8 @@ def test_stages_follow_each_other() -> None:
     assert course.best == 3
     first, second = course.stages
     assert (first.name, first.start, first.end, first.best) == ("head", 0, 2, 2)
+    assert first.runtime == "bfloat16 on cpu (float32 9 ms, bfloat16 7 ms)"
+    assert second.runtime == ""
     assert (first.plan, first.reason, first.seconds) == ("trains the head", "all epochs done", 4.0)
     assert (second.name, second.start, second.end, second.best) == ("stage 2", 2, 4, 3)
     assert course.rate_at == (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4)

@@ -61,7 +61,7 @@ def test_it_tells_the_whole_story(make_story: Make, tmp_path: Path) -> None:
         "95 % interval",
         "Two pictures were left out.",
         "540 pictures 360 training, 90 validation, 90 test",
-        "One folder a class.",
+        "One folder a class. Validation and test were drawn by class.",
         "1 file could not be read and was left out",
         "the file ends too early",
         "Loss",

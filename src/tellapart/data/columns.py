@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tellapart.data.tables import PATHS, PLACE, Table
+from tellapart.data.tables import LABEL, LABELS, PATHS, PLACE, Table
 from tellapart.errors import DataError, UsageError
 
-LABEL = ("label", "class", "category", "class_name", "target")
-LABELS = ("labels", "tags", "classes", "categories")
 SPLIT = ("split", "subset", "part", "partition")
 GROUP = ("group", "group_id")
 
@@ -110,7 +108,8 @@ def _one(table: Table, column: str) -> Labels:
 
 def _several(cells: pl.Series, delimiter: str | None) -> Labels:
     if isinstance(cells.dtype, pl.List):
-        return cells.fill_null([]).list.eval(pl.element().filter(pl.element() != "")), False, []
+        kept = cells.fill_null([]).list.eval(pl.element().filter(pl.element() != ""))
+        return kept.list.unique(maintain_order=True), False, []
     cells = cells.fill_null("").str.strip_chars()
     notes: list[str] = []
     if delimiter is None:

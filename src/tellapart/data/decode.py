@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -54,9 +54,10 @@ EXTENSIONS = frozenset(
 
 # What decoders that read the whole file first take besides it, in bytes a pixel, measured. Others take 4.
 _BYTES_PER_PIXEL = {"WEBP": 15, "AVIF": 12, "JPEG2000": 17}
-#: No picture but a JPEG may have more pixels; in formats whose decoders take more memory the limit is lower.
-MAX_PIXELS = ALLOWANCE // 4
 _FACTORS = (1, 2, 4, 8)
+#: No picture but a JPEG may have more pixels; in formats whose decoders take more memory the limit is lower. Four
+#: bytes a pixel to decode into, three for a result of an eighth of the size.
+MAX_PIXELS = ALLOWANCE * 64 // (4 * 64 + 3)
 _FORMATS = ["PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "PSD", "ICO"]
 if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
     _FORMATS.append("AVIF")
@@ -138,7 +139,7 @@ def examine(path: Path) -> Facts:
             _, orientation = _pixels(picture, at_least=1)
             if orientation >= 5:
                 facts = replace(facts, width=picture.height, height=picture.width)
-            return replace(facts, orientation=orientation)
+            return replace(facts, orientation=max(orientation, picture.turned))
     except Unusable as error:
         return replace(facts, problem=str(error))
 
@@ -162,7 +163,10 @@ def _size(file: BinaryIO) -> int:
 
 @dataclass(frozen=True)
 class _Picture:
-    """An opened file: its header is read, its pixels are not. Sizes are as stored, not yet upright."""
+    """An opened file: its header is read, its pixels are not. Sizes are as stored, not yet upright.
+
+    `turned` is the orientation that the decoder undoes by itself, as Pillow does for TIFFs; 1 where it does not.
+    """
 
     file: BinaryIO
     n_bytes: int
@@ -171,6 +175,7 @@ class _Picture:
     mode: str
     format: str
     source: jpeg.Header | Image.Image
+    turned: int = 1
 
     def memory(self, factor: int) -> int:
         """Bytes that decoding takes at its peak when the result has 1/factor of the size."""
@@ -188,7 +193,8 @@ def _open(file: BinaryIO, n_bytes: int) -> _Picture:
             return _Picture(file, n_bytes, header.width, header.height, header.mode, "JPEG", header)
         _check_icon(file)
         image = Image.open(file, formats=_FORMATS)
-        return _Picture(file, n_bytes, *image.size, image.mode, image.format or "", image)
+        turned = jpeg.valid_orientation(_tags(image).get(jpeg.ORIENTATION))
+        return _Picture(file, n_bytes, *image.size, image.mode, image.format or "", image, turned)
 
 
 def _check_icon(file: BinaryIO) -> None:
@@ -241,10 +247,16 @@ def _decoder_memory(image: Image.Image, n_bytes: int) -> int:
         return n_pixels * _BYTES_PER_PIXEL[image.format] + n_bytes
     if image.format != "TIFF":
         return n_pixels * 4
-    tags = image.tag_v2  # type: ignore[attr-defined]  # TIFFs are decoded in pieces: strips or tiles
+    tags = _tags(image)  # TIFFs are decoded in pieces: strips or tiles
     strip = image.width * min(image.height, int(tags.get(_ROWS_PER_STRIP, image.height)))
     piece = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0)) or strip
     return n_pixels * 4 + piece * int(sum(tags.get(_BITS_PER_SAMPLE, (1,)))) // 8
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """What a TIFF file says of itself, by tag; nothing for other files."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    return tags
 
 
 def _orientation(image: Image.Image) -> int:

@@ -20,11 +20,11 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.data import classes, tables
-from tellapart.data.columns import LABEL, LABELS, can_label, part_of, some, understand
+from tellapart.data.columns import can_label, part_of, some, understand
 from tellapart.data.decode import EXTENSIONS
 from tellapart.data.folders import Labelling, describe_leftovers, from_folders
 from tellapart.data.locate import fits, locate
-from tellapart.data.tables import PLACE, read_table
+from tellapart.data.tables import LABEL, LABELS, PLACE, read_table
 from tellapart.data.walk import Walk, walk
 from tellapart.errors import DataError, UsageError
 

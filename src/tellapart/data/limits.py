@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import threading
 import warnings
@@ -11,6 +13,24 @@ from contextlib import AbstractContextManager, contextmanager
 #: Memory, in bytes, that everything being decoded at one time in this process may take. With what Python and its
 #: libraries take, the process stays below 512 MB.
 ALLOWANCE = 380_000_000
+
+
+_LARGE = 50_000_000
+
+
+def _give_back() -> None:
+    """Return freed memory to the system: the GNU allocator keeps some for every thread, which would add up."""
+    trim = getattr(_c_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):  # systems without one that can be named so
+        return None
 
 
 class _Quiet:
@@ -56,6 +76,8 @@ class _Allowance:
         try:
             yield
         finally:
+            if n_bytes > _LARGE:
+                _give_back()
             with self.changed:
                 self.free += n_bytes
                 self.changed.notify_all()

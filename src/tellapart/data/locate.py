@@ -52,6 +52,8 @@ def fits(table: Table, found: Walk) -> bool:
         return False
     frame = pl.DataFrame({"path": table.frame[column].drop_nulls().str.replace_all(r"\\", "/")})
     frame = frame.with_columns(pl.col("path").str.strip_prefix("./"))
+    if not table.has_header:  # numbers may stand for anything
+        frame = frame.filter(_suffix(frame["path"]).is_in(list(EXTENSIONS)))
     try:
         return bool(frame["path"].is_in(found.pictures["path"].implode()).any()) or _names(frame, found) is not None
     except DataError:  # names that fit more than one folder
@@ -86,8 +88,7 @@ def _names(frame: pl.DataFrame, found: Walk) -> tuple[pl.DataFrame, str] | None:
         folder=pl.col("path").str.replace(r"[^/]*$", ""),
         name=pl.col("path").str.extract(r"([^/]*)$"),
     )
-    suffix = frame["path"].str.extract(r"(\.[^.]*)$").str.to_lowercase()
-    if not suffix.is_in(list(EXTENSIONS)).all():
+    if not _suffix(frame["path"]).is_in(list(EXTENSIONS)).all():
         files = files.with_columns(pl.col("name").str.replace(r"\.[^.]*$", ""))
     matches = files.filter(pl.col("name").is_in(frame["path"].implode()))
     if not matches.height:
@@ -107,6 +108,10 @@ def _names(frame: pl.DataFrame, found: Walk) -> tuple[pl.DataFrame, str] | None:
         raise DataError(f"Several files have a name of the table: {some(twice, 2)}.", "Write names with their suffix.")
     full = frame["path"].replace(here["name"], here["full"])
     return frame.with_columns(path=full), folder
+
+
+def _suffix(paths: pl.Series) -> pl.Series:
+    return paths.str.extract(r"(\.[^./]*)$").str.to_lowercase().fill_null("")
 
 
 def _check_rest(table: Table, rest: pl.DataFrame, found: Walk, follow_links: bool) -> None:

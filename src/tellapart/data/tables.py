@@ -24,6 +24,9 @@ PATHS = (
     *("file_name", "filename", "file", "filepath", "file_path", "path"),
     *("image", "image_path", "image_name", "picture", "img", "image_id", "id", "name"),
 )
+#: Column names that hold one label, and those that may hold several.
+LABEL = ("label", "class", "category", "class_name", "target")
+LABELS = ("labels", "tags", "classes", "categories")
 #: Row number (line number in text files) of each row.
 PLACE = "#"
 _CHUNK = 100_000
@@ -92,7 +95,10 @@ def _read_text(path: Path, n_rows: int | None, has_header: bool | None) -> Table
             file.seek(0)
             rows = _separated(file, separator, has_header) if separator else _blank_separated(file, first)
             header, rows = _header(path.name, rows, has_header)
-            return Table(path.name, _frame(header, itertools.islice(rows, n_rows)), has_header)
+            frame = _frame(header, itertools.islice(rows, n_rows))
+            if not frame.height:
+                raise DataError(f"{path.name} is empty: it has a header and no rows.")
+            return Table(path.name, frame, has_header)
     except UnicodeError as error:
         place = f"{path.name}, line {_line_not_utf8(path)}"
         raise DataError(
@@ -119,11 +125,13 @@ def _line_not_utf8(path: Path) -> int:
 
 
 def _form(first: str, suffix: str) -> tuple[str, bool]:
-    """Separator (none: blanks) and whether the first line is a header: it names a column that holds paths."""
+    """Separator (none: blanks) and whether the first line is a header: it has a name that we know."""
     candidates = "\t" if suffix == ".tsv" else _SEPARATORS
     for separator in candidates:
         names = [name.strip().lower() for name in next(csv.reader([first], delimiter=separator), [])]
-        if any(name in PATHS for name in names) and (len(names) > 1 or not any(s in first for s in candidates)):
+        if any(name in (*PATHS, *LABEL, *LABELS) for name in names) and (
+            len(names) > 1 or not any(s in first for s in candidates)
+        ):
             return separator, True
     return next((s for s in candidates if s in first), ""), False
 

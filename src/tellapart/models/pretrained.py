@@ -11,7 +11,7 @@ from typing import Any
 
 from tellapart.errors import ModelError, TellapartError, WeightsError
 from tellapart.models import bodies, hub
-from tellapart.models.network import Source
+from tellapart.models.network import Architecture, Source
 from tellapart.models.scratch import OWN
 from tellapart.models.weights import State, first_line, read_weights
 from tellapart.preprocess import Preprocessing
@@ -124,6 +124,9 @@ def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) 
     if not read:
         return _described(name, sources[0])
     state = read_weights(path)
+    bundle = path.with_name("bundle.json")
+    if bundle.is_file():
+        return replace(_described_by_bundle(bundle, name), state=state, origin=str(path))
     source = max(sources, key=lambda s: _overlap(name, s, state)) if len(sources) > 1 else sources[0]
     return replace(_described(name, source), state=state, origin=str(path))
 
@@ -144,6 +147,17 @@ def _described_by_config(folder: Path) -> Found:
     if published.get("fixed_input_size"):
         options.setdefault("img_size", [preprocessing.height, preprocessing.width])
     return Found("timm", architecture, preprocessing, options)
+
+
+def _described_by_bundle(file: Path, name: str) -> Found:
+    """The network that a bundle of ours holds: its padding, mean and deviation may differ from the published ones."""
+    try:
+        its = Architecture.from_dict(json.loads(file.read_text(encoding="utf-8"))["architecture"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{file} does not say what network its weights are for: {first_line(error)}") from None
+    if its.name != name:
+        raise WeightsError(f"The weights beside {file} are those of {its.name}, not {name}.", f"--model {its.name}")
+    return Found(its.source, its.name, its.preprocessing, its.options)
 
 
 def _overlap(name: str, source: Source, state: State) -> int:

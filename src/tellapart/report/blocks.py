@@ -246,8 +246,9 @@ class Matrix:
 
     @property
     def flat(self) -> bool:
-        """True where the columns' names are few and short enough to be written across."""
-        return len(self.columns) <= 6 and max(map(len, self.columns), default=0) <= 11
+        """True where the columns' names are short enough to be written across."""
+        longest = max(map(len, self.columns), default=0)
+        return longest <= {"s": 11, "low": 11, "m": 4, "l": 3, "xl": 2}[self.size]
 
 
 Block = Text | Facts | Chart | Side | Fold | Code | Photo | Table | Gallery | Classes | Matrix

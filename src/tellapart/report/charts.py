@@ -113,7 +113,7 @@ def linear_axis(
     """An axis with about `aim` ticks at 1, 2, 2.5 or 5 times a power of ten.
 
     Args:
-        whole: ticks at whole numbers only.
+        whole: ends and ticks at whole numbers only.
         tight: ends at the values, not at the next tick.
         limits: the axis stays within these, if the values do.
     """
@@ -121,6 +121,8 @@ def linear_axis(
     if high - low < 1e-12 * max(1.0, abs(high)):
         pad = abs(high) * 0.1 if abs(high) > 1e-9 else 1.0
         low, high = max(low - pad, min(low, limits[0])), min(high + pad, max(high, limits[1]))
+    if whole:
+        low, high = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
     step = round_step((high - low) / aim, whole)
     if not tight:
         low = max(math.floor(low / step + 1e-9) * step, min(low, limits[0]))
@@ -220,12 +222,13 @@ def _best(best: tuple[float, float, str], x: Axis, y: Axis) -> list[str]:
     left, top = x.place(best[0]), y.place(best[1])
     near_end = left > WIDTH - _RIGHT - 40
     anchor, shift = ("end", -5) if near_end else ("start", 5)
-    # The name stands at the foot, where curves of loss are seldom; curves of accuracy have it there too.
+    # The name stands at the end of the line that is further from the point, and so from the curves.
+    middle = (_TOP + HEIGHT - _BOTTOM) / 2
+    height = _TOP + 11 if top > middle else HEIGHT - _BOTTOM - 7
     return [
         f'<path class="best" d="M{left:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>',
         f'<circle class="best" cx="{left:.1f}" cy="{top:.1f}" r="5.5"/>',
-        f'<text class="best" x="{left + shift:.1f}" y="{HEIGHT - _BOTTOM - 7}" text-anchor="{anchor}">'
-        f"{_text(best[2])}</text>",
+        f'<text class="best" x="{left + shift:.1f}" y="{height}" text-anchor="{anchor}">{_text(best[2])}</text>',
     ]
 
 

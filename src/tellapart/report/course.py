@@ -82,7 +82,7 @@ def _percent(share: float) -> str:
 def _stage_table(course: Curves) -> Table:
     rows = [
         [
-            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, span.reason))))),
+            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, span.runtime, span.reason))))),
             Cell(str(span.end - span.start), span.end - span.start),
             Cell(str(span.best) if span.best else "–", span.best or 0),
             Cell(words.duration(span.seconds), span.seconds),

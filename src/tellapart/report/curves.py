@@ -23,7 +23,8 @@ class StageSpan:
         start, end: epochs since the beginning of the training; the stage lies between them.
         best: its best epoch, counted on over all stages; None where none was marked.
         seconds: time its epochs took.
-        plan: what is trained and how. reason: why it ended. Both may be empty.
+        plan: what is trained and how. runtime: how the machine runs it, and what that was chosen from.
+        reason: why it ended. Each may be empty.
     """
 
     name: str
@@ -32,6 +33,7 @@ class StageSpan:
     best: int | None
     seconds: float
     plan: str
+    runtime: str
     reason: str
 
 
@@ -114,11 +116,19 @@ def _stages(events: Sequence[_Line], epochs: Mapping[_Key, _Line], place: Mappin
                 end=max(places),
                 best=_best(own, place),
                 seconds=sum(s for e in own.values() if math.isfinite(s := _number(e.get("seconds")))),
+                runtime=_runtime(started.get(stage, {}).get("runtime") or {}),
                 plan=str(started.get(stage, {}).get("plan", "")),
                 reason=str(done.get(stage, {}).get("reason", "")),
             )
         )
     return tuple(spans)
+
+
+def _runtime(choice: _Line) -> str:
+    """What was chosen by measurement, with the measurements."""
+    chosen = " on ".join(str(choice[field]) for field in ("precision", "device") if choice.get(field))
+    why = choice.get("why") or ""
+    return f"{chosen} ({why})" if chosen and why else chosen or str(why)
 
 
 def _rates(epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -76,8 +76,9 @@ def pictures_section(story: Story) -> Section:
         by_part = [(PARTS.get(part, part), int(counts[part][i])) for part in parts]
         classes.append(ClassCard(name, sum(n for _, n in by_part), by_part, cards))
     blocks: list[Block] = []
-    if pictures.layout:
-        blocks.append(Text(pictures.layout))
+    how = " ".join(filter(None, (pictures.layout, pictures.divided)))
+    if how:
+        blocks.append(Text(how))
     if pictures.several:
         blocks.append(Text(_label_counts(story), "note"))
     blocks.append(Classes(classes, max((c.n for c in classes), default=0)))

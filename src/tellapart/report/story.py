@@ -52,7 +52,7 @@ class Pictures:
         name: row → what a person calls the picture, such as its path below the root.
         jpeg: row → a small JPEG of it, as `thumbnail` makes; called from several threads. May raise
             `UnreadableError` or `OSError`: the page then says that the picture is gone.
-        layout: one sentence on how the labels were found.
+        layout: one sentence on how the labels were found. divided: one on how the parts were made.
         unreadable: path and reason of each file that could not be read and was left out.
     """
 
@@ -62,6 +62,7 @@ class Pictures:
     name: Callable[[int], str]
     jpeg: Callable[[int], bytes]
     layout: str = ""
+    divided: str = ""
     unreadable: Sequence[tuple[str, str]] = ()
 
     @property

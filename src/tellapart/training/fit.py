@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from tellapart.models.network import Network
 from tellapart.recipe import Recipe, Stage
 from tellapart.records import Event, Progress, StageDone, StageStarted, Validated
 from tellapart.runtime import Runtime, choose
+from tellapart.training.activations import answering
 from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.layers import Part, select
 from tellapart.training.losses import build_loss
@@ -58,7 +59,7 @@ class Setting:
 
 
 def fit(
-    network: Network, recipe: Recipe, material: Material, state: State, runtimes: Mapping[int, Runtime]
+    network: Network, recipe: Recipe, material: Material, state: State, runtime: Runtime | None = None
 ) -> Iterator[Event]:
     """Train a network, stage by stage, from where `state` stands.
 
@@ -70,42 +71,59 @@ def fit(
         recipe: the plan.
         material: the pictures.
         state: changed in place.
-        runtimes: how to run a stage, where that is settled; for other stages it is measured.
+        runtime: how to run it; None: measured.
 
     Raises:
         TrainingError: a loss that is not finite; the message names the step.
         UnreadableError: a picture that could be read when scanned, and no longer can.
     """
-    target = torch.from_numpy(material.catalog.target())
+    target = torch.tensor(material.catalog.target())
+    runtime = runtime or _measure(network, recipe, material, target)
     while state.stage < len(recipe.stages):
-        stage = recipe.stages[state.stage]
-        setting = yield from _prepare(network, stage, material, target, state, runtimes.get(state.stage))
+        setting = yield from _prepare(network, recipe, material, target, state.stage, runtime)
         yield from _run(setting, state)
 
 
 def _prepare(
-    network: Network, stage: Stage, material: Material, target: Tensor, state: State, runtime: Runtime | None
+    network: Network, recipe: Recipe, material: Material, target: Tensor, number: int, runtime: Runtime
 ) -> Generator[Event, None, Setting]:
-    """Freeze, choose how the machine runs it, and compute once what need not be computed again."""
+    """Freeze, say what will be done, and compute once what need not be computed again."""
+    stage = recipe.stages[number]
+    base = _next_part(network, recipe, number)
     part = select(network, stage.train, keep_statistics=stage.batch_norm == "keep")
-    from_store = bool(part.cut) and (bool(stage.views) or not (stage.augment and material.transforms))
+    from_store = _from_store(part, recipe, stage)
     if stage.optimizer == "lbfgs" and not (from_store and part.linear_head):
         raise RecipeError(
-            f"Stage {state.stage + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
+            f"Stage {number + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
             "It needs train = 'head', a head without hidden layers or dropout, and augment = false or fixed views.",
         )
     loss = build_loss("auto", material.catalog.several, label_smoothing=stage.label_smoothing)
-    runtime = runtime or _measure(network, part, from_store, stage, material, target, loss)
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     stored_says = "what the frozen layers before them give is computed once and stored"
     plan = f"trains {part.what}; {stored_says if from_store else 'from pictures'}"
-    yield StageStarted(state.stage, stage.name, plan, _n_epochs(stage), runtime.as_dict())
+    yield StageStarted(number, stage.name, plan, _n_epochs(stage), runtime.as_dict())
     if from_store:
-        source = yield from stored(network, part, stage, material, runtime, state.stage)
+        source = yield from stored(network, part, stage, material, runtime, number, base)
     else:
         source = live(network, stage, material, runtime)
     forward = part.tail if from_store else part.whole
     return Setting(network, stage, part, material, target.to(runtime.device), loss, runtime, source, forward)
+
+
+def _from_store(part: Part, recipe: Recipe, stage: Stage) -> bool:
+    """Whether a stage's inputs repeat exactly: then what the frozen layers make of them is worth storing."""
+    return bool(part.cut) and (bool(stage.views) or not (stage.augment and recipe.augment))
+
+
+def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
+    """The next stage's part, if what it will store serves this stage too: a head's features can be made from it."""
+    if number + 1 >= len(recipe.stages):
+        return None
+    stage, following = recipe.stages[number], recipe.stages[number + 1]
+    if stage.train != "head" or following.train == "head" or stage.views != following.views:
+        return None
+    part = select(network, following.train, keep_statistics=True)
+    return part if _from_store(part, recipe, following) else None
 
 
 def _run(setting: Setting, state: State) -> Iterator[Event]:
@@ -235,31 +253,40 @@ def _solver(setting: Setting, state: State) -> Iterator[float]:
     return solver
 
 
-def _measure(
-    network: Network, part: Part, from_store: bool, stage: Stage, material: Material, target: Tensor, loss: Loss
-) -> Runtime:
-    """Time this stage's work on the first pictures, under each way to run it, on a copy of the network."""
+def _measure(network: Network, recipe: Recipe, material: Material, target: Tensor) -> Runtime:
+    """Time a step of the stage that trains most, on the first pictures, under each way to run it, on a copy."""
+    spare = copy.deepcopy(network)
+    parts = [select(spare, s.train, keep_statistics=s.batch_norm == "keep") for s in recipe.stages]
+    part, stage = max(zip(parts, recipe.stages, strict=True), key=lambda pair: pair[0].n_groups)
+    part = select(spare, stage.train, keep_statistics=stage.batch_norm == "keep")
+    from_store = _from_store(part, recipe, stage)
     rows = material.train[: min(stage.batch_size, 32)]
     pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
-    names = type(network.body).__name__, network.architecture.name, part.what, stage.optimizer == "lbfgs"
-    key = {"network": names, "pictures": list(pictures.shape), "stored": from_store}
-    spare = copy.deepcopy(network)
-    trial = select(spare, stage.train, keep_statistics=stage.batch_norm == "keep")
+    loss = build_loss("auto", material.catalog.several)
+    key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows), "stored": from_store}
 
-    def run(runtime: Runtime) -> None:
+    with torch.no_grad():
+        pixels = spare.normalise(pictures)
+        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
+
+    def step(runtime: Runtime) -> None:
         spare.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-        trial.train_mode()
+        part.train_mode()
+        inputs = given.to(runtime.device)
+        inputs = inputs.contiguous(memory_format=runtime.memory_format) if inputs.ndim == 4 else inputs
         with runtime.autocast():
-            inputs = prepare(spare, pictures, runtime)
-            if from_store:
-                with torch.no_grad():
-                    inputs = trial.prefix(inputs)
-            logits = (trial.tail if from_store else trial.whole)(inputs)
-        value = loss(logits.float(), target[rows].to(runtime.device))
-        value.backward()  # type: ignore[no-untyped-call]
+            logits = (part.tail if from_store else part.whole)(inputs)
+        loss(logits.float(), target[rows].to(runtime.device)).backward()  # type: ignore[no-untyped-call]
         spare.zero_grad(set_to_none=True)
 
-    return choose("a training step", key, run)
+    ready: dict[str, Callable[[Tensor], Tensor]] = {}
+
+    def frozen(runtime: Runtime) -> None:
+        assert part.prefix is not None
+        run = ready.setdefault(runtime.frozen, answering(part.prefix, runtime))
+        run(pixels.to(runtime.device))
+
+    return choose(key, step, frozen if from_store else None)
 
 
 def position_seed(*numbers: int) -> int:

@@ -24,7 +24,7 @@ class Part:
         what: in words.
         cut: name of the first layer behind what is frozen and can be run once; "" where there is no such point.
         prefix: the layers before it: the body's input → activations; None without a cut.
-        tail: the layers from there on: activations → logits; None without a cut.
+        rest: the body's layers from there on: activations → features; None without a cut, and with the head alone.
         groups: named parameters of each trained group, from input to head.
     """
 
@@ -34,7 +34,7 @@ class Part:
     what: str
     cut: str
     prefix: nn.Module | None
-    tail: nn.Module | None
+    rest: nn.Module | None
     groups: Sequence[Sequence[tuple[str, nn.Parameter]]]
 
     def train_mode(self) -> None:
@@ -48,6 +48,11 @@ class Part:
     def whole(self, inputs: Tensor) -> Tensor:
         """The body's input → logits."""
         logits: Tensor = self.network.head(self.network.body(inputs))
+        return logits
+
+    def tail(self, activations: Tensor) -> Tensor:
+        """What the prefix gives → logits."""
+        logits: Tensor = self.network.head(self.rest(activations) if self.rest else activations)
         return logits
 
     @property
@@ -73,18 +78,18 @@ def select(network: Network, train: str | float, keep_statistics: bool) -> Part:
     groups = layer_groups(network)
     n = _n_groups(train, len(groups))
     train_last(network, n)
-    cut, prefix, tail = "", None, None
+    cut, prefix, rest = "", None, None
     if n == 1:
-        cut, prefix, tail = "head", network.body, network.head
+        cut, prefix = "head", network.body
     elif n < len(groups) and (at := cut_before(network, n)):
+        cut = at
         prefix, rest = split_body(network, at)
-        cut, tail = at, nn.Sequential(rest, network.head)
     named = [
         [(f"{name}.{own}", p) for name in group for own, p in network.get_submodule(name).named_parameters(recurse=False)]
         for group in groups[len(groups) - n :]
     ]
     what = "the head" if n == 1 else "all layers" if n == len(groups) else f"the last {n} of {len(groups)} groups of layers"
-    return Part(network, n, keep_statistics, what, cut, prefix, tail, named)
+    return Part(network, n, keep_statistics, what, cut, prefix, rest, named)
 
 
 def _n_groups(train: str | float, total: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.data.augment import augment, generator
+from tellapart.data.augment import augment, decode_at_least, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
 from tellapart.preprocess import Pixels, Preprocessing, preprocess
@@ -36,18 +36,21 @@ class Material:
     transforms: Sequence[Any]
     seed: int
 
-    def decoded(self, row: int) -> Pixels:
-        """The upright picture, at least as large as the network needs it."""
-        return decode(self.catalog.path(row), self.how.decode_at_least, self.how.background)
-
     def plain(self, row: int) -> Pixels:
         """The picture as validation, test and the finished model see it."""
-        return preprocess(self.decoded(row), self.how)
+        return preprocess(self._decoded(row, self.how.decode_at_least), self.how)
 
     def augmented(self, row: int, epoch: int) -> Pixels:
         """The picture as one epoch of training sees it."""
-        return augment(self.decoded(row), self.transforms, self.how, generator(self.seed, epoch, row))
+        return self._changed(row, self.transforms, generator(self.seed, epoch, row))
 
     def view(self, row: int, view: int, views: Sequence[Sequence[Any]]) -> Pixels:
         """One of a picture's fixed views; its random choices are made once."""
-        return augment(self.decoded(row), views[view], self.how, generator(self.seed, 0, row, view))
+        return self._changed(row, views[view], generator(self.seed, 0, row, view))
+
+    def _changed(self, row: int, transforms: Sequence[Any], rng: np.random.Generator) -> Pixels:
+        pixels = self._decoded(row, decode_at_least(transforms, self.how))
+        return augment(pixels, transforms, self.how, rng)
+
+    def _decoded(self, row: int, at_least: int) -> Pixels:
+        return decode(self.catalog.path(row), at_least, self.how.background)

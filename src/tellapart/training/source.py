@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tellapart
 from tellapart.data.loader import batches
@@ -19,13 +19,12 @@ from tellapart.preprocess import Pixels
 from tellapart.recipe import Stage
 from tellapart.records import Computing
 from tellapart.runtime import Runtime
-from tellapart.training.activations import Activations, compute, weights_hash
+from tellapart.training.activations import BATCH, Activations, answering, compute, weights_hash
 from tellapart.training.layers import Part
 from tellapart.training.material import Material
 
 Rows = npt.NDArray[np.int64]
 Inputs = Iterator[tuple[Tensor, Rows]]
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -55,35 +54,56 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
         load = (lambda row: material.augmented(row, epoch)) if augmented else material.plain
         return inputs(order[first * stage.batch_size :], stage.batch_size, load)
 
-    return Source(train, lambda: inputs(material.validation, _BATCH, material.plain))
+    return Source(train, lambda: inputs(material.validation, BATCH, material.plain))
 
 
 def stored(
-    network: Network, part: Part, stage: Stage, material: Material, runtime: Runtime, number: int
+    network: Network,
+    part: Part,
+    stage: Stage,
+    material: Material,
+    runtime: Runtime,
+    number: int,
+    base: Part | None,
 ) -> Generator[Computing, None, Source]:
-    """Inputs computed once by the frozen layers: for training in each of the stage's views, for validation plain."""
+    """Inputs computed once by the frozen layers: for training in each of the stage's views, for validation plain.
+
+    Args:
+        base: the next stage's part, if that stage will need what fewer layers give of the same views: then that is
+            stored first, and the rest of the body runs from there, so that no layer runs twice.
+    """
     views: Sequence[Sequence[Any]] = stage.views or [[]]
-    prefix = part.prefix
-    assert prefix is not None
-    weights = weights_hash(prefix)
-    prefix.eval()
-
-    def run(pictures: Tensor) -> Tensor:
-        activations: Tensor = prefix(prepare(network, pictures, runtime))
-        return activations
-
+    weights = weights_hash(network.body)
     def of(what: str, rows: Rows, views: Sequence[Sequence[Any]]) -> Generator[Computing, None, Activations]:
         key = {
             "weights": weights,
-            "layers": part.cut,
+            "architecture": network.architecture.as_dict(),
             "pictures": _contents(material, rows),
-            "preprocessing": material.how.as_dict(),
             "views": [[transform.model_dump() for transform in view] for view in views],
+            # Only what is random depends on the seed and on which row a picture has.
             "seed": [material.seed, rows.tolist()] if any(views) else 0,
             "versions": [tellapart.__version__, torch.__version__],
         }
-        load = lambda row, view: material.view(row, view, views)  # noqa: E731
-        return compute(number, what, run, rows, len(views), load, runtime, key, len(material.catalog))
+
+        def pictures() -> Iterator[Tensor]:
+            def load(item: int) -> Pixels:
+                return material.view(int(rows[item // len(views)]), item % len(views), views)
+
+            for batch in batches(np.arange(len(rows) * len(views)), BATCH, load, runtime.workers):
+                yield prepare(network, batch.image, runtime)
+
+        def run(
+            until: str, layers: nn.Module | None, inputs: Callable[[], Iterator[Tensor]], name: str
+        ) -> Generator[Computing, None, Activations]:
+            assert layers is not None
+            keyed, fast = {**key, "until": until}, answering(layers, runtime)
+            n_rows = len(material.catalog)
+            return (yield from compute(number, name, fast, inputs, rows, len(views), runtime, keyed, n_rows))
+
+        if base is None:
+            return (yield from run(part.cut, part.prefix, pictures, f"frozen layers, {what}"))
+        first = yield from run(base.cut, base.prefix, pictures, f"first layers, {what}")
+        return (yield from run(part.cut, base.rest, lambda: first.in_order(runtime.device), f"features, {what}"))
 
     training = yield from of("training pictures", material.train, views)
     validation = yield from of("validation pictures", material.validation, [[]])
@@ -95,8 +115,8 @@ def stored(
             yield training.gather(rows, drawn[start : start + stage.batch_size], runtime.device), rows
 
     def validate() -> Inputs:
-        for start in range(0, len(material.validation), _BATCH):
-            rows = material.validation[start : start + _BATCH]
+        for start in range(0, len(material.validation), BATCH):
+            rows = material.validation[start : start + BATCH]
             yield validation.gather(rows, np.zeros(len(rows), np.int64), runtime.device), rows
 
     def everything() -> tuple[Tensor, Rows]:

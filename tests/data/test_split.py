@@ -1,0 +1,423 @@
+"""Parts are complete, disjoint, stratified and repeatable; groups and copies never cross; given parts stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tellapart.data.catalog import SCHEMA, Catalog
+from tellapart.data.divide import tie
+from tellapart.data.scan import scan
+from tellapart.data.split import Split, explain_change, split
+from tellapart.errors import MissingExtraError, RunError, SplitError, TellapartError, UsageError
+from tellapart.extras import require
+
+
+def catalog_of(
+    labels: Sequence[Sequence[int]],
+    *,
+    content: Sequence[int] | None = None,
+    group: Sequence[str | None] | None = None,
+    part: Sequence[str | None] | None = None,
+    problem: Sequence[str | None] | None = None,
+    several: bool = False,
+    classes: Sequence[str] | None = None,
+) -> Catalog:
+    """A catalog of pictures that do not exist; `content` says which are copies of each other."""
+    n = len(labels)
+    n_classes = 1 + max((max(row, default=0) for row in labels), default=0)
+    names = classes if classes is not None else [f"class {i}" for i in range(n_classes)]
+    values = {
+        "path": [f"{i:05}.png" for i in range(n)],
+        "labels": list(map(list, labels)),
+        "split": list(part or [None] * n),
+        "group": list(group or [None] * n),
+        "width": [10] * n,
+        "height": [10] * n,
+        "mode": ["RGB"] * n,
+        "format": ["PNG"] * n,
+        "orientation": [1] * n,
+        "bytes": [100] * n,
+        "sha256": [int(c).to_bytes(32, "big") for c in (content if content is not None else range(n))],
+        "problem": list(problem or [None] * n),
+    }
+    return Catalog(pl.DataFrame(values, schema=SCHEMA), tuple(names), several, Path("photos"), "One folder a class.")
+
+
+def classes(*sizes: int) -> list[list[int]]:
+    return [[number] for number, size in enumerate(sizes) for _ in range(size)]
+
+
+def parts(divided: Split) -> dict[str, set[int]]:
+    return {name: set(getattr(divided, name).tolist()) for name in ("train", "validation", "test")}
+
+
+def check_parts(divided: Split, expected: set[int]) -> None:
+    every = np.concatenate([divided.train, divided.validation, divided.test])
+    assert len(every) == len(set(every.tolist()))
+    assert set(every.tolist()) == expected
+    for rows in (divided.train, divided.validation, divided.test):
+        assert rows.dtype == np.int64
+        assert (np.diff(rows) > 0).all()
+
+
+def crossing(divided: Split, keys: Sequence[object]) -> set[object]:
+    """Keys whose pictures are in more than one part."""
+    sides: dict[object, set[str]] = {}
+    for name, rows in parts(divided).items():
+        for row in rows:
+            if keys[row] is not None:
+                sides.setdefault(keys[row], set()).add(name)
+    return {key for key, side in sides.items() if len(side) > 1}
+
+
+def test_shares_are_those_asked_for_in_every_class() -> None:
+    catalog = catalog_of(classes(400, 200, 100))
+    divided = split(catalog, validation=0.2, test=0.1, seed=3)
+    check_parts(divided, set(range(700)))
+    assert (len(divided.train), len(divided.validation), len(divided.test)) == (490, 140, 70)
+    for rows, share in ((divided.validation, 0.2), (divided.test, 0.1)):
+        counts = np.bincount(catalog.target(rows))
+        assert np.abs(counts - share * np.array([400, 200, 100])).max() <= 1
+
+
+def test_the_same_seed_gives_the_same_parts_and_another_gives_others() -> None:
+    catalog = catalog_of(classes(60, 60))
+    first, again, other = split(catalog, seed=1), split(catalog, seed=1), split(catalog, seed=2)
+    assert parts(first) == parts(again)
+    assert first.how == again.how
+    assert parts(first) != parts(other)
+
+
+def test_a_division_does_not_depend_on_the_global_random_state() -> None:
+    catalog = catalog_of([[i % 3] if i % 4 else [0, i % 3] for i in range(90)], several=True)
+    results = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        results.append(parts(split(catalog)))
+    assert results[0] == results[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(3, 40), min_size=2, max_size=5),
+    validation=st.floats(0.05, 0.4),
+    test=st.one_of(st.just(0.0), st.floats(0.05, 0.4)),
+    seed=st.integers(0, 1000),
+)
+def test_every_class_is_on_every_side(sizes: list[int], validation: float, test: float, seed: int) -> None:
+    catalog = catalog_of(classes(*sizes))
+    divided = split(catalog, validation=validation, test=test, seed=seed)
+    check_parts(divided, set(range(sum(sizes))))
+    for rows in (divided.train, divided.validation) + ((divided.test,) if test else ()):
+        assert set(catalog.target(rows)) == set(range(len(sizes)))
+    assert bool(len(divided.test)) == bool(test)
+    for rows, share in ((divided.validation, validation), (divided.test, test)):
+        counts = np.bincount(catalog.target(rows), minlength=len(sizes))
+        assert (np.abs(counts - share * np.array(sizes)) <= 2).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), several=st.booleans(), seed=st.integers(0, 99))
+def test_groups_and_copies_never_cross(data: st.DataObject, several: bool, seed: int) -> None:
+    n = data.draw(st.integers(30, 80))
+    of_picture = (
+        st.lists(st.integers(0, 2), unique=True, max_size=3)
+        if several
+        else st.lists(st.integers(0, 2), min_size=1, max_size=1)
+    )
+    labels = data.draw(st.lists(of_picture, min_size=n, max_size=n))
+    content = data.draw(st.lists(st.integers(0, 60), min_size=n, max_size=n))
+    group = data.draw(st.lists(st.sampled_from([None, *"abcdefghijklmnop"]), min_size=n, max_size=n))
+    assume(len({i for row in labels for i in row}) == 3)
+    catalog = catalog_of(labels, content=content, group=group, several=several)
+    try:
+        divided = split(catalog, validation=0.2, test=0.2, seed=seed)
+    except SplitError:
+        return  # too few ties for every side; that this is said rightly is tested elsewhere
+    check_parts(divided, set(range(n)))
+    assert not crossing(divided, content)
+    assert not crossing(divided, group)
+    assert parts(divided) == parts(split(catalog, validation=0.2, test=0.2, seed=seed))
+    for rows in (divided.train, divided.validation, divided.test):
+        assert {i for row in rows for i in labels[row]} == {0, 1, 2}
+
+
+def test_groups_keep_the_shares_of_classes() -> None:
+    random = np.random.default_rng(0)
+    labels = [[int(i)] for i in random.choice(3, 900, p=[0.6, 0.3, 0.1])]
+    group = [f"camera {i}" for i in random.integers(0, 150, 900)]
+    catalog = catalog_of(labels, group=group)
+    divided = split(catalog, validation=0.2, test=0.2)
+    assert not crossing(divided, group)
+    whole = np.bincount(catalog.target(), minlength=3) / 900
+    for rows in (divided.validation, divided.test):
+        assert abs(len(rows) / 900 - 0.2) < 0.04
+        assert np.abs(np.bincount(catalog.target(rows), minlength=3) / len(rows) - whole).max() < 0.04
+    assert "groups kept on one side" in divided.how
+
+
+def test_several_labels_keep_their_shares() -> None:
+    random = np.random.default_rng(0)
+    target = random.random((600, 4)) < [0.5, 0.2, 0.1, 0.03]
+    catalog = catalog_of([np.flatnonzero(row).tolist() for row in target], several=True)
+    divided = split(catalog, validation=0.2, test=0.2)
+    check_parts(divided, set(range(600)))
+    for rows in (divided.validation, divided.test):
+        assert abs(len(rows) / 600 - 0.2) < 0.03
+        assert np.abs(target[rows].mean(axis=0) - target.mean(axis=0)).max() < 0.03
+        assert (catalog.target(rows).sum(axis=1) == 0).any()  # pictures without a label are on every side too
+
+
+def test_one_label_that_may_be_missing_is_divided_too() -> None:
+    catalog = catalog_of([[0] if i % 3 else [] for i in range(60)], several=True)
+    divided = split(catalog)
+    check_parts(divided, set(range(60)))
+    assert {len(row) for row in catalog.table["labels"].gather(divided.test)} == {0, 1}
+
+
+def test_unreadable_and_unlabelled_pictures_are_left_out_and_told() -> None:
+    labels = [*classes(20, 20), [], []]
+    problem = [None] * 5 + ["the file is empty"] + [None] * 36
+    divided = split(catalog_of(labels, problem=problem))
+    check_parts(divided, set(range(40)) - {5})
+    assert "1 unreadable" in divided.how
+    assert "2 without a label" in divided.how
+
+
+@pytest.mark.parametrize(
+    ("sizes", "how", "message", "hint"),
+    [
+        ((20, 2), {}, "The class 'class 1' has 2 usable pictures; at least 3 are needed", "test=0"),
+        ((20, 1), {"test": 0}, "'class 1' has 1 usable picture; at least 2 are needed", "leave the class out"),
+        ((20, 2, 1), {}, "'class 2' has 1 usable picture; at least 3 are needed", "Add pictures"),
+        ((20, 0, 20), {}, "'class 1' has 0 usable pictures", "Add pictures"),
+        ((20,), {}, "All pictures are of one class, 'class 0'", "Add pictures of another class"),
+        ((), {}, "None of the 0 pictures has a label", "folder of its own"),
+    ],
+)
+def test_too_few_pictures_are_told(sizes: tuple[int, ...], how: dict[str, float], message: str, hint: str) -> None:
+    names = [f"class {i}" for i in range(len(sizes))]
+    catalog = catalog_of(classes(*sizes), classes=names)
+    with pytest.raises(SplitError) as caught:
+        split(catalog, **how)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_a_class_of_copies_is_too_small_and_others_are_named() -> None:
+    catalog = catalog_of(classes(20, 5, 2), content=[*range(20), 100, 100, 100, 101, 101, 200, 201])
+    with pytest.raises(SplitError) as caught:
+        split(catalog)
+    assert "'class 1' has 5 usable pictures, 2 where groups and exact copies count once" in str(caught.value)
+    assert "Too small as well: class 2." in str(caught.value)
+
+
+def test_groups_that_cannot_be_divided_are_told() -> None:
+    """Each label has three groups, but one part has to go without one of them."""
+    labels = [[0], [0, 1], [1], [0, 1], [2], [2]]
+    catalog = catalog_of(labels, group=["a", "b", "c", "d", "a", "b"], several=True)
+    with pytest.raises(SplitError, match=r"class 2' has 2 usable pictures; at least 3"):
+        split(catalog, validation=0.3, test=0.3)
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.0, 0.2), (0.6, 0.4), (0.2, -0.1), (1.0, 0.0), (0.2, float("nan"))])
+def test_shares_that_make_no_sense_are_refused(validation: float, test: float) -> None:
+    with pytest.raises(UsageError, match="leave nothing to train on"):
+        split(catalog_of(classes(20, 20)), validation=validation, test=test)
+
+
+# ---------------------------------------------------------------- given parts
+
+
+def given_parts(names: str) -> list[str | None]:
+    """One letter a picture: t(rain), v(alidation), e(valuation), or a dot for none."""
+    return [{"t": "train", "v": "validation", "e": "test", ".": None}[letter] for letter in names]
+
+
+def test_three_given_parts_stay_as_they_are() -> None:
+    catalog = catalog_of(classes(4, 4), part=given_parts("ttve" * 2))
+    divided = split(catalog)
+    assert parts(divided) == {"train": {0, 1, 4, 5}, "validation": {2, 6}, "test": {3, 7}}
+    assert "as the data have them" in divided.how
+
+
+def test_validation_is_drawn_from_training_where_only_a_test_is_given() -> None:
+    catalog = catalog_of(classes(30, 30), part=given_parts(("t" * 20 + "e" * 10) * 2))
+    divided = split(catalog, validation=0.25)
+    assert parts(divided)["test"] == set(range(20, 30)) | set(range(50, 60))
+    assert len(divided.validation) == 10
+    check_parts(divided, set(range(60)))
+
+
+def test_a_given_validation_part_becomes_the_test() -> None:
+    catalog = catalog_of(classes(30, 30), part=given_parts(("t" * 20 + "v" * 10) * 2))
+    divided = split(catalog, validation=0.25)
+    assert parts(divided)["test"] == set(range(20, 30)) | set(range(50, 60))
+    assert len(divided.validation) == 10
+    assert "their validation part is the test" in divided.how
+    kept = split(catalog, validation=0.25, test=0)
+    assert parts(kept)["validation"] == set(range(20, 30)) | set(range(50, 60))
+    assert not len(kept.test)
+
+
+def test_pictures_without_a_part_are_for_training() -> None:
+    catalog = catalog_of(classes(4, 4), part=given_parts("t.ve" * 2))
+    assert parts(split(catalog))["train"] == {0, 1, 4, 5}
+
+
+def test_a_training_part_alone_is_divided() -> None:
+    catalog = catalog_of(classes(40, 40), part=given_parts("t" * 80))
+    divided = split(catalog)
+    assert len(divided.validation) == 12
+    assert len(divided.test) == 12
+
+
+def test_nothing_to_train_on_is_told() -> None:
+    catalog = catalog_of(classes(4, 4), part=given_parts("eeev" * 2))
+    with pytest.raises(SplitError, match="None of the pictures is for training"):
+        split(catalog)
+
+
+def test_copies_and_groups_across_given_parts_are_told_not_moved() -> None:
+    part = given_parts("ttvettve")
+    catalog = catalog_of(classes(4, 4), content=[0, 1, 0, 0, 4, 5, 6, 7], group=[None, *"aaaaaaa"], part=part)
+    divided = split(catalog)
+    assert parts(divided) == {"train": {0, 1, 4, 5}, "validation": {2, 6}, "test": {3, 7}}
+    assert "Leak: 1 pictures for the test are exact copies of training pictures." in divided.how
+    assert "Leak: 2 pictures for validation are of a group with training pictures." in divided.how
+
+
+def test_classes_that_training_lacks_are_told() -> None:
+    catalog = catalog_of(classes(10, 10, 2), part=given_parts("t" * 20 + "ee"))
+    assert "Without a picture for training: class 2." in split(catalog).how
+
+
+# ---------------------------------------------------------------- ties
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(-1, 5)), min_size=1, max_size=30))
+def test_ties_are_the_closure_of_copies_and_groups(rows: list[tuple[int, int]]) -> None:
+    found = tie(np.array([c for c, _ in rows]), np.array([g for _, g in rows]))
+    expected = list(range(len(rows)))  # the plainest way: join until nothing changes
+    changed = True
+    while changed:
+        changed = False
+        for i, (copy, group) in enumerate(rows):
+            for j, (other_copy, other_group) in enumerate(rows):
+                if (copy == other_copy or (group == other_group and group >= 0)) and expected[i] != expected[j]:
+                    expected[i] = expected[j] = min(expected[i], expected[j])
+                    changed = True
+    same = [[a == b for b in found] for a in found]
+    assert same == [[a == b for b in expected] for a in expected]
+    assert sorted(set(found.tolist())) == list(range(len(set(expected))))
+
+
+# ---------------------------------------------------------------- files and changes
+
+
+def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
+    divided = split(catalog_of(classes(20, 20)), seed=7)
+    divided.save(tmp_path / "run" / "split.json")
+    again = Split.load(tmp_path / "run" / "split.json")
+    assert parts(again) == parts(divided)
+    assert (again.digest, again.seed, again.how) == (divided.digest, 7, divided.how)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["split.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"version": 1}', '{"version": 99}', "\x00", '{"version": 1, "train": "abc"}']
+)
+def test_a_damaged_split_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "split.json").write_text(content)
+    with pytest.raises(RunError, match=r"split\.json cannot be read"):
+        Split.load(tmp_path / "split.json")
+
+
+def test_a_row_that_stands_in_two_parts_is_an_error(tmp_path: Path) -> None:
+    divided = split(catalog_of(classes(20, 20)))
+    divided.save(tmp_path / "split.json")
+    values = json.loads((tmp_path / "split.json").read_text())
+    values["test"][0] = values["train"][0]
+    (tmp_path / "split.json").write_text(json.dumps(values))
+    with pytest.raises(RunError, match="twice"):
+        Split.load(tmp_path / "split.json")
+
+
+def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        Split.load(tmp_path / "split.json")
+
+
+def test_changed_pictures_are_refused_with_what_changed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number, kind in enumerate(("cat", "dog")):
+        (tmp_path / kind).mkdir()
+        for i in range(8):
+            Image.new("RGB", (4, 4), (number, i, 0)).save(tmp_path / kind / f"{i}.png")
+    old = scan(tmp_path)
+    divided = split(old)
+    divided.check(scan(tmp_path))
+
+    (tmp_path / "cat" / "0.png").unlink()
+    Image.new("RGB", (4, 4), "white").save(tmp_path / "cat" / "1.png")
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "cat" / "new.png")
+    (tmp_path / "dog" / "7.png").write_bytes(b"")
+    new = scan(tmp_path)
+    with pytest.raises(RunError) as caught:
+        divided.check(new, old)
+    message = caught.value.message
+    assert "1 added (cat/new.png)" in message
+    assert "1 removed (cat/0.png)" in message
+    assert "2 with other content (cat/1.png, dog/7.png)" in message
+    assert "1 readable before and not now, or the other way round (dog/7.png)" in message
+    with pytest.raises(RunError, match="have changed"):
+        divided.check(new)
+
+
+def test_changes_of_labels_parts_groups_and_classes_are_told() -> None:
+    old = catalog_of(classes(2, 2))
+    relabelled = catalog_of([[0], [0], [1], [0]])
+    assert explain_change(old, relabelled) == "1 with other labels (00003.png)."
+    moved = catalog_of(classes(2, 2), part=["train", None, None, None], group=[None, "a", None, None])
+    said = explain_change(old, moved)
+    assert "1 in another given part (00000.png)" in said
+    assert "1 in another group (00001.png)" in said
+    renamed = catalog_of(classes(2, 2), classes=["class 0", "kind 1"])
+    assert "2 with other labels" in (said := explain_change(old, renamed))
+    assert "classes gone: class 1; new classes: kind 1" in said
+    turned = catalog_of([[1], [1], [0], [0]], classes=["class 1", "class 0"])
+    assert explain_change(old, turned) == "classes in another order."
+    assert explain_change(old, catalog_of(classes(2, 2))) == "nothing has changed."
+    several = catalog_of(classes(2, 2), several=True)
+    assert "any number of labels" in explain_change(old, several)
+
+
+def test_a_missing_package_is_asked_for() -> None:
+    with pytest.raises(MissingExtraError) as caught:
+        require("no_such_package_at_all.part", "Dividing pictures", "train", "no-such-package")
+    assert isinstance(caught.value, TellapartError)
+    assert "Dividing pictures needs the package 'no-such-package'" in str(caught.value)
+    assert "pip install 'tellapart[train]'" in str(caught.value)
+    assert require("json", "Reading", "train") is json
+
+
+@pytest.mark.parametrize("folder", ["fruit", "breeds", "grocery", "animals"])
+def test_real_folders_are_divided(folder: str, test_data: Path) -> None:
+    catalog = scan(test_data / folder)
+    divided = split(catalog)
+    check_parts(divided, set(catalog.readable.tolist()))
+    if catalog.table["split"].null_count() == len(catalog):
+        assert not crossing(divided, catalog.table["sha256"].to_list())
+        target = catalog.target(divided.test)
+        present = np.unique(target) if target.ndim == 1 else np.flatnonzero(target.any(axis=0))
+        assert len(present) == len(catalog.classes)
