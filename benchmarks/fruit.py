@@ -1,7 +1,7 @@
 """The main job on the fruit pictures: defaults only, from the command line, scan to report; several seeds.
 
-    TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/fruit.py transfer --seeds 0 1 2
-    TELLAPART_TEST_DATA=… python benchmarks/fruit.py scratch --model tutorial-cnn --seeds 0
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/fruit.py transfer --seeds 0 1 2
+TELLAPART_TEST_DATA=… python benchmarks/fruit.py scratch --model tutorial-cnn --seeds 0
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main() -> None:
             evaluations = json.loads((out / "evaluation.json").read_text())["evaluations"]
             for part, values in scores.items():
                 values.append(evaluations[part]["metrics"]["accuracy"]["value"])
-    name = "_".join(["fruit" if given.folder == "fruit" else given.folder, given.recipe, *([given.model] if given.model else [])])
+    name = "_".join(
+        ["fruit" if given.folder == "fruit" else given.folder, given.recipe, *([given.model] if given.model else [])]
+    )
     figures = {f"{part}_accuracy": record.spread(values) for part, values in scores.items()}
     record.write(name, {"seeds": given.seeds, "set": given.set, "seconds": record.spread(seconds), **figures})
 

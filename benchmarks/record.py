@@ -23,7 +23,12 @@ def machine() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     special = [flag for flag in ("avx2", "avx512f", "amx_bf16") if flag in flags]
-    return {"processor": model or platform.processor(), "special": special, "processors": os.cpu_count(), "memory_gib": round(memory)}
+    return {
+        "processor": model or platform.processor(),
+        "special": special,
+        "processors": os.cpu_count(),
+        "memory_gib": round(memory),
+    }
 
 
 def versions() -> dict[str, str]:

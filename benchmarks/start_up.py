@@ -1,6 +1,6 @@
 """Start-up: `--help`, and `predict` on one picture, each from a cold process; and `scan` on one thread and on all.
 
-    TELLAPART_TEST_DATA=… python benchmarks/start_up.py RUN_DIRECTORY
+TELLAPART_TEST_DATA=… python benchmarks/start_up.py RUN_DIRECTORY
 """
 
 from __future__ import annotations

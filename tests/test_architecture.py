@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tellapart"
 
 # A place is a module or a folder, without the package's name; the longest one that fits a module is its place.
 # Each place may import itself, the package (for its version) and what stands here.
-GROUND = {"errors", "files", "records", "recipe", "recipe_transforms", "preprocess"}
+GROUND = {"errors", "files", "records", "recipe", "recipe_transforms", "recipe_networks", "preprocess", "extras"}
 MAY_IMPORT = {
     "__init__": {"errors"},
     **dict.fromkeys(GROUND, GROUND),
@@ -37,8 +37,10 @@ MAY_IMPORT = {
     "serve": {"errors", "files", "records", "preprocess", "bundle.read", "data.decode"},
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
+    "retelling": GROUND | {"data", "run_directory", "report"},
     "pipeline": GROUND
     | {
+        "retelling",
         "console",
         "data",
         "run_directory",
@@ -63,7 +65,7 @@ TORCH_PLACES = {"models", "training", "infer", "runtime", "pipeline", "explain.a
     "data.mix",
     "data.loader",
 }
-TORCH_FREE = {"training.schedule"}
+TORCH_FREE = {"training.schedule", "training.rate_suggestions"}
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.torch"}
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tellapart.serve.answer import Answer as Answer
     from tellapart.serve.answer import Classifier as Classifier
     from tellapart.serve.answer import load as load
+    from tellapart.serve.answer import predict as predict
 
 # Where each public name lives. No name may be that of a module beside this file: importing the module would
 # put the module in the name's place.
@@ -47,6 +48,7 @@ _PUBLIC = {
     "evaluate": "tellapart.pipeline",
     "load": "tellapart.serve.answer",
     "load_recipe": "tellapart.recipe",
+    "predict": "tellapart.serve.answer",
     "scan": "tellapart.data.scan",
     "split": "tellapart.data.split",
     "train": "tellapart.pipeline",

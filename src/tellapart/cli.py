@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -59,13 +59,13 @@ def _top(
 @app.command()
 def scan(
     pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
-    layout: Annotated[Optional[str], typer.Option(help="How labels are found, instead of finding out.")] = None,
-    labels: Annotated[Optional[Path], typer.Option(help="A table or list of labels.")] = None,
-    class_file: Annotated[Optional[Path], typer.Option(help="Names of classes given as numbers.")] = None,
-    label_depth: Annotated[Optional[int], typer.Option(help="Levels of nested folders that make a label.")] = None,
-    delimiter: Annotated[Optional[str], typer.Option(help="What stands between labels in one cell.")] = None,
+    layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
+    class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
+    label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
     follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
-    workers: Annotated[Optional[int], typer.Option(min=1, help="Threads; by default one a processor.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -89,17 +89,19 @@ def scan(
 @app.command()
 def train(
     pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
-    out: Annotated[Optional[Path], typer.Option(help="The run directory; runs/NAME by default.")] = None,
-    recipe: Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")] = "transfer",
-    model: Annotated[Optional[str], typer.Option(help="The network (see `tellapart models`).")] = None,
-    weights: Annotated[Optional[Path], typer.Option(help="A file of weights to begin from.")] = None,
-    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Change the recipe: key=value.")] = None,
-    seed: Annotated[Optional[int], typer.Option(min=0, help="Seed of all random choices.")] = None,
-    layout: Annotated[Optional[str], typer.Option(help="How labels are found, instead of finding out.")] = None,
-    labels: Annotated[Optional[Path], typer.Option(help="A table or list of labels.")] = None,
-    class_file: Annotated[Optional[Path], typer.Option(help="Names of classes given as numbers.")] = None,
-    label_depth: Annotated[Optional[int], typer.Option(help="Levels of nested folders that make a label.")] = None,
-    delimiter: Annotated[Optional[str], typer.Option(help="What stands between labels in one cell.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
+    recipe: Annotated[
+        str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")
+    ] = "transfer",
+    model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A file of weights to begin from.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
+    class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
+    label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
     follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
     on_unreadable: Annotated[
         str, typer.Option(help="A picture that breaks after the scan: error, or skip and record.")
@@ -110,7 +112,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a classifier, evaluate it, bundle it, write the report; the same command again goes on or says it is done."""
+    """Train, evaluate, bundle and write the report; the same command again goes on, or says that all is done."""
     from tellapart.console import Console
     from tellapart.pipeline import Wishes, divide, run
     from tellapart.recipe import load_recipe
@@ -148,7 +150,9 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    on: Annotated[str, typer.Option(help="test, validation, or a folder or table of other labelled pictures.")] = "test",
+    on: Annotated[
+        str, typer.Option(help="test, validation, or a folder or table of other labelled pictures.")
+    ] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how good a finished training is, with 95 % intervals."""
@@ -166,7 +170,7 @@ def predict(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns such as 'new/**/*.jpg'.")],
     top: Annotated[int, typer.Option(min=1, help="How many labels an answer lists.")] = 1,
     format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",
-    out: Annotated[Optional[Path], typer.Option(help="Write to this file instead of the terminal.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
     from tellapart.serve.answer import answers, find_pictures, load
@@ -175,12 +179,16 @@ def predict(
     classifier = load(run)
     found = find_pictures(pictures)
     summary = write_answers(answers(classifier.bundle, found, top=top), format, top, out)
+    if format != "table":  # the table lists them itself
+        for path, reason in summary.unreadable:
+            print(f"Cannot read {path}: {reason}", file=sys.stderr)
     if summary.n_unreadable:
         raise typer.Exit(UNREADABLE)
 
 
 @recipes_app.callback()
 def recipes(context: typer.Context) -> None:
+    """List the recipes that come with Tellapart."""
     if context.invoked_subcommand is None:
         from tellapart.recipe import describe_shipped
 

@@ -84,7 +84,8 @@ class Console:
             case Progress():
                 speed = meter.add(event)
                 left = (event.steps * (event.epochs - event.epoch + 1) - event.step) * meter.seconds_a_step
-                text = f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}  {speed:.0f} pictures/s  {_time(left)} left"
+                of = f"epoch {event.epoch}/{event.epochs}"
+                text = f"{of}  loss {event.loss:.4f}  {speed:.0f} pictures/s  {_time(left)} left"
                 step(text, event.step, event.steps)
             case Validated():
                 best = "  best so far" if event.best else ""

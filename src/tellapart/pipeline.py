@@ -158,8 +158,9 @@ def _train(
         except UnreadableError as error:
             if wishes.on_unreadable != "skip":
                 raise UnreadableError(
-                    error.path, f"{error.reason}. It could be read when the pictures were scanned. "
-                    "To leave such pictures out, repeat the command with --on-unreadable skip"
+                    error.path,
+                    f"{error.reason}. It could be read when the pictures were scanned. "
+                    "To leave such pictures out, repeat the command with --on-unreadable skip",
                 ) from error
             _skip(run, catalog, error)
             last = run.checkpoint("last")
@@ -221,9 +222,7 @@ def _conclude(
         for on in reversed(predictions)
     }
     about = {"temperature": temperature, "thresholds": limits}
-    run.write_json(
-        run.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in evaluations.items()}}
-    )
+    run.write_json(run.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in evaluations.items()}})
     yield Computing(-1, "bundle", 0, 1)
     _bundle(run, network, recipe, catalog, split, temperature, limits, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
@@ -398,8 +397,8 @@ def _stop_politely() -> Iterator[list[int]]:
 
     before: dict[int, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            before[kind] = signal.signal(kind, note)
     except ValueError:
         pass  # not the main thread: signals go to whoever called
     try:

@@ -19,11 +19,13 @@ SHIPPED = Path(__file__).parent / "recipes"
 class Data(Section):
     """How pictures are divided and brought to size."""
 
-    size: int | None = Field(None, ge=1, le=4096, description="side in pixels; by default the weights' own")
+    size: int | None = Field(default=None, ge=1, le=4096, description="side in pixels; by default the weights' own")
     fit: Literal["crop", "squash", "pad"] = "crop"
-    crop: float | None = Field(None, gt=0, le=1, description="share kept by fit='crop'; by default the weights' own")
-    validation: float = Field(0.15, gt=0, lt=1, description="share of pictures for validation")
-    test: float = Field(0.15, ge=0, lt=1, description="share of pictures for the test")
+    crop: float | None = Field(
+        default=None, gt=0, le=1, description="share kept by fit='crop'; by default the weights' own"
+    )
+    validation: float = Field(default=0.15, gt=0, lt=1, description="share of pictures for validation")
+    test: float = Field(default=0.15, ge=0, lt=1, description="share of pictures for the test")
 
 
 class Head(Section):
@@ -31,7 +33,7 @@ class Head(Section):
 
     hidden: list[int] = Field(default_factory=list, description="sizes of hidden layers")
     activation: Literal["relu", "gelu", "silu", "hardswish"] = "relu"
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Model(Section):
@@ -39,9 +41,9 @@ class Model(Section):
 
     name: str = "mobilenetv2_100"
     pretrained: bool = True
-    weights: str | None = Field(None, description="a file of weights, instead of the pretrained ones")
+    weights: str | None = Field(default=None, description="a file of weights, instead of the pretrained ones")
     head: Head = Head()
-    dropout: float | None = Field(None, ge=0, lt=1, description="for the networks of our own")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="for the networks of our own")
 
 
 class Stage(Section):
@@ -49,26 +51,26 @@ class Stage(Section):
 
     name: str = ""
     train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] = Field(
-        "all", description="the head, everything, the last n groups of layers, or a share of the groups (0..1)"
+        default="all", description="the head, everything, the last n groups of layers, or a share of the groups (0..1)"
     )
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(64, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "lbfgs"] = Field(
-        "adamw", description="lbfgs solves a linear head exactly, one strength of regularisation an epoch"
+        default="adamw", description="lbfgs solves a linear head exactly, one strength of regularisation an epoch"
     )
-    rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.01, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    rate: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.01, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
-    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     batch_norm: Literal["update", "keep"] = Field(
-        "update",
+        default="update",
         description="keep: the statistics of trained layers stay as they are; those of frozen layers always do",
     )
-    patience: int | None = Field(None, ge=1, description="epochs without improvement before the stage stops")
-    monitor: Literal["score", "loss"] = Field("loss", description="what decides which epoch is best")
-    augment: bool = Field(True, description="whether the recipe's [[augment]] is applied")
+    patience: int | None = Field(default=None, ge=1, description="epochs without improvement before the stage stops")
+    monitor: Literal["score", "loss"] = Field(default="loss", description="what decides which epoch is best")
+    augment: bool = Field(default=True, description="whether the recipe's [[augment]] is applied")
     views: list[list[AnyTransform]] = Field(
         default_factory=list,
         description="fixed views of each training picture. Where layers are frozen, what they make of each view is "
@@ -80,7 +82,7 @@ class Recipe(Section):
     """A whole training. Every key has a default; a recipe file states what it changes."""
 
     about: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     data: Data = Data()
     augment: list[AnyTransform] = Field(default_factory=list)
     mix: Mix = Mix()

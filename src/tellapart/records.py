@@ -107,13 +107,9 @@ class Predictions:
         try:
             frame = pl.read_parquet(path)
             classes = tuple(json.loads(pl.read_parquet_metadata(path)["classes"]))
-            return cls.of(
-                frame["row"].to_numpy(), frame["logits"].to_numpy(), frame["target"].to_numpy(), classes
-            )
+            return cls.of(frame["row"].to_numpy(), frame["logits"].to_numpy(), frame["target"].to_numpy(), classes)
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
-            raise RunError(
-                f"{path} cannot be read as predictions: {error}", "Run the evaluation again."
-            ) from error
+            raise RunError(f"{path} cannot be read as predictions: {error}", "Run the evaluation again.") from error
 
 
 def probabilities(logits: npt.ArrayLike, several: bool, temperature: float = 1.0) -> Floats:
@@ -175,8 +171,7 @@ class Evaluation:
         width = max(map(len, self.metrics))
         lines = [f"{self.on}: {self.n} pictures, {len(self.classes)} classes"]
         lines += [
-            f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})"
-            for name, m in self.metrics.items()
+            f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for name, m in self.metrics.items()
         ]
         return "\n".join(lines)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from tellapart.data.catalog import PARTS
 from tellapart.data.decode import decode
@@ -42,17 +41,17 @@ def tell_run(run: Run) -> Story:
         name=lambda row: str(catalog.table["path"][int(row)]),
         jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),
         layout=catalog.layout,
+        divided=split.how,
         unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],
     )
     judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
     evaluations = run.evaluations
-    events = run.events()
     return Story(
         title=catalog.root.name,
         when=about["begun"].replace("T", " ")[:16],
         model=_model(run),
         pictures=pictures,
-        events=events,
+        events=run.events(),
         recipe=run.recipe.to_toml(),
         command=about["command"],
         environment={k: v for k, v in about.items() if k not in ("command", "begun", "weights")},
@@ -60,7 +59,7 @@ def tell_run(run: Run) -> Story:
         predictions=run.predictions(next(iter(evaluations))),
         temperature=judged["temperature"],
         thresholds=judged["thresholds"],
-        notes=_notes(run, events),
+        notes=_notes(run),
     )
 
 
@@ -68,20 +67,12 @@ def _model(run: Run) -> str:
     model = run.recipe.model
     how = json.loads((run.bundle / "bundle.json").read_text(encoding="utf-8"))["preprocessing"]
     origin = "pretrained" if model.pretrained or model.weights else "from scratch"
-    return f"{model.name}, {origin}, {how['width']} × {how['height']} pixels"
+    weights = run.environment.get("weights", "")
+    return f"{model.name}, {origin}, {how['width']} × {how['height']} pixels" + (f"; {weights}" if weights else "")
 
 
-def _notes(run: Run, events: list[dict[str, Any]]) -> list[str]:
-    notes = [run.split.how]
-    notes += [f"Initial weights: {run.environment['weights']}"] if "weights" in run.environment else []
+def _notes(run: Run) -> list[str]:
     skipped = run.skipped
-    if skipped:
-        notes.append(f"{len(skipped):,} pictures broke after the scan and were left out, as asked for.")
-    notes += [
-        f"Stage {event['stage'] + 1} {event['plan']}. Runtime, from {event['runtime']['why']}."
-        for event in events
-        if event["event"] == "StageStarted"
-    ]
-    return notes
-
-
+    if not skipped:
+        return []
+    return [f"{len(skipped):,} pictures broke after the scan and were left out, as asked for."]

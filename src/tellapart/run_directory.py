@@ -79,10 +79,11 @@ class Run:
         return self.directory / "bundle"
 
     def checkpoint(self, name: str) -> Path:
-        """"initial", "last" or "best"."""
+        """Where the checkpoint "initial", "last" or "best" lies."""
         return self.directory / "checkpoints" / f"{name}.safetensors"
 
     def predictions_file(self, on: str) -> Path:
+        """Where the predictions on the "validation" or "test" pictures lie."""
         return self.directory / "predictions" / f"{on}.parquet"
 
     @property
@@ -130,6 +131,7 @@ class Run:
         return {name: Evaluation.from_dict(value) for name, value in values["evaluations"].items()}
 
     def predictions(self, on: str) -> Predictions:
+        """What the network said of the "validation" or "test" pictures."""
         self._need(self.predictions_file(on))
         return Predictions.load(self.predictions_file(on))
 
@@ -141,6 +143,7 @@ class Run:
         return [json.loads(line) for line in lines]
 
     def write_json(self, path: Path, values: Any) -> None:
+        """Write plain values, whole or not at all."""
         write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
     def _need(self, path: Path) -> None:
@@ -227,5 +230,3 @@ def _try_lock(handle: int) -> bool:
     except OSError:
         return False
     return True
-
-

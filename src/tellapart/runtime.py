@@ -53,6 +53,7 @@ class Runtime:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         return asdict(self)
 
 
@@ -80,7 +81,9 @@ def parse(text: str) -> Runtime | None:
     words = [word.strip() for word in text.split(",")]
     unknown = [word for word in words if word not in known]
     if unknown:
-        raise UsageError(f"--runtime {text}: '{unknown[0]}' is unknown.", f"Known: auto, or some of {', '.join(sorted(known))}.")
+        raise UsageError(
+            f"--runtime {text}: '{unknown[0]}' is unknown.", f"Known: auto, or some of {', '.join(sorted(known))}."
+        )
     device = next((word for word in words if word in ("cpu", "cuda", "mps")), default_device())
     precision: Precision = "bfloat16" if "bfloat16" in words else "float32"
     return Runtime(device, precision, precision, "contiguous" not in words, default_workers(), "asked for")

@@ -130,7 +130,7 @@ def test_few_files_are_under_way_at_a_time(draw: Draw, monkeypatch: pytest.Monke
     begun = 0
     examine = scanning.examine
 
-    def counting(path: Path) -> object:
+    def counting(path: str) -> object:
         nonlocal begun
         begun += 1
         return examine(path)

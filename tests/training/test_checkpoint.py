@@ -31,7 +31,9 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: type[torch.optim.
         for parameter in other.parameters():
             parameter.zero_()
     loaded = load_checkpoint(tmp_path / "a.safetensors", other)
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
+    )
     assert loaded.best.keys() == state.best.keys()
     assert all(torch.equal(loaded.best[k], state.best[k]) for k in state.best)
     assert (loaded.stage, loaded.epoch, loaded.step, loaded.events) == (1, 2, 3, 9)

@@ -50,7 +50,9 @@ def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
     assert done.best_epoch == best.epoch
     assert best.validation_accuracy > 0.6  # three classes: chance is 1/3
     logits = [network(torch.from_numpy(material.plain(int(row)))[None]) for row in material.validation]
-    right = np.mean([one.argmax().item() == t for one, t in zip(logits, material.catalog.target(material.validation), strict=True)])
+    right = np.mean(
+        [one.argmax().item() == t for one, t in zip(logits, material.catalog.target(material.validation), strict=True)]
+    )
     assert right == pytest.approx(best.validation_accuracy)
 
 
@@ -171,7 +173,9 @@ def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
     assert isinstance(done, StageDone)
 
     with torch.no_grad():
-        x = torch.cat([network.body(network.normalise(torch.from_numpy(material.plain(int(r)))[None])) for r in material.train])
+        x = torch.cat(
+            [network.body(network.normalise(torch.from_numpy(material.plain(int(r)))[None])) for r in material.train]
+        )
     mean, std = x.mean(0), x.std(0, correction=0) + 1e-6
     z = ((x - mean) / std).numpy()
     from tellapart.training.solve_head import STRENGTHS
@@ -191,7 +195,9 @@ def test_the_exact_head_needs_a_linear_head(build: Build) -> None:
 
 
 def test_patience_stops_and_restores_the_best(build: Build) -> None:
-    plan = recipe([{"epochs": 30, "batch_size": 8, "rate": 0.02, "optimizer": "sgd", "patience": 2, "schedule": "constant"}])
+    plan = recipe(
+        [{"epochs": 30, "batch_size": 8, "rate": 0.02, "optimizer": "sgd", "patience": 2, "schedule": "constant"}]
+    )
     network, material = build(plan)
     events = train(network, plan, material)
     validated = [event for event in events if isinstance(event, Validated)]

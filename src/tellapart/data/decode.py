@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
-from io import BufferedReader, BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -65,6 +64,7 @@ _BITS_PER_SAMPLE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 258, 278, 322, 32
 _MAX_ICON = 10_000_000  # pixels
 # Files up to this size are read whole; larger ones as their decoder asks for them.
 _SMALL = 4_000_000
+_START = 512  # bytes that tell what a file is
 
 
 _Digest = bytes
@@ -113,55 +113,77 @@ def decode(source: Path | bytes, at_least: int | None = None, background: conver
         UnreadableError: with the path and a plain reason.
     """
     try:
-        if isinstance(source, bytes):
-            return _upright(*_pixels(_open(BytesIO(source), len(source)), at_least, background))
-        with _file(source) as file:
-            return _upright(*_pixels(_open(file, _size(file)), at_least, background))
-    except Unusable as error:
+        file, n_bytes = (BytesIO(source), len(source)) if isinstance(source, bytes) else _load(source)
+        with file, quiet():
+            pixels, orientation = _pixels(_open(file, n_bytes), at_least, background)
+            return _upright(pixels, orientation)
+    except Exception as error:
         name = "the picture" if isinstance(source, bytes) else str(source)
-        raise UnreadableError(name, str(error)) from error
+        raise UnreadableError(name, _reason(error, source)) from error
 
 
-def examine(path: Path) -> Facts:
+def examine(path: str | Path) -> Facts:
     """Read a file once: its facts, and whether all of it can be decoded. A bad file is a fact, not an error."""
-    facts = Facts()
+    n_bytes, digest = None, None
+    picture, orientation, problem = None, None, None
     try:
-        with _file(path) as file:
-            n_bytes, source = _size(file), cast(BinaryIO, file)
-            if n_bytes <= _SMALL:
-                data = file.read()
-                facts = Facts(bytes=len(data), sha256=hashlib.sha256(data).digest())
-                n_bytes, source = len(data), BytesIO(data)
-            else:
-                facts = Facts(bytes=n_bytes, sha256=hashlib.file_digest(file, "sha256").digest())
-            picture = _open(source, n_bytes)
-            facts = replace(facts, width=picture.width, height=picture.height, mode=picture.mode, format=picture.format)
-            _, orientation = _pixels(picture, at_least=1)
-            if orientation >= 5:
-                facts = replace(facts, width=picture.height, height=picture.width)
-            return replace(facts, orientation=max(orientation, picture.turned))
-    except Unusable as error:
-        return replace(facts, problem=str(error))
+        file, n_bytes = _load(path)
+        with file, quiet():
+            content = file.getbuffer() if isinstance(file, BytesIO) else None
+            hashed = hashlib.file_digest(file, "sha256") if content is None else hashlib.sha256(content)
+            digest = hashed.digest()
+            del content  # a buffer that is looked at cannot be read without a copy
+            picture = _open(file, n_bytes)
+            orientation = _pixels(picture, at_least=1)[1]
+    except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes: any exception means "unreadable"
+        problem = _reason(error, path)
+    if picture is None:
+        return Facts(bytes=n_bytes, sha256=digest, problem=problem)
+    sides = (picture.width, picture.height) if (orientation or 1) < 5 else (picture.height, picture.width)
+    turned = None if orientation is None else max(orientation, picture.turned)
+    return Facts(*sides, picture.mode, picture.format, turned, n_bytes, digest, problem)
 
 
-@contextmanager
-def _file(path: Path) -> Iterator[BufferedReader]:
-    """Open a regular file (opening a pipe would wait for ever)."""
+def _load(path: str | Path) -> tuple[BytesIO | BufferedReader, int]:
+    """A file, read whole if it is small, and its size.
+
+    With the system's own calls: Python's files make twice as many, and at each one threads wait for each other.
+    """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise Unusable("not a file" if not path.is_dir() else "not a file but a folder")
-        file = path.open("rb")
-    except (OSError, ValueError) as error:
-        raise Unusable(reasons.of_system(error) if isinstance(error, OSError) else str(error)) from error
-    with file:
-        yield file
+        # Without O_NONBLOCK, opening a pipe would wait until somebody writes to it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise Unusable(reasons.of_system(error)) from error
+    keep = False
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unusable("not a file but a folder" if stat.S_ISDIR(status.st_mode) else "not a file")
+        keep = status.st_size > _SMALL
+        if keep:
+            return BufferedReader(FileIO(handle)), status.st_size
+        data = os.read(handle, _SMALL)
+        while len(data) < status.st_size and (more := os.read(handle, _SMALL)):
+            data += more
+        return BytesIO(data), len(data)
+    except OSError as error:
+        raise Unusable(reasons.of_system(error)) from error
+    finally:
+        if not keep:
+            os.close(handle)
 
 
-def _size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size
+def _reason(error: Exception, source: str | Path | bytes) -> str:
+    """What went wrong, in words; the file's beginning helps to tell."""
+    if isinstance(error, Unusable):
+        return str(error)
+    if isinstance(source, bytes):
+        return reasons.of_error(error, source[:_START])
+    with open(source, "rb") as file:
+        return reasons.of_error(error, file.read(_START))
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Picture:
     """An opened file: its header is read, its pixels are not. Sizes are as stored, not yet upright.
 
@@ -185,25 +207,23 @@ class _Picture:
 
 
 def _open(file: BinaryIO, n_bytes: int) -> _Picture:
-    with _plain_errors(file):
-        file.seek(0)
-        if file.read(2) == b"\xff\xd8":
-            file.seek(0)
-            header = jpeg.read_header(file.read(_SMALL))
-            return _Picture(file, n_bytes, header.width, header.height, header.mode, "JPEG", header)
-        _check_icon(file)
-        image = Image.open(file, formats=_FORMATS)
-        turned = jpeg.valid_orientation(_tags(image).get(jpeg.ORIENTATION))
-        return _Picture(file, n_bytes, *image.size, image.mode, image.format or "", image, turned)
-
-
-def _check_icon(file: BinaryIO) -> None:
-    """Refuse icons (ICO) with too many pixels: Pillow decodes these when it opens them."""
     file.seek(0)
-    start = file.read(6)
-    entries = file.read(16 * start[4]) if start.startswith(b"\0\0\1\0") and len(start) == 6 else b""
-    for i in range(0, len(entries) - 15, 16):
-        file.seek(int.from_bytes(entries[i + 12 : i + 16], "little"))
+    start = file.read(_SMALL)
+    if start.startswith(b"\xff\xd8"):
+        header = jpeg.read_header(start)
+        return _Picture(file, n_bytes, header.width, header.height, header.mode, "JPEG", header)
+    _check_icon(start, file)
+    image = Image.open(file, formats=_FORMATS)
+    turned = jpeg.valid_orientation(_tags(image).get(jpeg.ORIENTATION))
+    return _Picture(file, n_bytes, *image.size, image.mode, image.format or "", image, turned)
+
+
+def _check_icon(start: bytes, file: BinaryIO) -> None:
+    """Refuse icons (ICO) with too many pixels: Pillow decodes these when it opens them."""
+    if not start.startswith(b"\0\0\1\0") or len(start) < 6:
+        return
+    for i in range(6, min(6 + 16 * start[4], len(start) - 15), 16):
+        file.seek(int.from_bytes(start[i + 12 : i + 16], "little"))
         head = file.read(24)
         png = head.startswith(b"\x89PNG")
         sides = (head[16:20], head[20:24]) if png else (head[4:8], head[8:12])
@@ -216,15 +236,13 @@ def _pixels(
     picture: _Picture, at_least: int | None, background: convert.Colour = (255, 255, 255)
 ) -> tuple[Pixels, int]:
     """Pixels as stored, and the orientation they should be given."""
-    with _plain_errors(picture.file):
-        factor = _factor(picture, at_least)
-        with reserve(picture.memory(factor)):
-            if isinstance(picture.source, jpeg.Header):
-                picture.file.seek(0)
-                pixels = jpeg.read_pixels(picture.file.read(), picture.source, factor)
-                return pixels, picture.source.orientation
-            picture.source.load()
-            return convert.to_rgb(picture.source, factor, background), _orientation(picture.source)
+    factor = _factor(picture, at_least)
+    with reserve(picture.memory(factor)):
+        if isinstance(picture.source, jpeg.Header):
+            picture.file.seek(0)
+            return jpeg.read_pixels(picture.file.read(), picture.source, factor), picture.source.orientation
+        picture.source.load()
+        return convert.to_rgb(picture.source, factor, background), _orientation(picture.source)
 
 
 def _factor(picture: _Picture, at_least: int | None) -> int:
@@ -275,16 +293,3 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-@contextmanager
-def _plain_errors(file: BinaryIO) -> Iterator[None]:
-    """Turn whatever a decoder raises over a bad file into a plain reason; keep its warnings to itself."""
-    try:
-        with quiet():
-            yield
-    except Unusable:
-        raise
-    except Exception as error:  # decoders meet hostile bytes: any exception means "unreadable", and no more
-        file.seek(0)
-        raise Unusable(reasons.of_error(error, file.read(512))) from error

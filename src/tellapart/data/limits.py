@@ -8,14 +8,15 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 #: Memory, in bytes, that everything being decoded at one time in this process may take. With what Python and its
 #: libraries take, the process stays below 512 MB.
 ALLOWANCE = 380_000_000
 
 
-_LARGE = 50_000_000
+_SMALL, _LARGE = 1_000_000, 50_000_000
+_NOTHING = nullcontext()
 
 
 def _give_back() -> None:
@@ -97,8 +98,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def reserve(n_bytes: int) -> AbstractContextManager[None]:
-    """Wait until so much memory may be taken, and hold it for a while. More than `ALLOWANCE` would wait for ever."""
-    return _state.allowance.reserve(n_bytes)
+    """Wait until so much memory may be taken, at most `ALLOWANCE`, and hold it for a while. Little is not counted."""
+    return _state.allowance.reserve(n_bytes) if n_bytes > _SMALL else _NOTHING
 
 
 def quiet() -> AbstractContextManager[None]:

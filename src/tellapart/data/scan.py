@@ -100,7 +100,7 @@ def _in_threads(root: Path, rows: pl.DataFrame, workers: int) -> Iterator[list[F
 
     def look(start: int) -> list[Facts]:
         batch = rows.slice(start, _BATCH).iter_rows()
-        return [Facts(problem=problem) if problem else examine(root / path) for path, problem in batch]
+        return [Facts(problem=problem) if problem else examine(f"{root}/{path}") for path, problem in batch]
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tellapart-scan")
     waiting: deque[Future[list[Facts]]] = deque()

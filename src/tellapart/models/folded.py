@@ -7,6 +7,7 @@ In evaluation mode a batch norm multiplies and adds fixed numbers, which the con
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ def _fold(module: nn.Module) -> None:
     before: tuple[str, nn.Module] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and before and _fits(before[1], child):
-            setattr(module, before[0], fuse_conv_bn_eval(before[1], _plain(child)))
+            setattr(module, before[0], fuse_conv_bn_eval(cast(nn.Conv2d, before[1]), _plain(child)))
             # timm's batch norms may carry an activation (and a dropout, which does nothing here).
             setattr(module, name, getattr(child, "act", nn.Identity()))
         else:

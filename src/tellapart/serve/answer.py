@@ -119,6 +119,13 @@ def load(path: str | Path) -> Classifier:
     return Classifier(Bundle.load(path))
 
 
+def predict(
+    path: str | Path, pictures: Picture | Sequence[Picture], *, top: int | None = None
+) -> Answer | list[Answer]:
+    """Load a classifier and answer at once; see `Classifier.predict`. To ask more than once, keep what `load` gives."""
+    return load(path).predict(pictures, top=top)
+
+
 def answers(
     bundle: Bundle,
     pictures: Iterable[Picture],

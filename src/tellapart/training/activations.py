@@ -49,7 +49,7 @@ class Activations:
 
     def in_order(self, device: str) -> Iterator[Tensor]:
         """All of them, row after row and view after view, in batches."""
-        for part in self.values.flatten(0, 1).split(BATCH):
+        for part in torch.split(self.values.flatten(0, 1), BATCH):
             yield _channels_first(part.to(device))
 
 

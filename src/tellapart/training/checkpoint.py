@@ -1,4 +1,4 @@
-"""The state of a training, in memory and on disk. No pickle: safetensors, with plain values as JSON beside the tensors."""
+"""The state of a training, in memory and on disk: safetensors, with plain values as JSON beside the tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,8 +17,10 @@ from tellapart.files import replacing
 
 @dataclass
 class State:
-    """Where a training stands. With the recipe and the pictures, it determines everything that is still to come:
-    data order, augmentation and dropout are functions of seed and position, and so have no state of their own.
+    """Where a training stands.
+
+    With the recipe and the pictures, it determines everything that is still to come: data order, augmentation and
+    dropout are functions of seed and position, and so have no state of their own.
 
     Attributes:
         stage: the stage that is under way, from 0; the number of stages when all are done.
@@ -111,5 +112,3 @@ def copy_of(network: nn.Module) -> dict[str, Tensor]:
 
 def _under(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
     return {key[len(prefix) :]: value for key, value in values.items() if key.startswith(prefix)}
-
-

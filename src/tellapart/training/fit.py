@@ -1,5 +1,7 @@
-"""The training loop: linear functions that yield events. Whatever is to happen at an event (writing a log or a
-checkpoint, stopping) happens in the caller's `for` body."""
+"""The training loop: linear functions that yield events.
+
+Whatever is to happen at an event (writing a log or a checkpoint, stopping) happens in the caller's `for` body.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
 from tellapart.training.schedule import schedule
 from tellapart.training.solve_head import STRENGTHS, solutions
-from tellapart.training.source import Source, live, prepare, stored
+from tellapart.training.source import Source, live, stored
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -192,9 +194,7 @@ def _epoch(setting: Setting, state: State, optimizer: torch.optim.Optimizer) -> 
         state.right += _n_right(logits, target)
         state.optimizer = optimizer.state_dict()
         mean, rate = state.loss_sum / state.seen, stage.rate * factor(step)
-        yield Progress(
-            state.stage, state.epoch + 1, stage.epochs, state.step, setting.steps, mean, rate, len(rows)
-        )
+        yield Progress(state.stage, state.epoch + 1, stage.epochs, state.step, setting.steps, mean, rate, len(rows))
 
 
 @torch.no_grad()
@@ -235,9 +235,7 @@ def _optimizer(setting: Setting, state: State) -> torch.optim.Optimizer:
     """The stage's optimizer, in the state in which it was left."""
     stage, groups = setting.stage, setting.part.groups
     described = parameter_groups(groups, [stage.rate] * len(groups), stage.weight_decay)
-    optimizer = build_optimizer(
-        stage.optimizer, described, weight_decay=stage.weight_decay, momentum=stage.momentum
-    )
+    optimizer = build_optimizer(stage.optimizer, described, weight_decay=stage.weight_decay, momentum=stage.momentum)
     if state.optimizer:
         optimizer.load_state_dict(state.optimizer)
     return optimizer
@@ -245,8 +243,10 @@ def _optimizer(setting: Setting, state: State) -> torch.optim.Optimizer:
 
 def _solver(setting: Setting, state: State) -> Iterator[float]:
     """Exact heads, strongest penalty first, from the first that has not been judged yet."""
-    features, rows = setting.source.everything()
-    head = setting.part.linear_head
+    head, everything = setting.part.linear_head, setting.source.everything
+    assert head, "_prepare has made sure"
+    assert everything
+    features, rows = everything()
     solver = solutions(features, setting.target[rows], head, setting.loss, len(setting.material.train))
     for _ in range(state.epoch):
         next(solver)

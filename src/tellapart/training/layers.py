@@ -85,10 +85,20 @@ def select(network: Network, train: str | float, keep_statistics: bool) -> Part:
         cut = at
         prefix, rest = split_body(network, at)
     named = [
-        [(f"{name}.{own}", p) for name in group for own, p in network.get_submodule(name).named_parameters(recurse=False)]
+        [
+            (f"{name}.{own}", p)
+            for name in group
+            for own, p in network.get_submodule(name).named_parameters(recurse=False)
+        ]
         for group in groups[len(groups) - n :]
     ]
-    what = "the head" if n == 1 else "all layers" if n == len(groups) else f"the last {n} of {len(groups)} groups of layers"
+    what = (
+        "the head"
+        if n == 1
+        else "all layers"
+        if n == len(groups)
+        else f"the last {n} of {len(groups)} groups of layers"
+    )
     return Part(network, n, keep_statistics, what, cut, prefix, rest, named)
 
 

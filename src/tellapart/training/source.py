@@ -74,6 +74,7 @@ def stored(
     """
     views: Sequence[Sequence[Any]] = stage.views or [[]]
     weights = weights_hash(network.body)
+
     def of(what: str, rows: Rows, views: Sequence[Sequence[Any]]) -> Generator[Computing, None, Activations]:
         key = {
             "weights": weights,
