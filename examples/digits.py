@@ -25,7 +25,7 @@ SHOWN = 5
 def main() -> int:
     """Write the pictures, train, answer for a few that the training did not see; gives the exit status."""
     write_pictures(PICTURES)
-    if status := tellapart("train", PICTURES, "--recipe", "scratch", "--out", RUN):
+    if status := tellapart("train", PICTURES, "--recipe", "scratch", "--set", "data.size=32", "--out", RUN):
         return status
     if status := tellapart("predict", RUN, *unseen_pictures(RUN, SHOWN)):
         return status

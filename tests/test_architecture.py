@@ -38,9 +38,11 @@ MAY_IMPORT = {
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
     "retelling": GROUND | {"data", "run_directory", "report"},
+    "resume": GROUND | {"data", "run_directory", "runtime"},
     "pipeline": GROUND
     | {
         "retelling",
+        "resume",
         "console",
         "data",
         "run_directory",

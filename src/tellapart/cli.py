@@ -114,14 +114,15 @@ def train(
 ) -> None:
     """Train, evaluate, bundle and write the report; the same command again goes on, or says that all is done."""
     from tellapart.console import Console
-    from tellapart.pipeline import Wishes, divide, run
+    from tellapart.pipeline import Wishes, run
     from tellapart.recipe import load_recipe
+    from tellapart.resume import divide
     from tellapart.run_directory import Run
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
     changes = list(set_ or [])
-    changes += [f'model.name="{model}"'] if model else []
+    changes += [f"model.name={_toml_text(model)}"] if model is not None else []
     changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
     changes += [f"seed={seed}"] if seed is not None else []
     plan = load_recipe(recipe, changes)
@@ -139,7 +140,7 @@ def train(
     was_finished = finished.finished
     catalog = console.scan(pictures, **found)
     wishes = Wishes(on_unreadable, runtime, shlex.join(["tellapart", *sys.argv[1:]]))
-    console.follow(run(plan, catalog, divide(catalog, plan), directory, wishes), plan)
+    console.follow(run(plan, catalog, divide(catalog, plan, directory), directory, wishes), plan)
     if was_finished:
         console.say(f"{directory} was finished already; nothing was trained again.")
     if not quiet and not as_json:

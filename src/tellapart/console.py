@@ -52,7 +52,8 @@ class Console:
             catalog = scan(pictures, progress=lambda done, total: step("scanning", done, total), **options)
         unreadable = len(catalog) - len(catalog.readable)
         self.say(
-            f"{len(catalog):,} pictures, {len(catalog.classes)} classes ({catalog.layout})"
+            f"{_n(len(catalog), 'picture', 'pictures')}, {_n(len(catalog.classes), 'class', 'classes')}"
+            f" ({catalog.layout.rstrip('.')})"
             f"{f', {unreadable} unreadable' if unreadable else ''}; {time.monotonic() - start:.1f} s"
         )
         return catalog
@@ -84,9 +85,8 @@ class Console:
             case Progress():
                 speed = meter.add(event)
                 left = (event.steps * (event.epochs - event.epoch + 1) - event.step) * meter.seconds_a_step
-                of = f"epoch {event.epoch}/{event.epochs}"
-                text = f"{of}  loss {event.loss:.4f}  {speed:.0f} pictures/s  {_time(left)} left"
-                step(text, event.step, event.steps)
+                pace = f"  {speed:.0f} pictures/s  {_time(left)} left" if speed else ""
+                step(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{pace}", event.step, event.steps)
             case Validated():
                 best = "  best so far" if event.best else ""
                 step(None, 0, 0)
@@ -152,6 +152,10 @@ class _Shown:
         elif text and time.monotonic() - self.last > _PLAIN_EVERY:
             self.last = time.monotonic()
             self.console.say(f"  {text}: {done:,} of {total:,}")
+
+
+def _n(n: int, one: str, more: str) -> str:
+    return f"{n:,} {one if n == 1 else more}"
 
 
 def _time(seconds: float) -> str:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tellapart.errors import MissingExtraError, RunError, UnreadableError, UsageError
-from tellapart.files import write_text
+from tellapart.errors import DataError, MissingExtraError, RunError, UnreadableError, UsageError
 from tellapart.records import Computing, Evaluation, Event, Predictions, StageDone, StageStarted, Validated
 from tellapart.run_directory import EventLog, Run, locked
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from tellapart.runtime import Runtime
     from tellapart.training.checkpoint import State
 
+Rows = npt.NDArray[np.int64]
 _GOLDEN = 8
 _CHECKPOINT_SECONDS = 60.0
 
@@ -49,7 +49,7 @@ class Wishes:
 
 
 def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishes) -> Iterator[Event]:
-    """Train, evaluate, bundle and report, or go on where an earlier call was stopped.
+    """Train, evaluate, bundle and report, or go on where an earlier call was stopped. A finished run is left alone.
 
     Args:
         recipe: the plan.
@@ -61,47 +61,25 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         Every event, for whoever shows progress.
 
     Raises:
-        RunError: the directory is in use, damaged, or was begun with other pictures or another recipe.
+        RunError: the directory is in use, damaged, holds other things, or was begun with other pictures, another
+            division of them or another recipe.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
+    from tellapart.resume import begin, check_place
+    from tellapart.runtime import parse
+
     _need_train_extra()
+    parse(wishes.runtime)  # a mistake in it shows before anything is written
+    training = Run(out)
+    check_place(training)
     with locked(out), _stop_politely() as stop:
-        training = Run(out)
-        _begin(training, recipe, catalog, split, wishes)
+        skip = wishes.on_unreadable == "skip"
+        catalog, split = begin(training, recipe, catalog, split, wishes.command, may_break=skip)
+        if training.finished:
+            return
         network, state = _network(training, recipe, catalog)
         yield from _train(training, network, state, recipe, catalog, split, wishes, stop)
-        yield from _conclude(training, network, recipe, catalog, split)
-
-
-def _begin(run: Run, recipe: Recipe, catalog: Catalog, split: Split, wishes: Wishes) -> None:
-    """Write the plan, or check that this is the training that was begun here."""
-    from tellapart.data.split import explain_change
-    from tellapart.runtime import environment
-
-    if run.started and run.catalog_file.is_file():
-        if run.catalog.digest != catalog.digest:
-            raise RunError(
-                f"{run.directory} was begun with other pictures: {explain_change(run.catalog, catalog)}",
-                "Choose another --out for the changed pictures, or put them back as they were.",
-            )
-        if run.recipe != recipe:
-            raise RunError(
-                f"{run.directory} was begun with another recipe: {_difference(run.recipe, recipe)}",
-                "Choose another --out for the changed recipe, or repeat the first command.",
-            )
-        return
-    catalog.save(run.catalog_file)
-    split.save(run.split_file)
-    run.write_json(run.environment_file, {"command": wishes.command, "begun": _now(), **environment()})
-    # The recipe is written last: with it, the run counts as begun.
-    write_text(run.recipe_file, recipe.to_toml())
-
-
-def _difference(old: Recipe, new: Recipe) -> str:
-    before, after = old.to_toml().splitlines(), new.to_toml().splitlines()
-    gone = [line for line in before if line not in after]
-    come = [line for line in after if line not in before]
-    return f"'{'; '.join(gone[:3])}' is now '{'; '.join(come[:3])}'."
+        yield from _finish(training, network, recipe, catalog, split, wishes, stop)
 
 
 def _network(run: Run, recipe: Recipe, catalog: Catalog) -> tuple[Network, State]:
@@ -156,13 +134,7 @@ def _train(
                 if stop:
                     raise KeyboardInterrupt
         except UnreadableError as error:
-            if wishes.on_unreadable != "skip":
-                raise UnreadableError(
-                    error.path,
-                    f"{error.reason}. It could be read when the pictures were scanned. "
-                    "To leave such pictures out, repeat the command with --on-unreadable skip",
-                ) from error
-            _skip(run, catalog, error)
+            _skip(run, catalog, error, wishes)
             last = run.checkpoint("last")
             state = load_checkpoint(last if last.is_file() else run.checkpoint("initial"), network)
     save_checkpoint(run.checkpoint("best"), network, state)
@@ -171,9 +143,13 @@ def _train(
 def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split) -> Any:
     from tellapart.training.material import Material
 
-    skipped = _skipped_rows(run, catalog)
-    train = np.setdiff1d(split.train, skipped)
-    validation = np.setdiff1d(split.validation, skipped)
+    train, validation = (_unbroken(run, catalog, rows) for rows in (split.train, split.validation))
+    for rows, part in ((train, "training"), (validation, "validation")):
+        if not len(rows):
+            raise DataError(
+                f"None of the {part} pictures can be read any more: they are in {run.skipped_file}.",
+                "Put them back and delete that file, or train on other pictures with another --out.",
+            )
     return Material(catalog, train, validation, network.preprocessing, recipe.augment, recipe.seed)
 
 
@@ -185,22 +161,53 @@ def _runtime(wishes: Wishes, begun: dict[int, dict[str, Any]]) -> Runtime | None
     return wish or next((Runtime(**event["runtime"]) for event in begun.values()), None)
 
 
-def _skip(run: Run, catalog: Catalog, error: UnreadableError) -> None:
-    """Record a picture that broke after the scan, so that it is left out from here on."""
-    known = run.skipped
+def _skip(run: Run, catalog: Catalog, error: UnreadableError, wishes: Wishes) -> None:
+    """Record a picture that broke after the scan, so that it is left out from here on; if that was asked for.
+
+    Raises:
+        UnreadableError: it was not.
+    """
+    if wishes.on_unreadable != "skip":
+        raise UnreadableError(
+            error.path,
+            f"{error.reason}. It could be read when the pictures were scanned. "
+            "To leave such pictures out, repeat the command with --on-unreadable skip",
+        ) from error
     path = Path(error.path).relative_to(catalog.root).as_posix()
-    run.write_json(run.skipped_file, [*known, {"path": path, "reason": error.reason}])
+    run.write_json(run.skipped_file, [*run.skipped, {"path": path, "reason": error.reason}])
 
 
-def _skipped_rows(run: Run, catalog: Catalog) -> np.ndarray[Any, np.dtype[np.int64]]:
-    paths = [entry["path"] for entry in run.skipped]
-    return np.flatnonzero(catalog.table["path"].is_in(paths).to_numpy()).astype(np.int64)
+def _unbroken(run: Run, catalog: Catalog, rows: Rows) -> Rows:
+    """Those of the rows whose pictures have not been left out."""
+    broken = catalog.table["path"].gather(rows).is_in([entry["path"] for entry in run.skipped])
+    kept: Rows = rows[~broken.to_numpy()]
+    return kept
+
+
+def _finish(
+    run: Run,
+    network: Network,
+    recipe: Recipe,
+    catalog: Catalog,
+    split: Split,
+    wishes: Wishes,
+    stop: list[int],
+) -> Iterator[Event]:
+    """What follows a training, seen to its end: pictures that broke, stopping. Done again from here if broken off."""
+    while not run.finished:
+        try:
+            for event in _conclude(run, network, recipe, catalog, split):
+                yield event
+                if stop and not run.finished:
+                    raise KeyboardInterrupt
+        except UnreadableError as error:
+            _skip(run, catalog, error, wishes)
 
 
 def _conclude(
     run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
 ) -> Generator[Computing, None, None]:
-    """What follows a training: predictions, certainty, bundle, scores, report. Done again from here if broken off."""
+    """Predictions, certainty, scores, bundle, report."""
     from tellapart.evaluation.calibrate import fit_temperature, thresholds
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.infer.predict import predict
@@ -211,8 +218,7 @@ def _conclude(
     runtime = Runtime(default_device(), workers=default_workers())
     predictions: dict[str, Predictions] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
-        if len(rows):
-            rows = np.setdiff1d(rows, _skipped_rows(run, catalog))
+        if len(rows := _unbroken(run, catalog, rows)):
             predictions[on] = yield from predict(network, catalog, rows, runtime, f"answers on the {on} pictures")
             predictions[on].save(run.predictions_file(on))
     temperature = fit_temperature(predictions["validation"])
@@ -246,11 +252,9 @@ def _bundle(
     from tellapart.preprocess import preprocess
 
     how = network.preprocessing
-    spread = split.validation[np.linspace(0, len(split.validation) - 1, _GOLDEN).astype(int)]
-    golden = [
-        preprocess(decode(catalog.path(row), how.decode_at_least, how.background), how)
-        for row in np.setdiff1d(spread, _skipped_rows(run, catalog))
-    ]
+    rows = _unbroken(run, catalog, split.validation)
+    spread = np.unique(rows[np.linspace(0, len(rows) - 1, _GOLDEN).astype(int)])
+    golden = [preprocess(decode(catalog.path(row), how.decode_at_least, how.background), how) for row in spread]
     about = {
         "model": recipe.model.name,
         "weights": network.weights_source,
@@ -303,12 +307,13 @@ def train(
     """
     from tellapart import console
     from tellapart.recipe import Recipe, load_recipe
+    from tellapart.resume import divide
 
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     show = console.Console(quiet=quiet)
     catalog = show.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / catalog.root.name
-    divided = split or divide(catalog, plan)
+    divided = split or divide(catalog, plan, directory)
     source = shlex.quote(str(pictures)) if isinstance(pictures, str | Path) else shlex.quote(str(catalog.root))
     options = "".join(f" --set {shlex.quote(change)}" for change in changes or [])
     name = "RECIPE" if isinstance(recipe, Recipe) else shlex.quote(str(recipe))
@@ -316,13 +321,6 @@ def train(
     wishes = Wishes(on_unreadable, runtime, command)
     show.follow(run(plan, catalog, divided, directory, wishes), plan)
     return Run(directory)
-
-
-def divide(catalog: Catalog, recipe: Recipe) -> Split:
-    """The split that a recipe asks for."""
-    from tellapart.data.split import split
-
-    return split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
 
 
 def evaluate(trained: Run | str | Path, on: str | Path = "test") -> Evaluation:
@@ -348,14 +346,28 @@ def evaluate(trained: Run | str | Path, on: str | Path = "test") -> Evaluation:
 
 def _evaluate_elsewhere(finished: Run, folder: Path) -> Evaluation:
     from tellapart.bundle.read import Bundle
-    from tellapart.data.scan import scan
+    from tellapart.console import Console
     from tellapart.evaluation.evaluate import evaluate_predictions
 
     if not folder.exists():
         raise UsageError(f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation.")
     bundle = Bundle.load(finished.directory)
-    catalog = scan(folder).with_classes(bundle.classes)
+    console = Console()
+    catalog = console.scan(folder).with_classes(bundle.classes)
+    if catalog.several and not bundle.several:
+        raise DataError(
+            f"{folder} has any number of labels a picture; this model was trained to give one.",
+            "Give pictures with one label each.",
+        )
+    catalog = replace(catalog, several=bundle.several)  # one label each is a case of several
     rows = np.intersect1d(catalog.readable, catalog.labelled)
+    if not len(rows):
+        raise DataError(
+            f"{folder} holds no picture that can be read and has a label. {catalog.layout}",
+            "Put each class into a folder of its own, or add a table with the columns file_name and label.",
+        )
+    if left_out := len(catalog) - len(rows):
+        console.say(f"Left out: {left_out:,} of them, which are unreadable or have no label.")
     logits = _logits(bundle, [catalog.path(row) for row in rows])
     predictions = Predictions.of(rows, logits, catalog.target(rows), bundle.classes)
     return evaluate_predictions(
@@ -414,7 +426,3 @@ def _need_train_extra() -> None:
     for module in ("torch", "torchvision", "timm", "safetensors", "sklearn", "matplotlib", "jinja2", "onnxscript"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("Training", "train", module)
-
-
-def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import model_validator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from tellapart.errors import RecipeError
 from tellapart.recipe_transforms import AnyTransform, Balance, Mix, Section
@@ -50,18 +52,34 @@ class Stage(Section):
     """One piece of the training: what is trained, for how long, how."""
 
     name: str = ""
-    train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] = Field(
-        default="all", description="the head, everything, the last n groups of layers, or a share of the groups (0..1)"
+    train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default="all",
+        description="the head, everything, the last n groups of layers, or a share of the groups, below 1",
     )
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=1)
-    optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "lbfgs"] = Field(
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
+    size: int | None = Field(default=None, ge=1, le=4096, description="side of the pictures in this stage, in pixels")
+    loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "squeezed"] = "auto"
+    optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon", "lbfgs"] = Field(
         default="adamw", description="lbfgs solves a linear head exactly, one strength of regularisation an epoch"
     )
-    rate: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    rate: Annotated[float, Field(gt=0)] | list[float] | str | dict[str, float] = Field(
+        default=1e-3,
+        description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
+        "{ head = 1e-3, decay = 0.75 }",
+    )
     weight_decay: float = Field(default=0.01, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
+    clip: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
+    average: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of a running mean of the weights, which is then what is validated"
+    )
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "sgdr"] = "cosine"
+    step_epochs: int = Field(default=1, ge=1, description="step: epochs between two steps down")
+    step_factor: float = Field(default=0.1, gt=0, le=1, description="step: what the rate is multiplied by")
+    cycle_length: int = Field(default=1, ge=1, description="sgdr: epochs of the first cycle")
+    cycle_multiplier: int = Field(default=1, ge=1, description="sgdr: how much longer each cycle is than the last")
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     batch_norm: Literal["update", "keep"] = Field(
@@ -76,6 +94,16 @@ class Stage(Section):
         description="fixed views of each training picture. Where layers are frozen, what they make of each view is "
         "computed once and stored; an epoch shows one view of each picture, drawn at random",
     )
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        """An option that this schedule or optimizer does not use is a mistake, not a detail."""
+        of_schedule = {"step": ("step_epochs", "step_factor"), "sgdr": ("cycle_length", "cycle_multiplier")}
+        for schedule, names in of_schedule.items():
+            for name in names:
+                if self.schedule != schedule and getattr(self, name) != Stage.model_fields[name].default:
+                    raise PydanticCustomError("unused", f"'{name}' belongs to schedule = \"{schedule}\"")
+        return self
 
 
 class Recipe(Section):
@@ -111,7 +139,7 @@ def recipe_text(name: str) -> str:
     Raises:
         RecipeError: there is none.
     """
-    return _find(name, None).read_text(encoding="utf-8")
+    return _text(_find(name))
 
 
 def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
@@ -126,48 +154,76 @@ def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
         RecipeError: no such recipe, bad TOML, an unknown key, a wrong type or a value out of range; with the file,
             the line and a suggestion.
     """
-    values, source, text = _read(name, ())
+    sources = _read(_find(name))
+    values: dict[str, Any] = {}
+    for source in reversed(sources):
+        values = _merge(values, source.values)
+    if changes:
+        values.setdefault("stages", [{}])  # the default, so that a change can reach into it
     for change in changes or []:
         _apply(values, change)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(*_explain(error, source, text, changes or [])) from None
+        raise RecipeError(*_explain(error, sources, changes or [])) from None
 
 
-def _read(name: str | Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Path, str]:
-    """Values (parents merged in), file and text of a recipe."""
-    path = _find(name, seen[-1].parent if seen else None)
-    if path in seen:
-        raise RecipeError(f"{path}: 'extends' leads back to the same recipe.", "Remove one of the two 'extends'.")
+@dataclass(frozen=True)
+class _Source:
+    """One file of a recipe, and what it says itself."""
+
+    path: Path
+    text: str
+    values: dict[str, Any]
+
+    def place(self, key: str) -> str:
+        """Where a key of the outermost table stands."""
+        return f"{self.path}, line {_line_of(self.text, [key])}"
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[_Source]:
+    """A recipe's file, then the one that it extends, and so on."""
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     parent = values.pop("extends", None)
+    source = _Source(path, text, values)
     if parent is None:
-        return values, path, text
+        return [source]
+    place = source.place("extends")
     if not isinstance(parent, str):
-        raise RecipeError(f"{path}: 'extends' must be the name or path of one recipe.")
-    base, _, _ = _read(parent, (*seen, path))
-    return _merge(base, values), path, text
+        raise RecipeError(f"{place}: 'extends' must be the name or path of one recipe.", 'For example: "transfer"')
+    try:
+        base = _find(parent, path.parent)
+    except RecipeError as error:
+        raise RecipeError(f"{place}: {error.message}", error.hint) from None
+    if base in (*seen, path):
+        raise RecipeError(f"{place}: 'extends' leads back to the same recipe.", "Remove one of the two 'extends'.")
+    return [source, *_read(base, (*seen, path))]
 
 
-def _find(name: str | Path, folder: Path | None) -> Path:
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}", "A recipe is a text file in UTF-8.") from error
+
+
+def _find(name: str | Path, folder: Path | None = None) -> Path:
     known = shipped()
     if str(name) in known:
         return known[str(name)].resolve()
-    path = Path(name).expanduser()
-    if folder is not None and not path.is_absolute():
-        path = folder / path
+    path = (folder or Path()) / Path(name).expanduser()
     if path.is_file():
         return path.resolve()
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
-    raise RecipeError(f"There is no recipe '{name}'.", f"{hint}Shipped: {', '.join(known)}. Or give a .toml file.")
+    where = f" in {folder}" if folder else ""
+    raise RecipeError(
+        f"There is no recipe '{name}'{where}.", f"{hint}Shipped: {', '.join(known)}. Or give a .toml file."
+    )
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -193,26 +249,25 @@ def _apply(values: dict[str, Any], change: str) -> None:
     *path, last = key.split(".")
     for depth, part in enumerate(path):
         place = _step(place, part, ".".join(path[: depth + 1]), change)
-    if isinstance(place, list):
-        _step(place, last, key, change)
-        place[int(last)] = value
-    else:
-        place[last] = value
+    _step(place, last, key, change)
+    place[int(last) if isinstance(place, list) else last] = value
 
 
 def _step(place: Any, part: str, key: str, change: str) -> Any:
     if isinstance(place, list):
-        if not part.isdigit() or int(part) >= len(place):
+        if not part.isdecimal() or int(part) >= len(place):
             raise RecipeError(
                 f"--set {change}: '{key}' does not exist.", f"It has {len(place)} entries, counted from 0."
             )
         return place[int(part)]
     if not isinstance(place, dict):
-        raise RecipeError(f"--set {change}: '{key}' lies below a plain value.")
+        raise RecipeError(f"--set {change}: '{key}' lies below a plain value.", "Set that plain value itself.")
+    if part.isdecimal():
+        raise RecipeError(f"--set {change}: '{key}' does not exist.", "The recipe has no such list.")
     return place.setdefault(part, {})
 
 
-def _explain(error: ValidationError, source: Path, text: str, changes: list[str]) -> tuple[str, str]:
+def _explain(error: ValidationError, sources: list[_Source], changes: list[str]) -> tuple[str, str]:
     """Message and hint for the first thing wrong."""
     first = error.errors()[0]
     where = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
@@ -221,9 +276,7 @@ def _explain(error: ValidationError, source: Path, text: str, changes: list[str]
     if first["type"] == "union_tag_invalid":
         where = [*where, "transform"]
     key = ".".join(map(str, where))
-    changed = [c for c in changes if c.partition("=")[0].strip() == key]
-    line = _line_of(text, where)
-    place = f"--set {changed[-1]}" if changed else f"{source}, line {line}" if line else str(source)
+    place = _place(where, sources, changes)
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
     if first["type"] == "union_tag_invalid":
@@ -235,6 +288,29 @@ def _explain(error: ValidationError, source: Path, text: str, changes: list[str]
         f"{place}: '{key}': {first['msg']} (it is {first['input']!r}).",
         "tellapart recipes show NAME prints examples.",
     )
+
+
+def _place(where: list[Any], sources: list[_Source], changes: list[str]) -> str:
+    """The change or the file and line that a location comes from. The last change wins, then the first file."""
+    key = ".".join(map(str, where)) + "."
+    for change in reversed(changes):
+        changed = change.partition("=")[0].strip() + "."
+        if key.startswith(changed) or changed.startswith(key):
+            return f"--set {change}"
+    source = next((source for source in sources if _holds(source.values, where)), sources[0])
+    line = _line_of(source.text, where)
+    return f"{source.path}, line {line}" if line else str(source.path)
+
+
+def _holds(values: Any, where: list[Any]) -> bool:
+    """Whether a file says what stands at a location; a list counts as a whole, since it replaces that of a parent."""
+    for part in where:
+        if isinstance(part, int):
+            return True
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
 
 
 def _did_you_mean(written: str, names: list[str]) -> str:
@@ -276,20 +352,18 @@ def _sections_in(annotation: Any) -> dict[str, type[Section]]:
     return found
 
 
-_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+# Not a line of an array, such as `[{ transform = "negative" }]` or `[1, 2]`.
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]{},=]+?)\s*\]\]?\s*(#.*)?$")
 
 
 def _line_of(text: str, where: list[Any]) -> int | None:
     """Line of a key, found by following table headers; None where it was inherited or set elsewhere."""
     table: list[Any] = []
-    counts: dict[str, int] = {}
+    counts: dict[tuple[Any, ...], int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         header = _HEADER.match(line)
         if header:
-            table = [part.strip().strip("\"'") for part in header[2].split(".")]
-            if header[1] == "[[":
-                counts[header[2]] = counts.get(header[2], -1) + 1
-                table.append(counts[header[2]])
+            table = _table(header[2], header[1] == "[[", counts)
             if table == where:
                 return number
         else:
@@ -298,6 +372,19 @@ def _line_of(text: str, where: list[Any]) -> int | None:
             if "=" in line and path == where[: len(path)] and len(path) > len(table):
                 return number
     return None
+
+
+def _table(header: str, is_list: bool, counts: dict[tuple[Any, ...], int]) -> list[Any]:
+    """Location of the table that a header opens; `counts` holds how often each list of tables was added to."""
+    table: list[Any] = []
+    names = [part.strip().strip("\"'") for part in header.split(".")]
+    for depth, name in enumerate(names, start=1):
+        table.append(name)
+        if is_list and depth == len(names):
+            counts[tuple(table)] = counts.get(tuple(table), -1) + 1
+        if tuple(table) in counts:
+            table.append(counts[tuple(table)])
+    return table
 
 
 def _as_toml(values: dict[str, Any], prefix: str = "") -> str:

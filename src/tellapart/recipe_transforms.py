@@ -21,9 +21,9 @@ from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
-    """Base of all parts of a recipe: immutable, no unknown keys, no silent conversion."""
+    """Base of all parts of a recipe: immutable, no unknown keys, no silent conversion, no number without end."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Uniform(Section):

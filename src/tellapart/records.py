@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.errors import RunError
+from tellapart.files import replacing
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -53,12 +54,12 @@ class Predictions:
         scores = np.asarray(logits, np.float32)
         targets = np.asarray(target)
         targets = targets.astype(np.int64 if targets.ndim == 1 else np.uint8)
-        if scores.shape != (len(rows), len(classes)) or len(targets) != len(rows):
+        if scores.shape != (len(rows), len(classes)) or targets.shape[:1] != rows.shape:
             raise ValueError(
                 f"{len(rows)} rows, logits {scores.shape}, target {targets.shape} and {len(classes)} classes "
                 "do not belong together"
             )
-        if targets.ndim == 2 and targets.shape != scores.shape:
+        if targets.ndim > 1 and targets.shape != scores.shape:
             raise ValueError(f"target {targets.shape} has not the shape of logits {scores.shape}")
         if not np.isfinite(scores).all():
             raise ValueError("logits that are not finite")
@@ -90,10 +91,8 @@ class Predictions:
                 "logits": pl.Series(self.logits, dtype=pl.Array(pl.Float32, n)),
             }
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        frame.write_parquet(beside, metadata={"classes": json.dumps(self.classes)})
-        beside.replace(path)
+        with replacing(path) as beside:
+            frame.write_parquet(beside, metadata={"classes": json.dumps(self.classes)})
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

@@ -88,8 +88,13 @@ class Run:
 
     @property
     def started(self) -> bool:
-        """Whether a training was begun here."""
+        """Whether the plan of a training has been written here."""
         return self.recipe_file.is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a training to go on with: something has been trained and saved."""
+        return self.started and self.checkpoint("last").is_file()
 
     @property
     def finished(self) -> bool:
@@ -170,14 +175,16 @@ class EventLog:
     @classmethod
     def continued(cls, path: Path, n_lines: int) -> EventLog:
         """Open a log and drop what lies beyond its first `n_lines`: events after the last checkpoint happen again."""
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        lines = text.split("\n")[:-1]
         if len(lines) < n_lines:
             raise RunError(
                 f"{path} has {len(lines)} lines, but the checkpoint was made after {n_lines}.",
                 "Delete the folder 'checkpoints' to begin this training again from the start.",
             )
-        if len(lines) > n_lines or not path.is_file():
-            write_text(path, "".join(line + "\n" for line in lines[:n_lines]))
+        kept = "".join(line + "\n" for line in lines[:n_lines])
+        if kept != text or not path.is_file():  # also where the last line was cut off by a kill
+            write_text(path, kept)
         return cls(path, n_lines)
 
     def add(self, event: StageStarted | Validated | StageDone, **beside: Any) -> None:
@@ -199,9 +206,13 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds it; the message has its number.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / ".lock"
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{directory} cannot be written to: {error.strerror}.", "Choose another --out.") from error
+    with opened as file:
         if not _try_lock(file.fileno()):
             file.seek(0)
             raise RunError(

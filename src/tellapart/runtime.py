@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -20,6 +21,8 @@ from tellapart.files import cache_folder, write_text
 
 Precision = Literal["float32", "bfloat16"]
 _MEASURED_STEPS = 3
+#: What a user may ask for: at most one of each line.
+_RIVALS = (("cpu", "cuda", "mps"), ("float32", "bfloat16"), ("channels-last", "contiguous"))
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,35 @@ def parse(text: str) -> Runtime | None:
     """Read a user's wish such as "cpu,bfloat16,channels-last"; "auto" gives None.
 
     Raises:
-        UsageError: an unknown word.
+        UsageError: an unknown word, two words that exclude each other, or a device that this machine lacks.
     """
     if text == "auto":
         return None
-    known = {"cpu", "cuda", "mps", "float32", "bfloat16", "channels-last", "contiguous"}
+    known = [word for rivals in _RIVALS for word in rivals]
     words = [word.strip() for word in text.split(",")]
     unknown = [word for word in words if word not in known]
     if unknown:
         raise UsageError(
             f"--runtime {text}: '{unknown[0]}' is unknown.", f"Known: auto, or some of {', '.join(sorted(known))}."
         )
-    device = next((word for word in words if word in ("cpu", "cuda", "mps")), default_device())
+    for rivals in _RIVALS:
+        named = [word for word in rivals if word in words]
+        if len(named) > 1:
+            raise UsageError(f"--runtime {text}: '{named[0]}' and '{named[1]}' exclude each other.", "Give only one.")
+    device = next((word for word in words if word in _RIVALS[0]), default_device())
+    if not _has(device):
+        here = ", ".join(filter(_has, _RIVALS[0]))
+        raise UsageError(
+            f"--runtime {text}: this machine has no device '{device}' that torch can use.", f"Here: {here}."
+        )
     precision: Precision = "bfloat16" if "bfloat16" in words else "float32"
     return Runtime(device, precision, precision, "contiguous" not in words, default_workers(), "asked for")
+
+
+def _has(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_available()
+    return device == "cpu" or torch.backends.mps.is_available()
 
 
 def candidates() -> list[Runtime]:
@@ -122,7 +140,8 @@ def choose(key: dict[str, Any], step: Callable[[Runtime], None], frozen: Callabl
         best = min(run, key=lambda pair: pair[0])[1]
         told += "; the frozen layers take " + _told([(r.frozen, s) for s, r in run])
     chosen = replace(best, why=told)
-    write_text(remembered, json.dumps(chosen.as_dict()))
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the training
+        write_text(remembered, json.dumps(chosen.as_dict()))
     return chosen
 
 
@@ -165,15 +184,16 @@ def _machine() -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """What a result depends on besides recipe and pictures: versions, machine, threads."""
-    import torchvision
-
     import tellapart
 
+    # Asked of the installed packages, since importing them takes seconds.
+    installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
+    packages = ("torchvision", "timm", "numpy", "pillow", "simplejpeg", "onnxruntime")
     return {
         "tellapart": tellapart.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        **{package: installed[package] for package in packages if package in installed},
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         **{name: value for name, value in _machine().items() if name != "node"},

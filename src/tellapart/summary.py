@@ -22,7 +22,6 @@ def summary(catalog: Catalog) -> dict[str, Any]:
     table = catalog.table
     readable = table.filter(pl.col("problem").is_null())
     sizes = readable.group_by("width", "height").len().sort(["len", "width", "height"], descending=[True, False, False])
-    parts = table["split"].drop_nulls().value_counts().sort("count", descending=True)
     duplicates = readable.height - readable["sha256"].n_unique()
     unreadable = table.filter(pl.col("problem").is_not_null())
     return {
@@ -32,12 +31,18 @@ def summary(catalog: Catalog) -> dict[str, Any]:
         "several": catalog.several,
         "classes": catalog.counts(),
         "n_without_label": int((table["labels"].list.len() == 0).sum()),
-        "parts": dict(parts.iter_rows()),
-        "formats": dict(readable["format"].value_counts(sort=True).iter_rows()),
+        "parts": _counts(table["split"]),
+        "formats": _counts(readable["format"]),
         "sizes": [{"width": w, "height": h, "n": n} for w, h, n in sizes.iter_rows()],
         "n_duplicates": duplicates,
         "unreadable": [{"path": p, "reason": r} for p, r in unreadable.select("path", "problem").iter_rows()],
     }
+
+
+def _counts(column: pl.Series) -> dict[str, int]:
+    """How often each value occurs, the most frequent first; those equally frequent by name."""
+    counts = column.drop_nulls().value_counts().sort(pl.col("count"), pl.col(column.name), descending=[True, False])
+    return dict(counts.iter_rows())
 
 
 def summary_text(catalog: Catalog) -> str:
@@ -45,13 +50,13 @@ def summary_text(catalog: Catalog) -> str:
     facts = summary(catalog)
     kind = "none, one or more labels a picture" if facts["several"] else "one label a picture"
     lines = [f"{facts['root']}: {facts['n']:,} pictures; {kind}", f"Layout: {facts['layout']}", ""]
-    width = max((len(name) for name in facts["classes"]), default=0)
+    unlabelled = {"(no label)": facts["n_without_label"]} if facts["n_without_label"] else {}
+    width = max(map(len, [*facts["classes"], *unlabelled]), default=0)
     counts = list(facts["classes"].items())
     lines += [f"  {name:<{width}}  {n:>7,}" for name, n in counts[: 2 * _SHOWN]]
     if len(counts) > 2 * _SHOWN:
         lines.append(f"  … and {len(counts) - 2 * _SHOWN} more classes")
-    if facts["n_without_label"]:
-        lines.append(f"  {'(no label)':<{width}}  {facts['n_without_label']:>7,}")
+    lines += [f"  {name:<{width}}  {n:>7,}" for name, n in unlabelled.items()]
     if facts["parts"]:
         lines.append("Given parts: " + ", ".join(f"{n:,} {name}" for name, n in facts["parts"].items()))
     lines.append("Formats: " + ", ".join(f"{n:,} {name}" for name, n in facts["formats"].items()))

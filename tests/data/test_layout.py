@@ -119,7 +119,7 @@ def test_what_is_not_taken_is_told(draw: Draw) -> None:
     (root / "cat" / "1.xml").write_text("<a/>")
     sentence = found(root).sentence
     assert "without pictures: empty/" in sentence
-    assert "1 files that are no pictures (.xml)" in sentence
+    assert "1 other file (.xml)" in sentence
 
 
 def test_folders_named_by_integers_are_in_numeric_order_and_named_by_a_class_file(draw: Draw) -> None:
@@ -277,12 +277,18 @@ def test_an_empty_label_is_no_label(draw: Draw) -> None:
     assert not layout.several
 
 
+def test_pictures_in_hidden_folders_are_found_by_a_table(draw: Draw) -> None:
+    root = draw(".pictures/1.png")
+    (root / "labels.csv").write_text("file_name,label\n.pictures/1.png,a\n")
+    assert labels(found(root)) == {".pictures/1.png": ["a"]}
+
+
 def test_pictures_that_a_table_does_not_name_are_left_out_and_told(draw: Draw) -> None:
     root = draw("img/1.png", "img/2.png", "spare/3.png")
     (root / "labels.csv").write_text("file_name,label\nimg/1.png,cat\nimg/2.png,dog\n")
     layout = found(root)
     assert len(layout.table) == 2
-    assert "1 pictures that it does not name left out (spare/)" in layout.sentence
+    assert "1 picture that it does not name left out (spare/)" in layout.sentence
 
 
 def test_integer_labels_take_their_names_from_a_class_file(draw: Draw) -> None:

@@ -291,7 +291,7 @@ def test_copies_and_groups_across_given_parts_are_told_not_moved() -> None:
     catalog = catalog_of(classes(4, 4), content=[0, 1, 0, 0, 4, 5, 6, 7], group=[None, *"aaaaaaa"], part=part)
     divided = split(catalog)
     assert parts(divided) == {"train": {0, 1, 4, 5}, "validation": {2, 6}, "test": {3, 7}}
-    assert "Leak: 1 pictures for the test are exact copies of training pictures." in divided.how
+    assert "Leak: 1 picture for the test is an exact copy of training pictures." in divided.how
     assert "Leak: 2 pictures for validation are of a group with training pictures." in divided.how
 
 

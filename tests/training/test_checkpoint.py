@@ -18,7 +18,8 @@ def trained(kind: type[torch.optim.Optimizer]) -> tuple[nn.Module, State]:
         optimizer.zero_grad()
         network(torch.randn(4, 3, 4, 4)).square().sum().backward()
         optimizer.step()
-    state = State(1, 2, 3, 0.1 + 0.2, 4.0, 5, -0.7, 2, copy_of(network), optimizer.state_dict(), 9)
+    state = State(1, 2, 3, 0.1 + 0.2, 4.0, 5, -0.7, 2, copy_of(network), optimizer.state_dict(), events=9)
+    state.average, state.n_averaged = {"0.weight": torch.randn(4, 3, 3, 3)}, 7
     return network, state
 
 
@@ -38,6 +39,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: type[torch.optim.
     assert all(torch.equal(loaded.best[k], state.best[k]) for k in state.best)
     assert (loaded.stage, loaded.epoch, loaded.step, loaded.events) == (1, 2, 3, 9)
     assert loaded.loss_sum == state.loss_sum
+    assert loaded.n_averaged == 7
+    assert torch.equal(loaded.average["0.weight"], state.average["0.weight"])
     fresh = kind([{"params": other[0].parameters()}, {"params": other[3].parameters(), "lr": 0.5}], lr=0.1)
     fresh.load_state_dict(loaded.optimizer)
     assert fresh.param_groups[1]["lr"] == 0.5

@@ -105,6 +105,84 @@ def test_a_training_broken_off_at_any_event_ends_as_an_unbroken_one(
     assert same(whole.state_dict(), resumed.state_dict())
 
 
+@pytest.mark.parametrize("stop_after", [2, 3, 5, 6, 8])
+def test_so_does_one_that_averages_accumulates_mixes_and_balances(
+    build: Build, tmp_path: Path, stop_after: int
+) -> None:
+    stage = {"epochs": 2, "batch_size": 4, "accumulate": 2, "average": 0.9, "clip": 1.0, "optimizer": "muon"}
+    parts = {"mix": {"mixup": 0.5, "cutmix": 0.5}, "balance": {"sampler": "weighted", "class_weights": True}}
+    plan = recipe([stage], **parts)
+    whole, material = build(plan)
+    expected = [event for event in train(whole, plan, material) if isinstance(event, Validated | StageDone)]
+    broken, material = build(plan)
+    state, seen = State(), []
+    for number, event in enumerate(fit(broken, plan, material, state, CPU), start=1):
+        seen.append(event)
+        if number == stop_after:
+            break
+    save_checkpoint(tmp_path / "last.safetensors", broken, state)
+    resumed, material = build(plan)
+    state = load_checkpoint(tmp_path / "last.safetensors", resumed)
+    seen += list(fit(resumed, plan, material, state, CPU))
+    assert [event for event in seen if isinstance(event, Validated | StageDone)] == expected
+    assert same(whole.state_dict(), resumed.state_dict())
+
+
+def test_accumulated_batches_are_one_large_batch(build: Build) -> None:
+    """Without batch statistics and dropout, two halves of a batch give the gradient of the whole."""
+    model = {"name": "tutorial-cnn", "pretrained": False}
+    results = []
+    for stage in ({"batch_size": 8}, {"batch_size": 4, "accumulate": 2}):
+        plan = recipe([{"epochs": 2, "optimizer": "sgd", **stage}], model=model)
+        network, material = build(plan)
+        train(network, plan, material)
+        results.append(network.state_dict())
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(tensor, results[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_rates_differ_by_group(build: Build) -> None:
+    """A group whose rate is all but zero hardly moves; the head moves as ever."""
+    plan = recipe([{"epochs": 1, "batch_size": 8, "rate": [1e-12, 1e-2], "optimizer": "sgd", "weight_decay": 0.0}])
+    network, material = build(plan)
+    before = {name: tensor.clone() for name, tensor in network.named_parameters()}
+    train(network, plan, material)
+    moved = {name: (p - before[name]).abs().max().item() for name, p in network.named_parameters()}
+    assert all(m < 1e-9 for name, m in moved.items() if name.startswith("body."))
+    assert moved["head.0.weight"] > 1e-4
+
+
+def test_a_stage_may_have_its_own_size(build: Build) -> None:
+    model = {"name": "small-cnn", "pretrained": False}
+    plan = recipe([{"epochs": 1, "size": 16}, {"epochs": 1}], model=model)
+    network, material = build(plan)
+    seen: list[int] = []
+    network.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+    train(network, plan, material)
+    assert seen[1:][0] == 16
+    assert seen[-1] == 32
+
+
+def test_a_size_that_the_network_cannot_take_is_named(build: Build) -> None:
+    plan = recipe([{"epochs": 1, "size": 48}], model={"name": "tutorial-cnn", "pretrained": False})
+    network, material = build(plan)
+    with pytest.raises(RecipeError, match="48 pixels"):
+        train(network, plan, material)
+
+
+@pytest.mark.parametrize("kind", ["step", "sgdr"])
+def test_schedules_reach_the_optimizer(build: Build, kind: str) -> None:
+    stage = {"epochs": 3, "batch_size": 9, "schedule": kind, "rate": 1e-3}
+    plan = recipe([stage | ({"cycle_multiplier": 2} if kind == "sgdr" else {"step_factor": 0.5})])
+    network, material = build(plan)
+    rates = [event.rate for event in train(network, plan, material) if isinstance(event, Progress)]
+    if kind == "step":
+        assert rates == pytest.approx([1e-3] * 2 + [5e-4] * 2 + [2.5e-4] * 2)
+    else:
+        assert rates[0] == rates[2] == pytest.approx(1e-3)
+        assert rates[2] > rates[3] > rates[4] > rates[5]
+
+
 def test_frozen_layers_stay_bit_for_bit_and_so_do_their_statistics(build: Build) -> None:
     plan = recipe([{"train": 2, "epochs": 1, "batch_size": 8}], augment=[CROP])
     network, material = build(plan)

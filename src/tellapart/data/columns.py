@@ -194,6 +194,11 @@ def _text(table: Table, column: str | None) -> pl.Series:
     return cells.set(cells == "", None)
 
 
+def counted(n: int, noun: str) -> str:
+    """A number and what it counts: "1 picture", "3,607 pictures"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s" if not noun.endswith("y") else f"{n:,} {noun[:-1]}ies"
+
+
 def some(names: Iterable[str], n: int = 3) -> str:
     """The first few names, and how many more there are."""
     listed = list(names)

@@ -7,6 +7,7 @@ compiled code that runs no other programs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -102,8 +103,8 @@ def decode(source: Path | bytes, at_least: int | None = None, background: conver
         source: a file, or its content.
         at_least: JPEGs may be decoded at 1/2, 1/4 or 1/8 of their size, which is several times faster, as long as
             the short side keeps this many pixels; by default they come at full size. Pictures that would take more
-            memory than a process may use come smaller whatever is asked: JPEGs of more than 130 million pixels,
-            others of more than about 50.
+            memory than a process may use come smaller whatever is asked: JPEGs of more than about 120 million
+            pixels (60 if progressive), others of more than about 50.
         background: colour, 0 to 255.
 
     Returns:
@@ -162,8 +163,8 @@ def _load(path: str | Path) -> tuple[BytesIO | BufferedReader, int]:
         keep = status.st_size > _SMALL
         if keep:
             return BufferedReader(FileIO(handle)), status.st_size
-        data = os.read(handle, _SMALL)
-        while len(data) < status.st_size and (more := os.read(handle, _SMALL)):
+        data = os.read(handle, status.st_size)
+        while len(data) < status.st_size and (more := os.read(handle, status.st_size - len(data))):
             data += more
         return BytesIO(data), len(data)
     except OSError as error:
@@ -179,8 +180,10 @@ def _reason(error: Exception, source: str | Path | bytes) -> str:
         return str(error)
     if isinstance(source, bytes):
         return reasons.of_error(error, source[:_START])
-    with open(source, "rb") as file:
-        return reasons.of_error(error, file.read(_START))
+    start = b""
+    with contextlib.suppress(OSError), open(source, "rb") as file:
+        start = file.read(_START)
+    return reasons.of_error(error, start)
 
 
 @dataclass(slots=True)

@@ -118,7 +118,7 @@ def _check_sizes(ties: Ties, parts: list[str], may_lack: bool) -> None:
         f"The {what} {ties.classes[worst]!r} has {n} usable {'picture' if n == 1 else 'pictures'}{tied}; "
         f"at least {needed} are needed, one each for {sides}."
         + (f" Too small as well: {some(others)}." if others else ""),
-        f"Add pictures or leave the {what} out{'; or do without a test part: test=0' if 'test' in parts else ''}.",
+        f"Add pictures or leave the {what} out{'; or do without a test part: --set data.test=0' if 'test' in parts else ''}.",
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tellapart.data.columns import part_of, some
+from tellapart.data.columns import counted, part_of, some
 from tellapart.data.walk import Walk
 
 _FOLDERS = pl.col("folders")
@@ -61,11 +61,12 @@ def from_folders(found: Walk, label_depth: int | None = None) -> Labelling:
         how = "Nested folders, a class named by its whole path (label_depth shortens it)"
     elif depth > 1:
         which = "first" if (label_depth or 0) > 0 else "last"
-        how = f"Nested folders, a class named by the {which} {_levels(abs(label_depth or 0))}"
+        n_levels = abs(label_depth or 0)
+        how = f"Nested folders, a class named by the {which} {'level' if n_levels == 1 else f'{n_levels} levels'}"
         if n_folders > n_classes:
             notes.insert(0, f"in {n_folders:,} folders")
     if depth and n_loose:
-        notes.append(f"{_pictures(n_loose)} in no class folder without a label")
+        notes.append(f"{counted(n_loose, 'picture')} in no class folder without a label")
     return Labelling(named.drop("folders"), several=False, how=how, notes=tuple(notes))
 
 
@@ -88,9 +89,9 @@ def _take_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     else:
         kept, bare = _without_bare_parts(kept)
         notes.append(f"given parts: {', '.join(f'{top}/' for top in sorted(parts) if top not in bare)}")
-        notes += [f"{top}/ without class folders left out ({_pictures(n)})" for top, n in bare.items()]
+        notes += [f"{top}/ without class folders left out ({counted(n, 'picture')})" for top, n in bare.items()]
     left = below.filter(pl.col("split").is_null())["top"].fill_null("no folder").value_counts(name="n").sort("top")
-    notes += [f"{_pictures(n)} in {top} left out" for top, n in left.iter_rows()]
+    notes += [f"{counted(n, 'picture')} in {top} left out" for top, n in left.iter_rows()]
     return kept, notes
 
 
@@ -103,14 +104,6 @@ def _without_bare_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     return table.filter(~pl.col("top").is_in(bare["top"].implode())), dict(bare.select("top", "n").iter_rows())
 
 
-def _pictures(n: int) -> str:
-    return "1 picture" if n == 1 else f"{n:,} pictures"
-
-
-def _levels(n: int) -> str:
-    return "level" if n == 1 else f"{n} levels"
-
-
 def describe_leftovers(found: Walk) -> list[str]:
     """What else lies below the root and was not taken, in words."""
     notes = []
@@ -118,7 +111,9 @@ def describe_leftovers(found: Walk) -> list[str]:
         notes.append(f"without pictures: {some(f'{folder}/' for folder in found.empty_folders)}")
     if found.others:
         kinds = some(suffix or "no suffix" for suffix, _ in found.others.most_common())
-        notes.append(f"{found.others.total():,} files that are no pictures ({kinds})")
+        notes.append(f"{counted(found.others.total(), 'other file')} ({kinds})")
+    if found.runs:
+        notes.append(f"trainings passed over: {some(f'{folder}/' for folder in found.runs)}")
     if found.outside:
         notes.append(f"links that lead out of the folder and were not followed: {some(found.outside)}")
     return notes

@@ -20,7 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.data import classes, tables
-from tellapart.data.columns import can_label, part_of, some, understand
+from tellapart.data.columns import can_label, counted, part_of, some, understand
 from tellapart.data.decode import EXTENSIONS
 from tellapart.data.folders import Labelling, describe_leftovers, from_folders
 from tellapart.data.locate import fits, locate
@@ -67,12 +67,12 @@ def find_layout(
     root, labels = _root(root, labels)
     _check_arguments(layout, labels, label_depth)
     found = walk(root, follow_links)
-    if not found.pictures.height:
+    files, notes = _choose(found, layout, labels, label_depth)
+    if not files and not found.pictures.height:
         raise DataError(
             f"{root} holds no pictures.",
-            f"Looked in all its folders for files that end in {some(sorted(EXTENSIONS), 8)} suffixes.",
+            f"Looked in all its folders for files that end in {some(sorted(EXTENSIONS), 8)}.",
         )
-    files, notes = _choose(found, layout, labels, label_depth)
     if files:
         if label_depth is not None:
             raise UsageError(
@@ -202,7 +202,7 @@ def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_l
     said = list(notes)
     said += [f"names of files in {some(sorted(folders))}"] if folders else []
     said += [f"given parts: {_words(merged['split'])}"] if merged["split"].is_not_null().any() else []
-    said += [f"{n_repeated:,} repeated rows merged"] if n_repeated else []
+    said += [f"{counted(n_repeated, 'repeated row')} merged"] if n_repeated else []
     said += _left_out(found, merged)
     kind = "Table" if table.has_header else "List"
     how = f"{kind}{'s' if len(files) > 1 else ''} {' and '.join(file.name for file in files)}"
@@ -242,7 +242,7 @@ def _left_out(found: Walk, merged: pl.DataFrame) -> list[str]:
     """Pictures that no table names."""
     left = found.pictures.join(merged, on="path", how="anti")["path"]
     tops = left.str.extract(r"^([^/]*/)").fill_null("beside it").unique().sort()
-    return [f"{len(left):,} pictures that it does not name left out ({some(tops)})"] if len(left) else []
+    return [f"{counted(len(left), 'picture')} that it does not name left out ({some(tops)})"] if len(left) else []
 
 
 def _number(root: Path, found: Walk, labelling: Labelling, class_file: str | Path | None, notes: list[str]) -> Layout:

@@ -35,11 +35,6 @@ class Batch:
     row: Rows
 
 
-def epoch_order(rows: Rows, seed: int) -> Rows:
-    """The rows in a random order that is a function of the seed alone."""
-    return np.random.default_rng(seed).permutation(rows)
-
-
 def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers: int) -> Iterator[Batch]:
     """Cut an order of rows into batches, loading ahead.
 
@@ -67,8 +62,6 @@ def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers
 
 
 def _collect(part: Rows, futures: list[Future[Pixels]]) -> Batch:
-    pictures = [future.result() for future in futures]
-    image = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8)
-    for into, pixels in zip(image, pictures, strict=True):
-        into.copy_(torch.from_numpy(pixels))
-    return Batch(image, part)
+    # NumPy's, since torch takes neither read-only nor mirrored memory and would stretch a picture of another size.
+    image = np.stack([future.result() for future in futures])
+    return Batch(torch.from_numpy(image), part)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.data.catalog import PARTS, Catalog
-from tellapart.data.columns import some
+from tellapart.data.columns import counted, some
 from tellapart.data.divide import Ties, divide, tie
 from tellapart.errors import RunError, SplitError, UsageError
 from tellapart.files import write_text
@@ -169,7 +169,7 @@ def _draw(
     n_copies = len(rows) - len(np.unique(copies))
     by = "labels" if catalog.several else "class"
     notes = [f"{_named(list(shares))} drawn by {by}{', groups kept on one side' if groups is not None else ''}."]
-    return parts, notes + ([f"{n_copies:,} exact copies kept on one side with what they copy."] if n_copies else [])
+    return parts, notes + ([f"Exact copies kept on one side with what they copy: {n_copies:,}."] if n_copies else [])
 
 
 def _complete(
@@ -211,12 +211,15 @@ def _leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
     side = pl.Series("side", np.repeat(PARTS, [len(parts[part]) for part in PARTS]))
     table = catalog.table.select("sha256", "group")[rows].with_columns(side)
     notes = []
-    for column, what in (("sha256", "are exact copies of"), ("group", "are of a group with")):
+    for column, what in (
+        ("sha256", ("is an exact copy of", "are exact copies of")),
+        ("group", ("is of a group with", "are of a group with")),
+    ):
         train = table.filter(side == "train")[column].drop_nulls().unique()
         for part in ("validation", "test"):
             n = table.filter((side == part) & pl.col(column).is_in(train.implode())).height
             if n:
-                notes.append(f"Leak: {n:,} pictures for {_SAID[part]} {what} training pictures.")
+                notes.append(f"Leak: {counted(n, 'picture')} for {_SAID[part]} {what[n > 1]} training pictures.")
     return notes
 
 

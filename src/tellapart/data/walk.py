@@ -14,6 +14,7 @@ from tellapart.data.decode import EXTENSIONS
 from tellapart.errors import DataError
 
 _HIDDEN = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini"}
+_RUN = {"recipe.toml", "catalog.parquet"}  # what a run directory holds: its pictures are figures
 _CHUNK = 100_000
 BAD_NAME = "the file's name is not valid UTF-8: rename it"
 
@@ -30,6 +31,7 @@ class Walk:
         folders: relative paths of all folders below the root.
         outside: links that were not followed because they lead out of the root.
         files: names of the files that lie in the root itself.
+        runs: folders that hold a training, which were not entered.
     """
 
     root: Path
@@ -38,6 +40,7 @@ class Walk:
     folders: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
 
     @property
     def empty_folders(self) -> list[str]:
@@ -81,6 +84,7 @@ class _Walker:
         self.folders: list[str] = []
         self.outside: list[str] = []
         self.files: list[str] = []
+        self.runs: list[str] = []
 
     def run(self) -> Walk:
         """Enter real folders first, then links to folders, so that a folder goes by its own name."""
@@ -100,6 +104,7 @@ class _Walker:
             tuple(sorted(self.folders)),
             tuple(sorted(self.outside)),
             tuple(sorted(self.files)),
+            tuple(sorted(self.runs)),
         )
 
     def _enter(self, folder: str) -> Iterable[tuple[str, bool]]:
@@ -114,6 +119,9 @@ class _Walker:
                 below = list(entries)
         except OSError as error:
             raise DataError(f"{path}: the folder cannot be listed: {error.strerror}.") from error
+        if folder and {entry.name for entry in below} >= _RUN:
+            self.runs.append(_text(folder)[0])
+            return []
         if folder:
             self.folders.append(_text(folder)[0])
         prefix = f"{folder}/" if folder else ""

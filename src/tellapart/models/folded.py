@@ -32,7 +32,7 @@ def folded(module: nn.Module, example: Tensor) -> nn.Module:
     with torch.no_grad():
         expected, got = plain(example), trial(example)
     if expected.shape == got.shape and (expected - got).abs().max() <= TOLERANCE * expected.abs().max():
-        return trial
+        return trial.eval()  # also what came in place of the norms
     return plain
 
 

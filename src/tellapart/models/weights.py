@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tellapart.errors import WeightsError
 
 State = dict[str, Tensor]
+_POSSIBLE = "Possible: safetensors, or a state dict written by torch.save. Other Python objects are never unpickled."
 
 #: How the head's keys in a network of our own are marked after reading, so that no body can claim them.
 _OUR_HEAD = "(head)."
@@ -38,10 +39,14 @@ def read_weights(path: Path) -> State:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # its text advises to load without weights_only: never
+        raise WeightsError(
+            f"{path} cannot be read as weights: it is damaged, or another kind of file.", _POSSIBLE
+        ) from None
     except Exception as error:  # noqa: BLE001 - a damaged or foreign file makes readers raise anything
         raise WeightsError(
             f"{path} cannot be read as weights: {first_line(error)}",
-            "Possible: safetensors, or a state dict written by torch.save. Other Python objects are never unpickled.",
+            _POSSIBLE,
         ) from None
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

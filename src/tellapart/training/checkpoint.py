@@ -31,6 +31,8 @@ class State:
         best_epoch: the epoch (from 1) that had it.
         best: the network's tensors at that moment.
         optimizer: the optimizer's state, as its `state_dict` gives it; empty at a stage's beginning.
+        average: the running mean of the weights, by the parameters' names; empty where there is none.
+        n_averaged: steps that it has taken in.
         events: number of lines in the event log that belong to this state.
     """
 
@@ -44,6 +46,8 @@ class State:
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
+    n_averaged: int = 0
     events: int = 0
 
     def next_epoch(self) -> None:
@@ -57,12 +61,14 @@ class State:
         self.stage, self.epoch = self.stage + 1, 0
         self.best_value, self.best_epoch = None, 0
         self.best, self.optimizer = {}, {}
+        self.average, self.n_averaged = {}, 0
 
 
 def save_checkpoint(path: Path, network: nn.Module, state: State) -> None:
     """Write network and state into one file, whole or not at all."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
     per_parameter = state.optimizer.get("state", {})
     scalars: dict[str, Any] = {}
     for index, values in per_parameter.items():
@@ -72,7 +78,7 @@ def save_checkpoint(path: Path, network: nn.Module, state: State) -> None:
                 tensors[key] = value
             else:
                 scalars[key] = value
-    plain = {k: v for k, v in vars(state).items() if k not in ("best", "optimizer")}
+    plain = {k: v for k, v in vars(state).items() if k not in ("best", "optimizer", "average")}
     about = {"state": plain, "scalars": scalars, "groups": state.optimizer.get("param_groups", [])}
     # Tensors that share memory cannot be stored twice; a copy on the CPU is contiguous and independent.
     ready = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
@@ -95,7 +101,7 @@ def load_checkpoint(path: Path, network: nn.Module) -> State:
         raise RunError(
             f"The checkpoint {path} cannot be used: {error}", "Delete it to begin this training again from the start."
         ) from error
-    state = State(**about["state"], best=_under("best.", tensors))
+    state = State(**about["state"], best=_under("best.", tensors), average=_under("average.", tensors))
     per_parameter: dict[int, dict[str, Any]] = {}
     for key, value in [*_under("optimizer.", tensors).items(), *_under("optimizer.", about["scalars"]).items()]:
         index, _, name = key.partition(".")

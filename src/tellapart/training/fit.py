@@ -8,13 +8,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from tellapart.data.loader import epoch_order
+from tellapart.data.balance import class_weights, epoch_order, positive_weights
+from tellapart.data.loader import Rows
+from tellapart.data.mix import mix
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe import Recipe, Stage
@@ -22,11 +27,12 @@ from tellapart.records import Event, Progress, StageDone, StageStarted, Validate
 from tellapart.runtime import Runtime, choose
 from tellapart.training.activations import answering
 from tellapart.training.checkpoint import State, copy_of
+from tellapart.training.ema import Average
 from tellapart.training.layers import Part, select
 from tellapart.training.losses import build_loss
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.schedule import schedule
+from tellapart.training.schedule import group_rates, schedule
 from tellapart.training.solve_head import STRENGTHS, solutions
 from tellapart.training.source import Source, live, stored
 
@@ -41,6 +47,7 @@ class Setting:
     """
 
     network: Network
+    recipe: Recipe
     stage: Stage
     part: Part
     material: Material
@@ -57,7 +64,12 @@ class Setting:
     @property
     def steps(self) -> int:
         """Steps an epoch."""
-        return math.ceil(len(self.material.train) / self.stage.batch_size)
+        return math.ceil(len(self.material.train) / (self.stage.batch_size * self.stage.accumulate))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether pictures are mixed: only where the stage sees pictures, and new ones in every epoch."""
+        return self.stage.augment and not self.stage.views and _mixing(self.recipe)
 
 
 def fit(
@@ -76,6 +88,7 @@ def fit(
         runtime: how to run it; None: measured.
 
     Raises:
+        RecipeError: it asks for something that cannot be done.
         TrainingError: a loss that is not finite; the message names the step.
         UnreadableError: a picture that could be read when scanned, and no longer can.
     """
@@ -91,6 +104,7 @@ def _prepare(
 ) -> Generator[Event, None, Setting]:
     """Freeze, say what will be done, and compute once what need not be computed again."""
     stage = recipe.stages[number]
+    material = _sized(network, stage, material, number)
     base = _next_part(network, recipe, number)
     part = select(network, stage.train, keep_statistics=stage.batch_norm == "keep")
     from_store = _from_store(part, recipe, stage)
@@ -99,7 +113,7 @@ def _prepare(
             f"Stage {number + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
             "It needs train = 'head', a head without hidden layers or dropout, and augment = false or fixed views.",
         )
-    loss = build_loss("auto", material.catalog.several, label_smoothing=stage.label_smoothing)
+    loss = _loss(recipe, stage, material, target)
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     stored_says = "what the frozen layers before them give is computed once and stored"
     plan = f"trains {part.what}; {stored_says if from_store else 'from pictures'}"
@@ -109,12 +123,46 @@ def _prepare(
     else:
         source = live(network, stage, material, runtime)
     forward = part.tail if from_store else part.whole
-    return Setting(network, stage, part, material, target.to(runtime.device), loss, runtime, source, forward)
+    there = target.to(runtime.device)
+    return Setting(network, recipe, stage, part, material, there, loss, runtime, source, forward)
+
+
+def _loss(recipe: Recipe, stage: Stage, material: Material, target: Tensor) -> Loss:
+    """The stage's loss, with the weights that the recipe's balance asks for."""
+    several, weights = material.catalog.several, {}
+    if recipe.balance.class_weights:
+        known = target[material.train].numpy()
+        if several:
+            weights = {"positive_weights": positive_weights(known).tolist()}
+        else:
+            weights = {"class_weights": class_weights(known, len(material.catalog.classes)).tolist()}
+    return build_loss(stage.loss, several, label_smoothing=stage.label_smoothing, **weights)
+
+
+def _sized(network: Network, stage: Stage, material: Material, number: int) -> Material:
+    """The pictures at the stage's own size, if it has one that the network can take."""
+    if stage.size is None:
+        return material
+    how = replace(material.how, height=stage.size, width=stage.size)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, how.height, how.width, 3, dtype=torch.uint8, device=network.scale.device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise RecipeError(
+            f"Stage {number + 1}: {network.architecture.name} cannot take pictures of {stage.size} pixels: {error}",
+            f"Leave out stages.{number}.size, or choose a larger one.",
+        ) from None
+    return replace(material, how=how)
 
 
 def _from_store(part: Part, recipe: Recipe, stage: Stage) -> bool:
     """Whether a stage's inputs repeat exactly: then what the frozen layers make of them is worth storing."""
-    return bool(part.cut) and (bool(stage.views) or not (stage.augment and recipe.augment))
+    changing = stage.augment and (bool(recipe.augment) or _mixing(recipe))
+    return bool(part.cut) and (bool(stage.views) or not changing)
+
+
+def _mixing(recipe: Recipe) -> bool:
+    return recipe.mix.mixup + recipe.mix.cutmix > 0
 
 
 def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
@@ -122,7 +170,8 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
     if number + 1 >= len(recipe.stages):
         return None
     stage, following = recipe.stages[number], recipe.stages[number + 1]
-    if stage.train != "head" or following.train == "head" or stage.views != following.views:
+    same = stage.views == following.views and stage.size == following.size
+    if stage.train != "head" or following.train == "head" or not same:
         return None
     part = select(network, following.train, keep_statistics=True)
     return part if _from_store(part, recipe, following) else None
@@ -133,20 +182,23 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
     stage, epochs = setting.stage, setting.epochs
     solver = _solver(setting, state) if stage.optimizer == "lbfgs" else None
     optimizer = None if solver else _optimizer(setting, state)
+    average = _average(setting, state)
     while state.epoch < epochs and not _exhausted(stage, state):
         rates: tuple[float, ...] = ()
         train_accuracy = None
         if optimizer:
-            yield from _epoch(setting, state, optimizer)
+            yield from _epoch(setting, state, optimizer, average)
             train_loss, train_accuracy = state.loss_sum / state.seen, state.right / state.seen
             rates = _rates(setting, state.epoch)
         elif solver:
             train_loss = next(solver)
-        loss, accuracy = _validate(setting)
-        value = accuracy if stage.monitor == "score" else -loss
-        best = state.best_value is None or value > state.best_value
-        if best:
-            state.best_value, state.best_epoch, state.best = value, state.epoch + 1, copy_of(setting.network)
+        with average.swapped() if average else nullcontext():
+            loss, accuracy = _validate(setting)
+            _check_finite(loss, setting, state, "validation loss")
+            value = accuracy if stage.monitor == "score" else -loss
+            best = state.best_value is None or value > state.best_value
+            if best:
+                state.best_value, state.best_epoch, state.best = value, state.epoch + 1, copy_of(setting.network)
         state.next_epoch()
         yield Validated(state.stage, state.epoch, epochs, train_loss, train_accuracy, loss, accuracy, rates, best)
     reason = f"no better for {stage.patience} epochs" if state.epoch < epochs else f"all {epochs} epochs done"
@@ -164,37 +216,64 @@ def _exhausted(stage: Stage, state: State) -> bool:
     return stage.patience is not None and state.epoch - state.best_epoch >= stage.patience
 
 
-def _epoch(setting: Setting, state: State, optimizer: torch.optim.Optimizer) -> Iterator[Progress]:
+def _epoch(
+    setting: Setting, state: State, optimizer: torch.optim.Optimizer, average: Average | None
+) -> Iterator[Progress]:
     """The rest of an epoch, from `state.step` on."""
     stage, material = setting.stage, setting.material
-    order = epoch_order(material.train, position_seed(material.seed, state.stage, state.epoch))
+    seed = position_seed(material.seed, state.stage)
+    known = setting.target[material.train].cpu().numpy()
+    n_classes, sampler = len(material.catalog.classes), setting.recipe.balance.sampler
+    order = epoch_order(material.train, known, n_classes, sampler, seed, state.epoch)
     factor = _schedule(setting)
     setting.part.train_mode()
-    for inputs, rows in setting.source.train(order, state.epoch, state.step):
-        step = state.epoch * setting.steps + state.step
+    batches = setting.source.train(order, state.epoch, state.step * stage.accumulate)
+    while parts := list(islice(batches, stage.accumulate)):
         # Dropout draws from torch's own generator: seeded by position, it has no state that could be lost.
         torch.manual_seed(position_seed(material.seed, state.stage, state.epoch, state.step))
-        set_rates(optimizer, factor(step))
-        target = setting.target[rows]
-        with setting.runtime.autocast():
-            logits = setting.forward(inputs)
-        loss = setting.loss(logits.float(), target)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss is {value} at stage {state.stage + 1}, epoch {state.epoch + 1}, step {state.step + 1}.",
-                f"Try a smaller rate: --set stages.{state.stage}.rate={stage.rate / 10:g}",
-            )
+        set_rates(optimizer, factor(state.epoch * setting.steps + state.step))
+        n = sum(len(rows) for _, rows in parts)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for number, (inputs, rows) in enumerate(parts):
+            loss, right = _forward(setting, state, inputs, rows, number)
+            (loss * (len(rows) / n)).backward()  # type: ignore[no-untyped-call]
+            state.loss_sum += loss.item() * len(rows)
+            state.right += right
+        _check_finite(state.loss_sum, setting, state, "loss")
+        if stage.clip:
+            torch.nn.utils.clip_grad_norm_(setting.network.parameters(), stage.clip)
         optimizer.step()
+        if average:
+            average.update()
+            state.average, state.n_averaged = average.state_dict()["average"], average.n_updates
         state.step += 1
-        state.seen += len(rows)
-        state.loss_sum += value * len(rows)
-        state.right += _n_right(logits, target)
+        state.seen += n
         state.optimizer = optimizer.state_dict()
-        mean, rate = state.loss_sum / state.seen, stage.rate * factor(step)
-        yield Progress(state.stage, state.epoch + 1, stage.epochs, state.step, setting.steps, mean, rate, len(rows))
+        rate, mean = max(group["lr"] for group in optimizer.param_groups), state.loss_sum / state.seen
+        yield Progress(state.stage, state.epoch + 1, stage.epochs, state.step, setting.steps, mean, rate, n)
+
+
+def _forward(setting: Setting, state: State, inputs: Tensor, rows: Rows, number: int) -> tuple[Tensor, float]:
+    """The loss of one batch, and how many of its pictures are named right."""
+    target = wanted = setting.target[rows]
+    if setting.mixes:
+        rng = np.random.default_rng((setting.material.seed, state.stage, state.epoch, state.step, number))
+        soft = target.float() if target.ndim == 2 else one_hot(target, len(setting.material.catalog.classes)).float()
+        mixed, wanted = mix(inputs.permute(0, 2, 3, 1), soft, setting.recipe.mix, rng)
+        inputs = mixed.permute(0, 3, 1, 2)
+    with setting.runtime.autocast():
+        logits = setting.forward(inputs)
+    return setting.loss(logits.float(), wanted), _n_right(logits, target)
+
+
+def _check_finite(value: float, setting: Setting, state: State, what: str) -> None:
+    if math.isfinite(value):
+        return
+    smaller = f"{_peak(setting.stage) / 10:g}"
+    raise TrainingError(
+        f"The {what} is {value} at stage {state.stage + 1}, epoch {state.epoch + 1}, step {state.step + 1}.",
+        f"Try a smaller rate: --set stages.{state.stage}.rate={smaller}",
+    )
 
 
 @torch.no_grad()
@@ -221,24 +300,51 @@ def _n_right(logits: Tensor, target: Tensor) -> float:
 
 def _schedule(setting: Setting) -> Callable[[int], float]:
     stage = setting.stage
-    return schedule(stage.schedule, stage.epochs * setting.steps, setting.steps, warmup=stage.warmup)
+    return schedule(
+        stage.schedule,
+        stage.epochs * setting.steps,
+        setting.steps,
+        warmup=stage.warmup,
+        step_epochs=stage.step_epochs,
+        step_factor=stage.step_factor,
+        cycle_length=stage.cycle_length,
+        cycle_multiplier=stage.cycle_multiplier,
+    )
+
+
+def _peak(stage: Stage) -> float:
+    """The highest of the stage's rates."""
+    return max(group_rates(stage.rate, 2))
 
 
 def _rates(setting: Setting, epoch: int) -> tuple[float, ...]:
     """The rates of an epoch's steps, thinned to at most 100."""
     factor, first = _schedule(setting), epoch * setting.steps
     every = math.ceil(setting.steps / 100)
-    return tuple(setting.stage.rate * factor(first + step) for step in range(0, setting.steps, every))
+    peak = _peak(setting.stage)
+    return tuple(peak * factor(first + step) for step in range(0, setting.steps, every))
 
 
 def _optimizer(setting: Setting, state: State) -> torch.optim.Optimizer:
     """The stage's optimizer, in the state in which it was left."""
     stage, groups = setting.stage, setting.part.groups
-    described = parameter_groups(groups, [stage.rate] * len(groups), stage.weight_decay)
+    # Rates belong to all groups, frozen ones too, so that they stay the same when more layers are trained.
+    rates = group_rates(stage.rate, setting.part.n_all)[-len(groups) :]
+    described = parameter_groups(groups, rates, stage.weight_decay)
     optimizer = build_optimizer(stage.optimizer, described, weight_decay=stage.weight_decay, momentum=stage.momentum)
     if state.optimizer:
         optimizer.load_state_dict(state.optimizer)
     return optimizer
+
+
+def _average(setting: Setting, state: State) -> Average | None:
+    """The running mean of the weights, if the stage wants one, as it was left."""
+    if setting.stage.average is None:
+        return None
+    average = Average(setting.network, setting.stage.average)
+    if state.average:
+        average.load_state_dict({"n_updates": state.n_averaged, "average": state.average})
+    return average
 
 
 def _solver(setting: Setting, state: State) -> Iterator[float]:

@@ -20,6 +20,7 @@ class Part:
     Attributes:
         network: the whole.
         n_groups: number of groups of layers that are trained, counted from the head.
+        n_all: number of all groups.
         keep_statistics: whether batch-norm statistics of trained layers stay as they are.
         what: in words.
         cut: name of the first layer behind what is frozen and can be run once; "" where there is no such point.
@@ -30,6 +31,7 @@ class Part:
 
     network: Network
     n_groups: int
+    n_all: int
     keep_statistics: bool
     what: str
     cut: str
@@ -99,7 +101,7 @@ def select(network: Network, train: str | float, keep_statistics: bool) -> Part:
         if n == len(groups)
         else f"the last {n} of {len(groups)} groups of layers"
     )
-    return Part(network, n, keep_statistics, what, cut, prefix, rest, named)
+    return Part(network, n, len(groups), keep_statistics, what, cut, prefix, rest, named)
 
 
 def _n_groups(train: str | float, total: int) -> int:

@@ -80,6 +80,7 @@ def stored(
             "weights": weights,
             "architecture": network.architecture.as_dict(),
             "pictures": _contents(material, rows),
+            "preprocessing": material.how.as_dict(),
             "views": [[transform.model_dump() for transform in view] for view in views],
             # Only what is random depends on the seed and on which row a picture has.
             "seed": [material.seed, rows.tolist()] if any(views) else 0,

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tellapart.data.loader import AHEAD, batches
+
+
+def load(row: int) -> np.ndarray:
+    return np.random.default_rng(row).integers(0, 256, (4, 5, 3), np.uint8)
+
+
+def loading() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("tellapart-load")]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    assert loading() == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 10**12), max_size=40), st.integers(1, 12), st.integers(1, 5))
+def test_batches_together_are_the_order(rows, batch_size, workers):
+    made = list(batches(np.array(rows, np.int64), batch_size, load, workers))
+    assert [row for batch in made for row in batch.row] == rows
+    sizes = [len(batch.row) for batch in made]
+    assert all(size == batch_size for size in sizes[:-1])
+    assert all(0 < size <= batch_size for size in sizes[-1:])
+    for batch in made:
+        assert batch.image.shape == (len(batch.row), 4, 5, 3)
+        assert batch.image.dtype == torch.uint8
+        assert all(np.array_equal(image, load(row)) for image, row in zip(batch.image.numpy(), batch.row, strict=True))
+
+
+def test_nothing_makes_no_batch():
+    assert list(batches(np.array([], np.int64), 4, load, 2)) == []
+
+
+def test_rows_may_come_more_than_once():
+    (batch,) = batches(np.array([3, 3, 1]), 4, load, 2)
+    assert torch.equal(batch.image[0], batch.image[1])
+    assert not torch.equal(batch.image[0], batch.image[2])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_the_number_of_threads_changes_nothing(workers):
+    def slow(row: int) -> np.ndarray:
+        time.sleep(0.002 * (row % 3))  # late ones must not change places
+        return load(row)
+
+    order = np.arange(30)[::-1]
+    for batch, plain in zip(batches(order, 4, slow, workers), batches(order, 4, load, 1), strict=True):
+        assert np.array_equal(batch.row, plain.row)
+        assert torch.equal(batch.image, plain.image)
+
+
+def test_pictures_are_copied():
+    held = np.zeros((2, 2, 3), np.uint8)
+    (batch,) = batches(np.array([0]), 1, lambda row: held, 1)
+    held[:] = 9
+    assert (batch.image == 0).all()
+
+
+def test_pictures_may_be_read_only_and_views():
+    whole = load(0)
+    whole.flags.writeable = False
+    (batch,) = batches(np.array([0]), 1, lambda row: whole[:, ::-1], 1)
+    assert np.array_equal(batch.image[0].numpy(), whole[:, ::-1])
+
+
+def test_pictures_of_two_sizes_are_refused():
+    for other in ((4, 6, 3), (1, 1, 3), (1, 5, 3)):
+        with pytest.raises(ValueError, match="same shape"):
+            list(batches(np.arange(2), 2, lambda row, s=other: np.zeros(s if row else (4, 5, 3), np.uint8), 1))
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.mark.parametrize("bad", [0, 5, 19])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_comes_where_its_batch_would_have(bad, workers):
+    def broken(row: int) -> np.ndarray:
+        if row == bad:
+            raise Broken(row)
+        return load(row)
+
+    reading = batches(np.arange(20), 4, broken, workers)
+    for number in range(bad // 4):
+        assert next(reading).row.tolist() == list(range(4 * number, 4 * number + 4))
+    with pytest.raises(Broken, match=str(bad)):
+        next(reading)
+    assert loading() == []
+    assert list(reading) == []
+
+
+def test_the_first_of_two_errors_in_the_order_is_told():
+    def broken(row: int) -> np.ndarray:
+        if row == 2:
+            time.sleep(0.05)
+        if row in (2, 3):
+            raise Broken(row)
+        return load(row)
+
+    with pytest.raises(Broken, match="2"):
+        list(batches(np.arange(4), 4, broken, 4))
+
+
+def test_a_reader_that_stops_early_waits_for_nothing_it_will_not_use():
+    started: list[int] = []
+    lock = threading.Lock()
+
+    def count(row: int) -> np.ndarray:
+        with lock:
+            started.append(row)
+        return load(row)
+
+    reading = batches(np.arange(1000), 2, count, 2)
+    next(reading)
+    reading.close()
+    assert loading() == []
+    assert len(started) <= 2 * (AHEAD + 1)
+
+
+def test_only_a_few_batches_are_made_ahead():
+    started: list[int] = []
+    reading = batches(np.arange(100), 5, lambda row: started.append(row) or load(row), 4)
+    for taken in range(1, 6):
+        next(reading)
+        assert len(started) <= 5 * (taken + AHEAD)
+
+
+def test_nothing_is_loaded_before_it_is_asked_for():
+    reading = batches(np.arange(3), 1, lambda row: pytest.fail("loaded"), 1)
+    assert loading() == []
+    reading.close()
+
+
+def test_threads_work_side_by_side():
+    """Two loads that wait for each other: one thread alone would never end."""
+    meeting = threading.Barrier(2, timeout=30)
+
+    def together(row: int) -> np.ndarray:
+        meeting.wait()
+        return load(row)
+
+    assert len(list(batches(np.arange(8), 4, together, 2))) == 2

@@ -1,0 +1,253 @@
+"""What a person sees of a training: plain lines, JSON, nothing, or a live line at a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tellapart import console
+from tellapart.console import Console
+from tellapart.recipe import Recipe, Stage
+from tellapart.records import Computing, Progress, StageDone, StageStarted, Validated
+
+RUNTIME = {"why": "a training step takes 3 ms in float32 contiguous"}
+EVENTS = [
+    Computing(0, "features", 1, 2),
+    Computing(0, "features", 2, 2),
+    StageStarted(0, "linear head", "the head, from what is stored", 2, RUNTIME),
+    Progress(0, 1, 2, 1, 2, 0.75, 0.1, 8),
+    Progress(0, 1, 2, 2, 2, 0.5, 0.1, 8),
+    Validated(0, 1, 2, 0.5, None, 0.25, 0.875, (0.1, 0.1), True),
+    Progress(0, 2, 2, 1, 2, 0.25, 0.1, 8),
+    Progress(0, 2, 2, 2, 2, 0.125, 0.1, 8),
+    Validated(0, 2, 2, 0.125, 1.0, 0.5, 0.75, (0.1, 0.1), False),
+    StageDone(0, 2, 1, "all epochs done"),
+]
+
+
+def follow(shown: Console, n_stages: int = 1) -> None:
+    shown.follow(iter(EVENTS), Recipe(stages=[Stage()] * n_stages))
+
+
+def test_plain_lines_when_not_at_a_terminal(capfd):
+    follow(Console(), n_stages=2)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "\x1b" not in err
+    assert "\r" not in err
+    assert [" ".join(line.split()) for line in err.splitlines()] == [
+        "stage 1, linear head: the head, from what is stored",
+        "a training step takes 3 ms in float32 contiguous",
+        "epoch train loss val. loss val. accuracy",
+        "1/2 0.5000 0.2500 87.50% best so far",
+        "2/2 0.1250 0.5000 75.00%",
+        "all epochs done; epoch 1 is kept",
+    ]
+
+
+def test_columns_stand_below_their_headings(capfd):
+    follow(Console())
+    _, _, heading, first, second, _ = capfd.readouterr().err.splitlines()
+    assert first.removesuffix("  best so far")[-1] == "%"
+    assert len(heading) == len(first.removesuffix("  best so far")) == len(second)
+
+
+def test_a_single_stage_without_a_name_has_no_number(capfd):
+    Console().follow([StageStarted(0, "", "all layers", 1, RUNTIME)], Recipe())
+    assert capfd.readouterr().err.startswith("training: all layers\n")
+
+
+def test_progress_is_told_in_lines_now_and_then(capfd, monkeypatch):
+    monkeypatch.setattr(console, "_PLAIN_EVERY", -1.0)
+    follow(Console())
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[:2] == ["  features: 1 of 2", "  features: 2 of 2"]
+    steps = [line for line in lines if " of " in line and "epoch " in line]
+    assert len(steps) == 4
+    assert steps[0] == "  epoch 1/2  loss 0.7500: 1 of 2"  # no speed before there is one
+    assert "pictures/s" in steps[1]
+
+
+def test_little_is_told_when_it_is_soon_done(capfd):
+    Console().follow([Computing(0, "features", i, 500) for i in range(500)], Recipe())
+    assert capfd.readouterr().err == ""
+
+
+def test_quiet_shows_nothing_and_takes_every_event(capfd):
+    left = iter(EVENTS)
+    Console(quiet=True).follow(left, Recipe())
+    assert list(left) == []
+    Console(quiet=True).say("hello")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_json_is_one_object_an_event_and_nothing_else(capfd):
+    shown = Console(as_json=True)
+    follow(shown)
+    shown.say("hello")
+    out, err = capfd.readouterr()
+    assert err == ""
+    values = [json.loads(line) for line in out.splitlines()]
+    assert [value["event"] for value in values] == [type(event).__name__ for event in EVENTS]
+    assert values[2]["runtime"] == RUNTIME
+    assert values[5] == {
+        "event": "Validated",
+        "stage": 0,
+        "epoch": 1,
+        "epochs": 2,
+        "train_loss": 0.5,
+        "train_accuracy": None,
+        "validation_loss": 0.25,
+        "validation_accuracy": 0.875,
+        "rates": [0.1, 0.1],
+        "best": True,
+    }
+
+
+def test_events_are_shown_as_they_come(capfd):
+    """Line by line, not at the end: a training takes hours."""
+
+    def events():
+        yield EVENTS[2]
+        assert "linear head" in capfd.readouterr().err
+        yield EVENTS[5]
+        assert "87.50%" in capfd.readouterr().err
+
+    Console().follow(events(), Recipe())
+
+
+@pytest.mark.parametrize("shown", [Console(), Console(quiet=True), Console(as_json=True)])
+def test_an_error_of_the_training_comes_through(shown):
+    def events():
+        yield EVENTS[2]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        shown.follow(events(), Recipe())
+
+
+def test_a_scan_ends_in_one_line(capfd, picture_folder):
+    catalog = Console().scan(picture_folder(n=2))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith(f"{len(catalog)} pictures, 3 classes (")
+    assert err.count("\n") == 1
+    assert "unreadable" not in err
+
+
+def test_a_scan_says_how_many_are_unreadable(capfd, picture_folder):
+    folder = picture_folder(n=2)
+    (folder / "circle" / "000.png").write_bytes(b"no picture")
+    Console().scan(folder)
+    assert ", 1 unreadable; " in capfd.readouterr().err
+
+
+def test_a_quiet_scan(capfd, picture_folder):
+    assert len(Console(quiet=True).scan(picture_folder(n=2))) == 6
+    assert len(Console(as_json=True).scan(picture_folder("more", n=2))) == 6
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (0.6, "0:01"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (36061, "10:01:01")],
+)
+def test_times_are_those_of_a_clock(seconds, text):
+    assert console._time(seconds) == text
+
+
+# At a terminal
+
+AT_A_TERMINAL = """
+import sys, time
+from tellapart.console import Console
+from tellapart.recipe import Recipe
+from tellapart.records import Computing, Progress, StageDone, StageStarted, Validated
+
+def events():
+    yield Computing(0, "features", 1, 2)
+    time.sleep(0.3)
+    yield StageStarted(0, "", "all [layers] and /tmp/[x]", 1, {"why": "asked for"})
+    for step in range(1, 4):
+        yield Progress(0, 1, 1, step, 3, 0.5, 0.1, 8)
+        time.sleep(0.3)
+    yield Validated(0, 1, 1, 0.5, None, 0.25, 0.875, (0.1,), True)
+    if "--fail" in sys.argv:
+        raise SystemExit(7)
+    yield StageDone(0, 1, 1, "all epochs done")
+
+console = Console()
+assert console.live
+console.follow(events(), Recipe())
+print("answer")
+"""
+
+
+def at_a_terminal(*arguments: str, terminal: str = "xterm-256color") -> tuple[int, str, str]:
+    """Exit code, standard output and what a terminal behind standard error was sent."""
+    pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": terminal, "COLUMNS": "100", "LINES": "24"}
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_A_TERMINAL, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                read = os.read(ours, 65536)
+            except OSError:  # as Linux says that the other end was closed
+                break
+            if not read:
+                break
+            shown += read
+        out = process.stdout.read().decode()
+    os.close(ours)
+    return process.returncode, out, shown.decode()
+
+
+def test_a_live_line_at_a_terminal():
+    code, out, shown = at_a_terminal()
+    assert (code, out) == (0, "answer\n"), shown
+    assert "\x1b[" in shown
+    for words in (
+        "features",
+        "epoch 1/1  loss 0.5000",
+        "2/3",
+        "pictures/s",
+        "87.50%",
+        "best so far",
+        "epoch 1 is kept",
+    ):
+        assert words in shown
+    assert "training: all [layers] and /tmp/[x]" in shown  # nothing in it is taken for markup
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
+
+
+def test_the_terminal_is_left_in_order_after_an_error():
+    code, out, shown = at_a_terminal("--fail")
+    assert (code, out) == (7, "")
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_a_terminal_that_can_do_nothing():
+    code, out, shown = at_a_terminal(terminal="dumb")
+    assert (code, out) == (0, "answer\n"), shown
+    assert "87.50%" in shown
+
+
+def test_speed_is_a_running_mean_that_leaves_out_validation(monkeypatch):
+    times = iter([0.0, 2.0, 4.0, 104.0, 106.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times) + 1000)
+    meter = console._Meter()
+    steps = [Progress(0, epoch, 2, step, 3, 0.5, 0.1, 8) for epoch, step in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]]
+    assert [meter.add(step) for step in steps] == [0.0, 4.0, 4.0, 4.0, 4.0]

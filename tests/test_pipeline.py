@@ -1,0 +1,274 @@
+"""The whole job, as a user starts it: real processes on real pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import tellapart as ta
+from tellapart.run_directory import Run
+
+QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
+
+
+# One thread: on a busy machine, two that wait for each other take many times as long for pictures this small.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def tellapart(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "tellapart.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**ONE_THREAD, **environment})
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 of scikit-learn's handwritten digits as class folders."""
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("pictures") / "digits"
+    data = load_digits()
+    for number, (ink, digit) in enumerate(zip(data.images[:600], data.target[:600], strict=True)):
+        path = folder / str(digit) / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.round(ink * (255 / 16)).astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished training on digits, and what it printed in `printed.txt`."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    done = tellapart("train", digits, *QUICK, "--model", "small-cnn", "--set", "stages.0.epochs=6", "--out", out)
+    assert done.returncode == 0, done.stderr
+    (out.parent / "printed.txt").write_text(done.stdout)
+    return Run(out)
+
+
+def test_one_command_from_pictures_to_a_report(finished: Run) -> None:
+    names = {path.name for path in finished.directory.iterdir()}
+    expected = "recipe.toml catalog.parquet split.json events.jsonl environment.json checkpoints predictions"
+    assert names >= {*expected.split(), "evaluation.json", "figures", "report.html", "bundle"}
+    accuracy = finished.evaluations["test"].metrics["accuracy"]
+    assert accuracy.value > 0.85
+    assert accuracy.low < accuracy.value <= accuracy.high
+    printed = (finished.directory.parent / "printed.txt").read_text()
+    assert f"{accuracy.value:.4f}" in printed
+    assert str(finished.report) in printed
+    assert "report" in (finished.directory / "report.html").read_text(encoding="utf-8").lower()
+    assert not [name for name in names if name.endswith(".part")]
+    assert not list(finished.directory.rglob("*.pkl")) + list(finished.directory.rglob("*.pt"))
+
+
+def test_the_split_keeps_its_sides(finished: Run) -> None:
+    split = finished.split
+    rows = np.concatenate([split.train, split.validation, split.test])
+    assert sorted(rows) == list(range(600))
+    assert len(split.test) == pytest.approx(90, abs=3)
+
+
+def test_the_score_is_that_of_the_bundle(finished: Run, digits: Path) -> None:
+    """The bundle, asked about the test pictures, is right exactly as often as the evaluation says."""
+    predictions = finished.predictions("test")
+    paths = [finished.catalog.path(row) for row in predictions.row]
+    answers = ta.load(finished.directory).predict(paths)
+    given = [predictions.classes[t] for t in predictions.target]
+    right = np.mean([answer.label == name for answer, name in zip(answers, given, strict=True)])
+    assert right == finished.evaluations["test"].metrics["accuracy"].value
+
+
+def test_evaluating_the_same_pictures_elsewhere_gives_the_same_score(finished: Run, tmp_path: Path) -> None:
+    for row in finished.split.test:
+        path = finished.catalog.path(row)
+        copy = tmp_path / "elsewhere" / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    printed = tellapart("evaluate", finished.directory, "--on", tmp_path / "elsewhere", "--json")
+    assert printed.returncode == 0, printed.stderr
+    there = json.loads(printed.stdout)["metrics"]["accuracy"]
+    here = finished.evaluations["test"].metrics["accuracy"]
+    assert (there["value"], there["n"]) == (here.value, here.n)
+    assert there["low"] == pytest.approx(here.low)
+
+
+def test_the_same_command_on_a_finished_run_says_so(finished: Run, digits: Path) -> None:
+    before = finished.checkpoint("best").stat().st_mtime_ns
+    again = tellapart(
+        "train", digits, *QUICK, "--model", "small-cnn", "--set", "stages.0.epochs=6", "--out", finished.directory
+    )
+    assert again.returncode == 0, again.stderr
+    assert "finished already" in again.stderr
+    assert finished.checkpoint("best").stat().st_mtime_ns == before
+
+
+def test_another_recipe_in_the_same_directory_is_refused(finished: Run, digits: Path) -> None:
+    again = tellapart("train", digits, *QUICK, "--out", finished.directory)
+    assert again.returncode == 2
+    assert "another recipe" in again.stderr
+    assert "cnn8" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_changed_pictures_are_refused_with_what_changed(
+    finished: Run, digits: Path, tmp_path: Path, picture_folder: Callable[..., Path]
+) -> None:
+    photos = picture_folder(n=8)
+    out = tmp_path / "run"
+    command = ["train", photos, *QUICK, "--set", "stages.0.epochs=1", "--out", out]
+    first = tellapart(*command)
+    assert first.returncode == 0, first.stderr
+    next(photos.glob("*/000.png")).unlink()
+    again = tellapart(*command)
+    assert again.returncode == 2
+    assert "other pictures" in again.stderr
+    assert "000.png" in again.stderr
+
+
+def test_predict_never_loads_torch(finished: Run, digits: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tellapart.cli import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "loaded = {'torch', 'torchvision', 'timm', 'polars', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    picture = next(digits.glob("3/*.png"))
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(finished.directory), str(picture)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert " %" in done.stdout
+
+
+def test_answers_of_the_readable_although_some_are_not(finished: Run, digits: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(next(digits.glob("3/*.png")).read_bytes()[:60])
+    good = next(digits.glob("4/*.png"))
+    done = tellapart("predict", finished.directory, broken, good, "--format", "jsonl")
+    assert done.returncode == 3
+    assert "broken.png" in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(line["path"]).name for line in lines] == ["broken.png", good.name]
+
+
+@pytest.fixture(scope="module")
+def unbroken(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    done = tellapart(*three_epochs(digits, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def three_epochs(digits: Path, out: Path) -> list[str | Path]:
+    return ["train", digits, *QUICK, "--set", "stages.0.epochs=3", "--set", "stages.0.batch_size=16", "--out", out]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_by_a_signal_the_same_command_goes_on_to_the_same_weights(
+    digits: Path, unbroken: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = three_epochs(digits, tmp_path / "run")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tellapart.cli", *map(str, command), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ONE_THREAD,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "Progress" and event["epoch"] == 2 and event["step"] == 5:
+            break
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert not (tmp_path / "run" / "report.html").exists()
+
+    resumed = tellapart(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    one, other = (load_file(run / "checkpoints" / "best.safetensors") for run in (unbroken, tmp_path / "run"))
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[key], other[key]) for key in one)
+    assert scores(unbroken) == scores(tmp_path / "run")
+    assert events(unbroken) == events(tmp_path / "run")
+
+
+def scores(run: Path) -> object:
+    return json.loads((run / "evaluation.json").read_text())
+
+
+def events(run: Path) -> list[dict[str, object]]:
+    """The event log without times."""
+    return [{k: v for k, v in event.items() if k != "seconds"} for event in Run(run).events()]
+
+
+def test_several_labels_from_table_to_answer(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
+    photos = picture_folder(n=20)
+    rows = ["file_name,labels"]
+    for path in sorted(photos.glob("*/*.png")):
+        number = int(path.stem)
+        labels = [path.parent.name, *(["even"] if number % 2 == 0 else [])] if number % 5 else []
+        rows.append(f"{path.relative_to(photos).as_posix()},{' '.join(labels)}")
+    (photos / "labels.csv").write_text("\n".join(rows) + "\n")
+    out = tmp_path / "run"
+    done = tellapart("train", photos, *QUICK, "--set", "stages.0.epochs=2", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "f1_micro" in done.stdout
+    run = Run(out)
+    assert run.catalog.several
+    assert run.predictions("test").target.shape[1] == 4
+    answer = ta.load(out).predict(next(photos.glob("*/*.png")))
+    assert len(answer.labels) == 4
+
+
+def test_a_picture_that_breaks_is_skipped_only_when_asked(
+    tmp_path: Path, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = picture_folder(n=10)
+    catalog = ta.scan(photos)
+    split = ta.split(catalog)
+    broken = catalog.path(int(split.train[2]))
+    broken.write_bytes(b"no picture any more")
+    quick = {"changes": ["model.name=cnn8", "data.size=32", "stages.0.epochs=1"], "runtime": "cpu", "quiet": True}
+    with pytest.raises(ta.TellapartError, match=broken.name) as raised:
+        ta.train(catalog, split, "scratch", tmp_path / "run", **quick)  # type: ignore[arg-type]
+    assert "--on-unreadable skip" in str(raised.value)
+    run = ta.train(catalog, split, "scratch", tmp_path / "run", on_unreadable="skip", **quick)  # type: ignore[arg-type]
+    assert [Path(entry["path"]).name for entry in run.skipped] == [broken.name]
+    assert "left out, as asked for" in run.report.read_text(encoding="utf-8")
+
+
+def test_transfer_on_real_pictures_with_real_weights(test_data: Path, weights: Path, tmp_path: Path) -> None:
+    """The main job in miniature: 40 pictures of each fruit."""
+    for kind in ("cherry", "strawberry", "tomato"):
+        (tmp_path / "fruit" / kind).mkdir(parents=True)
+        for path in sorted((test_data / "fruit" / kind).iterdir())[:40]:
+            (tmp_path / "fruit" / kind / path.name).symlink_to(path)
+    run = tmp_path / "run"
+    done = tellapart(
+        "train",
+        tmp_path / "fruit",
+        "--follow-links",
+        "--set",
+        "data.size=96",
+        "--set",
+        "stages.1.epochs=1",
+        "--out",
+        run,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Run(run).evaluations["test"].metrics["accuracy"].value > 0.5
+    assert "mobilenetv2_100" in Run(run).environment["weights"]

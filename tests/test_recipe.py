@@ -1,0 +1,406 @@
+"""Recipes: what is read, what a file inherits, what may be changed, and where a mistake is said to stand."""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tellapart.errors import RecipeError
+from tellapart.recipe import (
+    Data,
+    Head,
+    Model,
+    Recipe,
+    Stage,
+    describe_shipped,
+    load_recipe,
+    recipe_text,
+    shipped,
+)
+from tellapart.recipe_transforms import Balance, Mix
+
+
+def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(name: str | Path, changes: list[str] | None = None) -> str | None:
+    """What is said of a recipe that is refused."""
+    try:
+        load_recipe(name, changes)
+    except RecipeError as error:
+        return error.message
+    return None
+
+
+def mistake(name: str | Path, changes: list[str] | None = None) -> RecipeError:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name, changes)
+    return caught.value
+
+
+# What comes with Tellapart
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_load_and_say_what_they_are_for(name):
+    load_recipe(name)
+    text = recipe_text(name)
+    assert text.startswith("# ")
+    assert f"--recipe {name}" in text
+    assert describe_shipped()[name] == tomllib.loads(text)["about"] != ""
+
+
+def test_a_recipe_that_is_shipped_is_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("transfer") == load_recipe(shipped()["transfer"])
+
+
+def test_a_file_without_a_line_is_all_defaults(tmp_path):
+    assert load_recipe(write(tmp_path, "")) == Recipe()
+
+
+def test_the_text_of_a_file_is_shown_with_its_comments(tmp_path):
+    path = write(tmp_path, "# mine, naïve\nseed = 3\n")
+    assert recipe_text(str(path)) == "# mine, naïve\nseed = 3\n"
+
+
+# What cannot be read
+
+
+def test_a_name_nearly_right_is_suggested(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = mistake("tranfser")
+    assert error.message == "There is no recipe 'tranfser'."
+    assert error.hint.startswith("Did you mean 'transfer'?")
+    assert "scratch" in mistake("zzz").hint
+    assert "Did you mean" not in mistake("zzz").hint
+
+
+@pytest.mark.parametrize("read", [load_recipe, recipe_text])
+def test_a_file_that_is_no_text(tmp_path, read):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match=r"mine\.toml cannot be read") as caught:
+        read(str(path))
+    assert "UTF-8" in caught.value.hint
+
+
+def test_bad_toml_is_named_with_file_and_line(tmp_path):
+    path = write(tmp_path, "seed = 1\nabout = \n")
+    error = mistake(path)
+    assert error.message.startswith(f"{path} is not valid TOML")
+    assert "line 2" in error.message
+
+
+# Mistakes, with file, line and suggestion
+
+STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words", "hint"),
+    [
+        ("seed = 1\nsede = 2", 2, "unknown key 'sede'", "Did you mean 'seed'?"),
+        ("[data]\nsize = 64\nsise = 3", 3, "unknown key 'data.sise'", "Did you mean 'size'?"),
+        ("data.sise = 3", 1, "unknown key 'data.sise'", "Did you mean 'size'?"),
+        ("data = { size = 3, sise = 3 }", 1, "unknown key 'data.sise'", "Did you mean 'size'?"),
+        ("[dat]\nsize = 3", 1, "unknown key 'dat'", "Did you mean 'data'?"),
+        ("[qqq]\nsize = 3", 1, "unknown key 'qqq'", "Possible here: about, seed, data"),
+        ("[model.head]\nhiden = [3]", 2, "unknown key 'model.head.hiden'", "Did you mean 'hidden'?"),
+        (STAGES + "epoch = 3", 6, "unknown key 'stages.1.epoch'", "Did you mean 'epochs'?"),
+        (STAGES + '"rates" = 3', 6, "unknown key 'stages.1.rates'", "Did you mean 'rate'?"),
+        (STAGES + "rate = 0", 6, "'stages.1.rate': Input should be greater than 0 (it is 0", ""),
+        (STAGES + "rate = inf", 6, "'stages.1.rate'", ""),
+        (STAGES + "rate = nan", 6, "'stages.1.rate'", ""),
+        (STAGES + 'rate = "fast"', 6, "'stages.1.rate': Input should be a valid number (it is 'fast')", ""),
+        (STAGES + "epochs = 2.5", 6, "'stages.1.epochs': Input should be a valid integer", ""),
+        (STAGES + "epochs = true", 6, "'stages.1.epochs': Input should be a valid integer", ""),
+        (STAGES + "augment = 1", 6, "'stages.1.augment': Input should be a valid boolean", ""),
+        (STAGES + 'optimizer = "adamm"', 6, "'stages.1.optimizer': Input should be 'adamw', 'adam'", ""),
+        (STAGES + 'train = "tail"', 6, "'stages.1.train': Input should be 'head' or 'all'", ""),
+        (STAGES + "train = 0", 6, "'stages.1.train'", ""),
+        (STAGES + "train = 1.0", 6, "'stages.1.train'", ""),
+        (STAGES + "views = [\n  [],\n  [{ transform = 'negative' }]\n]\npatience = 0", 10, "'stages.1.patience'", ""),
+        (STAGES + "views = [[], [{ transform = 'negativ' }]]", 6, "no transform 'negativ'", "'negative'"),
+        ("[data]\nvalidation = 1", 2, "'data.validation': Input should be less than 1", ""),
+        ("about = 3", 1, "'about': Input should be a valid string (it is 3)", ""),
+        ("about = 2024-01-01", 1, repr(datetime.date(2024, 1, 1)), ""),
+        ("stages = []", 1, "'stages': List should have at least 1 item", ""),
+        ("stages = 3", 1, "'stages': Input should be a valid list", ""),
+        ("[model]\nhead = 3", 2, "'model.head'", ""),
+        ("[[augment]]\ntransform = 'noise'\n[augment.std]\nuniform = [1]", 3, "a strength is a number", ""),
+        (
+            "[[augment]]\ntransform = 'noise'\n[[augment]]\ntransform = 'noise'\n[augment.std]\nuniform = [9, 1]",
+            5,
+            "'augment.1.std': the lower value comes first",
+            "",
+        ),
+    ],
+)
+def test_mistakes_are_named_with_file_line_and_suggestion(tmp_path, text, line, words, hint):
+    path = write(tmp_path, text)
+    error = mistake(path)
+    assert error.message.startswith(f"{path}, line {line}: ")
+    assert words in error.message
+    assert hint in error.hint
+    assert error.hint
+
+
+def test_only_one_mistake_at_a_time_and_no_word_of_the_machinery(tmp_path):
+    error = mistake(write(tmp_path, 'seed = "a"\nsede = 2\n[[stages]]\ntrain = []\n'))
+    assert "\n" not in error.message
+    assert not any(word in str(error).lower() for word in ("pydantic", "validationerror", "constrained", "literal["))
+
+
+# Inheritance
+
+
+def test_tables_are_merged_and_lists_replaced(tmp_path):
+    write(
+        tmp_path, 'seed = 1\n[data]\nsize = 64\nfit = "pad"\n[[stages]]\nepochs = 1\n[[stages]]\nepochs = 2', "a.toml"
+    )
+    child = write(tmp_path, 'extends = "a.toml"\n[data]\nsize = 32\n[[stages]]\nrate = 0.5')
+    recipe = load_recipe(child)
+    assert (recipe.seed, recipe.data) == (1, Data(size=32, fit="pad"))
+    assert recipe.stages == [Stage(rate=0.5)]
+
+
+def test_a_path_is_relative_to_the_file_that_names_it(tmp_path, monkeypatch):
+    write(tmp_path, "seed = 7\n", "base.toml")
+    write(tmp_path, 'extends = "../base.toml"\nabout = "middle"', "deep/middle.toml")
+    child = write(tmp_path, 'extends = "deep/middle.toml"\n[data]\nsize = 8', "child.toml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    recipe = load_recipe(child)
+    assert (recipe.seed, recipe.about, recipe.data.size) == (7, "middle", 8)
+    assert load_recipe("../child.toml") == recipe
+    absolute = write(tmp_path, f"extends = '{tmp_path / 'child.toml'}'", "deep/absolute.toml")
+    assert load_recipe(absolute) == recipe
+
+
+def test_a_shipped_recipe_can_be_extended(tmp_path):
+    parent = load_recipe("transfer")
+    child = load_recipe(write(tmp_path, 'extends = "transfer"\nseed = 9'))
+    assert child == parent.model_copy(update={"seed": 9})
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_circles_are_found(tmp_path, n):
+    for i in range(n):
+        write(tmp_path, f'seed = {i}\nextends = "{(i + 1) % n}.toml"', f"{i}.toml")
+    error = mistake(tmp_path / "0.toml")
+    assert error.message.startswith(f"{tmp_path / f'{n - 1}.toml'}, line 2: 'extends' leads back")
+    assert error.hint
+
+
+def test_a_parent_that_does_not_exist_is_named_with_the_file_that_wants_it(tmp_path):
+    child = write(tmp_path, '# mine\nextends = "transfr"\n')
+    error = mistake(child)
+    assert error.message.startswith(f"{child}, line 2: There is no recipe 'transfr'")
+    assert error.hint.startswith("Did you mean 'transfer'?")
+
+
+def test_a_parent_that_is_no_name(tmp_path):
+    child = write(tmp_path, 'extends = ["transfer", "scratch"]\n')
+    error = mistake(child)
+    assert error.message.startswith(f"{child}, line 1: 'extends' must be the name or path of one recipe")
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "file", "line"),
+    [
+        ("seed = 1\nsede = 2", "[data]\nsize = 3", "a.toml", 2),
+        ("[data]\nsize = 3", "[data]\nsise = 3", "mine.toml", 3),
+        ("[data]\nsise = 3", "[data]\nsize = 3", "a.toml", 2),
+        ("[data]\nsize = 0", "[data]\nfit = 'pad'", "a.toml", 2),
+        ("[data]\nsize = 0", "seed = 2\ndata.size = -1", "mine.toml", 3),
+        ("[[stages]]\nepoch = 3", "[[stages]]\nrate = 1\nepoch = 3", "mine.toml", 4),
+        ("[[stages]]\nepoch = 3", "seed = 1", "a.toml", 2),
+    ],
+)
+def test_an_inherited_mistake_is_found_in_its_own_file(tmp_path, parent, child, file, line):
+    write(tmp_path, parent, "a.toml")
+    error = mistake(write(tmp_path, f'extends = "a.toml"\n{child}'))
+    assert error.message.startswith(f"{tmp_path / file}, line {line}: ")
+
+
+# Changes on the command line
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ("seed=5", lambda r: r.seed == 5),
+        (" seed = 5 ", lambda r: r.seed == 5),
+        ("stages.0.epochs=7", lambda r: r.stages[0].epochs == 7),
+        ("stages.1.rate=1e-5", lambda r: r.stages[1].rate == 1e-5),
+        ("stages.1.rate=1", lambda r: r.stages[1].rate == 1.0),
+        ("stages.1.augment=false", lambda r: r.stages[1].augment is False),
+        ("stages.0.train=2", lambda r: r.stages[0].train == 2 and isinstance(r.stages[0].train, int)),
+        ("stages.0.train=0.5", lambda r: r.stages[0].train == 0.5),
+        ("stages.0.train=all", lambda r: r.stages[0].train == "all"),
+        ('stages.0.train="all"', lambda r: r.stages[0].train == "all"),
+        ("stages.0.views=[[],[{transform='noise'}]]", lambda r: len(r.stages[0].views[1]) == 1),
+        ("model.name=resnet18", lambda r: r.model.name == "resnet18"),
+        ("model.weights=/a b/c=d.pt", lambda r: r.model.weights == "/a b/c=d.pt"),
+        ("model.head.hidden=[64, 32]", lambda r: r.model.head.hidden == [64, 32]),
+        ("model.head={hidden=[8], dropout=0.5}", lambda r: r.model.head == Head(hidden=[8], dropout=0.5)),
+        ("model.pretrained=false", lambda r: r.model.pretrained is False),
+        ("about=", lambda r: r.about == ""),
+        ("about=two words, 'quoted' # and all", lambda r: r.about == "two words, 'quoted' # and all"),
+        ('about="3"', lambda r: r.about == "3"),
+        ("mix={mixup=0.5}", lambda r: r.mix == Mix(mixup=0.5)),
+        ("balance.class_weights=true", lambda r: r.balance.class_weights),
+        ("augment=[{transform='blur', sigma=2}]", lambda r: r.augment[0].sigma == 2),
+        ("stages=[{epochs=3}, {}]", lambda r: r.stages == [Stage(epochs=3), Stage()]),
+    ],
+)
+def test_any_key_can_be_changed(change, read):
+    assert read(load_recipe("transfer", [change]))
+
+
+def test_changes_come_one_after_the_other_and_leave_the_rest():
+    plain = load_recipe("transfer")
+    changed = load_recipe("transfer", ["seed=1", "stages.0.epochs=3", "seed=2"])
+    first = plain.stages[0].model_copy(update={"epochs": 3})
+    assert changed == plain.model_copy(update={"seed": 2, "stages": [first, *plain.stages[1:]]})
+    assert load_recipe("transfer") == plain
+
+
+def test_the_stage_that_is_there_by_default_can_be_changed(tmp_path):
+    path = write(tmp_path, "seed = 1")
+    assert load_recipe(path, ["stages.0.epochs=2"]).stages == [Stage(epochs=2)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "hint"),
+    [
+        ("seed", "expected key=value", "--set stages.0.epochs=2"),
+        ("=3", "expected key=value", "--set stages.0.epochs=2"),
+        ("sede=3", "unknown key 'sede'", "Did you mean 'seed'?"),
+        ("data.sise=3", "unknown key 'data.sise'", "Did you mean 'size'?"),
+        ("dta.size=3", "unknown key 'dta'", "Did you mean 'data'?"),
+        ("stages.0.epoch=3", "unknown key 'stages.0.epoch'", "Did you mean 'epochs'?"),
+        ("stages.0.epochs=0", "'stages.0.epochs': Input should be greater than or equal to 1", ""),
+        ("stages.2.epochs=3", "'stages.2' does not exist", "2 entries"),
+        ("stages.-1.epochs=3", "'stages.-1' does not exist", "2 entries"),
+        ("stages.².epochs=3", "'stages.²' does not exist", "2 entries"),
+        ("stages.first.epochs=3", "'stages.first' does not exist", "2 entries"),
+        ("stages.2={epochs=3}", "'stages.2' does not exist", "2 entries"),
+        ("augment.0.probability=0.5", "'augment.0' does not exist", "no such list"),
+        ("stages=[{epoch=3}]", "unknown key 'stages.0.epoch'", "Did you mean 'epochs'?"),
+        ("stages.0={epoch=3}", "unknown key 'stages.0.epoch'", "Did you mean 'epochs'?"),
+        ("about.x=3", "'about.x' lies below a plain value", "itself"),
+        ("about.x.y=3", "'about.x' lies below a plain value", "itself"),
+        ("stages.0.train.x=3", "'stages.0.train.x' lies below a plain value", "itself"),
+        ("about=3", "'about': Input should be a valid string", ""),
+        ("model.pretrained=yes", "'model.pretrained': Input should be a valid boolean (it is 'yes')", ""),
+        ("augment=[{transform='blurr'}]", "no transform 'blurr'", "'blur'"),
+        ("=", "expected key=value", ""),
+        ("data..size=3", "unknown key 'data.'", ""),
+    ],
+)
+def test_mistakes_in_a_change_are_named_with_the_change(change, words, hint):
+    error = mistake("transfer", ["data.crop=0.5", change])
+    assert error.message.startswith(f"--set {change}: ")
+    assert words in error.message
+    assert hint in error.hint
+    assert error.hint
+
+
+def test_two_changes_that_do_not_go_together(tmp_path):
+    path = write(tmp_path, "[mix]\nmixup = 0.6")
+    error = mistake(path, ["mix.cutmix=0.6"])
+    assert error.message.startswith("--set mix.cutmix=0.6: 'mix': mixup and cutmix together")
+
+
+def test_a_mistake_in_the_file_is_not_blamed_on_a_change_beside_it(tmp_path):
+    path = write(tmp_path, "[data]\nfitt = 3")
+    assert mistake(path, ["data.size=3", "seed=2"]).message.startswith(f"{path}, line 2: unknown key 'data.fitt'")
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.sampled_from(["stages", "data", "size", "0", "9", "augment", "about", "", "x", "²"]), min_size=1),
+    st.one_of(st.text(), st.sampled_from(["1", "[]", "{}", "[{}]", "{a=1}", "true", "nan", "1979-05-27"])),
+)
+def test_no_change_ends_in_anything_but_a_recipe_or_its_error(keys, value):
+    message = refused("transfer", [f"{'.'.join(keys)}={value}"])
+    assert message is None or message.startswith("--set ")
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(alphabet="[]{}=.,\"'# \nabdest012", max_size=60))
+def test_no_text_ends_in_anything_but_a_recipe_or_its_error(tmp_path_factory, text):
+    path = write(tmp_path_factory.mktemp("recipe"), text)
+    message = refused(path)
+    assert message is None or str(path) in message
+
+
+# Writing
+
+finite = st.floats(1e-300, 1e300)
+share = st.floats(0, 1, exclude_max=True)
+text = st.text(st.characters(exclude_categories=["Cs"]))
+heads = st.builds(Head, hidden=st.lists(st.integers(1, 9999)), dropout=share)
+recipes = st.builds(
+    Recipe,
+    about=text,
+    seed=st.integers(0, 2**63 - 1),
+    data=st.builds(Data, size=st.none() | st.integers(1, 4096), crop=st.none() | st.just(0.875), test=share),
+    mix=st.builds(Mix, mixup=st.floats(0, 0.5), cutmix=st.floats(0, 0.5), mixup_alpha=finite),
+    balance=st.builds(Balance, class_weights=st.booleans()),
+    model=st.builds(Model, name=text, pretrained=st.booleans(), weights=st.none() | text, head=heads),
+    stages=st.lists(
+        st.builds(
+            Stage,
+            name=text,
+            train=st.sampled_from(["head", "all"]) | st.integers(1, 99) | share.filter(bool),
+            epochs=st.integers(1, 10**6),
+            rate=finite,
+            weight_decay=st.floats(0, 1e300),
+            warmup=share,
+            patience=st.none() | st.integers(1, 99),
+            augment=st.booleans(),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(recipes)
+def test_any_recipe_survives_toml(tmp_path_factory, recipe):
+    path = write(tmp_path_factory.mktemp("recipe"), recipe.to_toml())
+    again = load_recipe(path)
+    assert again == recipe
+    assert [type(stage.train) for stage in again.stages] == [type(stage.train) for stage in recipe.stages]
+    assert again.to_toml() == recipe.to_toml()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_what_is_written_is_complete(tmp_path, name):
+    written = tomllib.loads(load_recipe(name).to_toml())
+    assert set(written) >= {"about", "seed", "data", "mix", "balance", "model", "stages"}
+    assert all("momentum" in stage for stage in written["stages"])
+    assert load_recipe(write(tmp_path, load_recipe(name).to_toml())) == load_recipe(name)
+
+
+def test_a_mistake_in_what_was_written_is_found_on_its_line(tmp_path):
+    change = "augment=[{transform='rotation'}, {transform='noise', std={uniform=[1, 2]}}]"
+    lines = load_recipe("scratch", [change]).to_toml().splitlines()
+    number = next(i for i, line in enumerate(lines) if line == "uniform = [1.0, 2.0]")
+    lines[number] = "uniform = [2, 1]"
+    error = mistake(write(tmp_path, "\n".join(lines)))
+    assert f"line {number}: 'augment.1.std'" in error.message  # its header, the line before
