@@ -233,7 +233,7 @@ def _conclude(
     _bundle(run, network, recipe, catalog, split, temperature, limits, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
     yield Computing(-1, "report", 0, 1)
-    report(run)
+    report(Run(run.directory))  # as it lies on disk now
     yield Computing(-1, "report", 1, 1)
 
 

@@ -26,7 +26,7 @@ _OWN = {"recipe.toml", "catalog.parquet", "split.json", "environment.json", "ski
 def divide(catalog: Catalog, recipe: Recipe, directory: Path) -> Split:
     """The split that a training in this directory was begun with, or else the one that its recipe asks for."""
     run = Run(directory)
-    if run.begun and run.split.digest == catalog.digest:
+    if run.begun:
         return run.split
     return split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
 
