@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
     "retelling": GROUND | {"data", "run_directory", "report"},
-    "resume": GROUND | {"data", "run_directory", "runtime"},
+    "resume": GROUND | {"data", "run_directory"},
     "pipeline": GROUND
     | {
         "retelling",

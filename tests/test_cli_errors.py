@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,9 +13,9 @@ import torch
 
 import tellapart as ta
 from tellapart import cli
-from tellapart.errors import DataError, RecipeError, RunError, UnreadableError
+from tellapart.errors import DataError, RunError, UnreadableError
 from tellapart.pipeline import Wishes, run
-from tellapart.records import Computing, StageDone, StageStarted, Validated
+from tellapart.records import Computing, StageDone, Validated
 from tellapart.resume import divide
 from tellapart.run_directory import Run
 
@@ -170,11 +169,11 @@ def test_pictures_that_break_on_the_way(part: str, how: str, picture_folder: Pic
 def test_a_broken_picture_stops_the_training_and_says_how_to_go_on(picture_folder: Pictures, tmp_path: Path) -> None:
     photos, out = picture_folder(n=10), tmp_path / "run"
     training = events(photos, out)
+    next(event for event in training if isinstance(event, Validated))
+    for path in sorted(photos.glob("*/00*.png"))[:5]:
+        path.write_bytes(b"no longer a picture")
     with pytest.raises(UnreadableError, match="--on-unreadable skip") as caught:
-        for event in training:
-            if isinstance(event, Validated) and event.epoch == 1:
-                for path in sorted(photos.glob("*/00*.png"))[:5]:
-                    path.write_bytes(b"no longer a picture")
+        list(training)
     assert caught.value.path.startswith(str(photos))
     done = train(photos, out, on_unreadable="skip")
     assert done.finished
@@ -183,18 +182,13 @@ def test_a_broken_picture_stops_the_training_and_says_how_to_go_on(picture_folde
 
 def test_a_wish_to_stop_is_heard_after_the_training_too(picture_folder: Pictures, tmp_path: Path) -> None:
     photos, out = picture_folder(n=8), tmp_path / "run"
+    training = events(photos, out)
+    next(event for event in training if isinstance(event, Computing))
+    signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        for event in events(photos, out):
-            if isinstance(event, Computing):
-                signal.raise_signal(signal.SIGINT)
+        list(training)
     assert not Run(out).finished
     assert train(photos, out).finished
-
-
-def test_what_training_does_not_do_is_refused(picture_folder: Pictures, tmp_path: Path) -> None:
-    for change in ("mix.mixup=0.5", "balance.class_weights=true"):
-        with pytest.raises(RecipeError, match="does not do this yet"):
-            train(picture_folder(change[:3], n=8), tmp_path / "run", change)
 
 
 @pytest.mark.parametrize(
@@ -275,16 +269,8 @@ def test_evaluating_elsewhere_says_what_is_left_out(
     assert "<script>" in said
 
 
-def test_a_reader_that_stops_reading_meets_no_traceback(picture_folder: Pictures) -> None:
-    photos = picture_folder(n=8)
+def test_a_reader_that_stops_reading_meets_no_traceback() -> None:
     command = f'"{sys.executable}" -m tellapart.cli models | head -1'
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env={**os.environ})
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
-    assert photos.is_dir()
-
-
-def test_events_begin_with_the_stage(picture_folder: Pictures, tmp_path: Path) -> None:
-    training = events(picture_folder(n=8), tmp_path / "run")
-    assert isinstance(next(training), StageStarted)
-    training.close()

@@ -66,7 +66,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
     from tellapart.resume import begin, check_place
-    from tellapart.runtime import parse
+    from tellapart.runtime import environment, parse
 
     _need_train_extra()
     parse(wishes.runtime)  # a mistake in it shows before anything is written
@@ -74,7 +74,8 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     check_place(training)
     with locked(out), _stop_politely() as stop:
         skip = wishes.on_unreadable == "skip"
-        catalog, split = begin(training, recipe, catalog, split, wishes.command, may_break=skip)
+        about = {"command": wishes.command, **environment()}
+        catalog, split = begin(training, recipe, catalog, split, about, may_break=skip)
         if training.finished:
             return
         network, state = _network(training, recipe, catalog)

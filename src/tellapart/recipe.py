@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from tellapart.errors import RecipeError
+from tellapart.recipe_networks import AnyBlock, Member
 from tellapart.recipe_transforms import AnyTransform, Balance, Mix, Section
 
+_RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
 SHIPPED = Path(__file__).parent / "recipes"
 
 
@@ -46,6 +48,18 @@ class Model(Section):
     weights: str | None = Field(default=None, description="a file of weights, instead of the pretrained ones")
     head: Head = Head()
     dropout: float | None = Field(default=None, ge=0, lt=1, description="for the networks of our own")
+    blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': what it is built of")
+    members: list[Member] = Field(default_factory=list, description="name = 'ensemble': bodies side by side")
+    resize_inside: int | None = Field(
+        default=None, ge=1, le=4096, description="side that the network brings pictures of data.size to"
+    )
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Self:
+        for name, key, given in (("blocks", "blocks", self.blocks), ("ensemble", "members", self.members)):
+            if (self.name == name) != bool(given):
+                raise PydanticCustomError("model", f"name = '{name}' and [[model.{key}]] belong together")
+        return self
 
 
 class Stage(Section):
@@ -64,10 +78,12 @@ class Stage(Section):
     optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon", "lbfgs"] = Field(
         default="adamw", description="lbfgs solves a linear head exactly, one strength of regularisation an epoch"
     )
-    rate: Annotated[float, Field(gt=0)] | list[float] | str | dict[str, float] = Field(
-        default=1e-3,
-        description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
-        "{ head = 1e-3, decay = 0.75 }",
+    rate: Annotated[float, Field(gt=0)] | list[float] | Annotated[str, Field(pattern=_RANGE)] | dict[str, float] = (
+        Field(
+            default=1e-3,
+            description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
+            "{ head = 1e-3, decay = 0.75 }",
+        )
     )
     weight_decay: float = Field(default=0.01, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -274,20 +290,24 @@ def _explain(error: ValidationError, sources: list[_Source], changes: list[str])
     # A union reports the member it tried last ("int", "literal…"): that is not a key of the recipe.
     section, where = _section_of(where)
     if first["type"] == "union_tag_invalid":
-        where = [*where, "transform"]
+        where = [*where, first["ctx"]["discriminator"].strip("'")]
     key = ".".join(map(str, where))
     place = _place(where, sources, changes)
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
     if first["type"] == "union_tag_invalid":
         tag, names = first["ctx"]["tag"], re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
-        return f"{place}: '{key}': there is no transform '{tag}'.", _did_you_mean(tag, names)
+        return f"{place}: '{key}': there is no {where[-1]} '{tag}'.", _did_you_mean(tag, names)
     if first["type"] == "union_tag_not_found":
-        return f"{place}: '{key}' does not say which transform it is.", 'For example: transform = "horizontal_flip"'
+        tag = first["ctx"]["discriminator"].strip("'")
+        return f"{place}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
     return (
         f"{place}: '{key}': {first['msg']} (it is {first['input']!r}).",
         "tellapart recipes show NAME prints examples.",
     )
+
+
+_EXAMPLES = {"transform": "horizontal_flip", "block": "conv"}  # by the key that tells sections of a list apart
 
 
 def _place(where: list[Any], sources: list[_Source], changes: list[str]) -> str:
@@ -342,9 +362,9 @@ def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
 
 
 def _sections_in(annotation: Any) -> dict[str, type[Section]]:
-    """The sections that a field may hold; those told apart by their key `transform` by its value."""
+    """The sections that a field may hold; those told apart by a key such as `transform` by its value."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        tag = annotation.model_fields.get("transform")
+        tag = next((annotation.model_fields[key] for key in _EXAMPLES if key in annotation.model_fields), None)
         return {tag.default if tag else annotation.__name__: annotation}
     found: dict[str, type[Section]] = {}
     for part in getattr(annotation, "__args__", ()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,6 @@ from tellapart.data.split import Split, explain_change, split
 from tellapart.errors import RunError
 from tellapart.files import write_text
 from tellapart.run_directory import Run
-from tellapart.runtime import environment
 
 if TYPE_CHECKING:
     from tellapart.recipe import Recipe
@@ -50,7 +49,7 @@ def check_place(run: Run) -> None:
 
 
 def begin(
-    run: Run, recipe: Recipe, catalog: Catalog, divided: Split, command: str, may_break: bool
+    run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool
 ) -> tuple[Catalog, Split]:
     """Write the plan, or check that this is the training that was begun here.
 
@@ -59,7 +58,7 @@ def begin(
     Args:
         run: the run directory.
         recipe, catalog, divided: the plan.
-        command: what repeats it.
+        about: the command that repeats it, and what else its result depends on.
         may_break: whether pictures that can no longer be read are to be left out.
 
     Returns:
@@ -75,7 +74,7 @@ def begin(
         catalog.save(run.catalog_file)
         divided.save(run.split_file)
         begun = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        run.write_json(run.environment_file, {"command": command, "begun": begun, **environment()})
+        run.write_json(run.environment_file, {"begun": begun, **about})
         # The recipe is written last: with it, the directory counts as a run.
         write_text(run.recipe_file, recipe.to_toml())
         return catalog, divided

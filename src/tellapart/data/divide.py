@@ -114,11 +114,12 @@ def _check_sizes(ties: Ties, parts: list[str], may_lack: bool) -> None:
     tied = f", {n_ties[worst]} where groups and exact copies count once" if n_ties[worst] < n else ""
     others = [ties.classes[int(i)] for i in small if i != worst]
     sides = ", ".join(["training", *(f"the {part}" if part == "test" else part for part in reversed(parts))])
+    without = "; or do without a test part: --set data.test=0" if "test" in parts else ""
     raise SplitError(
         f"The {what} {ties.classes[worst]!r} has {n} usable {'picture' if n == 1 else 'pictures'}{tied}; "
         f"at least {needed} are needed, one each for {sides}."
         + (f" Too small as well: {some(others)}." if others else ""),
-        f"Add pictures or leave the {what} out{'; or do without a test part: --set data.test=0' if 'test' in parts else ''}.",
+        f"Add pictures or leave the {what} out{without}.",
     )
 
 

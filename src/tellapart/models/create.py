@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import torch
 from torch import nn
 
 from tellapart.errors import ModelError
 from tellapart.models import bodies, hub
+from tellapart.models.blocks import build_blocks
+from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.heads import build_head
 from tellapart.models.network import Architecture, Network, Source
 from tellapart.models.pretrained import find, local_weights
 from tellapart.models.scratch import OWN, build_own
 from tellapart.models.weights import State, fill
 from tellapart.preprocess import Preprocessing
-from tellapart.recipe import Data, Model
+from tellapart.recipe import Data, Head, Model
+from tellapart.recipe_networks import read_blocks
 
 
 @dataclass(frozen=True)
@@ -47,24 +53,54 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
         ModelError: no such network, or it cannot take pictures of that size.
         WeightsError: its weights cannot be had or do not fit.
     """
+    if model.resize_inside and not data.size:
+        raise ModelError(
+            "model.resize_inside needs the size of the pictures that come: data.size is not given.",
+            "For example: --set data.size=32",
+        )
+    if model.members:
+        return _ensemble(model, n_classes, data)
     found = find(model)
     options = dict(found.options)
     if model.dropout is not None:
-        if found.source != "own":
+        if found.source != "own" or model.blocks:
             raise ModelError(
                 f"model.dropout is for networks of Tellapart's own, and {model.name} is not one.",
                 "Dropout before the last layer of any network: --set model.head.dropout=0.2",
             )
         options["dropout"] = model.dropout
     architecture = Architecture(
-        found.source, found.name, model.head, n_classes, _preprocessing(found.preprocessing, data), options
+        found.source,
+        found.name,
+        model.head,
+        n_classes,
+        _preprocessing(found.preprocessing, data),
+        options,
+        model.resize_inside,
     )
-    return _build(architecture, found.state, found.origin)
+    return _build(architecture, [(found.state, found.origin)])
+
+
+def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
+    """Several bodies side by side; see `ensemble.SideBySide`."""
+    if model.weights is not None or model.dropout is not None:
+        raise ModelError("An ensemble has no weights or dropout of its own.", "Give each of [[model.members]] its own.")
+    found = [find(Model(name=m.name, pretrained=m.pretrained, weights=m.weights)) for m in model.members]
+    inner = data if model.resize_inside is None else data.model_copy(update={"size": model.resize_inside})
+    parts = [
+        Architecture(f.source, f.name, Head(), 0, _preprocessing(f.preprocessing, inner), f.options) for f in found
+    ]
+    seen = shared_preprocessing([part.preprocessing for part in parts])
+    how = replace(seen, height=data.size or seen.height, width=data.size or seen.width)
+    plain = json.loads(json.dumps([part.as_dict() for part in parts]))
+    name = " + ".join(part.name for part in parts)
+    architecture = Architecture("ensemble", name, model.head, n_classes, how, {"members": plain}, model.resize_inside)
+    return _build(architecture, [(f.state, f.origin) for f in found])
 
 
 def rebuild(architecture: Architecture) -> Network:
     """The same network with random weights, for weights that are loaded next."""
-    return _build(architecture, None, "random initial weights")
+    return _build(architecture, repeat((None, "random initial weights")))
 
 
 def available_models(pretrained_only: bool = False) -> list[ModelInfo]:
@@ -87,21 +123,37 @@ def available_models(pretrained_only: bool = False) -> list[ModelInfo]:
     return sorted(models, key=lambda m: not m.local_weights) if pretrained_only else models
 
 
-def _build(architecture: Architecture, state: State | None, origin: str) -> Network:
-    a, how = architecture, architecture.preprocessing
-    body = _body(a)
-    if state is not None:
-        origin = fill(body, state, bodies.classifier_keys(a.source, a.name, body), origin)
-    if a.source == "timm":
-        bodies.resize_timm(a.name, body, a.options, how.height, how.width)
-    n_features = bodies.count_features(a.name, body, how.height, how.width)
+def _build(a: Architecture, weights: Iterable[tuple[State | None, str]]) -> Network:
+    """A network with these weights (and where they come from); one for each member of an ensemble."""
+    height, width = a.body_size
+    if a.source == "ensemble":
+        parts = [Architecture.from_dict(values) for values in a.options["members"]]
+        filled = [_filled(part, *own) for part, own in zip(parts, weights, strict=False)]
+        origin = "; ".join(dict.fromkeys(own for _, own in filled))
+        seen = replace(a.preprocessing, height=height, width=width)
+        body: nn.Module = SideBySide([body for body, _ in filled], [part.preprocessing for part in parts], seen)
+    else:
+        body, origin = _filled(a, *next(iter(weights)))
+    n_features = bodies.count_features(a.name, body, height, width)
     head = build_head(n_features, a.n_classes, a.head)
     return Network(body, head, a, n_features, origin).to(memory_format=torch.channels_last)  # as pictures come
 
 
+def _filled(a: Architecture, state: State | None, origin: str) -> tuple[nn.Module, str]:
+    """One body with its weights, ready for pictures of its size, and where the weights come from."""
+    body = _body(a)
+    if state is not None:
+        origin = fill(body, state, bodies.classifier_keys(a.source, a.name, body), origin)
+    if a.source == "timm":
+        bodies.resize_timm(a.name, body, a.options, *a.body_size)
+    return body, origin
+
+
 def _body(a: Architecture) -> nn.Module:
+    if a.name == "blocks":
+        return build_blocks(read_blocks(a.options["blocks"]), *a.body_size)
     if a.source == "own":
-        return build_own(a.name, a.preprocessing.height, a.preprocessing.width, **a.options)
+        return build_own(a.name, *a.body_size, **a.options)
     if a.source == "timm":
         return bodies.timm_body(a.name, a.options)
     return bodies.torchvision_body(a.name)

@@ -154,9 +154,8 @@ def split_body(network: Network, at: str) -> tuple[nn.Sequential, nn.Sequential]
 
 def _links(network: Network) -> list[tuple[str, bool]]:
     """Names along the chain, and whether the body can be cut before each."""
-    how = network.preprocessing
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 3, how.height, how.width, generator=random).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, *network.architecture.body_size, generator=random).to(memory_format=torch.channels_last)
     links = []
     with torch.no_grad():
         for number, (name, module) in enumerate(chain(network.body, x)):

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tellapart.models.resize import ResizeInside
 from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Head
 
-Source = Literal["own", "timm", "torchvision"]
+Source = Literal["own", "timm", "torchvision", "ensemble"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Architecture:
         head: what stands on top.
         n_classes: number of logits.
         preprocessing: how a picture becomes the network's input.
+        resize_inside: side in pixels that the network itself brings its input to; None: as it comes.
     """
 
     source: Source
@@ -33,6 +35,13 @@ class Architecture:
     n_classes: int
     preprocessing: Preprocessing
     options: dict[str, Any] = field(default_factory=dict)
+    resize_inside: int | None = None
+
+    @property
+    def body_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that the body sees."""
+        side = self.resize_inside
+        return (side, side) if side else (self.preprocessing.height, self.preprocessing.width)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -69,6 +78,7 @@ class Network(nn.Module):
         self.architecture = architecture
         self.n_features = n_features
         self.weights_source = weights_source
+        self.resize = ResizeInside(*architecture.body_size) if architecture.resize_inside else nn.Identity()
         mean = torch.tensor(self.preprocessing.mean, dtype=torch.float64)
         std = torch.tensor(self.preprocessing.std, dtype=torch.float64)
         # (x / 255 - mean) / std as one multiply-add over pixels of 0 to 255.
@@ -81,12 +91,13 @@ class Network(nn.Module):
         return self.architecture.preprocessing
 
     def normalise(self, pictures: Tensor) -> Tensor:
-        """uint8 [n, h, w, 3] → float [n, 3, h, w], scaled per channel.
+        """uint8 [n, h, w, 3] → the body's input: float [n, 3, h, w], scaled per channel, resized if asked.
 
         Pictures in height × width × channel order are channels-last memory already: nothing is copied to reorder.
         """
         pixels = pictures.permute(0, 3, 1, 2).to(self.scale.dtype)
-        return torch.addcmul(self.shift, pixels, self.scale)
+        normalised: Tensor = self.resize(torch.addcmul(self.shift, pixels, self.scale))
+        return normalised
 
     def forward(self, pictures: Tensor) -> Tensor:
         """uint8 [n, h, w, 3] → logits [n, n_classes]."""

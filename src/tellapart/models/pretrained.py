@@ -49,6 +49,8 @@ def find(model: Model) -> Found:
         ModelError: no such network.
         WeightsError: weights are wanted and cannot be had; with what was tried and the ways out.
     """
+    if model.name == "blocks":
+        return _blocks(model)
     local = local_weights()
     sources = _sources(model.name)
     if not sources and model.name not in local:
@@ -61,11 +63,25 @@ def find(model: Model) -> Found:
     if not model.pretrained:
         return _described(model.name, sources[0])
     if sources[0] == "own":
-        raise WeightsError(
-            f"{model.name} is a network of Tellapart's own: nobody publishes weights for it.",
-            "Train it from scratch (--recipe scratch), or give weights of your own (--weights FILE).",
-        )
+        raise _unpublished(model.name)
     return _from_hub(model.name, sources[0], _tried_folder(local))
+
+
+def _blocks(model: Model) -> Found:
+    """A network built of the recipe's blocks."""
+    found = Found("own", "blocks", Preprocessing(64, 64), {"blocks": [block.model_dump() for block in model.blocks]})
+    if model.weights is not None:
+        return replace(found, state=read_weights(Path(model.weights).expanduser()), origin=model.weights)
+    if model.pretrained:
+        raise _unpublished(model.name)
+    return found
+
+
+def _unpublished(name: str) -> WeightsError:
+    return WeightsError(
+        f"{name} is a network of Tellapart's own: nobody publishes weights for it.",
+        "Train it from scratch (--recipe scratch), or give weights of your own (--weights FILE).",
+    )
 
 
 def local_weights() -> dict[str, Path]:

@@ -39,15 +39,11 @@ def read_weights(path: Path) -> State:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # its text advises to load without weights_only: never
-        raise WeightsError(
-            f"{path} cannot be read as weights: it is damaged, or another kind of file.", _POSSIBLE
-        ) from None
     except Exception as error:  # noqa: BLE001 - a damaged or foreign file makes readers raise anything
-        raise WeightsError(
-            f"{path} cannot be read as weights: {first_line(error)}",
-            _POSSIBLE,
-        ) from None
+        why = first_line(error)
+        if "weights_only" in why:  # torch advises to load without it: never
+            why = "it is damaged, or another kind of file"
+        raise WeightsError(f"{path} cannot be read as weights: {why}", _POSSIBLE) from None
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
