@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "serve": {"errors", "files", "records", "preprocess", "bundle.read", "data.decode"},
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
+    "trials": GROUND | {"console", "data", "models", "report", "runtime", "training"},
     "retelling": GROUND | {"data", "run_directory", "report"},
     "resume": GROUND | {"data", "run_directory"},
     "pipeline": GROUND
@@ -60,7 +61,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 # Where torch may be imported, and which packages bring it along.
-TORCH_PLACES = {"models", "training", "infer", "runtime", "pipeline", "explain.attribution"} | {
+TORCH_PLACES = {"models", "training", "trials", "infer", "runtime", "pipeline", "explain.attribution"} | {
     "bundle.write",
     "bundle.verify",
     "data.augment",

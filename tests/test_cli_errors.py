@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -274,3 +275,21 @@ def test_a_reader_that_stops_reading_meets_no_traceback() -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
+
+
+def test_a_damaged_run_is_named(tellapart: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("")
+    (tmp_path / "evaluation.json").write_text("{")
+    code, said = tellapart("evaluate", tmp_path)
+    assert code == 2
+    assert "evaluation.json is damaged" in said
+
+
+def test_what_the_system_refuses_is_an_error_in_words(
+    tellapart: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/first")
+
+    monkeypatch.setattr(cli, "app", full)
+    assert tellapart() == (2, "Error: runs/first: No space left on device.\n")

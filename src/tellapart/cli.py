@@ -43,6 +43,9 @@ def main() -> None:
         # Whoever read the output has stopped reading; closing quietly is what other programs do.
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"Error: {error.filename or 'Reading or writing failed'}: {error.strerror or error}.", file=sys.stderr)
+        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
@@ -203,6 +206,67 @@ def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped reci
     from tellapart.recipe import recipe_text
 
     print(recipe_text(name), end="")
+
+
+RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")]
+Pictures = Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")]
+
+
+@app.command("find-rate")
+def find_rate(
+    pictures: Pictures,
+    recipe: RecipeName = "transfer",
+    set_: Changes = None,
+    stage: Annotated[int, typer.Option(min=0, help="Which stage of the recipe, from 0.")] = 0,
+    out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-rate.png"),
+    quiet: Quiet = False,
+) -> None:
+    """Raise the learning rate step by step and suggest one; nothing is trained."""
+    from tellapart.console import Console
+    from tellapart.recipe import load_recipe
+    from tellapart.trials import rates, suggested
+
+    plan = load_recipe(recipe, set_)
+    if stage >= len(plan.stages):
+        raise UsageError(f"--stage {stage}: the recipe has {len(plan.stages)} stages, counted from 0.")
+    console = Console(quiet)
+    found = rates(console.scan(pictures), plan, stage, out, console)
+    for name, rate in suggested(found).items():
+        print(f"{name:<22} {rate:.1e}")
+    if not found.rose:
+        print("The loss never rose clearly: the test ended before the rate was too high.")
+    print(f"Plot: {out}")
+
+
+@app.command()
+def augment(
+    pictures: Pictures,
+    recipe: RecipeName = "scratch",
+    set_: Changes = None,
+    out: Annotated[Path, typer.Option(help="The contact sheet, a .png file.")] = Path("augment.png"),
+    quiet: Quiet = False,
+) -> None:
+    """Write a contact sheet of some pictures, plain and as training would change them."""
+    from tellapart.console import Console
+    from tellapart.recipe import load_recipe
+    from tellapart.trials import augmented
+
+    plan = load_recipe(recipe, set_)
+    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures), plan, out)}")
+
+
+@app.command()
+def summary(
+    recipe: RecipeName = "transfer",
+    set_: Changes = None,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
+) -> None:
+    """Print a recipe's network layer by layer: shapes, parameters, memory."""
+    from tellapart.recipe import load_recipe
+    from tellapart.trials import layers
+
+    print(layers(load_recipe(recipe, set_), classes))
 
 
 @app.command()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tellapart.records import Computing, Event, Progress, StageDone, StageStarted, Validated
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.recipe import Recipe
 
+T = TypeVar("T")
 #: Seconds between two plain lines of progress.
 _PLAIN_EVERY = 10.0
 
@@ -57,6 +58,17 @@ class Console:
             f"{f', {unreadable} unreadable' if unreadable else ''}; {time.monotonic() - start:.1f} s"
         )
         return catalog
+
+    def watch(self, work: Generator[Computing, None, T]) -> T:
+        """Show how far some work is, and give its result."""
+        with self._bar() as step:
+            while True:
+                try:
+                    done = next(work)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                step(done.what, done.done, done.total)
 
     def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
         """Show a training's events until it ends."""

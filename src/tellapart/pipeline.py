@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from tellapart.recipe import Recipe
     from tellapart.runtime import Runtime
     from tellapart.training.checkpoint import State
+
+# Threads of torch that wait for each other spin by default; where other programs use the processors too, that makes a
+# training many times slower. Spinning briefly costs little on a quiet machine. Read when torch is loaded: later.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 Rows = npt.NDArray[np.int64]
 _GOLDEN = 8

@@ -63,7 +63,7 @@ class Run:
         """Pictures that broke after the scan and were left out on request: "path" and "reason" of each."""
         if not self.skipped_file.is_file():
             return []
-        entries: list[dict[str, str]] = json.loads(self.skipped_file.read_text(encoding="utf-8"))
+        entries: list[dict[str, str]] = _read_json(self.skipped_file)
         return entries
 
     @property
@@ -125,14 +125,14 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         self._need(self.environment_file)
-        values: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        values: dict[str, Any] = _read_json(self.environment_file)
         return values
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
         """By the name of what was evaluated: "test", "validation"."""
         self._need(self.evaluation_file)
-        values = json.loads(self.evaluation_file.read_text(encoding="utf-8"))
+        values = _read_json(self.evaluation_file)
         return {name: Evaluation.from_dict(value) for name, value in values["evaluations"].items()}
 
     def predictions(self, on: str) -> Predictions:
@@ -163,6 +163,13 @@ class Run:
             f"{self.directory} has no {path.relative_to(self.directory)} yet: its training has not finished.",
             "Run the same `tellapart train` command again to go on.",
         )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}.", "Train again with another --out.") from error
 
 
 @dataclass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,38 @@ def write_figures(story: Story, folder: Path) -> list[Path]:
                     figure.savefig(beside, format=form, dpi=200, bbox_inches="tight", metadata=about)
                 written.append(path)
     return written
+
+
+def write_rate_figure(
+    rates: Sequence[float] | npt.NDArray[np.float64],
+    losses: Sequence[float] | npt.NDArray[np.float64],
+    smoothed: Sequence[float] | npt.NDArray[np.float64],
+    suggestions: Mapping[str, float],
+    path: Path,
+) -> None:
+    """Write the plot of a learning-rate test: loss over rate, with the suggested rates marked.
+
+    Args:
+        rates, losses, smoothed: of the same length.
+        suggestions: rates by name.
+        path: a .png or .svg file.
+    """
+    with _style():
+        figure, axes = _new(6.4, 4.0)
+        axes.plot(rates, losses, color=_LINE, lw=1, label="loss")
+        axes.plot(rates, smoothed, color=_ACCENT, lw=1.8, label="smoothed")
+        for number, (name, rate) in enumerate(suggestions.items()):
+            height = float(np.interp(rate, rates, smoothed))
+            axes.plot([rate], [height], "osD^"[number % 4], ms=7, color=_INK, mfc="white", label=f"{name}: {rate:.1e}")
+        # The end, where the loss blows up, would flatten all the rest.
+        low, high = float(np.min(smoothed)), float(smoothed[0])
+        axes.set_ylim(low - 0.15 * (high - low), high + 0.5 * (high - low))
+        axes.set_xscale("log")
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("loss")
+        axes.legend(frameon=False, fontsize=8)
+        with replacing(path) as beside:
+            figure.savefig(beside, format=path.suffix.lstrip(".") or "png", dpi=200, bbox_inches="tight")
 
 
 @contextmanager

@@ -1,0 +1,79 @@
+"""What can be looked at before a training: its layers, its augmented pictures, its learning rates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from tellapart.console import Console
+from tellapart.data.catalog import Catalog
+from tellapart.data.sheet import contact_sheet
+from tellapart.data.split import split
+from tellapart.files import replacing
+from tellapart.models.create import create_network
+from tellapart.recipe import Recipe
+from tellapart.report.figures import write_rate_figure
+from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.training.find_rate import find_rate
+from tellapart.training.material import Material
+from tellapart.training.rate_suggestions import RateSuggestions
+
+if TYPE_CHECKING:
+    from tellapart.models.network import Network
+
+_PICTURES, _VIEWS = 6, 5
+
+
+def layers(recipe: Recipe, n_classes: int) -> str:
+    """A table of a recipe's network: layers, shapes, parameters, memory for one batch."""
+    from torchinfo import summary
+
+    network = _network(recipe, n_classes)
+    how = network.preprocessing
+    size = (recipe.stages[0].batch_size, how.height, how.width, 3)
+    columns = ("input_size", "output_size", "num_params", "trainable")
+    return str(summary(network, size, dtypes=[torch.uint8], depth=4, col_names=columns, verbose=0))
+
+
+def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
+    """Write a contact sheet: some training pictures as the network sees them, and as the first epochs would.
+
+    Returns:
+        The file's path.
+    """
+    network = _network(recipe, max(1, len(catalog.classes)))
+    rows = catalog.readable
+    chosen = [int(rows[i * len(rows) // _PICTURES]) for i in range(min(_PICTURES, len(rows)))]
+    sheet = contact_sheet(catalog, chosen, recipe.augment, network.preprocessing, recipe.seed, _VIEWS)
+    with replacing(out) as beside:
+        sheet.save(beside, "PNG")
+    return out
+
+
+def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Console) -> RateSuggestions:
+    """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`."""
+    network = _network(recipe, len(catalog.classes))
+    parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
+    how = network.preprocessing
+    material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed)
+    runtime = Runtime(default_device(), workers=default_workers())
+    suggestions = console.watch(find_rate(network, recipe, stage, material, runtime))
+    write_rate_figure(suggestions.rates, suggestions.losses, suggestions.smoothed, suggested(suggestions), out)
+    return suggestions
+
+
+def suggested(found: RateSuggestions) -> dict[str, float]:
+    """The suggestions by name; the first is the one to take if in doubt."""
+    return {
+        "valley": found.valley,
+        "steepest": found.steepest,
+        "tenth of the minimum": found.tenth_of_minimum,
+        "highest still falling": found.highest_falling,
+    }
+
+
+def _network(recipe: Recipe, n_classes: int) -> Network:
+    torch.manual_seed(recipe.seed)
+    return create_network(recipe.model, n_classes, recipe.data)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import tellapart as ta
+from tellapart.console import Console
+from tellapart.models.create import create_network
+from tellapart.recipe import load_recipe
+from tellapart.runtime import Runtime
+from tellapart.training.find_rate import find_rate
+from tellapart.training.material import Material
+from tellapart.trials import augmented, layers, rates
+
+PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
+
+
+def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[..., Path]) -> None:
+    plan = load_recipe("scratch", PLAN)
+    catalog = ta.scan(picture_folder(n=10))
+    split = ta.split(catalog)
+    torch.manual_seed(3)
+    network = create_network(plan.model, 3, plan.data)
+    network.train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    random = torch.get_rng_state()
+    material = Material(catalog, split.train, split.validation, network.preprocessing, plan.augment, 0)
+    steps = list(find_rate(network, plan, 0, material, Runtime("cpu")))
+    assert len(steps) > 20
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert [module.training for module in network.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+
+
+def test_suggestions_lie_where_the_loss_falls(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
+    catalog = ta.scan(picture_folder(n=16))
+    found = rates(catalog, load_recipe("scratch", PLAN), 0, tmp_path / "rates.png", Console(quiet=True))
+    assert 1e-7 < found.valley < 1
+    assert found.rates[0] == pytest.approx(1e-7)
+    with Image.open(tmp_path / "rates.png") as plot:
+        assert plot.width > 600
+
+
+def test_a_contact_sheet_shows_pictures_and_views(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
+    catalog = ta.scan(picture_folder(n=5))
+    out = augmented(catalog, load_recipe("scratch", ["data.size=40"]), tmp_path / "sheet.png")
+    with Image.open(out) as sheet:
+        assert sheet.width > 6 * 40
+        assert sheet.height > 6 * 40
+
+
+def test_layers_are_counted() -> None:
+    text = layers(load_recipe("scratch", PLAN), 7)
+    network = create_network(load_recipe("scratch", PLAN).model, 7, load_recipe("scratch", PLAN).data)
+    assert f"{sum(p.numel() for p in network.parameters()):,}" in text
+    assert "[64, 7]" in text or "[8, 7]" in text
+
+
+def test_a_stage_that_is_not_there(picture_folder: Callable[..., Path]) -> None:
+    command = [sys.executable, "-m", "tellapart.cli", "find-rate", str(picture_folder()), "--recipe", "scratch"]
+    done = subprocess.run([*command, "--stage", "4"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "counted from 0" in done.stderr
+    assert "Traceback" not in done.stderr
