@@ -76,7 +76,8 @@ class Stage(Section):
     size: int | None = Field(default=None, ge=1, le=4096, description="side of the pictures in this stage, in pixels")
     loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "squeezed"] = "auto"
     optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon", "lbfgs"] = Field(
-        default="adamw", description="lbfgs solves a linear head exactly, one strength of regularisation an epoch"
+        default="adamw",
+        description="lbfgs solves a linear head exactly, one strength of regularisation an epoch, at most nine",
     )
     rate: Annotated[float, Field(gt=0)] | list[float] | Annotated[str, Field(pattern=_RANGE)] | dict[str, float] = (
         Field(

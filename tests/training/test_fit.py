@@ -17,6 +17,7 @@ from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit
 from tellapart.training.material import Material
+from tellapart.training.solve_head import STRENGTHS, strengths
 
 Build = Callable[[Recipe], tuple[Network, Material]]
 CPU = Runtime("cpu", workers=2)
@@ -256,13 +257,18 @@ def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
         )
     mean, std = x.mean(0), x.std(0, correction=0) + 1e-6
     z = ((x - mean) / std).numpy()
-    from tellapart.training.solve_head import STRENGTHS
-
     model = LogisticRegression(C=STRENGTHS[done.best_epoch - 1], max_iter=5000, tol=1e-8)
     model.fit(z, material.catalog.target(material.train))
     with torch.no_grad():
         ours = network.head(x).softmax(1).numpy()
     np.testing.assert_allclose(ours, model.predict_proba(z), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(1, [1e-2]), (2, [1e-3, 1e-1]), (9, list(STRENGTHS)), (50, list(STRENGTHS))]
+)
+def test_epochs_of_the_exact_head_are_strengths(n: int, expected: list[float]) -> None:
+    assert list(strengths(n)) == expected
 
 
 def test_the_exact_head_needs_a_linear_head(build: Build) -> None:

@@ -33,7 +33,7 @@ from tellapart.training.losses import build_loss
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
 from tellapart.training.schedule import group_rates, schedule
-from tellapart.training.solve_head import STRENGTHS, solutions
+from tellapart.training.solve_head import solutions, strengths
 from tellapart.training.source import Source, live, stored
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -209,7 +209,7 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
 
 
 def _n_epochs(stage: Stage) -> int:
-    return len(STRENGTHS) if stage.optimizer == "lbfgs" else stage.epochs
+    return len(strengths(stage.epochs)) if stage.optimizer == "lbfgs" else stage.epochs
 
 
 def _exhausted(stage: Stage, state: State) -> bool:
@@ -353,7 +353,8 @@ def _solver(setting: Setting, state: State) -> Iterator[float]:
     assert head, "_prepare has made sure"
     assert everything
     features, rows = everything()
-    solver = solutions(features, setting.target[rows], head, setting.loss, len(setting.material.train))
+    tried = strengths(setting.stage.epochs)
+    solver = solutions(features, setting.target[rows], head, setting.loss, len(setting.material.train), tried)
     for _ in range(state.epoch):
         next(solver)
     return solver

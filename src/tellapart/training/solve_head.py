@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,19 @@ from torch import Tensor, nn
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 
+def strengths(n: int) -> tuple[float, ...]:
+    """Up to `n` of `STRENGTHS`, evenly spread; all of them for n of 9 and more."""
+    every = len(STRENGTHS)
+    return STRENGTHS if n >= every else tuple(STRENGTHS[round((i + 1) * (every + 1) / (n + 1)) - 1] for i in range(n))
+
+
 def solutions(
-    features: Tensor, target: Tensor, head: nn.Linear, loss: Callable[[Tensor, Tensor], Tensor], n: int
+    features: Tensor,
+    target: Tensor,
+    head: nn.Linear,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    n: int,
+    tried: Sequence[float] = STRENGTHS,
 ) -> Iterator[float]:
     """Put the solution for one strength after another into `head`, each started from the one before.
 
@@ -25,16 +36,17 @@ def solutions(
         head: linear layer d → n_classes, overwritten.
         loss: mean loss of logits and target.
         n: number of pictures, for the strength of the penalty.
+        tried: strengths, strongest first.
 
     Yields:
-        The mean training loss (without penalty), after `head` has been set; once for each of `STRENGTHS`.
+        The mean training loss (without penalty), after `head` has been set; once for each of `tried`.
     """
     features = features.float()
     mean, deviation = features.mean(0), features.std(0, correction=0) + 1e-6
     x = (features - mean) / deviation
     weight = torch.zeros_like(head.weight, requires_grad=True)
     bias = torch.zeros_like(head.bias, requires_grad=True)
-    for strength in STRENGTHS:
+    for strength in tried:
         optimizer = torch.optim.LBFGS(
             [weight, bias], max_iter=200, tolerance_grad=1e-5, history_size=20, line_search_fn="strong_wolfe"
         )
