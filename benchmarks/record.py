@@ -55,10 +55,15 @@ def spread(values: list[float]) -> dict[str, Any]:
     }
 
 
+def _without_folder(argument: str) -> str:
+    """A path of this machine says nothing to others; its last part does."""
+    return Path(argument).name if argument.startswith("/") else argument
+
+
 def write(name: str, figures: dict[str, Any]) -> None:
     """Write benchmarks/results/NAME.json and print it."""
     result = {
-        "script": f"benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
+        "script": " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_folder, sys.argv[1:])]),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "versions": versions(),
