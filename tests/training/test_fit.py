@@ -242,6 +242,23 @@ def test_stored_activations_are_computed_once(build: Build, tmp_path: Path, monk
     assert not [event for event in train(network, plan, material) if isinstance(event, Computing)]
 
 
+def test_a_resumed_stage_finds_its_stored_activations(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained layers have changed by then; the frozen ones, whose answers are stored, have not."""
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    plan = recipe([{"train": 3, "epochs": 2, "batch_size": 8, "augment": False}])
+    network, material = build(plan)
+    state = State()
+    for event in fit(network, plan, material, state, CPU):
+        if isinstance(event, Validated):
+            break
+    save_checkpoint(tmp_path / "last.safetensors", network, state)
+    resumed, material = build(plan)
+    state = load_checkpoint(tmp_path / "last.safetensors", resumed)
+    assert not [event for event in fit(resumed, plan, material, state, CPU) if isinstance(event, Computing)]
+
+
 def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
     from sklearn.linear_model import LogisticRegression
 

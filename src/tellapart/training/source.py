@@ -73,11 +73,9 @@ def stored(
             stored first, and the rest of the body runs from there, so that no layer runs twice.
     """
     views: Sequence[Sequence[Any]] = stage.views or [[]]
-    weights = weights_hash(network.body)
 
     def of(what: str, rows: Rows, views: Sequence[Sequence[Any]]) -> Generator[Computing, None, Activations]:
         key = {
-            "weights": weights,
             "architecture": network.architecture.as_dict(),
             "pictures": _contents(material, rows),
             "preprocessing": material.how.as_dict(),
@@ -95,17 +93,20 @@ def stored(
                 yield prepare(network, batch.image, runtime)
 
         def run(
-            until: str, layers: nn.Module | None, inputs: Callable[[], Iterator[Tensor]], name: str
+            until: Part, layers: nn.Module | None, inputs: Callable[[], Iterator[Tensor]], name: str
         ) -> Generator[Computing, None, Activations]:
             assert layers is not None
-            keyed, fast = {**key, "until": until}, answering(layers, runtime)
+            assert until.prefix is not None
+            # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
+            keyed = {**key, "until": until.cut, "weights": weights_hash(until.prefix)}
+            fast = answering(layers, runtime)
             n_rows = len(material.catalog)
             return (yield from compute(number, name, fast, inputs, rows, len(views), runtime, keyed, n_rows))
 
         if base is None:
-            return (yield from run(part.cut, part.prefix, pictures, f"frozen layers, {what}"))
-        first = yield from run(base.cut, base.prefix, pictures, f"first layers, {what}")
-        return (yield from run(part.cut, base.rest, lambda: first.in_order(runtime.device), f"features, {what}"))
+            return (yield from run(part, part.prefix, pictures, f"frozen layers, {what}"))
+        first = yield from run(base, base.prefix, pictures, f"first layers, {what}")
+        return (yield from run(part, base.rest, lambda: first.in_order(runtime.device), f"features, {what}"))
 
     training = yield from of("training pictures", material.train, views)
     validation = yield from of("validation pictures", material.validation, [[]])
