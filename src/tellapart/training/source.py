@@ -77,7 +77,7 @@ def stored(
     def of(what: str, rows: Rows, views: Sequence[Sequence[Any]]) -> Generator[Computing, None, Activations]:
         key = {
             "architecture": network.architecture.as_dict(),
-            "pictures": _contents(material, rows),
+            "pictures": contents(material, rows),
             "preprocessing": material.how.as_dict(),
             "views": [[transform.model_dump() for transform in view] for view in views],
             # Only what is random depends on the seed and on which row a picture has.
@@ -134,7 +134,7 @@ def prepare(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
     return network.normalise(pictures.to(runtime.device)).contiguous(memory_format=runtime.memory_format)
 
 
-def _contents(material: Material, rows: Rows) -> str:
+def contents(material: Material, rows: Rows) -> str:
     """A text that changes when any of the pictures does."""
     digest = hashlib.sha256()
     for content in material.catalog.table["sha256"].gather(rows):

@@ -1,0 +1,61 @@
+"""What a network's body makes of pictures: one vector each, for whoever compares pictures rather than names them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+import tellapart
+from tellapart.data.catalog import Catalog
+from tellapart.data.loader import batches
+from tellapart.models.network import Network
+from tellapart.records import Computing
+from tellapart.runtime import Runtime
+from tellapart.training.activations import BATCH, answering, compute, weights_hash
+from tellapart.training.material import Material
+from tellapart.training.source import contents, prepare
+
+Rows = npt.NDArray[np.int64]
+
+
+def features(
+    network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, what: str
+) -> Generator[Computing, None, npt.NDArray[np.float32]]:
+    """The body's features of pictures as validation sees them; computed once and stored.
+
+    Args:
+        network: left as it is, but for device and memory format.
+        catalog, rows: which pictures.
+        runtime: how to run the body, in the precision of frozen layers.
+        what: name of these pictures, for the progress events.
+
+    Yields:
+        Computing, after every batch.
+
+    Returns:
+        float32 [n_rows, n_features], in the order of the rows.
+    """
+    network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
+    material = Material(catalog, rows, rows[:0], network.preprocessing, (), 0)
+    key = {
+        "architecture": network.architecture.as_dict(),
+        "weights": weights_hash(network.body),
+        "until": "head",
+        "pictures": contents(material, rows),
+        "preprocessing": material.how.as_dict(),
+        "versions": [tellapart.__version__, torch.__version__],
+    }
+
+    def pictures() -> Iterator[Tensor]:
+        for batch in batches(rows, BATCH, material.plain, runtime.workers):
+            yield prepare(network, batch.image, runtime)
+
+    body = answering(network.body, runtime)
+    stored = yield from compute(-1, what, body, pictures, rows, 1, runtime, key, len(catalog))
+    plain = np.zeros(len(rows), np.int64)
+    result: npt.NDArray[np.float32] = stored.gather(rows, plain, "cpu").numpy()
+    return result

@@ -1,0 +1,42 @@
+"""Features: those of the body itself, in the order asked for, and computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tellapart.data.scan import scan
+from tellapart.models.create import create_network
+from tellapart.recipe import Data, Model
+from tellapart.runtime import Runtime
+from tellapart.training.features import features
+from tellapart.training.material import Material
+
+
+def finished(work: Generator[Any, None, Any]) -> tuple[int, Any]:
+    steps = 0
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return steps, end.value
+        steps += 1
+
+
+def test_features_are_the_bodys_own_in_the_order_of_the_rows_and_stored(picture_folder: Any) -> None:
+    catalog = scan(picture_folder())
+    torch.manual_seed(0)
+    network = create_network(Model(name="small-cnn", pretrained=False), 3, Data(size=32))
+    rows = np.array([5, 2, 30], np.int64)
+    steps, found = finished(features(network, catalog, rows, Runtime("cpu"), "pictures"))
+    material = Material(catalog, rows, rows, network.preprocessing, (), 0)
+    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    with torch.no_grad():
+        expected = network.eval().body(network.normalise(pictures)).numpy()
+    assert steps > 0
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert finished(features(network, catalog, rows, Runtime("cpu"), "pictures"))[0] == 0
