@@ -40,8 +40,12 @@ MAY_IMPORT = {
     "trials": GROUND | {"console", "data", "models", "report", "runtime", "training"},
     "retelling": GROUND | {"data", "run_directory", "report"},
     "resume": GROUND | {"data", "run_directory"},
+    "concluding": GROUND
+    | {"retelling", "data", "run_directory", "runtime", "models", "infer", "training", "evaluation", "bundle"},
+    "judging": GROUND | {"console", "data", "run_directory", "runtime", "models", "infer", "evaluation", "bundle"},
     "pipeline": GROUND
     | {
+        "concluding",
         "retelling",
         "resume",
         "console",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tellapart.data.split import Split as Split
     from tellapart.data.split import split as split
     from tellapart.errors import TellapartError as TellapartError
-    from tellapart.pipeline import evaluate as evaluate
+    from tellapart.judging import evaluate as evaluate
     from tellapart.pipeline import train as train
     from tellapart.recipe import Recipe as Recipe
     from tellapart.recipe import load_recipe as load_recipe
@@ -45,7 +45,7 @@ _PUBLIC = {
     "Recipe": "tellapart.recipe",
     "Split": "tellapart.data.split",
     "TellapartError": "tellapart.errors",
-    "evaluate": "tellapart.pipeline",
+    "evaluate": "tellapart.judging",
     "load": "tellapart.serve.answer",
     "load_recipe": "tellapart.recipe",
     "predict": "tellapart.serve.answer",

@@ -162,7 +162,7 @@ def evaluate(
     """Say how good a finished training is, with 95 % intervals."""
     import json
 
-    from tellapart.pipeline import evaluate as evaluate_run
+    from tellapart.judging import evaluate as evaluate_run
 
     result = evaluate_run(run, on)
     print(json.dumps(result.as_dict()) if as_json else result.table())

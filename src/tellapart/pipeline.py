@@ -7,21 +7,21 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.errors import DataError, MissingExtraError, RunError, UnreadableError, UsageError
-from tellapart.records import Computing, Evaluation, Event, Predictions, StageDone, StageStarted, Validated
+from tellapart.concluding import conclude, unbroken
+from tellapart.errors import DataError, MissingExtraError, UnreadableError
+from tellapart.records import Computing, Event, StageDone, StageStarted, Validated
 from tellapart.run_directory import EventLog, Run, locked
 
 if TYPE_CHECKING:
-    from tellapart.bundle.read import Bundle
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import Split
     from tellapart.models.network import Network
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 Rows = npt.NDArray[np.int64]
-_GOLDEN = 8
 _CHECKPOINT_SECONDS = 60.0
 
 
@@ -149,7 +148,7 @@ def _train(
 def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split) -> Any:
     from tellapart.training.material import Material
 
-    train, validation = (_unbroken(run, catalog, rows) for rows in (split.train, split.validation))
+    train, validation = (unbroken(run, catalog, rows) for rows in (split.train, split.validation))
     for rows, part in ((train, "training"), (validation, "validation")):
         if not len(rows):
             raise DataError(
@@ -183,13 +182,6 @@ def _skip(run: Run, catalog: Catalog, error: UnreadableError, wishes: Wishes) ->
     run.write_json(run.skipped_file, [*run.skipped, {"path": path, "reason": error.reason}])
 
 
-def _unbroken(run: Run, catalog: Catalog, rows: Rows) -> Rows:
-    """Those of the rows whose pictures have not been left out."""
-    broken = catalog.table["path"].gather(rows).is_in([entry["path"] for entry in run.skipped])
-    kept: Rows = rows[~broken.to_numpy()]
-    return kept
-
-
 def _finish(
     run: Run,
     network: Network,
@@ -202,84 +194,12 @@ def _finish(
     """What follows a training, seen to its end: pictures that broke, stopping. Done again from here if broken off."""
     while not run.finished:
         try:
-            for event in _conclude(run, network, recipe, catalog, split):
+            for event in conclude(run, network, recipe, catalog, split):
                 yield event
                 if stop and not run.finished:
                     raise KeyboardInterrupt
         except UnreadableError as error:
             _skip(run, catalog, error, wishes)
-
-
-def _conclude(
-    run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
-) -> Generator[Computing, None, None]:
-    """Predictions, certainty, scores, bundle, report."""
-    from tellapart.evaluation.calibrate import fit_temperature, thresholds
-    from tellapart.evaluation.evaluate import evaluate_predictions
-    from tellapart.infer.predict import predict
-    from tellapart.retelling import report
-    from tellapart.runtime import Runtime, default_device, default_workers
-
-    # float32, as the exported model computes: the score is that of the model that will answer.
-    runtime = Runtime(default_device(), workers=default_workers())
-    predictions: dict[str, Predictions] = {}
-    for on, rows in (("validation", split.validation), ("test", split.test)):
-        if len(rows := _unbroken(run, catalog, rows)):
-            predictions[on] = yield from predict(network, catalog, rows, runtime, f"answers on the {on} pictures")
-            predictions[on].save(run.predictions_file(on))
-    temperature = fit_temperature(predictions["validation"])
-    limits = tuple(thresholds(predictions["validation"], temperature)) if catalog.several else None
-    evaluations = {
-        on: evaluate_predictions(predictions[on], on=on, temperature=temperature, thresholds=limits)
-        for on in reversed(predictions)
-    }
-    about = {"temperature": temperature, "thresholds": limits}
-    run.write_json(run.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in evaluations.items()}})
-    yield Computing(-1, "bundle", 0, 1)
-    _bundle(run, network, recipe, catalog, split, temperature, limits, next(iter(evaluations.values())))
-    yield Computing(-1, "bundle", 1, 1)
-    yield Computing(-1, "report", 0, 1)
-    report(Run(run.directory))  # as it lies on disk now
-    yield Computing(-1, "report", 1, 1)
-
-
-def _bundle(
-    run: Run,
-    network: Network,
-    recipe: Recipe,
-    catalog: Catalog,
-    split: Split,
-    temperature: float,
-    limits: tuple[float, ...] | None,
-    evaluation: Evaluation,
-) -> None:
-    from tellapart.bundle.write import write_bundle
-    from tellapart.data.decode import decode
-    from tellapart.preprocess import preprocess
-
-    how = network.preprocessing
-    rows = _unbroken(run, catalog, split.validation)
-    spread = np.unique(rows[np.linspace(0, len(rows) - 1, _GOLDEN).astype(int)])
-    golden = [preprocess(decode(catalog.path(row), how.decode_at_least, how.background), how) for row in spread]
-    about = {
-        "model": recipe.model.name,
-        "weights": network.weights_source,
-        "architecture": network.architecture.as_dict(),
-        "trained_on": f"{len(split.train)} pictures of {catalog.root.name}, {len(catalog.classes)} classes",
-        "command": run.environment["command"],
-        "evaluation": evaluation.as_dict(),
-        "recipe": recipe.model_dump(),
-    }
-    write_bundle(
-        run.bundle,
-        network,
-        catalog.classes,
-        catalog.several,
-        temperature=temperature,
-        thresholds=limits,
-        about=about,
-        golden=np.stack(golden),
-    )
 
 
 def train(
@@ -327,79 +247,6 @@ def train(
     wishes = Wishes(on_unreadable, runtime, command)
     show.follow(run(plan, catalog, divided, directory, wishes), plan)
     return Run(directory)
-
-
-def evaluate(trained: Run | str | Path, on: str | Path = "test") -> Evaluation:
-    """How good a finished training is.
-
-    Args:
-        trained: the run, or its directory.
-        on: "test" or "validation" (what was measured at the end of the training), or a folder or table of other
-            pictures with labels: these are scanned and answered by the bundle, without torch.
-
-    Raises:
-        RunError: the training has not finished, or has no such part.
-        DataError: other pictures have no labels, or labels that the model does not know.
-    """
-    finished = trained if isinstance(trained, Run) else Run(Path(trained))
-    if str(on) in ("test", "validation"):
-        known = finished.evaluations
-        if str(on) not in known:
-            raise RunError(f"{finished.directory} has no {on} part.", f"It has: {', '.join(known)}.")
-        return known[str(on)]
-    return _evaluate_elsewhere(finished, Path(on))
-
-
-def _evaluate_elsewhere(finished: Run, folder: Path) -> Evaluation:
-    from tellapart.bundle.read import Bundle
-    from tellapart.console import Console
-    from tellapart.evaluation.evaluate import evaluate_predictions
-
-    if not folder.exists():
-        raise UsageError(f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation.")
-    bundle = Bundle.load(finished.directory)
-    console = Console()
-    catalog = console.scan(folder).with_classes(bundle.classes)
-    if catalog.several and not bundle.several:
-        raise DataError(
-            f"{folder} has any number of labels a picture; this model was trained to give one.",
-            "Give pictures with one label each.",
-        )
-    catalog = replace(catalog, several=bundle.several)  # one label each is a case of several
-    rows = np.intersect1d(catalog.readable, catalog.labelled)
-    if not len(rows):
-        raise DataError(
-            f"{folder} holds no picture that can be read and has a label. {catalog.layout}",
-            "Put each class into a folder of its own, or add a table with the columns file_name and label.",
-        )
-    if left_out := len(catalog) - len(rows):
-        console.say(f"Left out: {left_out:,} of them, which are unreadable or have no label.")
-    logits = _logits(bundle, [catalog.path(row) for row in rows])
-    predictions = Predictions.of(rows, logits, catalog.target(rows), bundle.classes)
-    return evaluate_predictions(
-        predictions, on=str(folder), temperature=bundle.temperature, thresholds=bundle.thresholds or None
-    )
-
-
-def _logits(bundle: Bundle, paths: list[Path]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The bundle's logits for pictures, float32 [n, n_classes]."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from tellapart.data.decode import decode
-    from tellapart.preprocess import Pixels, preprocess
-
-    how = bundle.preprocessing
-
-    def load(path: Path) -> Pixels:
-        return preprocess(decode(path, how.decode_at_least, how.background), how)
-
-    size = 64
-    with ThreadPoolExecutor() as pool:
-        parts = [
-            bundle.predict_pixels(np.stack(list(pool.map(load, paths[start : start + size]))))
-            for start in range(0, len(paths), size)
-        ]
-    return np.concatenate([np.empty((0, len(bundle.classes)), np.float32), *parts])
 
 
 @contextmanager
