@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
     "trials": GROUND | {"console", "data", "models", "report", "runtime", "training"},
-    "retelling": GROUND | {"data", "run_directory", "report"},
+    "chapters": GROUND | {"data", "run_directory", "evaluation", "report", "explain.neighbours"},
+    "retelling": GROUND | {"data", "run_directory", "report", "chapters"},
     "resume": GROUND | {"data", "run_directory"},
     "concluding": GROUND
     | {"retelling", "data", "run_directory", "runtime", "models", "infer", "training", "evaluation", "bundle"},

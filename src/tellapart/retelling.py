@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+from tellapart.chapters.sizes import sizes
 from tellapart.data.catalog import PARTS
 from tellapart.data.decode import decode
+from tellapart.report.blocks import Section
 from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
 from tellapart.report.story import Part, Pictures, Story
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.run_directory import Run
+
+#: What a report shows besides its own sections: each makes a section, or adds blocks to one that is there (a section
+#: of the same anchor), from what the run directory holds; None where that holds nothing for it. See `Story.more`.
+CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (sizes,)
 
 
 def report(run: Run) -> Path:
@@ -60,6 +67,7 @@ def tell_run(run: Run) -> Story:
         temperature=judged["temperature"],
         thresholds=judged["thresholds"],
         notes=_notes(run),
+        more=[section for chapter in CHAPTERS if (section := chapter(run)) is not None],
     )
 
 

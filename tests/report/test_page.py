@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tellapart.errors import UnreadableError
-from tellapart.report.blocks import Photo, Section
+from tellapart.report.blocks import Photo, Section, Text
 from tellapart.report.page import TEMPLATES, json_in_html, write_report
+from tellapart.report.sections import tell
 from tellapart.report.story import Story
 from tellapart.report.thumbnail import gather, thumbnail
 
@@ -203,6 +204,20 @@ def test_later_parts_add_sections(make_story: Make, tmp_path: Path) -> None:
     page = write_report(make_story(more=[sheet]), tmp_path).read_text(encoding="utf-8")
     assert page.index('id="errors"') < page.index('id="augmentation"') < page.index('id="repeat"')
     assert 'src="data:image/jpeg;base64,' in page
+
+
+def test_further_sections_stand_where_they_ask_to(make_story: Make) -> None:
+    def further(anchor: str, after: str) -> Section:
+        return Section(anchor, anchor, [Text(anchor)], after=after)
+
+    more = [further("a", "pictures"), further("b", "score"), further("c", "pictures"), further("d", "elsewhere")]
+    more += [further("e", "b"), further("training", ""), further("c", "pictures")]
+    sections = tell(make_story(more=more)).sections
+    anchors = [section.anchor for section in sections]
+    assert anchors == ["pictures", "a", "c", "training", "score", "b", "e", "classes", "errors", "d", "repeat"]
+    assert sections[3].title == "How the training went"
+    assert sections[3].blocks[-1] == Text("training")
+    assert len(sections[2].blocks) == 2
 
 
 def test_a_report_is_replaced_whole_or_not_at_all(make_story: Make, tmp_path: Path) -> None:

@@ -256,12 +256,20 @@ Block = Text | Facts | Chart | Side | Fold | Code | Photo | Table | Gallery | Cl
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. `anchor` names it in links: small letters, no blanks."""
+    """A part of the page.
+
+    Attributes:
+        anchor: names it in links: small letters, no blanks.
+        title: its heading. blocks: what it shows.
+        short: what the menu calls it, if not by its title.
+        after: of a further section: the anchor of the one that it follows.
+    """
 
     anchor: str
     title: str
     blocks: Sequence[Block]
     short: str = ""
+    after: str = "errors"
 
     @property
     def in_menu(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,6 @@ def tell(story: Story) -> Page:
         score_section(story, answers),
         classes_section(story.evaluation),
         errors_section(answers),
-        *story.more,
         repeat_section(story),
     ]
     return Page(
@@ -57,8 +57,25 @@ def tell(story: Story) -> Page:
         headline=headline(story),
         facts=facts(story, course),
         notes=story.notes,
-        sections=[section for section in sections if section is not None],
+        sections=with_more([section for section in sections if section is not None], story.more),
     )
+
+
+def with_more(sections: Sequence[Section], more: Sequence[Section]) -> list[Section]:
+    """Sections and further ones, in the order of the page: see `Story.more`."""
+    page = list(sections)
+    behind: dict[str, str] = {}  # the last section put behind an anchor: several stay in their order
+    for section in more:
+        anchors = [there.anchor for there in page]
+        if section.anchor in anchors:
+            at = anchors.index(section.anchor)
+            page[at] = replace(page[at], blocks=[*page[at].blocks, *section.blocks])
+            continue
+        last = behind.get(section.after, section.after)
+        end = anchors.index("repeat") if "repeat" in anchors else len(anchors)
+        page.insert(anchors.index(last) + 1 if last in anchors else end, section)
+        behind[section.after] = section.anchor
+    return page
 
 
 def pictures_section(story: Story) -> Section:

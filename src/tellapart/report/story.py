@@ -87,7 +87,8 @@ class Story:
         predictions: those behind the first evaluation. temperature, thresholds: as used for it; one threshold a class,
             for several labels only, 0.5 by default.
         notes: lines that must not stay unseen: what was skipped, replaced or chosen instead.
-        more: further sections, shown before the recipe.
+        more: further sections. Each stands after the section that it names; where there is none of that name, before
+            the recipe. One with the anchor of a section that is there adds its blocks to that one.
     """
 
     title: str

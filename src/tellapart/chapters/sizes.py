@@ -1,0 +1,37 @@
+"""The sizes of the pictures, with counts: the odd ones are often odd pictures too."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from tellapart.report import words
+from tellapart.report.blocks import Block, Cell, Fold, Section, Table
+from tellapart.run_directory import Run
+
+#: More sizes than this are counted together.
+SHOWN = 20
+
+
+def sizes(run: Run) -> Section:
+    """A folded table of widths and heights, the commonest first."""
+    table = run.catalog.table.filter(pl.col("problem").is_null())
+    counts = table.group_by("width", "height").len("n")
+    ordered = list(counts.sort(["n", "width", "height"], descending=[True, False, False]).iter_rows())
+    total = sum(n for *_, n in ordered)
+    rows = [[Cell(f"{width} × {height}"), *_counted(n, total)] for width, height, n in ordered[:SHOWN]]
+    rest = ordered[SHOWN:]
+    if rest:
+        rows.append([Cell(words.some(len(rest), "other size")), *_counted(sum(n for *_, n in rest), total)])
+    caption = f"Width × height in pixels. {_range('width', table)}; {_range('height', table).lower()}."
+    one = f"All pictures are {ordered[0][0]} × {ordered[0][1]} pixels" if len(ordered) == 1 else ""
+    blocks: list[Block] = [Table(["size", "pictures", "share"], rows, caption)]
+    return Section("pictures", "", [Fold(one or f"The pictures have {len(ordered):,} different sizes", blocks)])
+
+
+def _range(side: str, table: pl.DataFrame) -> str:
+    values = table[side].to_numpy()
+    return f"{side.capitalize()}s from {values.min()} to {values.max()}, {values.mean():.0f} on average"
+
+
+def _counted(n: int, total: int) -> tuple[Cell, Cell]:
+    return Cell(words.count(n), n), Cell(words.percent(n / total), n / total)
