@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "run_directory": GROUND | {"data"},
     "runtime": GROUND,
     "evaluation": {"errors", "files", "records", "recipe"},
-    "report": {"errors", "files", "records", "recipe"},
+    "report": {"errors", "files", "records", "recipe", "evaluation"},
     "models": GROUND | {"data", "runtime"},
     "infer": GROUND | {"data", "runtime", "models"},
     "training": GROUND | {"data", "runtime", "models", "infer", "evaluation"},

@@ -47,6 +47,7 @@ def tell_run(run: Run) -> Story:
         parts={part: Part(numbers, catalog.target(numbers)) for part, numbers in rows.items() if len(numbers)},
         name=lambda row: str(catalog.table["path"][int(row)]),
         jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),
+        link=lambda row: catalog.path(row).absolute().as_uri(),
         layout=catalog.layout,
         divided=split.how,
         unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],

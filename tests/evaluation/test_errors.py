@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
 from tellapart.evaluation import errors
 from tellapart.evaluation.errors import Judged
@@ -94,7 +94,8 @@ def test_several_labels_are_as_certain_as_their_weakest_decision():
     assert found[5] == Judged(5, ("night",), ("sea", "tree"), pytest.approx(expit(1)))
     assert found[7] == Judged(7, (), ("tree",), pytest.approx(expit(2)))
     assert rows(errors.right_and_certain(SEVERAL)) == [3]
-    assert rows(errors.wrongest(SEVERAL)) == [7, 5]
+    # furthest off in a label: row 5 is sure of a sea that was not given
+    assert rows(errors.wrongest(SEVERAL)) == [5, 7]
 
 
 def test_most_wrong_labels():
@@ -117,5 +118,36 @@ def test_what_needs_one_label_or_several_says_so():
     for call in (lambda: errors.most_confused(SEVERAL), lambda: errors.cell(SEVERAL, "sea", "tree")):
         with pytest.raises(ValueError, match="one label"):
             call()
-    with pytest.raises(ValueError, match="several"):
-        errors.missing_labels(ONE)
+    for needs_several in (errors.missing_labels, errors.wrong_by_class):
+        with pytest.raises(ValueError, match="several"):
+            needs_several(ONE)
+
+
+def test_right_and_wrong_are_drawn_evenly():
+    n = 100
+    predictions = Predictions.of(range(n), np.eye(2)[np.zeros(n, int)], np.arange(n) % 2, ("a", "b"))
+    assert rows(errors.right(predictions, 3)) == [0, 48, 98]
+    assert rows(errors.wrong(predictions, 3)) == [1, 49, 99]
+    assert rows(errors.wrong(predictions, 1000)) == list(range(1, n, 2))
+    assert rows(errors.right(ONE)) == [10, 13]
+    assert rows(errors.wrong(ONE)) == [11, 12]
+
+
+def test_one_class_is_what_was_given_it():
+    assert errors.of_class(ONE, "beagle").row.tolist() == [10, 11]
+    assert errors.of_class(SEVERAL, "night").row.tolist() == [5]
+    with pytest.raises(ValueError, match="not in"):
+        errors.of_class(ONE, "poodle")
+
+
+def test_wrong_decisions_are_counted_as_scikit_learn_counts_them():
+    rng = np.random.default_rng(1)
+    target, logits = rng.integers(0, 2, (60, 4)), rng.normal(size=(60, 4))
+    predictions = Predictions.of(range(60), logits, target, tuple("wxyz"))
+    answer = (logits >= 0).astype(int)
+    assert errors.n_wrong(predictions).tolist() == (answer != target).sum(axis=1).tolist()
+    assert errors.n_wrong(ONE).tolist() == [0, 1, 1, 0]
+    expected = multilabel_confusion_matrix(target, answer)
+    for (name, given, missed, more), matrix in zip(errors.wrong_by_class(predictions), expected, strict=True):
+        assert name in "wxyz"
+        assert (given, missed, more) == (matrix[1].sum(), matrix[1, 0], matrix[0, 1])

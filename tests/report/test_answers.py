@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tellapart.evaluation.errors import wrongest
 from tellapart.records import Predictions
 from tellapart.report.answers import Answers
 
@@ -20,17 +21,6 @@ def several() -> Answers:
     logits = np.log(chances / (1 - chances))
     target = [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
     return Answers(Predictions.of([3, 5, 8], logits, target, CLASSES), "{}.jpg".format)
-
-
-def test_wrong_answers_the_most_certain_first() -> None:
-    answers = one_label()
-    assert answers.predictions.row[answers.most_wrong(10)].tolist() == [13, 11, 12]
-    assert answers.predictions.row[answers.most_wrong(1)].tolist() == [13]
-
-
-def test_least_certain_answers_count_unlabelled_pictures_too() -> None:
-    answers = one_label()
-    assert answers.predictions.row[answers.least_certain(2)].tolist() == [12, 14]
 
 
 def test_cells_hold_all_pictures_once() -> None:
@@ -59,17 +49,12 @@ def test_temperature_changes_certainty_not_answers() -> None:
     plain = one_label()
     soft = Answers(plain.predictions, plain.name, temperature=3.0)
     assert soft.answered.tolist() == plain.answered.tolist()
-    assert (soft.certainty < plain.certainty).all()
+    assert (soft.probabilities.max(axis=1) < plain.probabilities.max(axis=1)).all()
 
 
 def test_several_labels() -> None:
     answers = several()
     assert answers.answered.tolist() == [[True, False, True], [False, False, False], [True, False, False]]
-    assert answers.wrong.tolist() == [True, False, True]
-    # Row 8 is furthest off: "a" at 0.97, not given.
-    assert answers.predictions.row[answers.most_wrong(5)].tolist() == [8, 3]
-    # Row 8 has "b" at 0.45, close to the threshold; then "a" of row 5 and "c" of row 3, as close to each other.
-    assert answers.predictions.row[answers.least_certain(1)].tolist() == [8]
     assert answers.label_cell(0, given=True, answered=True).tolist() == [0]
     assert answers.label_cell(0, given=False, answered=True).tolist() == [2]
     assert answers.label_cell(1, given=True, answered=False).tolist() == [2]
@@ -85,3 +70,14 @@ def test_a_card_of_several_labels_marks_each() -> None:
     card = several().card(2)
     assert [(label.name, label.right) for label in card.answered] == [("a", False)]
     assert [(label.name, label.right) for label in card.given] == [("b", False)]
+
+
+def test_cards_of_judged_pictures_are_found_by_row_and_link_to_the_file() -> None:
+    plain = one_label()
+    answers = Answers(plain.predictions, plain.name, link="file:///pictures/{}.jpg".format)
+    cards = answers.cards_of(wrongest(plain.predictions, 2))
+    assert [(card.row, card.name, card.link) for card in cards] == [
+        (13, "13.jpg", "file:///pictures/13.jpg"),
+        (11, "11.jpg", "file:///pictures/11.jpg"),
+    ]
+    assert answers.card(0, note="look").note == "look"

@@ -36,10 +36,27 @@ class Judged:
 def wrongest(
     predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
 ) -> tuple[Judged, ...]:
-    """Pictures answered wrongly, most certain first."""
+    """Pictures answered wrongly, most certain first; with several labels, those furthest off in a label."""
     seen = known(predictions)
     answer, certainty = _judge(seen, temperature, thresholds)
-    return _listed(seen, answer, certainty, _sorted(-certainty, _n_wrong(seen, answer) > 0, limit))
+    badness = certainty
+    if seen.several:
+        badness = by_parts(seen, lambda part: np.abs(part.target - part.probabilities(temperature)).max(axis=1))
+    return _listed(seen, answer, certainty, _sorted(-badness, _n_wrong(seen, answer) > 0, limit))
+
+
+def right(
+    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+) -> tuple[Judged, ...]:
+    """Pictures answered rightly, drawn evenly over all of them: what a usual right answer looks like."""
+    return _sample(predictions, limit, temperature, thresholds, wrong=False)
+
+
+def wrong(
+    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+) -> tuple[Judged, ...]:
+    """Pictures answered wrongly, drawn evenly over all of them."""
+    return _sample(predictions, limit, temperature, thresholds, wrong=True)
 
 
 def right_and_certain(
@@ -57,6 +74,42 @@ def least_certain(
     """Pictures that the model is least sure of, right or wrong; those without a label too."""
     answer, certainty = _judge(predictions, temperature, thresholds)
     return _listed(predictions, answer, certainty, _sorted(certainty, np.ones(len(predictions), bool), limit))
+
+
+def of_class(predictions: Predictions, name: str) -> Predictions:
+    """The pictures that were given one class; with several labels, those that have it among others.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    number = predictions.classes.index(name)
+    target = predictions.target
+    return take(predictions, target[:, number] == 1 if predictions.several else target == number)
+
+
+def n_wrong(
+    predictions: Predictions, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+) -> npt.NDArray[np.int64]:
+    """int64 [n]: wrong decisions of each picture with a label: 0 or 1, or the number of its wrong labels."""
+    seen = known(predictions)
+    return _n_wrong(seen, answers(seen, temperature, thresholds)).astype(np.int64)
+
+
+def wrong_by_class(
+    predictions: Predictions, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+) -> tuple[tuple[str, int, int, int], ...]:
+    """Several labels: (label, given, missed, answered though not given), in class order.
+
+    Raises:
+        ValueError: predictions of one label a picture.
+    """
+    if not predictions.several:
+        raise ValueError("missed and additional labels are counted where a picture may have several")
+    answer = answers(predictions, temperature, thresholds)
+    given = predictions.target == 1
+    missed, more = (given & (answer == 0)).sum(axis=0), (~given & (answer == 1)).sum(axis=0)
+    counts = zip(predictions.classes, given.sum(axis=0), missed, more, strict=True)
+    return tuple((name, int(n), int(a), int(b)) for name, n, a, b in counts)
 
 
 def most_confused(predictions: Predictions, limit: int = 10) -> tuple[tuple[str, str, int], ...]:
@@ -127,6 +180,16 @@ def missing_labels(
         )
         for i in np.argsort(-certainty, kind="stable")[:limit]
     )
+
+
+def _sample(
+    predictions: Predictions, limit: int, temperature: float, thresholds: npt.ArrayLike | None, *, wrong: bool
+) -> tuple[Judged, ...]:
+    seen = known(predictions)
+    answer, certainty = _judge(seen, temperature, thresholds)
+    found = np.flatnonzero((_n_wrong(seen, answer) > 0) == wrong)
+    spread = np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(np.int64)
+    return _listed(seen, answer, certainty, found[spread])
 
 
 def _judge(predictions: Predictions, temperature: float, thresholds: npt.ArrayLike | None) -> tuple[Array, Floats]:

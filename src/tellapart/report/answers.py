@@ -1,8 +1,8 @@
-"""From predictions to cards: which pictures are behind a cell, which are most wrong, which least certain."""
+"""From predictions to cards: what is shown under a picture, and which pictures are behind a cell of a matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.evaluation.errors import Judged
 from tellapart.records import Floats, Predictions
 from tellapart.report.blocks import Card, Label
 
@@ -25,12 +26,14 @@ class Answers:
         name: row → what the picture is called.
         temperature: divides the logits.
         thresholds: float64 [n_classes]; with several labels, a label is answered from this probability on.
+        link: row → address of the picture's file, or "".
     """
 
     predictions: Predictions
     name: Callable[[int], str]
     temperature: float = 1.0
     thresholds: Floats | None = None
+    link: Callable[[int], str] = lambda row: ""
 
     @cached_property
     def probabilities(self) -> Floats:
@@ -55,39 +58,13 @@ class Answers:
         target = self.predictions.target
         return target.astype(bool) if self.predictions.several else target
 
-    @cached_property
-    def certainty(self) -> Floats:
-        """Of the answer, float64 [n]; with several labels, how far the closest one is from its threshold."""
-        if not self.predictions.several:
-            return np.asarray(self.probabilities.max(axis=1))
-        return np.asarray(np.abs(self.probabilities - self._limits).min(axis=1))
-
-    @cached_property
-    def wrong(self) -> npt.NDArray[np.bool_]:
-        """Bool [n]: the answer differs from what is given, in any label. False where nothing is given."""
-        if self.predictions.several:
-            return np.asarray((self.given != self.answered).any(axis=1))
-        return np.asarray((self.given >= 0) & (self.given != self.answered))
-
-    def most_wrong(self, most: int) -> Positions:
-        """Wrong answers, the worst first: the most certain; with several labels, those furthest off in a label."""
-        wrong = np.flatnonzero(self.wrong)
-        badness = self.certainty
-        if self.predictions.several:
-            badness = np.abs(self.given - self.probabilities).max(axis=1)
-        return wrong[np.argsort(-badness[wrong], kind="stable")][:most]
-
-    def least_certain(self, most: int) -> Positions:
-        """Answers with the lowest certainty, the lowest first, right and wrong ones."""
-        return np.argsort(self.certainty, kind="stable")[:most].astype(np.int64)
-
     def cell(self, given: int, answered: int) -> Positions:
         """Pictures given one class and answered another (or the same), wrong ones by falling certainty.
 
         The right ones come by rising certainty: those are worth a look.
         """
         found = np.flatnonzero((self.given == given) & (self.answered == answered))
-        order = np.argsort(self.certainty[found], kind="stable")
+        order = np.argsort(self.probabilities[found, answered], kind="stable")
         return found[order if given == answered else order[::-1]]
 
     def label_cell(self, label: int, given: bool, answered: bool) -> Positions:
@@ -100,8 +77,12 @@ class Answers:
         """What is shown under these pictures."""
         return [self.card(int(i)) for i in positions]
 
-    def card(self, i: int) -> Card:
-        """Picture, given labels, answered labels, each with its probability."""
+    def cards_of(self, judged: Iterable[Judged]) -> list[Card]:
+        """The same for pictures as `evaluation.errors` lists them."""
+        return [self.card(int(np.searchsorted(self.predictions.row, picture.row))) for picture in judged]
+
+    def card(self, i: int, note: str = "") -> Card:
+        """Picture, given labels, answered labels, each with its probability; `note` is one more line."""
         row = int(self.predictions.row[i])
         chances, classes = self.probabilities[i], self.predictions.classes
         if self.predictions.several:
@@ -111,8 +92,11 @@ class Answers:
                 self.name(row),
                 [Label(classes[k], float(chances[k]), bool(answered[k])) for k in np.flatnonzero(given)],
                 [Label(classes[k], float(chances[k]), bool(given[k])) for k in np.flatnonzero(answered)],
+                link=self.link(row),
+                note=note,
             )
         answer, truth = int(self.answered[i]), int(self.given[i])
         right = answer == truth if truth >= 0 else None
         known = [Label(classes[truth], float(chances[truth]), right or None)] if truth >= 0 else []
-        return Card(row, self.name(row), known, [Label(classes[answer], float(chances[answer]), right)])
+        answers = [Label(classes[answer], float(chances[answer]), right)]
+        return Card(row, self.name(row), known, answers, link=self.link(row), note=note)

@@ -119,13 +119,15 @@ class Label:
 
 @dataclass(frozen=True)
 class Card:
-    """A picture of the catalog with what is known of it."""
+    """A picture of the catalog with what is known of it: `link` opens the file itself, `note` is one more line."""
 
     row: int
     name: str
     given: Sequence[Label] = ()
     answered: Sequence[Label] = ()
     has_answer: bool = True
+    link: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from tellapart.report.blocks import (
     Classes,
     Code,
     Fold,
-    Gallery,
     Page,
     Section,
     Table,
@@ -29,10 +28,10 @@ from tellapart.report.blocks import (
 from tellapart.report.confusion import confusion_matrix, label_matrix
 from tellapart.report.course import training_section
 from tellapart.report.curves import curves
+from tellapart.report.galleries import errors_section
 from tellapart.report.opening import PARTS, facts, headline, span
 from tellapart.report.story import Story
 
-_GALLERY = 21  # fills rows of seven on a desktop and of three on a phone
 _LISTED = 200
 
 
@@ -41,7 +40,7 @@ def tell(story: Story) -> Page:
     answers = None
     if story.predictions is not None:
         limits = None if story.thresholds is None else np.asarray(story.thresholds, np.float64)
-        answers = Answers(story.predictions, story.pictures.name, story.temperature, limits)
+        answers = Answers(story.predictions, story.pictures.name, story.temperature, limits, story.pictures.link)
     course = curves(story.events)
     sections = [
         pictures_section(story),
@@ -177,32 +176,6 @@ def _score_cell(metric: Metric | None, drawn: bool) -> Cell:
     if metric is None or not math.isfinite(metric.value):
         return Cell("–", -1.0)
     return Cell(words.percent(metric.value), metric.value, words.interval("", metric), span(metric) if drawn else None)
-
-
-def errors_section(answers: Answers | None) -> Section | None:
-    """The wrongest and the least certain pictures."""
-    if answers is None or not len(answers.predictions):
-        return None
-    wrong, unsure = answers.most_wrong(_GALLERY), answers.least_certain(_GALLERY)
-    n = int(answers.wrong.sum())
-    several = answers.predictions.several
-    first = Gallery(
-        "The most wrong answers",
-        answers.cards(wrong),
-        f"{words.some(n, 'picture')} with a wrong {'label' if several else 'answer'}"
-        + (f"; here are {len(wrong)}, " if n > len(wrong) else ", ")
-        + ("those furthest off in a label first. " if several else "the most certain first. ")
-        + "Some of them may have been given a wrong label.",
-        "No answer was wrong.",
-    )
-    second = Gallery(
-        "The least certain answers",
-        answers.cards(unsure),
-        "Pictures with a label close to its threshold, the closest first."
-        if several
-        else "The lowest certainties, right or wrong, the lowest first.",
-    )
-    return Section("errors", "Where it errs", [first, second], "Errors")
 
 
 def repeat_section(story: Story) -> Section | None:

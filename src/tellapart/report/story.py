@@ -52,6 +52,7 @@ class Pictures:
         name: row → what a person calls the picture, such as its path below the root.
         jpeg: row → a small JPEG of it, as `thumbnail` makes; called from several threads. May raise
             `UnreadableError` or `OSError`: the page then says that the picture is gone.
+        link: row → address of the picture's own file, for a browser; "" for none.
         layout: one sentence on how the labels were found. divided: one on how the parts were made.
         unreadable: path and reason of each file that could not be read and was left out.
     """
@@ -64,6 +65,7 @@ class Pictures:
     layout: str = ""
     divided: str = ""
     unreadable: Sequence[tuple[str, str]] = ()
+    link: Callable[[int], str] = lambda row: ""
 
     @property
     def n(self) -> int:

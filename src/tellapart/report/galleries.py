@@ -1,0 +1,142 @@
+"""Where a model errs: pictures answered rightly, wrongly and hesitantly, and what is wrong with several labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tellapart.evaluation import errors
+from tellapart.report import words
+from tellapart.report.answers import Answers
+from tellapart.report.blocks import Block, Cell, Fold, Gallery, Section, Table
+
+MANY = 21  # fills rows of seven on a desktop and of three on a phone
+_PAIRS = 20
+
+
+def errors_section(answers: Answers | None) -> Section | None:
+    """The report's: the wrongest and the least certain pictures; the others are opened by a click."""
+    if answers is None or not len(answers.predictions):
+        return None
+    blocks = wrong_galleries(answers)
+    blocks.append(Fold("Pictures answered rightly, and more wrong ones", right_galleries(answers)))
+    if answers.predictions.several:
+        blocks += label_blocks(answers)
+    return Section("errors", "Where it errs", blocks, "Errors")
+
+
+def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
+    """The most wrong and the least certain answers."""
+    how = _how(answers)
+    n = int((errors.n_wrong(answers.predictions, **how) > 0).sum())
+    several = answers.predictions.several
+    wrong = errors.wrongest(answers.predictions, most, **how)
+    first = Gallery(
+        "The most wrong answers",
+        answers.cards_of(wrong),
+        f"{words.some(n, 'picture')} with a wrong {'label' if several else 'answer'}"
+        + (f"; here are {len(wrong)}, " if n > len(wrong) else ", ")
+        + ("those furthest off in a label first. " if several else "the most certain first. ")
+        + "Some of them may have been given a wrong label.",
+        "No answer was wrong.",
+    )
+    second = Gallery(
+        "The least certain answers",
+        answers.cards_of(errors.least_certain(answers.predictions, most, **how)),
+        "Pictures with a label that the model can hardly decide on, the hardest first."
+        if several
+        else "The lowest certainties, right or wrong, the lowest first.",
+    )
+    return [first, second]
+
+
+def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
+    """Right and most certain, right, wrong: the latter two drawn evenly over all of them."""
+    how, predictions = _how(answers), answers.predictions
+    n_wrong = int((errors.n_wrong(predictions, **how) > 0).sum())
+    n_right = len(errors.n_wrong(predictions, **how)) - n_wrong
+    certain = errors.right_and_certain(predictions, most, **how)
+    right, wrong = errors.right(predictions, most, **how), errors.wrong(predictions, most, **how)
+    galleries = [
+        Gallery(
+            "Right and most certain", answers.cards_of(certain), "The highest certainties.", "No answer was right."
+        ),
+        Gallery("Right", answers.cards_of(right), _drawn(len(right), n_right), "No answer was right."),
+        Gallery("Wrong", answers.cards_of(wrong), _drawn(len(wrong), n_wrong), "No answer was wrong."),
+    ]
+    return list(galleries)
+
+
+def _drawn(shown: int, n: int) -> str:
+    return f"{shown} of {words.count(n)}, drawn evenly." if n > shown else f"All {words.count(n)}."
+
+
+def pairs_table(answers: Answers) -> Table | None:
+    """One label: the pairs most often confused; None where every answer was right."""
+    pairs = errors.most_confused(answers.predictions, _PAIRS)
+    if not pairs:
+        return None
+    totals = np.bincount(answers.given[answers.given >= 0], minlength=len(answers.predictions.classes))
+    rows = []
+    for given, answered, n in pairs:
+        total = int(totals[answers.predictions.classes.index(given)])
+        rows.append([Cell(given), Cell(answered), Cell(words.count(n), n), Cell(words.percent(n / total), n / total)])
+    return Table(["given", "answered", "pictures", "of the given"], rows, title="Most often confused", sortable=True)
+
+
+def label_blocks(answers: Answers, most: int = MANY) -> list[Block]:
+    """Several labels: how many are wrong a picture, which ones, where most are, and which may be missing."""
+    how, predictions = _how(answers), answers.predictions
+    worst = errors.most_wrong_labels(predictions, most, **how)
+    missing = errors.missing_labels(predictions, most, **how)
+    rows = [int(np.searchsorted(predictions.row, found.row)) for found in missing]
+    cards = [
+        answers.card(i, note=f"missing? {words.visible(found.answer[0])}, {words.certainty(found.certainty)}")
+        for i, found in zip(rows, missing, strict=True)
+    ]
+    return [
+        _histogram(errors.n_wrong(predictions, **how)),
+        _by_label(errors.wrong_by_class(predictions, **how)),
+        Gallery(
+            "Pictures with the most wrong labels",
+            answers.cards_of(worst),
+            "Missed labels and those too many count alike. Under each picture: the answers, and what was missed.",
+            "No label was wrong.",
+        ),
+        Gallery(
+            "Labels that may be missing",
+            cards,
+            "Answered, but not given; the most probable first. Where the model is right, the data lack a label.",
+            "No label was answered that was not given.",
+        ),
+    ]
+
+
+def _histogram(n_wrong: Any) -> Table:
+    """Number of pictures by their number of wrong labels."""
+    counts, total = np.bincount(n_wrong), max(1, len(n_wrong))
+    rows = [
+        [
+            Cell(str(k), k),
+            Cell(words.percent(n / total), n / total, span=(0.0, n / total, n / total)),
+            Cell(words.count(n), n),
+        ]
+        for k, n in enumerate(counts.tolist())
+    ]
+    return Table(["wrong labels", "share", "pictures"], rows, title="How many labels of a picture are wrong")
+
+
+def _by_label(counts: Sequence[tuple[str, int, int, int]]) -> Table:
+    rows = []
+    for name, given, missed, more in sorted(counts, key=lambda c: -(c[2] + c[3])):
+        cells = [Cell(words.count(n), n) for n in (missed + more, missed, more, given)]
+        rows.append([Cell(name), *cells])
+    caption = "Missed: given, not answered. Too many: answered, not given."
+    columns = ["label", "wrong", "missed", "too many", "given"]
+    return Table(columns, rows, caption, sortable=True, title="Wrong labels by label")
+
+
+def _how(answers: Answers) -> dict[str, Any]:
+    return {"temperature": answers.temperature, "thresholds": answers.thresholds}
