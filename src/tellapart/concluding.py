@@ -65,13 +65,11 @@ def _bundle(
     evaluation: Evaluation,
 ) -> None:
     from tellapart.bundle.write import write_bundle
-    from tellapart.data.decode import decode
-    from tellapart.preprocess import preprocess
+    from tellapart.data.decode import read_picture
 
-    how = network.preprocessing
     rows = unbroken(run, catalog, split.validation)
     spread = np.unique(rows[np.linspace(0, len(rows) - 1, _GOLDEN).astype(int)])
-    golden = [preprocess(decode(catalog.path(row), how.decode_at_least, how.background), how) for row in spread]
+    golden = [read_picture(catalog.path(row), network.preprocessing) for row in spread]
     about = {
         "model": recipe.model.name,
         "weights": network.weights_source,

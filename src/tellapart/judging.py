@@ -72,13 +72,11 @@ def _logits(bundle: Bundle, paths: list[Path]) -> np.ndarray[Any, np.dtype[np.fl
     """The bundle's logits for pictures, float32 [n, n_classes]."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from tellapart.data.decode import decode
-    from tellapart.preprocess import Pixels, preprocess
-
-    how = bundle.preprocessing
+    from tellapart.data.decode import read_picture
+    from tellapart.preprocess import Pixels
 
     def load(path: Path) -> Pixels:
-        return preprocess(decode(path, how.decode_at_least, how.background), how)
+        return read_picture(path, bundle.preprocessing)
 
     size = 64
     with ThreadPoolExecutor() as pool:

@@ -155,7 +155,8 @@ def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, spli
                 f"None of the {part} pictures can be read any more: they are in {run.skipped_file}.",
                 "Put them back and delete that file, or train on other pictures with another --out.",
             )
-    return Material(catalog, train, validation, network.preprocessing, recipe.augment, recipe.seed)
+    how = network.preprocessing
+    return Material(catalog, train, validation, how, recipe.augment, recipe.seed, recipe.data.ahead)
 
 
 def _runtime(wishes: Wishes, begun: dict[int, dict[str, Any]]) -> Runtime | None:

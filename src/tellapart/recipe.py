@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from tellapart.errors import RecipeError
 from tellapart.recipe_networks import AnyBlock, Member
-from tellapart.recipe_transforms import AnyTransform, Balance, Mix, Section
+from tellapart.recipe_transforms import AnyTransform, Balance, Mix, Section, named_views
 
 _RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
 SHIPPED = Path(__file__).parent / "recipes"
 
 
 class Data(Section):
-    """How pictures are divided and brought to size."""
+    """How pictures are divided, multiplied and brought to size."""
 
     size: int | None = Field(default=None, ge=1, le=4096, description="side in pixels; by default the weights' own")
     fit: Literal["crop", "squash", "pad"] = "crop"
@@ -30,6 +30,11 @@ class Data(Section):
     )
     validation: float = Field(default=0.15, gt=0, lt=1, description="share of pictures for validation")
     test: float = Field(default=0.15, ge=0, lt=1, description="share of pictures for the test")
+    ahead: Annotated[list[list[AnyTransform]], BeforeValidator(named_views)] = Field(
+        default_factory=list,
+        description='versions of each training picture, all of which an epoch shows: "eightfold", or one list of '
+        "transforms a version, an empty one for the picture itself",
+    )
 
 
 class Head(Section):

@@ -287,6 +287,30 @@ def strengths(transform: type[Transform]) -> dict[str, Limits]:
     }
 
 
+_FLIPS: tuple[tuple[Transform, ...], ...] = (
+    (),
+    (HorizontalFlip(),),
+    (VerticalFlip(),),
+    (HorizontalFlip(), VerticalFlip()),
+)
+_MOVED = (Scale(factor=Uniform(uniform=[0.8, 1.0])), Rotation(degrees=Uniform(uniform=[-15, 15])))
+#: A picture, its horizontal, vertical and double flip, and these four once more scaled and rotated.
+EIGHTFOLD: tuple[tuple[Transform, ...], ...] = (*_FLIPS, *((*flip, *_MOVED) for flip in _FLIPS))
+
+
+def named_views(written: Any) -> Any:
+    """Views as they are written in a recipe: "eightfold" stands for `EIGHTFOLD`.
+
+    Raises:
+        PydanticCustomError: another name.
+    """
+    if written == "eightfold":
+        return [list(view) for view in EIGHTFOLD]
+    if isinstance(written, str):
+        raise PydanticCustomError("views", 'expected "eightfold", or a list of views such as [[], [{ transform = … }]]')
+    return written
+
+
 class Mix(Section):
     """Mixing of two pictures and their labels; one choice a batch: mixup, CutMix or neither."""
 

@@ -196,15 +196,24 @@ class Evaluation:
         )
 
 
+#: Stands for pictures without a label where labels are counted.
+NO_LABEL = "(no label)"
+
+
 @dataclass(frozen=True)
 class StageStarted:
-    """Sent before a stage's first step. `plan` says what is trained and from what; `runtime` how, and why so."""
+    """Sent before a stage's first step.
+
+    `plan` says what is trained and from what; `runtime` how, and why so; `shown` how often the stage's first epoch
+    shows each label, pictures without any under `NO_LABEL`.
+    """
 
     stage: int
     name: str
     plan: str
     epochs: int
     runtime: dict[str, Any]
+    shown: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

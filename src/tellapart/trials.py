@@ -57,7 +57,8 @@ def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Cons
     network = _network(recipe, len(catalog.classes))
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
     how = network.preprocessing
-    material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed)
+    ahead = recipe.data.ahead
+    material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed, ahead)
     runtime = Runtime(default_device(), workers=default_workers())
     suggestions = console.watch(find_rate(network, recipe, stage, material, runtime))
     write_rate_figure(suggestions.rates, suggestions.losses, suggestions.smoothed, suggested(suggestions), out)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from tellapart.data.ahead import EIGHTFOLD, multiply, origin, view, write_views
+from tellapart.data.ahead import multiply, origin, view, write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, split
 from tellapart.errors import DataError, UsageError
 from tellapart.preprocess import Preprocessing, preprocess
-from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop, Rotation
+from tellapart.recipe_transforms import EIGHTFOLD, HorizontalFlip, RandomResizedCrop, Rotation
 
 HOW = Preprocessing(28, 28, crop=0.875)
 VIEWS = [(), (HorizontalFlip(),), (Rotation(),)]
@@ -135,6 +138,35 @@ def test_no_version_of_a_validation_picture_reaches_training(photos, tmp_path, f
             assert parts[0] == set(photos.table["path"].gather(before.train))
             assert len(after.train) == 8 * len(before.train)
             assert len(after.validation) == len(before.validation)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_written_versions_of_any_pictures_stay_on_one_side(data):
+    """Copies, groups and seeds as they come; the parts in the table kept or lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "photos"
+        root.mkdir()
+        n, lines = data.draw(st.integers(16, 24)), []
+        for i in range(n):
+            copied = i > 12 and data.draw(st.booleans())  # of the one before the last: of the same class
+            Image.new("RGB", (9, 7), (i - 2 if copied else i, 0, 0)).save(root / f"{i:02}.png")
+            group = f"g{i // 4 * 4 + i % 2}" if data.draw(st.booleans()) else ""
+            lines.append((f"{i:02}.png", "ab"[i % 2], group))
+        pl.DataFrame(lines, schema=["file_name", "label", "group"], orient="row").write_csv(root / "labels.csv")
+        photos = scan(root)
+        before = split(photos, validation=0.25, test=0.25, seed=data.draw(st.integers(0, 9)))
+        table = write_views(photos, before, VIEWS, HOW, Path(folder) / "written")
+        if data.draw(st.booleans()):
+            pl.read_csv(table).drop("split").write_csv(table)
+        written = scan(table.parent)
+        after = split(written, validation=0.25, test=0.25, seed=data.draw(st.integers(0, 9)))
+        sides = [originals(written, rows) for rows in (after.train, after.validation, after.test)]
+        group = dict(photos.table.select("path", "group").iter_rows())
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert not sides[one] & sides[other]
+            assert not contents(photos, sides[one]) & contents(photos, sides[other])
+            assert not {group[path] for path in sides[one]} & {group[path] for path in sides[other]} - {None}
 
 
 def test_dividing_after_multiplying_without_groups_does_mix_them(photos, tmp_path):

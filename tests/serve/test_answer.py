@@ -248,7 +248,7 @@ def test_the_order_is_that_of_the_input_when_the_first_is_slow(bundle, plain, ba
 def test_the_first_picture_may_come_last(bundle, plain, monkeypatch):
     """The first file is not ready before all others have been read; still its answer is the first."""
     others_read = threading.Semaphore(0)
-    decode = answer_module.decode
+    read_picture = answer_module.read_picture
 
     def slow(path, *args):
         if path.name == "0.png":
@@ -256,9 +256,9 @@ def test_the_first_picture_may_come_last(bundle, plain, monkeypatch):
                 assert others_read.acquire(timeout=20)
         else:
             others_read.release()
-        return decode(path, *args)
+        return read_picture(path, *args)
 
-    monkeypatch.setattr(answer_module, "decode", slow)
+    monkeypatch.setattr(answer_module, "read_picture", slow)
     paths = [plain(f"{i}.png") for i in range(6)]
     assert [a.path for a in answers(bundle, paths, workers=2)] == [str(p) for p in paths]
 

@@ -24,25 +24,21 @@ import numpy.typing as npt
 import polars as pl
 from PIL import Image
 
-from tellapart.data.augment import augment, decode_at_least, generator
+from tellapart.data.augment import augment, decode_at_least
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
 from tellapart.data.divide import tie
 from tellapart.errors import DataError, UsageError
 from tellapart.files import replacing
 from tellapart.preprocess import Pixels, Preprocessing
-from tellapart.recipe_transforms import HorizontalFlip, Rotation, Scale, Transform, Uniform, VerticalFlip
+from tellapart.recipe_transforms import Transform
 
 if TYPE_CHECKING:
     from tellapart.data.split import Split
 
 Rows = npt.NDArray[np.int64]
 View = Sequence[Transform]
-
-_FLIPS: tuple[View, ...] = ((), (HorizontalFlip(),), (VerticalFlip(),), (HorizontalFlip(), VerticalFlip()))
-_MOVED: View = (Scale(factor=Uniform(uniform=[0.8, 1.0])), Rotation(degrees=Uniform(uniform=[-15, 15])))
-#: A picture, its horizontal, vertical and double flip, and these four once more scaled and rotated.
-EIGHTFOLD: tuple[View, ...] = (*_FLIPS, *((*flip, *_MOVED) for flip in _FLIPS))
+_AHEAD = 1  # a fifth number beside the four of `augment.generator`
 
 
 def multiply(rows: Rows, n_views: int) -> Rows:
@@ -73,7 +69,13 @@ def view(pixels: Pixels, views: Sequence[View], how: Preprocessing, seed: int, r
     """
     if not views[number]:
         return pixels
-    return augment(pixels, views[number], _whole(how), generator(seed, 0, row, number))
+    # Not `generator`: what is drawn here must not come back as the first epoch's augmentation of the same picture.
+    return augment(pixels, views[number], _whole(how), np.random.default_rng((seed, 0, row, number, _AHEAD)))
+
+
+def enough(views: Sequence[View], how: Preprocessing) -> int:
+    """Shorter side, in pixels, to decode at for `view`: one for all, so that each picture is decoded once."""
+    return max(decode_at_least(transforms, how) for transforms in views)
 
 
 def _whole(how: Preprocessing) -> Preprocessing:
@@ -146,8 +148,7 @@ def _write(
     suffix = ".png" if quality is None else ".jpg"
     names = [f"pictures/{path}" + (f".view{number}{suffix}" if views[number] else "") for number in range(len(views))]
     (folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
-    at_least = max(decode_at_least(transforms, how) for transforms in views)
-    pixels = decode(catalog.path(row), at_least, how.background) if any(views) else None
+    pixels = decode(catalog.path(row), enough(views, how), how.background) if any(views) else None
     for number, name in enumerate(names):
         if pixels is None or not views[number]:
             shutil.copyfile(catalog.path(row), folder / name)

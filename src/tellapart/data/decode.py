@@ -25,7 +25,7 @@ from tellapart.data import convert, jpeg, reasons
 from tellapart.data.limits import ALLOWANCE, quiet, reserve
 from tellapart.data.reasons import Unusable
 from tellapart.errors import UnreadableError
-from tellapart.preprocess import Pixels
+from tellapart.preprocess import Pixels, Preprocessing, preprocess
 
 #: Suffixes, in lower case, of the files that are taken for pictures. Those of the last line are pictures that
 #: cannot be read; they are listed with the reason rather than passed over.
@@ -121,6 +121,18 @@ def decode(source: Path | bytes, at_least: int | None = None, background: conver
     except Exception as error:
         name = "the picture" if isinstance(source, bytes) else str(source)
         raise UnreadableError(name, _reason(error, source)) from error
+
+
+def read_picture(source: Path | bytes, how: Preprocessing) -> Pixels:
+    """From a file, or its content, to what the network takes: as validation, test and the finished model see it.
+
+    Returns:
+        uint8, how.height × how.width × 3.
+
+    Raises:
+        UnreadableError: with the path and a plain reason.
+    """
+    return preprocess(decode(source, how.decode_at_least, how.background), how)
 
 
 def examine(path: str | Path) -> Facts:

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import decode
+from tellapart.data.decode import read_picture
 from tellapart.data.loader import batches
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
-from tellapart.preprocess import Pixels, preprocess
+from tellapart.preprocess import Pixels
 from tellapart.records import Computing, Predictions
 from tellapart.runtime import Runtime
 
@@ -35,10 +35,9 @@ def predict(
     Yields:
         Computing, after every batch.
     """
-    how = network.preprocessing
 
     def load(row: int) -> Pixels:
-        return preprocess(decode(catalog.path(row), how.decode_at_least, how.background), how)
+        return read_picture(catalog.path(row), network.preprocessing)
 
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     fast: nn.Module | None = None

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tellapart.bundle.read import Bundle
-from tellapart.data.decode import EXTENSIONS, decode
+from tellapart.data.decode import EXTENSIONS, read_picture
 from tellapart.errors import UnreadableError, UsageError
 from tellapart.preprocess import Pixels, Preprocessing, preprocess
 
@@ -192,20 +192,21 @@ def _read_ahead(
 def _read(bundle: Bundle, picture: Picture) -> tuple[str, Pixels | str]:
     path = os.fspath(picture) if isinstance(picture, (str, Path)) else ""
     try:
-        return path, preprocess(_pixels(picture, bundle.preprocessing), bundle.preprocessing)
+        return path, _pixels(picture, bundle.preprocessing)
     except UnreadableError as error:
         return path, error.reason
 
 
 def _pixels(picture: Picture, how: Preprocessing) -> Pixels:
+    """What the network takes, made of whatever was given."""
     if isinstance(picture, np.ndarray):
-        return _checked(picture)
+        return preprocess(_checked(picture), how)
     if isinstance(picture, (str, Path)):
-        return decode(Path(picture), how.decode_at_least, how.background)
+        return read_picture(Path(picture), how)
     if isinstance(picture, Image.Image):
         picture = _without_loss(picture)
     if isinstance(picture, bytes):
-        return decode(picture, how.decode_at_least, how.background)
+        return read_picture(picture, how)
     raise UsageError(
         f"{type(picture).__name__} is not a picture.",
         "Give a path, the bytes of a file, an array of pixels, a Pillow image, or a list of these.",

@@ -32,11 +32,11 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Activations:
-    """Stored activations of some rows.
+    """Stored activations of some rows, or of some items where a picture has several versions.
 
     Attributes:
         values: [n_rows, n_views, ...], memory-mapped; pictures' maps with channels last.
-        position: int64 [n_catalog_rows]: where a row lies in `values`, -1 where it is not stored.
+        position: int64, by row or item: where it lies in `values`, -1 where it is not stored.
     """
 
     values: Tensor
@@ -70,11 +70,11 @@ def compute(
         stage, what: for the progress events.
         layers: inputs → activations.
         inputs: gives batches of inputs, row after row and view after view; called only if needed.
-        rows: row numbers.
+        rows: numbers of rows or items.
         n_views: views a picture.
         runtime: how to run the layers.
         key: everything the result depends on besides runtime: weights, pictures, views, versions.
-        n_rows: number of rows of the catalog.
+        n_rows: above the highest of them that there is.
 
     Yields:
         Computing, after every batch.

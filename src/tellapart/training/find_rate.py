@@ -74,4 +74,4 @@ def find_rate(
 def _endless(train: Callable[[Rows, int, int], Inputs], material: Material) -> Inputs:
     """Batches of one shuffled epoch after the other."""
     for epoch in itertools.count():
-        yield from train(np.random.default_rng((material.seed, epoch)).permutation(material.train), epoch, 0)
+        yield from train(np.random.default_rng((material.seed, epoch)).permutation(material.items), epoch, 0)

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tellapart.data.balance import class_weights, epoch_order, positive_weights
+from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
 from tellapart.data.loader import Rows
 from tellapart.data.mix import mix
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe import Recipe, Stage
-from tellapart.records import Event, Progress, StageDone, StageStarted, Validated
+from tellapart.records import NO_LABEL, Event, Progress, StageDone, StageStarted, Validated
 from tellapart.runtime import Runtime, choose
 from tellapart.training.activations import answering
 from tellapart.training.checkpoint import State, copy_of
@@ -64,7 +64,8 @@ class Setting:
     @property
     def steps(self) -> int:
         """Steps an epoch."""
-        return math.ceil(len(self.material.train) / (self.stage.batch_size * self.stage.accumulate))
+        n_items = len(self.material.train) * len(self.material.versions)
+        return math.ceil(n_items / (self.stage.batch_size * self.stage.accumulate))
 
     @property
     def mixes(self) -> bool:
@@ -117,7 +118,8 @@ def _prepare(
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     stored_says = "what the frozen layers before them give is computed once and stored"
     plan = f"trains {part.what}; {stored_says if from_store else 'from pictures'}"
-    yield StageStarted(number, stage.name, plan, _n_epochs(stage), runtime.as_dict())
+    shown = _shown(recipe, material, target, number)
+    yield StageStarted(number, stage.name, plan, _n_epochs(stage), runtime.as_dict(), shown)
     if from_store:
         source = yield from stored(network, part, stage, material, runtime, number, base)
     else:
@@ -221,10 +223,7 @@ def _epoch(
 ) -> Iterator[Progress]:
     """The rest of an epoch, from `state.step` on."""
     stage, material = setting.stage, setting.material
-    seed = position_seed(material.seed, state.stage)
-    known = setting.target[material.train].cpu().numpy()
-    n_classes, sampler = len(material.catalog.classes), setting.recipe.balance.sampler
-    order = epoch_order(material.train, known, n_classes, sampler, seed, state.epoch)
+    order = _order(setting.recipe, material, setting.target, state.stage, state.epoch)
     factor = _schedule(setting)
     setting.part.train_mode()
     batches = setting.source.train(order, state.epoch, state.step * stage.accumulate)
@@ -251,6 +250,23 @@ def _epoch(
         state.optimizer = optimizer.state_dict()
         rate, mean = max(group["lr"] for group in optimizer.param_groups), state.loss_sum / state.seen
         yield Progress(state.stage, state.epoch + 1, stage.epochs, state.step, setting.steps, mean, rate, n)
+
+
+def _order(recipe: Recipe, material: Material, target: Tensor, stage: int, epoch: int) -> Rows:
+    """The items that an epoch shows, in order."""
+    items = material.items
+    known = target[material.rows(items)].cpu().numpy()
+    seed = position_seed(material.seed, stage)
+    return epoch_order(items, known, len(material.catalog.classes), recipe.balance.sampler, seed, epoch)
+
+
+def _shown(recipe: Recipe, material: Material, target: Tensor, number: int) -> dict[str, int]:
+    """How often the first epoch of a stage shows each label."""
+    classes, exact = material.catalog.classes, recipe.stages[number].optimizer == "lbfgs"
+    order = material.items if exact else _order(recipe, material, target, number, 0)
+    found = contents(material.rows(order), target.cpu().numpy(), len(classes))
+    shown = dict(zip(classes, found.per_class.tolist(), strict=True))
+    return {**shown, NO_LABEL: found.without_label} if found.without_label else shown
 
 
 def _forward(setting: Setting, state: State, inputs: Tensor, rows: Rows, number: int) -> tuple[Tensor, float]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from tellapart.records import Computing
 from tellapart.runtime import Runtime
 from tellapart.training.activations import BATCH, Activations, answering, compute, weights_hash
 from tellapart.training.layers import Part
-from tellapart.training.material import Material
+from tellapart.training.material import Material, Views
 
 Rows = npt.NDArray[np.int64]
 Inputs = Iterator[tuple[Tensor, Rows]]
@@ -32,9 +32,9 @@ class Source:
     """Inputs of a stage's layers, with the rows they belong to.
 
     Attributes:
-        train: (order of rows, epoch, first step) → batches of training inputs.
+        train: (order of items, epoch, first batch) → batches of training inputs.
         validation: → batches of the validation pictures' inputs.
-        everything: → all views of all training rows at once; only for stored features.
+        everything: → all views of all training items at once; only for stored features.
     """
 
     train: Callable[[Rows, int, int], Inputs]
@@ -51,8 +51,9 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
         augmented = stage.augment and bool(material.transforms)
-        load = (lambda row: material.augmented(row, epoch)) if augmented else material.plain
-        return inputs(order[first * stage.batch_size :], stage.batch_size, load)
+        load = (lambda item: material.augmented(item, epoch)) if augmented else material.view
+        for pictures, items in inputs(order[first * stage.batch_size :], stage.batch_size, load):
+            yield pictures, material.rows(items)
 
     return Source(train, lambda: inputs(material.validation, BATCH, material.plain))
 
@@ -72,24 +73,26 @@ def stored(
         base: the next stage's part, if that stage will need what fewer layers give of the same views: then that is
             stored first, and the rest of the body runs from there, so that no layer runs twice.
     """
-    views: Sequence[Sequence[Any]] = stage.views or [[]]
+    views: Views = stage.views or [[]]
 
-    def of(what: str, rows: Rows, views: Sequence[Sequence[Any]]) -> Generator[Computing, None, Activations]:
+    def of(what: str, shown: Material, views: Views) -> Generator[Computing, None, Activations]:
+        items = shown.items
         key = {
             "architecture": network.architecture.as_dict(),
-            "pictures": contents(material, rows),
-            "preprocessing": material.how.as_dict(),
-            "views": [[transform.model_dump() for transform in view] for view in views],
+            "pictures": contents(shown, shown.train),
+            "preprocessing": shown.how.as_dict(),
+            "ahead": _described(shown.versions),
+            "views": _described(views),
             # Only what is random depends on the seed and on which row a picture has.
-            "seed": [material.seed, rows.tolist()] if any(views) else 0,
+            "seed": [shown.seed, shown.train.tolist()] if any(views) or any(shown.versions) else 0,
             "versions": [tellapart.__version__, torch.__version__],
         }
 
         def pictures() -> Iterator[Tensor]:
-            def load(item: int) -> Pixels:
-                return material.view(int(rows[item // len(views)]), item % len(views), views)
+            def load(place: int) -> Pixels:
+                return shown.view(int(items[place // len(views)]), place % len(views), views)
 
-            for batch in batches(np.arange(len(rows) * len(views)), BATCH, load, runtime.workers):
+            for batch in batches(np.arange(len(items) * len(views)), BATCH, load, runtime.workers):
                 yield prepare(network, batch.image, runtime)
 
         def run(
@@ -100,22 +103,24 @@ def stored(
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
             keyed = {**key, "until": until.cut, "weights": weights_hash(until.prefix)}
             fast = answering(layers, runtime)
-            n_rows = len(material.catalog)
-            return (yield from compute(number, name, fast, inputs, rows, len(views), runtime, keyed, n_rows))
+            n_items = len(shown.catalog) * len(shown.versions)
+            return (yield from compute(number, name, fast, inputs, items, len(views), runtime, keyed, n_items))
 
         if base is None:
             return (yield from run(part, part.prefix, pictures, f"frozen layers, {what}"))
         first = yield from run(base, base.prefix, pictures, f"first layers, {what}")
         return (yield from run(part, base.rest, lambda: first.in_order(runtime.device), f"features, {what}"))
 
-    training = yield from of("training pictures", material.train, views)
-    validation = yield from of("validation pictures", material.validation, [[]])
+    training = yield from of("training pictures", material, views)
+    plain = replace(material, train=material.validation, ahead=())
+    validation = yield from of("validation pictures", plain, [[]])
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
         drawn = np.random.default_rng((material.seed, number, epoch)).integers(len(views), size=len(order))
         for start in range(first * stage.batch_size, len(order), stage.batch_size):
-            rows = order[start : start + stage.batch_size]
-            yield training.gather(rows, drawn[start : start + stage.batch_size], runtime.device), rows
+            items = order[start : start + stage.batch_size]
+            views_of = drawn[start : start + stage.batch_size]
+            yield training.gather(items, views_of, runtime.device), material.rows(items)
 
     def validate() -> Inputs:
         for start in range(0, len(material.validation), BATCH):
@@ -123,8 +128,9 @@ def stored(
             yield validation.gather(rows, np.zeros(len(rows), np.int64), runtime.device), rows
 
     def everything() -> tuple[Tensor, Rows]:
-        rows = np.repeat(material.train, len(views))
-        return training.gather(rows, np.tile(np.arange(len(views)), len(material.train)), runtime.device), rows
+        items = np.repeat(material.items, len(views))
+        views_of = np.tile(np.arange(len(views)), len(material.items))
+        return training.gather(items, views_of, runtime.device), material.rows(items)
 
     return Source(train, validate, everything)
 
@@ -140,3 +146,8 @@ def contents(material: Material, rows: Rows) -> str:
     for content in material.catalog.table["sha256"].gather(rows):
         digest.update(content)
     return digest.hexdigest()
+
+
+def _described(views: Views) -> list[list[dict[str, Any]]]:
+    """Views as plain values."""
+    return [[transform.model_dump() for transform in view] for view in views]

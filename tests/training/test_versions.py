@@ -1,0 +1,199 @@
+"""Versions of training pictures made ahead: an epoch shows each once, and none is of a validation picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from tellapart.data.ahead import write_views
+from tellapart.data.catalog import SCHEMA, Catalog
+from tellapart.data.scan import scan
+from tellapart.data.split import Split, split
+from tellapart.models.network import Network
+from tellapart.preprocess import Preprocessing
+from tellapart.recipe import Recipe
+from tellapart.recipe_transforms import EIGHTFOLD
+from tellapart.records import NO_LABEL, StageDone, StageStarted, Validated
+from tellapart.runtime import Runtime
+from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+from tellapart.training.fit import _order, fit
+from tellapart.training.layers import select
+from tellapart.training.material import Material
+from tellapart.training.source import Source, live, stored
+
+Build = Callable[[Recipe], tuple[Network, Material]]
+CPU = Runtime("cpu", workers=2)
+HOW = Preprocessing(8, 8)
+
+
+def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
+    whole = {"data": {"size": 32, "ahead": "eightfold"}, "stages": stages}
+    return Recipe.model_validate(whole | {"model": {"name": "small-cnn", "pretrained": False}} | parts)
+
+
+def finished(work: Generator[Any, None, Source]) -> Source:
+    """What a generator gives back, its events passed over."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return stop.value
+
+
+def named(n: int, classes: int, groups: list[int | None], copies: list[int]) -> Catalog:
+    """A catalog of pictures that are nowhere: labels in turn, given groups, each a copy of the picture named."""
+    rows = {
+        "path": [f"{i:03}.png" for i in range(n)],
+        "labels": [[i % classes] for i in range(n)],
+        "group": [None if g is None else str(g) for g in groups],
+        "sha256": [bytes([copies[i]]) * 32 for i in range(n)],
+    }
+    table = pl.DataFrame(rows, schema_overrides={name: SCHEMA[name] for name in rows})
+    empty = {name: pl.lit(None, dtype=kind) for name, kind in SCHEMA.items() if name not in rows}
+    return Catalog(table.with_columns(**empty).select(*SCHEMA), tuple("abc"[:classes]), False, Path())
+
+
+@st.composite
+def divided(draw: st.DrawFn) -> tuple[Catalog, Split]:
+    """Pictures of two classes in 6 groups or more each, some copies of others of their group, and a division."""
+    n = draw(st.integers(24, 60))
+    groups: list[int | None] = [i // 2 * 2 + i % 2 if draw(st.booleans()) else None for i in range(n)]
+    copies = [max(0, i - 2) if i > 20 and draw(st.booleans()) else i for i in range(n)]
+    catalog = named(n, 2, groups, copies)
+    return catalog, split(catalog, validation=0.25, test=0.2, seed=draw(st.integers(0, 99)))
+
+
+@given(
+    divided(), st.integers(1, 9), st.sampled_from(["none", "weighted", "rarest"]), st.integers(0, 9), st.integers(0, 9)
+)
+def test_no_item_of_an_epoch_is_of_a_validation_picture(
+    made: tuple[Catalog, Split], n_versions: int, sampler: str, seed: int, epoch: int
+) -> None:
+    catalog, parts = made
+    material = Material(catalog, parts.train, parts.validation, HOW, (), seed, [()] * n_versions)
+    plan = Recipe.model_validate({"balance": {"sampler": sampler}})
+    order = _order(plan, material, torch.tensor(catalog.target()), 0, epoch)
+    rows = material.rows(order)
+    assert len(order) == n_versions * len(parts.train)
+    assert set(rows.tolist()) <= set(parts.train.tolist())
+    if sampler == "none":
+        assert sorted(order.tolist()) == sorted(material.items.tolist()), "each version of each picture once"
+    content, group = catalog.table["sha256"].to_list(), catalog.table["group"].to_list()
+    for held in (*parts.validation, *parts.test):
+        assert content[held] not in {content[row] for row in rows}
+        assert group[held] is None or group[held] not in {group[row] for row in rows}
+
+
+@pytest.mark.parametrize("form", ["live", "stored"])
+def test_what_training_reads_are_versions_of_training_pictures_alone(
+    build: Build, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    plan = recipe([{"train": "head", "batch_size": 7, "augment": False, "views": [[], []]}])
+    network, material = build(plan)
+    material = replace(material, ahead=plan.data.ahead)
+    read = Counter[int]()
+    decoded = Material._decoded
+
+    def noted(self: Material, row: int, at_least: int) -> Any:
+        if self.ahead:
+            read[row] += 1
+        return decoded(self, row, at_least)
+
+    monkeypatch.setattr(Material, "_decoded", noted)
+    part, stage = select(network, "head", keep_statistics=False), plan.stages[0]
+    if form == "live":
+        source = live(network, stage, material, CPU)
+    else:
+        source = finished(stored(network, part, stage, material, CPU, 0, None))
+    shown = [int(row) for _, rows in source.train(material.items, 0, 0) for row in rows]
+    assert set(Counter(shown).values()) == {8}
+    assert set(shown) == set(material.train.tolist()) == set(read)
+    assert {row for _, rows in source.validation() for row in rows.tolist()} == set(material.validation.tolist())
+    if source.everything:
+        features, rows = source.everything()
+        assert len(features) == len(rows) == 2 * 8 * len(material.train)
+        assert set(rows.tolist()) == set(material.train.tolist())
+
+
+def test_stored_versions_are_those_that_training_from_pictures_shows(build: Build) -> None:
+    plan = recipe([{"train": "head", "batch_size": 16, "augment": False}])
+    network, material = build(plan)
+    material = replace(material, ahead=plan.data.ahead)
+    part, stage = select(network, "head", keep_statistics=False), plan.stages[0]
+    order = np.random.default_rng(0).permutation(material.items)
+    from_pictures = list(live(network, stage, material, CPU).train(order, 0, 1))
+    source = finished(stored(network, part, stage, material, CPU, 0, None))
+    from_store = list(source.train(order, 0, 1))
+    assert isinstance(part.prefix, nn.Module)
+    assert len(from_pictures) == len(from_store) == -(-len(order) // 16) - 1
+    with torch.no_grad():
+        for (pictures, rows), (features, same_rows) in zip(from_pictures, from_store, strict=True):
+            assert rows.tolist() == same_rows.tolist()
+            torch.testing.assert_close(part.prefix.eval()(pictures), features, rtol=1e-3, atol=1e-4)
+
+
+def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: Build, tmp_path: Path) -> None:
+    plan = recipe([{"epochs": 1}])
+    _, material = build(plan)
+    material = replace(material, ahead=plan.data.ahead, how=Preprocessing(32, 32, crop=0.875))
+    catalog = material.catalog
+    parts = Split(material.train, material.validation, np.array([], np.int64), catalog.digest, 0, "")
+    written = scan(write_views(catalog, parts, EIGHTFOLD, material.how, tmp_path / "out", seed=plan.seed).parent)
+    again = replace(material, catalog=written, train=np.arange(len(written)), ahead=())
+    by_path = {path: row for row, path in enumerate(written.table["path"])}
+    for item in material.items.tolist():
+        row, version = divmod(item, 8)
+        name = f"pictures/{catalog.table['path'][row]}" + (f".view{version}.png" if version else "")
+        assert np.array_equal(material.view(item), again.view(by_path[name]))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 20, 23])
+def test_an_epoch_is_eight_times_as_long_and_can_be_broken_off(build: Build, tmp_path: Path, stop_after: int) -> None:
+    plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[{"transform": "brightness"}])
+    whole, material = build(plan)
+    material = replace(material, ahead=plan.data.ahead)
+    events = list(fit(whole, plan, material, State(), CPU))
+    steps = [event for event in events if not isinstance(event, StageStarted | Validated | StageDone)]
+    assert len(steps) == 2 * len(material.train)
+    assert isinstance(events[0], StageStarted)
+    assert sum(events[0].shown.values()) == 8 * len(material.train)
+
+    broken, _ = build(plan)
+    state = State()
+    for number, _ in enumerate(fit(broken, plan, material, state, CPU), start=1):
+        if number == stop_after:
+            break
+    save_checkpoint(tmp_path / "last.safetensors", broken, state)
+    resumed, _ = build(plan.model_copy(update={"seed": 5}))
+    list(fit(resumed, plan, material, load_checkpoint(tmp_path / "last.safetensors", resumed), CPU))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
+
+
+def test_the_log_says_what_an_epoch_shows_with_and_without_balancing(build: Build) -> None:
+    def shown(**parts: Any) -> dict[str, int]:
+        plan = recipe([{"epochs": 1}], data={"size": 32}, **parts)
+        network, material = build(plan)
+        rare = np.flatnonzero(material.catalog.target(material.train) == 0)[:-1]
+        material = replace(material, train=np.delete(material.train, rare))
+        event = next(iter(fit(network, plan, material, State(), CPU)))
+        assert isinstance(event, StageStarted)
+        assert sum(event.shown.values()) == len(material.train)
+        return event.shown
+
+    plain, balanced = shown(), shown(balance={"sampler": "rarest"})
+    assert plain["circle"] == 1
+    assert max(balanced.values()) - min(balanced.values()) <= 1
+    assert NO_LABEL not in plain
