@@ -22,7 +22,7 @@ from tellapart.recipe import (
     recipe_text,
     shipped,
 )
-from tellapart.recipe_transforms import Balance, Mix
+from tellapart.recipe_transforms import EIGHTFOLD, Balance, Mix, Rotation
 
 
 def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
@@ -404,3 +404,30 @@ def test_a_mistake_in_what_was_written_is_found_on_its_line(tmp_path):
     lines[number] = "uniform = [2, 1]"
     error = mistake(write(tmp_path, "\n".join(lines)))
     assert f"line {number}: 'augment.1.std'" in error.message  # its header, the line before
+
+
+def test_versions_made_ahead_are_named_or_listed(tmp_path):
+    named = load_recipe("scratch", ["data.ahead=eightfold"])
+    assert named.data.ahead == [list(view) for view in EIGHTFOLD]
+    path = tmp_path / "mine.toml"
+    path.write_text(named.to_toml())
+    assert load_recipe(path) == named
+    path.write_text('[data]\nahead = [[], [{ transform = "rotation", degrees = 5 }]]\n')
+    assert load_recipe(path).data.ahead == [[], [Rotation(degrees=5)]]
+    assert load_recipe(path, ["data.ahead=[]"]).data.ahead == []
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('"sevenfold"', r"'data.ahead': expected \"eightfold\", or a list of views"),
+        ('[[{ transform = "rotatoin" }]]', "there is no transform 'rotatoin'"),
+        ('[[{ transform = "scale", factor = -1 }]]', "values from"),
+        ("[1]", "'data.ahead.0': Input should be a valid list"),
+    ],
+)
+def test_versions_that_make_no_sense(tmp_path, written, said):
+    (tmp_path / "mine.toml").write_text(f"[data]\nahead = {written}\n")
+    with pytest.raises(RecipeError, match=said) as caught:
+        load_recipe(tmp_path / "mine.toml")
+    assert "line 2" in caught.value.message

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -65,22 +65,20 @@ def named(n: int, classes: int, groups: list[int | None], copies: list[int]) -> 
 
 
 @st.composite
-def divided(draw: st.DrawFn) -> tuple[Catalog, Split]:
-    """Pictures of two classes in 6 groups or more each, some copies of others of their group, and a division."""
+def pictures(draw: st.DrawFn) -> Catalog:
+    """Pictures of two classes: some in pairs of one group, some copies of another of their class."""
     n = draw(st.integers(24, 60))
-    groups: list[int | None] = [i // 2 * 2 + i % 2 if draw(st.booleans()) else None for i in range(n)]
-    copies = [max(0, i - 2) if i > 20 and draw(st.booleans()) else i for i in range(n)]
-    catalog = named(n, 2, groups, copies)
-    return catalog, split(catalog, validation=0.25, test=0.2, seed=draw(st.integers(0, 99)))
+    grouped, copied = (draw(st.lists(st.booleans(), min_size=n, max_size=n)) for _ in range(2))
+    groups = [i // 4 * 4 + i % 2 if grouped[i] else None for i in range(n)]
+    return named(n, 2, groups, [i - 2 if i > 20 and copied[i] else i for i in range(n)])
 
 
-@given(
-    divided(), st.integers(1, 9), st.sampled_from(["none", "weighted", "rarest"]), st.integers(0, 9), st.integers(0, 9)
-)
+@settings(max_examples=12, deadline=None)
+@given(pictures(), st.integers(1, 9), st.sampled_from(["none", "weighted", "rarest"]), st.integers(0, 9))
 def test_no_item_of_an_epoch_is_of_a_validation_picture(
-    made: tuple[Catalog, Split], n_versions: int, sampler: str, seed: int, epoch: int
+    catalog: Catalog, n_versions: int, sampler: str, seed: int
 ) -> None:
-    catalog, parts = made
+    parts, epoch = split(catalog, validation=0.25, test=0.2, seed=seed), seed % 3
     material = Material(catalog, parts.train, parts.validation, HOW, (), seed, [()] * n_versions)
     plan = Recipe.model_validate({"balance": {"sampler": sampler}})
     order = _order(plan, material, torch.tensor(catalog.target()), 0, epoch)
@@ -158,7 +156,7 @@ def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: 
         assert np.array_equal(material.view(item), again.view(by_path[name]))
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 20, 23])
+@pytest.mark.parametrize("stop_after", [3, 20])
 def test_an_epoch_is_eight_times_as_long_and_can_be_broken_off(build: Build, tmp_path: Path, stop_after: int) -> None:
     plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[{"transform": "brightness"}])
     whole, material = build(plan)
