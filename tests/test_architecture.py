@@ -61,6 +61,7 @@ MAY_IMPORT = {
         "explain",
         "bundle",
     },
+    "cross_validation": GROUND | {"console", "data", "evaluation", "run_directory", "pipeline"},
     "study": GROUND | {"data", "run_directory", "runtime", "evaluation", "report", "pipeline"},
     "cli": {"*"},
     "__main__": {"cli"},

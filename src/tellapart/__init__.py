@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tellapart.cross_validation import CrossValidation as CrossValidation
+    from tellapart.cross_validation import cross_validate as cross_validate
     from tellapart.data.catalog import Catalog as Catalog
     from tellapart.data.scan import scan as scan
     from tellapart.data.split import Split as Split
@@ -39,12 +41,14 @@ _PUBLIC = {
     "Answer": "tellapart.serve.answer",
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.serve.answer",
+    "CrossValidation": "tellapart.cross_validation",
     "Evaluation": "tellapart.records",
     "Metric": "tellapart.records",
     "Predictions": "tellapart.records",
     "Recipe": "tellapart.recipe",
     "Split": "tellapart.data.split",
     "TellapartError": "tellapart.errors",
+    "cross_validate": "tellapart.cross_validation",
     "evaluate": "tellapart.judging",
     "load": "tellapart.serve.answer",
     "load_recipe": "tellapart.recipe",

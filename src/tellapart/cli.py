@@ -213,6 +213,26 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the rec
 Pictures = Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")]
 
 
+@app.command("cross-validate")
+def cross_validate(
+    pictures: Pictures,
+    out: Annotated[Path | None, typer.Option(help="Gets a run directory a fold; runs/NAME-folds by default.")] = None,
+    recipe: RecipeName = "transfer",
+    folds: Annotated[int, typer.Option(min=2, help="How many; each is the test once.")] = 5,
+    set_: Changes = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train once a fold and score every picture by a training that has not seen it: for small sets."""
+    from tellapart.cross_validation import cross_validate as run_folds
+
+    changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+    command = shlex.join(["tellapart", *sys.argv[1:]])
+    result = run_folds(pictures, recipe, folds, out, changes=changes, command=command, quiet=quiet)
+    print(result.table())
+    print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
+
+
 @app.command("find-rate")
 def find_rate(
     pictures: Pictures,

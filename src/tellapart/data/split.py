@@ -119,20 +119,24 @@ def split(catalog: Catalog, *, validation: float = 0.15, test: float = 0.15, see
             f"validation={validation} and test={test} leave nothing to train on, or are no shares.",
             "Shares lie between 0 and 1, validation above 0, and together they stay below 1.",
         )
-    rows = _usable(catalog)
-    notes = _left_out(catalog, rows)
+    rows = usable(catalog)
+    notes = left_out(catalog, rows)
     given = catalog.table["split"].gather(rows)
     if given.is_not_null().any():
         parts, more = _complete(catalog, rows, given.fill_null("train"), validation, test, seed)
     else:
-        parts, more = _draw(catalog, rows, {"test": test, "validation": validation}, seed)
-    leaks = _leaks(catalog, parts)
-    how = " ".join([*more, *leaks, *notes])
+        parts, more = draw(catalog, rows, {"test": test, "validation": validation}, seed)
+    how = " ".join([*more, *leaks(catalog, parts), *notes])
     train, held, tested = (np.sort(parts[part]) for part in PARTS)
     return Split(train, held, tested, catalog.digest, seed, how)
 
 
-def _usable(catalog: Catalog) -> Rows:
+def usable(catalog: Catalog) -> Rows:
+    """Rows that can be divided: readable and, with one label a picture, labelled.
+
+    Raises:
+        SplitError: no labels, or one class only.
+    """
     if not catalog.classes:
         raise SplitError(
             f"None of the {len(catalog):,} pictures has a label. {catalog.layout}",
@@ -146,29 +150,35 @@ def _usable(catalog: Catalog) -> Rows:
     return np.intersect1d(catalog.readable, catalog.labelled)
 
 
-def _left_out(catalog: Catalog, rows: Rows) -> list[str]:
+def left_out(catalog: Catalog, rows: Rows) -> list[str]:
+    """What is not among these usable rows, and why."""
     n_unreadable = len(catalog) - len(catalog.readable)
     n_unlabelled = len(catalog.readable) - len(rows)
     notes = [f"Left out: {n_unreadable:,} unreadable."] if n_unreadable else []
     return notes + ([f"Left out: {n_unlabelled:,} without a label."] if n_unlabelled else [])
 
 
-def _draw(
-    catalog: Catalog, rows: Rows, shares: dict[str, float], seed: int, may_lack: bool = False
-) -> tuple[dict[str, Rows], list[str]]:
-    """Divide these rows; say how."""
-    shares = {part: share for part, share in shares.items() if share > 0}
+def ties_of(catalog: Catalog, rows: Rows) -> Ties:
+    """What must stay together among these rows: exact copies, and pictures of one group."""
     table = catalog.table.select("sha256", "group")[rows]
     copies = table["sha256"].rank("dense").cast(pl.Int64).to_numpy()
     groups = None
     if table["group"].is_not_null().any():
         groups = table["group"].rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1
-    ties = Ties(tie(copies, groups), catalog.target(rows), catalog.classes, groups is not None)
+    return Ties(tie(copies, groups), catalog.target(rows), catalog.classes, groups is not None)
+
+
+def draw(
+    catalog: Catalog, rows: Rows, shares: dict[str, float], seed: int, may_lack: bool = False
+) -> tuple[dict[str, Rows], list[str]]:
+    """Divide these rows into the named parts and training; say how."""
+    shares = {part: share for part, share in shares.items() if share > 0}
+    ties = ties_of(catalog, rows)
     drawn = divide(ties, shares, seed, may_lack)
     parts = {part: rows[drawn.get(part, np.empty(0, np.int64))] for part in PARTS}
-    n_copies = len(rows) - len(np.unique(copies))
+    n_copies = len(rows) - catalog.table["sha256"].gather(rows).n_unique()
     by = "labels" if catalog.several else "class"
-    notes = [f"{_named(list(shares))} drawn by {by}{', groups kept on one side' if groups is not None else ''}."]
+    notes = [f"{_named(list(shares))} drawn by {by}{', groups kept on one side' if ties.by_group else ''}."]
     return parts, notes + ([f"Exact copies kept on one side with what they copy: {n_copies:,}."] if n_copies else [])
 
 
@@ -193,7 +203,7 @@ def _complete(
     wanted = {"test": test, "validation": validation}
     missing = {part: share for part, share in wanted.items() if share > 0 and not len(parts[part])}
     if missing:
-        drawn, more = _draw(catalog, parts["train"], missing, seed, may_lack=True)
+        drawn, more = draw(catalog, parts["train"], missing, seed, may_lack=True)
         parts = {part: drawn[part] if part in ("train", *missing) else parts[part] for part in PARTS}
         notes += more
     absent = sorted(set(range(len(catalog.classes))) - set(_numbers(catalog, parts["train"])))
@@ -205,7 +215,7 @@ def _numbers(catalog: Catalog, rows: Rows) -> list[int]:
     return catalog.table["labels"].gather(rows).explode(empty_as_null=False).unique().to_list()
 
 
-def _leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
+def leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
     """What stands on both sides: exact copies and groups that the data's own parts tear apart."""
     rows = np.concatenate([parts[part] for part in PARTS])
     side = pl.Series("side", np.repeat(PARTS, [len(parts[part]) for part in PARTS]))

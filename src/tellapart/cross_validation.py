@@ -1,0 +1,138 @@
+"""Cross-validation: one training a fold, and a score that rests on every picture."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tellapart.console import Console
+from tellapart.data.catalog import Catalog
+from tellapart.data.folds import kfold
+from tellapart.errors import RunError
+from tellapart.evaluation.evaluate import evaluate_predictions
+from tellapart.files import write_text
+from tellapart.pipeline import Wishes, run
+from tellapart.recipe import Recipe, load_recipe
+from tellapart.records import Evaluation, Predictions
+from tellapart.run_directory import Run
+
+_RESULT = "cross_validation.json"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What a cross-validation gives.
+
+    Attributes:
+        runs: one finished training a fold.
+        pooled: the score of all answers together, each given by the training that had not seen the picture. With
+            several labels its thresholds are 0.5: those that the trainings chose differ from fold to fold.
+        scores: by name, the test score of each fold's training.
+    """
+
+    runs: tuple[Run, ...]
+    pooled: Evaluation
+    scores: dict[str, tuple[float, ...]]
+
+    def table(self) -> str:
+        """The pooled scores with their intervals, and mean ± deviation over the folds."""
+        lines = [self.pooled.table(), f"Mean and deviation over {len(self.runs)} folds:"]
+        width = max(map(len, self.scores))
+        lines += [
+            f"  {name:<{width}}  {statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
+            for name, values in self.scores.items()
+        ]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "folds": [run.directory.name for run in self.runs],
+            "pooled": self.pooled.as_dict(),
+            "scores": {name: list(values) for name, values in self.scores.items()},
+        }
+
+
+def cross_validate(
+    pictures: str | Path | Catalog,
+    recipe: str | Path | Recipe = "transfer",
+    n_folds: int = 5,
+    out: str | Path | None = None,
+    *,
+    changes: list[str] | None = None,
+    command: str = "",
+    quiet: bool = False,
+) -> CrossValidation:
+    """Train and test once a fold; or go on where an earlier call stopped.
+
+    Args:
+        pictures: a folder, a table of files and labels, or what `scan` gave; those given as test ones stay aside.
+        recipe: the name of a shipped recipe, a TOML file, or a `Recipe`: the plan of each training. Its share for
+            validation is taken out of what is not the fold's test.
+        n_folds: at least 2.
+        out: gets a run directory a fold, `predictions.parquet` (all answers; logits are calibrated, each fold by its
+            own temperature) and `cross_validation.json`; runs/NAME-folds by default.
+        changes: "key=value" changes to the recipe.
+        command: what repeats this, for the reports.
+        quiet: show no progress.
+
+    Raises:
+        RunError: `out` holds other things or another cross-validation.
+        SplitError: a class is too small for so many folds.
+    """
+    console = Console(quiet)
+    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
+    catalog = console.scan(pictures) if isinstance(pictures, str | Path) else pictures
+    directory = Path(out) if out is not None else Path("runs") / f"{catalog.root.name}-folds"
+    splits = kfold(catalog, n_folds, validation=plan.data.validation, seed=plan.seed)
+    _check_place(directory, n_folds)
+    runs = []
+    for number, split in enumerate(splits, start=1):
+        fold = Run(directory / f"fold-{number}")
+        console.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
+        console.follow(run(plan, catalog, split, fold.directory, Wishes(command=command)), plan)
+        runs.append(Run(fold.directory))
+    predictions = pooled([(run.predictions("test"), _temperature(run)) for run in runs])
+    predictions.save(directory / "predictions.parquet")
+    evaluations = [run.evaluations["test"].metrics for run in runs]
+    scores = {
+        name: tuple(metrics[name].value for metrics in evaluations)
+        for name in evaluations[0]
+        if all(name in metrics for metrics in evaluations)
+    }
+    result = CrossValidation(tuple(runs), evaluate_predictions(predictions, on="all folds"), scores)
+    write_text(directory / _RESULT, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    return result
+
+
+def pooled(folds: Sequence[tuple[Predictions, Any]]) -> Predictions:
+    """The folds' answers as one: logits divided by each fold's temperature, so that they can be compared."""
+    first = folds[0][0]
+    rows, logits, targets = (
+        np.concatenate(parts)
+        for parts in zip(*((p.row, p.logits / np.asarray(t, np.float32), p.target) for p, t in folds), strict=True)
+    )
+    return Predictions.of(rows, logits, targets, first.classes)
+
+
+def _temperature(run: Run) -> Any:
+    return json.loads(run.evaluation_file.read_text(encoding="utf-8"))["temperature"]
+
+
+def _check_place(out: Path, n_folds: int) -> None:
+    """Refuse a place that holds anything but the folds of this cross-validation."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file, not a folder.", "Choose another --out.")
+    ours = {_RESULT, "predictions.parquet", *(f"fold-{number}" for number in range(1, n_folds + 1))}
+    others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else []
+    if others:
+        raise RunError(
+            f"{out} holds other things, such as {others[0]}.",
+            f"Choose another --out: an empty folder, or one with a cross-validation of {n_folds} folds.",
+        )
