@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "summary": GROUND | {"data"},
     "run_directory": GROUND | {"data"},
     "runtime": GROUND,
-    "evaluation": {"errors", "files", "records", "recipe"},
+    "evaluation": {"errors", "files", "records", "recipe", "extras"},
     "report": {"errors", "files", "records", "recipe", "evaluation"},
     "models": GROUND | {"data", "runtime"},
     "infer": GROUND | {"data", "runtime", "models"},
@@ -43,6 +43,9 @@ MAY_IMPORT = {
     "resume": GROUND | {"data", "run_directory"},
     "concluding": GROUND
     | {"retelling", "data", "run_directory", "runtime", "models", "infer", "training", "evaluation", "bundle"},
+    "label_issues": GROUND
+    | {"console", "data", "evaluation", "models", "report.words", "run_directory", "runtime", "training"},
+    "mistakes": GROUND | {"console", "data", "evaluation", "label_issues", "report", "run_directory"},
     "judging": GROUND | {"console", "data", "run_directory", "runtime", "models", "infer", "evaluation", "bundle"},
     "pipeline": GROUND
     | {
@@ -64,12 +67,14 @@ MAY_IMPORT = {
     "cross_validation": GROUND | {"console", "data", "evaluation", "run_directory", "pipeline"},
     "study": GROUND | {"data", "run_directory", "runtime", "evaluation", "report", "pipeline"},
     "cli": {"*"},
+    "cli_mend": {"*"},
     "__main__": {"cli"},
 }
 # Where torch may be imported, and which packages bring it along.
 TORCH_PLACES = {"models", "training", "trials", "infer", "runtime", "pipeline", "explain.attribution"} | {
     "bundle.write",
     "bundle.verify",
+    "label_issues",
     "data.augment",
     "data.mix",
     "data.loader",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tellapart import cli_mend
 from tellapart.errors import TellapartError, UsageError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ recipes_app = typer.Typer(
     help="List the recipes that come with Tellapart, or show one.", rich_markup_mode=None, invoke_without_command=True
 )
 app.add_typer(recipes_app, name="recipes")
+app.command()(cli_mend.errors)
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3

@@ -1,0 +1,51 @@
+"""Commands that find and mend errors: parse, call, print; nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.errors import UsageError
+
+Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="Of pictures without a run: the pretrained network that judges.")
+]
+
+
+def errors(
+    where: Where,
+    out: Annotated[Path | None, typer.Option(help="Folder for page and tables; by default beside the run.")] = None,
+    only: Annotated[str | None, typer.Option("--class", help="Show only pictures given this class.")] = None,
+    on: Annotated[str, typer.Option(help="Whose answers the galleries show: test or validation.")] = "",
+    model: ModelName = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show right, wrong and uncertain answers, and find labels that are probably wrong."""
+    from tellapart.console import Console
+    from tellapart.mistakes import errors_of_pictures, errors_of_run
+    from tellapart.run_directory import Run
+
+    console = Console(quiet)
+    run = Run(where)
+    if run.started:
+        if model is not None:
+            raise UsageError("--model goes with pictures; a run has its own network.", "Leave --model out.")
+        found = errors_of_run(run, out, on, only, console)
+    else:
+        if on:
+            raise UsageError(f"--on goes with a run, and {where} is none.", "Leave --on out.")
+        catalog = console.scan(where)
+        found = errors_of_pictures(catalog, out or beside(where), model, only, console)
+    print(found.text)
+    print(f"Page: {found.page}")
+    for table in found.tables:
+        print(f"Table: {table}")
+
+
+def beside(pictures: Path) -> Path:
+    """Where what is found in pictures without a run is written to."""
+    return Path("runs") / f"{pictures.resolve().name}-errors"

@@ -1,0 +1,308 @@
+"""Labels that are probably wrong: features of the pictures, a quick cross-validated classifier on them, a ranking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tellapart.data.catalog import Catalog
+from tellapart.data.divide import Ties, divide, tie
+from tellapart.errors import DataError, RunError, WeightsError
+from tellapart.evaluation.wrong_labels import agreement, doubts, nearest
+from tellapart.files import replacing
+from tellapart.records import Floats, Predictions
+from tellapart.report.words import certainty, some
+from tellapart.run_directory import Run
+from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.training.features import features
+from tellapart.training.out_of_sample import out_of_sample
+
+if TYPE_CHECKING:
+    from tellapart.console import Console
+    from tellapart.models.network import Network
+
+Rows = npt.NDArray[np.int64]
+_FOLDS, _LEAST = 5, 3  # folds; pictures that a class needs to be judged
+_NEIGHBOURS, _SHOWN = 10, 5  # asked for the ranking; named in the reason
+_MOST_ASKED = 20_000  # pictures whose neighbours are looked for: the work grows with their number times all others
+_FILE = "label_issues.parquet"
+
+
+@dataclass(frozen=True)
+class LabelIssues:
+    """Labels ranked by how probably they are wrong.
+
+    Attributes:
+        table: a row a picture, the most suspicious first: `row` in the catalog, `file`, `sha256` (hex), `given` and
+            `suggested` (lists of class names), `p_given`, `p_suggested`, `score` (0..1, low is suspicious),
+            `suspicious` (whether confident learning takes a label for wrong), `reason`, `neighbours` (rows).
+        predictions: the out-of-sample answers that it rests on; logits are the logarithms of their odds.
+        how: what it was made with, in a sentence or two.
+    """
+
+    table: pl.DataFrame
+    predictions: Predictions
+    how: str
+
+    @property
+    def n_suspicious(self) -> int:
+        """Number of pictures with a label that is taken for wrong."""
+        return int(self.table["suspicious"].sum())
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Write `label_issues.parquet` and `label_issues.csv` into a folder; their paths."""
+        wide, flat = folder / _FILE, folder / "label_issues.csv"
+        several = self.predictions.several
+        with replacing(wide) as beside:
+            self.table.write_parquet(beside, metadata={"how": self.how, "several": json.dumps(several)})
+        cells = {
+            name: [json.dumps(v, ensure_ascii=False) if several else "".join(v) for v in self.table[name].to_list()]
+            for name in ("given", "suggested")
+        }
+        with replacing(flat) as beside:
+            self.table.drop("neighbours").with_columns(**{k: pl.Series(k, v) for k, v in cells.items()}).write_csv(
+                beside
+            )
+        return wide, flat
+
+
+def load_table(folder: Path) -> tuple[pl.DataFrame, str] | None:
+    """The table and the sentence that `LabelIssues.save` wrote into a folder; None where there is none."""
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    try:
+        return pl.read_parquet(path), pl.read_parquet_metadata(path)["how"]
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read: {error}", "Delete it; it is made again when needed.") from error
+
+
+def issues_of_run(run: Run, console: Console, seed: int = 0) -> LabelIssues:
+    """Wrong labels among all pictures of a run: training, validation and test ones."""
+    network, said = _body_of(run)
+    broken = run.catalog.table["path"].is_in([entry["path"] for entry in run.skipped])
+    return find_issues(run.catalog, network, said, console, seed, np.flatnonzero(broken.to_numpy()))
+
+
+def issues_of_pictures(catalog: Catalog, model: str | None, console: Console, seed: int = 0) -> LabelIssues:
+    """Wrong labels of pictures without any training of one's own, by a pretrained network.
+
+    Args:
+        model: its name; None: that of the recipe `transfer`.
+
+    Raises:
+        WeightsError: its weights are not at hand.
+    """
+    network, said = _pretrained(model, catalog)
+    return find_issues(catalog, network, said, console, seed)
+
+
+def find_issues(
+    catalog: Catalog, network: Network, said: str, console: Console, seed: int = 0, without: Rows | None = None
+) -> LabelIssues:
+    """Rank the labels of a catalog.
+
+    Args:
+        catalog: pictures with labels.
+        network: its body's features are used. said: what it is, in words.
+        console: shows progress.
+        seed: of the folds.
+        without: rows to leave out.
+
+    Raises:
+        DataError: fewer than two classes with pictures enough.
+        MissingExtraError: cleanlab is not installed.
+    """
+    rows = np.setdiff1d(np.intersect1d(catalog.readable, catalog.labelled), [] if without is None else without)
+    together = _ties(catalog, rows)
+    kept = _judged(catalog, rows, together)
+    if not catalog.several:
+        inside = np.isin(catalog.target(rows), kept)
+        rows, together = rows[inside], np.unique(together[inside], return_inverse=True)[1]
+    runtime = Runtime(default_device(), workers=default_workers())
+    found = console.watch(features(network, catalog, rows, runtime, "features"))
+    target = _numbered(catalog, rows, kept)
+    chances, table = console.watch(_ranked(catalog, rows, kept, target, found, together, seed))
+    left_out = len(catalog.classes) - len(kept)
+    how = f"{said}; {_n_folds(target, together)} folds."
+    if left_out:
+        how += f" Not judged, for want of pictures: {some(left_out, 'class', 'classes')}."
+    classes = tuple(catalog.classes[i] for i in kept)
+    odds = np.log(np.clip(chances, 1e-12, 1)) - (np.log(np.clip(1 - chances, 1e-12, 1)) if catalog.several else 0)
+    return LabelIssues(table, Predictions.of(rows, odds, target, classes), how)
+
+
+def _ties(catalog: Catalog, rows: Rows) -> Rows:
+    """Numbers of what must stay together: exact copies, and pictures of one group."""
+    table = catalog.table.select("sha256", "group")[rows]
+    copies = table["sha256"].rank("dense").cast(pl.Int64).to_numpy()
+    if not table["group"].is_not_null().any():
+        return tie(copies, None)
+    return tie(copies, table["group"].rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1)
+
+
+def _judged(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
+    """Classes with enough pictures that some can be left out."""
+    _, number = Ties(together, catalog.target(rows), catalog.classes, False).labels()
+    counts = np.bincount(number, minlength=len(catalog.classes))
+    kept = np.flatnonzero(counts >= _LEAST).tolist()
+    if len(kept) < (1 if catalog.several else 2):
+        raise DataError(
+            f"Wrong labels are found by comparing classes, and of the {len(catalog.classes)} classes {len(kept)} "
+            f"{'has' if len(kept) == 1 else 'have'} {_LEAST} different pictures or more. {catalog.layout}",
+            "Give pictures with labels: each class in a folder of its own, or a table.",
+        )
+    return kept
+
+
+def _numbered(catalog: Catalog, rows: Rows, kept: list[int]) -> npt.NDArray[Any]:
+    """Targets in numbers of the judged classes."""
+    target = catalog.target(rows)
+    return target[:, kept] if catalog.several else np.searchsorted(kept, target)
+
+
+def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:
+    line, number = Ties(together, target, [""] * (int(target.max()) + 1), False).labels()
+    return int(min(_FOLDS, np.bincount(number).min())) if len(line) else _FOLDS
+
+
+def _ranked(
+    catalog: Catalog,
+    rows: Rows,
+    kept: list[int],
+    target: npt.NDArray[Any],
+    found: npt.NDArray[np.float32],
+    together: Rows,
+    seed: int,
+) -> Any:
+    """Probabilities and table; yields progress."""
+    names = [catalog.classes[i] for i in kept]
+    n_folds = _n_folds(target, together)
+    ties = Ties(together, target, names, bool(catalog.table["group"].is_not_null().any()))
+    folds = divide(ties, {str(k): 1 / n_folds for k in range(1, n_folds)}, seed)
+    fold = np.zeros(len(rows), np.int64)
+    for number, inside in enumerate(folds.values()):
+        fold[inside] = number
+    chances = yield from out_of_sample(found, target, fold)
+    asked = np.argsort(_of_given(target, chances), kind="stable")[:_MOST_ASKED]
+    near = np.full((len(rows), min(_NEIGHBOURS, len(rows))), -1, np.int64)
+    near[asked] = nearest(found, together, asked, _NEIGHBOURS)
+    doubt = doubts(target, chances, agreement(target, near, chances))
+    order = np.argsort(doubt.score, kind="stable")
+    lines = [
+        _line(target[i], chances[i], doubt.suggested[i], names, target[near[i][:_SHOWN][near[i][:_SHOWN] >= 0]])
+        for i in order
+    ]
+    table = pl.DataFrame(
+        {
+            "row": rows[order],
+            "file": catalog.table["path"].gather(rows[order]),
+            "sha256": [content.hex() for content in catalog.table["sha256"].gather(rows[order])],
+            **{name: [line[name] for line in lines] for name in ("given", "suggested", "p_given", "p_suggested")},
+            "score": doubt.score[order],
+            "suspicious": doubt.suspicious[order],
+            "reason": [line["reason"] for line in lines],
+            "neighbours": [rows[near[i][near[i] >= 0]].tolist() for i in order],
+        },
+        schema_overrides={
+            "given": pl.List(pl.String),
+            "suggested": pl.List(pl.String),
+            "neighbours": pl.List(pl.Int64),
+        },
+    )
+    return chances, table
+
+
+def _of_given(target: npt.NDArray[Any], chances: Floats) -> Floats:
+    """[n]: the probability of what is given; with several labels, of the least probable decision."""
+    if target.ndim == 1:
+        return np.asarray(chances[np.arange(len(target)), target])
+    return np.asarray(np.where(target == 1, chances, 1 - chances).min(axis=1))
+
+
+def _line(given: Any, chances: Floats, suggested: Any, names: list[str], near: npt.NDArray[Any]) -> dict[str, Any]:
+    """What the table says of one picture."""
+    if np.ndim(given):
+        return _line_of_several(given, chances, suggested, names, near)
+    a, b = int(given), int(suggested)
+    counts = np.bincount(near, minlength=len(names)) if len(near) else np.zeros(len(names), np.int64)
+    said = [f"The model says {names[b]}, {certainty(chances[b])}"]
+    if a != b:
+        said[0] += f"; {names[a]}, {certainty(chances[a])}"
+    around = [f"{counts[k]} {names[k]}" for k in np.argsort(-counts, kind="stable") if counts[k]]
+    said += [f"Of the {len(near)} nearest pictures: {', '.join(around)}"] if len(near) else []
+    return {
+        "given": [names[a]],
+        "suggested": [names[b]],
+        "p_given": float(chances[a]),
+        "p_suggested": float(chances[b]),
+        "reason": ". ".join(said) + ".",
+    }
+
+
+def _line_of_several(
+    given: npt.NDArray[Any], chances: Floats, suggested: npt.NDArray[Any], names: list[str], near: npt.NDArray[Any]
+) -> dict[str, Any]:
+    changed: Iterable[int] = np.flatnonzero(given != suggested)
+    right = np.where(given == 1, chances, 1 - chances)
+    worst = list(changed) or [int(right.argmin())]
+    said = []
+    for k in sorted(worst, key=lambda k: right[k]):
+        around = f"{int(near[:, k].sum())} of the {len(near)} nearest pictures have it" if len(near) else ""
+        text = f"{names[k]} is {'given' if given[k] else 'not given'}: the model says {certainty(chances[k])}"
+        said.append(", ".join(filter(None, (text, around))))
+    return {
+        "given": [names[k] for k in np.flatnonzero(given)],
+        "suggested": [names[k] for k in np.flatnonzero(suggested)],
+        "p_given": float(right[worst].min()),
+        "p_suggested": float(1 - right[worst].min()),
+        "reason": ". ".join(said) + ".",
+    }
+
+
+def _body_of(run: Run) -> tuple[Network, str]:
+    """The body whose features judge the labels of a run, and what it is.
+
+    A pretrained one as it was before the training: one that was trained on wrong labels has learned some by heart.
+    """
+    from tellapart.models.create import rebuild
+    from tellapart.models.network import Architecture
+    from tellapart.training.checkpoint import load_checkpoint
+
+    about = run.bundle / "bundle.json"
+    if not about.is_file():
+        raise RunError(
+            f"{run.directory} has no bundle yet: its training has not finished.",
+            "Run the same `tellapart train` command again to go on.",
+        )
+    model = run.recipe.model
+    pretrained = model.pretrained or model.weights is not None
+    if not pretrained:
+        try:
+            return _pretrained(None, run.catalog)
+        except WeightsError:
+            pass  # said below
+    network = rebuild(Architecture.from_dict(json.loads(about.read_text(encoding="utf-8"))["architecture"]))
+    load_checkpoint(run.checkpoint("initial" if pretrained else "best"), network)
+    if pretrained:
+        return network, f"By the features of {model.name} as it was before the training"
+    return network, (
+        f"By the features of {model.name} as trained here, for want of pretrained weights: "
+        "it may have learned wrong labels of its training pictures by heart, which then stay unseen"
+    )
+
+
+def _pretrained(model: str | None, catalog: Catalog) -> tuple[Network, str]:
+    from tellapart.models.create import create_network
+    from tellapart.recipe import load_recipe
+
+    recipe = load_recipe("transfer", [f"model.name={json.dumps(model)}"] if model else None)
+    network = create_network(recipe.model, max(1, len(catalog.classes)), recipe.data)
+    return network, f"By the features of {recipe.model.name}, pretrained"

@@ -1,0 +1,203 @@
+"""The errors command: galleries of a run's answers, and labels that are probably wrong, on one page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellapart.data.decode import decode
+from tellapart.errors import MissingExtraError, UsageError
+from tellapart.evaluation.errors import most_confused, of_class
+from tellapart.records import Predictions
+from tellapart.report import words
+from tellapart.report.answers import Answers
+from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, Text
+from tellapart.report.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
+from tellapart.report.page import write_page
+from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.run_directory import Run
+
+if TYPE_CHECKING:
+    from tellapart.console import Console
+    from tellapart.data.catalog import Catalog
+    from tellapart.label_issues import LabelIssues
+
+_SHOWN = 42
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the command found and wrote.
+
+    Attributes:
+        page: the page. tables: the ranking of labels, as Parquet and CSV; empty where it could not be made.
+        text: the same in short, for the terminal.
+    """
+
+    page: Path
+    tables: tuple[Path, ...]
+    text: str
+
+
+def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, console: Console) -> Found:
+    """Write `errors.html` and the ranking of labels of a finished run.
+
+    Args:
+        run: finished.
+        out: the folder to write to; None: the run's own.
+        on: whose answers the galleries show: "test" or "validation"; "" for test, or validation where there is none.
+        only: show only pictures given this class.
+        console: shows progress.
+
+    Raises:
+        UsageError: no such class or part.
+    """
+    known = run.evaluations
+    on = on or next(iter(known))
+    if on not in known:
+        raise UsageError(f"--on {on}: {run.directory} has no such part.", f"It has: {', '.join(known)}.")
+    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    limits = judged["thresholds"]
+    predictions = _only(run.predictions(on), only)
+    limits = None if limits is None else np.asarray(limits, np.float64)
+    answers = _answers(run.catalog, predictions, judged["temperature"], limits)
+    issues, why_not = _issues(run, console)
+    about = f"{run.recipe.model.name}, {words.some(len(predictions), f'{on} picture')}"
+    return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about)
+
+
+def errors_of_pictures(
+    catalog: Catalog, out: Path, model: str | None, only: str | None, console: Console, seed: int = 0
+) -> Found:
+    """The same without a training: a quick classifier on pretrained features answers, cross-validated.
+
+    The catalog is kept beside the page, so that the pictures can be reviewed from there.
+
+    Raises:
+        WeightsError: no pretrained weights are at hand.
+        MissingExtraError: cleanlab is not installed.
+    """
+    from tellapart.label_issues import issues_of_pictures
+
+    issues = issues_of_pictures(catalog, model, console, seed)
+    catalog.save(out / "catalog.parquet")
+    answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
+    about = f"{words.some(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
+    return _write(catalog, answers, issues, "", out, only, about)
+
+
+def _issues(run: Run, console: Console) -> tuple[LabelIssues | None, str]:
+    """The ranking, or why there is none: the galleries do without it."""
+    from tellapart.label_issues import issues_of_run
+
+    try:
+        return issues_of_run(run, console), ""
+    except MissingExtraError as error:
+        return None, f"{error.message} {error.hint}"
+
+
+def _only(predictions: Predictions, only: str | None) -> Predictions:
+    if only is None:
+        return predictions
+    if only not in predictions.classes:
+        raise UsageError(f"--class {only}: there is no such class.", f"There are: {', '.join(predictions.classes)}.")
+    return of_class(predictions, only)
+
+
+def _answers(catalog: Catalog, predictions: Predictions, temperature: float, limits: Any) -> Answers:
+    names = catalog.table["path"]
+    return Answers(predictions, lambda row: str(names[int(row)]), temperature, limits, _link(catalog))
+
+
+def _link(catalog: Catalog) -> Any:
+    return lambda row: catalog.path(row).absolute().as_uri()
+
+
+def _write(
+    catalog: Catalog,
+    answers: Answers,
+    issues: LabelIssues | None,
+    why_not: str,
+    out: Path,
+    only: str | None,
+    about: str,
+) -> Found:
+    page = Page(
+        title=f"Errors: {catalog.root.name}",
+        subtitle=[about, *([f"given {words.visible(only)}"] if only is not None else [])],
+        sections=_sections(catalog, answers, issues, why_not, only),
+    )
+    path = out / "errors.html"
+    write_page(page, path, lambda row: thumbnail(decode(catalog.path(row), SIZE)))
+    tables = issues.save(out) if issues else ()
+    return Found(path, tables, _text(answers, issues, why_not))
+
+
+def _sections(
+    catalog: Catalog, answers: Answers, issues: LabelIssues | None, why_not: str, only: str | None
+) -> list[Section]:
+    labels = [_suspicious(catalog, issues, only)] if issues else [Text(why_not, "note")]
+    sections = [Section("labels", "Labels that may be wrong", labels, "Labels")]
+    if not len(answers.predictions):
+        return [
+            *sections,
+            Section("wrong", "Wrong and uncertain", [Text("No picture of this class is here.")], "Wrong"),
+        ]
+    sections.append(Section("wrong", "Wrong and uncertain", wrong_galleries(answers, _SHOWN), "Wrong"))
+    if answers.predictions.several:
+        sections.append(Section("several", "Label by label", label_blocks(answers, _SHOWN), "Label by label"))
+    elif (pairs := pairs_table(answers)) is not None:
+        sections.append(Section("pairs", "Taken for each other", [pairs], "Pairs"))
+    sections.append(
+        Section("right", "Right, and a fair sample of the wrong", right_galleries(answers, _SHOWN), "Right")
+    )
+    return sections
+
+
+def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Block:
+    """A gallery of the most suspicious labels with the reasons."""
+    table = issues.table.filter(issues.table["suspicious"])
+    if only is not None:
+        table = table.filter(table["given"].list.contains(only))
+    link = _link(catalog)
+    cards = [
+        Card(
+            line["row"],
+            line["file"],
+            [Label(name) for name in line["given"]],
+            [Label(name) for name in line["suggested"]],
+            link=link(line["row"]),
+            note=line["reason"],
+        )
+        for line in table.head(_SHOWN).iter_rows(named=True)
+    ]
+    n = table.height
+    which = f"{words.some(n, 'picture')} with a label that is probably wrong"
+    first = f"; here are the {len(cards)} most suspicious" if n > len(cards) else ""
+    return Gallery(
+        "Probably wrong, the most suspicious first",
+        cards,
+        f"{which}{first}. With ? what the label might be. {issues.how} "
+        "Look at each: a picture that is hard, rather than wrongly labelled, is suspected too.",
+        f"No label is suspected. {issues.how}",
+    )
+
+
+def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
+    lines = []
+    if not answers.predictions.several:
+        pairs = most_confused(answers.predictions, 5)
+        width = max((len(f"{a} taken for {b}") for a, b, _ in pairs), default=0)
+        lines += [f"  {f'{words.visible(a)} taken for {words.visible(b)}':<{width}}  {n:>5,}" for a, b, n in pairs]
+        lines = ["Most often confused:", *lines] if pairs else ["No answer was wrong."]
+    if issues is None:
+        return "\n".join([*lines, why_not])
+    lines.append(f"{words.some(issues.n_suspicious, 'picture')} with a label that is probably wrong.")
+    for line in issues.table.filter(issues.table["suspicious"]).head(10).iter_rows(named=True):
+        given = ", ".join(map(words.visible, line["given"])) or "no label"
+        lines.append(f"  {words.visible(line['file'])} ({given}): {words.visible(line['reason'])}")
+    return "\n".join(lines)

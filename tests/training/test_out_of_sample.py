@@ -1,0 +1,71 @@
+"""Out-of-sample probabilities: scikit-learn's logistic regression, fold by fold, gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from tellapart.training.out_of_sample import out_of_sample
+
+
+def finished(work: Generator[Any, None, Any]) -> Any:
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
+def digits(n: int = 400) -> tuple[Any, Any, Any]:
+    data = load_digits()
+    return data.data[:n].astype(np.float32), data.target[:n], np.arange(n) % 4
+
+
+def test_one_label_as_scikit_learn_has_it() -> None:
+    features, target, fold = digits()
+    found = finished(out_of_sample(features, target, fold, (1e-3,)))
+    for number in range(4):
+        inside = fold == number
+        # The penalty is ||W||² / (2 n C): scikit-learn's C is that times the loss's sum.
+        scale = StandardScaler().fit(features[~inside])
+        model = LogisticRegression(C=1e-3, max_iter=300, tol=1e-6).fit(
+            scale.transform(features[~inside]), target[~inside]
+        )
+        expected = model.predict_proba(scale.transform(features[inside]))
+        assert found[inside] == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_strength_with_the_lowest_loss_is_taken() -> None:
+    features, target, fold = digits()
+
+    def loss(p: Any) -> float:
+        return float(-np.log(p[np.arange(len(target)), target]).mean())
+
+    each = [loss(finished(out_of_sample(features, target, fold, (s,)))) for s in (1e-4, 1e-3)]
+    both = loss(finished(out_of_sample(features, target, fold, (1e-4, 1e-3))))
+    assert both == pytest.approx(min(each), abs=1e-3)
+
+
+def test_no_picture_is_judged_by_a_model_that_has_seen_it() -> None:
+    features, target, fold = digits(200)
+    before = finished(out_of_sample(features, target, fold, (1e-3,)))
+    changed = target.copy()
+    changed[0] = (target[0] + 1) % 10
+    after = finished(out_of_sample(features, changed, fold, (1e-3,)))
+    inside = fold == fold[0]
+    assert after[inside] == pytest.approx(before[inside], abs=1e-6)
+    assert after[~inside] != pytest.approx(before[~inside], abs=1e-6)
+
+
+def test_several_labels() -> None:
+    features, number, fold = digits()
+    target = np.stack([number % 2, number > 4], axis=1).astype(np.uint8)
+    found = finished(out_of_sample(features, target, fold))
+    assert found.shape == (400, 2)
+    assert ((found >= 0.5) == target).mean() > 0.8
