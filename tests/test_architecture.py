@@ -18,7 +18,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "tellapart"
 
 # A place is a module or a folder, without the package's name; the longest one that fits a module is its place.
 # Each place may import itself, the package (for its version) and what stands here.
-GROUND = {"errors", "files", "records", "recipe", "recipe_transforms", "recipe_networks", "preprocess", "extras"}
+GROUND = {
+    "errors",
+    "files",
+    "records",
+    "recipe",
+    "recipe_transforms",
+    "recipe_networks",
+    "preprocess",
+    "extras",
+    "stopping",
+}
 MAY_IMPORT = {
     "__init__": {"errors"},
     **dict.fromkeys(GROUND, GROUND),

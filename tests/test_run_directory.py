@@ -160,6 +160,18 @@ def test_a_log_that_is_whole_is_not_touched(tmp_path):
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@pytest.mark.parametrize("damage", [b'{"event": "Vali\n', b"[]\n", b"{}\n", b'{"event": "\xff"}\n', b"\x00\n"])
+def test_a_damaged_line_is_an_error_for_people(tmp_path, damage):
+    run = Run(tmp_path)
+    log_of(run.events_file)
+    lines = run.events_file.read_bytes().splitlines(keepends=True)
+    run.events_file.write_bytes(lines[0] + damage + lines[2])
+    for read in (run.events, lambda: EventLog.continued(run.events_file, 2)):
+        with pytest.raises(RunError, match=r"events\.jsonl is damaged") as caught:
+            read()
+        assert "checkpoints" in caught.value.hint
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_log_shorter_than_the_checkpoint_says(tmp_path, exists):
     path = tmp_path / "events.jsonl"
@@ -215,8 +227,9 @@ def test_predictions_that_are_not_there_yet(tmp_path):
 
 def test_plain_values_are_read_back(tmp_path):
     run = Run(tmp_path)
-    run.write_json(run.environment_file, {"python": "3.11", "command": "tellapart train 'Bäume'"})
-    assert run.environment == {"python": "3.11", "command": "tellapart train 'Bäume'"}
+    about = {"begun": "2026-01-01T12:00:00+00:00", "command": "tellapart train 'Bäume'"}
+    run.write_json(run.environment_file, about)
+    assert run.environment == about
     assert "Bäume" in run.environment_file.read_text(encoding="utf-8")
     assert run.skipped == []
     run.write_json(run.skipped_file, [{"path": "a.jpg", "reason": "cut off"}])

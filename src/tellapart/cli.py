@@ -123,6 +123,7 @@ def train(
     from tellapart.recipe import load_recipe
     from tellapart.resume import divide
     from tellapart.run_directory import Run
+    from tellapart.stopping import stopped_soon
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
@@ -143,9 +144,10 @@ def train(
         "follow_links": follow_links,
     }
     was_finished = finished.finished
-    catalog = console.scan(pictures, **found)
     wishes = Wishes(on_unreadable, runtime, shlex.join(["tellapart", *sys.argv[1:]]))
-    console.follow(run(plan, catalog, divide(catalog, plan, directory), directory, wishes), plan)
+    with stopped_soon():
+        catalog = console.scan(pictures, **found)
+        console.follow(run(plan, catalog, divide(catalog, plan, directory), directory, wishes), plan)
     if was_finished:
         console.say(f"{directory} was finished already; nothing was trained again.")
     if not quiet and not as_json:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tellapart.records import Computing, Event, Progress, StageDone, StageStarted, Validated
+from tellapart.records import Computing, Event, Note, Progress, StageDone, StageStarted, Validated
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -73,8 +73,9 @@ class Console:
     def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
         """Show a training's events until it ends."""
         if self.quiet:
-            for _ in events:
-                pass
+            for event in events:
+                if isinstance(event, Note):  # it is no progress
+                    print(event.text, file=sys.stderr, flush=True)
             return
         if self.as_json:
             for event in events:
@@ -108,6 +109,8 @@ class Console:
                 )
             case StageDone():
                 self.say(f"  {event.reason}; epoch {event.best_epoch} is kept")
+            case Note():
+                self.say(event.text)
             case Computing():
                 step(event.what, event.done, event.total)
 

@@ -2,33 +2,88 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tellapart.errors import RunError
+
+_PART = ".part"
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Give a path beside `path` to write to; on success flush it to disk and rename it over `path`.
 
     A kill at any moment leaves either the old file or the new one, whole.
+
+    Args:
+        path: where the file is to be.
+        previous: where an older file at that place is kept. Killed between the two renames, there is only this one.
+
+    Raises:
+        OSError: with `path` as its file name, whatever it was that could not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    beside = Path(name)
+    beside: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+        os.close(handle)
+        beside = Path(name)
         # mkstemp makes files for the owner alone; results are for whoever the user's umask allows.
         beside.chmod(0o666 & ~_umask())
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
+        if previous and path.is_file():
+            path.replace(previous)
         beside.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.filename is None or str(error.filename).endswith(_PART):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        if beside:
+            with contextlib.suppress(OSError):  # a disk that has just failed must not hide how it failed
+                beside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in a folder that no other process writes to."""
+    for rest in folder.rglob(f".*{_PART}"):
+        with contextlib.suppress(OSError):
+            rest.unlink()
+
+
+def trouble(error: OSError) -> RunError:
+    """What to tell a person of a write that failed."""
+    where = error.filename or "A file"
+    hint = {
+        errno.ENOSPC: "Free some space on that disk",
+        errno.EDQUOT: "You have used up what you may store there: remove something",
+        errno.EROFS: "That disk may only be read: make it writable, or choose another --out",
+        errno.EACCES: "Make the folder writable, or choose another --out",
+        errno.EPERM: "Make the folder writable, or choose another --out",
+        errno.EIO: "The disk reports a fault: look after it first",
+    }.get(error.errno or 0, "Remove the cause")
+    return RunError(
+        f"{where}: {error.strerror or error}.",
+        f"{hint}; then the same command again goes on from what was saved last.",
+    )
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Within it, a file that cannot be written or read is an error meant for people."""
+    try:
+        yield
+    except OSError as error:
+        raise trouble(error) from error
 
 
 def write_text(path: Path, text: str) -> None:

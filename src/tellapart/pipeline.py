@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +15,10 @@ import numpy.typing as npt
 
 from tellapart.concluding import conclude, unbroken
 from tellapart.errors import DataError, MissingExtraError, UnreadableError
-from tellapart.records import Computing, Event, StageDone, StageStarted, Validated
+from tellapart.files import plainly, sweep
+from tellapart.records import Event, Note, StageDone, StageStarted, Validated
 from tellapart.run_directory import EventLog, Run, locked
+from tellapart.stopping import stop_politely
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
@@ -27,14 +26,13 @@ if TYPE_CHECKING:
     from tellapart.models.network import Network
     from tellapart.recipe import Recipe
     from tellapart.runtime import Runtime
-    from tellapart.training.checkpoint import State
+    from tellapart.training.checkpoint import Checkpoints, State
 
 # Threads of torch that wait for each other spin by default; where other programs use the processors too, that makes a
 # training many times slower. Spinning briefly costs little on a quiet machine. Read when torch is loaded: later.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 Rows = npt.NDArray[np.int64]
-_CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
 
     Raises:
         RunError: the directory is in use, damaged, holds other things, or was begun with other pictures, another
-            division of them or another recipe.
+            division of them or another recipe; or something cannot be written.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
     from tellapart.resume import begin, check_place
@@ -76,38 +74,43 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     parse(wishes.runtime)  # a mistake in it shows before anything is written
     training = Run(out)
     check_place(training)
-    with locked(out), _stop_politely() as stop:
+    with plainly(), locked(out), stop_politely() as stop:
         skip = wishes.on_unreadable == "skip"
         about = {"command": wishes.command, **environment()}
         catalog, split = begin(training, recipe, catalog, split, about, may_break=skip)
         if training.finished:
             return
-        network, state = _network(training, recipe, catalog)
-        yield from _train(training, network, state, recipe, catalog, split, wishes, stop)
+        sweep(out)
+        network, state, checkpoints = yield from _network(training, recipe, catalog)
+        yield from _train(training, network, state, checkpoints, recipe, catalog, split, wishes, stop)
         yield from _finish(training, network, recipe, catalog, split, wishes, stop)
 
 
-def _network(run: Run, recipe: Recipe, catalog: Catalog) -> tuple[Network, State]:
-    """The network and where its training stands; its initial weights are kept."""
+def _network(run: Run, recipe: Recipe, catalog: Catalog) -> Generator[Event, None, tuple[Network, State, Checkpoints]]:
+    """The network, where its training stands, and what keeps both; its initial weights are kept."""
     import torch
 
     from tellapart.models.create import create_network
-    from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+    from tellapart.training.checkpoint import Checkpoints
 
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(catalog.classes), recipe.data)
-    last = run.checkpoint("last")
-    if last.is_file():
-        return network, load_checkpoint(last, network)
-    save_checkpoint(run.checkpoint("initial"), network, State())
+    checkpoints = Checkpoints(run.checkpoint("last"), run.checkpoint("previous"))
+    if run.begun:
+        state, note = checkpoints.load(network)
+        if note:
+            yield Note(note)
+        return network, state, checkpoints
+    state = checkpoints.begin(run.checkpoint("initial"), network)
     run.write_json(run.environment_file, {**run.environment, "weights": network.weights_source})
-    return network, State()
+    return network, state, checkpoints
 
 
 def _train(
     run: Run,
     network: Network,
     state: State,
+    checkpoints: Checkpoints,
     recipe: Recipe,
     catalog: Catalog,
     split: Split,
@@ -118,11 +121,11 @@ def _train(
     from tellapart.training.checkpoint import load_checkpoint, save_checkpoint
     from tellapart.training.fit import fit
 
+    log = EventLog.continued(run.events_file, state.events)
     while state.stage < len(recipe.stages):
-        log = EventLog.continued(run.events_file, state.events)
         begun = {e["stage"]: e for e in run.events() if e["event"] == "StageStarted"}
         material = _material(run, network, recipe, catalog, split)
-        saved = started = time.monotonic()
+        started = time.monotonic()
         try:
             for event in fit(network, recipe, material, state, _runtime(wishes, begun)):
                 if isinstance(event, StageStarted) and event.stage in begun:
@@ -131,17 +134,21 @@ def _train(
                     log.add(event, seconds=round(time.monotonic() - started, 3))
                     started = time.monotonic()
                 state.events = log.n_lines
-                due = time.monotonic() - saved > _CHECKPOINT_SECONDS and not isinstance(event, Computing)
-                if due or stop or isinstance(event, Validated | StageDone):
-                    save_checkpoint(run.checkpoint("last"), network, state)
-                    saved = time.monotonic()
+                over = state.stage == len(recipe.stages)
+                if over or stop or checkpoints.due(isinstance(event, Validated | StageDone)):
+                    checkpoints.save(network, state)
                 yield event
                 if stop:
                     raise KeyboardInterrupt
         except UnreadableError as error:
             _skip(run, catalog, error, wishes)
-            last = run.checkpoint("last")
-            state = load_checkpoint(last if last.is_file() else run.checkpoint("initial"), network)
+            if run.begun:
+                state, note = checkpoints.load(network)
+                if note:
+                    yield Note(note)
+            else:
+                state = load_checkpoint(run.checkpoint("initial"), network)
+            log = EventLog.continued(run.events_file, state.events)
     save_checkpoint(run.checkpoint("best"), network, state)
 
 
@@ -248,30 +255,6 @@ def train(
     wishes = Wishes(on_unreadable, runtime, command)
     show.follow(run(plan, catalog, divided, directory, wishes), plan)
     return Run(directory)
-
-
-@contextmanager
-def _stop_politely() -> Iterator[list[int]]:
-    """Turn the first Ctrl-C or SIGTERM into a wish, seen after the current step; a second one ends at once."""
-    wish: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if wish:
-            raise KeyboardInterrupt
-        wish.append(number)
-        print("\nStopping after this step, so that the same command can go on from here …", file=sys.stderr)
-
-    before: dict[int, Any] = {}
-    try:
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            before[kind] = signal.signal(kind, note)
-    except ValueError:
-        pass  # not the main thread: signals go to whoever called
-    try:
-        yield wish
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _need_train_extra() -> None:

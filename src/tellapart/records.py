@@ -270,4 +270,11 @@ class StageDone:
     reason: str
 
 
-Event = StageStarted | Computing | Progress | Validated | StageDone
+@dataclass(frozen=True)
+class Note:
+    """Sent where something happened that must not pass in silence, such as a damaged file that was made up for."""
+
+    text: str
+
+
+Event = Note | StageStarted | Computing | Progress | Validated | StageDone

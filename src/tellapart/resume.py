@@ -40,6 +40,11 @@ def check_place(run: Run) -> None:
     if place.exists() and not place.is_dir():
         raise RunError(f"{place} is a file, not a folder.", "Choose another --out.")
     if place.is_dir() and not run.started:
+        if run.checkpoint("last").parent.is_dir():
+            raise RunError(
+                f"{place} holds the checkpoints of a training, but has lost {run.recipe_file.name}.",
+                "Put that file back, or train again with another --out.",
+            )
         others = sorted(p.name for p in place.iterdir() if not p.name.startswith(".") and p.name not in _OWN)
         if others:
             raise RunError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
 from tellapart.report.story import Part, Pictures, Story
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.run_directory import Run
+from tellapart.run_directory import Run, read_json
 
 #: What a report shows besides its own sections: each makes a section, or adds blocks to one that is there (a section
 #: of the same anchor), from what the run directory holds; None where that holds nothing for it. See `Story.more`.
@@ -52,7 +51,7 @@ def tell_run(run: Run) -> Story:
         divided=split.how,
         unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],
     )
-    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    judged = read_json(run.evaluation_file, "temperature", "thresholds")
     evaluations = run.evaluations
     return Story(
         title=catalog.root.name,
@@ -74,7 +73,7 @@ def tell_run(run: Run) -> Story:
 
 def _model(run: Run) -> str:
     model = run.recipe.model
-    how = json.loads((run.bundle / "bundle.json").read_text(encoding="utf-8"))["preprocessing"]
+    how = read_json(run.bundle / "bundle.json", "preprocessing")["preprocessing"]
     origin = "pretrained" if model.pretrained or model.weights else "from scratch"
     weights = run.environment.get("weights", "")
     return f"{model.name}, {origin}, {how['width']} × {how['height']} pixels" + (f"; {weights}" if weights else "")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tellapart.recipe import Recipe
 
 
+_BEGIN_AGAIN = "Delete the folder 'checkpoints' to begin this training again from the start."
+
+
 @dataclass(frozen=True)
 class Run:
     """A training on disk. Everything below is a file or folder in `directory`.
@@ -63,7 +66,7 @@ class Run:
         """Pictures that broke after the scan and were left out on request: "path" and "reason" of each."""
         if not self.skipped_file.is_file():
             return []
-        entries: list[dict[str, str]] = _read_json(self.skipped_file)
+        entries: list[dict[str, str]] = read_json(self.skipped_file)
         return entries
 
     @property
@@ -79,7 +82,7 @@ class Run:
         return self.directory / "bundle"
 
     def checkpoint(self, name: str) -> Path:
-        """Where the checkpoint "initial", "last" or "best" lies."""
+        """Where the checkpoint "initial", "last", "previous" or "best" lies."""
         return self.directory / "checkpoints" / f"{name}.safetensors"
 
     def predictions_file(self, on: str) -> Path:
@@ -94,12 +97,13 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether there is a training to go on with: something has been trained and saved."""
-        return self.started and self.checkpoint("last").is_file()
+        return self.started and any(self.checkpoint(name).is_file() for name in ("last", "previous"))
 
     @property
     def finished(self) -> bool:
-        """Whether all there is to do has been done. The report is written last."""
-        return self.report.is_file()
+        """Whether all there is to do has been done, the report last; what was lost since is made again."""
+        made = (self.report, self.evaluation_file, self.predictions_file("validation"), self.bundle / "bundle.json")
+        return all(path.is_file() for path in made)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -125,15 +129,21 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         self._need(self.environment_file)
-        values: dict[str, Any] = _read_json(self.environment_file)
+        values: dict[str, Any] = read_json(self.environment_file, "begun", "command")
         return values
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
         """By the name of what was evaluated: "test", "validation"."""
         self._need(self.evaluation_file)
-        values = _read_json(self.evaluation_file)
-        return {name: Evaluation.from_dict(value) for name, value in values["evaluations"].items()}
+        values = read_json(self.evaluation_file, "evaluations")["evaluations"]
+        try:
+            return {name: Evaluation.from_dict(value) for name, value in values.items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{self.evaluation_file} is damaged: {error!r}.",
+                "Delete it and run the same `tellapart train` command again.",
+            ) from error
 
     def predictions(self, on: str) -> Predictions:
         """What the network said of the "validation" or "test" pictures."""
@@ -144,8 +154,7 @@ class Run:
         """The event log, one dictionary a line; a last line that was cut off by a kill is left out."""
         if not self.events_file.is_file():
             return []
-        lines = self.events_file.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return [_event(self.events_file, *numbered) for numbered in enumerate(_whole_lines(self.events_file), start=1)]
 
     def write_json(self, path: Path, values: Any) -> None:
         """Write plain values, whole or not at all."""
@@ -159,17 +168,48 @@ class Run:
                 f"{self.directory} is not a run directory: it has no recipe.toml.",
                 "Give the folder that `tellapart train … --out FOLDER` wrote.",
             )
+        if self.begun and path in (self.catalog_file, self.split_file, self.environment_file):
+            raise RunError(
+                f"{self.directory} has lost {path.name}, without which its training cannot go on.",
+                "Put that file back, or train again with another --out.",
+            )
         raise RunError(
             f"{self.directory} has no {path.relative_to(self.directory)} yet: its training has not finished.",
             "Run the same `tellapart train` command again to go on.",
         )
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path, *keys: str) -> Any:
+    """Read plain values; with `keys`, a dictionary that has them.
+
+    Raises:
+        RunError: it cannot be read, or is not what was written.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}.", "Train again with another --out.") from error
+    if keys and not (isinstance(values, dict) and values.keys() >= set(keys)):
+        raise RunError(f"{path} is damaged: it lacks {' or '.join(keys)}.", "Train again with another --out.")
+    return values
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a log; a last one that was cut off by a kill is left out."""
+    try:
+        return path.read_text(encoding="utf-8").split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged: {error}.", _BEGIN_AGAIN) from error
+
+
+def _event(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged in line {number}: {error}.", _BEGIN_AGAIN) from error
+    if not isinstance(event, dict) or "event" not in event:
+        raise RunError(f"{path} is damaged in line {number}: this is no event.", _BEGIN_AGAIN)
+    return event
 
 
 @dataclass
@@ -182,15 +222,14 @@ class EventLog:
     @classmethod
     def continued(cls, path: Path, n_lines: int) -> EventLog:
         """Open a log and drop what lies beyond its first `n_lines`: events after the last checkpoint happen again."""
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        lines = text.split("\n")[:-1]
+        lines = _whole_lines(path) if path.is_file() else []
         if len(lines) < n_lines:
-            raise RunError(
-                f"{path} has {len(lines)} lines, but the checkpoint was made after {n_lines}.",
-                "Delete the folder 'checkpoints' to begin this training again from the start.",
-            )
+            raise RunError(f"{path} has {len(lines)} lines, but the checkpoint was made after {n_lines}.", _BEGIN_AGAIN)
+        for number, line in enumerate(lines[:n_lines], start=1):
+            _event(path, number, line)
         kept = "".join(line + "\n" for line in lines[:n_lines])
-        if kept != text or not path.is_file():  # also where the last line was cut off by a kill
+        # The size differs also where the last line was cut off by a kill.
+        if not path.is_file() or path.stat().st_size != len(kept.encode()):
             write_text(path, kept)
         return cls(path, n_lines)
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from tellapart.errors import RunError
-from tellapart.training.checkpoint import State, copy_of, load_checkpoint, save_checkpoint
+from tellapart.training import checkpoint
+from tellapart.training.checkpoint import Checkpoints, State, copy_of, load_checkpoint, save_checkpoint
+from tellapart.training.sealed import read_sealed, write_sealed
 
 
 def trained(kind: type[torch.optim.Optimizer]) -> tuple[nn.Module, State]:
@@ -65,3 +70,125 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.safetensors", network, state)
     with pytest.raises(RunError, match="cannot be used"):
         load_checkpoint(tmp_path / "a.safetensors", nn.Linear(2, 2))
+
+
+def checkpoints(folder: Path) -> Checkpoints:
+    return Checkpoints(folder / "last.safetensors", folder / "previous.safetensors")
+
+
+def tiny(value: float) -> nn.Module:
+    network = nn.Linear(2, 1)
+    nn.init.constant_(network.weight, value)
+    return network
+
+
+KINDS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool]
+
+
+def test_tensors_of_every_kind_and_shape_are_read_back_by_us_and_by_the_library(tmp_path: Path) -> None:
+    tensors = {f"{kind}{shape}": torch.ones(shape, dtype=kind) for kind in KINDS for shape in [(), (0,), (3,), (2, 5)]}
+    tensors["turned"] = torch.arange(6.0).reshape(2, 3).T
+    tensors["tied"] = tensors["turned"]
+    tensors["last"] = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    write_sealed(tmp_path / "a", tensors, {"name": "Bäume", "n": [1, 2.5, None]})
+    ours, about = read_sealed(tmp_path / "a")
+    assert about == {"name": "Bäume", "n": [1, 2.5, None]}
+    for read in (ours, safetensors.torch.load_file(tmp_path / "a")):
+        assert read.keys() == tensors.keys()
+        assert all(torch.equal(read[key], tensors[key]) and read[key].dtype == tensors[key].dtype for key in tensors)
+
+
+def test_two_generations_are_kept(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    for number in range(3):
+        kept.save(tiny(number), State(epoch=number))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.safetensors", "previous.safetensors"]
+    network = tiny(9)
+    state, note = kept.load(network)
+    assert (state.epoch, note, network.weight[0, 0].item()) == (2, "", 2.0)
+    kept.last.unlink()  # as a kill between the two renames leaves it
+    state, note = kept.load(network)
+    assert (state.epoch, network.weight[0, 0].item()) == (1, 1.0)
+    assert "last.safetensors is missing" in note
+    assert "epoch 2" in note
+
+
+def test_every_byte_of_a_checkpoint_is_watched(tmp_path: Path) -> None:
+    """Flipped one after the other, each in all its bits and in a random one: noticed, and made up for."""
+    kept = checkpoints(tmp_path)
+    kept.save(tiny(1), State(epoch=1))
+    kept.save(tiny(2), State(epoch=2, optimizer={"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{}]}))
+    whole, network = bytearray(kept.last.read_bytes()), tiny(9)
+    bits = np.random.default_rng(0).integers(8, size=len(whole))
+    for place in range(len(whole)):
+        for flip in (0xFF, 1 << int(bits[place])):
+            damaged = bytearray(whole)
+            damaged[place] ^= flip
+            kept.last.write_bytes(damaged)
+            state, note = kept.load(network)
+            assert (state.epoch, network.weight[0, 0].item()) == (1, 1.0), place
+            assert "last.safetensors is damaged" in note
+            assert not kept.last.exists()
+            assert (tmp_path / "damaged.safetensors").read_bytes() == damaged
+    kept.save(tiny(3), State(epoch=3))
+    assert kept.previous.exists()
+    assert kept.load(network)[0].epoch == 3
+
+
+@pytest.mark.parametrize("rest", [0, 1, 8, 40, 120, -1])
+def test_a_checkpoint_cut_short_is_noticed(tmp_path: Path, rest: int) -> None:
+    kept = checkpoints(tmp_path)
+    for number in range(2):
+        kept.save(tiny(number), State(epoch=number))
+    kept.last.write_bytes(kept.last.read_bytes()[:rest])
+    assert kept.load(tiny(9))[0].epoch == 0
+
+
+def test_where_no_generation_is_whole_it_says_what_to_do(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    for number in range(2):
+        kept.save(tiny(number), State(epoch=number))
+    for path in (kept.last, kept.previous):
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(RunError, match=r"last.safetensors is damaged.*; previous.safetensors is damaged") as raised:
+        kept.load(tiny(9))
+    assert "begin this training again" in raised.value.hint
+    assert kept.last.exists()
+
+
+def test_a_whole_checkpoint_that_does_not_fit_is_no_damage(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    for number in range(2):
+        kept.save(tiny(number), State(epoch=number))
+    with pytest.raises(RunError, match="although it is whole") as raised:
+        kept.load(nn.Linear(3, 3))
+    assert "another" in raised.value.hint
+    assert kept.last.exists()
+
+
+def test_saving_waits_fifty_times_what_it_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def slowly(*_: object) -> None:
+        nonlocal now
+        now += 0.5
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", slowly)
+    kept = checkpoints(tmp_path)
+    kept.begin(tmp_path / "initial.safetensors", tiny(1))
+    spent, begun = 0.5, now
+    for step in range(1, 10_000):
+        now += 0.1
+        if kept.due(epoch_done=step % 10 == 0):
+            kept.save(tiny(1), State())
+            spent += 0.5
+    assert spent / (now - begun) < 0.02
+    assert spent > 15
+
+
+def test_quick_saving_within_an_epoch_is_not_done_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    kept = Checkpoints(Path("a"), Path("b"), seconds=0.001, written=99.0)
+    assert kept.due(epoch_done=True)
+    assert not kept.due(epoch_done=False)

@@ -1,18 +1,22 @@
-"""The state of a training, in memory and on disk: safetensors, with plain values as JSON beside the tensors."""
+"""The state of a training, in memory and on disk: sealed safetensors, with plain values as JSON beside the tensors."""
 
 from __future__ import annotations
 
-import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tellapart.errors import RunError
-from tellapart.files import replacing
+from tellapart.training.sealed import read_sealed, write_sealed
+
+#: The share of a training's time that saving it may take.
+SHARE = 0.02
+#: Seconds between two checkpoints within an epoch, at least: more would wear out disks for little.
+WITHIN_EPOCH = 10.0
+_BEGIN_AGAIN = "Delete the folder 'checkpoints' to begin this training again from the start."
 
 
 @dataclass
@@ -64,8 +68,8 @@ class State:
         self.average, self.n_averaged = {}, 0
 
 
-def save_checkpoint(path: Path, network: nn.Module, state: State) -> None:
-    """Write network and state into one file, whole or not at all."""
+def save_checkpoint(path: Path, network: nn.Module, state: State, previous: Path | None = None) -> None:
+    """Write network and state into one file, whole or not at all; an older one becomes `previous`, if that is given."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
@@ -80,10 +84,7 @@ def save_checkpoint(path: Path, network: nn.Module, state: State) -> None:
                 scalars[key] = value
     plain = {k: v for k, v in vars(state).items() if k not in ("best", "optimizer", "average")}
     about = {"state": plain, "scalars": scalars, "groups": state.optimizer.get("param_groups", [])}
-    # Tensors that share memory cannot be stored twice; a copy on the CPU is contiguous and independent.
-    ready = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    with replacing(path) as beside:
-        save_file(ready, beside, metadata={"tellapart": json.dumps(about)})
+    write_sealed(path, tensors, about, previous)
 
 
 def load_checkpoint(path: Path, network: nn.Module) -> State:
@@ -93,15 +94,22 @@ def load_checkpoint(path: Path, network: nn.Module) -> State:
         RunError: the file is damaged or belongs to another network.
     """
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["tellapart"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dictionary)
+        tensors, about = read_sealed(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"The checkpoint {path} cannot be used: {error}.", _BEGIN_AGAIN) from error
+    return _restore(path, network, tensors, about)
+
+
+def _restore(path: Path, network: nn.Module, tensors: dict[str, Tensor], about: dict[str, Any]) -> State:
+    """Put a network back to what was read, and give the state."""
+    try:
         network.load_state_dict(_under("network.", tensors))
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        state = State(**about["state"], best=_under("best.", tensors), average=_under("average.", tensors))
+    except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
-            f"The checkpoint {path} cannot be used: {error}", "Delete it to begin this training again from the start."
+            f"The checkpoint {path} cannot be used, although it is whole: {error}",
+            "It belongs to another network or another version of Tellapart. Choose another --out.",
         ) from error
-    state = State(**about["state"], best=_under("best.", tensors), average=_under("average.", tensors))
     per_parameter: dict[int, dict[str, Any]] = {}
     for key, value in [*_under("optimizer.", tensors).items(), *_under("optimizer.", about["scalars"]).items()]:
         index, _, name = key.partition(".")
@@ -109,6 +117,72 @@ def load_checkpoint(path: Path, network: nn.Module) -> State:
     if about["groups"]:
         state.optimizer = {"state": per_parameter, "param_groups": about["groups"]}
     return state
+
+
+@dataclass
+class Checkpoints:
+    """Two generations of a training on disk; writing them takes less than 2 % of its time.
+
+    Attributes:
+        last, previous: their files. While one generation takes the other's place, there is for a moment no last.
+        seconds: what the latest write took.
+        written: when it ended, by `time.monotonic`.
+    """
+
+    last: Path
+    previous: Path
+    seconds: float = 0.0
+    written: float = field(default_factory=time.monotonic)
+
+    def begin(self, path: Path, network: nn.Module) -> State:
+        """Keep a network's initial weights in a file of their own, and give the state to begin with."""
+        state = State()
+        self._write(path, network, state)
+        return state
+
+    def due(self, epoch_done: bool) -> bool:
+        """Whether it is time to save: not before 50 times what the latest write took."""
+        wait = self.seconds / SHARE
+        return time.monotonic() - self.written >= (wait if epoch_done else max(wait, WITHIN_EPOCH))
+
+    def save(self, network: nn.Module, state: State) -> None:
+        """Write a new generation; what was the last becomes the previous."""
+        self._write(self.last, network, state, self.previous)
+
+    def load(self, network: nn.Module) -> tuple[State, str]:
+        """Put the network back to the newest generation that is whole.
+
+        Returns:
+            The state, and a sentence if that generation is not the last one. A damaged file is moved aside.
+
+        Raises:
+            RunError: none is whole, or they belong to another network.
+        """
+        wrong: list[str] = []
+        for path in (self.last, self.previous):
+            try:
+                tensors, about = read_sealed(path)
+            except (OSError, ValueError) as error:
+                missing = isinstance(error, FileNotFoundError)
+                wrong.append(f"{path.name} {'is missing' if missing else f'is damaged: {error}'}")
+                continue
+            state = _restore(path, network, tensors, about)
+            if not wrong:
+                return state, ""
+            if self.last.exists():
+                # Not left where it is: it would become the previous generation in the place of the good one.
+                self.last.replace(self.last.with_name(f"damaged{self.last.suffix}"))
+            return state, (
+                f"The checkpoint {wrong[0]}. Going on from the one before it: "
+                f"stage {state.stage + 1}, epoch {state.epoch + 1}, step {state.step + 1}."
+            )
+        raise RunError(f"No checkpoint in {self.last.parent} can be used: {'; '.join(wrong)}.", _BEGIN_AGAIN)
+
+    def _write(self, path: Path, network: nn.Module, state: State, previous: Path | None = None) -> None:
+        start = time.monotonic()
+        save_checkpoint(path, network, state, previous)
+        self.written = time.monotonic()
+        self.seconds = self.written - start
 
 
 def copy_of(network: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,92 @@
+"""Being stopped: politely at the next step where there is time, and in any case soon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = 130  # the exit code of a program ended by Ctrl-C
+#: From the signal to the end at the latest; whoever waits five seconds before a kill finds us gone.
+GRACE = 4.0
+
+
+@contextmanager
+def stop_politely() -> Iterator[list[int]]:
+    """Turn the first Ctrl-C or SIGTERM into a wish, seen after the current step; a second one ends at once."""
+    wish: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if wish:
+            raise KeyboardInterrupt
+        wish.append(number)
+        print("\nStopping after this step, so that the same command can go on from here …", file=sys.stderr)
+
+    with _handled(note):
+        yield wish
+
+
+@contextmanager
+def stopped_soon() -> Iterator[None]:
+    """End this process soon after the first Ctrl-C or SIGTERM, whatever it is doing; for programs, not for libraries.
+
+    A step, a validation or an export may take long, and may be inside a library that runs no handler of ours before
+    it is done. So a thread waits for the signal's number at a socket, which the system's own handler writes to. When
+    the grace is over it ends the process as a kill would, which leaves a run that can be resumed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to whoever called
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(ours, over), name="tellapart-stop", daemon=True)
+    thread.start()
+    try:
+        with _handled(_interrupt):
+            yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        theirs.close()  # the watcher reads the end of it
+        thread.join()
+        ours.close()
+
+
+def _watch(ours: socket.socket, over: threading.Event) -> None:
+    """Wait for one of our signals; then let the process end by itself, or end it."""
+    while number := ours.recv(1):
+        if number[0] not in _SIGNALS:
+            continue
+        if over.wait(GRACE):
+            return
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live line may have hidden it
+        os.write(2, f"{show_cursor}\nStopped in the middle of a step. The same command goes on.\n".encode())
+        os._exit(STOPPED)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _handled(handler: Any) -> Iterator[None]:
+    """Let a function handle our signals for a while, where this is the thread that may say so."""
+    before: dict[int, Any] = {}
+    try:
+        for kind in _SIGNALS:
+            before[kind] = signal.signal(kind, handler)
+    except ValueError:
+        pass  # not the main thread: signals go to whoever called
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
