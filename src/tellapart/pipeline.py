@@ -91,7 +91,7 @@ def _network(run: Run, recipe: Recipe, catalog: Catalog) -> Generator[Event, Non
     import torch
 
     from tellapart.models.create import create_network
-    from tellapart.training.checkpoint import Checkpoints
+    from tellapart.training.checkpoint import Checkpoints, State, save_checkpoint
 
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(catalog.classes), recipe.data)
@@ -101,9 +101,9 @@ def _network(run: Run, recipe: Recipe, catalog: Catalog) -> Generator[Event, Non
         if note:
             yield Note(note)
         return network, state, checkpoints
-    state = checkpoints.begin(run.checkpoint("initial"), network)
+    save_checkpoint(run.checkpoint("initial"), network, State())
     run.write_json(run.environment_file, {**run.environment, "weights": network.weights_source})
-    return network, state, checkpoints
+    return network, State(), checkpoints
 
 
 def _train(

@@ -134,20 +134,17 @@ class Checkpoints:
     seconds: float = 0.0
     written: float = field(default_factory=time.monotonic)
 
-    def begin(self, path: Path, network: nn.Module) -> State:
-        """Keep a network's initial weights in a file of their own, and give the state to begin with."""
-        state = State()
-        self._write(path, network, state)
-        return state
-
     def due(self, epoch_done: bool) -> bool:
-        """Whether it is time to save: not before 50 times what the latest write took."""
+        """Whether it is time to save: not before 50 times what the latest write took; first after the first epoch."""
         wait = self.seconds / SHARE
         return time.monotonic() - self.written >= (wait if epoch_done else max(wait, WITHIN_EPOCH))
 
     def save(self, network: nn.Module, state: State) -> None:
         """Write a new generation; what was the last becomes the previous."""
-        self._write(self.last, network, state, self.previous)
+        start = time.monotonic()
+        save_checkpoint(self.last, network, state, self.previous)
+        self.written = time.monotonic()
+        self.seconds = self.written - start
 
     def load(self, network: nn.Module) -> tuple[State, str]:
         """Put the network back to the newest generation that is whole.
@@ -177,12 +174,6 @@ class Checkpoints:
                 f"stage {state.stage + 1}, epoch {state.epoch + 1}, step {state.step + 1}."
             )
         raise RunError(f"No checkpoint in {self.last.parent} can be used: {'; '.join(wrong)}.", _BEGIN_AGAIN)
-
-    def _write(self, path: Path, network: nn.Module, state: State, previous: Path | None = None) -> None:
-        start = time.monotonic()
-        save_checkpoint(path, network, state, previous)
-        self.written = time.monotonic()
-        self.seconds = self.written - start
 
 
 def copy_of(network: nn.Module) -> dict[str, Tensor]:
