@@ -175,7 +175,7 @@ def test_saving_waits_fifty_times_what_it_takes(monkeypatch: pytest.MonkeyPatch,
         now += 0.5
 
     monkeypatch.setattr(checkpoint, "save_checkpoint", slowly)
-    kept = checkpoints(tmp_path)
+    kept = Checkpoints(tmp_path / "last", tmp_path / "previous", written=now)
     spent, begun = 0.0, now
     for step in range(1, 10_000):
         now += 0.1
