@@ -1,0 +1,110 @@
+"""Run small trainings and kill them at random moments. A program of its own: it forks, so it must not have threads.
+
+    python tests/killing.py PICTURES RECIPE FOLDER N_KILLS SEED
+
+Loading torch once and forking makes a try cost a second rather than five. The first training, FOLDER/unbroken, is left
+alone; FOLDER/0, FOLDER/1, … are killed and repeated until they end. What was killed when is printed as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+# What no try should have to load by itself.
+import iterstrat.ml_stratifiers  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import onnxruntime  # noqa: F401
+import scipy.optimize  # noqa: F401
+import sklearn.model_selection  # noqa: F401
+import torch
+import torchvision  # noqa: F401
+
+import tellapart as ta
+from tellapart import retelling
+from tellapart.bundle import write
+from tellapart.files import write_text
+from tellapart.pipeline import Wishes, run
+from tellapart.resume import divide
+from tellapart.training import checkpoint, fit  # noqa: F401
+
+LONGEST = 120.0  # seconds; a training that takes longer hangs
+
+
+def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: int) -> NoReturn:
+    """A whole training in a process of its own. Its last event stands in the file `seen`.
+
+    Args:
+        exported: what to take as the exported model instead of exporting, which takes longer than all the rest. The
+            bundle is checked against the network all the same: with other weights it would not be written.
+    """
+    # Far more often than a user's, so that all of its moments are met.
+    checkpoint.SHARE, checkpoint.WITHIN_EPOCH = 1.0, 0.0
+    os.environ["TELLAPART_CACHE"] = str(out.with_suffix(".cache"))
+    if exported is not None:
+        write._export = lambda network, golden, path: shutil.copy(exported, path)  # type: ignore[assignment]
+        retelling.write_figures = lambda story, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
+    plan = ta.load_recipe(recipe)
+    catalog = ta.scan(pictures)
+    wishes = Wishes(runtime="cpu,float32,contiguous", command="tellapart train")
+    for event in run(plan, catalog, divide(catalog, plan, out), out, wishes):
+        stage = getattr(event, "stage", "")
+        os.pwrite(seen, f"{type(event).__name__} {getattr(event, 'what', '')} {stage}".ljust(80).encode(), 0)
+    os._exit(0)
+
+
+def attempt(pictures: Path, recipe: Path, out: Path, exported: Path | None, seconds: float) -> str:
+    """Train for some seconds at most; where the kill came, or "" if it ended before."""
+    where = out.with_suffix(".seen")
+    seen = os.open(where, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    number = os.fork()
+    if not number:
+        try:
+            child(pictures, recipe, out, exported, seen)
+        finally:
+            os._exit(1)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(number, os.WNOHANG)
+        if done:
+            assert status == 0, f"{out} failed after: {where.read_text()}"
+            os.close(seen)
+            return ""
+        time.sleep(0.002)
+    os.kill(number, signal.SIGKILL)
+    os.waitpid(number, 0)
+    os.close(seen)
+    assert seconds < LONGEST, f"{out} hangs after: {where.read_text()}"
+    return where.read_text().strip() or "before the first event"
+
+
+def main() -> None:
+    pictures, recipe, folder = (Path(word) for word in sys.argv[1:4])
+    n_kills, dice = int(sys.argv[4]), random.Random(int(sys.argv[5]))
+    folder.mkdir()
+    torch.set_num_threads(1)
+    assert attempt(pictures, recipe, folder / "unbroken", None, LONGEST) == ""
+    exported = folder / "unbroken" / "bundle" / "model.onnx"
+    start = time.monotonic()
+    assert attempt(pictures, recipe, folder / "again", exported, LONGEST) == ""
+    whole = time.monotonic() - start
+    kills: list[str] = []
+    n_runs = 0
+    while len(kills) < n_kills:
+        out = folder / str(n_runs)
+        while len(kills) < n_kills and (where := attempt(pictures, recipe, out, exported, dice.uniform(0, whole))):
+            kills.append(where)
+        assert attempt(pictures, recipe, out, exported, LONGEST) == ""
+        n_runs += 1
+    print(json.dumps({"kills": kills, "runs": n_runs, "seconds": whole}))
+
+
+if __name__ == "__main__":
+    main()

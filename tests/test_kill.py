@@ -1,0 +1,90 @@
+"""Trainings are really killed, at 50 random moments, and end as if they had never been."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tellapart.records import Predictions
+from tellapart.run_directory import Run
+
+RECIPE = """
+about = "Small, with all that a resumed training has to carry on."
+
+[data]
+size = 16
+
+[[augment]]
+transform = "random_resized_crop"
+scale = { uniform = [0.5, 1.0] }
+
+[model]
+name = "cnn8"
+pretrained = false
+
+[[stages]]
+train = "head"
+views = [[], [{ transform = "horizontal_flip" }]]
+epochs = 2
+batch_size = 32
+optimizer = "adamw"
+rate = 2e-3
+
+[[stages]]
+epochs = 2
+batch_size = 16
+optimizer = "adamw"
+rate = 2e-3
+average = 0.9
+schedule = "one_cycle"
+"""
+N_KILLS, SEED = 50, 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_bits(
+    tmp_path: Path, picture_folder: Callable[..., Path]
+) -> None:
+    photos, recipe, folder = picture_folder(n=36, width=20, height=20), tmp_path / "recipe.toml", tmp_path / "runs"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    words = map(str, (photos, recipe, folder, N_KILLS, SEED))
+    program = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("killing.py")), *words]
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env={**os.environ, **alone})
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told["kills"]) == N_KILLS
+    expected = result(folder / "unbroken")
+    for name in ("again", *map(str, range(told["runs"]))):
+        same(result(folder / name), expected)
+        assert not list((folder / name).rglob("*.part"))
+
+
+def result(directory: Path) -> dict[str, Any]:
+    """All that must not depend on whether a training was killed: everything but times."""
+    run = Run(directory)
+    bits = [run.checkpoint("last"), run.checkpoint("best"), run.checkpoint("initial"), run.evaluation_file]
+    bits += [run.bundle / "model.safetensors", run.bundle / "golden.safetensors", run.split_file, run.recipe_file]
+    assert run.finished
+    return {
+        **{path.name: path.read_bytes() for path in bits},
+        "events": [{k: v for k, v in event.items() if k != "seconds"} for event in run.events()],
+        "predictions": [run.predictions(on) for on in ("validation", "test")],
+    }
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for name in one.keys() - {"predictions"}:
+        assert one[name] == other[name], name
+    for mine, theirs in zip(one["predictions"], other["predictions"], strict=True):
+        assert isinstance(mine, Predictions)
+        assert all(np.array_equal(getattr(mine, a), getattr(theirs, a)) for a in ("row", "logits", "target"))
