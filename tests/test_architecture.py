@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "serve": {"errors", "files", "records", "preprocess", "bundle.read", "data.decode"},
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
+    "auditing": GROUND | {"console", "data", "models", "report", "run_directory", "runtime", "training"},
     "trials": GROUND | {"console", "data", "models", "report", "runtime", "training"},
     "chapters": GROUND | {"data", "run_directory", "evaluation", "report", "explain.neighbours"},
     "retelling": GROUND | {"data", "run_directory", "report", "chapters"},
@@ -78,6 +79,7 @@ MAY_IMPORT = {
     "study": GROUND | {"data", "run_directory", "runtime", "evaluation", "report", "pipeline"},
     "cli": {"*"},
     "cli_mend": {"*"},
+    "cli_audit": {"*"},
     "__main__": {"cli"},
 }
 # Where torch may be imported, and which packages bring it along.

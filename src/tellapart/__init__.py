@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tellapart.auditing import audit as audit
     from tellapart.cross_validation import CrossValidation as CrossValidation
     from tellapart.cross_validation import cross_validate as cross_validate
+    from tellapart.data.audit.findings import Audit as Audit
+    from tellapart.data.audit.findings import Finding as Finding
     from tellapart.data.catalog import Catalog as Catalog
     from tellapart.data.scan import scan as scan
     from tellapart.data.split import Split as Split
@@ -39,10 +42,12 @@ if TYPE_CHECKING:
 # put the module in the name's place.
 _PUBLIC = {
     "Answer": "tellapart.serve.answer",
+    "Audit": "tellapart.data.audit.findings",
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.serve.answer",
     "CrossValidation": "tellapart.cross_validation",
     "Evaluation": "tellapart.records",
+    "Finding": "tellapart.data.audit.findings",
     "Metric": "tellapart.records",
     "Predictions": "tellapart.records",
     "Recipe": "tellapart.recipe",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tellapart import cli_mend
+from tellapart import cli_audit, cli_mend
 from tellapart.errors import TellapartError, UsageError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ recipes_app = typer.Typer(
 )
 app.add_typer(recipes_app, name="recipes")
 app.command()(cli_mend.errors)
+app.command()(cli_audit.audit)
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3

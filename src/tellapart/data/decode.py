@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BufferedReader, BytesIO, FileIO
@@ -69,6 +69,8 @@ _START = 512  # bytes that tell what a file is
 
 
 _Digest = bytes
+#: What else may be done with a picture that `examine` has decoded.
+Look = Callable[[Pixels, bool], None]
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,14 @@ def read_picture(source: Path | bytes, how: Preprocessing) -> Pixels:
     return preprocess(decode(source, how.decode_at_least, how.background), how)
 
 
-def examine(path: str | Path) -> Facts:
-    """Read a file once: its facts, and whether all of it can be decoded. A bad file is a fact, not an error."""
+def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Facts:
+    """Read a file once: its facts, and whether all of it can be decoded. A bad file is a fact, not an error.
+
+    Args:
+        path: of the file.
+        look: given the upright pixels of a picture that can be read, and whether the file holds several frames.
+        at_least: JPEGs may be decoded at a reduced size as long as the short side keeps this many pixels.
+    """
     n_bytes, digest = None, None
     picture, orientation, problem = None, None, None
     try:
@@ -147,7 +155,9 @@ def examine(path: str | Path) -> Facts:
             digest = hashed.digest()
             del content  # a buffer that is looked at cannot be read without a copy
             picture = _open(file, n_bytes)
-            orientation = _pixels(picture, at_least=1)[1]
+            pixels, orientation = _pixels(picture, at_least)
+            if look is not None:
+                look(_upright(pixels, orientation), bool(getattr(picture.source, "is_animated", False)))
     except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes: any exception means "unreadable"
         problem = _reason(error, path)
     if picture is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.data.audit.measures import Measures
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.decode import Facts, examine
 from tellapart.data.layout import find_layout
@@ -33,6 +34,7 @@ def scan(
     follow_links: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    measures: Measures | None = None,
 ) -> Catalog:
     """List the pictures below a folder with their labels, and look at each one: can it be read, how large is it?
 
@@ -49,6 +51,7 @@ def scan(
         follow_links: follow symbolic links that lead out of the root.
         workers: threads; by default one a core.
         progress: called with the number of pictures seen and their total, now and then.
+        measures: filled with what an audit needs to know of every picture, while it is decoded anyway.
 
     Returns:
         One row a picture, sorted by path.
@@ -66,7 +69,7 @@ def scan(
         delimiter=delimiter,
         follow_links=follow_links,
     )
-    facts = _examine_all(found.root, found.table.select("path", "problem"), workers or _n_cores(), progress)
+    facts = _examine_all(found.root, found.table.select("path", "problem"), workers or n_cores(), progress, measures)
     table = (
         pl.concat([found.table.drop("problem"), facts], how="horizontal").select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
     )
@@ -74,7 +77,11 @@ def scan(
 
 
 def _examine_all(
-    root: Path, rows: pl.DataFrame, workers: int, progress: Callable[[int, int], None] | None
+    root: Path,
+    rows: pl.DataFrame,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+    measures: Measures | None = None,
 ) -> pl.DataFrame:
     """Facts of all files, in order, as columns."""
     if workers < 1:
@@ -83,7 +90,7 @@ def _examine_all(
     columns = [pl.DataFrame(schema=kinds)]
     gathered: list[Facts] = []
     done = 0
-    for facts in _in_threads(root, rows, workers):
+    for facts in _in_threads(root, rows, workers, measures):
         gathered += facts
         done += len(facts)
         if len(gathered) >= _CHUNK or done == rows.height:
@@ -95,11 +102,21 @@ def _examine_all(
     return pl.concat(columns)
 
 
-def _in_threads(root: Path, rows: pl.DataFrame, workers: int) -> Iterator[list[Facts]]:
+def look_again(catalog: Catalog, measures: Measures) -> Iterator[int]:
+    """Open every picture of a catalog once more to measure it; yields the number done."""
+    done = 0
+    for facts in _in_threads(catalog.root, catalog.table.select("path", "problem"), n_cores(), measures):
+        done += len(facts)
+        yield done
+
+
+def _in_threads(root: Path, rows: pl.DataFrame, workers: int, measures: Measures | None) -> Iterator[list[Facts]]:
     """Batches of facts in order. Threads do: reading, hashing and decoding all let other threads run."""
 
     def look(start: int) -> list[Facts]:
         batch = rows.slice(start, _BATCH).iter_rows()
+        if measures is not None:
+            return measures.examine(start, [(f"{root}/{path}", problem) for path, problem in batch])
         return [Facts(problem=problem) if problem else examine(f"{root}/{path}") for path, problem in batch]
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tellapart-scan")
@@ -116,7 +133,7 @@ def _in_threads(root: Path, rows: pl.DataFrame, workers: int) -> Iterator[list[F
             pool.shutdown(cancel_futures=True)
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,0 +1,169 @@
+"""An audit from end to end: look, say, and write page and tables. What needs torch is asked for by name only."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellapart.console import Console
+from tellapart.data.audit import audit as room
+from tellapart.data.audit.findings import KINDS, Audit
+from tellapart.data.audit.measures import Floats, Measured, Measures, place, store
+from tellapart.data.catalog import Catalog
+from tellapart.errors import UsageError
+
+if TYPE_CHECKING:
+    from tellapart.data.split import Split
+
+_EXAMPLES = 3
+
+
+def audit(
+    pictures: str | Path | Catalog,
+    split: Split | None = None,
+    *,
+    features: Floats | None = None,
+    shortcuts: bool = True,
+    quiet: bool = True,
+) -> Audit:
+    """Say what is odd about pictures and their labels before anything is trained. Nothing is changed.
+
+    Args:
+        pictures: a folder, a table of files and labels, or what `scan` gave.
+        split: what `split` gave: leaks are looked for in it. By default, in the parts that the data bring along.
+        features: float32 [n, d], what a pretrained network makes of each picture: finds more near duplicates.
+        shortcuts: look for facts about the files that tell the class.
+        quiet: show no progress.
+
+    Raises:
+        DataError: no pictures, or a table that cannot be used.
+    """
+    console = Console(quiet)
+    measured = None
+    if isinstance(pictures, str | Path):
+        catalog, measured = measured_scan(pictures, console)
+    else:
+        catalog = pictures
+    if features is not None and len(features) != len(catalog):
+        raise UsageError(f"There are features of {len(features):,} pictures, and {len(catalog):,} pictures.")
+    return console.watch(room.audit(catalog, split, measured=measured, features=features, shortcuts=shortcuts))
+
+
+def measured_scan(pictures: str | Path, console: Console, **options: Any) -> tuple[Catalog, Measured]:
+    """Scan and measure in one pass; the figures are stored for later audits of the same pictures."""
+    measures = Measures()
+    catalog = console.scan(pictures, measures=measures, **options)
+    measured = measures.finish()
+    store(measured, place(catalog.table["sha256"].to_list()))
+    return catalog, measured
+
+
+def grouped(catalog: Catalog, console: Console) -> Catalog:
+    """The catalog with copies and near duplicates tied into groups, which a split keeps on one side."""
+    found = console.watch(room.audit(catalog, shortcuts=False))
+    ties = found.groups
+    n = int((np.bincount(ties, minlength=len(ties))[ties] > 1).sum()) if len(ties) else 0
+    console.say(f"{n:,} pictures are copies or near duplicates of others and stay on one side with them")
+    return room.with_groups(catalog, ties)
+
+
+def summary_text(audit: Audit) -> str:
+    """What was found, in lines for a terminal."""
+    facts = audit.facts
+    lines = []
+    if "sizes" in facts:
+        (w0, h0), (w1, h1), (w, h) = facts["smallest"], facts["largest"], facts["mean"]
+        lines.append(f"Sizes: smallest {w0} × {h0}, largest {w1} × {h1}, mean {w:.0f} × {h:.0f}")
+        shown = ", ".join(f"{w} × {h}: {n:,}" for w, h, n in facts["sizes"][:5])
+        rest = len(facts["sizes"]) - 5
+        lines.append(f"  {shown}{f', and {rest:,} other sizes' if rest > 0 else ''}")
+    counts = Counter(finding.kind for finding in audit.found)
+    if not counts:
+        lines.append("Nothing odd was found.")
+    width = max((len(kind) for kind in counts), default=0)
+    for kind in KINDS:
+        if not counts[kind]:
+            continue
+        severity = min((f.weight for f in audit.of(kind)), key=("error", "warning", "note").index)
+        lines.append(f"{severity:<8} {kind:<{width}} {counts[kind]:>6,}  {KINDS[kind].title}")
+        for finding in audit.of(kind)[:_EXAMPLES]:
+            lines.append(f"{'':<8} {'':<{width}} {'':>6}  · {_line(audit, finding.row, finding.other, finding.detail)}")
+    return "\n".join([*lines, *audit.notes])
+
+
+def _line(audit: Audit, row: int | None, other: int | None, detail: str) -> str:
+    names = [_visible(str(audit.catalog.table["path"][r])) for r in (row, other) if r is not None]
+    return f"{' = '.join(names)}{': ' if names else ''}{_visible(detail)}"
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an audit wrote. `train` is what to give to `tellapart train` to train on the table."""
+
+    page: Path
+    table: Path | None
+    train: tuple[Path | str, ...]
+    n_kept: int
+
+
+def look(
+    pictures: str | Path, console: Console, model: str | None = None, shortcuts: bool = True, **options: Any
+) -> Audit:
+    """Scan, measure and audit a folder or table.
+
+    Args:
+        pictures: the folder or table.
+        console: where progress is shown.
+        model: name of a pretrained network whose features are to find more near duplicates.
+        shortcuts: look for shortcuts too.
+        options: as for `scan`.
+    """
+    catalog, measured = measured_scan(pictures, console, **options)
+    features = _features(catalog, model, console) if model else None
+    return console.watch(room.audit(catalog, measured=measured, features=features, shortcuts=shortcuts))
+
+
+def _features(catalog: Catalog, model: str, console: Console) -> Floats:
+    """What a pretrained network makes of each picture, [n, d]; zeros where it cannot be read."""
+    from tellapart.models.create import create_network
+    from tellapart.recipe import load_recipe
+    from tellapart.runtime import Runtime, default_device, default_workers
+    from tellapart.training.features import features
+
+    recipe = load_recipe("transfer", [f"model.name={json.dumps(model)}"])
+    network = create_network(recipe.model, max(1, len(catalog.classes)), recipe.data)
+    rows = catalog.readable
+    runtime = Runtime(default_device(), workers=default_workers())
+    found = console.watch(features(network, catalog, rows, runtime, "features"))
+    whole = np.zeros((len(catalog), found.shape[1]), np.float32)
+    whole[rows] = found
+    return whole
+
+
+def write(found: Audit, out: Path, exclude: Iterable[str], group: bool, table: Path | None) -> Written:
+    """Write page and tables; and one of the pictures to train on, if any are excluded or tied into groups."""
+    from tellapart.data.audit.tables import write_findings, write_table
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_findings(found, out)
+    page = out / "audit.html"
+    excluded = set(exclude)
+    if not excluded and not group:
+        return Written(page, None, (), len(found.catalog))
+    kept = room.with_groups(found.catalog, found.groups) if group else found.catalog
+    kept = kept.without(found.rows(excluded))
+    path = table or out / "pictures.csv"
+    root = write_table(kept, path)
+    inside = root.resolve() == path.parent.resolve()
+    train: tuple[Path | str, ...] = (path,) if inside else (root, "--labels", path)
+    return Written(page, path, train, len(kept))

@@ -1,0 +1,140 @@
+"""The order of an audit: measure every picture once, then everything that can be said of the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tellapart.data.audit.findings import KINDS, Audit
+from tellapart.data.audit.labels import label_facts, label_findings
+from tellapart.data.audit.measures import Floats, Measured, Measures, place, store, stored
+from tellapart.data.audit.pairs import find_pairs, pair_findings, placeholders, tied
+from tellapart.data.audit.pictures import picture_findings
+from tellapart.data.audit.shortcuts import shortcut_findings
+from tellapart.data.catalog import PARTS, Catalog
+from tellapart.errors import MissingExtraError
+from tellapart.records import Computing
+
+if TYPE_CHECKING:
+    from tellapart.data.split import Split
+
+Ints = npt.NDArray[np.int64]
+
+
+def audit(
+    catalog: Catalog,
+    split: Split | None = None,
+    *,
+    measured: Measured | None = None,
+    features: Floats | None = None,
+    shortcuts: bool = True,
+) -> Generator[Computing, None, Audit]:
+    """Say what is odd about pictures and their labels. Nothing is changed.
+
+    Args:
+        catalog: the pictures.
+        split: the division in which leaks are looked for; by default the parts that the data bring along.
+        measured: what `scan` measured in passing; by default what is stored of these pictures, or they are opened.
+        features: float32 [n, d], what a pretrained network makes of each row: finds more near duplicates.
+        shortcuts: look for shortcuts too.
+
+    Yields:
+        Computing, now and then.
+    """
+    figures = measured if measured is not None else (yield from measure(catalog))
+    sides = _sides(catalog, split)
+    pairs = yield from find_pairs(catalog, figures, features)
+    groups = tied(len(catalog), pairs)
+    plain = placeholders(catalog, figures)
+    left_out = np.zeros(len(catalog), bool)
+    left_out[[finding.row for finding in plain if finding.row is not None]] = True
+    found = [
+        *plain,
+        *pair_findings(catalog, pairs, sides, left_out),
+        *picture_findings(catalog, figures),
+        *label_findings(catalog),
+    ]
+    notes = []
+    if shortcuts:
+        yield Computing(-1, "looking for shortcuts", 0, 1)
+        try:
+            found += shortcut_findings(catalog, figures, groups)
+        except MissingExtraError as error:
+            notes.append(f"{error.message} {error.hint}")
+    if sides is None:
+        notes.append("The pictures are not divided into parts, so no leaks between parts were looked for.")
+    order = {kind: i for i, kind in enumerate(KINDS)}
+    found.sort(key=lambda finding: order[finding.kind])
+    return Audit(catalog, tuple(found), {**size_facts(catalog), **label_facts(catalog)}, tuple(notes), groups)
+
+
+def measure(catalog: Catalog) -> Generator[Computing, None, Measured]:
+    """The figures of a catalog's pictures: as stored under their content, or from opening every file once."""
+    where = place(catalog.table["sha256"].to_list())
+    kept = stored(where)
+    if kept is not None and len(kept.thumb) == len(catalog):
+        return kept
+    from tellapart.data.scan import look_again
+
+    measures = Measures()
+    for done in look_again(catalog, measures):
+        yield Computing(-1, "measuring pictures", done, len(catalog))
+    figures = measures.finish()
+    store(figures, where)
+    return figures
+
+
+def _sides(catalog: Catalog, split: Split | None) -> npt.NDArray[np.str_] | None:
+    """The part of each row, "" for none; None where nothing is divided."""
+    if split is None:
+        given = catalog.table["split"]
+        return given.fill_null("").to_numpy().astype(np.str_) if given.n_unique() > 1 else None
+    sides = np.full(len(catalog), "", dtype="<U10")
+    for part in PARTS:
+        sides[getattr(split, part)] = part
+    return sides
+
+
+def size_facts(catalog: Catalog) -> dict[str, Any]:
+    """Smallest, largest and mean size in pixels, and how often each size occurs."""
+    readable = catalog.table.filter(pl.col("problem").is_null())
+    facts: dict[str, Any] = {"n": len(catalog), "n_unreadable": len(catalog) - readable.height}
+    if not readable.height:
+        return facts
+    area = readable.select(area=pl.col("width").cast(pl.Int64) * pl.col("height"))["area"]
+    smallest, largest = (readable.row(int(i), named=True) for i in (area.arg_min() or 0, area.arg_max() or 0))
+    sizes = readable.group_by("width", "height").len().sort(["len", "width", "height"], descending=[True, False, False])
+    return facts | {
+        "smallest": [smallest["width"], smallest["height"]],
+        "largest": [largest["width"], largest["height"]],
+        "mean": [round(float(readable[side].cast(pl.Float64).mean() or 0), 1) for side in ("width", "height")],  # type: ignore[arg-type]
+        "sizes": [list(row) for row in sizes.iter_rows()],
+        "formats": dict(readable["format"].value_counts(sort=True).iter_rows()),
+        "bytes": int(readable["bytes"].sum()),
+    }
+
+
+def with_groups(catalog: Catalog, groups: Ints) -> Catalog:
+    """The catalog with copies and near duplicates in one group, joined with the groups that were given.
+
+    Args:
+        catalog: the pictures.
+        groups: from `Audit.groups`.
+    """
+    from dataclasses import replace
+
+    from tellapart.data.divide import tie
+
+    given = catalog.table["group"]
+    numbers = given.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 if given.is_not_null().any() else None
+    ties = pl.Series("tie", tie(groups, numbers))
+    named = catalog.table.select(
+        name=pl.col("path").min().over(ties),
+        n=pl.len().over(ties),
+        given=pl.col("group").is_not_null().any().over(ties),
+    ).select(pl.when((pl.col("n") > 1) | pl.col("given")).then("name"))
+    return replace(catalog, table=catalog.table.with_columns(group=named.to_series()))

@@ -1,0 +1,108 @@
+"""Whether two pictures show the same: their thumbnails are laid upon each other and what is left is looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.data.audit.measures import SIDE, Bytes
+
+Floats = npt.NDArray[np.float32]
+_BLOCK = 512
+_ROUNDS = 4
+#: How far a picture may be shifted, and stretched in all, as a share of its side.
+_SHIFT, _STRETCH = 0.12, 0.22
+_MARGIN = 4
+_GRID = ((np.arange(SIDE) + 0.5) / SIDE * 2 - 1).astype(np.float32)
+
+
+def sameness(first: Bytes, second: Bytes) -> Floats:
+    """How well one thumbnail can be laid upon the other: shifted, stretched, brighter or of more contrast.
+
+    Position and stretch are found by Gauss-Newton steps, as in Lucas and Kanade 1981. What counts is the correlation
+    of the fine structure that is then left: that of the coarse one is high for many pictures that merely have
+    something light in the middle of something dark.
+
+    Args:
+        first, second: uint8 [n, 32, 32].
+
+    Returns:
+        float32 [n], up to 1; 0 where the pictures cannot be laid upon each other within a twentieth or two.
+    """
+    starts = range(0, len(first), _BLOCK)
+    parts = [_sameness(first[start : start + _BLOCK], second[start : start + _BLOCK]) for start in starts]
+    return np.concatenate([np.empty(0, np.float32), *parts])
+
+
+def _sameness(first: Bytes, second: Bytes) -> Floats:
+    still, moving = first.astype(np.float32), second.astype(np.float32)
+    soft_still, soft_moving = _soft(still), _soft(moving)
+    n = len(still)
+    # centre and half width of the moving picture's window, horizontally and vertically
+    place = np.zeros((n, 4), np.float32)
+    place[:, 2:] = 1
+    for round_ in range(_ROUNDS):
+        # Coarse structure leads to about the right place, the fine one is what fits exactly.
+        a, b = (soft_still, soft_moving) if round_ < _ROUNDS - 2 else (still, moving)
+        place += _step(a, _taken(b, place))
+    fine = _fine(still), _fine(_taken(moving, place))
+    inner = slice(_MARGIN, SIDE - _MARGIN)
+    score = _correlation(fine[0][:, inner, inner], fine[1][:, inner, inner])
+    coarse = _correlation(still[:, inner, inner], _taken(moving, place)[:, inner, inner])
+    far = (np.abs(place[:, :2]) > 2 * _SHIFT).any(axis=1) | (np.abs(place[:, 2:] - 1) > _STRETCH).any(axis=1)
+    return np.where(far, np.float32(0), np.minimum(score, coarse)).astype(np.float32)
+
+
+def _step(still: Floats, moved: Floats) -> Floats:
+    """By how much the window must change for the moved picture to come closer to the one that stays; [n, 4]."""
+    middle = (still + moved) / 2
+    right = np.gradient(middle, _GRID, axis=2)
+    down = np.gradient(middle, _GRID, axis=1)
+    ways = [right, down, right * _GRID[None, None], down * _GRID[None, :, None], middle, np.ones_like(middle)]
+    inner = slice(_MARGIN // 2, SIDE - _MARGIN // 2)
+    system = np.stack([way[:, inner, inner].reshape(len(still), -1) for way in ways], axis=1)
+    wanted = (still - moved)[:, inner, inner].reshape(len(still), -1, 1)
+    normal = system @ system.transpose(0, 2, 1)
+    scale = np.trace(normal, axis1=1, axis2=2)[:, None, None]
+    normal = normal + (1e-6 * scale + 1e-3) * np.eye(6, dtype=np.float32)
+    solved = np.linalg.solve(normal, system @ wanted)[:, :4, 0]
+    return np.clip(solved, -0.1, 0.1).astype(np.float32)
+
+
+def _taken(picture: Floats, place: Floats) -> Floats:
+    """The part of each picture under its window, by linear interpolation along either axis."""
+    across = window(place[:, 0], place[:, 2])
+    along = window(place[:, 1], place[:, 3])
+    return np.asarray(along @ picture @ across.transpose(0, 2, 1), np.float32)
+
+
+def window(centre: Floats, half: Floats) -> Floats:
+    """Matrices [n, 32, 32] that take rows of pixels at new places; beyond the edge its last pixel.
+
+    Args:
+        centre, half: [n], middle and half width of the window, where the picture reaches from -1 to 1.
+    """
+    position = (centre[:, None] + half[:, None] * _GRID[None] + 1) / 2 * SIDE - 0.5
+    position = np.clip(position, 0, SIDE - 1)
+    away = np.abs(position[:, :, None] - np.arange(SIDE, dtype=np.float32))
+    return np.asarray(np.maximum(0, 1 - away), np.float32)
+
+
+def _soft(pictures: Floats) -> Floats:
+    kernel = np.array([1, 4, 6, 4, 1], np.float32) / 16
+    padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    rows = sum(weight * padded[:, i : i + SIDE] for i, weight in enumerate(kernel))
+    return np.asarray(sum(weight * rows[:, :, i : i + SIDE] for i, weight in enumerate(kernel)), np.float32)
+
+
+def _fine(pictures: Floats) -> Floats:
+    return pictures - _soft(pictures)
+
+
+def _correlation(a: Floats, b: Floats) -> Floats:
+    a = a - a.mean(axis=(1, 2), keepdims=True)
+    b = b - b.mean(axis=(1, 2), keepdims=True)
+    length = np.sqrt((a * a).sum(axis=(1, 2)) * (b * b).sum(axis=(1, 2)))
+    found = np.zeros(len(a), np.float32)
+    np.divide((a * b).sum(axis=(1, 2)), length, out=found, where=length > 1e-3)
+    return found

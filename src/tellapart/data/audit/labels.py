@@ -1,0 +1,67 @@
+"""What is odd about the labels: names that are alike, small and unequal classes, pictures without one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+import numpy as np
+
+from tellapart.data.audit.findings import Finding
+from tellapart.data.catalog import Catalog
+from tellapart.data.columns import counted
+
+#: Pictures that a class needs at least, to be learned from and judged by.
+_FEW = 10
+_UNEQUAL = 10.0
+_MOST = 200  # classes whose co-occurrence is told
+
+
+def label_findings(catalog: Catalog) -> list[Finding]:
+    """Everything odd about the classes."""
+    rows = catalog.readable
+    found = [*_alike(catalog.classes)]
+    target = catalog.target(rows)
+    if catalog.several:
+        counts = target.sum(axis=0, dtype=np.int64)
+    else:
+        counts = np.bincount(target[target >= 0], minlength=len(catalog.classes))
+        found += [Finding("unlabelled", "no label", int(row)) for row in rows[target < 0]] if catalog.classes else []
+    for name, n in zip(catalog.classes, counts.tolist(), strict=True):
+        if n < _FEW:
+            found.append(Finding("small-class", f"“{name}” has {counted(n, 'picture')} that can be read"))
+    present = counts[counts > 0]
+    if len(present) > 1 and present.max() > _UNEQUAL * present.min():
+        most, least = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max()).argmin())
+        found.append(
+            Finding(
+                "imbalance",
+                f"“{catalog.classes[most]}” has {counted(int(counts[most]), 'picture')},"
+                f" “{catalog.classes[least]}” {int(counts[least]):,}",
+            )
+        )
+    return found
+
+
+def _alike(classes: tuple[str, ...]) -> list[Finding]:
+    """Names that people would take for one."""
+    same: dict[str, list[str]] = {}
+    for name in classes:
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        same.setdefault(re.sub(r"[\s_\-]+", "", folded) or folded, []).append(name)
+    return [
+        Finding("alike-names", " and ".join(f"“{name}”" for name in names)) for names in same.values() if len(names) > 1
+    ]
+
+
+def label_facts(catalog: Catalog) -> dict[str, Any]:
+    """Counts of labels; with several labels also how many a picture has and which come together."""
+    facts: dict[str, Any] = {"several": catalog.several, "classes": catalog.counts()}
+    if catalog.several and len(catalog):
+        target = catalog.target().astype(np.int64)
+        a_picture = np.bincount(target.sum(axis=1))
+        facts["labels_a_picture"] = {str(k): int(n) for k, n in enumerate(a_picture) if n}
+        if len(catalog.classes) <= _MOST:
+            facts["together"] = (target.T @ target).tolist()
+    return facts

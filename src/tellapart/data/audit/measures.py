@@ -1,0 +1,197 @@
+"""What an audit needs to know of every picture, measured in the one pass that opens the files.
+
+Of each picture a thumbnail of 32 × 32 grey pixels and a dozen numbers are kept, about a kilobyte; everything the audit
+says is worked out from these, so its memory does not depend on how large the pictures are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tellapart.data.decode import Facts, examine
+from tellapart.files import cache_folder, replacing
+from tellapart.preprocess import Pixels
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+#: Side of a thumbnail in pixels.
+SIDE = 32
+#: Short side that JPEGs keep when they are decoded for this.
+_AT_LEAST = 128
+# Sides at which sharpness is measured: the largest that a picture has itself.
+_WORKING = (128, 64)
+_VERSION = 1
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+#: The outermost pixels of a thumbnail, two wide.
+_BORDER = np.pad(np.zeros((SIDE - 4, SIDE - 4), bool), 2, constant_values=True)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of pictures; NaN, 0 and False where a picture could not be read. Brightness is from 0 to 255.
+
+    Attributes:
+        thumb: uint8 [n, 32, 32], grey.
+        colour: float32 [n, 3], mean red, green and blue. border: the same of the outermost pixels.
+        border_contrast: float32 [n], deviation of the border's grey. contrast: of all grey.
+        light, dark: float32 [n], grey that 95 % (5 %) of the pixels do not exceed.
+        colourfulness: float32 [n], largest difference between two channels of a pixel; near 0 for a grey picture.
+        n_colours: float32 [n], different colours in a coloured thumbnail, at 16 steps a channel.
+        sharpness: float32 [n], how much of the change between neighbouring pixels is fine detail; see `sharpness`.
+        frames: bool [n], whether the file holds several frames.
+    """
+
+    thumb: Bytes
+    colour: Floats
+    border: Floats
+    border_contrast: Floats
+    contrast: Floats
+    light: Floats
+    dark: Floats
+    colourfulness: Floats
+    n_colours: Floats
+    sharpness: Floats
+    frames: npt.NDArray[np.bool_]
+
+    def take(self, rows: npt.ArrayLike) -> Measured:
+        """The figures of some rows."""
+        return Measured(*(getattr(self, field.name)[np.asarray(rows, np.int64)] for field in fields(self)))
+
+
+class Measures:
+    """Gathers figures while the files are opened, by several threads at once."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, Measured] = {}
+
+    def examine(self, start: int, files: list[tuple[str, str | None]]) -> list[Facts]:
+        """Look at some files.
+
+        Args:
+            start: number of the first one's row.
+            files: paths, each with the reason why it cannot be opened, or None.
+        """
+        thumbs = np.zeros((len(files), SIDE, SIDE, 3), np.uint8)
+        sharp = np.full(len(files), np.nan, np.float32)
+        frames = np.zeros(len(files), bool)
+        facts = []
+        for i, (path, problem) in enumerate(files):
+
+            def look(pixels: Pixels, animated: bool, i: int = i) -> None:
+                thumbs[i], sharp[i] = _small(pixels)
+                frames[i] = animated
+
+            facts.append(Facts(problem=problem) if problem else examine(path, look, _AT_LEAST))
+        known = np.array([fact.problem is None for fact in facts], bool)
+        self._parts[start] = _measure(thumbs, sharp, frames, known)
+        return facts
+
+    def finish(self) -> Measured:
+        """All figures, in the order of rows."""
+        parts = [self._parts[start] for start in sorted(self._parts)]
+        names = [field.name for field in fields(Measured)]
+        whole = {}
+        for name in names:
+            whole[name] = np.concatenate([getattr(part, name) for part in parts])
+        self._parts.clear()
+        return Measured(**whole)
+
+
+def _small(pixels: Pixels) -> tuple[Pixels, float]:
+    """A coloured thumbnail and the sharpness (NaN where it is to be measured on the thumbnail)."""
+    height, width = pixels.shape[:2]
+    if (height, width) == (SIDE, SIDE):
+        return pixels, np.nan
+    image = Image.fromarray(pixels)
+    short = min(height, width)
+    if short >= 2 * _WORKING[0]:
+        image = image.reduce(short // _WORKING[0])
+    thumb = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+    working = next((side for side in _WORKING if short >= side), None)
+    if working is None:
+        return thumb, np.nan
+    grey = np.asarray(image.convert("L").resize((working, working), Image.Resampling.BOX))
+    return thumb, float(sharpness(grey[None])[0])
+
+
+def sharpness(grey: Bytes) -> Floats:
+    """Energy of the second differences of neighbouring pixels, over that of the first; float32 [n], 0 to 4.
+
+    A blurred picture keeps slopes but loses the abrupt changes. As a ratio it does not depend on contrast. (The idea
+    of judging blur by what is left between neighbours is Crete 2007's; energies instead of a second blur.)
+
+    Args:
+        grey: uint8 [n, height, width].
+    """
+    values = grey.astype(np.float32)
+    first = np.zeros(len(values), np.float32)
+    second = np.zeros(len(values), np.float32)
+    for axis in (1, 2):
+        slope = np.diff(values, axis=axis)
+        bend = np.diff(slope, axis=axis)
+        first += np.einsum("nij,nij->n", slope, slope)
+        second += np.einsum("nij,nij->n", bend, bend)
+    return np.divide(second, first, out=np.full(len(values), np.nan, np.float32), where=first > 0)
+
+
+def _measure(thumbs: Pixels, sharp: Floats, frames: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Measured:
+    """Figures of coloured thumbnails [n, 32, 32, 3], all at once."""
+    n = len(thumbs)
+    pixels = thumbs.reshape(n, SIDE * SIDE, 3)
+    grey = np.rint(pixels @ _GREY).astype(np.uint8)
+    at_border = pixels[:, _BORDER.ravel()]
+    ordered = np.sort(grey, axis=1)
+    coarse = (pixels >> 4).astype(np.uint16)
+    codes = np.sort(coarse[..., 0] << 8 | coarse[..., 1] << 4 | coarse[..., 2], axis=1)
+    small = np.isnan(sharp)
+    if small.any():
+        sharp[small] = sharpness(grey[small].reshape(-1, SIDE, SIDE))
+
+    def figure(values: npt.NDArray[np.generic]) -> Floats:
+        result = values.astype(np.float32)
+        result[~known] = np.nan
+        return result
+
+    return Measured(
+        thumb=grey.reshape(n, SIDE, SIDE),
+        colour=figure(pixels.mean(axis=1, dtype=np.float32)),
+        border=figure(at_border.mean(axis=1, dtype=np.float32)),
+        border_contrast=figure(grey[:, _BORDER.ravel()].std(axis=1, dtype=np.float32)),
+        contrast=figure(grey.std(axis=1, dtype=np.float32)),
+        light=figure(ordered[:, SIDE * SIDE * 95 // 100]),
+        dark=figure(ordered[:, SIDE * SIDE * 5 // 100]),
+        colourfulness=figure((pixels.max(axis=2) - pixels.min(axis=2)).max(axis=1)),
+        n_colours=figure(1 + np.count_nonzero(np.diff(codes, axis=1), axis=1)),
+        sharpness=figure(sharp),
+        frames=frames,
+    )
+
+
+def place(contents: list[bytes | None]) -> Path:
+    """Where figures of pictures with these SHA-256 are kept."""
+    digest = hashlib.sha256(f"measures {_VERSION}".encode())
+    for content in contents:
+        digest.update(content or bytes(32))
+    return cache_folder("audit") / f"{digest.hexdigest()[:32]}.npz"
+
+
+def store(measured: Measured, path: Path) -> None:
+    """Keep figures for the next time."""
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, **{field.name: getattr(measured, field.name) for field in fields(measured)})
+
+
+def stored(path: Path) -> Measured | None:
+    """Figures kept earlier, or None."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return Measured(**{field.name: kept[field.name] for field in fields(Measured)})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,200 @@
+"""Pictures that are there more than once: exact copies, near duplicates, and what is wrong with where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tellapart.data.audit.compare import sameness
+from tellapart.data.audit.findings import Finding
+from tellapart.data.audit.measures import Floats, Measured
+from tellapart.data.audit.search import candidates, looks
+from tellapart.data.catalog import Catalog
+from tellapart.records import Computing
+
+Ints = npt.NDArray[np.int64]
+Sides = npt.NDArray[np.str_]
+#: `sameness` from which two pictures count as versions of one. Unrelated pictures of one kind stay below 0.77.
+SAME = 0.82
+#: Cosine of a pretrained network's features from which two pictures are compared as well.
+_FEATURES_ALIKE = 0.85
+#: Thumbnails of less contrast are not compared: there is nothing in them to compare.
+_LEAST_CONTRAST = 4.0
+# Copies of a picture with few colours, and of any picture, from which it counts as a placeholder.
+_MANY_PLAIN, _MANY, _FEW_COLOURS = 5, 20, 24
+_ROOM = 20_000  # pairs compared between two events
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of rows that show the same. `score` is 1 for exact copies. `mirrored`: one is the other's mirror image."""
+
+    first: Ints
+    second: Ints
+    score: Floats
+    exact: npt.NDArray[np.bool_]
+    mirrored: npt.NDArray[np.bool_]
+
+
+def find_pairs(
+    catalog: Catalog, measured: Measured, features: Floats | None, near: bool = True
+) -> Generator[Computing, None, Pairs]:
+    """Exact copies, each with the first of them, and near duplicates among pictures of different content.
+
+    Args:
+        catalog: the pictures.
+        measured: their figures.
+        features: float32 [n, d] of a pretrained network, NaN or 0 where there are none; more candidates come from them.
+        near: look for near duplicates too.
+    """
+    content = _contents(catalog)
+    _, first, inverse = np.unique(content, return_index=True, return_inverse=True)
+    known = content >= 0
+    copy = np.flatnonzero(known & (first[inverse] != np.arange(len(content))))
+    one, two, score, flip = (
+        [first[inverse][copy]],
+        [copy],
+        [np.ones(len(copy), np.float32)],
+        [np.zeros(len(copy), np.int64)],
+    )
+    if near:
+        rows = np.intersect1d(first, np.flatnonzero(known & (measured.contrast >= _LEAST_CONTRAST)))
+        found = yield from _near(rows, measured.thumb, features)
+        one, two = [*one, found[0]], [*two, found[1]]
+        score, flip = [*score, found[2]], [*flip, found[3]]
+    exact = np.zeros(sum(map(len, one)), bool)
+    exact[: len(copy)] = True
+    return Pairs(
+        np.concatenate(one).astype(np.int64),
+        np.concatenate(two).astype(np.int64),
+        np.concatenate(score).astype(np.float32),
+        exact,
+        np.concatenate(flip).astype(bool),
+    )
+
+
+def _near(
+    rows: Ints, thumbs: npt.NDArray[np.uint8], features: Floats | None
+) -> Generator[Computing, None, tuple[Ints, Ints, Floats, Ints]]:
+    thumb = thumbs[rows]
+    whole, asked = looks(thumb)
+    what = "searching near duplicates"
+    found = [np.empty((0, 3), np.int64)]
+    yield Computing(-1, what, 0, len(rows))
+    for pairs, done in candidates(whole, asked):
+        found.append(pairs)
+        yield Computing(-1, what, done, len(rows))
+    if features is not None:
+        vectors = np.nan_to_num(features[rows]).astype(np.float32)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        for pairs, done in candidates(vectors, [(0, vectors)], _FEATURES_ALIKE):
+            found += [pairs, pairs + np.array([0, 0, 1])]  # the features do not say whether it is mirrored
+            yield Computing(-1, f"{what} by features", done, len(rows))
+    pairs = np.unique(np.concatenate(found), axis=0)
+    kept = [np.empty((0, 4))]
+    for start in range(0, len(pairs), _ROOM):
+        part = pairs[start : start + _ROOM]
+        other = thumb[part[:, 1]]
+        flip = part[:, 2, None, None] == 1
+        score = sameness(thumb[part[:, 0]], np.where(flip, other[:, :, ::-1], other))
+        kept.append(np.column_stack([part, score])[score >= SAME])
+        yield Computing(-1, "comparing pictures", start + len(part), len(pairs))
+    table = np.concatenate(kept)
+    # A symmetrical picture is found mirrored too: the better one counts.
+    table = table[np.lexsort((table[:, 2], -table[:, 3], table[:, 1], table[:, 0]))]
+    table = table[np.unique(table[:, :2], axis=0, return_index=True)[1]]
+    return (
+        rows[table[:, 0].astype(np.int64)],
+        rows[table[:, 1].astype(np.int64)],
+        table[:, 3].astype(np.float32),
+        table[:, 2].astype(np.int64),
+    )
+
+
+def _contents(catalog: Catalog) -> Ints:
+    """Equal numbers for equal content; -1 where it cannot be read."""
+    content = catalog.table["sha256"].rank("dense").cast(pl.Int64).fill_null(-1).to_numpy().copy()
+    content[catalog.table["problem"].is_not_null().to_numpy()] = -1
+    return content
+
+
+def tied(n: int, pairs: Pairs) -> Ints:
+    """Number the groups that pairs tie together, int64 [n]: each the lowest row of its group."""
+    parent = list(range(n))
+
+    def top(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for one, two in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+        a, b = top(one), top(two)
+        parent[max(a, b)] = min(a, b)
+    return np.array([top(row) for row in range(n)], np.int64)
+
+
+def placeholders(catalog: Catalog, measured: Measured) -> list[Finding]:
+    """One plain picture many times over."""
+    content = _contents(catalog)
+    values, counts = np.unique(content[content >= 0], return_counts=True)
+    found = []
+    for value in values[counts >= _MANY_PLAIN]:
+        rows = np.flatnonzero(content == value)
+        if measured.n_colours[rows[0]] <= _FEW_COLOURS or len(rows) >= _MANY:
+            found += [Finding("placeholder", f"there {len(rows):,} times", int(row)) for row in rows]
+    return found
+
+
+def pair_findings(
+    catalog: Catalog, pairs: Pairs, sides: Sides | None, left_out: npt.NDArray[np.bool_]
+) -> list[Finding]:
+    """What pairs mean: a leak between parts, a contradiction between labels, or a mere repetition.
+
+    Each row is named by at most one finding of a kind, with the picture it is most like.
+
+    Args:
+        catalog: the pictures.
+        pairs: from `find_pairs`.
+        sides: [n], "train", "validation", "test" or "", or None where nothing is divided.
+        left_out: bool [n], rows not to speak of.
+    """
+    labels = _label_keys(catalog)
+    rank = {"train": 0, "": 1, "validation": 2, "test": 3}
+    pixels = catalog.table.select(pl.col("width").cast(pl.Int64) * pl.col("height")).to_series().fill_null(0).to_numpy()
+    found: list[Finding] = []
+    named: set[tuple[str, int]] = set()
+    for i in np.lexsort((pairs.second, pairs.first, -pairs.score)).tolist():
+        one, two = int(pairs.first[i]), int(pairs.second[i])
+        if left_out[one] or left_out[two]:
+            continue
+        exact, score = bool(pairs.exact[i]), float(pairs.score[i])
+        same = "an exact copy of it" if exact else f"nearly the same{', mirrored' if pairs.mirrored[i] else ''}"
+        # The larger picture is the one to keep; of equal ones the first.
+        less, more = (one, two) if (pixels[one], -one) < (pixels[two], -two) else (two, one)
+        kinds = []
+        if sides is not None and sides[one] and sides[two] and sides[one] != sides[two]:
+            less, more = sorted((one, two), key=lambda row: rank[str(sides[row])])
+            kinds.append(("leak", f"for {sides[less]}; {same} for {sides[more]}"))
+        if labels[one] != labels[two] and labels[one] and labels[two]:
+            kinds.append(("contradiction", f"{_said(labels[less])}; {same}: {_said(labels[more])}"))
+        if not kinds:
+            kinds.append(("duplicate", same))
+        for kind, detail in kinds:
+            name = kind if exact else f"near-{kind}"
+            if (name, less) not in named:
+                named.add((name, less))
+                found.append(Finding(name, detail, less, more, score))
+    return found
+
+
+def _label_keys(catalog: Catalog) -> list[str]:
+    return ["; ".join(sorted(catalog.classes[i] for i in numbers)) for numbers in catalog.table["labels"].to_list()]
+
+
+def _said(labels: str) -> str:
+    return f"“{labels}”"
