@@ -162,7 +162,7 @@ def _centres(vectors: Floats) -> Floats:
         present, starts = np.unique(cell[order], return_index=True)
         centres[present] = np.add.reduceat(sample[order], starts, axis=0)
         centres = _unit(centres)
-    return centres
+    return np.asarray(centres, np.float32)
 
 
 def _nearest(vectors: Floats, centres: Floats, k: int) -> Ints:
