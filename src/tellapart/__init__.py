@@ -53,11 +53,8 @@ _PUBLIC = {
     "Recipe": "tellapart.recipe",
     "Split": "tellapart.data.split",
     "TellapartError": "tellapart.errors",
-<<<<<<< HEAD
-    "cross_validate": "tellapart.cross_validation",
-=======
     "audit": "tellapart.auditing",
->>>>>>> 124a4ec (Audit: tests of what is planted and of what is clean)
+    "cross_validate": "tellapart.cross_validation",
     "evaluate": "tellapart.judging",
     "load": "tellapart.serve.answer",
     "load_recipe": "tellapart.recipe",
