@@ -32,7 +32,9 @@ GROUND = {
 MAY_IMPORT = {
     "__init__": {"errors"},
     **dict.fromkeys(GROUND, GROUND),
-    "data": GROUND,
+    "store": set(),
+    "cache": {"errors", "files", "store"},
+    "data": GROUND | {"cache", "store"},
     "console": GROUND | {"data"},
     "summary": GROUND | {"data"},
     "run_directory": GROUND | {"data"},
@@ -41,7 +43,7 @@ MAY_IMPORT = {
     "report": {"errors", "files", "records", "recipe", "evaluation"},
     "models": GROUND | {"data", "runtime"},
     "infer": GROUND | {"data", "runtime", "models"},
-    "training": GROUND | {"data", "runtime", "models", "infer", "evaluation"},
+    "training": GROUND | {"cache", "store", "data", "runtime", "models", "infer", "evaluation"},
     "bundle.read": {"errors", "files", "records", "preprocess"},
     "bundle": GROUND | {"bundle.read", "models", "runtime"},
     "serve": {"errors", "files", "records", "preprocess", "bundle.read", "data.decode"},
@@ -80,6 +82,7 @@ MAY_IMPORT = {
     "cli": {"*"},
     "cli_mend": {"*"},
     "cli_audit": {"*"},
+    "cli_cache": {"cache"},
     "__main__": {"cli"},
 }
 # Where torch may be imported, and which packages bring it along.

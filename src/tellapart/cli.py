@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tellapart import cli_audit, cli_mend
+from tellapart import cli_audit, cli_cache, cli_mend
 from tellapart.errors import TellapartError, UsageError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ recipes_app = typer.Typer(
 app.add_typer(recipes_app, name="recipes")
 app.command()(cli_mend.errors)
 app.command()(cli_audit.audit)
+app.add_typer(cli_cache.app, name="cache")
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3

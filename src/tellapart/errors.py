@@ -69,6 +69,10 @@ class RunError(TellapartError):
     """A run directory that is damaged, incomplete, in use, or made from other data."""
 
 
+class CacheError(TellapartError):
+    """What is kept to save work cannot be written or read, such as on a full disk."""
+
+
 class BundleError(TellapartError):
     """A bundle that is damaged or does not give the answers it was written with."""
 

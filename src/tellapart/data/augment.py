@@ -91,6 +91,16 @@ def draw(transform: Transform, rng: Random) -> dict[str, float]:
     return values
 
 
+def left_to_chance(transforms: Sequence[Transform]) -> bool:
+    """Whether the result depends on the generator at all: a plain flip, for one, is always the same."""
+    return any(
+        each.probability < 1
+        or each.transform in _CHANCES
+        or any(isinstance(getattr(each, name), Uniform | Normal) for name in strengths(type(each)))
+        for each in transforms
+    )
+
+
 def decode_at_least(transforms: Sequence[Transform], how: Preprocessing) -> int:
     """Shorter side, in pixels, below which decoding at a reduced scale would cost detail in the smallest crop."""
     shares = [_smallest(t.scale) for t in transforms if isinstance(t, RandomResizedCrop)]

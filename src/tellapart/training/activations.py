@@ -1,18 +1,22 @@
-"""What frozen layers make of each picture, computed once, stored, and read back in any order.
+"""What frozen layers make of each picture, computed once, stored by the picture's content, and read in any order.
 
 A frozen layer gives the same answer in every epoch. So the layers before the first trained one run once for each
 view of each picture; training then starts from what they gave. It is stored in the precision it was computed in, so
 nothing is lost by storing; in float32 the result is that of a training from pictures, up to the order of sums.
+
+What is stored belongs to layers and picture, not to a run: stages, runs, folds and the audit share it, and what is
+missing is added. Layers always see full batches, so that what they make of a picture does not depend on the others.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
+import mmap
+import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,99 +24,210 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tellapart.errors import TrainingError
+from tellapart import cache
+from tellapart.errors import CacheError, TrainingError
 from tellapart.files import cache_folder, write_text
 from tellapart.models.folded import folded
+from tellapart.models.network import Network
+from tellapart.preprocess import Preprocessing
 from tellapart.records import Computing
 from tellapart.runtime import Runtime
+from tellapart.store import Keys, Store
 
 Rows = npt.NDArray[np.int64]
 BATCH = 64
+#: What has been computed is written when it is so old or so large: a kill loses no more than that.
+_SECONDS, _BYTES = 15.0, 1 << 26
+#: Bytes that may be read before the pages of the file are given back; else all of it would count as memory in use.
+_RELEASE = 1 << 28
 
 
-@dataclass(frozen=True)
+@dataclass
 class Activations:
-    """Stored activations of some rows, or of some items where a picture has several versions.
+    """Stored activations of some items; an item is one view of one picture.
 
     Attributes:
-        values: [n_rows, n_views, ...], memory-mapped; pictures' maps with channels last.
-        position: int64, by row or item: where it lies in `values`, -1 where it is not stored.
+        store: kept open, so that nobody removes it.
+        values: [n_stored, ...], memory-mapped; pictures' maps with channels last.
+        index: int64 [n_items]: where an item lies in `values`.
     """
 
+    store: Store
     values: Tensor
-    position: Rows
+    index: Rows
+    _pages: mmap.mmap
+    _touched: int = field(default=0)
 
-    def gather(self, rows: Rows, views: Rows, device: str) -> Tensor:
-        """The activations of rows in given views, float32, channels first again (on channels-last memory)."""
-        index = torch.from_numpy(self.position[rows] * self.values.shape[1] + views)
-        return _channels_first(self.values.flatten(0, 1).index_select(0, index).to(device, torch.float32))
+    def gather(self, items: Rows, device: str) -> Tensor:
+        """The activations of items, float32, channels first again (on channels-last memory)."""
+        return _channels_first(self._pick(items).to(device, torch.float32))
 
-    def in_order(self, device: str) -> Iterator[Tensor]:
-        """All of them, row after row and view after view, in batches."""
-        for part in torch.split(self.values.flatten(0, 1), BATCH):
-            yield _channels_first(part.to(device))
+    def in_order(self, items: Rows, device: str) -> Iterator[Tensor]:
+        """Those of items as they are stored, in batches."""
+        for start in range(0, len(items), BATCH):
+            yield _channels_first(self._pick(items[start : start + BATCH]).to(device))
+
+    def _pick(self, items: Rows) -> Tensor:
+        if self._touched > _RELEASE and hasattr(mmap, "MADV_DONTNEED"):
+            self._pages.madvise(mmap.MADV_DONTNEED)  # the system keeps them as long as memory is not short
+            self._touched = 0
+        picked = self.values.index_select(0, torch.from_numpy(self.index[items]))
+        self._touched += picked.nbytes
+        return picked
 
 
 def compute(
     stage: int,
     what: str,
     layers: Callable[[Tensor], Tensor],
-    inputs: Callable[[], Iterator[Tensor]],
-    rows: Rows,
-    n_views: int,
-    runtime: Runtime,
-    key: dict[str, Any],
-    n_rows: int,
+    inputs: Callable[[Rows], Iterator[Tensor]],
+    keys: Keys,
+    about: dict[str, Any],
 ) -> Generator[Computing, None, Activations]:
-    """Run layers on every view of every row, or find it done.
+    """Run layers on those items that are not stored yet, and store them.
 
     Args:
         stage, what: for the progress events.
         layers: inputs → activations.
-        inputs: gives batches of inputs, row after row and view after view; called only if needed.
-        rows: numbers of rows or items.
-        n_views: views a picture.
-        runtime: how to run the layers.
-        key: everything the result depends on besides runtime: weights, pictures, views, versions.
-        n_rows: above the highest of them that there is.
+        inputs: gives batches of the inputs of items, by their places in `keys`, in that order.
+        keys: one an item: what tells it from all others that these layers see; see `source.item_keys`.
+        about: everything the result depends on besides the item: see `about_layers`.
 
     Yields:
         Computing, after every batch.
+
+    Raises:
+        CacheError: they cannot be stored.
+        TrainingError: there are no items.
     """
-    name = hashlib.sha256(json.dumps({**key, "precision": runtime.frozen}, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_folder("activations")
-    file, note = folder / f"{name}.bin", folder / f"{name}.json"
-    position = np.full(n_rows, -1, np.int64)
-    position[rows] = np.arange(len(rows))
-    if note.is_file() and file.is_file():
-        about = json.loads(note.read_text())
-        return Activations(_map(file, about["shape"], about["dtype"]), position)
-    folder.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two processes may compute the same at once, and the first to finish is as good as the other.
-    beside = file.with_name(f"{name}.{os.getpid()}.part")
-    values: Tensor | None = None
-    done, total = 0, len(rows) * n_views
+    if not len(keys):
+        raise TrainingError("There are no pictures to compute activations of.")
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     try:
-        for batch in inputs():
-            out = layers(batch)
-            out = out.permute(0, 2, 3, 1) if out.ndim == 4 else out
-            if values is None:
-                shape = [len(rows), n_views, *out.shape[1:]]
-                values = _map(beside, shape, str(out.dtype).removeprefix("torch."), create=True)
-            values.flatten(0, 1)[done : done + len(out)] = out.cpu()
+        store = Store(cache_folder("activations") / name)
+        missing = _missing(store, keys)
+        yield from _add(stage, what, layers, inputs, keys, missing, store, about)
+        return _opened(store, keys)
+    except OSError as error:
+        raise _explained(error) from error
+
+
+def _missing(store: Store, keys: Keys) -> Rows:
+    """Places of the items that have to be computed; of equal ones (a picture that is there twice) the first."""
+    # Without its note, a store does not say what form its items have.
+    known = (store.folder / "about.json").is_file()
+    places = np.flatnonzero(store.find(keys)["offset"] < 0) if known else np.arange(len(keys))
+    first = np.unique(keys[places], return_index=True)[1]
+    missing: Rows = np.sort(places[first])
+    return missing
+
+
+def _add(
+    stage: int,
+    what: str,
+    layers: Callable[[Tensor], Tensor],
+    inputs: Callable[[Rows], Iterator[Tensor]],
+    keys: Keys,
+    missing: Rows,
+    store: Store,
+    about: dict[str, Any],
+) -> Generator[Computing, None, None]:
+    waiting: list[npt.NDArray[np.uint8]] = []
+    done = written = 0
+    since = time.monotonic()
+
+    def write() -> None:
+        nonlocal waiting, written, since
+        items, waiting = [item for part in waiting for item in part], []
+        if items:
+            store.append(keys[missing[written : written + len(items)]], items)
+            cache.make_room()
+        written, since = written + len(items), time.monotonic()
+
+    try:
+        for batch in inputs(missing) if len(missing) else ():
+            out = layers(_full(batch))[: len(batch)].cpu()
+            out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
+            if not done:
+                _describe(store, out[0], about)
+                cache.check_disk(len(missing) * out[0].nbytes)
+            waiting.append(out.flatten(1).view(torch.uint8).numpy())
             done += len(out)
-            yield Computing(stage, what, done, total)
-        if values is None:
-            raise TrainingError("There are no pictures to compute activations of.")
-        beside.replace(file)
+            if time.monotonic() - since > _SECONDS or sum(part.nbytes for part in waiting) > _BYTES:
+                write()
+            yield Computing(stage, what, len(keys) - len(missing) + done, len(keys))
     finally:
-        beside.unlink(missing_ok=True)
-    write_text(note, json.dumps({"shape": list(values.shape), "dtype": str(values.dtype).removeprefix("torch.")}))
-    return Activations(values, position)
+        write()  # also where the training is stopped: what has been computed need not be computed again
 
 
-def _channels_first(values: Tensor) -> Tensor:
-    return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+def _full(batch: Tensor) -> Tensor:
+    """A batch of `BATCH`: how sums are ordered depends on a batch's size, so a smaller one is filled up."""
+    n = len(batch)
+    return batch if n == BATCH else batch.index_select(0, torch.arange(BATCH, device=batch.device).clamp(max=n - 1))
+
+
+def _describe(store: Store, item: Tensor, about: dict[str, Any]) -> None:
+    """Write down what lies in a store, for people and for `_opened`."""
+    note = store.folder / "about.json"
+    if not note.is_file():
+        form = {"shape": list(item.shape), "dtype": str(item.dtype).removeprefix("torch.")}
+        write_text(note, json.dumps({**form, "of": about}, indent=1))
+
+
+def _opened(store: Store, keys: Keys) -> Activations:
+    about = json.loads((store.folder / "about.json").read_text(encoding="utf-8"))
+    offset = store.find(keys)["offset"]
+    if (offset < 0).any():
+        raise CacheError(
+            f"What was just stored in {store.folder} cannot be read back.",
+            "Is the disk damaged? Try another: set TELLAPART_CACHE to a folder on it.",
+        )
+    kind = getattr(torch, about["dtype"])
+    with store.values_file.open("rb") as file:
+        # Private: torch wants memory that may be written to, and nothing of it must reach the file.
+        pages = mmap.mmap(file.fileno(), store.n_bytes, access=mmap.ACCESS_COPY)
+    values = torch.frombuffer(pages, dtype=kind).view(-1, *about["shape"])
+    return Activations(store, values, offset // values[0].nbytes, pages)
+
+
+def _explained(error: OSError) -> CacheError:
+    place = cache_folder("activations")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CacheError(
+            f"The disk is full: what frozen layers give cannot be stored in {place}. Nothing is lost.",
+            "Make room (tellapart cache clear), or set TELLAPART_CACHE to a folder on another disk; then repeat.",
+        )
+    return CacheError(
+        f"What frozen layers give cannot be stored in {place}: {error.strerror or error}.",
+        "Set TELLAPART_CACHE to a folder that may be written to.",
+    )
+
+
+def about_layers(
+    network: Network, layers: nn.Module, until: str, how: Preprocessing, runtime: Runtime
+) -> dict[str, Any]:
+    """All that the output of a network's first layers depends on, besides the picture.
+
+    Args:
+        network: what the layers belong to; its head and its classes do not matter.
+        layers: from the input on.
+        until: name of the layer before which they end.
+        how: how a picture becomes their input.
+        runtime: how they are run.
+    """
+    architecture = network.architecture.as_dict()
+    for name in ("head", "n_classes", "preprocessing"):
+        del architecture[name]
+    return {
+        "architecture": architecture,
+        "until": until,
+        "weights": weights_hash(layers),
+        "preprocessing": how.as_dict(),
+        "precision": runtime.frozen,
+        "channels last": runtime.channels_last,
+        "machine": [runtime.device, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+        "versions": {**cache.versions(), "torch": torch.__version__},
+    }
 
 
 def answering(layers: nn.Module, runtime: Runtime) -> Callable[[Tensor], Tensor]:
@@ -144,11 +259,5 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _map(file: Path, shape: list[int], dtype: str, create: bool = False) -> Tensor:
-    """A tensor in a file, mapped into memory: pages are read when they are needed and given back under pressure."""
-    n = int(np.prod(shape))
-    kind = getattr(torch, dtype)
-    if create:
-        with file.open("wb") as handle:
-            handle.truncate(n * kind.itemsize)
-    return torch.from_file(str(file), shared=create, size=n, dtype=kind).view(shape)
+def _channels_first(values: Tensor) -> Tensor:
+    return values.permute(0, 3, 1, 2) if values.ndim == 4 else values

@@ -6,18 +6,16 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-import tellapart
 from tellapart.data.catalog import Catalog
 from tellapart.data.loader import batches
 from tellapart.models.network import Network
 from tellapart.records import Computing
 from tellapart.runtime import Runtime
-from tellapart.training.activations import BATCH, answering, compute, weights_hash
+from tellapart.training.activations import BATCH, about_layers, answering, compute
 from tellapart.training.material import Material
-from tellapart.training.source import contents, prepare
+from tellapart.training.source import item_keys, prepare
 
 Rows = npt.NDArray[np.int64]
 
@@ -41,21 +39,13 @@ def features(
     """
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     material = Material(catalog, rows, rows[:0], network.preprocessing, (), 0)
-    key = {
-        "architecture": network.architecture.as_dict(),
-        "weights": weights_hash(network.body),
-        "until": "head",
-        "pictures": contents(material, rows),
-        "preprocessing": material.how.as_dict(),
-        "versions": [tellapart.__version__, torch.__version__],
-    }
 
-    def pictures() -> Iterator[Tensor]:
-        for batch in batches(rows, BATCH, material.plain, runtime.workers):
+    def pictures(items: Rows) -> Iterator[Tensor]:
+        for batch in batches(rows[items], BATCH, material.plain, runtime.workers):
             yield prepare(network, batch.image, runtime)
 
+    about = about_layers(network, network.body, "head", material.how, runtime)
     body = answering(network.body, runtime)
-    stored = yield from compute(-1, what, body, pictures, rows, 1, runtime, key, len(catalog))
-    plain = np.zeros(len(rows), np.int64)
-    result: npt.NDArray[np.float32] = stored.gather(rows, plain, "cpu").numpy()
+    stored = yield from compute(-1, what, body, pictures, item_keys(material, [[]]), about)
+    result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

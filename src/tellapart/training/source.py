@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
-import tellapart
+from tellapart.data import ahead
+from tellapart.data.augment import left_to_chance
+from tellapart.data.content import content_keys, marked
 from tellapart.data.loader import batches
 from tellapart.models.network import Network
 from tellapart.preprocess import Pixels
 from tellapart.recipe import Stage
 from tellapart.records import Computing
 from tellapart.runtime import Runtime
-from tellapart.training.activations import BATCH, Activations, answering, compute, weights_hash
+from tellapart.store import KEY, Keys
+from tellapart.training.activations import BATCH, Activations, about_layers, answering, compute
 from tellapart.training.layers import Part
 from tellapart.training.material import Material, Views
 
@@ -76,61 +78,52 @@ def stored(
     views: Views = stage.views or [[]]
 
     def of(what: str, shown: Material, views: Views) -> Generator[Computing, None, Activations]:
-        items = shown.items
-        key = {
-            "architecture": network.architecture.as_dict(),
-            "pictures": contents(shown, shown.train),
-            "preprocessing": shown.how.as_dict(),
-            "ahead": _described(shown.versions),
-            "views": _described(views),
-            # Only what is random depends on the seed and on which row a picture has.
-            "seed": [shown.seed, shown.train.tolist()] if any(views) or any(shown.versions) else 0,
-            "versions": [tellapart.__version__, torch.__version__],
-        }
+        items, keys = shown.items, item_keys(shown, views)
 
-        def pictures() -> Iterator[Tensor]:
+        def pictures(places: Rows) -> Iterator[Tensor]:
             def load(place: int) -> Pixels:
                 return shown.view(int(items[place // len(views)]), place % len(views), views)
 
-            for batch in batches(np.arange(len(items) * len(views)), BATCH, load, runtime.workers):
+            for batch in batches(places, BATCH, load, runtime.workers):
                 yield prepare(network, batch.image, runtime)
 
         def run(
-            until: Part, layers: nn.Module | None, inputs: Callable[[], Iterator[Tensor]], name: str
+            until: Part, layers: nn.Module | None, inputs: Callable[[Rows], Iterator[Tensor]], name: str
         ) -> Generator[Computing, None, Activations]:
             assert layers is not None
             assert until.prefix is not None
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
-            keyed = {**key, "until": until.cut, "weights": weights_hash(until.prefix)}
-            fast = answering(layers, runtime)
-            n_items = len(shown.catalog) * len(shown.versions)
-            return (yield from compute(number, name, fast, inputs, items, len(views), runtime, keyed, n_items))
+            about = about_layers(network, until.prefix, until.cut, shown.how, runtime)
+            return (yield from compute(number, name, answering(layers, runtime), inputs, keys, about))
 
         if base is None:
             return (yield from run(part, part.prefix, pictures, f"frozen layers, {what}"))
         first = yield from run(base, base.prefix, pictures, f"first layers, {what}")
-        return (yield from run(part, base.rest, lambda: first.in_order(runtime.device), f"features, {what}"))
+        from_first = partial(first.in_order, device=runtime.device)
+        return (yield from run(part, base.rest, from_first, f"features, {what}"))
 
     training = yield from of("training pictures", material, views)
     plain = replace(material, train=material.validation, ahead=())
     validation = yield from of("validation pictures", plain, [[]])
+    n_versions = len(material.versions)
+    place = np.full(len(material.catalog), -1, np.int64)
+    place[material.train] = np.arange(len(material.train))
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
         drawn = np.random.default_rng((material.seed, number, epoch)).integers(len(views), size=len(order))
         for start in range(first * stage.batch_size, len(order), stage.batch_size):
-            items = order[start : start + stage.batch_size]
-            views_of = drawn[start : start + stage.batch_size]
-            yield training.gather(items, views_of, runtime.device), material.rows(items)
+            rows, versions = ahead.origin(order[start : start + stage.batch_size], n_versions)
+            shown = (place[rows] * n_versions + versions) * len(views) + drawn[start : start + stage.batch_size]
+            yield training.gather(shown, runtime.device), rows
 
     def validate() -> Inputs:
         for start in range(0, len(material.validation), BATCH):
             rows = material.validation[start : start + BATCH]
-            yield validation.gather(rows, np.zeros(len(rows), np.int64), runtime.device), rows
+            yield validation.gather(np.arange(start, start + len(rows)), runtime.device), rows
 
     def everything() -> tuple[Tensor, Rows]:
-        items = np.repeat(material.items, len(views))
-        views_of = np.tile(np.arange(len(views)), len(material.items))
-        return training.gather(items, views_of, runtime.device), material.rows(items)
+        rows = np.repeat(material.train, n_versions * len(views))
+        return training.gather(np.arange(len(rows)), runtime.device), rows
 
     return Source(train, validate, everything)
 
@@ -140,14 +133,24 @@ def prepare(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
     return network.normalise(pictures.to(runtime.device)).contiguous(memory_format=runtime.memory_format)
 
 
-def contents(material: Material, rows: Rows) -> str:
-    """A text that changes when any of the pictures does."""
-    digest = hashlib.sha256()
-    for content in material.catalog.table["sha256"].gather(rows):
-        digest.update(content)
-    return digest.hexdigest()
+def item_keys(material: Material, views: Views) -> Keys:
+    """A key for every view of every item, in their order: by content, what tells these pixels from all others.
+
+    Only what is left to chance depends on the seed too, on which row a picture has, and on the number of the view.
+    """
+    contents = content_keys(material.catalog, material.train)
+    keys = np.empty((len(contents), len(material.versions), len(views)), KEY)
+    for number, version in enumerate(material.versions):
+        made = [_plain(version), ahead.enough(material.versions, material.how)] if version else []
+        made += [material.seed, number] if left_to_chance(version) else []
+        for n, view in enumerate(views):
+            mark = [made, _plain(view)]
+            mark += [material.seed, number * len(views) + n] if left_to_chance(view) else []
+            by_row = left_to_chance([*version, *view])
+            marks = [[mark, row] for row in material.train.tolist()] if by_row else [mark]
+            keys[:, number, n] = marked(contents, *marks)
+    return keys.reshape(-1)
 
 
-def _described(views: Views) -> list[list[dict[str, Any]]]:
-    """Views as plain values."""
-    return [[transform.model_dump() for transform in view] for view in views]
+def _plain(transforms: Sequence[Any]) -> list[dict[str, Any]]:
+    return [transform.model_dump() for transform in transforms]
