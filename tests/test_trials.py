@@ -11,12 +11,14 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.console import Console
+from tellapart.errors import UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe import load_recipe
+from tellapart.resume import divide
 from tellapart.runtime import Runtime
 from tellapart.training.find_rate import find_rate
 from tellapart.training.material import Material
-from tellapart.trials import augmented, layers, rates
+from tellapart.trials import augmented, layers, multiplied, rates
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
 
@@ -70,3 +72,29 @@ def test_a_stage_that_is_not_there(picture_folder: Callable[..., Path]) -> None:
     assert done.returncode == 2
     assert "counted from 0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_versions_written_to_a_folder_are_trained_on_and_no_original_is_touched(
+    picture_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = picture_folder(n=8)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob("*.png")}
+    plan = load_recipe("scratch", ["model.name=mlp", "data.size=16", "data.ahead=eightfold", "stages.0.epochs=1"])
+    catalog, quiet = ta.scan(root), Console(quiet=True)
+    said = multiplied(catalog, plan, None, quiet)
+    parts = divide(catalog, plan, tmp_path / "run")
+    assert said.startswith(f"{len(parts.train)} training pictures in 8 versions each: {8 * len(parts.train)}.")
+    assert multiplied(catalog, plan, tmp_path / "ahead", quiet) == said
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob("*.png")} == before
+
+    written = ta.scan(tmp_path / "ahead")
+    again = divide(written, plan, tmp_path / "run")  # as `train` does
+    names = written.table["path"].str.replace(r"^pictures/", "").str.replace(r"\.view\d\.png$", "")
+    assert len(again.train) == 8 * len(parts.train)
+    for part in ("train", "validation", "test"):
+        assert {*names.gather(getattr(again, part))} == {*catalog.table["path"].gather(getattr(parts, part))}
+
+
+def test_a_recipe_without_versions_has_none_to_write(picture_folder: Callable[..., Path]) -> None:
+    with pytest.raises(UsageError, match=r"data\.ahead"):
+        multiplied(ta.scan(picture_folder(n=8)), load_recipe("scratch"), None, Console(quiet=True))

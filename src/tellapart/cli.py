@@ -283,6 +283,29 @@ def augment(
 
 
 @app.command()
+def ahead(
+    pictures: Pictures,
+    recipe: RecipeName = "scratch",
+    set_: Changes = None,
+    write: Annotated[bool, typer.Option("--write", help="Write all of them to a new folder, with a table.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder.")] = Path("ahead"),
+    quiet: Quiet = False,
+) -> None:
+    """Say what versions of the training pictures a recipe makes ahead (data.ahead); with --write, make a folder."""
+    from tellapart.console import Console
+    from tellapart.recipe import load_recipe
+    from tellapart.trials import multiplied
+
+    console, plan = Console(quiet), load_recipe(recipe, set_)
+    print(multiplied(console.scan(pictures), plan, out if write else None, console))
+    if write:
+        to = shlex.quote(str(out))
+        print(f"Table: {out / 'pictures.csv'}\nTrain on them: tellapart train {to} --set 'data.ahead=[]'")
+    else:
+        print("Nothing was written: training makes them when it needs them. With --write they become files.")
+
+
+@app.command()
 def summary(
     recipe: RecipeName = "transfer",
     set_: Changes = None,

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from tellapart.console import Console
+from tellapart.data.ahead import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.sheet import contact_sheet
 from tellapart.data.split import split
+from tellapart.errors import UsageError
 from tellapart.files import replacing
 from tellapart.models.create import create_network
 from tellapart.recipe import Recipe
@@ -50,6 +52,29 @@ def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
     with replacing(out) as beside:
         sheet.save(beside, "PNG")
     return out
+
+
+def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Console) -> str:
+    """What the recipe's versions ahead of training make of the pictures, in a sentence; written to `out`, if given.
+
+    Raises:
+        UsageError: the recipe has none, or the folder holds something already.
+    """
+    views = recipe.data.ahead
+    if not views:
+        raise UsageError(
+            "The recipe says nothing of versions made ahead of training (data.ahead).",
+            "For example: --set data.ahead=eightfold",
+        )
+    parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
+    n, held, tested = len(parts.train), len(parts.validation), len(parts.test)
+    if out is not None:
+        how = _network(recipe, len(catalog.classes)).preprocessing
+        console.watch(write_views(catalog, parts, views, how, out, seed=recipe.seed))
+    return (
+        f"{n:,} training pictures in {len(views)} versions each: {n * len(views):,}. "
+        f"As they are: {held:,} for validation, {tested:,} for the test."
+    )
 
 
 def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Console) -> RateSuggestions:

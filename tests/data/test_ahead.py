@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tellapart.data.ahead import multiply, origin, view, write_views
+from tellapart.console import Console
+from tellapart.data import ahead
+from tellapart.data.ahead import multiply, origin, view
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
 from tellapart.data.scan import scan
@@ -24,6 +26,10 @@ from tellapart.recipe_transforms import EIGHTFOLD, HorizontalFlip, RandomResized
 
 HOW = Preprocessing(28, 28, crop=0.875)
 VIEWS = [(), (HorizontalFlip(),), (Rotation(),)]
+
+
+def write_views(*given, **options) -> Path:
+    return Console(quiet=True).watch(ahead.write_views(*given, **options))
 
 
 @pytest.fixture

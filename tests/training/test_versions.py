@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tellapart.console import Console
 from tellapart.data.ahead import write_views
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
@@ -147,7 +148,8 @@ def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: 
     material = replace(material, ahead=plan.data.ahead, how=Preprocessing(32, 32, crop=0.875))
     catalog = material.catalog
     parts = Split(material.train, material.validation, np.array([], np.int64), catalog.digest, 0, "")
-    written = scan(write_views(catalog, parts, EIGHTFOLD, material.how, tmp_path / "out", seed=plan.seed).parent)
+    writing = write_views(catalog, parts, EIGHTFOLD, material.how, tmp_path / "out", seed=plan.seed)
+    written = scan(Console(quiet=True).watch(writing).parent)
     again = replace(material, catalog=written, train=np.arange(len(written)), ahead=())
     by_path = {path: row for row, path in enumerate(written.table["path"])}
     for item in material.items.tolist():

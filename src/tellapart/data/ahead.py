@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,7 @@ from tellapart.errors import DataError, UsageError
 from tellapart.files import replacing
 from tellapart.preprocess import Pixels, Preprocessing
 from tellapart.recipe_transforms import Transform
+from tellapart.records import Computing
 
 if TYPE_CHECKING:
     from tellapart.data.split import Split
@@ -94,7 +95,7 @@ def write_views(
     *,
     seed: int = 0,
     quality: int | None = None,
-) -> Path:
+) -> Generator[Computing, None, Path]:
     """Write all versions of the training pictures, and the others as they are, into a new folder.
 
     The table `pictures.csv` has columns file_name, label (or labels, between them a mark that is in no name), split
@@ -110,6 +111,9 @@ def write_views(
         seed: the same seed gives the same pictures as `view`.
         quality: write JPEG of this quality (1 to 100) instead of lossless PNG.
 
+    Yields:
+        Computing, after every original.
+
     Returns:
         The path of the table. It is written last: a folder without it is not complete.
 
@@ -121,12 +125,16 @@ def write_views(
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty.", "Name a folder that does not exist yet.")
     between = _mark_between(catalog.classes) if catalog.several else ""
-    made = []
+    made, done, total = [], 0, sum(map(len, (split.train, split.validation, split.test)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part, rows in (("train", split.train), ("validation", split.validation), ("test", split.test)):
             versions = views if part == "train" else [()]
             write = partial(_write, catalog, versions, how, folder, seed, quality)
-            names = list(pool.map(write, rows.tolist()))
+            names = []
+            for written in pool.map(write, rows.tolist()):
+                names.append(written)
+                done += 1
+                yield Computing(-1, f"writing the {part} pictures", done, total)
             made.append(pl.DataFrame({"row": rows, "split": [part] * len(rows), "file_name": names}))
     table = pl.concat(made).explode("file_name")
     with replacing(folder / "pictures.csv") as beside:
