@@ -181,15 +181,24 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many labels an answer lists.")] = 1,
     format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="Write a competition's answer to this file: name without suffix, and label.")
+    ] = None,
 ) -> None:
     """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
     from tellapart.serve.answer import answers, find_pictures, load
     from tellapart.serve.formats import write_answers
+    from tellapart.serve.submission import COLUMNS, write_submission
 
     classifier = load(run)
     found = find_pictures(pictures)
-    summary = write_answers(answers(classifier.bundle, found, top=top), format, top, out)
-    if format != "table":  # the table lists them itself
+    given = answers(classifier.bundle, found, top=top)
+    if submission:
+        first, second = classifier.bundle.about.get("columns") or COLUMNS
+        summary = write_submission(given, submission, (first, second))
+    else:
+        summary = write_answers(given, format, top, out)
+    if format != "table" or submission:  # the table lists them itself
         for path, reason in summary.unreadable:
             print(f"Cannot read {path}: {reason}", file=sys.stderr)
     if summary.n_unreadable:

@@ -78,6 +78,7 @@ def _bundle(
         "command": run.environment["command"],
         "evaluation": evaluation.as_dict(),
         "recipe": recipe.model_dump(),
+        "columns": catalog.columns,
     }
     write_bundle(
         run.bundle,

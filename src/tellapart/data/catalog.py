@@ -47,6 +47,7 @@ class Catalog:
         several: True where a picture may have none, one or several labels; False where each has exactly one.
         root: the folder that paths are relative to.
         layout: one sentence on how the labels were found.
+        columns: of a table that they were found in, the names of the columns with pictures and labels.
     """
 
     table: pl.DataFrame
@@ -54,6 +55,7 @@ class Catalog:
     several: bool
     root: Path
     layout: str = ""
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.table.height
@@ -136,7 +138,8 @@ class Catalog:
 
     def save(self, path: Path) -> None:
         """Write as Parquet, with classes, root and layout in the file's metadata."""
-        about = {"classes": self.classes, "several": self.several, "root": str(self.root), "layout": self.layout}
+        about = {name: getattr(self, name) for name in ("classes", "several", "layout", "columns")}
+        about["root"] = str(self.root)
         with replacing(path) as beside:
             self.table.write_parquet(beside, metadata={"tellapart": json.dumps(about)})
 
@@ -152,4 +155,5 @@ class Catalog:
             about = json.loads(pl.read_parquet_metadata(path)["tellapart"])
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path} cannot be read as a catalog: {error}") from error
-        return cls(table, tuple(about["classes"]), about["several"], Path(about["root"]), about["layout"])
+        classes, columns = tuple(about["classes"]), tuple(about.get("columns", ()))
+        return cls(table, classes, about["several"], Path(about["root"]), about["layout"], columns)

@@ -31,11 +31,13 @@ class Labelled:
             `group` (or null).
         single: True where the table has one label a picture by its form: a column called label.
         notes: what was decided, in words.
+        columns: names of the columns with pictures and labels, as written.
     """
 
     frame: pl.DataFrame
     single: bool
     notes: tuple[str, ...]
+    columns: tuple[str, str]
 
 
 def part_of(name: str) -> str | None:
@@ -74,7 +76,7 @@ def understand(table: Table, delimiter: str | None = None) -> Labelled:
     nameless = frame.filter(pl.col("path").is_null() | (pl.col("path").str.strip_chars() == ""))
     if nameless.height:
         raise DataError(f"{table.at(nameless[PLACE][0])}: the column {path!r} is empty.")
-    return Labelled(frame, single, tuple(notes))
+    return Labelled(frame, single, tuple(notes), (path, table.find((*LABEL, *LABELS)) or "labels"))
 
 
 Labels = tuple[pl.Series, bool, list[str]]  # the lists, whether there is one a picture by form, what was decided

@@ -21,12 +21,14 @@ class Labelling:
         several: True where a picture may have several labels or none.
         how: the form, in words.
         notes: what was decided or left out, in words.
+        columns: of a table, the names of the columns with pictures and labels.
     """
 
     table: pl.DataFrame
     several: bool
     how: str
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def names(self) -> pl.Series:

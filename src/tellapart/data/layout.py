@@ -44,6 +44,7 @@ class Layout:
         classes: class names in their order.
         several: True where a picture may have several labels or none.
         sentence: how the labels were found, and what was left out.
+        columns: of a table with a header, the names of the columns with pictures and labels.
     """
 
     root: Path
@@ -51,6 +52,7 @@ class Layout:
     classes: tuple[str, ...]
     several: bool
     sentence: str
+    columns: tuple[str, ...] = ()
 
 
 def find_layout(
@@ -206,7 +208,7 @@ def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_l
     said += _left_out(found, merged)
     kind = "Table" if table.has_header else "List"
     how = f"{kind}{'s' if len(files) > 1 else ''} {' and '.join(file.name for file in files)}"
-    return Labelling(merged, several, how, tuple(said))
+    return Labelling(merged, several, how, tuple(said), understood.columns if table.has_header else ())
 
 
 def _merge(frame: pl.DataFrame, single: bool) -> tuple[pl.DataFrame, int]:
@@ -270,7 +272,7 @@ def _number(root: Path, found: Walk, labelling: Labelling, class_file: str | Pat
         clauses = [f"{len(order):,} {what}", *clauses]
     sentence = labelling.how + (": " + "; ".join(clauses) if clauses else "") + "."
     columns = ("path", "labels", "split", "group", "problem")
-    return Layout(root, table.select(columns), tuple(order), labelling.several, sentence)
+    return Layout(root, table.select(columns), tuple(order), labelling.several, sentence, labelling.columns)
 
 
 def _words(parts: pl.Series) -> str:

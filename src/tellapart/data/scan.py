@@ -73,7 +73,7 @@ def scan(
     table = (
         pl.concat([found.table.drop("problem"), facts], how="horizontal").select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
     )
-    return Catalog(table, found.classes, found.several, found.root, found.sentence)
+    return Catalog(table, found.classes, found.several, found.root, found.sentence, found.columns)
 
 
 def _examine_all(

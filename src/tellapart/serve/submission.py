@@ -1,0 +1,52 @@
+"""The answer of a competition: a CSV with one row a picture, its number and its label."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from tellapart.errors import UsageError
+from tellapart.files import replacing
+from tellapart.serve.answer import Answer
+from tellapart.serve.formats import Summary
+
+#: Names of the two columns where the training's table does not tell them.
+COLUMNS = ("id", "label")
+
+
+def write_submission(answers: Iterable[Answer], out: Path, columns: tuple[str, str] = COLUMNS) -> Summary:
+    """Write a submission: in the first column a picture's name without folder and suffix, in the second its label.
+
+    Rows are in the order of the names, numbers as numbers. Several labels of a picture stand in one cell with blanks
+    between them. A picture that cannot be read has a row too, with an empty cell, since a submission must name every
+    picture. Texts are written as they are, without the guard against formulas that other CSV files have.
+
+    Args:
+        answers: from `answer.answers`.
+        out: the file, written whole or not at all.
+        columns: their names.
+
+    Raises:
+        UsageError: two pictures of one name.
+    """
+    summary = Summary()
+    rows: dict[str, tuple[str, str]] = {}
+    for answer in summary.counting(answers):
+        name = Path(answer.path).stem
+        if name in rows:
+            raise UsageError(
+                f"Two pictures have the name {name!r}: {rows[name][1]} and {answer.path}.",
+                "A submission has one row a name. Give one folder of pictures.",
+            )
+        rows[name] = (" ".join(answer.chosen), answer.path)
+    with replacing(out) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows((name, rows[name][0]) for name in sorted(rows, key=_place))
+    return summary
+
+
+def _place(name: str) -> tuple[int, int, str]:
+    """Numbers first, by their value; then other names."""
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
