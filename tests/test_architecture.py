@@ -50,7 +50,8 @@ MAY_IMPORT = {
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
     "auditing": GROUND | {"console", "data", "models", "report", "run_directory", "runtime", "training"},
-    "trials": GROUND | {"console", "data", "models", "report", "runtime", "training"},
+    "looks": GROUND | {"data", "models", "training"},
+    "trials": GROUND | {"looks", "console", "data", "models", "report", "runtime", "training"},
     "chapters": GROUND | {"data", "run_directory", "evaluation", "report", "explain.neighbours"},
     "retelling": GROUND | {"data", "run_directory", "report", "chapters"},
     "resume": GROUND | {"data", "run_directory"},
@@ -63,6 +64,7 @@ MAY_IMPORT = {
     "pipeline": GROUND
     | {
         "concluding",
+        "looks",
         "retelling",
         "resume",
         "console",
@@ -79,14 +81,16 @@ MAY_IMPORT = {
     },
     "cross_validation": GROUND | {"console", "data", "evaluation", "run_directory", "pipeline"},
     "study": GROUND | {"data", "run_directory", "runtime", "evaluation", "report", "pipeline"},
+    "side_by_side": GROUND | {"run_directory", "report"},
     "cli": {"*"},
     "cli_mend": {"*"},
     "cli_audit": {"*"},
     "cli_cache": {"cache"},
+    "cli_runs": {"*"},
     "__main__": {"cli"},
 }
 # Where torch may be imported, and which packages bring it along.
-TORCH_PLACES = {"models", "training", "trials", "infer", "runtime", "pipeline", "explain.attribution"} | {
+TORCH_PLACES = {"models", "training", "looks", "trials", "infer", "runtime", "pipeline", "explain.attribution"} | {
     "bundle.write",
     "bundle.verify",
     "label_issues",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tellapart.serve.answer import Classifier as Classifier
     from tellapart.serve.answer import load as load
     from tellapart.serve.answer import predict as predict
+    from tellapart.side_by_side import curves as curves
 
 # Where each public name lives. No name may be that of a module beside this file: importing the module would
 # put the module in the name's place.
@@ -55,6 +56,7 @@ _PUBLIC = {
     "TellapartError": "tellapart.errors",
     "audit": "tellapart.auditing",
     "cross_validate": "tellapart.cross_validation",
+    "curves": "tellapart.side_by_side",
     "evaluate": "tellapart.judging",
     "load": "tellapart.serve.answer",
     "load_recipe": "tellapart.recipe",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tellapart import cli_audit, cli_cache, cli_mend
+from tellapart import cli_audit, cli_cache, cli_mend, cli_runs
 from tellapart.errors import TellapartError, UsageError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(recipes_app, name="recipes")
 app.command()(cli_mend.errors)
 app.command()(cli_audit.audit)
 app.add_typer(cli_cache.app, name="cache")
+app.command()(cli_runs.curves)
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tellapart.recipe import Recipe
     from tellapart.runtime import Runtime
     from tellapart.training.checkpoint import Checkpoints, State
+    from tellapart.training.material import Material
 
 # Threads of torch that wait for each other spin by default; where other programs use the processors too, that makes a
 # training many times slower. Spinning briefly costs little on a quiet machine. Read when torch is loaded: later.
@@ -127,6 +128,7 @@ def _train(
         material = _material(run, network, recipe, catalog, split)
         started = time.monotonic()
         try:
+            _look(run, network, recipe, material)
             for event in fit(network, recipe, material, state, _runtime(wishes, begun)):
                 if isinstance(event, StageStarted) and event.stage in begun:
                     pass
@@ -152,7 +154,16 @@ def _train(
     save_checkpoint(run.checkpoint("best"), network, state)
 
 
-def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split) -> Any:
+def _look(run: Run, network: Network, recipe: Recipe, material: Material) -> None:
+    """What can be seen before the first step is written once: contact sheets, then the network's layers."""
+    from tellapart.looks import network_table, write_sheets
+
+    if not run.network_file.is_file():
+        write_sheets(material, recipe, run.figures)
+        run.write_json(run.network_file, network_table(network, recipe.stages[0].batch_size))
+
+
+def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split) -> Material:
     from tellapart.training.material import Material
 
     train, validation = (unbroken(run, catalog, rows) for rows in (split.train, split.validation))

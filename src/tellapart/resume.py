@@ -74,7 +74,7 @@ def begin(
     """
     if not run.begun:
         divided.check(catalog)
-        for stale in (run.report, run.skipped_file):
+        for stale in (run.report, run.skipped_file, run.network_file):
             stale.unlink(missing_ok=True)
         catalog.save(run.catalog_file)
         divided.save(run.split_file)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tellapart.chapters.epochs import epochs
+from tellapart.chapters.network import network
 from tellapart.chapters.sizes import sizes
 from tellapart.data.catalog import PARTS
 from tellapart.data.decode import decode
@@ -17,7 +19,11 @@ from tellapart.run_directory import Run, read_json
 
 #: What a report shows besides its own sections: each makes a section, or adds blocks to one that is there (a section
 #: of the same anchor), from what the run directory holds; None where that holds nothing for it. See `Story.more`.
-CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (sizes,)
+CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
+    sizes,
+    epochs,
+    network,
+)
 
 
 def report(run: Run) -> Path:

@@ -58,6 +58,11 @@ class Run:
         return self.directory / "evaluation.json"
 
     @property
+    def network_file(self) -> Path:
+        """The network layer by layer, see `looks.network_table`."""
+        return self.directory / "network.json"
+
+    @property
     def skipped_file(self) -> Path:
         return self.directory / "skipped.json"
 

@@ -14,6 +14,7 @@ from tellapart.data.sheet import contact_sheet
 from tellapart.data.split import split
 from tellapart.errors import UsageError
 from tellapart.files import replacing
+from tellapart.looks import layers_of
 from tellapart.models.create import create_network
 from tellapart.recipe import Recipe
 from tellapart.report.figures import write_rate_figure
@@ -30,13 +31,7 @@ _PICTURES, _VIEWS = 6, 5
 
 def layers(recipe: Recipe, n_classes: int) -> str:
     """A table of a recipe's network: layers, shapes, parameters, memory for one batch."""
-    from torchinfo import summary
-
-    network = _network(recipe, n_classes)
-    how = network.preprocessing
-    size = (recipe.stages[0].batch_size, how.height, how.width, 3)
-    columns = ("input_size", "output_size", "num_params", "trainable")
-    return str(summary(network, size, dtypes=[torch.uint8], depth=4, col_names=columns, verbose=0))
+    return str(layers_of(_network(recipe, n_classes), recipe.stages[0].batch_size))
 
 
 def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:

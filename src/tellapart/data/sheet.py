@@ -14,7 +14,7 @@ from tellapart.data.decode import decode
 from tellapart.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.recipe_transforms import Transform
 
-_GAP, _CAPTION, _LETTERS = 6, 18, 11
+_GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 11, 112
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
 Cell = tuple[Pixels, str]
 
@@ -49,7 +49,7 @@ def contact_sheet(
             for epoch in range(n_views)
         ]
         lines.append(line)
-    return _grid(lines)
+    return grid(lines)
 
 
 def transform_sheet(
@@ -71,12 +71,12 @@ def transform_sheet(
                 for epoch in range(n_views)
             ]
         )
-    return _grid(lines)
+    return grid(lines)
 
 
-def _grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
-    """Cells of one size in lines, each with its caption below."""
-    height, width = lines[0][0][0].shape[:2]
+def grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
+    """Cells of one size in lines, each with its caption below. Tiny pictures are enlarged, pixel by pixel."""
+    height, width = (side * _enlarged(lines) for side in lines[0][0][0].shape[:2])
     n_columns = max(map(len, lines))
     sheet = Image.new(
         "RGB", (_GAP + n_columns * (width + _GAP), _GAP + len(lines) * (height + _CAPTION + _GAP)), _PAPER
@@ -85,8 +85,15 @@ def _grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
     for i, line in enumerate(lines):
         for j, (pixels, caption) in enumerate(line):
             left, top = _GAP + j * (width + _GAP), _GAP + i * (height + _CAPTION + _GAP)
-            sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (left, top))
+            picture = Image.fromarray(np.ascontiguousarray(pixels))
+            sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, top))
             while draw.textlength(caption, font) > width and len(caption) > 2:
                 caption = caption[:-2].rstrip("…") + "…"
             draw.text((left, top + height + 2), caption, _INK, font)
     return sheet
+
+
+def _enlarged(lines: Sequence[Sequence[Cell]]) -> int:
+    """How many times larger cells are drawn: people see little in 32 pixels, and captions need room."""
+    height, width = lines[0][0][0].shape[:2]
+    return max(1, _SMALLEST // max(int(height), int(width)))

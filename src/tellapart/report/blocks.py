@@ -69,11 +69,16 @@ class Code:
 
 @dataclass(frozen=True)
 class Photo:
-    """One large picture that belongs to no row, such as a contact sheet. `jpeg` is the file's bytes."""
+    """One large picture that belongs to no row, such as a contact sheet. `jpeg` is the file's bytes.
+
+    Where the page is narrow a `wide` one keeps its size and is scrolled: its captions could not be read otherwise.
+    """
 
     jpeg: bytes
     alt: str
     caption: str = ""
+    wide: bool = False
+    title: str = ""
     template: str = field(default="photo", init=False)
 
 

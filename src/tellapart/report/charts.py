@@ -22,12 +22,32 @@ _CHAR = 6.4  # width of a letter at the charts' font size, about
 
 @dataclass(frozen=True)
 class Line:
-    """A curve. Points that are not finite break it. `quiet` curves are thin and grey."""
+    """A curve. Points that are not finite break it.
+
+    Attributes:
+        name: said with its values.
+        x, y: the points.
+        quiet: thin and grey; with a hue, dashed.
+        hue: one of the style sheet's six colours; 0: the page's own.
+        end: what stands at its right end, if not the name.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     quiet: bool = False
+    hue: int = 0
+    end: str | None = None
+
+    @property
+    def look(self) -> str:
+        """Its classes in the style sheet."""
+        look = "quiet" if self.quiet else "loud"
+        return f"{look} hue-{self.hue}" if self.hue else look
+
+    @property
+    def at_end(self) -> str:
+        return self.name if self.end is None else self.end
 
 
 @dataclass(frozen=True)
@@ -213,9 +233,8 @@ def _curve(line: Line, x: Axis, y: Axis) -> str:
         path.append(("M" if pen_up else "L") + at)
         dots.append(f'<circle cx="{at.split()[0]}" cy="{at.split()[1]}" r="2.6"/>')
         pen_up = False
-    look = "quiet" if line.quiet else "loud"
     shown = "".join(dots) if len(dots) <= 30 else ""
-    return f'<g class="line {look}"><path d="{"".join(path)}"/>{shown}</g>' if path else ""
+    return f'<g class="line {line.look}"><path d="{"".join(path)}"/>{shown}</g>' if path else ""
 
 
 def _best(best: tuple[float, float, str], x: Axis, y: Axis) -> list[str]:
@@ -237,7 +256,7 @@ def _names(lines: Sequence[Line], y: Axis) -> list[str]:
     ends = []
     for line in lines:
         finite = [v for v in line.y if math.isfinite(v)]
-        if finite and line.name:
+        if finite and line.at_end:
             ends.append((y.place(finite[-1]), line))
     ends.sort(key=lambda end: end[0])
     heights = [at for at, _ in ends]
@@ -245,8 +264,7 @@ def _names(lines: Sequence[Line], y: Axis) -> list[str]:
         heights[i] = max(heights[i], heights[i - 1] + 16)
     over = max(0.0, heights[-1] - (HEIGHT - _BOTTOM)) if heights else 0.0
     return [
-        f'<text class="name {"quiet" if line.quiet else "loud"}" x="{WIDTH - _RIGHT + 11}" y="{at - over + 4:.1f}">'
-        f"{_text(line.name)}</text>"
+        f'<text class="name {line.look}" x="{WIDTH - _RIGHT + 11}" y="{at - over + 4:.1f}">{_text(line.at_end)}</text>'
         for at, (_, line) in zip(heights, ends, strict=True)
     ]
 

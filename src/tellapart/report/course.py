@@ -27,6 +27,14 @@ def training_section(course: Curves) -> Section | None:
     blocks: list[Block] = []
     if course.best is not None:
         blocks.append(Text(f"The weights kept are those after epoch {course.best} of {len(course.epoch)}."))
+        if course.train_accuracy[course.best - 1] < course.validation_accuracy[course.best - 1]:
+            blocks.append(
+                Text(
+                    "Validation may well do better than training, as here: training measures while the network "
+                    "still learns, on pictures made harder by augmentation, mixing or dropout, where there are any.",
+                    "note",
+                )
+            )
     blocks += [Side([*charts, stages]), Fold("Every epoch as a table", [_epoch_table(course)])]
     return Section("training", "How the training went", blocks, "Training")
 
@@ -43,7 +51,7 @@ def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validatio
         [Line("training", course.epoch, train, quiet=True), Line("validation", course.epoch, validation)],
         title=f"{title} after each epoch, on training and validation pictures",
         x_title="epoch",
-        form=_percent if share else None,
+        form=words.short_percent if share else None,
         whole_x=True,
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
         spans=[(span.name, span.start, span.end) for span in course.stages],
@@ -72,11 +80,6 @@ def _rate_chart(course: Curves) -> Chart | None:
         spans=[(span.name, span.start, span.end) for span in course.stages],
     )
     return Chart("Learning rate", svg, "Logarithmic scale; rates close to 0 are drawn at its lower end." if log else "")
-
-
-def _percent(share: float) -> str:
-    text = f"{100 * share:.1f}".removesuffix(".0")
-    return f"{text}\u202f%"
 
 
 def _stage_table(course: Curves) -> Table:

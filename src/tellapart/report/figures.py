@@ -74,7 +74,7 @@ def write_figures(story: Story, folder: Path) -> list[Path]:
         The files written.
     """
     written = []
-    with _style():
+    with style():
         for name, figure in _figures(story):
             for form in ("png", "svg"):
                 path = folder / f"{name}.{form}"
@@ -99,8 +99,8 @@ def write_rate_figure(
         suggestions: rates by name.
         path: a .png or .svg file.
     """
-    with _style():
-        figure, axes = _new(6.4, 4.0)
+    with style():
+        figure, axes = new_figure(6.4, 4.0)
         axes.plot(rates, losses, color=_LINE, lw=1, label="loss")
         axes.plot(rates, smoothed, color=_ACCENT, lw=1.8, label="smoothed")
         for number, (name, rate) in enumerate(suggestions.items()):
@@ -118,7 +118,8 @@ def write_rate_figure(
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """How all figures look, while they are drawn and written."""
     import matplotlib
     from matplotlib.font_manager import fontManager
 
@@ -154,16 +155,16 @@ def _known(*values: Sequence[float]) -> bool:
     return any(math.isfinite(value) for line in values for value in line)
 
 
-def _new(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of this size in inches, without the global state of pyplot."""
+def new_figure(width: float, height: float, n: int = 1) -> tuple[Figure, Any]:
+    """A figure of this size in inches with axes, or several side by side, without the global state of pyplot."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(1, n)
 
 
 def _curves(course: Curves, train: Sequence[float], validation: Sequence[float], what: str) -> Figure:
-    figure, axes = _new(4.6, 3.2)
+    figure, axes = new_figure(4.6, 3.2)
     marker = "o" if len(course.epoch) <= 30 else ""
     axes.plot(course.epoch, train, color=_GREY, lw=1.3, marker=marker, ms=3, label="training")
     axes.plot(course.epoch, validation, color=_ACCENT, lw=1.8, marker=marker, ms=3.5, label="validation")
@@ -181,7 +182,7 @@ def _curves(course: Curves, train: Sequence[float], validation: Sequence[float],
 
 
 def _rate(course: Curves) -> Figure:
-    figure, axes = _new(4.6, 3.2)
+    figure, axes = new_figure(4.6, 3.2)
     axes.plot(course.rate_at, course.rate, color=_ACCENT, lw=1.8)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate")
@@ -225,7 +226,7 @@ def _confusion(evaluation: Evaluation, fractions: bool) -> Figure:
     names = [words.shortened(evaluation.classes[i]) for i in kept]
     n = len(names)
     side = n * (max(0.5, 2.6 / n) if n <= 20 else 0.3 if n <= _NUMBERED else 0.16)
-    figure, axes = _new(side * 1.3, side * 1.3)
+    figure, axes = new_figure(side * 1.3, side * 1.3)
     colours = LinearSegmentedColormap.from_list("tellapart", _BLUES)
     image = axes.imshow(shares, cmap=colours, norm=PowerNorm(0.5, 0, 1))
     size = 9 if n <= 20 else 7
@@ -287,7 +288,7 @@ def _class_counts(pictures: Pictures) -> Figure:
 
 def _bars_for(n: int) -> tuple[Figure, Axes]:
     """Room for `n` horizontal bars."""
-    figure, axes = _new(5.0, max(1.6, 0.24 * n + 0.9))
+    figure, axes = new_figure(5.0, max(1.6, 0.24 * n + 0.9))
     axes.grid(axis="x", color=_LINE, lw=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)

@@ -58,6 +58,11 @@ def percent(share: float, decimals: int = 1) -> str:
     return f"{number(share, decimals)}{_THIN}%"
 
 
+def short_percent(share: float) -> str:
+    """0.924 → "92.4 %", 0.9 → "90 %": for axes."""
+    return f"{f'{100 * share:.1f}'.removesuffix('.0')}{_THIN}%"
+
+
 def number(share: float, decimals: int = 1) -> str:
     """0.924 → "92.4", without the sign; "–" where it is not known."""
     return "–" if not math.isfinite(share) else f"{100 * share:.{decimals}f}"

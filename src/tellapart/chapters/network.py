@@ -1,0 +1,50 @@
+"""The network layer by layer: shapes, parameters, memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tellapart.report import words
+from tellapart.report.blocks import Cell, Fold, Section, Table
+from tellapart.run_directory import Run
+
+
+def network(run: Run) -> Section | None:
+    """A folded table beside how the training went; None where the run directory has none (older runs)."""
+    if not run.network_file.is_file():
+        return None
+    about = json.loads(run.network_file.read_text(encoding="utf-8"))
+    layers = about["layers"]
+    rows = [
+        [
+            Cell("\u2003" * layer["depth"] + layer["name"], quiet="\u2003" * layer["depth"] + layer["kind"]),
+            Cell(_shape(layer["input"])),
+            Cell(_shape(layer["output"])),
+            Cell(words.count(layer["parameters"]) if layer["parameters"] > 0 else "–", layer["parameters"]),
+        ]
+        for layer in layers
+    ]
+    table = Table(["layer", "input", "output", "parameters"], rows, _totals(about))
+    summary = f"The network: {words.count(about['parameters'])} parameters, layer by layer"
+    return Section("training", "", [Fold(summary, [table])])
+
+
+def _totals(about: dict[str, Any]) -> str:
+    weights, activations, pixels = (about["bytes"][name] for name in ("weights", "activations", "input"))
+    return (
+        f"Shapes are of one picture. {words.count(about['parameters'])} parameters; "
+        f"{about['multiply_adds'] / 1e6:,.0f} million multiplications for one picture. "
+        f"Memory when all of it is trained with {words.some(about['batch_size'], 'picture')} a batch, in float32: "
+        f"about {_megabytes(weights + activations + pixels)} MB ({_megabytes(weights)} weights, "
+        f"{_megabytes(activations)} activations and their gradients, {_megabytes(pixels)} pictures)."
+    )
+
+
+def _megabytes(n: int) -> str:
+    return f"{n / 1e6:,.0f}" if n >= 1e7 else f"{n / 1e6:,.1f}"
+
+
+def _shape(sides: Sequence[int] | None) -> str:
+    return " × ".join(map(str, sides)) if sides else "–"

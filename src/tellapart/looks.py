@@ -1,0 +1,153 @@
+"""What can be seen of a training before its first step: its network layer by layer, and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tellapart.data.mix import cutmix, mixup
+from tellapart.data.sheet import grid
+from tellapart.files import replacing
+from tellapart.models.network import Network
+from tellapart.preprocess import Pixels
+from tellapart.recipe import Recipe
+from tellapart.recipe_transforms import Transform
+from tellapart.training.material import Material
+
+_PICTURES, _EPOCHS, _DRAWS = 4, 5, 20
+#: How deeply nested layers are listed; what lies deeper is counted with what holds it.
+_DEPTH = 4
+
+
+def layers_of(network: Network, batch_size: int) -> Any:
+    """Torchinfo's summary of a network for one batch; the network and the random states stay as they are."""
+    from torchinfo import summary
+
+    how = network.preprocessing
+    size = (batch_size, how.height, how.width, 3)
+    columns = ("input_size", "output_size", "num_params", "trainable")
+    device = network.scale.device
+    with torch.random.fork_rng():
+        return summary(network, size, dtypes=[torch.uint8], depth=_DEPTH, col_names=columns, verbose=0, device=device)
+
+
+def network_table(network: Network, batch_size: int) -> dict[str, Any]:
+    """Layers with shapes and numbers of parameters, and the memory of one batch, as plain values for JSON.
+
+    Measured on one picture: the memory of the batch is that times the number of pictures.
+
+    Returns:
+        "layers": one dictionary a layer: "name", "kind", "depth" (0 is the whole network), "input" and "output"
+        (shapes without the batch; None where a layer has no single one), "parameters".
+        "parameters": of all layers. "multiply_adds": for one picture. "batch_size".
+        "bytes": "weights", "activations" (forward and backward) and "input" of one batch, in float32.
+    """
+    found = layers_of(network, 1)
+    return {
+        "layers": [
+            {
+                "name": info.var_name,
+                "kind": info.class_name,
+                "depth": info.depth,
+                "input": _shape(info.input_size),
+                "output": _shape(info.output_size),
+                "parameters": info.num_params,
+            }
+            for info in found.summary_list
+            if info.depth <= _DEPTH
+        ],
+        "parameters": found.total_params,
+        "multiply_adds": found.total_mult_adds,
+        "batch_size": batch_size,
+        "bytes": {
+            "weights": found.total_param_bytes,
+            "activations": found.total_output_bytes * batch_size,
+            "input": found.total_input * batch_size,
+        },
+    }
+
+
+def _shape(size: Any) -> list[int] | None:
+    """Without the batch."""
+    plain = isinstance(size, list | tuple | torch.Size) and all(isinstance(side, int) for side in size)
+    return [int(side) for side in size[1:]] if plain and len(size) > 1 else None
+
+
+def write_sheets(material: Material, recipe: Recipe, folder: Path) -> None:
+    """Write `augmentation.png`, `views.png` and `mixing.png`: training pictures as this recipe shows them.
+
+    Each only where the recipe does such a thing. They are the very pictures of the training, but for mixing: which
+    pictures are mixed, and how, is drawn anew in every step; the sheet shows a draw that mixes much.
+
+    Raises:
+        UnreadableError: a picture that could be read when scanned, and no longer can.
+    """
+    spread = np.linspace(0, len(material.train) - 1, min(_PICTURES, len(material.train))).astype(int)
+    rows = [int(row) for row in material.train[spread]]
+    augments = bool(recipe.augment) and any(stage.augment and not stage.views for stage in recipe.stages)
+    views = max((stage.views for stage in recipe.stages), key=len)
+    mixes = recipe.mix.mixup + recipe.mix.cutmix > 0
+    sheets: dict[str, Callable[[], Image.Image] | None] = {
+        "augmentation": (lambda: _augmentation(material, rows)) if augments else None,
+        "views": (lambda: _views(material, rows, views)) if any(views) else None,
+        "mixing": (lambda: _mixing(material, rows, recipe)) if mixes else None,
+    }
+    for name, make in sheets.items():
+        path = folder / f"{name}.png"
+        if make is None:
+            path.unlink(missing_ok=True)  # of an earlier plan for this directory
+            continue
+        with replacing(path) as beside:
+            make().save(beside, "PNG")
+
+
+def _augmentation(material: Material, rows: list[int]) -> Image.Image:
+    return grid(
+        [
+            [(material.plain(row), _name(material, row))]
+            + [(material.augmented(row, epoch), f"epoch {epoch + 1}") for epoch in range(_EPOCHS)]
+            for row in rows
+        ]
+    )
+
+
+def _views(material: Material, rows: list[int], views: Sequence[Sequence[Transform]]) -> Image.Image:
+    lines = []
+    for row in rows:
+        line = [(material.plain(row), _name(material, row))]
+        for number, view in enumerate(views[:8]):
+            what = ", ".join(transform.transform.replace("_", " ") for transform in view) or "as it is"
+            line.append((material.view(row, number, views), what))
+        lines.append(line)
+    return grid(lines)
+
+
+def _mixing(material: Material, rows: list[int], recipe: Recipe) -> Image.Image:
+    """Plain pictures, and below them each mixed with another of them."""
+    pictures = np.stack([material.plain(row) for row in rows])
+    lines = [[(picture, _name(material, row)) for picture, row in zip(pictures, rows, strict=True)]]
+    own = torch.eye(len(rows))  # a target of its own for each picture: what is left of it is its share
+    kinds = (
+        ("mixup", recipe.mix.mixup, mixup, recipe.mix.mixup_alpha),
+        ("CutMix", recipe.mix.cutmix, cutmix, recipe.mix.cutmix_alpha),
+    )
+    for name, probability, function, alpha in kinds:
+        if probability > 0:
+            draws = [function(torch.from_numpy(pictures), own, alpha, np.random.default_rng(i)) for i in range(_DRAWS)]
+            # Most draws leave nearly everything as it is, or swap it: one is shown in which much is mixed.
+            mixed, shares = min(draws, key=lambda draw: float((draw[1].diagonal() - 0.6).abs().mean()))
+            cells: list[tuple[Pixels, str]] = [
+                (picture.numpy(), f"{name}: {100 * share:.0f} %")
+                for picture, share in zip(mixed, shares.diagonal().tolist(), strict=True)
+            ]
+            lines.append(cells)
+    return grid(lines)
+
+
+def _name(material: Material, row: int) -> str:
+    return str(material.catalog.table["path"][row]).rpartition("/")[2]

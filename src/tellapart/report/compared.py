@@ -1,0 +1,215 @@
+"""Several runs side by side: their curves in one figure, and what differs in their recipes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_uppercase
+
+from tellapart.files import replacing
+from tellapart.report import words
+from tellapart.report.blocks import Block, Cell, Chart, Fold, Page, Section, Side, Table, Text
+from tellapart.report.charts import Line, line_chart
+from tellapart.report.curves import Curves
+from tellapart.report.figures import new_figure, style
+
+#: More runs than this cannot be told apart in one figure.
+MOST = len(ascii_uppercase)
+#: Settings that differ; where there are more, they stand in a fold.
+_FEW = 12
+#: On white and on dark; `style.css` has the page's.
+_HUES = ("#1a5a96", "#b4540a", "#217a4b", "#7d4a9e", "#b02a4c", "#5f6a1f")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of several runs.
+
+    Attributes:
+        name: as the user called it.
+        course: its curves.
+        settings: its recipe, flat: "stages.0.epochs" → "7".
+    """
+
+    name: str
+    course: Curves
+    settings: Mapping[str, str]
+
+    @property
+    def kept(self) -> int:
+        """Position of the epoch whose weights were kept; the last one where none was marked."""
+        return (self.course.best or len(self.course.epoch)) - 1
+
+    @property
+    def train_accuracy(self) -> float:
+        """The highest of any epoch; NaN where it was not measured."""
+        return _highest(self.course.train_accuracy)
+
+    @property
+    def accuracy(self) -> float:
+        """The highest on validation."""
+        return _highest(self.course.validation_accuracy)
+
+    @property
+    def at(self) -> int:
+        """The epoch of that."""
+        return self.course.epoch[self.course.validation_accuracy.index(self.accuracy)]
+
+    @property
+    def gap(self) -> float:
+        """Validation loss minus training loss, at the epoch whose weights were kept."""
+        return self.course.validation_loss[self.kept] - self.course.train_loss[self.kept]
+
+
+def _highest(values: Sequence[float]) -> float:
+    return max(filter(math.isfinite, values), default=math.nan)
+
+
+def differing(runs: Sequence[Compared]) -> dict[str, list[str]]:
+    """Settings that are not the same in all runs, with the value in each; "–" where a recipe has no such setting."""
+    names = dict.fromkeys(name for run in runs for name in run.settings if name != "about")
+    values = {name: [run.settings.get(name, "–") for run in runs] for name in names}
+    return {name: each for name, each in values.items() if len(set(each)) > 1}
+
+
+def best(runs: Sequence[Compared]) -> int:
+    """Which has the highest validation accuracy; the first of equals."""
+    return max(range(len(runs)), key=lambda i: runs[i].accuracy)
+
+
+def closest(runs: Sequence[Compared]) -> int | None:
+    """Which has the smallest gap between training and validation loss; None where no gap is known."""
+    known = [i for i, run in enumerate(runs) if math.isfinite(run.gap)]
+    return min(known, key=lambda i: abs(runs[i].gap), default=None)
+
+
+def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
+    """The page: figures, results, differing settings. `notes` are lines that must be seen."""
+    different = differing(runs)
+    blocks: list[Block] = [
+        Text(_verdict(runs), "lead"),
+        Side([_chart(runs, "Loss"), _chart(runs, "Accuracy")]),
+        Text("Solid: validation. Dashed: training. Point at an epoch to read the values.", "note"),
+    ]
+    results = Section("results", "Results", [_results(runs)])
+    sections = [Section("curves", "Curves", blocks), results, _settings(runs, different)]
+    title = f"{len(runs)} runs side by side"
+    return Page(title=title, subtitle=[], sections=sections, notes=notes)
+
+
+def _verdict(runs: Sequence[Compared]) -> str:
+    top, near = best(runs), closest(runs)
+    said = [f"{_called(runs, top)} has the best validation accuracy, {words.percent(runs[top].accuracy)}."]
+    if near is not None:
+        said.append(
+            f"{_called(runs, near)} has the smallest gap between training and validation loss, "
+            f"{_signed(runs[near].gap)}."
+        )
+    return " ".join(said)
+
+
+def _called(runs: Sequence[Compared], i: int) -> str:
+    return f"{ascii_uppercase[i]} ({words.shortened(runs[i].name, 40)})"
+
+
+def _curves_of(run: Compared, what: str) -> tuple[Sequence[float], Sequence[float]]:
+    course = run.course
+    if what == "Loss":
+        return course.train_loss, course.validation_loss
+    return course.train_accuracy, course.validation_accuracy
+
+
+def _chart(runs: Sequence[Compared], what: str) -> Chart:
+    lines = []
+    for i, run in enumerate(runs):
+        train, validation = _curves_of(run, what)
+        letter, hue = ascii_uppercase[i], i % len(_HUES) + 1
+        lines.append(Line(f"{letter} training", run.course.epoch, train, quiet=True, hue=hue, end=""))
+        lines.append(Line(f"{letter} validation", run.course.epoch, validation, hue=hue, end=letter))
+    share = what != "Loss"
+    svg = line_chart(
+        lines,
+        title=f"{what} of each run after each epoch, on training and validation pictures",
+        x_title="epoch",
+        form=words.short_percent if share else None,
+        whole_x=True,
+        y_limits=(0.0, 1.0) if share else (0.0, math.inf),
+    )
+    return Chart(what, svg)
+
+
+def _results(runs: Sequence[Compared]) -> Table:
+    top, near = best(runs), closest(runs)
+    rows = [
+        [
+            Cell(f"{ascii_uppercase[i]}  {run.name}"),
+            Cell(words.percent(run.train_accuracy), run.train_accuracy),
+            Cell(words.percent(run.accuracy), run.accuracy, "best score" if i == top else ""),
+            Cell(str(run.at), run.at),
+            Cell(_signed(run.gap), run.gap, "smallest gap" if i == near else ""),
+            Cell(str(len(run.course.epoch)), len(run.course.epoch)),
+            Cell(words.duration(run.course.total_seconds), run.course.total_seconds),
+        ]
+        for i, run in enumerate(runs)
+    ]
+    columns = ["run", "best training accuracy", "best validation accuracy", "at epoch", "gap", "epochs", "time"]
+    caption = (
+        "Gap: validation loss minus training loss at the epoch whose weights were kept. Well above 0, the run has "
+        "learned its training pictures by heart; below 0, training was made harder than validation. "
+        "Scores on validation flatter a little: the best epoch was chosen on them."
+    )
+    return Table(columns, rows, caption, sortable=True)
+
+
+def _signed(gap: float) -> str:
+    return f"{gap:+.3f}".replace("-", "−") if math.isfinite(gap) else "–"
+
+
+def _settings(runs: Sequence[Compared], different: Mapping[str, Sequence[str]]) -> Section:
+    if not different:
+        return Section("settings", "What differs", [Text("Their recipes are the same in every setting.")], "Settings")
+    letters = [ascii_uppercase[i] for i in range(len(runs))]
+    rows = [[Cell(name), *map(Cell, values)] for name, values in different.items()]
+    table = Table(["setting", *letters], rows, "Settings that are the same in all runs are left out.")
+    blocks: list[Block] = [table]
+    if len(different) > _FEW:
+        blocks = [Fold(f"{words.some(len(different), 'setting')} differ", [table])]
+    return Section("settings", "What differs", blocks, "Settings")
+
+
+def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
+    """Write loss and accuracy of all runs as one figure, .png or .svg."""
+    from matplotlib.ticker import MaxNLocator
+
+    form = path.suffix.lower().lstrip(".")
+    about = {"Software": None} if form == "png" else {"Date": None}
+    with style():
+        figure, (left, right) = new_figure(9.6, 3.6, 2)
+        for axes, what in ((left, "Loss"), (right, "Accuracy")):
+            for i, run in enumerate(runs):
+                train, validation = _curves_of(run, what)
+                colour, marker = _HUES[i % len(_HUES)], "o" if len(run.course.epoch) <= 30 else ""
+                name = f"{ascii_uppercase[i]}  {words.shortened(run.name, 32)}"
+                axes.plot(run.course.epoch, train, "--", color=colour, lw=1.1)
+                axes.plot(run.course.epoch, validation, color=colour, lw=1.8, marker=marker, ms=3, label=name)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(what.lower())
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            axes.grid(axis="y", lw=0.6, alpha=0.5)
+        left.set_ylim(bottom=0)
+        right.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+        columns = len(runs) if len(runs) < 4 else 2
+        figure.legend(
+            *left.get_legend_handles_labels(),
+            frameon=False,
+            fontsize=9,
+            loc="lower center",
+            ncols=columns,
+            bbox_to_anchor=(0.5, 0.98),
+        )
+        figure.text(0.5, 0.0, "solid: validation, dashed: training", ha="center", va="top", fontsize=9)
+        figure.tight_layout()
+        with replacing(path) as beside:
+            figure.savefig(beside, format=form, dpi=200, bbox_inches="tight", metadata=about)

@@ -1,0 +1,73 @@
+"""What is seen before a training: layers counted as torch counts them, sheets of the very pictures it will show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tellapart.data.scan import scan
+from tellapart.looks import network_table, write_sheets
+from tellapart.models.create import create_network
+from tellapart.preprocess import Preprocessing
+from tellapart.recipe import load_recipe
+from tellapart.training.material import Material
+
+
+def test_layers_shapes_and_parameters_are_torchs_own():
+    plan = load_recipe("scratch", ["data.size=32"])
+    network = create_network(plan.model, 7, plan.data)
+    network.train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    random = torch.get_rng_state()
+    table = network_table(network, 16)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert network.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    n = sum(p.numel() for p in network.parameters())
+    assert table["parameters"] == table["layers"][0]["parameters"] == n
+    assert table["layers"][0]["output"] == [7]
+    assert table["bytes"]["weights"] == pytest.approx(4 * n, rel=0.02)
+    assert table["bytes"]["activations"] == 16 * network_table(network, 1)["bytes"]["activations"]
+
+
+def material(folder: Path, recipe) -> Material:
+    catalog = scan(folder)
+    how = Preprocessing(48, 64)
+    return Material(catalog, catalog.readable[::3], catalog.readable[1::3], how, recipe.augment, recipe.seed)
+
+
+def cell(path: Path, line: int, column: int) -> np.ndarray:
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet)
+    left, top = 6 + column * (64 + 6), 6 + line * (48 + 18 + 6)
+    return pixels[top : top + 48, left : left + 64]
+
+
+def test_sheets_show_what_the_training_will_see(picture_folder, tmp_path):
+    changes = ["mix.mixup=0.2", "mix.cutmix=0.2"]
+    views = 'stages=[{}, {views=[[], [{transform="vertical_flip"}]]}]'
+    plan = load_recipe("scratch", [*changes, views])
+    seen = material(picture_folder(width=90, height=70), plan)
+    write_sheets(seen, plan, tmp_path)
+    first, last = int(seen.train[0]), int(seen.train[-1])
+    assert np.array_equal(cell(tmp_path / "augmentation.png", 0, 0), seen.plain(first))
+    assert np.array_equal(cell(tmp_path / "augmentation.png", 3, 2), seen.augmented(last, 1))
+    assert np.array_equal(cell(tmp_path / "views.png", 3, 2), seen.view(last, 1, plan.stages[1].views))
+    plain, mixed = (cell(tmp_path / "mixing.png", line, 0).astype(int) for line in (0, 2))
+    assert np.array_equal(plain, seen.plain(first))
+    replaced = (plain != mixed).any(axis=2).mean()
+    assert 0.1 < replaced < 0.9
+
+
+def test_no_sheet_where_every_picture_is_shown_as_it_is(picture_folder, tmp_path):
+    plan = load_recipe("scratch", ["augment=[]"])
+    (tmp_path / "augmentation.png").write_bytes(b"of an earlier plan")
+    write_sheets(material(picture_folder(), plan), plan, tmp_path)
+    assert list(tmp_path.glob("*.png")) == []
+    with_views = load_recipe("scratch", ['stages.0.views=[[], [{transform="horizontal_flip"}]]'])
+    write_sheets(material(tmp_path / "photos", with_views), with_views, tmp_path)
+    assert [path.name for path in tmp_path.glob("*.png")] == ["views.png"]
