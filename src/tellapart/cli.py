@@ -180,6 +180,15 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")],
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns such as 'new/**/*.jpg'.")],
     top: Annotated[int, typer.Option(min=1, help="How many labels an answer lists.")] = 1,
+    coverage: Annotated[
+        float | None, typer.Option(help="Give sets that hold the right class this often, such as 0.95.")
+    ] = None,
+    unknown: Annotated[
+        bool | None, typer.Option("--unknown/--no-unknown", help="Whether to answer “unknown” to what is unlike all.")
+    ] = None,
+    tta: Annotated[
+        int | None, typer.Option(min=0, max=32, help="Average over so many changed copies of each picture too.")
+    ] = None,
     format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
     submission: Annotated[
@@ -193,12 +202,17 @@ def predict(
 
     classifier = load(run)
     found = find_pictures(pictures)
-    given = answers(classifier.bundle, found, top=top)
+    more = (("candidates",) if coverage is not None else ()) + (
+        ("strangeness", "unknown") if unknown or (format == "jsonl" and classifier.bundle.strangeness) else ()
+    )
+    if submission and unknown is None:
+        unknown = False  # a competition knows its classes alone
+    given = answers(classifier.bundle, found, top=top, coverage=coverage, unknown=unknown, tta=tta)
     if submission:
         first, second = classifier.bundle.about.get("columns") or COLUMNS
         summary = write_submission(given, submission, (first, second))
     else:
-        summary = write_answers(given, format, top, out)
+        summary = write_answers(given, format, top, out, more)
     if format != "table" or submission:  # the table lists them itself
         for path, reason in summary.unreadable:
             print(f"Cannot read {path}: {reason}", file=sys.stderr)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Computing, Evaluation, Predictions
+from tellapart.records import Computing, Evaluation, Floats, Predictions
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
+    from tellapart.answering import Known
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import Split
+    from tellapart.evaluation.certainty import Certainty
     from tellapart.models.network import Network
     from tellapart.recipe import Recipe
+    from tellapart.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]
 _GOLDEN = 8
@@ -25,33 +29,58 @@ def conclude(
     run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
 ) -> Generator[Computing, None, None]:
     """Predictions, certainty, scores, bundle, report."""
-    from tellapart.evaluation.calibrate import fit_temperature, thresholds
+    from tellapart.evaluation.certainty import check_certainty, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
-    from tellapart.infer.predict import predict
+    from tellapart.infer.predict import predict_with_distance
     from tellapart.retelling import report
     from tellapart.runtime import Runtime, default_device, default_workers
 
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = Runtime(default_device(), workers=default_workers())
+    known = None if catalog.several else (yield from _known(run, network, catalog, split, runtime))
     predictions: dict[str, Predictions] = {}
+    distance: dict[str, Floats] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows := unbroken(run, catalog, rows)):
-            predictions[on] = yield from predict(network, catalog, rows, runtime, f"answers on the {on} pictures")
+            what = f"answers on the {on} pictures"
+            predictions[on], distance[on] = yield from predict_with_distance(
+                network, catalog, rows, runtime, what, known
+            )
             predictions[on].save(run.predictions_file(on))
-    temperature = fit_temperature(predictions["validation"])
-    limits = tuple(thresholds(predictions["validation"], temperature)) if catalog.several else None
+    plan = recipe.evaluation
+    certainty = fit_certainty(predictions["validation"], distance["validation"], plan.thresholds, plan.known)
+    if "test" in predictions:
+        certainty = keeps_its_share(certainty, predictions["test"], distance["test"])
     evaluations = {
-        on: evaluate_predictions(predictions[on], on=on, temperature=temperature, thresholds=limits)
+        on: evaluate_predictions(
+            predictions[on], on=on, temperature=certainty.temperature, thresholds=certainty.thresholds
+        )
         for on in reversed(predictions)
     }
-    about = {"temperature": temperature, "thresholds": limits}
+    about = {
+        **asdict(certainty),
+        "certainty": {on: check_certainty(certainty, predictions[on], distance[on]) for on in evaluations},
+    }
     run.write_json(run.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in evaluations.items()}})
     yield Computing(-1, "bundle", 0, 1)
-    _bundle(run, network, recipe, catalog, split, temperature, limits, next(iter(evaluations.values())))
+    _bundle(run, network, recipe, catalog, split, certainty, known, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
     yield Computing(-1, "report", 0, 1)
     report(Run(run.directory))  # as it lies on disk now
     yield Computing(-1, "report", 1, 1)
+
+
+def _known(
+    run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime
+) -> Generator[Computing, None, Known]:
+    """Where the classes lie among the network's features, from some of the training pictures."""
+    from tellapart.evaluation.certainty import sample
+    from tellapart.evaluation.unknown import fit_known
+    from tellapart.training.features import features
+
+    rows = sample(unbroken(run, catalog, split.train), len(catalog.classes))
+    found = yield from features(network, catalog, rows, runtime, "features of known pictures")
+    return fit_known(found, catalog.target(rows), len(catalog.classes))
 
 
 def _bundle(
@@ -60,8 +89,8 @@ def _bundle(
     recipe: Recipe,
     catalog: Catalog,
     split: Split,
-    temperature: float,
-    limits: tuple[float, ...] | None,
+    certainty: Certainty,
+    known: Known | None,
     evaluation: Evaluation,
 ) -> None:
     from tellapart.bundle.write import write_bundle
@@ -85,10 +114,16 @@ def _bundle(
         network,
         catalog.classes,
         catalog.several,
-        temperature=temperature,
-        thresholds=limits,
+        temperature=certainty.temperature,
+        thresholds=certainty.thresholds,
         about=about,
         golden=np.stack(golden),
+        sets=certainty.sets,
+        n_validation=certainty.n_validation,
+        known=known,
+        strangeness=certainty.strangeness,
+        tta=recipe.evaluation.tta,
+        flip=flips(recipe),
     )
 
 
@@ -97,3 +132,9 @@ def unbroken(run: Run, catalog: Catalog, rows: Rows) -> Rows:
     broken = catalog.table["path"].gather(rows).is_in([entry["path"] for entry in run.skipped])
     kept: Rows = rows[~broken.to_numpy()]
     return kept
+
+
+def flips(recipe: Recipe) -> bool:
+    """Whether training showed mirrored pictures: only then may copies for answering be mirrored."""
+    shown = [*recipe.augment, *(change for stage in recipe.stages for view in stage.views for change in view)]
+    return any(change.transform == "horizontal_flip" for change in shown)

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from tellapart.errors import RecipeError
+from tellapart.recipe_evaluation import Judgement
 from tellapart.recipe_networks import AnyBlock, Member
 from tellapart.recipe_transforms import AnyTransform, Balance, Mix, Section, named_views
 
@@ -139,6 +140,7 @@ class Recipe(Section):
     balance: Balance = Balance()
     model: Model = Model()
     stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
+    evaluation: Judgement = Judgement()
 
     def to_toml(self) -> str:
         """The complete recipe, defaults included, as TOML that `load_recipe` reads back to an equal one."""

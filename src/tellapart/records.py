@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from tellapart.files import replacing
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+#: What logits are divided by before they become probabilities: one number, or one a class (several labels only).
+Temperature: TypeAlias = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Predictions:
         """True where a picture may have several labels, or none."""
         return self.target.ndim == 2
 
-    def probabilities(self, temperature: float = 1.0) -> Floats:
+    def probabilities(self, temperature: Temperature = 1.0) -> Floats:
         """float64 [n, n_classes]: softmax (one label) or sigmoid (several) of logits / temperature."""
         return probabilities(self.logits, self.several, temperature)
 
@@ -111,17 +113,17 @@ class Predictions:
             raise RunError(f"{path} cannot be read as predictions: {error}", "Run the evaluation again.") from error
 
 
-def probabilities(logits: npt.ArrayLike, several: bool, temperature: float = 1.0) -> Floats:
+def probabilities(logits: npt.ArrayLike, several: bool, temperature: Temperature = 1.0) -> Floats:
     """Softmax (one label) or sigmoid (several) of logits / temperature, in float64, without overflow.
 
     Args:
         logits: [..., n_classes].
         several: sigmoid instead of softmax.
-        temperature: above 0; 1 leaves the logits as they are.
+        temperature: above 0, one number or one a class; 1 leaves the logits as they are.
     """
-    z = np.asarray(logits, np.float64) / temperature
+    z = np.asarray(logits, np.float64) / np.asarray(temperature)
     if several:
-        return np.exp(-np.logaddexp(0.0, -z))
+        return np.asarray(np.exp(-np.logaddexp(0.0, -z)))
     z = z - z.max(axis=-1, keepdims=True)
     e = np.exp(z)
     return np.asarray(e / e.sum(axis=-1, keepdims=True))

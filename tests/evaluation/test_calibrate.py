@@ -12,7 +12,8 @@ from sklearn.metrics import f1_score
 
 from tellapart.errors import DataError
 from tellapart.evaluation import metrics
-from tellapart.evaluation.calibrate import expected_calibration_error, fit_temperature, thresholds
+from tellapart.evaluation.calibrate import fit_temperature, thresholds
+from tellapart.evaluation.reliability import expected_calibration_error
 from tellapart.records import Predictions, probabilities
 
 

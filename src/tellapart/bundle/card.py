@@ -23,6 +23,10 @@ print(ta.load("THIS_FOLDER").predict("new.jpg"))
 ```"""
 
 _ONE_LIMIT = "* **A picture of none of these classes still gets an answer**, and often a certain one."
+_UNKNOWN_LIMIT = (
+    "* **A picture of none of these classes may still get an answer**, and a certain one: only what is unlike all that "
+    "it knows can be answered with “unknown”."
+)
 _SEVERAL_LIMIT = '* A picture of something else may still get a label; "none" means no label reached its threshold.'
 _LIMITS = """\
 * It knows pictures like those it was trained on. On others (another camera, season, place) the scores above do \
@@ -58,9 +62,13 @@ def card(description: dict[str, Any]) -> str:
         "## What it takes and gives",
         _interface(description),
         "## Limits",
-        "\n".join([_SEVERAL_LIMIT if several else _ONE_LIMIT, _LIMITS]),
+        "\n".join([_SEVERAL_LIMIT if several else _unknown(description), _LIMITS]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _unknown(description: dict[str, Any]) -> str:
+    return _UNKNOWN_LIMIT if description.get("strangeness") else _ONE_LIMIT
 
 
 def _classes(classes: list[str]) -> str:
@@ -91,13 +99,19 @@ def _interface(description: dict[str, Any]) -> str:
     size, n_classes = f"[n, {how['height']}, {how['width']}, 3]", len(description["classes"])
     return (
         f"`model.onnx` (opset {description['onnx_opset']}, float32): input `pictures`, uint8 {size}, RGB; "
-        f"output `logits`, float32 [n, {n_classes}].\n\n"
+        f"output `logits`, float32 [n, {n_classes}], and `features`, what the last layer makes them from.\n\n"
         f"* A picture is turned upright (EXIF), transparency laid over {tuple(how['background'])}, then {fit}; "
         f"filter: {how['interpolation']}. The network itself subtracts mean and deviation.\n"
-        f"* Certainty: {certainty} of logits / {description['temperature']:.4g}.\n"
+        f"* Certainty: {certainty} of logits / {_temperature(description['temperature'])}.\n"
         f"* Checked when written: onnxruntime against torch on the pictures of `golden.safetensors`, within "
         f"{tolerance['absolute']:g} + {tolerance['relative']:g} × the logit's size."
     )
+
+
+def _temperature(value: float | list[float]) -> str:
+    if isinstance(value, list):
+        return "the class's temperature (`temperature` in bundle.json)"
+    return f"{value:.4g}"
 
 
 def _text(value: object) -> str:

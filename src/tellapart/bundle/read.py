@@ -2,11 +2,13 @@
 
 A bundle holds:
     bundle.json         what it is: classes in order, preprocessing, temperature, thresholds, digests; see `write.py`
-    model.onnx          the network, uint8 pictures [n, height, width, 3] -> logits [n, n_classes]
+    model.onnx          the network, uint8 pictures [n, height, width, 3] -> logits [n, n_classes] and the features
+                        [n, n_features] that they rest on
     model.safetensors   the same weights, to train on from
     golden.safetensors  a few pictures and the logits they had when it was written
+    known.safetensors   where the known classes lie among the features; not with several labels
     README.md           the model card; the only file that may be edited
-Nothing in it can execute.
+Nothing in it can execute. Bundles of format 1 have no features and no known.safetensors, and are still read.
 """
 
 from __future__ import annotations
@@ -22,13 +24,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.answering import Known, Strangeness
+from tellapart.bundle.tensors import read_tensors
+from tellapart.copies import copies
 from tellapart.errors import BundleError
 from tellapart.preprocess import Pixels, Preprocessing
-from tellapart.records import Floats, probabilities
+from tellapart.records import Floats, Temperature, probabilities
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION = "bundle.json"
 MODEL, WEIGHTS, GOLDEN = "model.onnx", "model.safetensors", "golden.safetensors"
+KNOWN = "known.safetensors"
 CARD = "README.md"
 _AGAIN = "Copy it again from where it came from, or make it anew by training again."
 
@@ -42,23 +48,33 @@ class Bundle:
         classes: names, in the order of the logits.
         several: True where a picture may have none, one or several of the classes.
         preprocessing: how a picture becomes the network's input.
-        temperature: above 0; logits are divided by it before they become probabilities.
+        temperature: above 0; logits are divided by it before they become probabilities. Several labels: one a class.
         thresholds: several labels: the probability, one a class, from which on a label counts; else empty.
         absolute, relative: how far onnxruntime's logits may be from the golden ones: absolute + relative × |golden|.
         architecture: how to build the network again, for `models.network.Architecture.from_dict`.
         about: what it was made from, see `write.write_bundle`.
+        sets: coverage → the probability from which on a class belongs to a prediction set, see `evaluation.sets`.
+        n_validation: number of pictures that the sets rest on.
+        strangeness: from where on a picture is called unknown; None where that is not told (several labels).
+        tta: changed copies of each picture that are averaged with it unless told otherwise, see `copies`.
+        flip: whether such copies may be mirrored, as training's pictures were.
     """
 
     folder: Path
     classes: tuple[str, ...]
     several: bool
     preprocessing: Preprocessing
-    temperature: float
+    temperature: Temperature
     thresholds: tuple[float, ...]
     absolute: float
     relative: float
     architecture: dict[str, Any] = field(repr=False)
     about: dict[str, Any] = field(repr=False)
+    sets: dict[float, float] = field(default_factory=dict)
+    n_validation: int = 0
+    strangeness: Strangeness | None = None
+    tta: int = 0
+    flip: bool = False
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -79,12 +95,17 @@ class Bundle:
                 classes=tuple(map(str, values["classes"])),
                 several=bool(values["several"]),
                 preprocessing=Preprocessing.from_dict(values["preprocessing"]),
-                temperature=float(values["temperature"]),
+                temperature=_temperature(values["temperature"]),
                 thresholds=tuple(map(float, values["thresholds"])),
                 absolute=float(values["tolerance"]["absolute"]),
                 relative=float(values["tolerance"]["relative"]),
                 architecture=dict(values["architecture"]),
                 about=dict(values["about"]),
+                sets={float(level): float(least) for level, least in values.get("sets", {}).items()},
+                n_validation=int(values.get("n_validation", 0)),
+                strangeness=Strangeness.from_dict(told) if (told := values.get("strangeness")) else None,
+                tta=int(values.get("tta", 0)),
+                flip=bool(values.get("flip", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
@@ -120,6 +141,21 @@ class Bundle:
             )
         return session
 
+    @cached_property
+    def known(self) -> Known | None:
+        """Where the known classes lie among the features; None where the bundle does not say.
+
+        Raises:
+            BundleError: the file cannot be read.
+        """
+        if self.strangeness is None:
+            return None
+        path = self.folder / KNOWN
+        try:
+            return Known.from_tensors(read_tensors(path))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read: {error}", _AGAIN) from error
+
     def predict_pixels(self, pictures: Pixels, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Run the model.
 
@@ -134,29 +170,65 @@ class Bundle:
             ValueError: pictures of another type or size.
             BundleError: the model cannot be run, or gives something that is not a number.
         """
+        return self._predict(pictures, batch_size, None)[0]
+
+    def predict_distance(
+        self, pictures: Pixels, batch_size: int = 32, n_copies: int = 0
+    ) -> tuple[npt.NDArray[np.float32], Floats]:
+        """As `predict_pixels`, and how far each picture lies from the known classes.
+
+        Args:
+            pictures, batch_size: see `predict_pixels`.
+            n_copies: changed copies of each picture whose logits are averaged with its own, see `copies`.
+
+        Returns:
+            Logits and distance [n]: that of the picture itself, 0 where the bundle does not know where its classes lie.
+        """
+        logits, distance = self._predict(pictures, batch_size, self.known)
+        if n_copies:
+            changed = copies(pictures, n_copies, self.flip, self.preprocessing.interpolation)[1:]
+            total = logits.astype(np.float64)
+            for version in changed:
+                total += self.predict_pixels(version, batch_size)
+            logits = (total / (n_copies + 1)).astype(np.float32)
+        return logits, distance
+
+    def _predict(
+        self, pictures: Pixels, batch_size: int, known: Known | None
+    ) -> tuple[npt.NDArray[np.float32], Floats]:
         how = self.preprocessing
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (how.height, how.width, 3):
             raise ValueError(
                 f"pictures must be uint8 [n, {how.height}, {how.width}, 3], not {pictures.dtype} {list(pictures.shape)}"
             )
         logits = np.empty((len(pictures), len(self.classes)), np.float32)
+        distance = np.zeros(len(pictures))
         for start in range(0, len(pictures), batch_size):
             batch = np.ascontiguousarray(pictures[start : start + batch_size])
-            logits[start : start + batch_size] = self._run(batch)
-        if not np.isfinite(logits).all():
+            part = slice(start, start + batch_size)
+            if known is None:
+                (logits[part],) = self._run(batch, ["logits"])
+            else:
+                logits[part], features = self._run(batch, ["logits", "features"])
+                distance[part] = known.distance(features)
+        if not (np.isfinite(logits).all() and np.isfinite(distance).all()):
             raise BundleError(f"{self.folder / MODEL} gave logits that are not numbers.", "Its weights are unusable.")
-        return logits
+        return logits, distance
 
-    def _run(self, batch: Pixels) -> Any:
+    def _run(self, batch: Pixels, outputs: list[str]) -> Any:
         session = self.session
         try:
-            return session.run(["logits"], {"pictures": batch})[0]
+            return session.run(outputs, {"pictures": batch})
         except Exception as error:  # as above
             raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", _AGAIN) from error
 
     def probabilities(self, logits: npt.ArrayLike) -> Floats:
         """float64 [n, n_classes]: calibrated probabilities (softmax, or sigmoid for several labels)."""
         return probabilities(logits, self.several, self.temperature)
+
+
+def _temperature(value: Any) -> Temperature:
+    return tuple(map(float, value)) if isinstance(value, list) else float(value)
 
 
 def waiting(folder: Path) -> Path:
@@ -210,7 +282,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, files: Any) -> None:
     """Compare size and SHA-256 of each file with what bundle.json says."""
-    if not isinstance(files, dict) or set(files) != {MODEL, WEIGHTS, GOLDEN}:
+    if not isinstance(files, dict) or set(files) - {KNOWN} != {MODEL, WEIGHTS, GOLDEN}:
         raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", _AGAIN)
     for name, told in files.items():
         path = folder / name
@@ -237,5 +309,5 @@ def _sha256(path: Path) -> str:
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of the files that bundle.json vouches for; the card is left out, since people edit it."""
-    names = (MODEL, WEIGHTS, GOLDEN)
+    names = [MODEL, WEIGHTS, GOLDEN] + ([KNOWN] if (folder / KNOWN).is_file() else [])
     return {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart import __version__
+from tellapart.answering import Known, Strangeness
 from tellapart.bundle.card import card
 from tellapart.bundle.read import (
     CARD,
     DESCRIPTION,
     FORMAT,
     GOLDEN,
+    KNOWN,
     MODEL,
     WEIGHTS,
     Bundle,
@@ -33,6 +35,7 @@ from tellapart.bundle.verify import verify
 from tellapart.errors import BundleError, MissingExtraError
 from tellapart.files import sync_folder
 from tellapart.preprocess import Pixels
+from tellapart.records import Temperature
 
 if TYPE_CHECKING:
     import onnx
@@ -51,10 +54,16 @@ def write_bundle(
     classes: Sequence[str],
     several: bool,
     *,
-    temperature: float,
+    temperature: Temperature,
     thresholds: Sequence[float] | None,
     about: dict[str, Any],
     golden: Pixels,
+    sets: Mapping[float, float] | None = None,
+    n_validation: int = 0,
+    known: Known | None = None,
+    strangeness: Strangeness | None = None,
+    tta: int = 0,
+    flip: bool = False,
 ) -> None:
     """Write a bundle whole or not at all, replacing an older one.
 
@@ -67,13 +76,16 @@ def write_bundle(
         network: what to write. It is left as it is: the export works on a copy, on the processor, in float32.
         classes: names, in the order of the logits.
         several: True where a picture may have none, one or several of the classes.
-        temperature: above 0; see `records.probabilities`.
+        temperature: above 0; see `records.probabilities`. Several labels: one number, or one a class.
         thresholds: several labels: the probability, one a class, from which on a label counts (None: 0.5 each).
             One label: None.
         about: plain values for JSON, all optional; kept in bundle.json, the first ones told by the model card:
             "trained_on" (a sentence), "command", "evaluation" (`Evaluation.as_dict()`; its matrix and per-class
             table stay in the run directory).
         golden: uint8 [k, height, width, 3], preprocessed pictures; the first 8 are kept.
+        sets, n_validation: thresholds of prediction sets, see `evaluation.sets`, and how many pictures they rest on.
+        known, strangeness: both or neither: what is known, and from where on a picture is unknown.
+        tta, flip: changed copies of a picture that are averaged with it, and whether they may be mirrored.
 
     Raises:
         ValueError: arguments that do not belong together.
@@ -92,16 +104,23 @@ def write_bundle(
         "classes": list(classes),
         "several": several,
         "preprocessing": network.preprocessing.as_dict(),
-        "temperature": float(temperature),
+        "temperature": list(temperature) if isinstance(temperature, tuple) else float(temperature),
         "thresholds": [float(t) for t in thresholds or ()],
         "tolerance": {"absolute": ABSOLUTE, "relative": RELATIVE},
         "onnx_opset": OPSET,
+        "sets": {str(level): float(least) for level, least in (sets or {}).items()},
+        "n_validation": n_validation,
+        "strangeness": strangeness.as_dict() if strangeness else None,
+        "tta": tta,
+        "flip": flip,
         "about": _slim(about),
     }
     json.dumps(description)  # what cannot be written is found before minutes are spent on the export
     folder = folder.resolve()
     with _beside(folder) as part:
         _write_network(part, network, golden)
+        if known is not None:
+            _write_known(part, known)
         description["files"] = describe_files(part)
         description["sha256"] = own_digest(description)
         # A class name may come from a folder's name that is no UTF-8; its escapes are what JSON reads back.
@@ -119,12 +138,13 @@ def write_bundle(
 
 
 def _check_arguments(
-    network: Network, golden: Pixels, classes: Sequence[str], several: bool, temperature: float, thresholds: Any
+    network: Network, golden: Pixels, classes: Sequence[str], several: bool, temperature: Temperature, thresholds: Any
 ) -> None:
     how, n_classes = network.preprocessing, network.architecture.n_classes
     if golden.dtype != np.uint8 or golden.shape[1:] != (how.height, how.width, 3) or not len(golden):
         raise ValueError(f"golden must be uint8 [k, {how.height}, {how.width}, 3], not {golden.dtype} {golden.shape}")
-    if not (temperature > 0 and math.isfinite(temperature)):
+    each = temperature if isinstance(temperature, tuple) else (temperature,)
+    if len(each) not in (1, n_classes) or not all(t > 0 and math.isfinite(t) for t in each):
         raise ValueError(f"temperature must be above 0, not {temperature}")
     if len(set(classes)) != n_classes or len(classes) != n_classes:
         raise ValueError(f"classes must be {n_classes} names that differ, one a logit, not {list(classes)}")
@@ -159,9 +179,18 @@ def _write_network(folder: Path, network: Network, golden: Pixels) -> None:
     _export(plain, golden, folder / MODEL)
 
 
+def _write_known(folder: Path, known: Known) -> None:
+    import safetensors.numpy
+
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in known.tensors().items()}
+    (folder / KNOWN).write_bytes(safetensors.numpy.save(tensors))
+
+
 def _export(network: Network, golden: Pixels, path: Path) -> None:
-    """uint8 "pictures" [n, height, width, 3] -> float32 "logits" [n, n_classes], n free, weights within the file."""
+    """uint8 "pictures" [n, height, width, 3] -> float32 "logits" and "features", n free, weights within the file."""
     import torch
+
+    from tellapart.models.network import Answering
 
     try:
         import onnx
@@ -171,11 +200,11 @@ def _export(network: Network, golden: Pixels, path: Path) -> None:
     two = torch.from_numpy(np.repeat(golden[:1], 2, axis=0))  # two, since a size of one would be taken as fixed
     try:
         torch.onnx.export(
-            network,
+            Answering(network).eval(),
             (two,),
             path,
             input_names=["pictures"],
-            output_names=["logits"],
+            output_names=["logits", "features"],
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=OPSET,
             dynamo=True,
@@ -249,8 +278,8 @@ def _refuse_others(folder: Path) -> None:
     """Stop rather than replace a folder that holds anything but a bundle."""
     if not folder.exists():
         return
-    known = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, CARD}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in known) if folder.is_dir() else ["a file"]
+    own = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, KNOWN, CARD}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in own) if folder.is_dir() else ["a file"]
     if others:
         raise BundleError(
             f"{folder} is not replaced, since it holds something that is no part of a bundle: {others[0]}",

@@ -1,19 +1,26 @@
-"""Certainty that can be believed: a temperature, a threshold for each label, and a measure of trust.
+"""Certainty that can be believed: a temperature, and a threshold for each label.
 
 Everything here is fitted on validation, never on the pictures that the result is reported for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tellapart.errors import DataError
-from tellapart.evaluation.metrics import Array, by_parts, known, ratio
-from tellapart.records import Floats, Predictions, probabilities
+from tellapart.evaluation.metrics import Array, answers, by_parts, count, known, per_class, ratio
+from tellapart.records import Floats, Predictions, Temperature, probabilities
 
 LOWEST, HIGHEST = 0.05, 20.0
+LEAST_PICTURES = 20
+
+#: How thresholds are chosen: "f1", {"precision": 0.9} or {"recall": 0.9}.
+Rule: TypeAlias = Literal["f1"] | Mapping[str, float]
 
 
 def fit_temperature(predictions: Predictions) -> float:
@@ -45,15 +52,43 @@ def fit_temperature(predictions: Predictions) -> float:
     return float(np.clip(1 / inverse, LOWEST, HIGHEST))
 
 
-def thresholds(predictions: Predictions, temperature: float = 1.0) -> Floats:
-    """For each label the probability from which on it is answered, such that its F1 is highest.
+def fit_temperatures(predictions: Predictions) -> Temperature:
+    """The temperature that answers are given with: one number, or, with several labels, one a label.
 
-    Half-way between the two probabilities that it separates, or 0.5 where that separates them too. Of equally good
-    ones the nearest to 0.5. A label that no picture has keeps 0.5.
+    A label's own temperature needs pictures to be fitted on: where fewer than 20 have it, or fewer than 20 have it
+    not, or where its sign alone is always right, the label keeps the temperature fitted on all labels together.
+
+    Raises:
+        DataError: no picture has a label.
+    """
+    shared = fit_temperature(predictions)
+    if not predictions.several:
+        return shared
+    given = predictions.target.sum(axis=0, dtype=np.int64)
+    enough = np.minimum(given, len(predictions) - given) >= LEAST_PICTURES
+    found = []
+    for i, name in enumerate(predictions.classes):
+        column = slice(i, i + 1)
+        alone = replace(
+            predictions, logits=predictions.logits[:, column], target=predictions.target[:, column], classes=(name,)
+        )
+        found.append(fit_temperature(alone) if enough[i] and _shortfall(alone).any() else shared)
+    return tuple(found)
+
+
+def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: Rule = "f1") -> Floats:
+    """For each label the probability from which on it is answered.
+
+    Half-way between the two probabilities that it separates, or 0.5 where that separates them too. A label that no
+    picture has keeps 0.5.
 
     Args:
         predictions: with several labels.
         temperature: the one that answers will be given with: thresholds are for probabilities after it.
+        rule: "f1": where F1 is highest, of equally good ones the nearest to 0.5.
+            {"precision": p}: the lowest one with at least that precision, which finds the most; where none reaches
+            it, the one with the highest precision, see `misses`.
+            {"recall": r}: the highest one with at least that recall, which errs the least.
 
     Returns:
         float64 [n_classes], in 0..1; a label is answered where its probability is at least that.
@@ -65,36 +100,28 @@ def thresholds(predictions: Predictions, temperature: float = 1.0) -> Floats:
     if not predictions.several:
         raise ValueError("thresholds are for several labels; with one label the most probable class is the answer")
     predictions = _some(predictions)
+    each = np.broadcast_to(temperature, len(predictions.classes))
     return np.array(
         [
-            _best_threshold(predictions.target[:, i] == 1, predictions.logits[:, i], temperature)
-            for i in range(len(predictions.classes))
+            _best_threshold(given == 1, probabilities(logits, several=True, temperature=float(t)), rule)
+            for given, logits, t in zip(predictions.target.T, predictions.logits.T, each, strict=True)
         ]
     )
 
 
-def expected_calibration_error(predictions: Predictions, temperature: float = 1.0, bins: int = 15) -> float:
-    """How far certainty and truth lie apart: |certainty - share that is right|, averaged over bins of equal width.
+def misses(predictions: Predictions, temperature: Temperature, limits: Floats, rule: Rule) -> list[str]:
+    """The labels that do not reach what the rule asks for with these thresholds, on these predictions.
 
-    One label: the certainty of the answer against whether it is right. Several: the probability of every label of
-    every picture against whether it is given. In 0..1, 0 is best; bins weigh as many pictures (or labels) as they hold.
-
-    Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning,
-    AAAI 2015, with 15 bins as in Guo et al. 2017.
-
-    Raises:
-        DataError: no picture has a label.
+    Only a precision can be out of reach; labels that no picture has are among them.
     """
-    predictions = _some(predictions)
-    if predictions.several:
-        certainty = by_parts(predictions, lambda part: part.probabilities(temperature)).ravel()
-        right = predictions.target.ravel()
-    else:
-        certainty = by_parts(predictions, lambda part: part.probabilities(temperature).max(axis=1))
-        right = predictions.logits.argmax(axis=1) == predictions.target
-    index = np.clip(np.ceil(certainty * bins).astype(np.int64) - 1, 0, bins - 1)
-    gap = np.bincount(index, certainty, bins) - np.bincount(index, right, bins)
-    return float(np.abs(gap).sum() / len(certainty))
+    if rule == "f1":
+        return []
+    ((name, least),) = rule.items()
+    precision, recall, _ = per_class(
+        count(predictions.target, answers(predictions, temperature, limits), len(predictions.classes))
+    )
+    reached = (precision if name == "precision" else recall) >= least - 1e-12
+    return [label for label, fine in zip(predictions.classes, reached, strict=True) if not fine]
 
 
 def _some(predictions: Predictions) -> Predictions:
@@ -128,17 +155,24 @@ def _derivatives(predictions: Predictions, inverse: float) -> Floats:
     return np.stack([first, second], axis=1)
 
 
-def _best_threshold(given: Array, logits: Array, temperature: float) -> float:
+def _best_threshold(given: Array, p: Floats, rule: Rule) -> float:
+    """Of one label: `given` says which pictures have it, `p` how probable it is, both [n]."""
     if not given.any():
         return 0.5
-    p = probabilities(logits, several=True, temperature=temperature)
     levels, where = np.unique(-p, return_inverse=True)
     levels = -levels  # falling
     answered = np.bincount(where).cumsum()
     right = np.bincount(where, given).cumsum()
-    f1 = ratio(2 * right, given.sum() + answered)
     below = np.append(levels[1:], 0.0)
     middle = (levels + below) / 2
     candidates = np.where((below < 0.5) & (levels >= 0.5), 0.5, np.where(middle > below, middle, levels))
-    best = candidates[f1 == f1.max()]
-    return float(best[np.abs(best - 0.5).argmin()])
+    if rule == "f1":
+        score = ratio(2 * right, given.sum() + answered)
+        best = candidates[score == score.max()]
+        return float(best[np.abs(best - 0.5).argmin()])
+    ((name, least),) = rule.items()
+    if name == "recall":
+        return float(candidates[np.argmax(right / given.sum() >= least - 1e-12)])
+    precision = right / answered
+    fine = np.flatnonzero(precision >= min(least, precision.max()) - 1e-12)
+    return float(candidates[fine[-1]])

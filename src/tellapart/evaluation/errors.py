@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.evaluation.metrics import Array, answers, by_parts, known, take
-from tellapart.records import Floats, Predictions
+from tellapart.records import Floats, Predictions, Temperature
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ class Judged:
 
 
 def wrongest(
-    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions,
+    limit: int = 24,
+    *,
+    temperature: Temperature = 1.0,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Pictures answered wrongly, most certain first; with several labels, those furthest off in a label."""
     seen = known(predictions)
@@ -46,21 +50,33 @@ def wrongest(
 
 
 def right(
-    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions,
+    limit: int = 24,
+    *,
+    temperature: Temperature = 1.0,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Pictures answered rightly, drawn evenly over all of them: what a usual right answer looks like."""
     return _sample(predictions, limit, temperature, thresholds, wrong=False)
 
 
 def wrong(
-    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions,
+    limit: int = 24,
+    *,
+    temperature: Temperature = 1.0,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Pictures answered wrongly, drawn evenly over all of them."""
     return _sample(predictions, limit, temperature, thresholds, wrong=True)
 
 
 def right_and_certain(
-    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions,
+    limit: int = 24,
+    *,
+    temperature: Temperature = 1.0,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Pictures answered rightly, most certain first."""
     seen = known(predictions)
@@ -69,7 +85,11 @@ def right_and_certain(
 
 
 def least_certain(
-    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions,
+    limit: int = 24,
+    *,
+    temperature: Temperature = 1.0,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Pictures that the model is least sure of, right or wrong; those without a label too."""
     answer, certainty = _judge(predictions, temperature, thresholds)
@@ -88,7 +108,7 @@ def of_class(predictions: Predictions, name: str) -> Predictions:
 
 
 def n_wrong(
-    predictions: Predictions, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions, *, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None
 ) -> npt.NDArray[np.int64]:
     """int64 [n]: wrong decisions of each picture with a label: 0 or 1, or the number of its wrong labels."""
     seen = known(predictions)
@@ -96,7 +116,7 @@ def n_wrong(
 
 
 def wrong_by_class(
-    predictions: Predictions, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions, *, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None
 ) -> tuple[tuple[str, int, int, int], ...]:
     """Several labels: (label, given, missed, answered though not given), in class order.
 
@@ -129,7 +149,7 @@ def most_confused(predictions: Predictions, limit: int = 10) -> tuple[tuple[str,
 
 
 def cell(
-    predictions: Predictions, given: str, answered: str, limit: int = 24, *, temperature: float = 1.0
+    predictions: Predictions, given: str, answered: str, limit: int = 24, *, temperature: Temperature = 1.0
 ) -> tuple[Judged, ...]:
     """Pictures in one cell of the confusion matrix, most certain first.
 
@@ -147,7 +167,11 @@ def cell(
 
 
 def most_wrong_labels(
-    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions,
+    limit: int = 24,
+    *,
+    temperature: Temperature = 1.0,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Several labels: pictures with the most labels wrong (missed or too many), of equals the most certain first."""
     answer, certainty = _judge(predictions, temperature, thresholds)
@@ -156,7 +180,11 @@ def most_wrong_labels(
 
 
 def missing_labels(
-    predictions: Predictions, limit: int = 24, *, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions,
+    limit: int = 24,
+    *,
+    temperature: Temperature = 1.0,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Several labels: labels that may be missing in the data, as they are answered but not given, most probable first.
 
@@ -183,7 +211,7 @@ def missing_labels(
 
 
 def _sample(
-    predictions: Predictions, limit: int, temperature: float, thresholds: npt.ArrayLike | None, *, wrong: bool
+    predictions: Predictions, limit: int, temperature: Temperature, thresholds: npt.ArrayLike | None, *, wrong: bool
 ) -> tuple[Judged, ...]:
     seen = known(predictions)
     answer, certainty = _judge(seen, temperature, thresholds)
@@ -192,7 +220,9 @@ def _sample(
     return _listed(seen, answer, certainty, found[spread])
 
 
-def _judge(predictions: Predictions, temperature: float, thresholds: npt.ArrayLike | None) -> tuple[Array, Floats]:
+def _judge(
+    predictions: Predictions, temperature: Temperature, thresholds: npt.ArrayLike | None
+) -> tuple[Array, Floats]:
     """Answers as in `metrics.answers`, and certainty [n]."""
     answer = answers(predictions, temperature, thresholds)
     if not predictions.several:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from tellapart.errors import DataError
 from tellapart.evaluation import intervals, metrics
 from tellapart.evaluation.metrics import Array, Counts
-from tellapart.records import Evaluation, Metric, Predictions
+from tellapart.records import Evaluation, Metric, Predictions, Temperature
 
 
 def evaluate_predictions(
     predictions: Predictions,
     *,
     on: str,
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tellapart.evaluation import metrics
 from tellapart.evaluation.metrics import Array, Counts
-from tellapart.records import Floats, Predictions
+from tellapart.records import Floats, Predictions, Temperature
 
 #: Scores that are a share of the pictures; recall weighted by class size is accuracy.
 PROPORTIONS = ("accuracy", "top_5_accuracy", "recall_weighted", "exact_match")
@@ -75,7 +75,7 @@ def percentile(value: float, samples: Floats, n: int, bounded: bool = True) -> t
 
 def bootstrap(
     predictions: Predictions,
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Floats, Predictions
+from tellapart.records import Floats, Predictions, Temperature
 
 Array = npt.NDArray[Any]
 
@@ -77,7 +77,7 @@ class Ranking(NamedTuple):
 
 
 def scores(
-    predictions: Predictions, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None
+    predictions: Predictions, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None
 ) -> dict[str, float]:
     """Every score of some predictions, by name, the headline first.
 
@@ -113,7 +113,7 @@ def take(predictions: Predictions, where: Any) -> Predictions:
     )
 
 
-def answers(predictions: Predictions, temperature: float = 1.0, thresholds: npt.ArrayLike | None = None) -> Array:
+def answers(predictions: Predictions, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None) -> Array:
     """What the model answers.
 
     One label: int64 [n], the class with the highest logit, of equal ones the first.
@@ -126,7 +126,7 @@ def answers(predictions: Predictions, temperature: float = 1.0, thresholds: npt.
     return by_parts(predictions, lambda part: (part.probabilities(temperature) >= least).astype(np.uint8))
 
 
-def row_scores(predictions: Predictions, answer: Array, temperature: float = 1.0) -> dict[str, Floats]:
+def row_scores(predictions: Predictions, answer: Array, temperature: Temperature = 1.0) -> dict[str, Floats]:
     """The scores that are a mean over pictures: name → [n], what each picture adds to that mean."""
     losses = by_parts(predictions, lambda part: _log_losses(part, temperature))
     right = answer == predictions.target
@@ -226,12 +226,12 @@ def by_parts(predictions: Predictions, function: Callable[[Predictions], Array])
     return np.concatenate([function(take(predictions, slice(start, start + step))) for start in starts])
 
 
-def _log_losses(predictions: Predictions, temperature: float) -> Floats:
+def _log_losses(predictions: Predictions, temperature: Temperature) -> Floats:
     """[n]: -log of the probability of the right answer; with several labels the mean over labels.
 
     Computed from the logits, so a probability that rounds to 0 still has its true, finite loss.
     """
-    z = predictions.logits.astype(np.float64) / temperature
+    z = predictions.logits.astype(np.float64) / np.asarray(temperature)
     if predictions.several:
         return np.asarray(np.logaddexp(0, np.where(predictions.target == 1, -z, z)).mean(axis=1))
     highest = z.max(axis=1)

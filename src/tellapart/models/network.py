@@ -103,3 +103,20 @@ class Network(nn.Module):
         """uint8 [n, h, w, 3] → logits [n, n_classes]."""
         logits: Tensor = self.head(self.body(self.normalise(pictures)))
         return logits
+
+    def answer(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 [n, h, w, 3] → logits [n, n_classes] and the features [n, n_features] that they rest on."""
+        features: Tensor = self.body(self.normalise(pictures))
+        return self.head(features), features
+
+
+class Answering(nn.Module):
+    """A network that gives its features beside its logits; for whoever needs a module to call or export."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Network.answer`."""
+        return self.network.answer(pictures)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.evaluation.errors import Judged
-from tellapart.records import Floats, Predictions
+from tellapart.records import Floats, Predictions, Temperature
 from tellapart.report.blocks import Card, Label
 
 Positions = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ class Answers:
 
     predictions: Predictions
     name: Callable[[int], str]
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
     thresholds: Floats | None = None
     link: Callable[[int], str] = lambda row: ""
 

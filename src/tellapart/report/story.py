@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Evaluation, Predictions, Rows
+from tellapart.records import Evaluation, Predictions, Rows, Temperature
 from tellapart.report.blocks import Section
 
 
@@ -103,7 +103,7 @@ class Story:
     environment: Mapping[str, Any] = field(default_factory=dict)
     evaluations: Sequence[Evaluation] = ()
     predictions: Predictions | None = None
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
     thresholds: Sequence[float] | None = None
     notes: Sequence[str] = ()
     more: Sequence[Section] = ()

@@ -10,14 +10,15 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tellapart.answering import pictures_needed, prediction_sets
 from tellapart.bundle.read import Bundle
 from tellapart.data.decode import EXTENSIONS, read_picture
 from tellapart.errors import UnreadableError, UsageError
@@ -26,6 +27,7 @@ from tellapart.preprocess import Pixels, Preprocessing, preprocess
 Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image
 
 NONE = "none"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,16 @@ class Answer:
     Attributes:
         path: the picture's path as it was given; empty for a picture that was no file.
         chosen: the answer: one class name; where several labels are possible, those at or above their thresholds,
-            most probable first, which may be none. Empty where the picture could not be read.
+            most probable first, which may be none. Empty where the picture is unknown or could not be read.
         labels: class names with their probabilities (0 to 1), most probable first: the chosen ones and as many
             others as were asked for.
         certainty: the probability of the label; of the least probable one where there are several; where there is
-            none, that of none: 1 - the highest probability. Not a number where the picture could not be read.
+            none, that of none: 1 - the highest probability; where the picture is unknown, that of the first of
+            `labels`, which it is thought not to be. Not a number where the picture could not be read.
         problem: why the picture could not be read, in a plain sentence; None where it could.
+        candidates: the prediction set, most probable first; empty where no coverage was asked for.
+        strangeness: how unlike the known classes the picture is; None where the model cannot tell.
+        unknown: why the picture is thought to be of none of the classes; None where it is not, or that was not asked.
     """
 
     path: str
@@ -48,18 +54,27 @@ class Answer:
     labels: tuple[tuple[str, float], ...]
     certainty: float
     problem: str | None = None
+    candidates: tuple[str, ...] = ()
+    strangeness: float | None = None
+    unknown: str | None = None
 
     @property
     def label(self) -> str:
-        """The chosen label, several joined with ", ", "none", or "" where the picture could not be read."""
+        """The chosen label, several joined with ", ", "none", "unknown", or "" where the picture could not be read."""
         if self.problem is not None:
             return ""
+        if self.unknown is not None:
+            return UNKNOWN
         return ", ".join(self.chosen) or NONE
 
     def __str__(self) -> str:
-        """For people: "Beagle 98 %", "cat 98 %, bunny 87 %", "none" or "unreadable: …"."""
+        """For people: "Beagle 98 %", "Beagle or Basset", "cat 98 %, bunny 87 %", "none", "unknown: …" and so on."""
         if self.problem is not None:
             return f"unreadable: {self.problem}"
+        if self.unknown is not None:
+            return f"{UNKNOWN}: {self.unknown}"
+        if len(self.candidates) > 1:
+            return " or ".join(self.candidates)
         probability = dict(self.labels)
         return ", ".join(f"{name} {percent(probability[name])}" for name in self.chosen) or NONE
 
@@ -70,6 +85,15 @@ def percent(probability: float) -> str:
         return "< 0.1 %"
     digits = 1 if probability < 0.01 or probability >= 0.99 else 0
     return f"{min(probability, 0.999) * 100:.{digits}f} %"
+
+
+class How(TypedDict, total=False):
+    """How answers are given, all optional: see `answers`."""
+
+    top: int | None
+    coverage: float | None
+    unknown: bool | None
+    tta: int | None
 
 
 class Classifier:
@@ -84,30 +108,30 @@ class Classifier:
         return self.bundle.classes
 
     @overload
-    def predict(self, pictures: Picture, *, top: int | None = None) -> Answer: ...  # type: ignore[overload-overlap]
+    def predict(self, pictures: Picture, **how: Unpack[How]) -> Answer: ...  # type: ignore[overload-overlap]
 
     @overload
-    def predict(self, pictures: Iterable[Picture], *, top: int | None = None) -> list[Answer]: ...
+    def predict(self, pictures: Iterable[Picture], **how: Unpack[How]) -> list[Answer]: ...
 
-    def predict(self, pictures: Picture | Iterable[Picture], *, top: int | None = None) -> Answer | list[Answer]:
+    def predict(self, pictures: Picture | Iterable[Picture], **how: Unpack[How]) -> Answer | list[Answer]:
         """Answer for one picture, or for each of a list, in its order.
 
         Args:
             pictures: a path, the bytes of a file, uint8 pixels (height × width × 3, RGB, upright) or a Pillow image;
                 or a list of such.
-            top: how many labels an answer lists; None: all.
+            how: `top`, `coverage`, `unknown`, `tta`: see `answers`.
 
         Returns:
             One `Answer` for one picture, a list for a list. A picture that cannot be read has an answer too: its
             `problem` says why.
 
         Raises:
-            UsageError: something that is not a picture.
+            UsageError: something that is not a picture, or something asked for that this model cannot give.
             BundleError: the model cannot be run.
         """
         if isinstance(pictures, (str, Path, bytes, np.ndarray, Image.Image)):
-            return next(answers(self.bundle, [pictures], top=top))
-        return list(answers(self.bundle, pictures, top=top))
+            return next(answers(self.bundle, [pictures], **how))
+        return list(answers(self.bundle, pictures, **how))
 
 
 def load(path: str | Path) -> Classifier:
@@ -119,11 +143,9 @@ def load(path: str | Path) -> Classifier:
     return Classifier(Bundle.load(path))
 
 
-def predict(
-    path: str | Path, pictures: Picture | Sequence[Picture], *, top: int | None = None
-) -> Answer | list[Answer]:
+def predict(path: str | Path, pictures: Picture | Sequence[Picture], **how: Unpack[How]) -> Answer | list[Answer]:
     """Load a classifier and answer at once; see `Classifier.predict`. To ask more than once, keep what `load` gives."""
-    return load(path).predict(pictures, top=top)
+    return load(path).predict(pictures, **how)
 
 
 def answers(
@@ -133,6 +155,9 @@ def answers(
     batch_size: int = 16,
     workers: int | None = None,
     top: int | None = None,
+    coverage: float | None = None,
+    unknown: bool | None = None,
+    tta: int | None = None,
 ) -> Iterator[Answer]:
     """Answer for one picture after the other, in the order given.
 
@@ -144,23 +169,120 @@ def answers(
         batch_size: pictures run at once.
         workers: threads that read pictures; by default as many as there are processors for this process.
         top: how many labels an answer lists; None: all.
+        coverage: give prediction sets that hold the right class with at least this probability, such as 0.95.
+        unknown: whether pictures unlike all classes are answered with "unknown"; None: as the bundle was made.
+        tta: test-time augmentation: changed copies of each picture whose logits are averaged with its own; it takes
+            so many times longer. None: as the bundle was made.
 
     Raises:
-        UsageError: something that is not a picture. An unreadable one is no error, but an answer with a `problem`.
+        UsageError: something that is not a picture, or something asked for that this model cannot give. An unreadable
+            picture is no error, but an answer with a `problem`.
         BundleError: the model cannot be run.
     """
-    read = _read_ahead(bundle, pictures, workers or _processors(), ahead=2 * batch_size)
+    least = None if coverage is None else _set_threshold(bundle, coverage)
+    refuse = _refuses(bundle, unknown)
+    n_copies = bundle.tta if tta is None else tta
+    return _answers(bundle, pictures, batch_size, workers or _processors(), top, least, refuse, n_copies)
+
+
+def _answers(
+    bundle: Bundle,
+    pictures: Iterable[Picture],
+    batch_size: int,
+    workers: int,
+    top: int | None,
+    least: float | None,
+    refuse: bool,
+    n_copies: int,
+) -> Iterator[Answer]:
+    """`answers`, with what was asked for settled."""
+    read = _read_ahead(bundle, pictures, workers, ahead=2 * batch_size)
     while batch := list(itertools.islice(read, batch_size)):
         pixels = [what for _, what in batch if not isinstance(what, str)]
-        scores = iter(bundle.probabilities(bundle.predict_pixels(np.stack(pixels)))) if pixels else iter(())
+        scores: Iterator[tuple[Any, float | None]] = iter(())
+        if pixels:
+            logits, distance = bundle.predict_distance(np.stack(pixels), n_copies=n_copies)
+            chances = bundle.probabilities(logits)
+            scores = zip(chances, _strangeness(bundle, distance, chances), strict=True)
         for path, what in batch:
             if isinstance(what, str):
                 yield Answer(path, (), (), math.nan, what)
-            else:
-                yield _answer(bundle, path, next(scores), top)
+                continue
+            probabilities, strangeness = next(scores)
+            answer = _answer(bundle, path, probabilities, top, least)
+            yield _judged(bundle, answer, strangeness, refuse)
 
 
-def _answer(bundle: Bundle, path: str, probabilities: npt.NDArray[np.float64], top: int | None) -> Answer:
+def _set_threshold(bundle: Bundle, coverage: float) -> float:
+    """From which probability on a class belongs to a set of this coverage.
+
+    Raises:
+        UsageError: the bundle has none for it.
+    """
+    if bundle.several:
+        raise UsageError(
+            "Prediction sets are for models that give one label a picture; this one gives several.",
+            "To find nearly all pictures of each label, train with --set evaluation.thresholds.recall=0.95",
+        )
+    if coverage in bundle.sets:
+        return bundle.sets[coverage]
+    offered = ", ".join(f"{level:g}" for level in sorted(bundle.sets)) or "none"
+    if not 0 < coverage < 1:
+        raise UsageError(f"A coverage is a share between 0 and 1, not {coverage:g}.", f"Possible here: {offered}.")
+    needed = pictures_needed(coverage)
+    few = f" It needs at least {needed:,} validation pictures; this model had {bundle.n_validation:,}."
+    raise UsageError(
+        f"This model has no prediction sets of coverage {coverage:g}.{few if needed > bundle.n_validation else ''}",
+        f"Possible here: {offered}.",
+    )
+
+
+def _refuses(bundle: Bundle, unknown: bool | None) -> bool:
+    """Whether to answer "unknown".
+
+    Raises:
+        UsageError: it is asked for, and the bundle cannot tell.
+    """
+    if bundle.strangeness is not None:
+        return bundle.strangeness.by_default if unknown is None else unknown
+    if not unknown:
+        return False
+    if bundle.several:
+        raise UsageError(
+            "A model that gives several labels answers “none” where no label reaches its threshold, and cannot tell "
+            "whether a picture is of something else altogether.",
+            "Leave out --unknown.",
+        )
+    raise UsageError(
+        f"{bundle.folder} was written by a version of Tellapart that did not learn what is known.", "Train again."
+    )
+
+
+def _strangeness(
+    bundle: Bundle, distance: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64]
+) -> list[float | None]:
+    if bundle.strangeness is None:
+        return [None] * len(distance)
+    return [float(value) for value in bundle.strangeness.of(distance, probabilities.max(axis=1))]
+
+
+def _judged(bundle: Bundle, answer: Answer, strangeness: float | None, refuse: bool) -> Answer:
+    """The answer with its strangeness, and without a choice where it is too strange."""
+    told = bundle.strangeness
+    if strangeness is None or told is None:
+        return answer
+    if not refuse or strangeness <= told.limit:
+        return replace(answer, strangeness=strangeness)
+    reason = (
+        f"unlike all classes: strangeness {strangeness:.1f}, where {told.share:.1%} of known pictures have "
+        f"{told.limit:.1f} or less"
+    )
+    return replace(answer, chosen=(), strangeness=strangeness, unknown=reason)
+
+
+def _answer(
+    bundle: Bundle, path: str, probabilities: npt.NDArray[np.float64], top: int | None, least: float | None
+) -> Answer:
     """The answer that follows from one picture's probabilities [n_classes]."""
     order = np.argsort(-probabilities, kind="stable").tolist()
     chosen = [i for i in order if probabilities[i] >= bundle.thresholds[i]] if bundle.several else order[:1]
@@ -169,7 +291,9 @@ def _answer(bundle: Bundle, path: str, probabilities: npt.NDArray[np.float64], t
     others = [i for i in order if i not in picked][: None if top is None else max(0, top - 1)]
     listed = picked.union(others)
     labels = tuple((bundle.classes[i], float(probabilities[i])) for i in order if i in listed)
-    return Answer(path, tuple(bundle.classes[i] for i in chosen), labels, float(certainty))
+    inside = np.zeros(len(order), bool) if least is None else prediction_sets(probabilities, least)
+    candidates = tuple(bundle.classes[i] for i in order if inside[i])
+    return Answer(path, tuple(bundle.classes[i] for i in chosen), labels, float(certainty), candidates=candidates)
 
 
 def _read_ahead(

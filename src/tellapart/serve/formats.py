@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _DECIMALS = 6
+MORE = ("candidates", "strangeness", "unknown")
+_NUMBERS = ("certainty", "strangeness")
 _CHUNK = 10_000
 
 
@@ -55,19 +57,25 @@ class Summary:
 
 
 def write_answers(
-    answers: Iterable[Answer], format: str = "table", top: int = 1, out: TextIO | Path | None = None
+    answers: Iterable[Answer],
+    format: str = "table",
+    top: int = 1,
+    out: TextIO | Path | None = None,
+    more: tuple[str, ...] = (),
 ) -> Summary:
     """Write answers as they come.
 
     Columns: path, label, certainty (0 to 1), then `label_2`, `certainty_2` … up to `top`: the most probable labels that
-    were not chosen; then problem, which is empty where the picture could be read. Bytes of a file name that are no
-    UTF-8 are written as escapes.
+    were not chosen; then problem, which is empty where the picture could be read; then those of `more`. Bytes of a
+    file name that are no UTF-8 are written as escapes.
 
     Args:
         answers: from `answer.answers`, with the same `top`.
         format: "table" ends with totals and the unreadable; "csv" is safe to open in a spreadsheet, see `csv_cell`;
             "jsonl" has one object a line; "parquet" is written at the end (it keeps about 150 bytes a picture).
         top: how many labels a row holds.
+        more: further columns, some of `MORE`: "candidates" (the prediction set; in CSV and Parquet joined with " or "),
+            "strangeness", "unknown" (why a picture is thought to be of no known class). The table shows them anyway.
         out: an open text file, the path of a file (written beside and renamed when all is done), or None: the
             standard output.
 
@@ -78,16 +86,18 @@ def write_answers(
         raise UsageError(f"The format '{format}' is unknown.", f"Known: {', '.join(FORMATS)}.")
     if top < 1:
         raise UsageError(f"At least one label is needed, not {top}.")
+    if unfit := set(more) - set(MORE):
+        raise UsageError(f"There are no columns {', '.join(sorted(unfit))}.", f"Known: {', '.join(MORE)}.")
     summary = Summary()
     counted = summary.counting(answers)
     if format == "parquet":
         if not isinstance(out, Path):
             raise UsageError("Parquet cannot be written to a terminal or pipe.", "Name a file to write to.")
         with _file_at(out) as path:
-            _write_parquet(counted, top, path)
+            _write_parquet(counted, top, path, more)
         return summary
     with _stream_to(out) as stream:
-        _STREAMED[format](counted, top, stream)
+        _STREAMED[format](counted, top, stream, more)
         if format == "table":
             _write_totals(summary, stream)
     return summary
@@ -120,21 +130,36 @@ def _file_at(out: Path) -> Iterator[Path]:
         yield beside
 
 
-def columns(top: int) -> list[str]:
-    """Names of the columns for `top` labels a row."""
+def columns(top: int, more: tuple[str, ...] = ()) -> list[str]:
+    """Names of the columns for `top` labels a row, and further ones."""
     others = chain.from_iterable((f"label_{i}", f"certainty_{i}") for i in range(2, top + 1))
-    return ["path", "label", "certainty", *others, "problem"]
+    return ["path", "label", "certainty", *others, "problem", *more]
 
 
-def _row(answer: Answer, top: int) -> list[Any]:
+def _row(answer: Answer, top: int, more: tuple[str, ...] = ()) -> list[Any]:
     """The cells of `columns`; None where there is nothing to say."""
+    added = [_added(answer, name) for name in more]
     if answer.problem is not None:
-        return [_clean(answer.path), *[None] * (2 * top), answer.problem]
+        return [_clean(answer.path), *[None] * (2 * top), answer.problem, *added]
     others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
     cells: list[Any] = [_clean(answer.path), _clean(answer.label), round(answer.certainty, _DECIMALS)]
     for name, probability in others:
         cells += [_clean(name), round(probability, _DECIMALS)]
-    return [*cells, *[None] * (2 * top + 1 - len(cells)), None]
+    return [*cells, *[None] * (2 * top + 1 - len(cells)), None, *added]
+
+
+def _added(answer: Answer, name: str) -> str | float | list[str] | None:
+    """The cell of one of the `MORE` columns."""
+    if name == "candidates":
+        return [_clean(candidate) for candidate in answer.candidates] or None
+    if name == "strangeness":
+        return None if answer.strangeness is None else round(answer.strangeness, _DECIMALS)
+    return answer.unknown
+
+
+def _joined(cells: list[Any]) -> list[Any]:
+    """Cells for formats that know no lists."""
+    return [" or ".join(cell) if isinstance(cell, list) else cell for cell in cells]
 
 
 def _clean(text: str) -> str:
@@ -177,31 +202,31 @@ def csv_text(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell, 1) else cell
 
 
-def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
-    _put(stream, ",".join(columns(top)))
+def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, more: tuple[str, ...]) -> None:
+    _put(stream, ",".join(columns(top, more)))
     for answer in answers:
-        _put(stream, ",".join(map(csv_cell, _row(answer, top))))
+        _put(stream, ",".join(map(csv_cell, _joined(_row(answer, top, more)))))
 
 
 # --- JSON lines ----------------------------------------------------------------------------------------------------
 
 
-def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
-    names = columns(top)
+def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, more: tuple[str, ...]) -> None:
+    names = columns(top, more)
     escaped = (stream.encoding or "utf-8").lower().replace("-", "") != "utf8"
     for answer in answers:
-        _put(stream, json.dumps(dict(zip(names, _row(answer, top), strict=True)), ensure_ascii=escaped))
+        _put(stream, json.dumps(dict(zip(names, _row(answer, top, more), strict=True)), ensure_ascii=escaped))
 
 
 # --- Parquet -------------------------------------------------------------------------------------------------------
 
 
-def _write_parquet(answers: Iterable[Answer], top: int, path: Path) -> None:
+def _write_parquet(answers: Iterable[Answer], top: int, path: Path, more: tuple[str, ...]) -> None:
     """Collected in columns, chunk by chunk: a Parquet file cannot be read before its end is written anyway."""
     import polars as pl
 
-    schema = {name: pl.Float64 if name.startswith("certainty") else pl.String for name in columns(top)}
-    rows = (_row(answer, top) for answer in answers)
+    schema = {name: pl.Float64 if name.startswith(_NUMBERS) else pl.String for name in columns(top, more)}
+    rows = (_joined(_row(answer, top, more)) for answer in answers)
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(islice(rows, _CHUNK)):
         chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
@@ -215,7 +240,7 @@ _FIRST = 16
 _SHOWN_LABELS = 5
 
 
-def _write_table(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
+def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _more: tuple[str, ...]) -> None:
     """Aligned lines; colours, a bar and shortened paths on a terminal only."""
     from rich.cells import cell_len
 
@@ -233,6 +258,9 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
             show.line((path, ""), ("  ", ""), ("unreadable", "red"))
             continue
         label = _fitted(_visible(answer.label), label_width, "start" if show.width else "all")
+        if answer.unknown is not None:
+            show.line((path, ""), (f"  {label}", "yellow"), (f"  {answer.unknown}", "dim"))
+            continue
         others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
         show.line(
             (path, ""),
@@ -240,6 +268,7 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO) -> None:
             (f"  {percent(answer.certainty):>7}", ""),
             (f"  {_bar(answer.certainty)}" if show.width else "", "cyan"),
             ("".join(f"  {_visible(name)} {percent(p)}" for name, p in others), "dim"),
+            (f"  {_visible(' or '.join(answer.candidates))}" if answer.candidates else "", ""),
         )
 
 
@@ -309,7 +338,7 @@ def _bar(share: float) -> str:
     return ("█" * full + " ▏▎▍▌▋▊▉"[part]).ljust(_BAR)[:_BAR]
 
 
-_STREAMED: dict[str, Callable[[Iterable[Answer], int, TextIO], None]] = {
+_STREAMED: dict[str, Callable[[Iterable[Answer], int, TextIO, tuple[str, ...]], None]] = {
     "table": _write_table,
     "csv": _write_csv,
     "jsonl": _write_jsonl,

@@ -1,0 +1,161 @@
+"""What follows from logits and features, in numpy alone: prediction sets, and how strange a picture is.
+
+The same functions judge a training at its end and answer for a bundle.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.records import Floats
+
+_PART = 2**22  # numbers handled at a time
+
+
+def pictures_needed(coverage: float) -> int:
+    """The fewest validation pictures with which prediction sets of a coverage, in 0..1, can be promised at all."""
+    return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+
+def prediction_sets(probabilities: npt.ArrayLike, least: float) -> npt.NDArray[np.bool_]:
+    """Which classes belong to each picture's set: those at least this probable, and always the most probable one.
+
+    Args:
+        probabilities: [n, n_classes].
+        least: see `evaluation.sets.set_thresholds`.
+
+    Returns:
+        bool [n, n_classes].
+    """
+    chances = np.asarray(probabilities, np.float64)
+    return np.asarray((chances >= least) | (chances == chances.max(axis=-1, keepdims=True)))
+
+
+@dataclass(frozen=True)
+class Known:
+    """The classes' features as one bell curve each, all of the same shape: how far does a picture lie from the nearest?
+
+    Features are scaled to length 1. The shared covariance is that of probabilistic principal components: full along the
+    few directions in which classes spread most, the same in all others, which keeps it sound (and small) where there
+    are fewer pictures than features.
+
+    Sources: K. Lee, K. Lee, H. Lee, J. Shin, A simple unified framework for detecting out-of-distribution samples and
+    adversarial attacks, NeurIPS 2018 (distance to class means); M. E. Tipping, C. M. Bishop, Probabilistic principal
+    component analysis, JRSS B 61 (1999); M. Müller, M. Hein, Mahalanobis++: improving OOD detection via feature
+    normalization, ICML 2025 (length 1 first).
+
+    Attributes:
+        means: float32 [n_means, n_features], of features of length 1; one a class that has pictures.
+        basis: float32 [n_features, k], orthonormal: the directions of the largest spread.
+        spread: float32 [k], variances along them.
+        rest: the variance along every other direction.
+    """
+
+    means: npt.NDArray[np.float32]
+    basis: npt.NDArray[np.float32]
+    spread: npt.NDArray[np.float32]
+    rest: float
+
+    def distance(self, features: npt.ArrayLike) -> Floats:
+        """From each picture to the nearest class: Mahalanobis distance / √n_features, about 1 for a known picture.
+
+        Args:
+            features: [n, n_features].
+
+        Returns:
+            float64 [n].
+        """
+        given = np.asarray(features, np.float32)
+        step = max(1, _PART // max(given.shape[1], len(self.means)))
+        parts = [self._distance(given[start : start + step]) for start in range(0, len(given), step)]
+        return np.concatenate([np.empty(0), *parts])
+
+    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """For a file."""
+        rest = np.array([self.rest], np.float32)
+        return {"means": self.means, "basis": self.basis, "spread": self.spread, "rest": rest}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.float32]]) -> Known:
+        """The inverse of `tensors`.
+
+        Raises:
+            ValueError: shapes that do not belong together.
+            KeyError: one is missing.
+        """
+        means, basis, spread = tensors["means"], tensors["basis"], tensors["spread"]
+        if means.shape[1:] != basis.shape[:1] or basis.shape[1:] != spread.shape:
+            raise ValueError(f"means {means.shape}, basis {basis.shape} and spread {spread.shape} do not fit")
+        return cls(means, basis, spread, float(tensors["rest"][0]))
+
+    def _distance(self, features: npt.NDArray[np.float32]) -> Floats:
+        x = unit_length(features).astype(np.float64)
+        means, basis = self.means.astype(np.float64), self.basis.astype(np.float64)
+        scale = 1 / np.sqrt(self.spread.astype(np.float64))
+        # |P(x - m)|² along the basis, each direction in its own unit, and what remains of |x - m|² beside it.
+        along, mean_along = x @ basis, means @ basis
+        whole = _squares(x, means)
+        inside = _squares(along, mean_along)
+        own = _squares(along * scale, mean_along * scale)
+        squared = own + (whole - inside).clip(0) / self.rest
+        return np.asarray(np.sqrt(squared.clip(0).min(axis=1) / x.shape[1]))
+
+
+@dataclass(frozen=True)
+class Strangeness:
+    """How strange a picture is, from its distance to the known classes and the doubt between them; and where to stop.
+
+    Each of the two is counted in deviations from its mean over validation pictures, and the two are added: what is far
+    off shows in the distance, what is a neighbour of the known classes shows in the doubt (1 - certainty) too.
+
+    Attributes:
+        distance, doubt: mean and deviation over validation pictures.
+        limit: above it a picture is unknown.
+        share: of the pictures of known classes, at least this share is expected at or below the limit.
+        n: number of validation pictures that this rests on.
+        by_default: whether a bundle answers "unknown" unless told otherwise.
+    """
+
+    distance: tuple[float, float]
+    doubt: tuple[float, float]
+    limit: float
+    share: float
+    n: int
+    by_default: bool = True
+
+    def of(self, distance: npt.ArrayLike, certainty: npt.ArrayLike) -> Floats:
+        """Strangeness [n]: about 0 for a known picture, the higher the stranger.
+
+        Args:
+            distance: [n], as `Known.distance` gives it.
+            certainty: [n], the highest calibrated probability.
+        """
+        far = (np.asarray(distance, np.float64) - self.distance[0]) / self.distance[1]
+        unsure = (1 - np.asarray(certainty, np.float64) - self.doubt[0]) / self.doubt[1]
+        return np.asarray(far + unsure)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Strangeness:
+        """The inverse of `as_dict`."""
+        pairs = {name: (float(values[name][0]), float(values[name][1])) for name in ("distance", "doubt")}
+        return cls(**{**values, **pairs})
+
+
+def unit_length(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Features [n, n_features], each line divided by its length; a line of zeros stays."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(lengths, 1e-12), np.float32)
+
+
+def _squares(x: Floats, means: Floats) -> Floats:
+    """Squared Euclidean distances [n, n_classes]."""
+    return np.asarray((x**2).sum(axis=1)[:, None] - 2 * x @ means.T + (means**2).sum(axis=1))

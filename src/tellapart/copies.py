@@ -1,0 +1,54 @@
+"""Changed copies of a picture, for test-time augmentation: always the same, in numpy, so that serving can make them.
+
+Source of the idea: A. Krizhevsky, I. Sutskever, G. Hinton, ImageNet classification with deep convolutional neural
+networks, NIPS 2012 (answers averaged over five crops and their mirror images).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count, islice
+
+import numpy as np
+
+from tellapart.preprocess import Interpolation, Pixels, resize
+
+SHARE = 0.9  # of the side that a crop keeps
+_PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))  # centre and corners: (down, right)
+
+
+def copies(pictures: Pixels, n: int, flip: bool, interpolation: Interpolation = "bicubic") -> Pixels:
+    """The pictures and n changed copies of each: mirrored, then crops brought back to size, every other one mirrored.
+
+    Args:
+        pictures: uint8 [k, height, width, 3], preprocessed.
+        n: copies of each, at least 0.
+        flip: whether left and right may be swapped: where training did so. A mirrored letter is another letter.
+        interpolation: filter of the crops.
+
+    Returns:
+        uint8 [n + 1, k, height, width, 3]; the first are the pictures themselves.
+    """
+    made = [pictures]
+    for mirrored, share, place in islice(_variants(flip), n):
+        changed = pictures
+        if share < 1:
+            changed = np.stack([_crop(picture, share, place, interpolation) for picture in pictures])
+        made.append(changed[:, :, ::-1] if mirrored else changed)
+    return np.stack(made)
+
+
+def _variants(flip: bool) -> Iterator[tuple[bool, float, tuple[float, float]]]:
+    """Whether mirrored, share of the side, place; without end, each round of crops smaller than the last."""
+    if flip:
+        yield True, 1.0, (0.5, 0.5)
+    for round_ in count(1):
+        for number, place in enumerate(_PLACES):
+            yield flip and (round_ + number) % 2 == 0, SHARE**round_, place
+
+
+def _crop(picture: Pixels, share: float, place: tuple[float, float], interpolation: Interpolation) -> Pixels:
+    height, width = picture.shape[:2]
+    top, left = place[0] * (1 - share) * height, place[1] * (1 - share) * width
+    box = (left, top, min(left + share * width, width), min(top + share * height, height))
+    return resize(picture, height, width, interpolation, box)

@@ -1,0 +1,134 @@
+"""Everything that is fitted on validation pictures so that answers can be trusted, and how it turns out on others."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tellapart.answering import Strangeness
+from tellapart.evaluation.calibrate import Rule, fit_temperatures, misses, thresholds
+from tellapart.evaluation.metrics import known
+from tellapart.evaluation.reliability import reliability
+from tellapart.evaluation.sets import coverages, set_thresholds
+from tellapart.evaluation.unknown import fit_strangeness, judge
+from tellapart.records import Floats, Predictions, Temperature
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """What answers are given with.
+
+    Attributes:
+        temperature: one number, or one a label.
+        thresholds: several labels: one a label; one label: None.
+        sets: coverage → threshold of prediction sets; empty for several labels.
+        n_validation: number of validation pictures with a label.
+        strangeness: from where on a picture is unknown; None for several labels.
+        notes: sentences on what could not be had.
+    """
+
+    temperature: Temperature
+    thresholds: tuple[float, ...] | None
+    sets: dict[float, float]
+    n_validation: int
+    strangeness: Strangeness | None
+    notes: tuple[str, ...] = ()
+
+
+def fit_certainty(validation: Predictions, distance: Floats, rule: Rule = "f1", share: float = 0.99) -> Certainty:
+    """Fit all of it.
+
+    Args:
+        validation: predictions on the validation pictures.
+        distance: [n], see `answering.Known.distance`; not used with several labels.
+        rule: for thresholds, see `calibrate.thresholds`.
+        share: of the known pictures, this share is to be answered, see `unknown.fit_strangeness`.
+
+    Raises:
+        DataError: no picture has a label.
+    """
+    temperature = fit_temperatures(validation)
+    n = len(known(validation))
+    if validation.several:
+        limits = thresholds(validation, temperature, rule)
+        return Certainty(
+            temperature,
+            tuple(limits.tolist()),
+            {},
+            n,
+            None,
+            _missed(misses(validation, temperature, limits, rule), rule),
+        )
+    labelled = validation.target >= 0
+    return Certainty(
+        temperature,
+        None,
+        set_thresholds(validation, temperature),
+        n,
+        fit_strangeness(known(validation), distance[labelled], temperature, share),
+    )
+
+
+def _missed(labels: list[str], rule: Rule) -> tuple[str, ...]:
+    if not labels or rule == "f1":
+        return ()
+    ((name, least),) = rule.items()
+    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+    named = ", ".join(f"“{label}”" for label in labels[:_SHOWN])
+    return (
+        f"No threshold reaches a {name} of {least:g} on the validation pictures for {named}{more}: "
+        "they have the threshold that comes closest.",
+    )
+
+
+def check_certainty(certainty: Certainty, predictions: Predictions, distance: Floats) -> dict[str, Any]:
+    """How certainty turns out on pictures: plain values, for JSON.
+
+    Returns:
+        "before", "after": `Reliability.as_dict()`, without and with the temperature. One label too: "sets": one
+        dictionary a coverage ("coverage", "covered": a Metric, "size": classes a set); "unknown": see `unknown.judge`.
+    """
+    found: dict[str, Any] = {
+        "before": reliability(predictions).as_dict(),
+        "after": reliability(predictions, certainty.temperature).as_dict(),
+    }
+    if not predictions.several:
+        turned_out = coverages(predictions, certainty.temperature, certainty.sets)
+        found["sets"] = [
+            {"coverage": level, "covered": asdict(covered), "size": size}
+            for level, (covered, size) in turned_out.items()
+        ]
+    if certainty.strangeness:
+        judged = judge(predictions, distance, certainty.temperature, certainty.strangeness)
+        found["unknown"] = {name: asdict(metric) for name, metric in judged.items()}
+    return found
+
+
+def keeps_its_share(certainty: Certainty, predictions: Predictions, distance: Floats) -> Certainty:
+    """Answer "unknown" by default only if these pictures, not used so far, do not show that too many are refused.
+
+    That is: only if the 95 % interval of the share accepted among them reaches up to the share promised.
+    """
+    strange = certainty.strangeness
+    if strange is None or not strange.by_default or not (predictions.target >= 0).any():
+        return certainty
+    accepted = judge(predictions, distance, certainty.temperature, strange)["accepted"]
+    if accepted.high >= strange.share:
+        return certainty
+    note = (
+        f"“unknown” is not answered by default: {accepted.value:.1%} of the test pictures were accepted, "
+        f"fewer than the {strange.share:.1%} that were to be."
+    )
+    return replace(certainty, strangeness=replace(strange, by_default=False), notes=(*certainty.notes, note))
+
+
+def sample(rows: np.ndarray[Any, np.dtype[np.int64]], n_classes: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The training pictures that show where the known classes lie: all, or 1,000 to 5,000 of them, evenly spread."""
+    most = min(5000, max(1000, 10 * n_classes))
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]

@@ -1,0 +1,126 @@
+"""How far a certainty can be trusted: the reliability diagram and the expected calibration error, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tellapart.errors import DataError
+from tellapart.evaluation import intervals
+from tellapart.evaluation.metrics import Array, known, ratio, take
+from tellapart.records import Floats, Metric, Predictions, Temperature
+
+BINS = 15
+_PART = 2**20  # probabilities handled at a time
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One column of a reliability diagram.
+
+    Attributes:
+        low, high: the certainties in it: above `low`, up to `high`.
+        n: how many answers (with several labels: how many labels of pictures) lie in it.
+        certainty: their mean certainty.
+        right: the share of them that is right (several labels: the share that is given), with its 95 % interval.
+    """
+
+    low: float
+    high: float
+    n: int
+    certainty: float
+    right: Metric
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Certainty against truth.
+
+    Attributes:
+        error: the expected calibration error, in 0..1, 0 is best. Its interval is bootstrapped over pictures. The
+            error of few pictures is too high on average, even where every certainty is true: it sums sizes.
+        bins: those that hold anything, by rising certainty.
+    """
+
+    error: Metric
+    bins: tuple[Bin, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Reliability:
+        """The inverse of `as_dict`."""
+        bins = tuple(Bin(**{**entry, "right": Metric(**entry["right"])}) for entry in values["bins"])
+        return cls(Metric(**values["error"]), bins)
+
+
+def reliability(
+    predictions: Predictions, temperature: Temperature = 1.0, bins: int = BINS, n_bootstrap: int = 1000, seed: int = 0
+) -> Reliability:
+    """Sort answers into bins of equal width by their certainty, and count how many are right.
+
+    One label: the certainty of the answer against whether it is right. Several: the probability of every label of
+    every picture against whether it is given.
+
+    Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning,
+    AAAI 2015, with 15 bins as in C. Guo et al., On calibration of modern neural networks, ICML 2017.
+
+    Raises:
+        DataError: no picture has a label.
+    """
+    predictions = known(predictions)
+    if not len(predictions):
+        raise DataError("None of the pictures has a label: certainty cannot be checked.")
+    sums = np.zeros((3, bins))  # answers, certainty, right ones
+    gaps = np.zeros((len(predictions), bins), np.float32)  # what each picture adds to each bin's gap
+    for start, certainty, right in _answers(predictions, temperature):
+        index = np.clip(np.ceil(certainty * bins).astype(np.int64) - 1, 0, bins - 1)
+        for line, values in enumerate((np.ones_like(certainty), certainty, right)):
+            sums[line] += np.bincount(index.ravel(), values.ravel(), bins)
+        cell = np.arange(len(index))[:, None] * bins + index
+        flat = np.bincount(cell.ravel(), (certainty - right).ravel(), len(index) * bins)
+        gaps[start : start + len(index)] = flat.reshape(-1, bins)
+    n, total = sums[0], sums[0].sum()
+    error = float(np.abs(sums[1] - sums[2]).sum() / total)
+    rng = np.random.default_rng(seed)
+    pieces = intervals.resampled_rows(len(predictions), n_bootstrap, rng)
+    samples = np.concatenate([np.abs(gaps.T @ weights).sum(axis=0) for weights in pieces]) / total
+    low, high = np.quantile(samples, [0.025, 0.975])
+    share = ratio(sums[2], n)
+    least, most = intervals.wilson(share, n)
+    return Reliability(
+        Metric(error, min(float(low), error), max(float(high), error), len(predictions)),
+        tuple(
+            Bin(
+                float(i / bins),
+                float((i + 1) / bins),
+                int(n[i]),
+                float(sums[1, i] / n[i]),
+                Metric(float(share[i]), float(least[i]), float(most[i]), int(n[i])),
+            )
+            for i in np.flatnonzero(n)
+        ),
+    )
+
+
+def expected_calibration_error(predictions: Predictions, temperature: Temperature = 1.0, bins: int = BINS) -> float:
+    """How far certainty and truth lie apart, on average; see `reliability`."""
+    return reliability(predictions, temperature, bins, n_bootstrap=1).error.value
+
+
+def _answers(predictions: Predictions, temperature: Temperature) -> Iterator[tuple[int, Floats, Array]]:
+    """Certainties and whether they are right, both [k, 1] or [k, n_classes], with the number of their first picture."""
+    step = max(1, _PART // len(predictions.classes))
+    for start in range(0, len(predictions), step):
+        part = take(predictions, slice(start, start + step))
+        p = part.probabilities(temperature)
+        if part.several:
+            yield start, p, part.target.astype(float)
+        else:
+            right = part.logits.argmax(axis=1) == part.target
+            yield start, p.max(axis=1, keepdims=True), right[:, None].astype(float)
