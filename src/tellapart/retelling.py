@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tellapart.chapters.certainty import certainty
 from tellapart.chapters.epochs import epochs
 from tellapart.chapters.network import network
 from tellapart.chapters.sizes import sizes
@@ -23,6 +24,7 @@ CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
     sizes,
     epochs,
     network,
+    certainty,
 )
 
 
@@ -72,7 +74,8 @@ def tell_run(run: Run) -> Story:
         predictions=run.predictions(next(iter(evaluations))),
         temperature=judged["temperature"],
         thresholds=judged["thresholds"],
-        notes=_notes(run),
+        reliability=judged.get("certainty", {}).get(next(iter(evaluations)), {}),
+        notes=[*_notes(run), *judged.get("notes", [])],
         more=[section for chapter in CHAPTERS if (section := chapter(run)) is not None],
     )
 

@@ -61,9 +61,10 @@ _STYLE: Any = {
 
 
 def write_figures(story: Story, folder: Path) -> list[Path]:
-    """Write `loss`, `accuracy`, `learning_rate`, `confusion_counts`, `confusion_fractions`, `f1` and `class_counts`.
+    """Write the report's curves, matrices and bars.
 
-    Each as .png (200 dots an inch) and .svg; those for which the story has nothing are left out, and
+    They are `loss`, `accuracy`, `learning_rate`, `confusion_counts`, `confusion_fractions`, `f1`, `reliability` and
+    `class_counts`. Each as .png (200 dots an inch) and .svg; those for which the story has nothing are left out, and
     `confusion_counts` where there are too many classes for numbers.
 
     Args:
@@ -147,6 +148,8 @@ def _figures(story: Story) -> Iterator[tuple[str, Figure]]:
         yield "confusion_fractions", _confusion(evaluation, fractions=True)
     if evaluation is not None and evaluation.per_class:
         yield "f1", _f1(evaluation)
+    if story.reliability:
+        yield "reliability", _reliability(story.reliability)
     if story.pictures.n:
         yield "class_counts", _class_counts(story.pictures)
 
@@ -267,6 +270,27 @@ def _f1(evaluation: Evaluation) -> Figure:
     axes.set_yticks(range(len(order)), [words.shortened(evaluation.classes[i], 28) for i in order])
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("F1, with 95 % interval")
+    return figure
+
+
+def _reliability(reliability: Mapping[str, Any]) -> Figure:
+    """Share that is right over certainty, before and after the temperature, with 95 % intervals."""
+    figure, axes = _new(4.2, 4.0)
+    axes.plot([0, 1], [0, 1], color=_LINE, lw=1)
+    for name, colour in (("before", _GREY), ("after", _ACCENT)):
+        bins = reliability[name]["bins"]
+        error = reliability[name]["error"]["value"]
+        x = [b["certainty"] for b in bins]
+        y = np.array([b["right"]["value"] for b in bins])
+        spread = np.abs(np.array([[b["right"]["low"], b["right"]["high"]] for b in bins]).T - y)
+        axes.errorbar(
+            x, y, yerr=spread, fmt="o-", ms=4, lw=1.2, elinewidth=0.8, color=colour, label=f"{name}: {error:.1%} off"
+        )
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("certainty")
+    axes.set_ylabel("share that is right")
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
     return figure
 
 

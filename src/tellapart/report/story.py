@@ -88,6 +88,7 @@ class Story:
         evaluations: the first is the headline; others (validation beside test) stand in the table of metrics.
         predictions: those behind the first evaluation. temperature, thresholds: as used for it; one threshold a class,
             for several labels only, 0.5 by default.
+        reliability: "before" and "after" the temperature, for the first evaluation: `Reliability.as_dict()` each.
         notes: lines that must not stay unseen: what was skipped, replaced or chosen instead.
         more: further sections. Each stands after the section that it names; where there is none of that name, before
             the recipe. One with the anchor of a section that is there adds its blocks to that one.
@@ -105,6 +106,7 @@ class Story:
     predictions: Predictions | None = None
     temperature: Temperature = 1.0
     thresholds: Sequence[float] | None = None
+    reliability: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     more: Sequence[Section] = ()
 

@@ -1,0 +1,104 @@
+"""How far the certainty can be trusted: reliability before and after, prediction sets, what is called unknown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tellapart.records import Metric
+from tellapart.report import words
+from tellapart.report.blocks import Block, Cell, Chart, Section, Side, Table, Text
+from tellapart.report.charts import Line, line_chart
+from tellapart.run_directory import Run
+
+_MEANING = {
+    "accepted": "pictures of the known classes that are answered",
+    "accuracy_of_accepted": "of those, answered rightly",
+    "right_and_accepted": "of all, answered and rightly so",
+}
+
+
+def certainty(run: Run) -> Section | None:
+    """What `evaluation.json` says of the first evaluation's certainty."""
+    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    parts = judged.get("certainty", {})
+    on = next(iter(judged["evaluations"]))
+    if on not in parts:  # a training of an earlier version
+        return None
+    found = parts[on]
+    several = judged["thresholds"] is not None
+    blocks: list[Block] = [Text(_told(found, on, several), "lead")]
+    blocks.append(Side([_diagram("Before the temperature", found["before"]), _diagram("As answered", found["after"])]))
+    if found.get("sets"):
+        blocks.append(_sets(found["sets"], judged["n_validation"]))
+    if found.get("unknown"):
+        blocks.append(_unknown(found["unknown"], judged["strangeness"]))
+    if judged.get("tta"):
+        blocks.append(Text(judged["tta"]["told"]))
+    return Section("certainty", "How far its certainty can be trusted", blocks, "Certainty", after="score")
+
+
+def _told(found: Mapping[str, Any], on: str, several: bool) -> str:
+    before, after = Metric(**found["before"]["error"]), Metric(**found["after"]["error"])
+    what = "a label's probability" if several else "the certainty of an answer"
+    flattering = " It was fitted on these very pictures, so this is flattering." if on == "validation" else ""
+    return (
+        f"On average {what} is off by {words.percent(after.value)} (95\u202f% interval {words.interval('', after)}), "
+        f"measured on the {on} pictures; without the temperature by {words.percent(before.value)} "
+        f"({words.interval('', before)}). This is the expected calibration error; with few pictures it is above 0 even "
+        f"where every certainty is true.{flattering}"
+    )
+
+
+def _diagram(title: str, reliability: Mapping[str, Any]) -> Chart:
+    """Certainty against the share that is right."""
+    bins = reliability["bins"]
+    svg = line_chart(
+        [
+            Line("ideal", [0.0, 1.0], [0.0, 1.0], quiet=True),
+            Line("right", [b["certainty"] for b in bins], [b["right"]["value"] for b in bins]),
+        ],
+        title=f"{title}: share that is right, over certainty",
+        x_title="certainty",
+        form=words.percent,
+        y_limits=(0.0, 1.0),
+    )
+    return Chart(title, svg, "Above the straight line it is too modest, below it too sure.")
+
+
+def _metric(values: Mapping[str, Any]) -> Cell:
+    metric = Metric(**values)
+    return Cell(words.percent(metric.value), metric.value, quiet=words.interval("", metric))
+
+
+def _sets(sets: list[Mapping[str, Any]], n_validation: int) -> Table:
+    rows = [
+        [
+            Cell(words.percent(entry["coverage"], 0), entry["coverage"]),
+            _metric(entry["covered"]),
+            Cell(f"{entry['size']:.2f}", entry["size"]),
+        ]
+        for entry in sets
+    ]
+    return Table(
+        ["coverage", "sets that hold the right class", "classes a set"],
+        rows,
+        "Asked for with --coverage, an answer is a set of classes that holds the right one at least this often, "
+        f"by {words.count(n_validation)} validation pictures.",
+        title="Prediction sets",
+    )
+
+
+def _unknown(judged: Mapping[str, Any], strangeness: Mapping[str, Any]) -> Table:
+    rows = [[Cell(_MEANING[name]), _metric(values)] for name, values in judged.items()]
+    default = (
+        "That is the default; --no-unknown answers all." if strangeness["by_default"] else "Only if asked: --unknown."
+    )
+    return Table(
+        ["what", "share"],
+        rows,
+        "A picture unlike all classes is answered with “unknown”; the limit is such that at least "
+        f"{words.percent(strangeness['share'])} of known pictures are expected to be answered. {default}",
+        title="None of these",
+    )
