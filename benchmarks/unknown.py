@@ -3,7 +3,7 @@
 TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/unknown.py [--model NAME] [--seeds N]
 
 The pictures are the folders breeds/, fruit/ and grocery/. For each seed a quarter of the classes of a set is left out
-of training (the near unknown); the others are divided into training, validation and test. A linear head is fitted on the
+of training (the near unknown); the others are divided into training, validation, test. A linear head is fitted on the
 features of a pretrained network, as the first stage of the recipe `transfer` does. Then pictures of the known classes
 (validation and test) are compared with far unknown ones: other sets, digits, noise. AUROC: the chance that an unknown
 picture has a higher score than a known one. False accepts: share of unknown pictures accepted where 95 % of the known
