@@ -98,8 +98,8 @@ def test_the_model_is_one_file_of_a_stated_opset_that_tells_no_paths(written):
     onnx.checker.check_model(model)
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
     assert json.loads((written / DESCRIPTION).read_text(encoding="utf-8"))["onnx_opset"] == 18
-    (taken,), (given,) = model.graph.input, model.graph.output
-    assert (taken.name, given.name) == ("pictures", "logits")
+    (taken,), (given, features) = model.graph.input, model.graph.output
+    assert (taken.name, given.name, features.name) == ("pictures", "logits", "features")
     assert taken.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert taken.type.tensor_type.shape.dim[0].dim_param
     assert not any(tensor.external_data for tensor in model.graph.initializer)
