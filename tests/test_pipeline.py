@@ -80,7 +80,7 @@ def test_the_score_is_that_of_the_bundle(finished: Run, digits: Path) -> None:
     """The bundle, asked about the test pictures, is right exactly as often as the evaluation says."""
     predictions = finished.predictions("test")
     paths = [finished.catalog.path(row) for row in predictions.row]
-    answers = ta.load(finished.directory).predict(paths)
+    answers = ta.load(finished.directory).predict(paths, unknown=False)
     given = [predictions.classes[t] for t in predictions.target]
     right = np.mean([answer.label == name for answer, name in zip(answers, given, strict=True)])
     assert right == finished.evaluations["test"].metrics["accuracy"].value
