@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,3 +105,30 @@ def _draw_shape(picture: Image.Image, number: int, hue: float, random: np.random
         draw.rectangle(box, fill=colour)
     else:
         draw.polygon([(left, top + size), (left + size, top + size), (left + size // 2, top)], fill=colour)
+
+
+@pytest.fixture
+def same_runs() -> Callable[[Path, Path], None]:
+    """Holds two finished run directories against each other, to the bit."""
+
+    def same(one: Path, other: Path) -> None:
+        mine, theirs = _result(one), _result(other)
+        assert [name for name in mine if mine[name] != theirs[name]] == []
+
+    return same
+
+
+def _result(directory: Path) -> dict[str, Any]:
+    """All of a finished run that must not depend on whether it was broken off: everything but times."""
+    from tellapart.run_directory import Run
+
+    run = Run(directory)
+    assert run.finished
+    files = [run.checkpoint("last"), run.checkpoint("best"), run.checkpoint("initial"), run.evaluation_file]
+    files += [run.bundle / "model.safetensors", run.bundle / "golden.safetensors", run.split_file, run.recipe_file]
+    said = [run.predictions(on) for on in ("validation", "test")]
+    return {
+        **{path.name: path.read_bytes() for path in files},
+        "events": [{k: v for k, v in event.items() if k != "seconds"} for event in run.events()],
+        "predictions": [(p.row.tobytes(), p.logits.tobytes(), p.target.tobytes(), p.classes) for p in said],
+    }

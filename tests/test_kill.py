@@ -8,13 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-
-from tellapart.records import Predictions
-from tellapart.run_directory import Run
 
 RECIPE = """
 about = "Small, with all that a resumed training has to carry on."
@@ -51,7 +46,7 @@ N_KILLS, SEED = 50, 0
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bits(
-    tmp_path: Path, picture_folder: Callable[..., Path]
+    tmp_path: Path, picture_folder: Callable[..., Path], same_runs: Callable[[Path, Path], None]
 ) -> None:
     photos, recipe, folder = picture_folder(n=36, width=20, height=20), tmp_path / "recipe.toml", tmp_path / "runs"
     recipe.write_text(RECIPE, encoding="utf-8")
@@ -62,29 +57,6 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bits(
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert len(told["kills"]) == N_KILLS
-    expected = result(folder / "unbroken")
     for name in ("again", *map(str, range(told["runs"]))):
-        same(result(folder / name), expected)
+        same_runs(folder / name, folder / "unbroken")
         assert not list((folder / name).rglob("*.part"))
-
-
-def result(directory: Path) -> dict[str, Any]:
-    """All that must not depend on whether a training was killed: everything but times."""
-    run = Run(directory)
-    bits = [run.checkpoint("last"), run.checkpoint("best"), run.checkpoint("initial"), run.evaluation_file]
-    bits += [run.bundle / "model.safetensors", run.bundle / "golden.safetensors", run.split_file, run.recipe_file]
-    assert run.finished
-    return {
-        **{path.name: path.read_bytes() for path in bits},
-        "events": [{k: v for k, v in event.items() if k != "seconds"} for event in run.events()],
-        "predictions": [run.predictions(on) for on in ("validation", "test")],
-    }
-
-
-def same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for name in one.keys() - {"predictions"}:
-        assert one[name] == other[name], name
-    for mine, theirs in zip(one["predictions"], other["predictions"], strict=True):
-        assert isinstance(mine, Predictions)
-        assert all(np.array_equal(getattr(mine, a), getattr(theirs, a)) for a in ("row", "logits", "target"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,29 +29,41 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     Raises:
         OSError: with `path` as its file name, whatever it was that could not be written.
     """
-    beside: Path | None = None
-    try:
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
         os.close(handle)
         beside = Path(name)
-        # mkstemp makes files for the owner alone; results are for whoever the user's umask allows.
-        beside.chmod(0o666 & ~_umask())
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        if previous and path.is_file():
-            path.replace(previous)
-        beside.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        if error.filename is None or str(error.filename).endswith(_PART):
-            error.filename, error.filename2 = str(path), None
-        raise
-    finally:
-        if beside:
+        try:
+            # mkstemp makes files for the owner alone; results are for whoever the user's umask allows.
+            beside.chmod(0o666 & ~_umask())
+            yield beside
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            if previous and path.is_file():
+                path.replace(previous)
+            beside.replace(path)
+            sync_folder(path.parent)
+        finally:
             with contextlib.suppress(OSError):  # a disk that has just failed must not hide how it failed
                 beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system that name no file, or one with a passing name, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or _PART in str(error.filename):
+            error.filename = str(path)
+        raise
+    except Exception as error:
+        # Libraries written in Rust, such as polars, give the system's errors as text.
+        if not (found := re.search(r"\(os error (\d+)\)", str(error))):
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def sweep(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.errors import RunError
-from tellapart.files import write_text
+from tellapart.files import naming, write_text
 from tellapart.records import Evaluation, Predictions, StageDone, StageStarted, Validated
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class EventLog:
     def add(self, event: StageStarted | Validated | StageDone, **beside: Any) -> None:
         """Append one event."""
         line = json.dumps({"event": type(event).__name__, **asdict(event), **beside})
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -33,7 +33,7 @@ from tellapart.bundle.read import (
 )
 from tellapart.bundle.verify import verify
 from tellapart.errors import BundleError, MissingExtraError
-from tellapart.files import sync_folder
+from tellapart.files import naming, sync_folder
 from tellapart.preprocess import Pixels
 from tellapart.records import Temperature
 
@@ -117,7 +117,7 @@ def write_bundle(
     }
     json.dumps(description)  # what cannot be written is found before minutes are spent on the export
     folder = folder.resolve()
-    with _beside(folder) as part:
+    with naming(folder), _beside(folder) as part:
         _write_network(part, network, golden)
         if known is not None:
             _write_known(part, known)
