@@ -117,6 +117,9 @@ def train(
     runtime: Annotated[
         str, typer.Option(help="auto measures; or some of cpu,cuda,mps,float32,bfloat16,channels-last,contiguous.")
     ] = "auto",
+    resume_anyway: Annotated[
+        bool, typer.Option("--resume-anyway", help="Go on with other versions, labels or later stages; recorded.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -147,7 +150,7 @@ def train(
         "follow_links": follow_links,
     }
     was_finished = finished.finished
-    wishes = Wishes(on_unreadable, runtime, shlex.join(["tellapart", *sys.argv[1:]]))
+    wishes = Wishes(on_unreadable, runtime, shlex.join(["tellapart", *sys.argv[1:]]), resume_anyway)
     with stopped_soon():
         catalog = console.scan(pictures, **found)
         console.follow(run(plan, catalog, divide(catalog, plan, directory), directory, wishes), plan)

@@ -44,11 +44,13 @@ class Wishes:
         on_unreadable: "error" stops at a picture that breaks after the scan; "skip" leaves it out and records it.
         runtime: as `runtime.parse` reads it.
         command: what repeats this training, for the report.
+        resume_anyway: go on although versions, pictures or what the recipe says of later stages have changed.
     """
 
     on_unreadable: str = "error"
     runtime: str = "auto"
     command: str = ""
+    resume_anyway: bool = False
 
 
 def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishes) -> Iterator[Event]:
@@ -78,7 +80,8 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     with plainly(), locked(out), stop_politely() as stop:
         skip = wishes.on_unreadable == "skip"
         about = {"command": wishes.command, **environment()}
-        catalog, split = begin(training, recipe, catalog, split, about, may_break=skip)
+        catalog, split, changed = begin(training, recipe, catalog, split, about, skip, wishes.resume_anyway)
+        yield from map(Note, changed)
         if training.finished:
             return
         sweep(out)
@@ -230,6 +233,7 @@ def train(
     changes: list[str] | None = None,
     on_unreadable: str = "error",
     runtime: str = "auto",
+    resume_anyway: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Train a classifier, evaluate it, bundle it and write the report; or go on where an earlier call stopped.
@@ -242,6 +246,8 @@ def train(
         changes: "key=value" changes to the recipe, such as "stages.0.epochs=2".
         on_unreadable: "error" stops at a picture that breaks after the scan, "skip" leaves it out and records it.
         runtime: "auto" measures what is fastest; or e.g. "cpu,float32,channels-last".
+        resume_anyway: go on although versions, contents or labels of the same pictures, or what the recipe says of
+            stages not begun yet have changed; recorded, and said in the report.
         quiet: show no progress.
 
     Returns:
@@ -263,7 +269,7 @@ def train(
     options = "".join(f" --set {shlex.quote(change)}" for change in changes or [])
     name = "RECIPE" if isinstance(recipe, Recipe) else shlex.quote(str(recipe))
     command = f"tellapart train {source} --recipe {name}{options} --out {shlex.quote(str(directory))}"
-    wishes = Wishes(on_unreadable, runtime, command)
+    wishes = Wishes(on_unreadable, runtime, command, resume_anyway)
     show.follow(run(plan, catalog, divided, directory, wishes), plan)
     return Run(directory)
 

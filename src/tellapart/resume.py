@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tellapart.recipe import Recipe
 
 _OWN = {"recipe.toml", "catalog.parquet", "split.json", "environment.json", "skipped.json"}
+#: What may change a result more than in its last digits, and what in these alone.
+_VERSIONS = ("tellapart", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg")
+_MACHINE = ("python", "processor", "gpu", "threads")
 
 
 def divide(catalog: Catalog, recipe: Recipe, directory: Path) -> Split:
@@ -54,8 +57,8 @@ def check_place(run: Run) -> None:
 
 
 def begin(
-    run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool
-) -> tuple[Catalog, Split]:
+    run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool, anyway: bool
+) -> tuple[Catalog, Split, list[str]]:
     """Write the plan, or check that this is the training that was begun here.
 
     Where nothing has been trained yet, there is nothing to lose, and the plan may be another one.
@@ -65,12 +68,15 @@ def begin(
         recipe, catalog, divided: the plan.
         about: the command that repeats it, and what else its result depends on.
         may_break: whether pictures that can no longer be read are to be left out.
+        anyway: whether to go on with other versions, with other contents or labels of the same files, and with a
+            recipe that differs in what has not been begun.
 
     Returns:
-        The catalog and split to train with: as given, or as begun where only pictures have broken since.
+        The catalog and split to train with: as given, or as begun where only pictures have broken since. And what has
+        changed, in sentences.
 
     Raises:
-        RunError: other pictures, another division of them or another recipe.
+        RunError: other pictures, another division of them, another recipe or other versions.
     """
     if not run.begun:
         divided.check(catalog)
@@ -78,32 +84,99 @@ def begin(
             stale.unlink(missing_ok=True)
         catalog.save(run.catalog_file)
         divided.save(run.split_file)
-        begun = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        run.write_json(run.environment_file, {"begun": begun, **about})
+        run.write_json(run.environment_file, {"begun": _now(), **about})
         # The recipe is written last: with it, the directory counts as a run.
         write_text(run.recipe_file, recipe.to_toml())
-        return catalog, divided
-    if run.recipe != recipe:
-        raise RunError(
-            f"{run.directory} was begun with another recipe: {_difference(run.recipe, recipe)}",
-            "Choose another --out for the changed recipe, or repeat the first command.",
-        )
+        return catalog, divided, []
+    asked = _check_recipe(run, recipe, anyway)
     before = replace(run.catalog, root=catalog.root)
     if before.digest != catalog.digest:
-        if not _only_broke(before, catalog, {entry["path"] for entry in run.skipped}, may_break):
-            raise RunError(
-                f"{run.directory} was begun with other pictures: {explain_change(before, catalog)}",
-                "Choose another --out for the changed pictures, or put them back as they were.",
-            )
-        divided = run.split
+        if _only_broke(before, catalog, {entry["path"] for entry in run.skipped}, may_break):
+            divided = run.split
+        else:
+            asked += _check_pictures(run, before, catalog, anyway)
+            before, divided = catalog, replace(run.split, digest=catalog.digest)
     if any(not np.array_equal(getattr(run.split, part), getattr(divided, part)) for part in PARTS):
         raise RunError(
             f"{run.directory} was begun with another division of the pictures: it is in {run.split_file.name}.",
             "Choose another --out for the other division, or repeat the first command.",
         )
-    if run.catalog.root != catalog.root:  # the same pictures in another place
+    if asked:  # what was made of the other pictures or the other recipe is made again
+        run.report.unlink(missing_ok=True)
+        divided.save(run.split_file)
+        write_text(run.recipe_file, recipe.to_toml())
+    if asked or run.catalog.root != catalog.root:  # or the same pictures in another place
         before.save(run.catalog_file)
-    return before, divided
+    if not run.finished:
+        asked += _check_versions(run, about, anyway)
+    if asked:
+        known = {name: about[name] for name in _VERSIONS if name in about}
+        resumed = [*run.environment.get("resumed", []), *(f"{_now()}: {sentence}" for sentence in asked)]
+        run.write_json(run.environment_file, {**run.environment, **known, "resumed": resumed})
+    return before, divided, [*asked, *([] if run.finished else _elsewhere(run, about))]
+
+
+def _check_recipe(run: Run, recipe: Recipe, anyway: bool) -> list[str]:
+    """What of the recipe has changed, if that was asked for and nothing that has been begun depends on it."""
+    if run.recipe == recipe:
+        return []
+    difference = _difference(run.recipe, recipe)
+    n_begun = sum(event["event"] == "StageStarted" for event in run.events())
+    done = [(plan.seed, plan.data, plan.model, plan.stages[:n_begun]) for plan in (run.recipe, recipe)]
+    if done[0] != done[1]:
+        raise RunError(
+            f"{run.directory} was begun with another recipe: {difference}",
+            "Choose another --out for the changed recipe, or repeat the first command.",
+        )
+    if not anyway:
+        raise RunError(
+            f"{run.directory} was begun with another recipe: {difference}",
+            "Choose another --out for the changed recipe, or repeat the first command; or add --resume-anyway, since "
+            "no stage that has begun is another one.",
+        )
+    return [f"It went on with another recipe: {difference}"]
+
+
+def _check_pictures(run: Run, before: Catalog, now: Catalog, anyway: bool) -> list[str]:
+    """What of the pictures has changed, if that was asked for and they are still the same files and classes."""
+    change = explain_change(before, now)
+    same = before.table["path"].equals(now.table["path"]) and before.classes == now.classes
+    if anyway and same and before.several == now.several:
+        return [f"It went on with other pictures in the same division: {change}"]
+    more = " Or add --resume-anyway: the division stays as it is." if same else ""
+    raise RunError(
+        f"{run.directory} was begun with other pictures: {change}",
+        f"Choose another --out for the changed pictures, or put them back as they were.{more}",
+    )
+
+
+def _check_versions(run: Run, about: dict[str, Any], anyway: bool) -> list[str]:
+    """Which versions have changed, if that was asked for."""
+    changed = _changed(run, about, _VERSIONS)
+    if not changed:
+        return []
+    if not anyway:
+        raise RunError(
+            f"{run.directory} was begun with other versions: {changed}.",
+            "Install those again; or add --resume-anyway: the result may then be another than that of an unbroken run.",
+        )
+    return [f"It went on with other versions: {changed}."]
+
+
+def _elsewhere(run: Run, about: dict[str, Any]) -> list[str]:
+    """A sentence, if the machine is another one."""
+    changed = _changed(run, about, _MACHINE)
+    return [f"Begun elsewhere ({changed}): sums may differ in their last digits from here on."] if changed else []
+
+
+def _changed(run: Run, about: dict[str, Any], names: tuple[str, ...]) -> str:
+    old = run.environment
+    pairs = [(name, old.get(name), about.get(name)) for name in names]
+    return ", ".join(f"{name} {was} is now {now}" for name, was, now in pairs if was != now)
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _only_broke(before: Catalog, now: Catalog, skipped: set[str], may_break: bool) -> bool:

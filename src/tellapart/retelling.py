@@ -69,7 +69,7 @@ def tell_run(run: Run) -> Story:
         events=run.events(),
         recipe=run.recipe.to_toml(),
         command=about["command"],
-        environment={k: v for k, v in about.items() if k not in ("command", "begun", "weights")},
+        environment={k: v for k, v in about.items() if k not in ("command", "begun", "weights", "resumed")},
         evaluations=list(evaluations.values()),
         predictions=run.predictions(next(iter(evaluations))),
         temperature=judged["temperature"],
@@ -89,7 +89,8 @@ def _model(run: Run) -> str:
 
 
 def _notes(run: Run) -> list[str]:
+    resumed: list[str] = run.environment.get("resumed", [])
     skipped = run.skipped
     if not skipped:
-        return []
-    return [f"{len(skipped):,} pictures broke after the scan and were left out, as asked for."]
+        return resumed
+    return [*resumed, f"{len(skipped):,} pictures broke after the scan and were left out, as asked for."]
