@@ -275,7 +275,7 @@ def _f1(evaluation: Evaluation) -> Figure:
 
 def _reliability(reliability: Mapping[str, Any]) -> Figure:
     """Share that is right over certainty, before and after the temperature, with 95 % intervals."""
-    figure, axes = _new(4.2, 4.0)
+    figure, axes = new_figure(4.2, 4.0)
     axes.plot([0, 1], [0, 1], color=_LINE, lw=1)
     for name, colour in (("before", _GREY), ("after", _ACCENT)):
         bins = reliability[name]["bins"]
