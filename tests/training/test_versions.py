@@ -28,7 +28,7 @@ from tellapart.recipe_transforms import EIGHTFOLD
 from tellapart.records import NO_LABEL, StageDone, StageStarted, Validated
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.fit import _order, fit
+from tellapart.training.fit import _order, _shown, fit
 from tellapart.training.layers import select
 from tellapart.training.material import Material
 from tellapart.training.source import Source, live, stored
@@ -197,3 +197,21 @@ def test_the_log_says_what_an_epoch_shows_with_and_without_balancing(build: Buil
     assert plain["circle"] == 1
     assert max(balanced.values()) - min(balanced.values()) <= 1
     assert NO_LABEL not in plain
+
+
+def test_of_several_labels_each_is_counted_and_pictures_without_any_too() -> None:
+    catalog = named(30, 3, [None] * 30, list(range(30)))
+    labels = [[], [0], [0, 1], [0], [0, 2], []] * 5
+    table = catalog.table.with_columns(labels=pl.Series(labels, dtype=SCHEMA["labels"]))
+    catalog = replace(catalog, table=table, several=True)
+    target = torch.tensor(catalog.target())
+    material = Material(catalog, np.arange(24), np.arange(24, 30), HOW, (), 0, EIGHTFOLD)
+
+    def shown(sampler: str) -> dict[str, int]:
+        return _shown(Recipe.model_validate({"balance": {"sampler": sampler}}), material, target, 0)
+
+    assert shown("none") == {"a": 8 * 16, "b": 8 * 4, "c": 8 * 4, NO_LABEL: 8 * 8}
+    balanced = shown("rarest")
+    assert balanced["b"] == pytest.approx(balanced["c"], abs=1)
+    assert balanced["b"] == pytest.approx(balanced[NO_LABEL], abs=1)
+    assert balanced["a"] >= balanced["b"], "each picture of b or c carries a too"
