@@ -6,7 +6,10 @@ import csv
 import math
 
 import pytest
+from PIL import Image
 
+from tellapart.data.catalog import Catalog
+from tellapart.data.scan import scan
 from tellapart.errors import UsageError
 from tellapart.serve.answer import Answer
 from tellapart.serve.submission import write_submission
@@ -39,3 +42,18 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"a/1\.png and b/1\.jpg"):
         write_submission([answer("a/1.png", "cat"), answer("b/1.jpg", "dog")], tmp_path / "submission.csv")
     assert not (tmp_path / "submission.csv").exists()
+
+
+def test_the_training_tables_columns_are_known_to_the_catalog_and_come_back(tmp_path):
+    """A competition's form: numbers without suffix, an example of the answer, pictures without labels beside."""
+    for part, n in (("train", 4), ("test", 2)):
+        (tmp_path / "photos" / part).mkdir(parents=True)
+        for number in range(1, n + 1):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "photos" / part / f"{number}.png")
+    (tmp_path / "photos" / "trainLabels.csv").write_text("ID,Class\n1,cat\n2,dog\n3,cat\n4,dog\n")
+    (tmp_path / "photos" / "sampleSubmission.csv").write_text("ID,Class\n1,cat\n2,cat\n")
+    catalog = scan(tmp_path / "photos")
+    assert catalog.table["path"].to_list() == [f"train/{n}.png" for n in range(1, 5)]
+    assert "2 pictures that it does not name left out (test/)" in catalog.layout
+    catalog.save(tmp_path / "catalog.parquet")
+    assert Catalog.load(tmp_path / "catalog.parquet").columns == catalog.columns == ("ID", "Class")
