@@ -1,9 +1,10 @@
 """Run small trainings and kill them at random moments. A program of its own: it forks, so it must not have threads.
 
-    python tests/killing.py PICTURES RECIPE FOLDER N_KILLS SEED
+    python tests/killing.py PICTURES RECIPE FOLDER N_KILLS N_STOPS SEED
 
 Loading torch once and forking makes a try cost a second rather than five. The first training, FOLDER/unbroken, is left
-alone; FOLDER/0, FOLDER/1, … are killed and repeated until they end. What was killed when is printed as JSON.
+alone; FOLDER/0, FOLDER/1, … are killed (or stopped by SIGTERM) and repeated until they end. What was killed when is
+printed as JSON.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
-from typing import NoReturn
 
 # What no try should have to load by itself.
 import iterstrat.ml_stratifiers  # noqa: F401
@@ -33,12 +34,13 @@ from tellapart.bundle import write
 from tellapart.files import write_text
 from tellapart.pipeline import Wishes, run
 from tellapart.resume import divide
+from tellapart.stopping import STOPPED, stopped_soon
 from tellapart.training import checkpoint, fit  # noqa: F401
 
 LONGEST = 120.0  # seconds; a training that takes longer hangs
 
 
-def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: int) -> NoReturn:
+def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: int) -> None:
     """A whole training in a process of its own. Its last event stands in the file `seen`.
 
     Args:
@@ -57,19 +59,27 @@ def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: 
     for event in run(plan, catalog, divide(catalog, plan, out), out, wishes):
         stage = getattr(event, "stage", "")
         os.pwrite(seen, f"{type(event).__name__} {getattr(event, 'what', '')} {stage}".ljust(80).encode(), 0)
-    os._exit(0)
 
 
-def attempt(pictures: Path, recipe: Path, out: Path, exported: Path | None, seconds: float) -> str:
-    """Train for some seconds at most; where the kill came, or "" if it ended before."""
+def attempt(
+    pictures: Path, recipe: Path, out: Path, exported: Path | None, seconds: float, by: int = signal.SIGKILL
+) -> str:
+    """Train for some seconds at most; where the signal came, or "" if it ended before."""
     where = out.with_suffix(".seen")
     seen = os.open(where, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     number = os.fork()
     if not number:
+        code = 1
         try:
-            child(pictures, recipe, out, exported, seen)
+            with stopped_soon():
+                child(pictures, recipe, out, exported, seen)
+            code = 0
+        except KeyboardInterrupt:  # as the command line does
+            code = STOPPED
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(1)
+            os._exit(code)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(number, os.WNOHANG)
@@ -78,16 +88,20 @@ def attempt(pictures: Path, recipe: Path, out: Path, exported: Path | None, seco
             os.close(seen)
             return ""
         time.sleep(0.002)
-    os.kill(number, signal.SIGKILL)
-    os.waitpid(number, 0)
+    os.kill(number, by)
+    _, status = os.waitpid(number, 0)
     os.close(seen)
+    assert os.waitstatus_to_exitcode(status) in (-by, STOPPED, 0)
     assert seconds < LONGEST, f"{out} hangs after: {where.read_text()}"
     return where.read_text().strip() or "before the first event"
 
 
 def main() -> None:
     pictures, recipe, folder = (Path(word) for word in sys.argv[1:4])
-    n_kills, dice = int(sys.argv[4]), random.Random(int(sys.argv[5]))
+    n_kills, n_stops, seed = (int(word) for word in sys.argv[4:7])
+    dice = random.Random(seed)
+    signals = [signal.SIGKILL] * n_kills + [signal.SIGTERM] * n_stops
+    dice.shuffle(signals)
     folder.mkdir()
     torch.set_num_threads(1)
     assert attempt(pictures, recipe, folder / "unbroken", None, LONGEST) == ""
@@ -95,15 +109,15 @@ def main() -> None:
     start = time.monotonic()
     assert attempt(pictures, recipe, folder / "again", exported, LONGEST) == ""
     whole = time.monotonic() - start
-    kills: list[str] = []
+    hit: list[str] = []
     n_runs = 0
-    while len(kills) < n_kills:
+    while signals:
         out = folder / str(n_runs)
-        while len(kills) < n_kills and (where := attempt(pictures, recipe, out, exported, dice.uniform(0, whole))):
-            kills.append(where)
+        while signals and (where := attempt(pictures, recipe, out, exported, dice.uniform(0, whole), signals[-1])):
+            hit.append(f"{signals.pop().name}: {where}")
         assert attempt(pictures, recipe, out, exported, LONGEST) == ""
         n_runs += 1
-    print(json.dumps({"kills": kills, "runs": n_runs, "seconds": whole}))
+    print(json.dumps({"hit": hit, "runs": n_runs, "seconds": whole}))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ rate = 2e-3
 average = 0.9
 schedule = "one_cycle"
 """
-N_KILLS, SEED = 50, 0
+N_KILLS, N_STOPS, SEED = 50, 10, 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -50,13 +50,15 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bits(
 ) -> None:
     photos, recipe, folder = picture_folder(n=36, width=20, height=20), tmp_path / "recipe.toml", tmp_path / "runs"
     recipe.write_text(RECIPE, encoding="utf-8")
-    words = map(str, (photos, recipe, folder, N_KILLS, SEED))
+    words = map(str, (photos, recipe, folder, N_KILLS, N_STOPS, SEED))
     program = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("killing.py")), *words]
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     done = subprocess.run(program, capture_output=True, text=True, check=False, env={**os.environ, **alone})
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert len(told["kills"]) == N_KILLS
+    assert len(told["hit"]) == N_KILLS + N_STOPS
+    for stage in ("0", "1", "-1"):  # -1 is what follows the training
+        assert any(where.endswith(f" {stage}") for where in told["hit"]), told["hit"]
     for name in ("again", *map(str, range(told["runs"]))):
         same_runs(folder / name, folder / "unbroken")
         assert not list((folder / name).rglob("*.part"))

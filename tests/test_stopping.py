@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM end a program soon, whatever it is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+STUCK = """
+import hashlib, sys
+from tellapart import stopping
+stopping.GRACE = 0.5
+with stopping.stopped_soon(), stopping.stop_politely() as stop:
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # one call that takes minutes and runs no handler of ours
+"""
+WAITING = """
+import time
+from tellapart import stopping
+with stopping.stopped_soon():
+    print("busy", flush=True)
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        raise SystemExit(7)
+"""
+POLITE = """
+import time
+from tellapart import stopping
+with stopping.stopped_soon():
+    with stopping.stop_politely() as stop:
+        print("busy", flush=True)
+        while not stop:
+            time.sleep(0.01)
+        print("finished a step", flush=True)
+    print("saved", flush=True)
+"""
+
+
+def stop(program: str, number: int) -> tuple[int, str, str]:
+    """Exit code and output of a program that is sent a signal when it is busy."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "busy\n"
+        process.send_signal(number)
+        out, error = process.communicate(timeout=60)
+    return process.returncode, out, error
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_call_that_does_not_end_is_ended(number):
+    code, _, error = stop(STUCK, number)
+    assert code == 130
+    assert "The same command goes on" in error
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_can_be_interrupted_is(number):
+    assert stop(WAITING, number)[:2] == (7, "interrupted\n")
+
+
+def test_who_sees_the_wish_may_finish_its_step():
+    code, out, error = stop(POLITE, signal.SIGTERM)
+    assert (code, out) == (0, "finished a step\nsaved\n")
+    assert "Stopping after this step" in error
+
+
+def test_handlers_are_put_back():
+    from tellapart.stopping import stop_politely, stopped_soon
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with stopped_soon(), stop_politely():
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
