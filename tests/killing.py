@@ -76,7 +76,7 @@ def attempt(
             code = 0
         except KeyboardInterrupt:  # as the command line does
             code = STOPPED
-        except BaseException:
+        except Exception:  # noqa: BLE001  (told by the exit code)
             traceback.print_exc()
         finally:
             os._exit(code)
