@@ -65,8 +65,10 @@ MAY_IMPORT = {
     | {"console", "data", "evaluation", "models", "report.words", "run_directory", "runtime", "training"},
     "mistakes": GROUND | {"console", "data", "evaluation", "label_issues", "report", "run_directory"},
     "judging": GROUND | {"console", "data", "run_directory", "runtime", "models", "infer", "evaluation", "bundle"},
+    "planning": GROUND | {"data", "models", "runtime", "training"},
     "pipeline": GROUND
     | {
+        "planning",
         "concluding",
         "looks",
         "retelling",
@@ -94,7 +96,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 # Where torch may be imported, and which packages bring it along.
-TORCH_PLACES = {"models", "training", "looks", "trials", "infer", "runtime", "pipeline", "explain.attribution"} | {
+TORCH_PLACES = {"models", "training", "looks", "trials", "planning", "infer", "runtime", "pipeline"} | {
+    "explain.attribution",
     "bundle.write",
     "bundle.verify",
     "label_issues",

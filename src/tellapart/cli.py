@@ -98,9 +98,10 @@ def scan(
 def train(
     pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
-    recipe: Annotated[
-        str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")
-    ] = "transfer",
+    recipe: Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")] = "fast",
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="What the training may take; for recipes with a plan, such as fast.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
     weights: Annotated[Path | None, typer.Option(help="A file of weights to begin from.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")] = None,
@@ -137,6 +138,7 @@ def train(
     changes += [f"model.name={_toml_text(model)}"] if model is not None else []
     changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
     changes += [f"seed={seed}"] if seed is not None else []
+    changes += [f"plan.minutes={minutes}"] if minutes is not None else []
     plan = load_recipe(recipe, changes)
     console = Console(quiet, as_json)
     directory = out or Path("runs") / pictures.resolve().name

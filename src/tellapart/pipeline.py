@@ -70,7 +70,8 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
             division of them or another recipe; or something cannot be written.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
-    from tellapart.resume import begin, check_place
+    from tellapart.planning import plan
+    from tellapart.resume import begin, check_place, planned
     from tellapart.runtime import environment, parse
 
     _need_train_extra()
@@ -80,6 +81,8 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     with plainly(), locked(out), stop_politely() as stop:
         skip = wishes.on_unreadable == "skip"
         about = {"command": wishes.command, **environment()}
+        if recipe.plan and not recipe.plan.why:
+            recipe = planned(training, recipe) if training.begun else (yield from plan(recipe, catalog, split))
         catalog, split, changed = begin(training, recipe, catalog, split, about, skip, wishes.resume_anyway)
         yield from map(Note, changed)
         if training.finished:
@@ -227,7 +230,7 @@ def _finish(
 def train(
     pictures: str | Path | Catalog,
     split: Split | None = None,
-    recipe: str | Path | Recipe = "transfer",
+    recipe: str | Path | Recipe = "fast",
     out: str | Path | None = None,
     *,
     changes: list[str] | None = None,

@@ -129,6 +129,13 @@ class Stage(Section):
         return self
 
 
+class Plan(Section):
+    """What is left open and chosen for the pictures and the machine: `model.name = "auto"`, `data.size`, epochs."""
+
+    minutes: float = Field(default=5.0, gt=0, description="what the training may take, from scan to report")
+    why: list[str] = Field(default_factory=list, description="filled in with the choice: its reasons")
+
+
 class Recipe(Section):
     """A whole training. Every key has a default; a recipe file states what it changes."""
 
@@ -141,6 +148,7 @@ class Recipe(Section):
     model: Model = Model()
     stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
     evaluation: Judgement = Judgement()
+    plan: Plan | None = None
 
     def to_toml(self) -> str:
         """The complete recipe, defaults included, as TOML that `load_recipe` reads back to an equal one."""

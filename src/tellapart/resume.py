@@ -56,6 +56,24 @@ def check_place(run: Run) -> None:
             )
 
 
+def planned(run: Run, recipe: Recipe) -> Recipe:
+    """A recipe with open choices as they were made when its training was begun; other changes to it stay visible."""
+    chosen = run.recipe
+    if not (recipe.plan and chosen.plan and recipe.plan.minutes == chosen.plan.minutes):
+        return recipe
+    pairs = zip(recipe.stages, chosen.stages, strict=False)
+    stages = [given.model_copy(update={"epochs": own.epochs, "views": own.views}) for given, own in pairs]
+    name = chosen.model.name if recipe.model.name == "auto" else recipe.model.name
+    return recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(update={"name": name}),
+            "data": recipe.data.model_copy(update={"size": recipe.data.size or chosen.data.size}),
+            "stages": stages,
+            "plan": chosen.plan,
+        }
+    )
+
+
 def begin(
     run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool, anyway: bool
 ) -> tuple[Catalog, Split, list[str]]:

@@ -89,8 +89,8 @@ def _model(run: Run) -> str:
 
 
 def _notes(run: Run) -> list[str]:
+    chosen = run.recipe.plan.why if run.recipe.plan else []
     resumed: list[str] = run.environment.get("resumed", [])
-    skipped = run.skipped
-    if not skipped:
-        return resumed
-    return [*resumed, f"{len(skipped):,} pictures broke after the scan and were left out, as asked for."]
+    n = len(run.skipped)
+    skipped = [f"{n:,} pictures broke after the scan and were left out, as asked for."] if n else []
+    return [*chosen, *resumed, *skipped]

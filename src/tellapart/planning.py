@@ -1,0 +1,266 @@
+"""A recipe made for these pictures, this machine and some minutes: networks are tried on a sample, not guessed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tellapart.models import hub
+from tellapart.models.create import create_network
+from tellapart.models.pretrained import local_weights
+from tellapart.models.scratch import OWN
+from tellapart.recipe import Recipe, Stage
+from tellapart.records import Computing, Note
+from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.training.activations import answering
+from tellapart.training.features import features
+from tellapart.training.layers import select
+from tellapart.training.losses import build_loss
+from tellapart.training.material import Material
+from tellapart.training.solve_head import solutions
+
+if TYPE_CHECKING:
+    from tellapart.data.catalog import Catalog
+    from tellapart.data.split import Split
+    from tellapart.models.network import Network
+
+Rows = npt.NDArray[np.int64]
+DEFAULT = "mobilenetv2_100"  # tried alone where no pretrained weights are at hand: small, and quick to fetch
+_TRIED = 4
+_SAMPLE = 450
+_BATCH = 32
+_MOST_EPOCHS = 8
+_FEW = 10  # training pictures a class below which layers of the body are left alone
+_END = 15.0  # seconds for loading, bundle and report
+_SIZES = (0.7, 1.3)  # tried besides the weights' own, as shares of it
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network at one size, as tried on a sample.
+
+    Attributes:
+        name, size: the network and the side of its pictures in pixels.
+        score: share of the sample's held-out pictures named right (of labels, where there are several).
+        n_judged: number of those pictures.
+        frozen: seconds a picture to read it and run the frozen layers.
+        tail: seconds a picture to train the last layers.
+    """
+
+    name: str
+    size: int
+    score: float
+    n_judged: int
+    frozen: float
+    tail: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """How much there is to do: pictures to train on (and the views of each), to judge by, and the fewest a class."""
+
+    n_train: int
+    n_views: int
+    n_judged: int
+    fewest: int
+
+
+def seconds(trial: Trial, job: Job, epochs: int) -> float:
+    """What a training takes: frozen layers once a view, every epoch, and the judging at its end."""
+    once = (job.n_train * job.n_views + job.n_judged) * trial.frozen
+    # Judging runs the whole network once more; a third of a training step is a step forward.
+    return _END + once + job.n_judged * 2 * trial.frozen + epochs * (job.n_train + job.n_judged / 3) * trial.tail
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to train: a network, how many views of each picture, how many epochs of its last layers, and why."""
+
+    trial: Trial
+    n_views: int
+    epochs: int
+    why: tuple[str, ...]
+
+
+def choose(trials: Sequence[Trial], job: Job, minutes: float) -> Choice:
+    """The best of what can be trained in time; of what is no worse by more than a standard error, the quickest.
+
+    Where nothing can be trained in time with all views, one view has to do.
+    """
+    budget = 60 * minutes
+    job = next(
+        (j for j in (job, replace(job, n_views=1)) if _quickest(trials, j)[1] <= budget), replace(job, n_views=1)
+    )
+    able = [t for t in trials if seconds(t, job, 0) <= budget] or [_quickest(trials, job)[0]]
+    best = max(able, key=lambda t: t.score)
+    error = (best.score * (1 - best.score) / max(1, best.n_judged)) ** 0.5
+    taken, least = _quickest([t for t in able if t.score >= best.score - error], job)
+    others = ", ".join(f"{t.name} at {t.size}: {t.score:.0%}" for t in trials if t is not taken)
+    why = [
+        f"On {taken.n_judged} sample pictures held out, a head on the frozen layers of {taken.name} at {taken.size} "
+        f"pixels is right for {taken.score:.0%}{f' ({others})' if others else ''}."
+    ]
+    if taken is not best:
+        why.append(f"{best.name} at {best.size} pixels is not clearly better, and slower.")
+    if least > budget:
+        why.append(f"None can be trained in {minutes:g} minutes here; this one is the quickest.")
+    if job.fewest < _FEW:
+        why.append(f"The rarest class has {job.fewest} pictures for training: too few to train more than the head.")
+        return Choice(taken, job.n_views, 0, tuple(why))
+    each = seconds(taken, job, 1) - least
+    epochs = max(0, min(_MOST_EPOCHS, int((budget - least) / each)))
+    total = f"about {seconds(taken, job, epochs) / 60:.1f} minutes in all"
+    if epochs:
+        why.append(f"{epochs} epochs of the last layers fit into {minutes:g} minutes: {total}.")
+    else:
+        why.append(f"{minutes:g} minutes leave no time to train more than the head: {total}.")
+    return Choice(taken, job.n_views, epochs, tuple(why))
+
+
+def _quickest(trials: Sequence[Trial], job: Job) -> tuple[Trial, float]:
+    return min(((t, seconds(t, job, 0)) for t in trials), key=lambda pair: pair[1])
+
+
+def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing | Note, None, Recipe]:
+    """Fill in what a recipe leaves open: `model.name = "auto"`, `data.size`, and the epochs of its last stage.
+
+    Only training pictures are looked at. Networks are tried whose pretrained weights are at hand, or the one that
+    the recipe names.
+
+    Args:
+        recipe: with `[plan]`.
+        catalog, split: the pictures.
+
+    Yields:
+        Computing while a network is tried; Note, with the reasons.
+
+    Returns:
+        The recipe with nothing left open; `plan.why` says why.
+    """
+    assert recipe.plan
+    start = time.monotonic()
+    names = [recipe.model.name] if recipe.model.name != "auto" else at_hand()
+    rows = sample(split.train, recipe.seed)
+    trials = []
+    for name in names:
+        trials.append((yield from _try(recipe, name, recipe.data.size, catalog, rows)))
+    if recipe.data.size is None:  # other sizes for the network that does best at its own
+        best = max(trials, key=lambda t: t.score)
+        for share in _SIZES:
+            size = max(32, round(best.size * share / 32) * 32)
+            trials.append((yield from _try(recipe, best.name, size, catalog, rows)))
+    target = catalog.target(split.train)
+    counts = np.bincount(target, minlength=len(catalog.classes)) if target.ndim == 1 else target.sum(0)
+    views = recipe.stages[-1].views or [[]]
+    job = Job(len(split.train), len(views), len(split.validation) + len(split.test), int(counts.min()))
+    choice = choose(trials, job, recipe.plan.minutes - (time.monotonic() - start) / 60)
+    yield from map(Note, choice.why)
+    stages = [stage.model_copy(update={"views": views[: choice.n_views]}) for stage in recipe.stages]
+    if choice.epochs or len(stages) == 1:
+        stages[-1] = stages[-1].model_copy(update={"epochs": max(1, choice.epochs)})
+    else:
+        stages.pop()
+    return recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(update={"name": choice.trial.name}),
+            "data": recipe.data.model_copy(update={"size": choice.trial.size}),
+            "stages": stages,
+            "plan": recipe.plan.model_copy(update={"why": list(choice.why)}),
+        }
+    )
+
+
+def at_hand() -> list[str]:
+    """Up to four pretrained networks whose weights need not be fetched; else the default one."""
+    names = [name for name in {**local_weights(), **dict.fromkeys(sorted(hub.cached_names()))} if name not in OWN]
+    return names[:_TRIED] or [DEFAULT]
+
+
+def sample(rows: Rows, seed: int) -> Rows:
+    """Some of the rows, drawn at random."""
+    return np.random.default_rng(seed).permutation(rows)[:_SAMPLE]
+
+
+def _try(
+    recipe: Recipe, name: str, size: int | None, catalog: Catalog, rows: Rows
+) -> Generator[Computing, None, Trial]:
+    """A head on frozen layers for two thirds of the sample, judged on the rest; and the time that things take."""
+    torch.manual_seed(recipe.seed)
+    model, data = recipe.model.model_copy(update={"name": name}), recipe.data.model_copy(update={"size": size})
+    network = create_network(model, len(catalog.classes), data)
+    how = network.preprocessing
+    material = Material(catalog, rows, rows[:0], how, (), recipe.seed)
+    pictures, reading = _timed(lambda: torch.from_numpy(np.stack([material.plain(int(r)) for r in rows[:_BATCH]])))
+    runtime, frozen = _fastest(network, pictures)
+    tail = _tail(network, recipe.stages[-1], pictures, catalog.several)
+    found = yield from features(network, catalog, rows, runtime, f"trying {name} at {how.height} pixels")
+    n_fit = max(1, len(rows) * 2 // 3)
+    score = _score(found, catalog.target(rows), n_fit, catalog.several)
+    frozen += reading / len(pictures) / runtime.workers
+    return Trial(name, how.height, score, len(rows) - n_fit, frozen, tail)
+
+
+def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
+    """The precision in which the frozen body answers fastest, and its seconds a picture."""
+    plain = Runtime(default_device(), workers=default_workers())
+    network.to(device=plain.device, memory_format=plain.memory_format)  # type: ignore[call-overload]
+    with torch.no_grad():
+        pixels = network.normalise(pictures.to(plain.device))
+    timed = []
+    for runtime in (plain, replace(plain, frozen="bfloat16")):
+        body = answering(network.body, runtime)
+        body(pixels)
+        timed.append(min(_timed(partial(body, pixels))[1] for _ in range(2)))
+    runtime = replace(plain, frozen="float32" if timed[0] <= timed[1] else "bfloat16")
+    return runtime, min(timed) / len(pictures)
+
+
+def _tail(network: Network, stage: Stage, pictures: torch.Tensor, several: bool) -> float:
+    """Seconds a picture for a training step of what the stage trains, from stored activations where it can be."""
+    part = select(network, stage.train, keep_statistics=stage.batch_norm == "keep")
+    with torch.no_grad():
+        pixels = network.normalise(pictures.to(network.scale.device))
+        given = part.prefix.eval()(pixels) if part.prefix else pixels
+    n_classes = network.architecture.n_classes
+    target = torch.zeros(len(pictures), n_classes) if several else torch.zeros(len(pictures), dtype=torch.int64)
+    loss = build_loss("auto", several)
+
+    def step() -> None:
+        part.train_mode()
+        logits = (part.tail if part.prefix else part.whole)(given)
+        loss(logits.float(), target.to(logits.device)).backward()  # type: ignore[no-untyped-call]
+        network.zero_grad(set_to_none=True)
+
+    step()
+    took = min(_timed(step)[1] for _ in range(2)) / len(pictures)
+    network.eval()
+    return took
+
+
+def _score(found: npt.NDArray[np.float32], target: npt.NDArray[Any], n_fit: int, several: bool) -> float:
+    """The best share of held-out pictures (or labels) named right, over a few strengths of regularisation."""
+    x, y = torch.from_numpy(found), torch.tensor(target)
+    n_classes = y.shape[1] if several else int(y.max()) + 1
+    head = torch.nn.Linear(x.shape[1], n_classes)
+    loss = build_loss("auto", several)
+    wanted = y.float() if several else y
+    best = 0.0
+    for _ in solutions(x[:n_fit], wanted[:n_fit], head, loss, n_fit, (1e-3, 1e-2, 1e-1)):
+        with torch.no_grad():
+            logits = head(x[n_fit:])
+        right = (logits > 0) == (y[n_fit:] > 0) if several else logits.argmax(1) == y[n_fit:]
+        best = max(best, float(right.float().mean()) if right.numel() else 0.0)
+    return best
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start

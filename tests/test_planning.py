@@ -1,0 +1,95 @@
+"""Choosing a network by trials: what can be trained in time, what is best, and that the choice is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tellapart as ta
+from tellapart.planning import Job, Trial, choose, seconds
+from tellapart.recipe import load_recipe
+from tellapart.records import Note
+from tellapart.run_directory import Run
+
+SLOW_GOOD = Trial("large", 224, 0.95, 200, frozen=0.05, tail=0.1)
+QUICK_FAIR = Trial("small", 160, 0.80, 200, frozen=0.005, tail=0.01)
+JOB = Job(n_train=1000, n_views=2, n_judged=300, fewest=100)
+
+
+def test_the_best_is_taken_where_there_is_time() -> None:
+    choice = choose([QUICK_FAIR, SLOW_GOOD], JOB, 10)
+    assert choice.trial is SLOW_GOOD
+    assert seconds(SLOW_GOOD, JOB, choice.epochs) <= 600 < seconds(SLOW_GOOD, JOB, choice.epochs + 1)
+    assert choose([QUICK_FAIR, SLOW_GOOD], JOB, 2).trial is not SLOW_GOOD
+
+
+def test_of_equally_good_ones_the_quickest() -> None:
+    close = Trial("close", 160, 0.945, 200, frozen=0.01, tail=0.02)
+    choice = choose([SLOW_GOOD, close], JOB, 60)
+    assert choice.trial is close
+    assert "large at 224 pixels is not clearly better" in choice.why[1]
+
+
+def test_one_view_where_two_take_too_long_and_no_tail_for_few_pictures() -> None:
+    choice = choose([SLOW_GOOD], JOB, 1.9)
+    assert (choice.n_views, choice.epochs) == (1, 0)
+    few = choose([QUICK_FAIR], Job(100, 2, 30, fewest=3), 60)
+    assert few.epochs == 0
+    assert "rarest class has 3" in few.why[-1]
+
+
+def test_impossible_minutes_are_told() -> None:
+    choice = choose([SLOW_GOOD, QUICK_FAIR], JOB, 0.1)
+    assert choice.trial is QUICK_FAIR
+    assert "None can be trained in 0.1 minutes" in " ".join(choice.why)
+
+
+trials = st.builds(
+    Trial,
+    name=st.sampled_from("abc"),
+    size=st.just(224),
+    score=st.floats(0, 1),
+    n_judged=st.integers(1, 500),
+    frozen=st.floats(1e-4, 0.2),
+    tail=st.floats(1e-4, 0.5),
+)
+
+
+@given(st.lists(trials, min_size=1, max_size=5), st.integers(2, 5000), st.integers(1, 2), st.floats(0.1, 100))
+def test_a_choice_keeps_to_the_minutes_unless_nothing_can(
+    tried: list[Trial], n: int, views: int, minutes: float
+) -> None:
+    job = Job(n, views, n, fewest=50)
+    choice = choose(tried, job, minutes)
+    taken = Job(n, choice.n_views, n, 50)
+    in_time = seconds(choice.trial, taken, choice.epochs) <= 60 * minutes
+    impossible = all(seconds(t, Job(n, 1, n, 50), 0) > 60 * minutes for t in tried)
+    assert in_time or (impossible and choice.epochs == 0)
+
+
+def test_a_training_begins_with_the_choice_and_keeps_it(
+    picture_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tellapart.data.scan import scan
+    from tellapart.data.split import split
+    from tellapart.pipeline import Wishes, run
+
+    catalog = scan(picture_folder(n=20))
+    changes = ["model.name=small-cnn", "model.pretrained=false", "data.size=32", "plan.minutes=1"]
+    recipe = load_recipe("fast", changes)
+    divided = split(catalog)
+    events = list(run(recipe, catalog, divided, tmp_path / "run", Wishes()))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    stored = Run(tmp_path / "run").recipe
+    assert stored.plan
+    assert stored.plan.why == notes
+    assert "small-cnn at 32 pixels" in stored.plan.why[0]
+    assert stored.plan.why[0] in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
+    # The same command again: nothing is tried again, nothing refused.
+    assert list(run(recipe, catalog, divided, tmp_path / "run", Wishes())) == []
+    with pytest.raises(ta.TellapartError, match="another recipe"):
+        list(run(load_recipe("fast", [*changes, "seed=5"]), catalog, divided, tmp_path / "run", Wishes()))
