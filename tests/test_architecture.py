@@ -87,6 +87,7 @@ MAY_IMPORT = {
     },
     "cross_validation": GROUND | {"console", "data", "evaluation", "run_directory", "pipeline"},
     "study": GROUND | {"data", "run_directory", "runtime", "evaluation", "report", "pipeline"},
+    "averaging": GROUND | {"run_directory", "evaluation", "report", "retelling"},
     "side_by_side": GROUND | {"run_directory", "report"},
     "cli": {"*"},
     "cli_mend": {"*"},

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tellapart.auditing import audit as audit
+    from tellapart.averaging import average as average
     from tellapart.cross_validation import CrossValidation as CrossValidation
     from tellapart.cross_validation import cross_validate as cross_validate
     from tellapart.data.audit.findings import Audit as Audit
@@ -56,6 +57,7 @@ _PUBLIC = {
     "TellapartError": "tellapart.errors",
     "audit": "tellapart.auditing",
     "cross_validate": "tellapart.cross_validation",
+    "average": "tellapart.averaging",
     "curves": "tellapart.side_by_side",
     "evaluate": "tellapart.judging",
     "load": "tellapart.serve.answer",

@@ -28,6 +28,7 @@ app.command()(cli_mend.errors)
 app.command()(cli_audit.audit)
 app.add_typer(cli_cache.app, name="cache")
 app.command()(cli_runs.curves)
+app.command()(cli_runs.average)
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tellapart.errors import UsageError
+
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
 
 
@@ -24,3 +26,28 @@ def curves(
     if near is not None:
         print(f"Smallest gap between training and validation loss: {together[near].gap:+.3f}  {together[near].name}")
     print(f"Curves: {out}")
+
+
+def average(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="A new folder for predictions, scores and report.")],
+    weights: Annotated[str | None, typer.Option(help="How much each run counts, such as 2,1,1.")] = None,
+) -> None:
+    """Average the answers of finished runs, and compare the mean with each. It answers no new pictures."""
+    from tellapart.averaging import average as average_runs
+    from tellapart.averaging import beside_text
+    from tellapart.run_directory import Run
+
+    averaged = average_runs(runs, out, _numbers(weights) if weights else None)
+    on, mean = next(iter(averaged.evaluations.items()))
+    print(beside_text(list(map(str, runs)), [Run(run).evaluations[on] for run in runs], mean))
+    print(f"Report: {averaged.report}\nThis is an evaluation only: no bundle was written.")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--weights {text}: expected numbers with commas between them.", "For example 2,1,1."
+        ) from None

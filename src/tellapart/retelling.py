@@ -44,28 +44,14 @@ def report(run: Run) -> Path:
 
 def tell_run(run: Run) -> Story:
     """Everything the report shows of a run."""
-    catalog, split, about = run.catalog, run.split, run.environment
-    rows = {part: getattr(split, part) for part in PARTS}
-    unreadable = catalog.table.filter(catalog.table["problem"].is_not_null())
-    left_out = [(entry["path"], entry["reason"]) for entry in run.skipped]
-    pictures = Pictures(
-        classes=catalog.classes,
-        several=catalog.several,
-        parts={part: Part(numbers, catalog.target(numbers)) for part, numbers in rows.items() if len(numbers)},
-        name=lambda row: str(catalog.table["path"][int(row)]),
-        jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),
-        link=lambda row: catalog.path(row).absolute().as_uri(),
-        layout=catalog.layout,
-        divided=split.how,
-        unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],
-    )
+    about = run.environment
     judged = read_json(run.evaluation_file, "temperature", "thresholds")
     evaluations = run.evaluations
     return Story(
-        title=catalog.root.name,
+        title=run.catalog.root.name,
         when=about["begun"].replace("T", " ")[:16],
         model=_model(run),
-        pictures=pictures,
+        pictures=pictures_of(run),
         events=run.events(),
         recipe=run.recipe.to_toml(),
         command=about["command"],
@@ -77,6 +63,25 @@ def tell_run(run: Run) -> Story:
         reliability=judged.get("certainty", {}).get(next(iter(evaluations)), {}),
         notes=[*_notes(run), *judged.get("notes", [])],
         more=[section for chapter in CHAPTERS if (section := chapter(run)) is not None],
+    )
+
+
+def pictures_of(run: Run) -> Pictures:
+    """The pictures of a run, by part, with what could not be read."""
+    catalog, split = run.catalog, run.split
+    rows = {part: getattr(split, part) for part in PARTS}
+    unreadable = catalog.table.filter(catalog.table["problem"].is_not_null())
+    left_out = [(entry["path"], entry["reason"]) for entry in run.skipped]
+    return Pictures(
+        classes=catalog.classes,
+        several=catalog.several,
+        parts={part: Part(numbers, catalog.target(numbers)) for part, numbers in rows.items() if len(numbers)},
+        name=lambda row: str(catalog.table["path"][int(row)]),
+        jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),
+        link=lambda row: catalog.path(row).absolute().as_uri(),
+        layout=catalog.layout,
+        divided=split.how,
+        unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],
     )
 
 

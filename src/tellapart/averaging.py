@@ -1,0 +1,157 @@
+"""The mean of several finished runs' answers, judged on the same pictures as each of them."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tellapart.errors import DataError, RunError, UsageError
+from tellapart.evaluation.average import average as mean_of
+from tellapart.evaluation.calibrate import fit_temperature, thresholds
+from tellapart.evaluation.evaluate import evaluate_predictions
+from tellapart.records import Evaluation
+from tellapart.report import words
+from tellapart.report.blocks import Cell, Section, Table, Text
+from tellapart.report.opening import span
+from tellapart.report.page import write_report
+from tellapart.report.story import Story
+from tellapart.retelling import pictures_of
+from tellapart.run_directory import Run
+
+_HINT = "Average runs that were trained with the same pictures and the same split."
+
+
+def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence[float] | None = None) -> Run:
+    """Average the probabilities of finished runs, and say how good the mean is beside each of them.
+
+    Certainty (and, with several labels, the thresholds) are fitted on the mean's validation answers, as for any run.
+    It is an evaluation only: it tells whether the runs are better together, and writes no bundle that answers.
+
+    Args:
+        runs: at least two finished run directories, trained with the same pictures, classes and split.
+        out: a new folder; gets predictions, evaluation.json, average.json (what it is made of) and report.html.
+        weights: how much each run counts; only their ratios matter. Equal by default.
+
+    Returns:
+        The folder as a run: `ta.evaluate` reads it.
+
+    Raises:
+        UsageError: fewer than two runs, one of them twice, or weights that cannot be used.
+        RunError: one of them has not finished, or `out` holds other things.
+        DataError: other pictures, classes or another split.
+    """
+    members = [run if isinstance(run, Run) else Run(Path(run)) for run in runs]
+    if len({run.directory.resolve() for run in members}) < max(2, len(members)):
+        raise UsageError("An average needs at least two different runs.", "Name two or more run directories.")
+    evaluations = [run.evaluations for run in members]
+    for other in members[1:]:
+        _check_alike(members[0], other)
+    averaged = Run(Path(out))
+    _check_place(averaged)
+    predictions = {}
+    for on in evaluations[0]:
+        try:
+            predictions[on] = mean_of([run.predictions(on) for run in members], weights)
+        except DataError as error:
+            named = ", ".join(f"{i} is {run.directory}" for i, run in enumerate(members, start=1))
+            raise DataError(f"{error.message} ({named})", error.hint) from error
+    if "validation" not in predictions:
+        raise DataError(f"{members[0].directory} has no validation answers to fit a certainty on.", _HINT)
+    temperature = fit_temperature(predictions["validation"])
+    several = predictions["validation"].several
+    limits = tuple(thresholds(predictions["validation"], temperature)) if several else None
+    judged = {
+        on: evaluate_predictions(answers, on=on, temperature=temperature, thresholds=limits)
+        for on, answers in predictions.items()
+    }
+    members[0].catalog.save(averaged.catalog_file)
+    members[0].split.save(averaged.split_file)
+    for on, answers in predictions.items():
+        answers.save(averaged.predictions_file(on))
+    made_of = {
+        "runs": [str(run.directory.resolve()) for run in members],
+        "weights": None if weights is None else list(weights),
+    }
+    averaged.write_json(averaged.directory / "average.json", made_of)
+    about = {"temperature": temperature, "thresholds": limits}
+    averaged.write_json(
+        averaged.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in judged.items()}}
+    )
+    names = [str(run.directory) for run in members]
+    story = Story(
+        title=f"Mean of {len(members)} runs",
+        when=datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+        model=", ".join(names),
+        pictures=pictures_of(averaged),
+        command=shlex.join(["tellapart", "average", *names, "--out", str(out)]),
+        evaluations=list(judged.values()),
+        predictions=predictions[next(iter(judged))],
+        temperature=temperature,
+        thresholds=limits,
+        notes=["This is an evaluation of several runs together: it has no bundle, and answers no new pictures."],
+        more=[_beside(names, [each[next(iter(judged))] for each in evaluations], next(iter(judged.values())))],
+    )
+    write_report(story, averaged.directory)
+    return averaged
+
+
+def beside_text(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluation) -> str:
+    """The headline of each run and of their mean, as lines for a terminal."""
+    name, _ = mean.headline
+    lines = [(each, evaluation.metrics[name]) for each, evaluation in zip(names, members, strict=True)]
+    lines.append(("their mean", mean.metrics[name]))
+    width = max(len(each) for each, _ in lines)
+    return "\n".join(
+        [f"{mean.on}, {name}:"]
+        + [f"  {each:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for each, m in lines]
+    )
+
+
+def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluation) -> Section:
+    shown = [*list(mean.metrics)[:1], *(name for name in ("f1_macro", "log_loss") if name in mean.metrics)]
+    shown = list(dict.fromkeys(shown))
+    rows = []
+    for name, evaluation in [*zip(names, members, strict=True), ("Their mean", mean)]:
+        cells = [Cell(name)]
+        for number, metric in enumerate(shown):
+            value = evaluation.metrics[metric]
+            drawn = span(value) if number == 0 and words.is_share(metric, value.value) else None
+            cells.append(Cell(words.score(metric, value.value), value.value, words.interval(metric, value), drawn))
+        rows.append(cells)
+    first = shown[0]
+    top = max(evaluation.metrics[first].value for evaluation in members)
+    gain = mean.metrics[first].value - top
+    said = "better than" if gain > 0 else "as good as" if gain == 0 else "not as good as"
+    verdict = f"On the {mean.on} pictures the mean is {said} the best of the runs."
+    caption = "In small figures: the 95\u202f% interval. All are judged on the same pictures."
+    table = Table(["run", *map(words.plain, shown)], rows, caption)
+    return Section("together", "Alone and together", [Text(verdict, "lead"), table], "Together", after="pictures")
+
+
+def _check_alike(first: Run, other: Run) -> None:
+    """Refuse runs that were not judged on the very same pictures, or do not know the same classes.
+
+    Raises:
+        DataError: in plain words, which and how.
+    """
+    who = f"{other.directory} and {first.directory} cannot be averaged"
+    if set(other.catalog.classes) != set(first.catalog.classes):
+        only = sorted(set(other.catalog.classes) ^ set(first.catalog.classes))
+        raise DataError(f"{who}: only one of them knows {', '.join(only[:5])}.", _HINT)
+    if other.catalog.digest != first.catalog.digest:
+        raise DataError(f"{who}: they were trained on different pictures or labels.", _HINT)
+    for part in ("test", "validation"):
+        if not np.array_equal(getattr(other.split, part), getattr(first.split, part)):
+            raise DataError(f"{who}: they have different {part} pictures.", _HINT)
+
+
+def _check_place(averaged: Run) -> None:
+    place = averaged.directory
+    if place.is_file():
+        raise RunError(f"{place} is a file, not a folder.", "Choose another --out.")
+    if place.is_dir() and any(place.iterdir()) and not (place / "average.json").is_file():
+        raise RunError(f"{place} holds other things.", "Choose another --out: a folder that is empty or not there yet.")
