@@ -39,7 +39,7 @@ train = "head"
 views = [[], [{ transform = "horizontal_flip" }]]
 epochs = 5
 [[stages]]
-epochs = 12
+epochs = 6
 batch_size = 16
 average = 0.99
 schedule = "one_cycle"
@@ -47,11 +47,11 @@ schedule = "one_cycle"
 
 
 def pictures(folder: Path) -> Path:
-    """Three classes that differ in colour, 400 pictures each."""
+    """Three classes that differ in colour, 120 pictures each."""
     dice = np.random.default_rng(0)
     for number, name in enumerate(("red", "green", "blue")):
         (folder / name).mkdir(parents=True)
-        for i in range(400):
+        for i in range(120):
             pixels = dice.integers(0, 200, (40, 40, 3), np.uint8)
             pixels[..., number] += 30
             Image.fromarray(pixels).save(folder / name / f"{i:03}.png")

@@ -261,10 +261,12 @@ def cross_validate(
 ) -> None:
     """Train once a fold and score every picture by a training that has not seen it: for small sets."""
     from tellapart.cross_validation import cross_validate as run_folds
+    from tellapart.stopping import stopped_soon
 
     changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
     command = shlex.join(["tellapart", *sys.argv[1:]])
-    result = run_folds(pictures, recipe, folds, out, changes=changes, command=command, quiet=quiet)
+    with stopped_soon():
+        result = run_folds(pictures, recipe, folds, out, changes=changes, command=command, quiet=quiet)
     print(result.table())
     print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
 
