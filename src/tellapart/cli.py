@@ -170,15 +170,23 @@ def evaluate(
     on: Annotated[
         str, typer.Option(help="test, validation, or a folder or table of other labelled pictures.")
     ] = "test",
+    tta: Annotated[
+        int | None, typer.Option(min=1, max=32, help="With so many changed copies of each picture: gain and cost.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how good a finished training is, with 95 % intervals."""
     import json
 
     from tellapart.judging import evaluate as evaluate_run
+    from tellapart.judging import try_copies
 
-    result = evaluate_run(run, on)
-    print(json.dumps(result.as_dict()) if as_json else result.table())
+    tried = try_copies(run, on, tta) if tta else None
+    result = tried.averaged if tried else evaluate_run(run, on)
+    if as_json:
+        print(json.dumps(result.as_dict() | ({"tta": str(tried), "times": tried.times} if tried else {})))
+    else:
+        print(result.table() + (f"\n{tried}" if tried else ""))
 
 
 @app.command()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Computing, Evaluation, Floats, Predictions
+from tellapart.errors import RecipeError
+from tellapart.records import Computing, Evaluation
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import Split
     from tellapart.evaluation.certainty import Certainty
+    from tellapart.infer.predict import Answered
     from tellapart.models.network import Network
     from tellapart.recipe import Recipe
     from tellapart.runtime import Runtime
@@ -29,25 +31,24 @@ def conclude(
     run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
 ) -> Generator[Computing, None, None]:
     """Predictions, certainty, scores, bundle, report."""
-    from tellapart.evaluation.certainty import check_certainty, fit_certainty, keeps_its_share
+    from tellapart.evaluation.certainty import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
-    from tellapart.infer.predict import predict_with_distance
+    from tellapart.infer.predict import predict_fully
     from tellapart.retelling import report
     from tellapart.runtime import Runtime, default_device, default_workers
 
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = Runtime(default_device(), workers=default_workers())
     known = None if catalog.several else (yield from _known(run, network, catalog, split, runtime))
-    predictions: dict[str, Predictions] = {}
-    distance: dict[str, Floats] = {}
+    plan, flip = recipe.evaluation, flips(recipe)
+    answered: dict[str, Answered] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows := unbroken(run, catalog, rows)):
             what = f"answers on the {on} pictures"
-            predictions[on], distance[on] = yield from predict_with_distance(
-                network, catalog, rows, runtime, what, known
-            )
-            predictions[on].save(run.predictions_file(on))
-    plan = recipe.evaluation
+            answered[on] = yield from predict_fully(network, catalog, rows, runtime, what, known, plan.tta, flip)
+            answered[on].predictions.save(run.predictions_file(on))
+    predictions = {on: found.predictions for on, found in answered.items()}
+    distance = {on: found.distance for on, found in answered.items()}
     certainty = fit_certainty(predictions["validation"], distance["validation"], plan.thresholds, plan.known)
     if "test" in predictions:
         certainty = keeps_its_share(certainty, predictions["test"], distance["test"])
@@ -57,8 +58,10 @@ def conclude(
         )
         for on in reversed(predictions)
     }
+    first = next(iter(evaluations))
     about = {
         **asdict(certainty),
+        "tta": copies_gain(answered[first].plain, evaluations[first], certainty, plan.tta) if plan.tta else None,
         "certainty": {on: check_certainty(certainty, predictions[on], distance[on]) for on in evaluations},
     }
     run.write_json(run.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in evaluations.items()}})
@@ -138,3 +141,16 @@ def flips(recipe: Recipe) -> bool:
     """Whether training showed mirrored pictures: only then may copies for answering be mirrored."""
     shown = [*recipe.augment, *(change for stage in recipe.stages for view in stage.views for change in view)]
     return any(change.transform == "horizontal_flip" for change in shown)
+
+
+def check_judgement(recipe: Recipe, catalog: Catalog) -> None:
+    """Refuse a rule for thresholds that would be ignored.
+
+    Raises:
+        RecipeError: thresholds are for several labels, and the pictures have one each.
+    """
+    if recipe.evaluation.thresholds != "f1" and not catalog.several:
+        raise RecipeError(
+            "evaluation.thresholds is for pictures with several labels; these have one each.",
+            "Leave it out: the most probable class is the answer. For sets of classes: tellapart predict --coverage",
+        )

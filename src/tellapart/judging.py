@@ -2,49 +2,117 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tellapart.errors import DataError, RunError, UsageError
-from tellapart.records import Evaluation, Predictions
+from tellapart.records import Evaluation, Predictions, Rows
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
     from tellapart.bundle.read import Bundle
+    from tellapart.data.catalog import Catalog
 
 
-def evaluate(trained: Run | str | Path, on: str | Path = "test") -> Evaluation:
+@dataclass(frozen=True)
+class Copies:
+    """What test-time augmentation brings and costs.
+
+    Attributes:
+        plain, averaged: scores without and with it.
+        n: changed copies of each picture.
+        times: how many times longer the answers took, reading the pictures included.
+    """
+
+    plain: Evaluation
+    averaged: Evaluation
+    n: int
+    times: float
+
+    def __str__(self) -> str:
+        """One sentence."""
+        from tellapart.evaluation.certainty import tell_copies
+
+        return tell_copies(self.plain, self.averaged, self.n, self.times, "the time")
+
+
+def evaluate(trained: Run | str | Path, on: str | Path = "test", tta: int | None = None) -> Evaluation:
     """How good a finished training is.
 
     Args:
         trained: the run, or its directory.
         on: "test" or "validation" (what was measured at the end of the training), or a folder or table of other
             pictures with labels: these are scanned and answered by the bundle, without torch.
+        tta: average over so many changed copies of each picture too; None: as the training was judged.
 
     Raises:
         RunError: the training has not finished, or has no such part.
         DataError: other pictures have no labels, or labels that the model does not know.
     """
     finished = trained if isinstance(trained, Run) else Run(Path(trained))
-    if str(on) in ("test", "validation"):
-        known = finished.evaluations
-        if str(on) not in known:
-            raise RunError(f"{finished.directory} has no {on} part.", f"It has: {', '.join(known)}.")
-        return known[str(on)]
-    return _evaluate_elsewhere(finished, Path(on))
+    if tta is None and str(on) in ("test", "validation"):
+        return _stored(finished, str(on))
+    bundle = _bundle(finished)
+    return _judged(bundle, _answered(bundle, *_pictures(finished, bundle, on), bundle.tta if tta is None else tta), on)
 
 
-def _evaluate_elsewhere(finished: Run, folder: Path) -> Evaluation:
+def try_copies(trained: Run | str | Path, on: str | Path, n: int) -> Copies:
+    """Evaluate without and with n changed copies of each picture, and take the time.
+
+    Raises:
+        RunError, DataError: as `evaluate`.
+    """
+    finished = trained if isinstance(trained, Run) else Run(Path(trained))
+    bundle = _bundle(finished)
+    pictures = _pictures(finished, bundle, on)
+    _answered(bundle, pictures[0], pictures[1][:64], 0)  # starts onnxruntime, and brings the files into memory
+    found, seconds = [], []
+    for n_copies in (0, n):
+        started = time.perf_counter()
+        found.append(_judged(bundle, _answered(bundle, *pictures, n_copies), on))
+        seconds.append(time.perf_counter() - started)
+    return Copies(found[0], found[1], n, seconds[1] / seconds[0])
+
+
+def _stored(finished: Run, on: str) -> Evaluation:
+    known = finished.evaluations
+    if on not in known:
+        raise RunError(f"{finished.directory} has no {on} part.", f"It has: {', '.join(known)}.")
+    return known[on]
+
+
+def _bundle(finished: Run) -> Bundle:
     from tellapart.bundle.read import Bundle
-    from tellapart.console import Console
+
+    return Bundle.load(finished.directory)
+
+
+def _judged(bundle: Bundle, predictions: Predictions, on: str | Path) -> Evaluation:
     from tellapart.evaluation.evaluate import evaluate_predictions
+
+    return evaluate_predictions(
+        predictions, on=str(on), temperature=bundle.temperature, thresholds=bundle.thresholds or None
+    )
+
+
+def _pictures(finished: Run, bundle: Bundle, on: str | Path) -> tuple[Catalog, Rows]:
+    """The catalog, and which of its pictures are meant."""
+    if str(on) in ("test", "validation"):
+        _stored(finished, str(on))
+        return finished.catalog, finished.predictions(str(on)).row
+    return _elsewhere(bundle, Path(on))
+
+
+def _elsewhere(bundle: Bundle, folder: Path) -> tuple[Catalog, Rows]:
+    """Labelled pictures of another folder or table."""
+    from tellapart.console import Console
 
     if not folder.exists():
         raise UsageError(f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation.")
-    bundle = Bundle.load(finished.directory)
     console = Console()
     catalog = console.scan(folder).with_classes(bundle.classes)
     if catalog.several and not bundle.several:
@@ -61,27 +129,24 @@ def _evaluate_elsewhere(finished: Run, folder: Path) -> Evaluation:
         )
     if left_out := len(catalog) - len(rows):
         console.say(f"Left out: {left_out:,} of them, which are unreadable or have no label.")
-    logits = _logits(bundle, [catalog.path(row) for row in rows])
-    predictions = Predictions.of(rows, logits, catalog.target(rows), bundle.classes)
-    return evaluate_predictions(
-        predictions, on=str(folder), temperature=bundle.temperature, thresholds=bundle.thresholds or None
-    )
+    return catalog, rows
 
 
-def _logits(bundle: Bundle, paths: list[Path]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The bundle's logits for pictures, float32 [n, n_classes]."""
+def _answered(bundle: Bundle, catalog: Catalog, rows: Rows, n_copies: int) -> Predictions:
+    """The bundle's predictions for pictures."""
     from concurrent.futures import ThreadPoolExecutor
 
     from tellapart.data.decode import read_picture
     from tellapart.preprocess import Pixels
 
-    def load(path: Path) -> Pixels:
-        return read_picture(path, bundle.preprocessing)
+    def load(row: int) -> Pixels:
+        return read_picture(catalog.path(row), bundle.preprocessing)
 
     size = 64
     with ThreadPoolExecutor() as pool:
         parts = [
-            bundle.predict_pixels(np.stack(list(pool.map(load, paths[start : start + size]))))
-            for start in range(0, len(paths), size)
+            bundle.predict_distance(np.stack(list(pool.map(load, rows[start : start + size]))), n_copies=n_copies)[0]
+            for start in range(0, len(rows), size)
         ]
-    return np.concatenate([np.empty((0, len(bundle.classes)), np.float32), *parts])
+    logits = np.concatenate([np.empty((0, len(bundle.classes)), np.float32), *parts])
+    return Predictions.of(rows, logits, catalog.target(rows), bundle.classes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.concluding import conclude, unbroken
+from tellapart.concluding import check_judgement, conclude, unbroken
 from tellapart.errors import DataError, MissingExtraError, UnreadableError
 from tellapart.files import plainly, sweep
 from tellapart.records import Event, Note, StageDone, StageStarted, Validated
@@ -68,6 +68,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     Raises:
         RunError: the directory is in use, damaged, holds other things, or was begun with other pictures, another
             division of them or another recipe; or something cannot be written.
+        RecipeError: the recipe judges several labels, and the pictures have one each.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
     from tellapart.planning import plan
@@ -76,6 +77,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
 
     _need_train_extra()
     parse(wishes.runtime)  # a mistake in it shows before anything is written
+    check_judgement(recipe, catalog)
     training = Run(out)
     check_place(training)
     with plainly(), locked(out), stop_politely() as stop:

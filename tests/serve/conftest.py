@@ -6,8 +6,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from safetensors.numpy import save_file
 
-from tellapart.bundle.read import DESCRIPTION, GOLDEN, MODEL, WEIGHTS, Bundle, describe_files, own_digest
+from tellapart.bundle.read import DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, describe_files, own_digest
 from tellapart.preprocess import Preprocessing
 
 CLASSES = ("red", "green", "blue")
@@ -15,8 +16,13 @@ SIDE = 8
 SCALE = 10.0  # logit of a channel: SCALE × its mean over the picture, 0 to 1; several labels: minus SCALE / 2
 
 
-def _make_bundle(folder: Path, classes=CLASSES, several=False, temperature=1.0, thresholds=()) -> Path:
-    """A bundle made by hand, whose answers can be told by eye: it says how red, green and blue a picture is."""
+def _make_bundle(
+    folder: Path, classes=CLASSES, several=False, temperature=1.0, thresholds=(), known=None, **more
+) -> Path:
+    """A bundle made by hand, whose answers can be told by eye: it says how red, green and blue a picture is.
+
+    With `known`, its features are how red, green and blue a picture is.
+    """
     folder.mkdir(parents=True)
     constants = {"axes": np.array([1, 2]), "scale": np.float32(SCALE / 255), "shift": np.float32(several * SCALE / 2)}
     graph = helper.make_graph(
@@ -25,17 +31,20 @@ def _make_bundle(folder: Path, classes=CLASSES, several=False, temperature=1.0, 
             helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
             helper.make_node("Mul", ["means", "scale"], ["scaled"]),
             helper.make_node("Sub", ["scaled", "shift"], ["logits"]),
+            helper.make_node("Identity", ["means"], ["features"]),
         ],
         "colours",
         [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["n", SIDE, SIDE, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("logits", "features")],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / MODEL)
     (folder / WEIGHTS).touch()
     (folder / GOLDEN).touch()
+    if known is not None:
+        save_file(known.tensors(), folder / KNOWN)
     values = {
-        "format": 1,
+        "format": 2 if more else 1,
         "tellapart": "0",
         "architecture": {},
         "classes": classes,
@@ -46,6 +55,7 @@ def _make_bundle(folder: Path, classes=CLASSES, several=False, temperature=1.0, 
         "tolerance": {"absolute": 1e-3, "relative": 1e-3},
         "about": {},
         "files": describe_files(folder),
+        **more,
     }
     (folder / DESCRIPTION).write_text(json.dumps(values | {"sha256": own_digest(values)}))
     return folder

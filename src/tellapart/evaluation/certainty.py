@@ -9,11 +9,12 @@ import numpy as np
 
 from tellapart.answering import Strangeness
 from tellapart.evaluation.calibrate import Rule, fit_temperatures, misses, thresholds
+from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import known
 from tellapart.evaluation.reliability import reliability
 from tellapart.evaluation.sets import coverages, set_thresholds
 from tellapart.evaluation.unknown import fit_strangeness, judge
-from tellapart.records import Floats, Predictions, Temperature
+from tellapart.records import Evaluation, Floats, Predictions, Temperature
 
 _SHOWN = 5
 
@@ -124,6 +125,31 @@ def keeps_its_share(certainty: Certainty, predictions: Predictions, distance: Fl
         f"fewer than the {strange.share:.1%} that were to be."
     )
     return replace(certainty, strangeness=replace(strange, by_default=False), notes=(*certainty.notes, note))
+
+
+def copies_gain(plain: Predictions, averaged: Evaluation, certainty: Certainty, n_copies: int) -> dict[str, Any]:
+    """What averaging over changed copies of each picture brings and costs: plain values, for JSON.
+
+    Args:
+        plain: predictions without copies, on the pictures of `averaged`.
+        averaged: the evaluation with them.
+        certainty: what answers are given with.
+        n_copies: of each picture.
+    """
+    alone = evaluate_predictions(
+        plain, on=averaged.on, temperature=certainty.temperature, thresholds=certainty.thresholds
+    )
+    told = tell_copies(alone, averaged, n_copies, n_copies + 1, "the network's runs")
+    return {"n_copies": n_copies, "plain": asdict(alone.headline[1]), "told": told}
+
+
+def tell_copies(plain: Evaluation, averaged: Evaluation, n_copies: int, times: float, of_what: str) -> str:
+    """One sentence: "accuracy 93.0 % → 93.4 % …, at 5 × the time"."""
+    (name, before), (_, after) = plain.headline, averaged.headline
+    return (
+        f"{name} {before.value:.1%} → {after.value:.1%} on {averaged.n:,} pictures, averaged over each picture and "
+        f"{n_copies} changed copies of it, at {times:.3g} × {of_what}"
+    )
 
 
 def sample(rows: np.ndarray[Any, np.dtype[np.int64]], n_classes: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from tellapart.answering import Known
+from tellapart.copies import copies
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import read_picture
 from tellapart.data.loader import batches
@@ -37,48 +39,74 @@ def predict(
     Yields:
         Computing, after every batch.
     """
-    predictions, _ = yield from predict_with_distance(network, catalog, rows, runtime, what, None)
-    return predictions
+    answered = yield from predict_fully(network, catalog, rows, runtime, what)
+    return answered.predictions
 
 
-def predict_with_distance(
+@dataclass(frozen=True)
+class Answered:
+    """What a network says of some pictures, and what that rests on.
+
+    Attributes:
+        predictions: logits averaged over each picture and its changed copies.
+        plain: those of the pictures alone; the same where there are no copies.
+        distance: float64 [n], from each picture to the known classes, in the order of the predictions.
+    """
+
+    predictions: Predictions
+    plain: Predictions
+    distance: Floats
+
+
+def predict_fully(
     network: Network,
     catalog: Catalog,
     rows: npt.NDArray[np.int64],
     runtime: Runtime,
     what: str,
-    known: Known | None,
-) -> Generator[Computing, None, tuple[Predictions, Floats]]:
-    """As `predict`, and how far each picture lies from the known classes; in the order of the predictions.
+    known: Known | None = None,
+    n_copies: int = 0,
+    flip: bool = False,
+) -> Generator[Computing, None, Answered]:
+    """As `predict`, with test-time augmentation, and how far each picture lies from the known classes.
 
     Features are kept for a batch only: of many pictures they would not fit into memory.
 
     Args:
+        network, catalog, rows, runtime, what: see `predict`.
         known: the classes' features; without it, all distances are 0.
+        n_copies, flip: changed copies of each picture, and whether they may be mirrored; see `copies`.
     """
+    how = network.preprocessing
 
     def load(row: int) -> Pixels:
-        return read_picture(catalog.path(row), network.preprocessing)
+        return read_picture(catalog.path(row), how)
 
     rows = np.unique(rows)
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     fast: nn.Module | None = None
     head = copy.deepcopy(network.head).eval()
-    logits = np.empty((len(rows), len(catalog.classes)), np.float32)
+    plain = np.empty((len(rows), len(catalog.classes)), np.float32)
+    total = np.zeros(plain.shape)
     distance = np.zeros(len(rows))
     done = 0
     with torch.inference_mode():
         for batch in batches(rows, _BATCH, load, runtime.workers):
-            pictures = batch.image.to(runtime.device)
-            inputs = network.normalise(pictures)
-            fast = fast or folded(network.body, inputs)
-            with runtime.autocast():
-                features = fast(inputs)
-                out = head(features)
-            part = slice(done, done + len(out))
-            logits[part] = out.float().cpu().numpy()
-            if known is not None:
-                distance[part] = known.distance(features.float().cpu().numpy())
-            done += len(out)
+            part = slice(done, done + len(batch.row))
+            for number, pixels in enumerate(copies(batch.image.numpy(), n_copies, flip, how.interpolation)):
+                inputs = network.normalise(torch.from_numpy(pixels).to(runtime.device))
+                fast = fast or folded(network.body, inputs)
+                with runtime.autocast():
+                    features = fast(inputs)
+                    logits = head(features).float().cpu().numpy()
+                total[part] += logits
+                if number == 0:
+                    plain[part] = logits
+                    if known is not None:
+                        distance[part] = known.distance(features.float().cpu().numpy())
+            done = part.stop
             yield Computing(-1, what, done, len(rows))
-    return Predictions.of(rows, logits, catalog.target(rows), catalog.classes), distance
+    target = catalog.target(rows)
+    alone = Predictions.of(rows, plain, target, catalog.classes)
+    averaged = Predictions.of(rows, total / (n_copies + 1), target, catalog.classes) if n_copies else alone
+    return Answered(averaged, alone, distance)
