@@ -8,6 +8,7 @@ from pathlib import Path
 from tellapart.chapters.certainty import certainty
 from tellapart.chapters.epochs import epochs
 from tellapart.chapters.network import network
+from tellapart.chapters.rates import rates
 from tellapart.chapters.sizes import sizes
 from tellapart.data.catalog import PARTS
 from tellapart.data.decode import decode
@@ -23,6 +24,7 @@ from tellapart.run_directory import Run, read_json
 CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
     sizes,
     epochs,
+    rates,
     network,
     certainty,
 )

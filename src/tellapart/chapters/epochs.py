@@ -1,10 +1,14 @@
-"""What an epoch shows of the training pictures: augmented, in fixed views, mixed."""
+"""What an epoch shows of the training pictures: how many of each label; augmented, in fixed views, mixed."""
 
 from __future__ import annotations
 
 import io
 
-from tellapart.report.blocks import Block, Photo, Section
+import numpy as np
+
+from tellapart.records import NO_LABEL
+from tellapart.report import words
+from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table
 from tellapart.run_directory import Run
 
 #: Longest width of a sheet in the page, in pixels.
@@ -32,13 +36,43 @@ _SHEETS = (
 
 
 def epochs(run: Run) -> Section | None:
-    """The contact sheets that the training left; None where it showed every picture as it is."""
+    """What an epoch contained, and the contact sheets that the training left; None where there is neither."""
     blocks: list[Block] = []
+    shown = _contents(run)
+    if shown is not None:
+        blocks.append(shown)
     for name, title, caption in _SHEETS:
         path = run.figures / f"{name}.png"
         if path.is_file():
             blocks.append(Photo(_jpeg(path.read_bytes()), f"Contact sheet: {title.lower()}", caption, True, title))
     return Section("epochs", "What an epoch shows", blocks, "Epochs", after="pictures") if blocks else None
+
+
+def _contents(run: Run) -> Block | None:
+    """How often the first epoch of each stage showed each label, beside how many pictures carry it.
+
+    Folded where every picture was shown once, so that there is nothing to see.
+    """
+    stages = {e["stage"]: e for e in run.events() if e["event"] == "StageStarted" and e.get("shown")}
+    if not stages:
+        return None
+    target = run.catalog.target(run.split.train)
+    counts = target.sum(axis=0) if target.ndim == 2 else np.bincount(target, minlength=len(run.catalog.classes))
+    given = dict(zip(run.catalog.classes, map(int, counts), strict=True))
+    if target.ndim == 2 and (none := int((target.sum(axis=1) == 0).sum())):
+        given[NO_LABEL] = none
+    rows = []
+    for label, n in given.items():
+        times = [int(stages[stage]["shown"].get(label, 0)) for stage in sorted(stages)]
+        rows.append([Cell(label), Cell(words.count(n), n), *(Cell(words.count(time), time) for time in times)])
+    names = [stages[stage].get("name") or f"stage {stage + 1}" for stage in sorted(stages)]
+    caption = "Training pictures with each label, and how often the first epoch of each stage showed one."
+    if target.ndim == 2:
+        caption += " A picture with several labels counts for each of them."
+    table = Table(["label" if target.ndim == 2 else "class", "pictures", *names], rows, caption)
+    if all(stage["shown"].get(label, 0) == n for stage in stages.values() for label, n in given.items()):
+        return Fold("Every epoch showed every training picture once", [table])
+    return table
 
 
 def _jpeg(png: bytes) -> bytes:

@@ -1,0 +1,68 @@
+"""What the report says of epochs and learning-rate tests, from event logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import tellapart as ta
+from tellapart.chapters.epochs import epochs
+from tellapart.chapters.rates import rates
+from tellapart.report.blocks import Fold, Table
+from tellapart.run_directory import Run
+
+
+def run_with(folder: Path, pictures: Path, *events: dict) -> Run:
+    folder.mkdir()
+    run = Run(folder)
+    catalog = ta.scan(pictures)
+    catalog.save(run.catalog_file)
+    ta.split(catalog, validation=0.2, test=0.2).save(run.split_file)
+    run.recipe_file.write_text("")
+    run.events_file.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return run
+
+
+def started(stage: int, shown: dict[str, int]) -> dict:
+    return {"event": "StageStarted", "stage": stage, "name": "", "plan": "", "shown": shown}
+
+
+def test_what_an_epoch_contained_stands_beside_what_there_is(picture_folder, tmp_path):
+    shown = {"circle": 20, "square": 1, "triangle": 9}
+    run = run_with(tmp_path / "run", picture_folder(n=10), started(0, shown))
+    section = epochs(run)
+    table = section.blocks[0]
+    assert isinstance(table, Table)
+    lines = [[cell.text for cell in row] for row in table.rows]
+    assert lines == [["circle", "6", "20"], ["square", "6", "1"], ["triangle", "6", "9"]]
+
+
+def test_an_epoch_of_every_picture_once_is_folded(picture_folder, tmp_path):
+    same = dict.fromkeys(("circle", "square", "triangle"), 6)
+    run = run_with(tmp_path / "run", picture_folder(n=10), started(0, same), started(1, same))
+    assert isinstance(epochs(run).blocks[0], Fold)
+    assert epochs(run_with(tmp_path / "older", tmp_path / "photos")) is None
+
+
+def test_a_rate_test_is_drawn_with_its_suggestions(picture_folder, tmp_path):
+    x = np.geomspace(1e-7, 10, 60)
+    losses = 1.5 - np.minimum(1, x * 20) + x**2
+    event = {
+        "event": "RateFound",
+        "stage": 1,
+        "rate": 1e-2,
+        "taken": "valley",
+        "suggestions": {"valley": 1e-2, "tenth_of_minimum": 5e-3},
+        "rates": x.tolist(),
+        "losses": losses.tolist(),
+        "smoothed": losses.tolist(),
+        "rose": True,
+    }
+    run = run_with(tmp_path / "run", picture_folder(n=10), event)
+    chart = rates(run).blocks[0].blocks[0]
+    assert chart.title == "Learning-rate test, stage 2"
+    assert chart.caption == "The stage took 1.0e-02 (valley). Suggested: valley 1.0e-02, tenth of minimum 5.0e-03."
+    assert "min. / 10" in chart.svg
+    assert rates(run_with(tmp_path / "none", tmp_path / "photos")) is None
