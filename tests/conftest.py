@@ -68,6 +68,24 @@ def picture_folder(tmp_path: Path) -> PictureFolder:
     return make
 
 
+@pytest.fixture(scope="session")
+def scene() -> Callable[..., Image.Image]:
+    """A maker of pictures that look like nothing, but have structure at all sizes: see `make_scene`."""
+    return make_scene
+
+
+def make_scene(seed: int, width: int = 96, height: int = 80) -> Image.Image:
+    """A picture with structure at all sizes, as photographs have: a sum of ever finer noise."""
+    random = np.random.default_rng(seed)
+    whole = np.zeros((height, width, 3))
+    for size in (4, 8, 16, 32, *(size for size in (64, 128, 256) if size <= height // 2)):
+        noise = Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8))
+        whole += np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC), float) * 4 / size
+    whole += random.normal(0, 2, whole.shape)
+    whole -= whole.min()
+    return Image.fromarray(np.uint8(255 * whole / whole.max()))
+
+
 def make_pictures(
     root: Path,
     classes: tuple[str, ...] = ("circle", "square", "triangle"),

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "serve": {"answering", "errors", "files", "records", "preprocess", "bundle.read", "data.decode"},
     "explain.neighbours": {"errors", "files", "records"},
     "explain": GROUND | {"data", "runtime", "models", "infer", "explain.neighbours"},
-    "auditing": GROUND | {"console", "data", "models", "report", "run_directory", "runtime", "training"},
+    "auditing": GROUND | {"chapters", "console", "data", "models", "report", "run_directory", "runtime", "training"},
     "looks": GROUND | {"data", "models", "training"},
     "trials": GROUND | {"looks", "console", "data", "models", "report", "runtime", "training"},
     "chapters": GROUND | {"data", "run_directory", "evaluation", "report", "explain.neighbours"},

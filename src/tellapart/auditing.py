@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -64,13 +65,15 @@ def measured_scan(pictures: str | Path, console: Console, **options: Any) -> tup
     return catalog, measured
 
 
-def grouped(catalog: Catalog, console: Console) -> Catalog:
-    """The catalog with copies and near duplicates tied into groups, which a split keeps on one side."""
-    found = console.watch(room.audit(catalog, shortcuts=False))
-    ties = found.groups
-    n = int((np.bincount(ties, minlength=len(ties))[ties] > 1).sum()) if len(ties) else 0
-    console.say(f"{n:,} pictures are copies or near duplicates of others and stay on one side with them")
-    return room.with_groups(catalog, ties)
+def grouped_scan(pictures: str | Path, console: Console, **options: Any) -> Catalog:
+    """Scan, and tie copies and near duplicates into groups, which a split keeps on one side."""
+    catalog, _ = measured_scan(pictures, console, **options)
+    tied = console.watch(room.tie_duplicates(catalog))
+    groups = tied.table["group"].drop_nulls()
+    console.say(
+        f"{len(groups):,} pictures in {groups.n_unique():,} groups that stay on one side: copies, near duplicates"
+    )
+    return tied
 
 
 def summary_text(audit: Audit) -> str:
@@ -152,15 +155,21 @@ def _features(catalog: Catalog, model: str, console: Console) -> Floats:
 
 def write(found: Audit, out: Path, exclude: Iterable[str], group: bool, table: Path | None) -> Written:
     """Write page and tables; and one of the pictures to train on, if any are excluded or tied into groups."""
+    from tellapart.chapters.audit import audit_page
     from tellapart.data.audit.tables import write_findings, write_table
+    from tellapart.data.decode import decode
+    from tellapart.report.page import write_page
+    from tellapart.report.thumbnail import SIZE, thumbnail
 
     out.mkdir(parents=True, exist_ok=True)
     write_findings(found, out)
+    when = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     page = out / "audit.html"
+    write_page(audit_page(found, when), page, lambda row: thumbnail(decode(found.catalog.path(row), SIZE)))
     excluded = set(exclude)
     if not excluded and not group:
         return Written(page, None, (), len(found.catalog))
-    kept = room.with_groups(found.catalog, found.groups) if group else found.catalog
+    kept = found.grouped() if group else found.catalog
     kept = kept.without(found.rows(excluded))
     path = table or out / "pictures.csv"
     root = write_table(kept, path)

@@ -113,6 +113,9 @@ def train(
     label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
     follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
+    group_duplicates: Annotated[
+        bool, typer.Option("--group-duplicates", help="Keep near duplicates on one side of the split, as exact copies.")
+    ] = False,
     on_unreadable: Annotated[
         str, typer.Option(help="A picture that breaks after the scan: error, or skip and record.")
     ] = "error",
@@ -126,6 +129,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train, evaluate, bundle and write the report; the same command again goes on, or says that all is done."""
+    from tellapart.auditing import grouped_scan
     from tellapart.console import Console
     from tellapart.pipeline import Wishes, run
     from tellapart.recipe import load_recipe
@@ -155,7 +159,7 @@ def train(
     was_finished = finished.finished
     wishes = Wishes(on_unreadable, runtime, shlex.join(["tellapart", *sys.argv[1:]]), resume_anyway)
     with stopped_soon():
-        catalog = console.scan(pictures, **found)
+        catalog = grouped_scan(pictures, console, **found) if group_duplicates else console.scan(pictures, **found)
         console.follow(run(plan, catalog, divide(catalog, plan, directory), directory, wishes), plan)
     if was_finished:
         console.say(f"{directory} was finished already; nothing was trained again.")

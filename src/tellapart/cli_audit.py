@@ -15,9 +15,9 @@ FOUND = 4
 
 def audit(
     pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
-    out: Annotated[Path, typer.Option(help="Folder for audit.html, findings.parquet and findings.csv.")] = Path(
-        "audit"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for audit.html and findings; by default runs/NAME-audit.")
+    ] = None,
     exclude: Annotated[
         str | None, typer.Option(help="Kinds of findings, with commas: write a table without these pictures.")
     ] = None,
@@ -65,7 +65,8 @@ def audit(
         follow_links=follow_links,
     )
     print(summary_text(found))
-    written = write(found, out, excluded, group_duplicates, table)
+    folder = out or Path("runs") / f"{found.catalog.root.name}-audit"
+    written = write(found, folder, excluded, group_duplicates, table)
     print(f"Page: {written.page}")
     if written.table is not None:
         train = ["tellapart", "train", *map(str, written.train)]

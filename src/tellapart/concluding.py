@@ -31,6 +31,7 @@ def conclude(
     run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
 ) -> Generator[Computing, None, None]:
     """Predictions, certainty, scores, bundle, report."""
+    from tellapart.data.audit.audit import measure
     from tellapart.evaluation.certainty import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.infer.predict import predict_fully
@@ -68,6 +69,7 @@ def conclude(
     yield Computing(-1, "bundle", 0, 1)
     _bundle(run, network, recipe, catalog, split, certainty, known, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
+    yield from measure(run.catalog)  # kept for the report's audit: looking at every picture takes a while
     yield Computing(-1, "report", 0, 1)
     report(Run(run.directory))  # as it lies on disk now
     yield Computing(-1, "report", 1, 1)

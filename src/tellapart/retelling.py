@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tellapart.chapters.audit import audit_chapter
 from tellapart.chapters.certainty import certainty
 from tellapart.chapters.epochs import epochs
 from tellapart.chapters.network import network
@@ -23,6 +24,7 @@ from tellapart.run_directory import Run, read_json
 #: of the same anchor), from what the run directory holds; None where that holds nothing for it. See `Story.more`.
 CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
     sizes,
+    audit_chapter,
     epochs,
     rates,
     network,

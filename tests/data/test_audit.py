@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.tree import DecisionTreeClassifier
 
 import tellapart as ta
+from tellapart.data.audit.audit import measure
+from tellapart.data.audit.search import candidates, looks
+from tellapart.data.audit.shortcuts import told
 from tellapart.errors import UsageError
 
-
-def scene(seed: int, width: int = 96, height: int = 80) -> Image.Image:
-    """A picture with structure at all sizes, as photographs have: a sum of ever finer noise."""
-    random = np.random.default_rng(seed)
-    whole = np.zeros((height, width, 3))
-    for size in (4, 8, 16, 32, *(size for size in (64, 128, 256) if size <= height // 2)):
-        noise = Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8))
-        whole += np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC), float) * 4 / size
-    whole += random.normal(0, 2, whole.shape)
-    whole -= whole.min()
-    return Image.fromarray(np.uint8(255 * whole / whole.max()))
+Scene = Callable[..., Image.Image]
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path: Path, scene: Scene) -> Path:
     """A clean set: two classes of twelve scenes."""
     root = tmp_path / "photos"
     for number, name in enumerate(("cat", "dog")):
@@ -47,7 +44,7 @@ def test_a_clean_set_raises_no_alarm(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_false_alarm_on_labels_drawn_at_random(tmp_path: Path, seed: int) -> None:
+def test_no_false_alarm_on_labels_drawn_at_random(tmp_path: Path, seed: int, scene: Scene) -> None:
     random = np.random.default_rng(seed)
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
@@ -58,7 +55,7 @@ def test_no_false_alarm_on_labels_drawn_at_random(tmp_path: Path, seed: int) -> 
     assert set(kinds(ta.audit(tmp_path))) <= {"odd-shape", "odd-size"}
 
 
-def test_exact_copies_contradictions_and_leaks(tmp_path: Path) -> None:
+def test_exact_copies_contradictions_and_leaks(tmp_path: Path, scene: Scene) -> None:
     root = tmp_path / "photos"
     for part in ("train", "test"):
         for number, name in enumerate(("cat", "dog")):
@@ -123,7 +120,7 @@ def test_near_duplicates(photos: Path, change: str) -> None:
     assert len(np.unique(found.groups)) == 24 + 12 - len(pairs)
 
 
-def test_odd_pictures(photos: Path) -> None:
+def test_odd_pictures(photos: Path, scene: Scene) -> None:
     cat = photos / "cat"
     Image.new("RGB", (96, 80), (200, 200, 190)).save(cat / "blank.png")
     Image.fromarray(np.uint8(np.asarray(scene(51)) * 0.12)).save(cat / "dark.png")
@@ -157,3 +154,155 @@ def test_odd_pictures(photos: Path) -> None:
 def test_there_is_no_such_kind(photos: Path) -> None:
     with pytest.raises(UsageError, match="no kind of finding called 'blury'"):
         ta.audit(photos).exclude(["blury"])
+
+
+def coloured(scene: Scene, folder: Path, n: int, value: int, start: int) -> None:
+    folder.mkdir(parents=True)
+    for i in range(n):
+        picture = np.asarray(scene(start + i)) * 0.5 + np.array([value, 60, 60])
+        Image.fromarray(np.uint8(np.clip(picture, 0, 255))).save(folder / f"{i}.jpg")
+
+
+def shortcuts(found: ta.Audit) -> list[tuple[str, str]]:
+    return list(found.findings.filter(kind="shortcut")["severity", "detail"].iter_rows())
+
+
+def test_a_class_told_by_the_size_of_its_pictures(tmp_path: Path, scene: Scene) -> None:
+    for number, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        for i in range(25):
+            scene(100 * number + i, 80 + 16 * number, 80).save(tmp_path / name / f"{i}.png")
+    (severity, detail), *others = shortcuts(ta.audit(tmp_path))
+    assert severity == "warning"
+    assert detail.startswith("the size of the picture alone tells the class in 100% of the pictures")
+    assert not [other for other in others if "colour" in other[1]]
+
+
+def test_a_class_told_by_its_format(tmp_path: Path, scene: Scene) -> None:
+    for number, (name, suffix) in enumerate({"a": "png", "b": "jpg"}.items()):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            scene(100 * number + i).save(tmp_path / name / f"{i}.{suffix}")
+    assert any("format" in detail for _, detail in shortcuts(ta.audit(tmp_path)))
+
+
+def test_colour_is_a_note_since_it_may_be_the_truth(tmp_path: Path, scene: Scene) -> None:
+    coloured(scene, tmp_path / "red", 20, 120, 0)
+    coloured(scene, tmp_path / "dull", 20, 10, 100)
+    assert ("note", True) in {(severity, "colour" in detail) for severity, detail in shortcuts(ta.audit(tmp_path))}
+
+
+def test_what_is_said_of_facts_that_know_nothing() -> None:
+    """At four standard errors hardly any of many sets without a shortcut raises an alarm."""
+    random = np.random.default_rng(0)
+    alarms = 0
+    for trial in range(60):
+        n_classes = int(random.integers(2, 6))
+        target = random.integers(0, n_classes, int(random.integers(60, 200)))
+        alarms += told(random.normal(size=(len(target), 3)), target, trial) is not None
+    assert alarms <= 1
+
+
+def test_the_balanced_accuracy_is_scikit_learns() -> None:
+    random = np.random.default_rng(1)
+    target = random.integers(0, 3, 300)
+    values = (target + random.normal(0, 0.7, 300))[:, None]
+    found = told(values, target, 0)
+    assert found is not None
+    tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=10, class_weight="balanced", random_state=0)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    expected = balanced_accuracy_score(target, cross_val_predict(tree, values, target, cv=folds))
+    assert found.right == pytest.approx(expected)
+    assert found.gain == pytest.approx((expected - 1 / 3) / (2 / 3))
+
+
+def test_odd_labels(tmp_path: Path, scene: Scene) -> None:
+    for number, (name, n) in enumerate({"Old Car": 12, "old car": 12, "old_car": 12, "rare": 2, "many": 130}.items()):
+        (tmp_path / name).mkdir()
+        for i in range(n):
+            scene(1000 * number + i, 24, 24).save(tmp_path / name / f"{i}.png")
+    scene(9999, 24, 24).save(tmp_path / "loose.png")
+    found = ta.audit(tmp_path, shortcuts=False)
+    said = found.findings.filter(~pl.col("kind").is_in(["near-duplicate", "near-contradiction"]))["kind", "detail"]
+    assert set(said.iter_rows()) == {
+        ("alike-names", "“Old Car” and “old car” and “old_car”"),
+        ("small-class", "“rare” has 2 pictures that can be read"),
+        ("imbalance", "“many” has 130 pictures, “rare” 2"),
+        ("unlabelled", "no label"),
+    }
+
+
+def test_placeholders_are_told_apart_from_copies(photos: Path) -> None:
+    plain = Image.new("RGB", (96, 80), (240, 240, 240))
+    plain.paste((120, 120, 120), (30, 20, 60, 50))
+    for name in ("cat", "dog"):
+        for i in range(4):
+            plain.save(photos / name / f"none{i}.png")
+    assert kinds(ta.audit(photos)) == {"placeholder": 8}
+
+
+def test_several_labels_are_counted_and_laid_side_by_side(photos: Path) -> None:
+    labels = ["cat;dog" if i % 3 == 0 else "cat" if i % 3 == 1 else "" for i in range(12)]
+    table = pl.DataFrame({"file_name": [f"cat/{i:02}.png" for i in range(12)], "labels": labels})
+    table.write_csv(photos / "labels.csv")
+    facts = ta.audit(photos).facts
+    assert facts["labels_a_picture"] == {"0": 4, "1": 4, "2": 4}
+    assert facts["together"] == [[8, 4], [4, 4]]
+
+
+def test_groups_are_kept_on_one_side(photos: Path) -> None:
+    for i in range(6):
+        ImageOps.mirror(Image.open(photos / f"cat/{i:02}.png")).save(photos / f"cat/mirrored{i}.png")
+    found = ta.audit(photos)
+    catalog = found.grouped()
+    assert catalog.table["group"].drop_nulls().value_counts()["count"].to_list() == [2] * 6
+    for seed in range(5):
+        assert "near-leak" in kinds(ta.audit(found.catalog, ta.split(found.catalog, seed=seed))) or seed
+        assert "near-leak" not in kinds(ta.audit(catalog, ta.split(catalog, seed=seed)))
+
+
+def test_groups_that_were_given_are_joined(photos: Path) -> None:
+    shutil.copy(photos / "cat/00.png", photos / "cat/copy.png")
+    rows = [("cat/00.png", "cat", "a"), ("cat/01.png", "cat", "a"), ("cat/copy.png", "cat", "b")]
+    rows += [("cat/02.png", "cat", "b"), ("dog/00.png", "dog", "c"), ("dog/01.png", "dog", None)]
+    pl.DataFrame(rows, schema=["file_name", "label", "group"], orient="row").write_csv(photos / "labels.csv")
+    groups = dict(ta.audit(photos, shortcuts=False).grouped().table["path", "group"].iter_rows())
+    assert len({groups[path] for path in ("cat/00.png", "cat/01.png", "cat/copy.png", "cat/02.png")}) == 1
+    assert groups["dog/00.png"] == "dog/00.png"
+    assert groups["dog/01.png"] is None
+
+
+@pytest.mark.parametrize("exact", [10_000, 10])
+def test_both_searches_find_the_same_copies(exact: int, scene: Scene) -> None:
+    """Beyond `exact` pictures the search is approximate: copies are still found."""
+    thumbs = np.stack([np.asarray(scene(seed, 32, 32).convert("L")) for seed in range(400)])
+    copies = np.stack([np.asarray(Image.fromarray(t).rotate(0).resize((24, 24)).resize((32, 32))) for t in thumbs])
+    whole, asked = looks(np.concatenate([thumbs, copies[:, :, ::-1]]))
+    found = {tuple(row) for pairs, _ in candidates(whole, asked, exact=exact) for row in pairs.tolist()}
+    assert sum((i, i + 400, 1) in found for i in range(400)) >= 396
+    assert all(one < two for one, two, _ in found)
+
+
+def test_plain_pictures_are_like_no_other() -> None:
+    whole, asked = looks(np.full((3, 32, 32), 200, np.uint8))
+    assert [pairs for pairs, _ in candidates(whole, asked) if len(pairs)] == []
+
+
+def test_figures_are_stored_by_content(photos: Path, tmp_path: Path, scene: Scene) -> None:
+    scene(888).save(photos / "cat/new.png")
+    catalog = ta.scan(photos)
+    first = list(measure(catalog))
+    again = list(measure(catalog))
+    assert first
+    assert again == []
+    shutil.copytree(photos, tmp_path / "elsewhere")
+    assert list(measure(ta.scan(tmp_path / "elsewhere"))) == []
+
+
+def test_figures_of_pictures_that_are_gone_are_not_stored(photos: Path, scene: Scene) -> None:
+    scene(777).save(photos / "cat/new.png")
+    catalog = ta.scan(photos)
+    (photos / "cat/new.png").rename(photos / "cat/new.txt")
+    assert "near-duplicate" not in kinds(ta.audit(catalog))
+    (photos / "cat/new.txt").rename(photos / "cat/new.png")
+    assert list(measure(catalog))

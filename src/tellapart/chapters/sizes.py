@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from tellapart.report import words
-from tellapart.report.blocks import Block, Cell, Fold, Section, Table
+from tellapart.report.blocks import Cell, Fold, Section, Table
 from tellapart.run_directory import Run
 
 #: More sizes than this are counted together.
@@ -14,7 +14,16 @@ SHOWN = 20
 
 def sizes(run: Run) -> Section:
     """A folded table of widths and heights, the commonest first."""
-    table = run.catalog.table.filter(pl.col("problem").is_null())
+    summary, table = size_table(run.catalog.table.filter(pl.col("problem").is_null()))
+    return Section("pictures", "", [Fold(summary, [table])])
+
+
+def size_table(table: pl.DataFrame) -> tuple[str, Table]:
+    """How many sizes there are, in words, and a table of them.
+
+    Args:
+        table: columns `width` and `height`, at least one row.
+    """
     counts = table.group_by("width", "height").len("n")
     ordered = list(counts.sort(["n", "width", "height"], descending=[True, False, False]).iter_rows())
     total = sum(n for *_, n in ordered)
@@ -24,8 +33,9 @@ def sizes(run: Run) -> Section:
         rows.append([Cell(words.some(len(rest), "other size")), *_counted(sum(n for *_, n in rest), total)])
     caption = f"Width × height in pixels. {_range('width', table)}; {_range('height', table).lower()}."
     one = f"All pictures are {ordered[0][0]} × {ordered[0][1]} pixels" if len(ordered) == 1 else ""
-    blocks: list[Block] = [Table(["size", "pictures", "share"], rows, caption)]
-    return Section("pictures", "", [Fold(one or f"The pictures have {len(ordered):,} different sizes", blocks)])
+    return one or f"The pictures have {len(ordered):,} different sizes", Table(
+        ["size", "pictures", "share"], rows, caption
+    )
 
 
 def _range(side: str, table: pl.DataFrame) -> str:

@@ -147,6 +147,17 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Pictures two by two. `empty` is said where there is none. Each pair: two cards, and what is said of them."""
+
+    title: str
+    pairs: Sequence[tuple[Card, Card, str]]
+    caption: str = ""
+    empty: str = ""
+    template: str = field(default="pairs", init=False)
+
+
+@dataclass(frozen=True)
 class ClassCard:
     """A class with its number of pictures a part, and some of its pictures."""
 
@@ -258,7 +269,7 @@ class Matrix:
         return longest <= {"s": 11, "low": 11, "m": 4, "l": 3, "xl": 2}[self.size]
 
 
-Block = Text | Facts | Chart | Side | Fold | Code | Photo | Table | Gallery | Classes | Matrix
+Block = Text | Facts | Chart | Side | Fold | Code | Photo | Table | Gallery | Pairs | Classes | Matrix
 
 
 @dataclass(frozen=True)
@@ -332,6 +343,8 @@ def _needed(block: Block) -> tuple[Sequence[Card], Sequence[Card]]:
     """The cards of a block that are seen at once, and the others."""
     if isinstance(block, Gallery):
         return block.cards, ()
+    if isinstance(block, Pairs):
+        return [card for one, two, _ in block.pairs for card in (one, two)], ()
     if isinstance(block, Classes):
         return [card for c in block.shown for card in c.cards], _in_turn([c.cards for c in block.folded])
     if isinstance(block, Matrix):

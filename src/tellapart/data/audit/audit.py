@@ -10,9 +10,10 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.data.audit.findings import KINDS, Audit
+from tellapart.data.audit.groups import with_groups
 from tellapart.data.audit.labels import label_facts, label_findings
 from tellapart.data.audit.measures import Floats, Measured, Measures, place, store, stored
-from tellapart.data.audit.pairs import find_pairs, pair_findings, placeholders, tied
+from tellapart.data.audit.pairs import LEAST_SIDE, find_pairs, pair_findings, placeholders, tied
 from tellapart.data.audit.pictures import picture_findings
 from tellapart.data.audit.shortcuts import shortcut_findings
 from tellapart.data.catalog import PARTS, Catalog
@@ -67,9 +68,30 @@ def audit(
             notes.append(f"{error.message} {error.hint}")
     if sides is None:
         notes.append("The pictures are not divided into parts, so no leaks between parts were looked for.")
+    small = catalog.table.filter(pl.min_horizontal("width", "height") < LEAST_SIDE).height
+    if small > 0.5 * len(catalog):
+        notes.append(f"Pictures of fewer than {LEAST_SIDE} pixels a side are too small to look for near duplicates.")
     order = {kind: i for i, kind in enumerate(KINDS)}
     found.sort(key=lambda finding: order[finding.kind])
     return Audit(catalog, tuple(found), {**size_facts(catalog), **label_facts(catalog)}, tuple(notes), groups)
+
+
+def audited(catalog: Catalog, split: Split | None = None) -> Audit:
+    """As `audit`, for callers that show no progress."""
+    work = audit(catalog, split)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: Audit = end.value
+            return found
+
+
+def tie_duplicates(catalog: Catalog) -> Generator[Computing, None, Catalog]:
+    """The catalog with copies and near duplicates tied into groups, which a split keeps on one side."""
+    figures = yield from measure(catalog)
+    pairs = yield from find_pairs(catalog, figures, None)
+    return with_groups(catalog, tied(len(catalog), pairs))
 
 
 def measure(catalog: Catalog) -> Generator[Computing, None, Measured]:
@@ -84,7 +106,8 @@ def measure(catalog: Catalog) -> Generator[Computing, None, Measured]:
     for done in look_again(catalog, measures):
         yield Computing(-1, "measuring pictures", done, len(catalog))
     figures = measures.finish()
-    store(figures, where)
+    if not np.isnan(figures.contrast[catalog.readable]).any():  # else some have broken or gone since the scan
+        store(figures, where)
     return figures
 
 
@@ -116,25 +139,3 @@ def size_facts(catalog: Catalog) -> dict[str, Any]:
         "formats": dict(readable["format"].value_counts(sort=True).iter_rows()),
         "bytes": int(readable["bytes"].sum()),
     }
-
-
-def with_groups(catalog: Catalog, groups: Ints) -> Catalog:
-    """The catalog with copies and near duplicates in one group, joined with the groups that were given.
-
-    Args:
-        catalog: the pictures.
-        groups: from `Audit.groups`.
-    """
-    from dataclasses import replace
-
-    from tellapart.data.divide import tie
-
-    given = catalog.table["group"]
-    numbers = given.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 if given.is_not_null().any() else None
-    ties = pl.Series("tie", tie(groups, numbers))
-    named = catalog.table.select(
-        name=pl.col("path").min().over(ties),
-        n=pl.len().over(ties),
-        given=pl.col("group").is_not_null().any().over(ties),
-    ).select(pl.when((pl.col("n") > 1) | pl.col("given")).then("name"))
-    return replace(catalog, table=catalog.table.with_columns(group=named.to_series()))

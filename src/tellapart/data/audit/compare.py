@@ -10,8 +10,9 @@ from tellapart.data.audit.measures import SIDE, Bytes
 Floats = npt.NDArray[np.float32]
 _BLOCK = 512
 _ROUNDS = 4
-#: How far a picture may be shifted, and stretched in all, as a share of its side.
-_SHIFT, _STRETCH = 0.12, 0.22
+# A cropped picture is a window inside the other: it is no further from the middle than it is smaller. How much smaller
+# it may be, and by how much it may be off, as a share of half the picture's side.
+_STRETCH, _OFF = 0.25, 0.05
 _MARGIN = 4
 _GRID = ((np.arange(SIDE) + 0.5) / SIDE * 2 - 1).astype(np.float32)
 
@@ -27,7 +28,7 @@ def sameness(first: Bytes, second: Bytes) -> Floats:
         first, second: uint8 [n, 32, 32].
 
     Returns:
-        float32 [n], up to 1; 0 where the pictures cannot be laid upon each other within a twentieth or two.
+        float32 [n], up to 1; 0 where one would have to be shifted or stretched more than a crop of a quarter does.
     """
     starts = range(0, len(first), _BLOCK)
     parts = [_sameness(first[start : start + _BLOCK], second[start : start + _BLOCK]) for start in starts]
@@ -49,7 +50,8 @@ def _sameness(first: Bytes, second: Bytes) -> Floats:
     inner = slice(_MARGIN, SIDE - _MARGIN)
     score = _correlation(fine[0][:, inner, inner], fine[1][:, inner, inner])
     coarse = _correlation(still[:, inner, inner], _taken(moving, place)[:, inner, inner])
-    far = (np.abs(place[:, :2]) > 2 * _SHIFT).any(axis=1) | (np.abs(place[:, 2:] - 1) > _STRETCH).any(axis=1)
+    stretch = np.abs(place[:, 2:] - 1)
+    far = ((stretch > _STRETCH) | (np.abs(place[:, :2]) > stretch + _OFF)).any(axis=1)
     return np.where(far, np.float32(0), np.minimum(score, coarse)).astype(np.float32)
 
 

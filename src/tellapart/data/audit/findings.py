@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.data.audit.groups import with_groups
 from tellapart.data.catalog import Catalog
 from tellapart.errors import UsageError
 
@@ -188,6 +189,10 @@ class Audit:
             UsageError: there is no such kind.
         """
         return self.catalog.without(self.rows(kinds))
+
+    def grouped(self) -> Catalog:
+        """The catalog with copies and near duplicates tied into groups, which a split keeps on one side."""
+        return with_groups(self.catalog, self.groups)
 
     def failing(self, wanted: Collection[str]) -> list[Finding]:
         """The findings of these kinds, or of at least these severities."""

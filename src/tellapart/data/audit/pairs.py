@@ -22,6 +22,8 @@ Sides = npt.NDArray[np.str_]
 SAME = 0.82
 #: Cosine of a pretrained network's features from which two pictures are compared as well.
 _FEATURES_ALIKE = 0.85
+#: Pictures with a shorter side are not compared: so few pixels are soon alike.
+LEAST_SIDE = 16
 #: Thumbnails of less contrast are not compared: there is nothing in them to compare.
 _LEAST_CONTRAST = 4.0
 # Copies of a picture with few colours, and of any picture, from which it counts as a placeholder.
@@ -62,7 +64,9 @@ def find_pairs(
         [np.zeros(len(copy), np.int64)],
     )
     if near:
-        rows = np.intersect1d(first, np.flatnonzero(known & (measured.contrast >= _LEAST_CONTRAST)))
+        sides = catalog.table.select(pl.min_horizontal("width", "height").fill_null(0)).to_series().to_numpy()
+        comparable = known & (measured.contrast >= _LEAST_CONTRAST) & (sides >= LEAST_SIDE)
+        rows = np.intersect1d(first, np.flatnonzero(comparable))
         found = yield from _near(rows, measured.thumb, features)
         one, two = [*one, found[0]], [*two, found[1]]
         score, flip = [*score, found[2]], [*flip, found[3]]

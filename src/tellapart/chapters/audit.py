@@ -1,0 +1,179 @@
+"""What an audit found, as sections of a page: of its own page, and of a run's report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import polars as pl
+
+from tellapart.chapters.sizes import size_table
+from tellapart.data.audit.audit import audited
+from tellapart.data.audit.findings import KINDS, PAIRS, SEVERITIES, Audit, Finding
+from tellapart.data.catalog import Catalog
+from tellapart.report import words
+from tellapart.report.blocks import Block, Card, Cell, Fold, Gallery, Page, Pairs, Section, Table, Text
+from tellapart.run_directory import Run
+
+#: Pictures, and pairs, of one kind that a page shows.
+_MOST, _MOST_PAIRS = 42, 30
+_MOST_CLASSES = 30  # classes whose co-occurrence is shown
+_ANCHORS = (
+    ("leaks", "Across the split", ("leak", "near-leak")),
+    ("contradictions", "Across classes", ("contradiction", "near-contradiction")),
+    ("labels", "Classes and labels", ("shortcut", "alike-names", "small-class", "imbalance", "unlabelled")),
+    ("odd", "Odd pictures", ("placeholder", "blank", "dark", "blurred", "tiny", "greyscale", "odd-size", "odd-shape")),
+    ("copies", "Copies", ("duplicate", "near-duplicate")),
+    ("files", "Files", ("unreadable", "wrong-extension", "animated", "rotated")),
+)
+_TITLES = {"odd": "Odd pictures", "copies": "Pictures that are there more than once", "files": "Odd files"}
+
+
+def audit_page(audit: Audit, when: str = "") -> Page:
+    """The whole page of an audit."""
+    catalog = audit.catalog
+    sections: list[Section | None] = [_overview(audit)]
+    for anchor, title, kinds in _ANCHORS:
+        blocks = [block for kind in kinds for block in kind_blocks(audit, kind)]
+        if anchor == "labels":
+            blocks += _label_tables(audit)
+        if blocks:
+            sections.append(Section(anchor, _TITLES.get(anchor, title), blocks, title))
+    sections.append(_sizes(catalog))
+    counts = Counter(finding.weight for finding in audit.found)
+    facts = [("pictures", words.count(len(catalog)), ""), ("classes", words.count(len(catalog.classes)), "")]
+    facts += [(words.some(counts[s], s).partition(" ")[2], words.count(counts[s]), "") for s in SEVERITIES]
+    return Page(
+        title=f"{catalog.root.name}: what is odd",
+        subtitle=[text for text in (catalog.layout, when) if text],
+        facts=facts,
+        notes=[note for note in audit.notes if "not divided" not in note],
+        sections=[section for section in sections if section is not None],
+    )
+
+
+def leak_section(audit: Audit) -> Section | None:
+    """What an audit found among the pictures of a training: leaks first, then a table of the rest; None if nothing."""
+    blocks: list[Block] = []
+    leaks = [block for kind in ("leak", "near-leak") for block in kind_blocks(audit, kind)]
+    n = len(audit.of("leak")) + len(audit.of("near-leak"))
+    if leaks:
+        said = (
+            f"{words.some(n, 'picture')} for training stand on the other side of the split too: the score is flattered."
+        )
+        blocks += [Text(said, "warning"), *leaks]
+    else:
+        blocks.append(Text("No picture stands on two sides of the split, exactly or nearly."))
+    wrong = [block for kind in ("contradiction", "near-contradiction") for block in kind_blocks(audit, kind)]
+    blocks += wrong
+    blocks += [Text(finding.detail + ".", "warning") for finding in audit.of("shortcut") if finding.weight == "warning"]
+    if audit.found:
+        blocks.append(Fold("Everything the audit found", [_table(audit)]))
+    return Section("audit", "What is odd about the pictures", blocks, "Audit", after="pictures")
+
+
+def audit_chapter(run: Run) -> Section | None:
+    """The audit of a run's pictures in its own split, from stored figures or after opening the files once more."""
+    return leak_section(audited(run.catalog, run.split))
+
+
+def _overview(audit: Audit) -> Section:
+    if not audit.found:
+        return Section("overview", "Nothing odd was found", [Text(note) for note in audit.notes], "Overview")
+    notes: list[Block] = [Text(note, "note") for note in audit.notes if "not divided" in note]
+    return Section("overview", "What was found", [_table(audit), *notes], "Overview")
+
+
+def _table(audit: Audit) -> Table:
+    """One line a kind."""
+    rows = []
+    for name, kind in KINDS.items():
+        found = audit.of(name)
+        if found:
+            severity = min((finding.weight for finding in found), key=SEVERITIES.index)
+            rows.append([Cell(kind.title, quiet=f"{name}: {kind.meaning}"), Cell(severity), _number(len(found))])
+    return Table(["what", "severity", "findings"], rows)
+
+
+def _sizes(catalog: Catalog) -> Section | None:
+    readable = catalog.table.filter(pl.col("problem").is_null())
+    if not readable.height:
+        return None
+    summary, table = size_table(readable)
+    return Section("sizes", "Sizes", [Fold(summary, [table])])
+
+
+def kind_blocks(audit: Audit, kind: str) -> list[Block]:
+    """The findings of one kind: side by side, as a gallery, or as a table."""
+    found = audit.of(kind)
+    if not found:
+        return []
+    n = words.some(len(found), "finding")
+    title, caption = f"{KINDS[kind].title} ({words.count(len(found))})", KINDS[kind].meaning
+    if kind in PAIRS:
+        shown = sorted(found, key=lambda finding: -(finding.score or 0))[:_MOST_PAIRS]
+        caption += f" The first {len(shown)} of {n}." if len(found) > len(shown) else ""
+        return [Pairs(title, [_pair(audit, finding) for finding in shown], caption)]
+    if kind == "unreadable" or found[0].row is None:
+        rows = [[*([Cell(_name(audit, f.row))] if f.row is not None else []), Cell(f.detail)] for f in found[:200]]
+        columns = ["file", "why"] if found[0].row is not None else ["what"]
+        return [Table(columns, rows, caption, title=title)]
+    shown = _spread(found)
+    caption += f" Here are {len(shown)} of {n}." if len(found) > len(shown) else ""
+    cards = [_card(audit, finding.row, finding.detail) for finding in shown if finding.row is not None]
+    return [Gallery(title, cards, caption)]
+
+
+def _spread(found: Sequence[Finding]) -> list[Finding]:
+    """Some of them, evenly from first to last."""
+    n = min(_MOST, len(found))
+    return [found[i * len(found) // n] for i in range(n)]
+
+
+def _pair(audit: Audit, finding: Finding) -> tuple[Card, Card, str]:
+    assert finding.row is not None
+    assert finding.other is not None
+    cards = [_card(audit, row, audit.named(row)) for row in (finding.row, finding.other)]
+    alike = "" if finding.score is None or finding.score >= 1 else f" ({words.number(finding.score, 0)} of 100 alike)"
+    return cards[0], cards[1], finding.detail + alike
+
+
+def _card(audit: Audit, row: int, note: str) -> Card:
+    table = audit.catalog.table
+    width, height = table["width"][row], table["height"][row]
+    size = f"{width} × {height}" if width else ""
+    link = audit.catalog.path(row).absolute().as_uri()
+    said = " · ".join(part for part in (note, size) if part and not (part == size and size in note))
+    return Card(row, _name(audit, row), has_answer=False, link=link, note=said)
+
+
+def _name(audit: Audit, row: int) -> str:
+    return str(audit.catalog.table["path"][row])
+
+
+def _label_tables(audit: Audit) -> list[Block]:
+    """Counts of classes; with several labels also how many a picture has and which come together."""
+    facts = audit.facts
+    if not facts["classes"]:
+        return []
+    total = max(1, facts["n"])
+    ordered = sorted(facts["classes"].items(), key=lambda item: -item[1])
+    counts = [[Cell(name), _number(n), Cell(words.percent(n / total), n / total)] for name, n in ordered]
+    what = "label" if facts["several"] else "class"
+    blocks: list[Block] = [
+        Fold(f"Pictures of each {what}", [Table([what, "pictures", "share"], counts, sortable=True)])
+    ]
+    if "labels_a_picture" in facts:
+        rows = [[Cell(k if k != "0" else "none"), _number(n)] for k, n in facts["labels_a_picture"].items()]
+        blocks.append(Table(["labels", "pictures"], rows, title="How many labels a picture has"))
+    together = facts.get("together")
+    if together and 1 < len(together) <= _MOST_CLASSES:
+        names = audit.catalog.classes
+        lines = [[Cell(name), *(_number(n) for n in line)] for name, line in zip(names, together, strict=True)]
+        caption = "Pictures that have both labels; on the diagonal, all that have the label."
+        blocks.append(Table(["", *names], lines, caption, title="Which labels come together"))
+    return blocks
+
+
+def _number(n: int) -> Cell:
+    return Cell(words.count(n), n)

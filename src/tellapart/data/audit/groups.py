@@ -1,0 +1,32 @@
+"""Pictures that must stay on one side of a split: copies and near duplicates, and the groups that were given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tellapart.data.catalog import Catalog
+from tellapart.data.divide import tie
+
+
+def with_groups(catalog: Catalog, ties: npt.NDArray[np.int64]) -> Catalog:
+    """The catalog with ties as groups, joined with the groups that were given.
+
+    Args:
+        catalog: the pictures.
+        ties: int64 [n], equal numbers for pictures that belong together.
+    """
+    if not len(catalog):
+        return catalog
+    given = catalog.table["group"]
+    numbers = given.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 if given.is_not_null().any() else None
+    joined = pl.Series("tie", tie(ties, numbers))
+    named = catalog.table.select(
+        name=pl.col("path").min().over(joined),
+        n=pl.len().over(joined),
+        given=pl.col("group").is_not_null().any().over(joined),
+    ).select(pl.when((pl.col("n") > 1) | pl.col("given")).then("name"))
+    return replace(catalog, table=catalog.table.with_columns(group=named.to_series()))
