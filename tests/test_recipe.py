@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tellapart.errors import RecipeError
 from tellapart.recipe import (
     Data,
+    FoundRate,
     Head,
     Model,
     Recipe,
@@ -132,6 +133,11 @@ STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
         (STAGES + "views = [\n  [],\n  [{ transform = 'negative' }]\n]\npatience = 0", 10, "'stages.1.patience'", ""),
         (STAGES + "views = [[], [{ transform = 'negativ' }]]", 6, "no transform 'negativ'", "'negative'"),
         ("[data]\nvalidation = 1", 2, "'data.validation': Input should be less than 1", ""),
+        (STAGES + "rate = { find = 'vally' }", 6, "'stages.1.rate.find': Input should be 'valley'", ""),
+        (STAGES + "rate = { find = 'valley', sprad = 3 }", 6, "unknown key 'stages.1.rate.sprad'", "'spread'"),
+        (STAGES + "rate = 'fnd'", 6, "'stages.1.rate'", ""),
+        (STAGES + "epochs = 3\nsteps = 3", 4, "'epochs' and 'steps' exclude each other", ""),
+        (STAGES + "stop_on = 'gap'", 4, "needs 'patience'", ""),
         ("about = 3", 1, "'about': Input should be a valid string (it is 3)", ""),
         ("about = 2024-01-01", 1, repr(datetime.date(2024, 1, 1)), ""),
         ("stages = []", 1, "'stages': List should have at least 1 item", ""),
@@ -431,3 +437,11 @@ def test_versions_that_make_no_sense(tmp_path, written, said):
     with pytest.raises(RecipeError, match=said) as caught:
         load_recipe(tmp_path / "mine.toml")
     assert "line 2" in caught.value.message
+
+
+@pytest.mark.parametrize("rate", ["'find'", "{ find = 'highest_falling', spread = 100, otherwise = 1e-3 }"])
+def test_a_rate_that_is_to_be_found_is_read_and_written(tmp_path, rate):
+    recipe = load_recipe(write(tmp_path, f"[[stages]]\nrate = {rate}"))
+    again = load_recipe(write(tmp_path, recipe.to_toml()))
+    assert again == recipe
+    assert isinstance(again.stages[0].rate, FoundRate)

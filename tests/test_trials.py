@@ -16,8 +16,9 @@ from tellapart.models.create import create_network
 from tellapart.recipe import load_recipe
 from tellapart.resume import divide
 from tellapart.runtime import Runtime
-from tellapart.training.find_rate import find_rate
+from tellapart.training.find_rate import raise_rate
 from tellapart.training.material import Material
+from tellapart.training.setting import live_setting
 from tellapart.trials import augmented, layers, multiplied, rates
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
@@ -29,12 +30,16 @@ def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[...,
     split = ta.split(catalog)
     torch.manual_seed(3)
     network = create_network(plan.model, 3, plan.data)
+    material = Material(catalog, split.train, split.validation, network.preprocessing, plan.augment, 0)
+    setting = live_setting(network, plan, 0, material, torch.tensor(catalog.target()), Runtime("cpu"))
     network.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
     random = torch.get_rng_state()
-    material = Material(catalog, split.train, split.validation, network.preprocessing, plan.augment, 0)
-    steps = list(find_rate(network, plan, 0, material, Runtime("cpu")))
+    steps = []
+    for step in raise_rate(setting):
+        assert torch.equal(torch.get_rng_state(), random)
+        steps.append(step)
     assert len(steps) > 20
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert [module.training for module in network.modules()] == modes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.errors import RecipeError
-from tellapart.records import Computing, Evaluation
+from tellapart.records import BEFORE_RETRAINING, Computing, Evaluation
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
@@ -46,16 +47,21 @@ def conclude(
     for on, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows := unbroken(run, catalog, rows)):
             what = f"answers on the {on} pictures"
-            answered[on] = yield from predict_fully(network, catalog, rows, runtime, what, known, plan.tta, flip)
+            # Where it was trained again on the validation pictures too, the network before that answers these.
+            asked, own = network if on == "test" else validated(run, network, recipe), known
+            if known and asked is not network:
+                own = yield from _known(run, asked, catalog, split, runtime)
+            answered[on] = yield from predict_fully(asked, catalog, rows, runtime, what, own, plan.tta, flip)
             answered[on].predictions.save(run.predictions_file(on))
     predictions = {on: found.predictions for on, found in answered.items()}
     distance = {on: found.distance for on, found in answered.items()}
     certainty = fit_certainty(predictions["validation"], distance["validation"], plan.thresholds, plan.known)
     if "test" in predictions:
         certainty = keeps_its_share(certainty, predictions["test"], distance["test"])
+    names = {"validation": BEFORE_RETRAINING} if recipe.retrain else {}
     evaluations = {
         on: evaluate_predictions(
-            predictions[on], on=on, temperature=certainty.temperature, thresholds=certainty.thresholds
+            predictions[on], on=names.get(on, on), temperature=certainty.temperature, thresholds=certainty.thresholds
         )
         for on in reversed(predictions)
     }
@@ -104,11 +110,12 @@ def _bundle(
     rows = unbroken(run, catalog, split.validation)
     spread = np.unique(rows[np.linspace(0, len(rows) - 1, _GOLDEN).astype(int)])
     golden = [read_picture(catalog.path(row), network.preprocessing) for row in spread]
+    n = len(split.train) + (len(split.validation) if recipe.retrain else 0)
     about = {
         "model": recipe.model.name,
         "weights": network.weights_source,
         "architecture": network.architecture.as_dict(),
-        "trained_on": f"{len(split.train)} pictures of {catalog.root.name}, {len(catalog.classes)} classes",
+        "trained_on": f"{n} pictures of {catalog.root.name}, {len(catalog.classes)} classes",
         "command": run.environment["command"],
         "evaluation": evaluation.as_dict(),
         "recipe": recipe.model_dump(),
@@ -130,6 +137,20 @@ def _bundle(
         tta=recipe.evaluation.tta,
         flip=flips(recipe),
     )
+
+
+def validated(run: Run, network: Network, recipe: Recipe) -> Network:
+    """The network that the validation pictures may judge: where it was trained again on them too, the one before that.
+
+    Certainty and thresholds are fitted on its answers.
+    """
+    if not recipe.retrain:
+        return network
+    from tellapart.training.checkpoint import load_checkpoint
+
+    before = copy.deepcopy(network)
+    load_checkpoint(run.checkpoint("validated"), before)
+    return before
 
 
 def unbroken(run: Run, catalog: Catalog, rows: Rows) -> Rows:

@@ -10,7 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tellapart.records import Computing, Event, Note, Progress, StageDone, StageStarted, Validated
+from tellapart.records import (
+    Computing,
+    Event,
+    Note,
+    Progress,
+    RateFound,
+    Retrained,
+    StageDone,
+    StageStarted,
+    Validated,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -91,8 +101,9 @@ class Console:
         match event:
             case StageStarted():
                 name = f"stage {event.stage + 1}" + (f", {event.name}" if event.name else "")
+                again = "once more, on training and validation pictures: " if event.retraining else ""
                 step(None, 0, 0)
-                self.say(f"{name if several or event.name else 'training'}: {event.plan}")
+                self.say(f"{again}{name if several or event.name else 'training'}: {event.plan}")
                 self.say(f"  {event.runtime['why']}")
                 self.say(f"  {'epoch':>7}  {'train loss':>10}  {'val. loss':>9}  {'val. accuracy':>13}")
             case Progress():
@@ -107,6 +118,14 @@ class Console:
                     f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {event.validation_loss:>9.4f}"
                     f"  {event.validation_accuracy:>13.2%}{best}"
                 )
+            case Retrained():
+                step(None, 0, 0)
+                self.say(f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {'–':>9}  {'–':>13}")
+            case RateFound():
+                step(None, 0, 0)
+                others = [f"{name.replace('_', ' ')} {rate:.1e}" for name, rate in event.suggestions.items()]
+                why = ", ".join(others) or "the loss did not fall in the test"
+                self.say(f"  learning rate {event.rate:.1e}: {event.taken.replace('_', ' ')} ({why})")
             case StageDone():
                 self.say(f"  {event.reason}; epoch {event.best_epoch} is kept")
             case Note():

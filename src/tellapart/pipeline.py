@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tellapart.concluding import check_judgement, conclude, unbroken
 from tellapart.errors import DataError, MissingExtraError, UnreadableError
 from tellapart.files import plainly, sweep
-from tellapart.records import Event, Note, StageDone, StageStarted, Validated
+from tellapart.records import Event, Logged, Note, RateFound, Retrained, StageDone, StageStarted, Validated
 from tellapart.run_directory import EventLog, Run, locked
 from tellapart.stopping import stop_politely
 
@@ -126,26 +126,53 @@ def _train(
     wishes: Wishes,
     stop: list[int],
 ) -> Iterator[Event]:
-    """The training loop's caller: log, checkpoints, stopping, pictures that broke."""
+    """All stages; then, if asked for, all of them once more on everything, from the same initial weights."""
     from tellapart.training.checkpoint import load_checkpoint, save_checkpoint
+
+    if not state.retraining:
+        state = yield from _stages(run, network, state, checkpoints, recipe, catalog, split, wishes, stop)
+        save_checkpoint(run.checkpoint("validated" if recipe.retrain else "best"), network, state)
+        if not recipe.retrain:
+            return
+        load_checkpoint(run.checkpoint("initial"), network)
+        state = state.for_retraining()
+        checkpoints.save(network, state)
+    state = yield from _stages(run, network, state, checkpoints, recipe, catalog, split, wishes, stop)
+    save_checkpoint(run.checkpoint("best"), network, state)
+
+
+def _stages(
+    run: Run,
+    network: Network,
+    state: State,
+    checkpoints: Checkpoints,
+    recipe: Recipe,
+    catalog: Catalog,
+    split: Split,
+    wishes: Wishes,
+    stop: list[int],
+) -> Generator[Event, None, State]:
+    """The training loop's caller: log, checkpoints, stopping, pictures that broke. Gives where the training stands."""
+    from tellapart.training.checkpoint import load_checkpoint
     from tellapart.training.fit import fit
 
     log = EventLog.continued(run.events_file, state.events)
     while state.stage < len(recipe.stages):
-        begun = {e["stage"]: e for e in run.events() if e["event"] == "StageStarted"}
-        material = _material(run, network, recipe, catalog, split)
+        begun = {(e.get("retraining", False), e["stage"]): e for e in run.events() if e["event"] == "StageStarted"}
+        material = _material(run, network, recipe, catalog, split, state.retraining)
         started = time.monotonic()
         try:
-            _look(run, network, recipe, material)
-            for event in fit(network, recipe, material, state, _runtime(wishes, begun)):
-                if isinstance(event, StageStarted) and event.stage in begun:
+            if not state.retraining:
+                _look(run, network, recipe, material)
+            for event in fit(network, recipe, material, state, _runtime(wishes, list(begun.values()))):
+                if isinstance(event, StageStarted) and (event.retraining, event.stage) in begun:
                     pass
-                elif isinstance(event, StageStarted | Validated | StageDone):
+                elif isinstance(event, Logged):
                     log.add(event, seconds=round(time.monotonic() - started, 3))
                     started = time.monotonic()
                 state.events = log.n_lines
-                over = state.stage == len(recipe.stages)
-                if over or stop or checkpoints.due(isinstance(event, Validated | StageDone)):
+                must = stop or isinstance(event, RateFound) or state.stage == len(recipe.stages)
+                if must or checkpoints.due(isinstance(event, Validated | Retrained | StageDone)):
                     checkpoints.save(network, state)
                 yield event
                 if stop:
@@ -159,7 +186,7 @@ def _train(
             else:
                 state = load_checkpoint(run.checkpoint("initial"), network)
             log = EventLog.continued(run.events_file, state.events)
-    save_checkpoint(run.checkpoint("best"), network, state)
+    return state
 
 
 def _look(run: Run, network: Network, recipe: Recipe, material: Material) -> None:
@@ -171,12 +198,15 @@ def _look(run: Run, network: Network, recipe: Recipe, material: Material) -> Non
         run.write_json(run.network_file, network_table(network, recipe.stages[0].batch_size))
 
 
-def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split) -> Material:
+def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split, everything: bool) -> Material:
+    """The pictures to train and to validate on; in the retraining, all of them to train on."""
     from tellapart.training.material import Material
 
     train, validation = (unbroken(run, catalog, rows) for rows in (split.train, split.validation))
+    if everything:
+        train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
     for rows, part in ((train, "training"), (validation, "validation")):
-        if not len(rows):
+        if not len(rows) and not (everything and part == "validation"):
             raise DataError(
                 f"None of the {part} pictures can be read any more: they are in {run.skipped_file}.",
                 "Put them back and delete that file, or train on other pictures with another --out.",
@@ -185,12 +215,12 @@ def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, spli
     return Material(catalog, train, validation, how, recipe.augment, recipe.seed, recipe.data.ahead)
 
 
-def _runtime(wishes: Wishes, begun: dict[int, dict[str, Any]]) -> Runtime | None:
+def _runtime(wishes: Wishes, begun: list[dict[str, Any]]) -> Runtime | None:
     """What is settled: the user's wish, or what this training was begun with."""
     from tellapart.runtime import Runtime, parse
 
     wish = parse(wishes.runtime)
-    return wish or next((Runtime(**event["runtime"]) for event in begun.values()), None)
+    return wish or next((Runtime(**event["runtime"]) for event in begun), None)
 
 
 def _skip(run: Run, catalog: Catalog, error: UnreadableError, wishes: Wishes) -> None:

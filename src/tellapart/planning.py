@@ -224,7 +224,7 @@ def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
 
 def _tail(network: Network, stage: Stage, pictures: torch.Tensor, several: bool) -> float:
     """Seconds a picture for a training step of what the stage trains, from stored activations where it can be."""
-    part = select(network, stage.train, keep_statistics=stage.batch_norm == "keep")
+    part = select(network, stage.train, stage.batch_norm)
     with torch.no_grad():
         pixels = network.normalise(pictures.to(network.scale.device))
         given = part.prefix.eval()(pixels) if part.prefix else pixels

@@ -7,9 +7,10 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_origin
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tellapart.errors import RecipeError
@@ -68,6 +69,16 @@ class Model(Section):
         return self
 
 
+class FoundRate(Section):
+    """A peak learning rate that is found by a test at the stage's beginning; `rate = "find"` is the valley."""
+
+    find: Literal["valley", "steepest", "tenth_of_minimum", "highest_falling"]
+    spread: float = Field(
+        default=1.0, ge=1, description="the first layers take the head's rate divided by this, those between in steps"
+    )
+    otherwise: float | None = Field(default=None, gt=0, description="the rate where the loss does not fall in the test")
+
+
 class Stage(Section):
     """One piece of the training: what is trained, for how long, how."""
 
@@ -77,6 +88,7 @@ class Stage(Section):
         description="the head, everything, the last n groups of layers, or a share of the groups, below 1",
     )
     epochs: int = Field(default=10, ge=1)
+    steps: int | None = Field(default=None, ge=1, description="length in steps of the optimizer, instead of epochs")
     batch_size: int = Field(default=64, ge=1)
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
     size: int | None = Field(default=None, ge=1, le=4096, description="side of the pictures in this stage, in pixels")
@@ -85,12 +97,16 @@ class Stage(Section):
         default="adamw",
         description="lbfgs solves a linear head exactly, one strength of regularisation an epoch, at most nine",
     )
-    rate: Annotated[float, Field(gt=0)] | list[float] | Annotated[str, Field(pattern=_RANGE)] | dict[str, float] = (
-        Field(
-            default=1e-3,
-            description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
-            "{ head = 1e-3, decay = 0.75 }",
-        )
+    rate: (
+        Annotated[float, Field(gt=0)]
+        | list[float]
+        | Annotated[str, Field(pattern=_RANGE)]
+        | FoundRate
+        | dict[str, float]
+    ) = Field(
+        default=1e-3,
+        description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
+        '{ head = 1e-3, decay = 0.75 }; found by a test: "find", or { find = "valley", spread = 100 }',
     )
     weight_decay: float = Field(default=0.01, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -105,11 +121,17 @@ class Stage(Section):
     cycle_multiplier: int = Field(default=1, ge=1, description="sgdr: how much longer each cycle is than the last")
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    batch_norm: Literal["update", "keep"] = Field(
+    batch_norm: Literal["update", "keep", "free"] = Field(
         default="update",
-        description="keep: the statistics of trained layers stay as they are; those of frozen layers always do",
+        description="statistics of batch normalisation: update those of trained layers, keep all, or free: update "
+        "those of frozen layers too, which then run in every epoch, as what they give changes",
     )
     patience: int | None = Field(default=None, ge=1, description="epochs without improvement before the stage stops")
+    stop_on: Literal["monitor", "gap"] = Field(
+        default="monitor",
+        description="what patience waits for: a better epoch; or gap: validation loss less training loss grows in so "
+        "many epochs on end",
+    )
     monitor: Literal["score", "loss"] = Field(default="loss", description="what decides which epoch is best")
     augment: bool = Field(default=True, description="whether the recipe's [[augment]] is applied")
     views: list[list[AnyTransform]] = Field(
@@ -126,7 +148,18 @@ class Stage(Section):
             for name in names:
                 if self.schedule != schedule and getattr(self, name) != Stage.model_fields[name].default:
                     raise PydanticCustomError("unused", f"'{name}' belongs to schedule = \"{schedule}\"")
+        if self.steps is not None and self.epochs != Stage.model_fields["epochs"].default:
+            raise PydanticCustomError("unused", "'epochs' and 'steps' exclude each other")
+        if self.optimizer == "lbfgs" and (self.steps is not None or isinstance(self.rate, FoundRate)):
+            raise PydanticCustomError("unused", "optimizer = \"lbfgs\" takes no 'steps' and finds no rate")
+        if self.stop_on == "gap" and self.patience is None:
+            raise PydanticCustomError("unused", "stop_on = \"gap\" needs 'patience'")
         return self
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _find(cls, rate: Any) -> Any:
+        return {"find": "valley"} if rate == "find" else rate
 
 
 class Plan(Section):
@@ -148,6 +181,11 @@ class Recipe(Section):
     model: Model = Model()
     stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
     evaluation: Judgement = Judgement()
+    retrain: bool = Field(
+        default=False,
+        description="train once more, from the same initial weights, on training and validation pictures together, "
+        "each stage for as long as was best on validation",
+    )
     plan: Plan | None = None
 
     def to_toml(self) -> str:
@@ -301,7 +339,11 @@ def _step(place: Any, part: str, key: str, change: str) -> Any:
 
 def _explain(error: ValidationError, sources: list[_Source], changes: list[str]) -> tuple[str, str]:
     """Message and hint for the first thing wrong."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # A rate may be a section or a plain value. It was meant as the section where it says what to find.
+    found = [e for e in errors if FoundRate.__name__ in e["loc"]]
+    meant = found and all(e["type"] not in ("missing", "model_type") for e in found)
+    first = found[0] if meant else errors[0]
     where = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
     # A union reports the member it tried last ("int", "literal…"): that is not a key of the recipe.
     section, where = _section_of(where)
@@ -363,6 +405,8 @@ def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
         if part in inner:  # which of several sections it was taken for: not a key
             section, inner = inner[part], {}
             continue
+        if inner and not isinstance(part, int):  # a plain value beside such sections
+            break
         keys.append(part)
         if isinstance(part, int):
             continue
@@ -370,7 +414,7 @@ def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
         if field is None:
             break
         inner = _sections_in(field.annotation)
-        if len(inner) == 1:
+        if len(inner) == 1 and get_origin(field.annotation) not in (Union, UnionType):
             section, inner = next(iter(inner.values())), {}
         elif not inner:
             break

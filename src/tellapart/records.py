@@ -139,12 +139,16 @@ class Metric:
     n: int
 
 
+#: `Evaluation.on` of the network that was validated, where the one that answers was trained on these pictures too.
+BEFORE_RETRAINING = "validation, before retraining"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How good a model is on one set of pictures.
 
     Attributes:
-        on: which pictures: "test", "validation" or a folder.
+        on: which pictures: "test", "validation", `BEFORE_RETRAINING` or a folder.
         several: True where pictures may have several labels.
         n: number of pictures with a known answer.
         classes: names, in the order used below.
@@ -208,6 +212,7 @@ class StageStarted:
 
     `plan` says what is trained and from what; `runtime` how, and why so; `shown` how often the stage's first epoch
     shows each label, pictures without any under `NO_LABEL`.
+    `retraining`, here and below: the event belongs to the retraining on training and validation pictures together.
     """
 
     stage: int
@@ -216,6 +221,31 @@ class StageStarted:
     epochs: int
     runtime: dict[str, Any]
     shown: dict[str, int] = field(default_factory=dict)
+    retraining: bool = False
+
+
+@dataclass(frozen=True)
+class RateFound:
+    """Sent when the learning-rate test at a stage's beginning is over.
+
+    Attributes:
+        stage: which.
+        rate: the peak rate that the stage takes for its head.
+        taken: name of the suggestion that it is; "otherwise" where none could be read and the recipe's own was taken.
+        suggestions: rates by name: "valley", "steepest", "tenth_of_minimum", "highest_falling"; empty where the loss
+            did not fall.
+        rates, losses, smoothed: the curve, one value a step of the test.
+        rose: whether the loss rose clearly after its lowest point; if not, the test ended too early.
+    """
+
+    stage: int
+    rate: float
+    taken: str
+    suggestions: dict[str, float]
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    rose: bool
 
 
 @dataclass(frozen=True)
@@ -240,6 +270,7 @@ class Progress:
     loss: float
     rate: float
     n_pictures: int
+    retraining: bool = False
 
 
 @dataclass(frozen=True)
@@ -263,6 +294,18 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class Retrained:
+    """Sent after each epoch of the retraining on everything: as `Validated`, but there is nothing to validate on."""
+
+    stage: int
+    epoch: int
+    epochs: int
+    train_loss: float
+    train_accuracy: float | None
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class StageDone:
     """Sent when a stage ends. `reason` is a plain sentence: all epochs done, or stopped early and why."""
 
@@ -270,6 +313,7 @@ class StageDone:
     epochs: int
     best_epoch: int
     reason: str
+    retraining: bool = False
 
 
 @dataclass(frozen=True)
@@ -279,4 +323,5 @@ class Note:
     text: str
 
 
-Event = Note | StageStarted | Computing | Progress | Validated | StageDone
+Logged = StageStarted | RateFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
+Event = Logged | Note | Computing | Progress

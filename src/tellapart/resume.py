@@ -139,8 +139,12 @@ def _check_recipe(run: Run, recipe: Recipe, anyway: bool) -> list[str]:
     if run.recipe == recipe:
         return []
     difference = _difference(run.recipe, recipe)
-    n_begun = sum(event["event"] == "StageStarted" for event in run.events())
-    done = [(plan.seed, plan.data, plan.model, plan.stages[:n_begun]) for plan in (run.recipe, recipe)]
+    begun = [event for event in run.events() if event["event"] == "StageStarted"]
+    again = any(event.get("retraining") for event in begun)
+    done = [
+        (plan.seed, plan.data, plan.model, plan.stages[: len(begun)], again and plan.retrain)
+        for plan in (run.recipe, recipe)
+    ]
     if done[0] != done[1]:
         raise RunError(
             f"{run.directory} was begun with another recipe: {difference}",

@@ -99,7 +99,16 @@ def _model(run: Run) -> str:
 
 def _notes(run: Run) -> list[str]:
     chosen = run.recipe.plan.why if run.recipe.plan else []
-    resumed: list[str] = run.environment.get("resumed", [])
-    n = len(run.skipped)
-    skipped = [f"{n:,} pictures broke after the scan and were left out, as asked for."] if n else []
-    return [*chosen, *resumed, *skipped]
+    notes: list[str] = [*chosen, *run.environment.get("resumed", [])]
+    if skipped := run.skipped:
+        notes.append(f"{len(skipped):,} pictures broke after the scan and were left out, as asked for.")
+    if run.recipe.retrain:
+        ends = [e for e in run.events() if e["event"] == "StageDone" and e.get("retraining")]
+        reasons = ", ".join(f"stage {e['stage'] + 1}: {e['reason'].partition(' done')[0]}" for e in ends)
+        notes.append(
+            "The network that answers was trained again, from the same initial weights, on training and validation "
+            f"pictures together, for as long as was best on validation ({reasons}). So it has no validation score; "
+            "curves and validation figures are those of the first training, and so is what its certainty and "
+            "thresholds were fitted on."
+        )
+    return notes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tellapart.errors import RunError
 from tellapart.files import naming, write_text
-from tellapart.records import Evaluation, Predictions, StageDone, StageStarted, Validated
+from tellapart.records import Evaluation, Logged, Predictions
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
@@ -87,7 +87,12 @@ class Run:
         return self.directory / "bundle"
 
     def checkpoint(self, name: str) -> Path:
-        """Where the checkpoint "initial", "last", "previous" or "best" lies."""
+        """Where a checkpoint lies.
+
+        Args:
+            name: "initial": as the training began. "last", "previous": where it stands. "best": the network that
+                answers. "validated": where it was trained again on everything, what was validated before it.
+        """
         return self.directory / "checkpoints" / f"{name}.safetensors"
 
     def predictions_file(self, on: str) -> Path:
@@ -238,7 +243,7 @@ class EventLog:
             write_text(path, kept)
         return cls(path, n_lines)
 
-    def add(self, event: StageStarted | Validated | StageDone, **beside: Any) -> None:
+    def add(self, event: Logged, **beside: Any) -> None:
         """Append one event."""
         line = json.dumps({"event": type(event).__name__, **asdict(event), **beside})
         with naming(self.path), self.path.open("a", encoding="utf-8") as file:

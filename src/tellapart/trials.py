@@ -19,9 +19,10 @@ from tellapart.models.create import create_network
 from tellapart.recipe import Recipe
 from tellapart.report.figures import write_rate_figure
 from tellapart.runtime import Runtime, default_device, default_workers
-from tellapart.training.find_rate import find_rate
+from tellapart.training.find_rate import raise_rate, suggestions
 from tellapart.training.material import Material
-from tellapart.training.rate_suggestions import RateSuggestions
+from tellapart.training.rate_suggestions import RateSuggestions, suggest
+from tellapart.training.setting import live_setting
 
 if TYPE_CHECKING:
     from tellapart.models.network import Network
@@ -80,19 +81,15 @@ def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Cons
     ahead = recipe.data.ahead
     material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed, ahead)
     runtime = Runtime(default_device(), workers=default_workers())
-    suggestions = console.watch(find_rate(network, recipe, stage, material, runtime))
-    write_rate_figure(suggestions.rates, suggestions.losses, suggestions.smoothed, suggested(suggestions), out)
-    return suggestions
+    setting = live_setting(network, recipe, stage, material, torch.tensor(catalog.target()), runtime)
+    found = suggest(*console.watch(raise_rate(setting)))
+    write_rate_figure(found.rates, found.losses, found.smoothed, suggested(found), out)
+    return found
 
 
 def suggested(found: RateSuggestions) -> dict[str, float]:
-    """The suggestions by name; the first is the one to take if in doubt."""
-    return {
-        "valley": found.valley,
-        "steepest": found.steepest,
-        "tenth of the minimum": found.tenth_of_minimum,
-        "highest still falling": found.highest_falling,
-    }
+    """The suggestions by name, for people; the first is the one to take if in doubt."""
+    return {name.replace("_", " "): rate for name, rate in suggestions(found).items()}
 
 
 def _network(recipe: Recipe, n_classes: int) -> Network:

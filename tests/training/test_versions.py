@@ -28,9 +28,10 @@ from tellapart.recipe_transforms import EIGHTFOLD
 from tellapart.records import NO_LABEL, StageDone, StageStarted, Validated
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.fit import _order, _shown, fit
+from tellapart.training.fit import fit
 from tellapart.training.layers import select
 from tellapart.training.material import Material
+from tellapart.training.setting import epoch_counts, epoch_items
 from tellapart.training.source import Source, live, stored
 
 Build = Callable[[Recipe], tuple[Network, Material]]
@@ -82,7 +83,7 @@ def test_no_item_of_an_epoch_is_of_a_validation_picture(
     parts, epoch = split(catalog, validation=0.25, test=0.2, seed=seed), seed % 3
     material = Material(catalog, parts.train, parts.validation, HOW, (), seed, [()] * n_versions)
     plan = Recipe.model_validate({"balance": {"sampler": sampler}})
-    order = _order(plan, material, torch.tensor(catalog.target()), 0, epoch)
+    order = epoch_items(plan, material, torch.tensor(catalog.target()), 0, epoch)
     rows = material.rows(order)
     assert len(order) == n_versions * len(parts.train)
     assert set(rows.tolist()) <= set(parts.train.tolist())
@@ -110,7 +111,7 @@ def test_what_training_reads_are_versions_of_training_pictures_alone(
         return decoded(self, row, at_least)
 
     monkeypatch.setattr(Material, "_decoded", noted)
-    part, stage = select(network, "head", keep_statistics=False), plan.stages[0]
+    part, stage = select(network, "head", statistics="update"), plan.stages[0]
     if form == "live":
         source = live(network, stage, material, CPU)
     else:
@@ -129,7 +130,7 @@ def test_stored_versions_are_those_that_training_from_pictures_shows(build: Buil
     plan = recipe([{"train": "head", "batch_size": 16, "augment": False}])
     network, material = build(plan)
     material = replace(material, ahead=plan.data.ahead)
-    part, stage = select(network, "head", keep_statistics=False), plan.stages[0]
+    part, stage = select(network, "head", statistics="update"), plan.stages[0]
     order = np.random.default_rng(0).permutation(material.items)
     from_pictures = list(live(network, stage, material, CPU).train(order, 0, 1))
     source = finished(stored(network, part, stage, material, CPU, 0, None))
@@ -208,7 +209,7 @@ def test_of_several_labels_each_is_counted_and_pictures_without_any_too() -> Non
     material = Material(catalog, np.arange(24), np.arange(24, 30), HOW, (), 0, EIGHTFOLD)
 
     def shown(sampler: str) -> dict[str, int]:
-        return _shown(Recipe.model_validate({"balance": {"sampler": sampler}}), material, target, 0)
+        return epoch_counts(Recipe.model_validate({"balance": {"sampler": sampler}}), material, target, 0)
 
     assert shown("none") == {"a": 8 * 16, "b": 8 * 4, "c": 8 * 4, NO_LABEL: 8 * 8}
     balanced = shown("rarest")

@@ -73,8 +73,10 @@ def curves(events: Sequence[_Line]) -> Curves:
 
     Args:
         events: dictionaries with "event" and the fields of the `records` class of that name; those of
-            `Validated`, `StageStarted` and `StageDone` are used, and "seconds" beside the first.
+            `Validated`, `StageStarted` and `StageDone` are used, and "seconds" beside the first. Those of a
+            retraining, which nothing validates, are left out.
     """
+    events = [e for e in events if not e.get("retraining")]
     epochs = {(e["stage"], e["epoch"]): e for e in events if e["event"] == "Validated"}
     order = sorted(epochs)
     place = {key: i for i, key in enumerate(order, start=1)}

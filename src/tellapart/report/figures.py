@@ -108,8 +108,9 @@ def write_rate_figure(
             height = float(np.interp(rate, rates, smoothed))
             axes.plot([rate], [height], "osD^"[number % 4], ms=7, color=_INK, mfc="white", label=f"{name}: {rate:.1e}")
         # The end, where the loss blows up, would flatten all the rest.
-        low, high = float(np.min(smoothed)), float(smoothed[0])
-        axes.set_ylim(low - 0.15 * (high - low), high + 0.5 * (high - low))
+        low, high = float(np.min(smoothed)), float(np.max(smoothed[: max(1, len(smoothed) // 2)]))
+        height = (high - low) or abs(high) or 1.0  # of a loss that never falls, too
+        axes.set_ylim(low - 0.15 * height, high + 0.5 * height)
         axes.set_xscale("log")
         axes.set_xlabel("learning rate")
         axes.set_ylabel("loss")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tellapart.records import Evaluation, Metric
+from tellapart.records import BEFORE_RETRAINING, Evaluation, Metric
 from tellapart.report import words
 from tellapart.report.blocks import Headline
 from tellapart.report.curves import Curves
@@ -28,6 +28,8 @@ def headline(story: Story) -> Headline | None:
         text.append(f"Always answering “{words.visible(mark[1])}”, the commonest, would get {words.percent(mark[0])}.")
     if story.evaluation.on == "validation":
         text.append("The best epoch was chosen on these pictures, so this is a little flattering.")
+    if story.evaluation.on == BEFORE_RETRAINING:
+        text.append("The network that answers was trained on these pictures too: no pictures are left to judge it.")
     return Headline(
         figure=words.number(metric.value) if share else words.score(name, metric.value),
         unit="%" if share else "",
@@ -46,6 +48,8 @@ def _which(evaluation: Evaluation) -> str:
         return f"{n} test pictures"
     if evaluation.on == "validation":
         return f"{n} validation pictures"
+    if evaluation.on == BEFORE_RETRAINING:
+        return f"{n} validation pictures, before retraining"
     if evaluation.on == "train":
         return f"{n} pictures it was trained on"
     return f"{n} pictures of {words.visible(evaluation.on)}"

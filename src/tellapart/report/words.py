@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tellapart.records import Evaluation, Metric
+from tellapart.records import BEFORE_RETRAINING, Evaluation, Metric
 
 #: What a metric means, in a few words. The names are scikit-learn's.
 MEANING = {
@@ -134,7 +134,11 @@ def shortened(text: str, most: int = 20) -> str:
 def sentence(evaluation: Evaluation) -> str:
     """The score in plain language, for someone who has never heard of a metric."""
     metrics = evaluation.metrics
-    seen = {"train": "it was trained on", "validation": "it was not trained on"}.get(evaluation.on, "it has not seen")
+    seen = {
+        "train": "it was trained on",
+        "validation": "it was not trained on",
+        BEFORE_RETRAINING: "it was not trained on",
+    }.get(evaluation.on, "it has not seen")
     if not evaluation.several and "accuracy" in metrics:
         base, right, span = _of(metrics["accuracy"])
         return f"Of {base} pictures {seen}, it names {right} right ({_SURE}: {span})."

@@ -38,6 +38,12 @@ class State:
         average: the running mean of the weights, by the parameters' names; empty where there is none.
         n_averaged: steps that it has taken in.
         events: number of lines in the event log that belong to this state.
+        gap: validation loss less training loss after the last epoch; None at a stage's beginning.
+        gap_grew: in how many epochs on end it has grown.
+        found: learning rates found by a test, by the stage's number as text (JSON knows no other keys).
+        chosen: for each finished stage, when it was best: its epoch, its step where it is counted in steps, the number
+            of the strength (from 1) where it solves a linear head.
+        retraining: whether this is the retraining on training and validation pictures.
     """
 
     stage: int = 0
@@ -53,19 +59,31 @@ class State:
     average: dict[str, Tensor] = field(default_factory=dict)
     n_averaged: int = 0
     events: int = 0
+    gap: float | None = None
+    gap_grew: int = 0
+    found: dict[str, float] = field(default_factory=dict)
+    chosen: list[int] = field(default_factory=list)
+    retraining: bool = False
 
     def next_epoch(self) -> None:
         """An epoch is over."""
         self.epoch, self.step = self.epoch + 1, 0
         self.loss_sum, self.right, self.seen = 0.0, 0.0, 0
 
-    def next_stage(self) -> None:
-        """A stage is over: nothing of it but the network's weights goes on."""
+    def next_stage(self, chosen: int) -> None:
+        """A stage is over: nothing of it but the network's weights goes on, and when it was best (see `chosen`)."""
         self.next_epoch()
+        if not self.retraining:
+            self.chosen = [*self.chosen, chosen]
         self.stage, self.epoch = self.stage + 1, 0
         self.best_value, self.best_epoch = None, 0
         self.best, self.optimizer = {}, {}
         self.average, self.n_averaged = {}, 0
+        self.gap, self.gap_grew = None, 0
+
+    def for_retraining(self) -> State:
+        """Where the retraining begins, once all stages are over: what they chose is kept."""
+        return State(events=self.events, found=self.found, chosen=self.chosen, retraining=True)
 
 
 def save_checkpoint(path: Path, network: nn.Module, state: State, previous: Path | None = None) -> None:

@@ -7,71 +7,113 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Generator
+import math
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from tellapart.data.loader import Rows
-from tellapart.models.network import Network
-from tellapart.recipe import Recipe
-from tellapart.records import Computing
+from tellapart.errors import TrainingError
+from tellapart.recipe import FoundRate
+from tellapart.records import Computing, RateFound
 from tellapart.runtime import Runtime
-from tellapart.training.fit import position_seed
-from tellapart.training.layers import select
-from tellapart.training.losses import build_loss
-from tellapart.training.material import Material
-from tellapart.training.optim import build_optimizer, parameter_groups
-from tellapart.training.rate_suggestions import RateSuggestions, blew_up, suggest, sweep
-from tellapart.training.source import Inputs, live
+from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
+from tellapart.training.rate_suggestions import RateSuggestions, blew_up, smooth, suggest, sweep
+from tellapart.training.setting import Setting, batch_loss, position_seed
 
 FIRST, LAST, STEPS = 1e-7, 10.0, 100
+Curve = tuple[list[float], list[float]]
 
 
-def find_rate(
-    network: Network, recipe: Recipe, stage_number: int, material: Material, runtime: Runtime
-) -> Generator[Computing, None, RateSuggestions]:
-    """Raise the rate from 1e-7 to 10 over 100 steps of a stage, or until the loss blows up.
-
-    Args:
-        network: in the state in which the stage would begin; left as it is.
-        recipe, stage_number: the stage whose trained layers, optimizer, loss and batches are used.
-        material: the pictures.
-        runtime: how to run it.
+def found_rate(setting: Setting, wanted: FoundRate) -> Generator[Computing, None, RateFound]:
+    """The rate that a stage shall take, by a test at its beginning.
 
     Yields:
         Computing, after every step.
+
+    Raises:
+        TrainingError: the loss did not fall, and the recipe does not say which rate to take then.
     """
-    stage = recipe.stages[stage_number]
-    trial = copy.deepcopy(network)
-    trial.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-    part = select(trial, stage.train, keep_statistics=stage.batch_norm == "keep")
-    groups = parameter_groups(part.groups, [1.0] * len(part.groups), stage.weight_decay)
-    kind = "adamw" if stage.optimizer == "lbfgs" else stage.optimizer
+    rates, losses = yield from raise_rate(setting)
+    try:
+        found = suggest(rates, losses)
+    except TrainingError as error:
+        if wanted.otherwise is None:
+            at = f"stages.{setting.number}.rate"
+            raise TrainingError(
+                f"Stage {setting.number + 1} has found no rate: {error.message}",
+                f"Give one for this case, --set {at}.otherwise=1e-3, or instead of the test, --set {at}=1e-3.",
+            ) from None
+        usable = [(rate, loss) for rate, loss in zip(rates, losses, strict=True) if math.isfinite(loss)]
+        tried, seen = tuple(rate for rate, _ in usable), tuple(loss for _, loss in usable)
+        smoothed = tuple(smooth(seen).tolist())
+        return RateFound(setting.number, wanted.otherwise, "otherwise", {}, tried, seen, smoothed, rose=blew_up(losses))
+    named = suggestions(found)
+    tried, seen, smoothed = (tuple(values.tolist()) for values in (found.rates, found.losses, found.smoothed))
+    return RateFound(setting.number, named[wanted.find], wanted.find, named, tried, seen, smoothed, found.rose)
+
+
+def suggestions(found: RateSuggestions) -> dict[str, float]:
+    """The suggestions by the names that a recipe takes; the first is the one to take if in doubt."""
+    return {name: getattr(found, name) for name in ("valley", "steepest", "tenth_of_minimum", "highest_falling")}
+
+
+def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
+    """Raise the rate from 1e-7 to 10 over 100 steps of a stage, or until the loss blows up.
+
+    The steps are the stage's own: its inputs in the order of its epochs, its optimizer, loss and mixing. The rate is
+    the head's; where the stage gives groups of layers different rates, they keep their ratios.
+
+    Args:
+        setting: in the state in which the stage would begin; left as it is.
+
+    Yields:
+        Computing, after every step.
+
+    Returns:
+        The rates of the steps, and the loss of each before its step; the last may be no number.
+    """
+    stage, seed = setting.stage, setting.material.seed
+    part = copy.deepcopy(setting.part)  # with its network
+    peaks = setting.peaks or (1.0,) * len(part.groups)
+    groups = parameter_groups(part.groups, [peak / max(peaks) for peak in peaks], stage.weight_decay)
+    kind = "adamw" if setting.solves else stage.optimizer
     optimizer = build_optimizer(kind, groups, weight_decay=stage.weight_decay, momentum=stage.momentum)
-    loss_of = build_loss(stage.loss, material.catalog.several, label_smoothing=stage.label_smoothing)
-    source = live(trial, stage, material, runtime)
-    rates, losses = sweep(FIRST, LAST, STEPS), list[float]()
-    with torch.random.fork_rng():
-        part.train_mode()
-        for rate, (inputs, rows) in zip(rates, _endless(source.train, material), strict=False):
-            torch.manual_seed(position_seed(material.seed, len(losses)))
-            for group in optimizer.param_groups:
-                group["lr"] = float(rate)
-            with runtime.autocast():
-                logits = part.whole(inputs)
-            loss = loss_of(logits.float(), torch.tensor(material.catalog.target(rows)).to(runtime.device))
-            losses.append(loss.item())
-            yield Computing(stage_number, "raising the rate", len(losses), STEPS)
-            if blew_up(losses):
-                break
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    return suggest(rates[: len(losses)], losses)
+    rates, losses = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
+    part.train_mode()
+    for step, (rate, batches) in enumerate(zip(rates, _endless(setting), strict=False)):
+        set_rates(optimizer, rate)
+        optimizer.zero_grad(set_to_none=True)
+        n, mean = sum(len(rows) for _, rows in batches), 0.0
+        place = (seed, setting.number, 0, step)
+        with _own_random_numbers(setting.runtime):
+            torch.manual_seed(position_seed(*place))
+            for number, (inputs, rows) in enumerate(batches):
+                loss, _ = batch_loss(setting, part, inputs, rows, (*place, number))
+                (loss * (len(rows) / n)).backward()  # type: ignore[no-untyped-call]
+                mean += loss.item() * len(rows) / n
+        losses.append(mean)
+        yield Computing(setting.number, "raising the rate", len(losses), STEPS)
+        if blew_up(losses):
+            break
+        if stage.clip:
+            torch.nn.utils.clip_grad_norm_(part.network.parameters(), stage.clip)
+        optimizer.step()
+    return rates[: len(losses)], losses
 
 
-def _endless(train: Callable[[Rows, int, int], Inputs], material: Material) -> Inputs:
-    """Batches of one shuffled epoch after the other."""
+def _endless(setting: Setting) -> Iterator[list[tuple[Tensor, Rows]]]:
+    """The batches of one step after another, one epoch after the other."""
     for epoch in itertools.count():
-        yield from train(np.random.default_rng((material.seed, epoch)).permutation(material.items), epoch, 0)
+        batches = setting.source.train(setting.order(epoch), epoch, 0)
+        while step := list(itertools.islice(batches, setting.stage.accumulate)):
+            yield step
+
+
+def _own_random_numbers(runtime: Runtime) -> AbstractContextManager[Any]:
+    """A context after which torch's generators stand as before."""
+    devices = [torch.cuda.current_device()] if runtime.device == "cuda" else []
+    return torch.random.fork_rng(devices=devices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tellapart.errors import RecipeError
 from tellapart.models.groups import cut_before, layer_groups, split_body, train_last
 from tellapart.models.network import Network
+
+Statistics = Literal["update", "keep", "free"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Part:
         network: the whole.
         n_groups: number of groups of layers that are trained, counted from the head.
         n_all: number of all groups.
-        keep_statistics: whether batch-norm statistics of trained layers stay as they are.
+        statistics: which layers' batch-norm statistics are updated: those of trained layers ("update"), none ("keep"),
+            those of frozen layers too ("free").
         what: in words.
         cut: name of the first layer behind what is frozen and can be run once; "" where there is no such point.
         prefix: the layers before it: the body's input → activations; None without a cut.
@@ -32,7 +36,7 @@ class Part:
     network: Network
     n_groups: int
     n_all: int
-    keep_statistics: bool
+    statistics: Statistics
     what: str
     cut: str
     prefix: nn.Module | None
@@ -42,10 +46,10 @@ class Part:
     def train_mode(self) -> None:
         """Put trained layers into training mode, frozen ones into evaluation mode without gradients."""
         train_last(self.network, self.n_groups)
-        if self.keep_statistics:
+        if self.statistics != "update":
             for module in self.network.body.modules():
                 if isinstance(module, _BatchNorm):
-                    module.eval()
+                    module.train(self.statistics == "free")
 
     def whole(self, inputs: Tensor) -> Tensor:
         """The body's input → logits."""
@@ -66,13 +70,13 @@ class Part:
         return None
 
 
-def select(network: Network, train: str | float, keep_statistics: bool) -> Part:
+def select(network: Network, train: str | float, statistics: Statistics) -> Part:
     """The part that a stage's `train` names; its parameters take gradients, all others do not.
 
     Args:
         network: its modes and gradients are set.
         train: "head", "all", the last n groups of layers, or (below 1) a share of the groups, rounded.
-        keep_statistics: see `Part`.
+        statistics: see `Part`.
 
     Raises:
         RecipeError: more groups than there are.
@@ -101,7 +105,7 @@ def select(network: Network, train: str | float, keep_statistics: bool) -> Part:
         if n == len(groups)
         else f"the last {n} of {len(groups)} groups of layers"
     )
-    return Part(network, n, len(groups), keep_statistics, what, cut, prefix, rest, named)
+    return Part(network, n, len(groups), statistics, what, cut, prefix, rest, named)
 
 
 def _n_groups(train: str | float, total: int) -> int:

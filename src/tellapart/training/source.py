@@ -103,8 +103,10 @@ def stored(
         return (yield from run(part, base.rest, from_first, f"features, {what}"))
 
     training = yield from of("training pictures", material, views)
-    plain = replace(material, train=material.validation, ahead=())
-    validation = yield from of("validation pictures", plain, [[]])
+    validation: Activations | None = None
+    if len(material.validation):  # there are none in the retraining
+        plain = replace(material, train=material.validation, ahead=())
+        validation = yield from of("validation pictures", plain, [[]])
     n_versions = len(material.versions)
     place = np.full(len(material.catalog), -1, np.int64)
     place[material.train] = np.arange(len(material.train))
@@ -119,6 +121,7 @@ def stored(
     def validate() -> Inputs:
         for start in range(0, len(material.validation), BATCH):
             rows = material.validation[start : start + BATCH]
+            assert validation
             yield validation.gather(np.arange(start, start + len(rows)), runtime.device), rows
 
     def everything() -> tuple[Tensor, Rows]:

@@ -1,0 +1,349 @@
+"""What stays the same during one stage: what is trained, from what, with which loss, how long, at which rates."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
+from tellapart.data.loader import Rows
+from tellapart.data.mix import mix
+from tellapart.errors import RecipeError
+from tellapart.models.network import Network
+from tellapart.recipe import FoundRate, Recipe, Stage
+from tellapart.records import NO_LABEL, Event, StageStarted
+from tellapart.runtime import Runtime, choose
+from tellapart.training.activations import answering
+from tellapart.training.checkpoint import State
+from tellapart.training.layers import Part, select
+from tellapart.training.losses import build_loss
+from tellapart.training.material import Material
+from tellapart.training.schedule import Schedule, group_rates, schedule
+from tellapart.training.solve_head import strengths
+from tellapart.training.source import Source, live, stored
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that stays the same during one stage.
+
+    Attributes:
+        network, recipe, number, part, material, loss, runtime: as their names say; `number` is the stage's, from 0.
+        target: of all rows of the catalog, on the device.
+        source: the inputs. from_store: whether they are what frozen layers gave, computed once.
+        peaks: peak rate of each trained group of layers; where it has yet to be found, relative to the head's. Empty
+            for a linear head that is solved.
+        until: None: the whole stage. In the retraining: when it was best (see `State.chosen`), and where it ends.
+    """
+
+    network: Network
+    recipe: Recipe
+    number: int
+    part: Part
+    material: Material
+    target: Tensor
+    loss: Loss
+    runtime: Runtime
+    source: Source
+    from_store: bool
+    peaks: tuple[float, ...]
+    until: int | None
+
+    @property
+    def stage(self) -> Stage:
+        return self.recipe.stages[self.number]
+
+    @property
+    def solves(self) -> bool:
+        """Whether a linear head is solved, instead of trained step by step."""
+        return self.stage.optimizer == "lbfgs"
+
+    @property
+    def retraining(self) -> bool:
+        return self.until is not None
+
+    @property
+    def steps(self) -> int:
+        """Steps of a whole epoch."""
+        n_items = len(self.material.train) * len(self.material.versions)
+        return math.ceil(n_items / (self.stage.batch_size * self.stage.accumulate))
+
+    @property
+    def planned(self) -> int:
+        """Steps of the whole stage, as the schedule counts them."""
+        return self.stage.steps or self.stage.epochs * self.steps
+
+    @property
+    def total(self) -> int:
+        """Steps that are done: fewer than planned in the retraining of a stage that was best before its end."""
+        if self.until is None:
+            return self.planned
+        return self.until if self.stage.steps else self.until * self.steps
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the stage, of which the last may be a part of one; strengths, where a linear head is solved."""
+        return len(self.strengths) if self.solves else math.ceil(self.total / self.steps)
+
+    def steps_in(self, epoch: int) -> int:
+        """Steps of an epoch, counted from 0: fewer than `steps` in the last one of a stage counted in steps."""
+        return min(self.steps, self.total - epoch * self.steps)
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths of regularisation that a linear head is solved for: all of them, or the one chosen."""
+        tried = strengths(self.stage.epochs)
+        return tried if self.until is None else tried[self.until - 1 : self.until]
+
+    @property
+    def schedule(self) -> Schedule:
+        """From a step of the stage to a factor of the peak rates."""
+        stage = self.stage
+        return schedule(
+            stage.schedule,
+            self.planned,
+            self.steps,
+            warmup=stage.warmup,
+            step_epochs=stage.step_epochs,
+            step_factor=stage.step_factor,
+            cycle_length=stage.cycle_length,
+            cycle_multiplier=stage.cycle_multiplier,
+        )
+
+    def order(self, epoch: int) -> Rows:
+        """The items that an epoch shows, in order."""
+        return epoch_items(self.recipe, self.material, self.target, self.number, epoch)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether pictures are mixed: only where the stage sees pictures, and new ones in every epoch."""
+        return self.stage.augment and not self.stage.views and mixing(self.recipe)
+
+
+def prepare(
+    network: Network, recipe: Recipe, material: Material, target: Tensor, state: State, runtime: Runtime
+) -> Generator[Event, None, Setting]:
+    """Freeze, say what will be done, and compute once what need not be computed again."""
+    number = state.stage
+    base = _next_part(network, recipe, number)
+    setting = live_setting(network, recipe, number, material, target, runtime)
+    stage, part = setting.stage, setting.part
+    from_store = _from_store(part, recipe, stage)
+    if stage.optimizer == "lbfgs" and not (from_store and part.linear_head):
+        raise RecipeError(
+            f"Stage {number + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
+            "It needs train = 'head', a head without hidden layers or dropout, augment = false or fixed views, and "
+            "batch_norm = 'update' or 'keep'.",
+        )
+    until = state.chosen[number] if state.retraining else None
+    setting = replace(setting, from_store=from_store, until=until)
+    plan = f"trains {part.what}; {_inputs(part, recipe, stage)}"
+    yield StageStarted(
+        number,
+        stage.name,
+        plan,
+        setting.epochs,
+        runtime.as_dict(),
+        epoch_counts(recipe, setting.material, target, number),
+        state.retraining,
+    )
+    if not from_store:
+        return setting
+    source = yield from stored(network, part, stage, setting.material, runtime, number, base)
+    return replace(setting, source=source)
+
+
+def live_setting(
+    network: Network, recipe: Recipe, number: int, material: Material, target: Tensor, runtime: Runtime
+) -> Setting:
+    """The setting of a stage that trains from pictures. The network is frozen as the stage wants it, and on the device.
+
+    Args:
+        target: of all rows of the catalog.
+    """
+    stage = recipe.stages[number]
+    material = _sized(network, stage, material, number)
+    part = select(network, stage.train, stage.batch_norm)
+    network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
+    return Setting(
+        network,
+        recipe,
+        number,
+        part,
+        material,
+        target.to(runtime.device),
+        _loss(recipe, stage, material, target),
+        runtime,
+        live(network, stage, material, runtime),
+        from_store=False,
+        peaks=_peaks(part, stage),
+        until=None,
+    )
+
+
+def epoch_items(recipe: Recipe, material: Material, target: Tensor, stage: int, epoch: int) -> Rows:
+    """The items that an epoch of a stage shows, in order: a function of seed, stage and epoch."""
+    items = material.items
+    known = target[material.rows(items)].cpu().numpy()
+    seed = position_seed(material.seed, stage)
+    return epoch_order(items, known, len(material.catalog.classes), recipe.balance.sampler, seed, epoch)
+
+
+def epoch_counts(recipe: Recipe, material: Material, target: Tensor, stage: int) -> dict[str, int]:
+    """How often the first epoch of a stage shows each label."""
+    classes, exact = material.catalog.classes, recipe.stages[stage].optimizer == "lbfgs"
+    order = material.items if exact else epoch_items(recipe, material, target, stage, 0)
+    found = contents(material.rows(order), target.cpu().numpy(), len(classes))
+    shown = dict(zip(classes, found.per_class.tolist(), strict=True))
+    return {**shown, NO_LABEL: found.without_label} if found.without_label else shown
+
+
+def batch_loss(
+    setting: Setting, part: Part, inputs: Tensor, rows: Rows, place: tuple[int, ...]
+) -> tuple[Tensor, float]:
+    """The loss of one batch of training inputs, and how many of its pictures are named right.
+
+    Args:
+        part: the setting's, or a copy of it.
+        inputs, rows: a batch of the setting's source.
+        place: where in the training this is: the random numbers of mixing are a function of it.
+    """
+    target = wanted = setting.target[rows]
+    if setting.mixes:
+        soft = target.float() if target.ndim == 2 else one_hot(target, len(setting.material.catalog.classes)).float()
+        rng = np.random.default_rng(place)
+        mixed, wanted = mix(inputs.permute(0, 2, 3, 1), soft, setting.recipe.mix, rng)
+        inputs = mixed.permute(0, 3, 1, 2)
+    with setting.runtime.autocast():
+        logits = (part.tail if setting.from_store else part.whole)(inputs)
+    return setting.loss(logits.float(), wanted), n_right(logits, target)
+
+
+def n_right(logits: Tensor, target: Tensor) -> float:
+    """Number of pictures named right; with several labels, each counts by its share of right labels."""
+    if target.ndim == 1:
+        return float((logits.argmax(1) == target).sum())
+    return float(((logits > 0) == (target > 0)).float().mean(1).sum())
+
+
+def position_seed(*numbers: int) -> int:
+    """One seed for a place in the training, from the recipe's seed, stage, epoch and step."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def mixing(recipe: Recipe) -> bool:
+    """Whether a recipe mixes pictures at all."""
+    return recipe.mix.mixup + recipe.mix.cutmix > 0
+
+
+def _peaks(part: Part, stage: Stage) -> tuple[float, ...]:
+    """Peak rates of the trained groups."""
+    if stage.optimizer == "lbfgs":
+        return ()
+    rate = stage.rate if not isinstance(stage.rate, FoundRate) else f"{1 / stage.rate.spread}..1.0"
+    # Rates belong to all groups, frozen ones too, so that they stay the same when more layers are trained.
+    return tuple(group_rates(rate, part.n_all)[-len(part.groups) :])
+
+
+def _loss(recipe: Recipe, stage: Stage, material: Material, target: Tensor) -> Loss:
+    """The stage's loss, with the weights that the recipe's balance asks for."""
+    several, weights = material.catalog.several, {}
+    if recipe.balance.class_weights:
+        known = target[material.train].numpy()
+        if several:
+            weights = {"positive_weights": positive_weights(known).tolist()}
+        else:
+            weights = {"class_weights": class_weights(known, len(material.catalog.classes)).tolist()}
+    return build_loss(stage.loss, several, label_smoothing=stage.label_smoothing, **weights)
+
+
+def _sized(network: Network, stage: Stage, material: Material, number: int) -> Material:
+    """The pictures at the stage's own size, if it has one that the network can take."""
+    if stage.size is None:
+        return material
+    how = replace(material.how, height=stage.size, width=stage.size)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, how.height, how.width, 3, dtype=torch.uint8, device=network.scale.device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise RecipeError(
+            f"Stage {number + 1}: {network.architecture.name} cannot take pictures of {stage.size} pixels: {error}",
+            f"Leave out stages.{number}.size, or choose a larger one.",
+        ) from None
+    return replace(material, how=how)
+
+
+def _from_store(part: Part, recipe: Recipe, stage: Stage) -> bool:
+    """Whether a stage's inputs repeat exactly: then what the frozen layers make of them is worth storing."""
+    return bool(part.cut) and not _changing(recipe, stage) and part.statistics != "free"
+
+
+def _changing(recipe: Recipe, stage: Stage) -> bool:
+    """Whether the stage sees each picture otherwise in every epoch."""
+    return stage.augment and not stage.views and (bool(recipe.augment) or mixing(recipe))
+
+
+def _inputs(part: Part, recipe: Recipe, stage: Stage) -> str:
+    """From what the stage trains, in words."""
+    if _from_store(part, recipe, stage):
+        return "what the frozen layers before them give is computed once and stored"
+    if part.cut and part.statistics == "free":
+        return "from pictures, as the statistics of the frozen layers are free to change"
+    return "from pictures"
+
+
+def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
+    """The next stage's part, if what it will store serves this stage too: a head's features can be made from it."""
+    if number + 1 >= len(recipe.stages):
+        return None
+    stage, following = recipe.stages[number], recipe.stages[number + 1]
+    same = stage.views == following.views and stage.size == following.size
+    if stage.train != "head" or following.train == "head" or not same:
+        return None
+    part = select(network, following.train, following.batch_norm)
+    return part if _from_store(part, recipe, following) else None
+
+
+def measure(network: Network, recipe: Recipe, material: Material, target: Tensor) -> Runtime:
+    """Time a step of the stage that trains most, on the first pictures, under each way to run it, on a copy."""
+    spare = copy.deepcopy(network)
+    parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
+    part, stage = max(zip(parts, recipe.stages, strict=True), key=lambda pair: pair[0].n_groups)
+    part = select(spare, stage.train, stage.batch_norm)
+    from_store = _from_store(part, recipe, stage)
+    rows = material.train[: min(stage.batch_size, 32)]
+    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    loss = build_loss("auto", material.catalog.several)
+    key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows), "stored": from_store}
+
+    with torch.no_grad():
+        pixels = spare.normalise(pictures)
+        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
+
+    def step(runtime: Runtime) -> None:
+        spare.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
+        part.train_mode()
+        inputs = given.to(runtime.device)
+        inputs = inputs.contiguous(memory_format=runtime.memory_format) if inputs.ndim == 4 else inputs
+        with runtime.autocast():
+            logits = (part.tail if from_store else part.whole)(inputs)
+        loss(logits.float(), target[rows].to(runtime.device)).backward()  # type: ignore[no-untyped-call]
+        spare.zero_grad(set_to_none=True)
+
+    ready: dict[str, Callable[[Tensor], Tensor]] = {}
+
+    def frozen(runtime: Runtime) -> None:
+        assert part.prefix is not None
+        run = ready.setdefault(runtime.frozen, answering(part.prefix, runtime))
+        run(pixels.to(runtime.device))
+
+    return choose(key, step, frozen if from_store else None)

@@ -1,0 +1,346 @@
+"""Rates that are found, lengths in steps, the gap, free statistics, and the retraining on everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tellapart.errors import RecipeError, TrainingError
+from tellapart.models.network import Network
+from tellapart.recipe import Recipe
+from tellapart.records import (
+    Computing,
+    Event,
+    Logged,
+    Progress,
+    RateFound,
+    Retrained,
+    StageDone,
+    StageStarted,
+    Validated,
+)
+from tellapart.runtime import Runtime
+from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+from tellapart.training.find_rate import raise_rate, suggestions
+from tellapart.training.fit import fit
+from tellapart.training.material import Material
+from tellapart.training.rate_suggestions import suggest
+from tellapart.training.setting import Setting, prepare
+
+Build = Callable[[Recipe], tuple[Network, Material]]
+CPU = Runtime("cpu", workers=2)
+NEGATIVE = {"transform": "negative", "probability": 0.5}
+FLIPPED = [[], [{"transform": "horizontal_flip"}]]
+SMALL = {"name": "small-cnn", "pretrained": False}
+
+
+def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
+    whole = {"data": {"size": 16}, "model": {"name": "cnn8", "pretrained": False, "dropout": 0.2}, "stages": stages}
+    return Recipe.model_validate(whole | parts)
+
+
+def train(network: Network, plan: Recipe, material: Material, state: State | None = None) -> list[Event]:
+    return list(fit(network, plan, material, State() if state is None else state, CPU))
+
+
+def of(kind: type[Any], events: list[Event]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def prepared(network: Network, plan: Recipe, material: Material, state: State) -> Setting:
+    steps = prepare(network, plan, material, torch.tensor(material.catalog.target()), state, CPU)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            setting: Setting = end.value
+            return setting
+
+
+@pytest.mark.parametrize("train_what", ["head", "all"])
+@pytest.mark.parametrize("augment", [[], [NEGATIVE]])
+def test_the_rate_test_leaves_network_and_random_states_bit_for_bit(
+    build: Build, train_what: str, augment: list[dict[str, Any]]
+) -> None:
+    """Before and after unfreezing, from pictures and from stored activations; also where it is broken off."""
+    plan = recipe([{"train": train_what, "batch_size": 8, "average": 0.9}], augment=augment, mix={"mixup": 0.2})
+    if not augment:
+        plan = recipe([{"train": train_what, "batch_size": 8}])
+    network, material = build(plan)
+    setting = prepared(network, plan, material, State())
+    assert setting.from_store == (train_what == "head" and not augment)
+    setting.part.train_mode()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    modes = [(module.training, [p.requires_grad for p in module.parameters()]) for module in network.modules()]
+    drawn, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+    steps = raise_rate(setting)
+    for _ in range(5):
+        next(steps)
+        assert torch.equal(torch.get_rng_state(), drawn)
+    steps.close()
+    rates, losses = None, None
+    steps = raise_rate(setting)
+    while rates is None:
+        try:
+            next(steps)
+        except StopIteration as end:
+            rates, losses = end.value
+    assert len(rates) == len(losses) > 20
+    assert same(before, network.state_dict())
+    assert modes == [(m.training, [p.requires_grad for p in m.parameters()]) for m in network.modules()]
+    assert all(p.grad is None for p in network.parameters())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert np.array_equal(np.random.get_state()[1], numbers)
+
+
+def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
+    """The losses are those of steps done by hand with torch's own SGD, at the rates that are told."""
+    plan = recipe([{"batch_size": 8, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}], model=SMALL)
+    network, material = build(plan)
+    setting = prepared(network, plan, material, State())
+    steps = raise_rate(setting)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            rates, losses = end.value
+            break
+    np.testing.assert_allclose(rates, np.geomspace(1e-7, 10, 100)[: len(rates)])
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    target, expected = torch.tensor(material.catalog.target()), []
+    batches = [
+        rows for epoch in range(9) for rows in np.array_split(setting.order(epoch), range(8, len(material.train), 8))
+    ]
+    for rate, rows in zip(rates[:15], batches, strict=False):
+        optimizer.param_groups[0]["lr"] = rate
+        pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+        loss = torch.nn.functional.cross_entropy(network(pictures), target[rows])
+        expected.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    np.testing.assert_allclose(losses[: len(expected)], expected, rtol=1e-4)
+
+
+def test_a_stage_takes_the_rate_that_it_finds(build: Build) -> None:
+    stage = {"epochs": 1, "batch_size": 8, "schedule": "constant", "optimizer": "sgd"}
+    plan = recipe([{**stage, "rate": {"find": "steepest", "spread": 100}}], model=SMALL)
+    network, material = build(plan)
+    events = train(network, plan, material)
+    (found,) = of(RateFound, events)
+    again = suggest(found.rates, found.losses)
+    assert found.suggestions == pytest.approx(suggestions(again))
+    assert found.rate == found.suggestions[found.taken] == again.steepest
+    assert found.smoothed == pytest.approx(tuple(again.smoothed))
+    assert of(Progress, events)[0].rate == pytest.approx(found.rate)
+    fixed = recipe([{**stage, "rate": f"{found.rate / 100!r}..{found.rate!r}"}], model=SMALL)
+    other, material = build(fixed)
+    train(other, fixed, material)
+    for name, tensor in network.state_dict().items():  # the test has left no trace
+        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-6, atol=1e-7)
+
+
+def test_a_loss_that_does_not_fall_is_an_error_or_takes_the_rate_for_that_case(build: Build) -> None:
+    """With all weights of the last layer at a dead end, nothing can be learned."""
+    stage = {"epochs": 1, "batch_size": 8, "train": "head", "augment": False}
+
+    def dead(plan: Recipe) -> tuple[Network, Material]:
+        network, material = build(plan)
+        with torch.no_grad():
+            for parameter in network.body.parameters():
+                parameter.zero_()
+        return network, material
+
+    plan = recipe([{**stage, "rate": "find"}])
+    with pytest.raises(TrainingError, match="Stage 1 has found no rate") as raised:
+        train(*dead(plan)[:1], plan, dead(plan)[1])
+    assert "otherwise" in raised.value.hint
+    plan = recipe([{**stage, "rate": {"find": "valley", "otherwise": 2e-3}}])
+    network, material = dead(plan)
+    (found,) = of(RateFound, train(network, plan, material))
+    assert (found.rate, found.taken, found.suggestions) == (2e-3, "otherwise", {})
+    assert len(found.rates) == len(found.losses) == len(found.smoothed)
+
+
+@pytest.mark.parametrize(("n", "epochs", "in_last"), [(5, 2, 2), (6, 2, 3), (4, 2, 1)])
+def test_a_stage_counted_in_steps_does_so_many_and_is_validated_at_its_end(
+    build: Build, n: int, epochs: int, in_last: int
+) -> None:
+    plan = recipe([{"steps": n, "batch_size": 6, "schedule": "one_cycle", "rate": 1e-2}], model=SMALL)
+    network, material = build(plan)
+    assert len(material.train) == 18
+    events = train(network, plan, material)
+    progress, validated = of(Progress, events), of(Validated, events)
+    assert len(progress) == n
+    assert [event.epoch for event in validated] == list(range(1, epochs + 1))
+    assert isinstance(events[-2], Validated)
+    assert len(validated[-1].rates) == progress[-1].step == progress[-1].steps == in_last
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-2)
+    rule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=n, final_div_factor=400)
+    for event in progress:
+        assert event.rate == pytest.approx(rule.get_last_lr()[0])
+        optimizer.step()
+        if event is not progress[-1]:
+            rule.step()
+    assert events[-1].reason == f"all {n} steps done"
+
+
+def test_patience_on_the_gap_counts_epochs_in_which_it_grew(build: Build) -> None:
+    plan = recipe(
+        [
+            {
+                "epochs": 40,
+                "batch_size": 4,
+                "rate": 3e-3,
+                "schedule": "constant",
+                "patience": 2,
+                "stop_on": "gap",
+                "label_smoothing": 0.1,
+            }
+        ]
+    )
+    network, material = build(plan)
+    events = train(network, plan, material)
+    validated = of(Validated, events)
+    gaps = [event.validation_loss - event.train_loss for event in validated]
+    grew = [i >= 2 and gaps[i] > gaps[i - 1] > gaps[i - 2] for i in range(len(gaps))]
+    assert len(validated) < 40, "the plan of this test should over-fit"
+    assert grew.index(True) == len(gaps) - 1
+    done = events[-1]
+    assert done.reason == "the gap between validation and training loss grew for 2 epochs"
+    assert done.best_epoch == min(validated, key=lambda event: event.validation_loss).epoch
+
+
+def test_free_statistics_of_frozen_layers_are_updated_and_their_weights_are_not(build: Build) -> None:
+    plan = recipe([{"train": "head", "epochs": 1, "batch_size": 8, "batch_norm": "free"}])
+    network, material = build(plan)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    events = train(network, plan, material)
+    assert not of(Computing, events)
+    assert "statistics of the frozen layers are free" in of(StageStarted, events)[0].plan
+    statistics = {name for name in before if "running_" in name or "num_batches" in name}
+    assert statistics
+    for name, tensor in network.state_dict().items():
+        changed = not torch.equal(tensor, before[name])
+        assert changed == (name in statistics or name.startswith("head.")), name
+
+
+def test_free_statistics_and_a_solved_head_exclude_each_other(build: Build) -> None:
+    plan = recipe([{"train": "head", "optimizer": "lbfgs", "batch_norm": "free", "views": FLIPPED}])
+    network, material = build(plan)
+    with pytest.raises(RecipeError, match="stored features") as raised:
+        train(network, plan, material)
+    assert "batch_norm" in raised.value.hint
+
+
+# ---------------------------------------------------------------------------------------------------- retraining
+
+THREE = [
+    {"train": "head", "optimizer": "lbfgs", "views": FLIPPED, "size": 16},
+    {"train": 2, "epochs": 3, "batch_size": 8, "rate": {"find": "valley", "otherwise": 1e-3}, "augment": False},
+    {"steps": 7, "batch_size": 8, "average": 0.8, "patience": 1, "schedule": "one_cycle", "size": 24},
+]
+
+
+def everything(material: Material) -> Material:
+    rows = np.sort(np.concatenate([material.train, material.validation]))
+    return replace(material, train=rows, validation=material.validation[:0])
+
+
+def first_training(build: Build, plan: Recipe) -> tuple[State, list[Event]]:
+    network, material = build(plan)
+    state = State()
+    events = train(network, plan, material, state)
+    return state, events
+
+
+def test_the_retraining_does_what_was_best(build: Build) -> None:
+    """So many epochs, steps or that strength, of all pictures, at the rate that was found, and nothing is validated."""
+    plan = recipe(THREE, model=SMALL, augment=[NEGATIVE], retrain=True)
+    state, first = first_training(build, plan)
+    best = [event.best_epoch for event in of(StageDone, first)]
+    assert state.chosen == [best[0], best[1], min(best[2] * 3, 7)]
+    network, material = build(plan)
+    again = everything(material)
+    events = train(network, plan, again, state.for_retraining())
+    assert not of(Validated, events)
+    assert not of(RateFound, events)
+    assert all(event.retraining for event in events if isinstance(event, StageStarted | StageDone | Progress))
+    epochs = [[e.epoch for e in of(Retrained, events) if e.stage == stage] for stage in range(3)]
+    per_epoch = int(np.ceil(len(again.train) / 8))
+    assert epochs[:2] == [[1], list(range(1, best[1] + 1))]
+    steps = [e for e in of(Progress, events) if e.stage == 2]
+    assert len(steps) == state.chosen[2]
+    assert {e.steps for e in of(Progress, events) if e.stage == 1} == {per_epoch}
+    found = of(RateFound, first)[0]
+    assert next(e for e in of(Progress, events) if e.stage == 1).rate == pytest.approx(found.rate)
+
+
+def test_a_retraining_is_a_training_of_that_length_on_all_pictures(build: Build) -> None:
+    """Of a constant rate: as if the recipe had asked for just so many epochs, and had kept the last."""
+    stage = {"batch_size": 8, "schedule": "constant", "rate": 1e-3}
+    plan = recipe([{**stage, "epochs": 6}], model=SMALL, retrain=True)
+    network, material = build(plan)
+    train(network, plan, everything(material), State(chosen=[2], retraining=True))
+    by_hand = recipe([{**stage, "epochs": 2, "monitor": "loss"}], model=SMALL)
+    other, _ = build(by_hand)
+    same_pictures = replace(everything(material), validation=material.validation)
+    seen = []
+    for event in fit(other, by_hand, same_pictures, State(), CPU):
+        seen.append({name: tensor.clone() for name, tensor in other.state_dict().items()})
+        if isinstance(event, Validated) and event.epoch == 2:
+            break
+    assert same(network.state_dict(), seen[-1])
+
+
+@pytest.mark.parametrize("stop_after", [1, 60, 136, 145, 150])
+def test_broken_off_at_any_event_found_rates_and_retraining_go_on_to_the_same_weights(
+    build: Build, tmp_path: Path, stop_after: int
+) -> None:
+    plan = recipe(THREE, model=SMALL, augment=[NEGATIVE], retrain=True)
+    whole, material = build(plan)
+    initial = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
+    expected = [*both(whole, plan, material, initial)]
+
+    broken, material = build(plan)
+    state, seen = State(), []
+    for number, (event, now) in enumerate(both(broken, plan, material, initial), start=1):
+        seen.append((event, now))
+        state = now
+        if number == stop_after:
+            break
+    save_checkpoint(tmp_path / "last.safetensors", broken, state)
+    resumed, material = build(plan.model_copy(update={"seed": 5}))
+    state = load_checkpoint(tmp_path / "last.safetensors", resumed)
+    seen += both(resumed, plan, replace(material, seed=plan.seed), initial, state)
+
+    def told(events: list[tuple[Event, State]]) -> list[Event]:
+        return [e for e, _ in events if isinstance(e, Logged) and not isinstance(e, StageStarted)]
+
+    assert told(seen) == told(expected)
+    assert same(whole.state_dict(), resumed.state_dict())
+
+
+def both(
+    network: Network, plan: Recipe, material: Material, initial: dict[str, torch.Tensor], state: State | None = None
+):
+    """The training and the retraining, as the pipeline does them."""
+    state = state or State()
+    if not state.retraining:
+        for event in fit(network, plan, material, state, CPU):
+            yield event, state
+        network.load_state_dict(initial)
+        state = state.for_retraining()
+    for event in fit(network, plan, everything(material), state, CPU):
+        yield event, state
