@@ -22,7 +22,7 @@ from tellapart.report.words import certainty, some
 from tellapart.run_directory import Run
 from tellapart.runtime import Runtime, default_device, default_workers
 from tellapart.training.features import features
-from tellapart.training.out_of_sample import out_of_sample
+from tellapart.training.out_of_sample import kernel_map, out_of_sample
 
 if TYPE_CHECKING:
     from tellapart.console import Console
@@ -190,7 +190,7 @@ def _ranked(
     fold = np.zeros(len(rows), np.int64)
     for number, inside in enumerate(folds.values()):
         fold[inside] = number
-    chances = yield from out_of_sample(found, target, fold)
+    chances = yield from out_of_sample(kernel_map(found), target, fold)
     asked = np.argsort(_of_given(target, chances), kind="stable")[:_MOST_ASKED]
     near = np.full((len(rows), min(_NEIGHBOURS, len(rows))), -1, np.int64)
     near[asked] = nearest(found, together, asked, _NEIGHBOURS)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.preprocessing import normalize
 
-from tellapart.training.out_of_sample import out_of_sample
+from tellapart.training.out_of_sample import kernel_map, out_of_sample
 
 
 def finished(work: Generator[Any, None, Any]) -> Any:
@@ -33,11 +34,8 @@ def test_one_label_as_scikit_learn_has_it() -> None:
     for number in range(4):
         inside = fold == number
         # The penalty is ||W||² / (2 n C): scikit-learn's C is that times the loss's sum.
-        scale = StandardScaler().fit(features[~inside])
-        model = LogisticRegression(C=1e-3, max_iter=300, tol=1e-6).fit(
-            scale.transform(features[~inside]), target[~inside]
-        )
-        expected = model.predict_proba(scale.transform(features[inside]))
+        model = LogisticRegression(C=1e-3, max_iter=300, tol=1e-6).fit(features[~inside], target[~inside])
+        expected = model.predict_proba(features[inside])
         assert found[inside] == pytest.approx(expected, abs=2e-3)
 
 
@@ -69,3 +67,12 @@ def test_several_labels() -> None:
     found = finished(out_of_sample(features, target, fold))
     assert found.shape == (400, 2)
     assert ((found >= 0.5) == target).mean() > 0.8
+
+
+def test_the_kernel_is_scikit_learns() -> None:
+    features, *_ = digits(120)
+    found = kernel_map(features)
+    unit = normalize(features)
+    distances = np.maximum(2 - 2 * unit @ unit.T, 0)
+    expected = rbf_kernel(unit, gamma=2 / np.median(distances))
+    assert found @ found.T / found.shape[1] == pytest.approx(expected, abs=2e-3)

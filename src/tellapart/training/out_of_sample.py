@@ -14,7 +14,36 @@ from tellapart.records import Computing, Floats, probabilities
 from tellapart.training.solve_head import solutions
 
 #: Strengths of the penalty that are tried: strong ones, since weak ones follow wrong labels.
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
+STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)
+_LANDMARKS = 1500
+
+
+def kernel_map(features: npt.NDArray[np.float32], seed: int = 0) -> npt.NDArray[np.float32]:
+    """Features in which a linear model sees as a Gaussian kernel does, by how alike two pictures are.
+
+    The kernel is exp(-2 d² / median d²) of the distances d between features of unit length, approximated from some of
+    the pictures (Williams & Seeger 2001, the Nyström method); with at most 1,500 pictures it is exact.
+
+    Args:
+        features: float32 [n, d].
+        seed: of the choice of pictures.
+
+    Returns:
+        float32 [n, m], m <= 1,500; products of rows are m times the kernel.
+    """
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(unit))[:_LANDMARKS])
+    landmarks = unit[chosen]
+    median = float(np.median(np.maximum(2 - 2 * landmarks @ landmarks.T, 0))) or 1.0
+
+    def kernel(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.exp(-2 * np.maximum(2 - 2 * (rows @ landmarks.T), 0) / median), np.float64)
+
+    values, vectors = np.linalg.eigh(kernel(landmarks))
+    kept = values > 1e-6 * values.max()
+    project = vectors[:, kept] * np.sqrt(int(kept.sum()) / values[kept])
+    parts = [kernel(unit[start : start + 4096]) @ project for start in range(0, len(unit), 4096)]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def out_of_sample(
@@ -23,7 +52,7 @@ def out_of_sample(
     fold: npt.NDArray[np.int64],
     strengths: Sequence[float] = STRENGTHS,
 ) -> Generator[Computing, None, Floats]:
-    """Logistic regression on features, fitted without one fold after the other.
+    """Logistic regression on features as they are, fitted without one fold after the other.
 
     One strength of the penalty is taken for all folds: the one with the lowest loss on what was left out.
 
@@ -49,7 +78,7 @@ def out_of_sample(
         inside = torch.from_numpy(fold == number)
         head = torch.nn.Linear(x.shape[1], n_classes)
         n = int((~inside).sum())
-        for k, _ in enumerate(solutions(x[~inside], given[~inside], head, loss, n, strengths)):
+        for k, _ in enumerate(solutions(x[~inside], given[~inside], head, loss, n, strengths, standardise=False)):
             with torch.no_grad():
                 logits[k, inside.numpy()] = head(x[inside]).numpy()
         yield Computing(-1, "probabilities of pictures left out", number + 1, n_folds)

@@ -24,6 +24,7 @@ def solutions(
     loss: Callable[[Tensor, Tensor], Tensor],
     n: int,
     tried: Sequence[float] = STRENGTHS,
+    standardise: bool = True,
 ) -> Iterator[float]:
     """Put the solution for one strength after another into `head`, each started from the one before.
 
@@ -37,12 +38,15 @@ def solutions(
         loss: mean loss of logits and target.
         n: number of pictures, for the strength of the penalty.
         tried: strengths, strongest first.
+        standardise: False takes the features as they are, where their scales mean something.
 
     Yields:
         The mean training loss (without penalty), after `head` has been set; once for each of `tried`.
     """
     features = features.float()
     mean, deviation = features.mean(0), features.std(0, correction=0) + 1e-6
+    if not standardise:
+        mean, deviation = torch.zeros_like(mean), torch.ones_like(deviation)
     x = (features - mean) / deviation
     weight = torch.zeros_like(head.weight, requires_grad=True)
     bias = torch.zeros_like(head.bias, requires_grad=True)

@@ -1,0 +1,180 @@
+"""What corrections of labels changed in the scores: a run trained with them against the one before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tellapart.data.catalog import Catalog
+from tellapart.data.split import Split
+from tellapart.errors import RunError
+from tellapart.evaluation.evaluate import evaluate_predictions
+from tellapart.evaluation.metrics import take
+from tellapart.records import Evaluation, Predictions
+from tellapart.report import words
+from tellapart.report.blocks import Block, Cell, Section, Table, Text
+from tellapart.run_directory import Run
+
+
+@dataclass(frozen=True)
+class Change:
+    """Scores on the test pictures that both runs have, in the order of the story.
+
+    Attributes:
+        before: the first run by the labels as they were given.
+        mended: the same answers by the corrected labels.
+        after: the run with corrections, by the corrected labels.
+        n: pictures. n_corrected: how many of them have another label now.
+    """
+
+    before: Evaluation
+    mended: Evaluation
+    after: Evaluation
+    n: int
+    n_corrected: int
+
+
+def first_run(corrections: Path) -> Run | None:
+    """The finished run that a table of corrections lies in, if it lies in one."""
+    run = Run(corrections.absolute().parent)
+    return run if run.started and run.finished else None
+
+
+def same_division(first: Run, catalog: Catalog) -> Split:
+    """The division of a run for the same pictures with corrections, so that the scores can be compared.
+
+    Pictures that the run did not have, and those that it left out and now have a label, are for training.
+    """
+    old = first.catalog
+    part = np.full(len(old), "", object)
+    for name in ("train", "validation", "test"):
+        part[getattr(first.split, name)] = name
+    known = pl.DataFrame({"path": old.table["path"], "part": pl.Series(part.tolist(), dtype=pl.String)})
+    parts = catalog.table.select("path").join(known, on="path", how="left", maintain_order="left")["part"]
+    usable = np.zeros(len(catalog), bool)
+    usable[np.intersect1d(catalog.readable, catalog.labelled)] = True
+    new = usable & (parts.fill_null("") == "").to_numpy()
+    rows = {name: np.flatnonzero(usable & (parts == name).fill_null(False).to_numpy()) for name in ("validation", "test")}
+    train = np.flatnonzero((usable & (parts == "train").fill_null(False).to_numpy()) | new)
+    how = f"Divided as in {first.directory.name}, so that scores can be compared."
+    how += f" {words.some(int(new.sum()), 'picture')} more for training." if new.any() else ""
+    return Split(train, rows["validation"], rows["test"], catalog.digest, first.split.seed, how)
+
+
+def descendants(first: Run) -> list[Run]:
+    """Finished runs beside this one that were trained with its corrections, by name."""
+    found = []
+    for folder in sorted(first.directory.absolute().parent.iterdir()):
+        other = Run(folder)
+        if folder.is_dir() and other.started and other.finished and _first(other) == first.directory.absolute():
+            found.append(other)
+    return found
+
+
+def change(first: Run, second: Run) -> Change | None:
+    """Compare on the test pictures of both; None where there are none, or the classes differ.
+
+    Raises:
+        RunError: one of them is not finished, or is damaged.
+    """
+    if first.catalog.classes != second.catalog.classes or not {"test"} <= first.evaluations.keys() & second.evaluations:
+        return None
+    old, new = _by_path(first), _by_path(second)
+    both = old.join(new, on="path", suffix="_new").sort("row")
+    if not both.height:
+        return None
+    before = _rows(first.predictions("test"), both["row"])
+    after = _rows(second.predictions("test"), both["row_new"])
+    # The second run's target, in the order of the first: rows differ where pictures were excluded.
+    target = after.target[np.argsort(np.argsort(both["row_new"].to_numpy()))]
+    differs = before.target != target
+    return Change(
+        _judged(first, before),
+        _judged(first, replace(before, target=target)),
+        _judged(second, after),
+        both.height,
+        int((differs.any(axis=1) if differs.ndim == 2 else differs).sum()),
+    )
+
+
+def mended(run: Run) -> Section | None:
+    """A section on what the corrections changed, for the report of a run that was trained with them."""
+    about = run.environment.get("corrections")
+    if not about:
+        return None
+    blocks: list[Block] = [Text(about["applied"])]
+    first = Run(Path(about["first"])) if about.get("first") else None
+    if first is not None and first.directory.is_dir() and first.finished:
+        blocks += _table(first, run)
+    return Section("mended", "What the corrections changed", blocks, "Corrections", after="score")
+
+
+def told(first: Run, second: Run) -> list[str]:
+    """The change in sentences."""
+    try:
+        found = change(first, second)
+    except RunError:
+        return []
+    if found is None:
+        return [f"{second.directory.name}: its test pictures or classes are others; the scores cannot be compared."]
+    name = found.before.headline[0]
+    scores = [_score(name, evaluation) for evaluation in (found.before, found.mended, found.after)]
+    return [
+        f"{second.directory.name}, on the {words.count(found.n)} test pictures of both runs, "
+        f"{words.count(found.n_corrected)} of them with a corrected label; {words.plain(name).lower()}:",
+        f"{first.directory.name} by the labels as given {scores[0]}; by the corrected labels {scores[1]}; "
+        f"{second.directory.name} by the corrected labels {scores[2]}.",
+    ]
+
+
+def _table(first: Run, second: Run) -> list[Block]:
+    found = change(first, second)
+    if found is None:
+        return [Text("The test pictures or classes are others than before; the scores cannot be compared.", "note")]
+    names = [name for name in found.after.metrics if name in found.before.metrics]
+    evaluations = (found.before, found.mended, found.after)
+    rows = [[Cell(words.plain(name)), *(_cell(name, e) for e in evaluations)] for name in names]
+    caption = (
+        f"On the {words.count(found.n)} test pictures that both runs have; {words.count(found.n_corrected)} of them "
+        "have a corrected label. From the first column to the second only the labels differ, from the second to the "
+        "third only the training."
+    )
+    one, two = first.directory.name, second.directory.name
+    columns = ["metric", f"{one}, labels as given", f"{one}, corrected labels", f"{two}, corrected labels"]
+    return [Table(columns, rows, caption)]
+
+
+def _cell(name: str, evaluation: Evaluation) -> Cell:
+    metric = evaluation.metrics[name]
+    return Cell(words.score(name, metric.value), metric.value, quiet=words.interval(name, metric))
+
+
+def _score(name: str, evaluation: Evaluation) -> str:
+    metric = evaluation.metrics[name]
+    return f"{words.score(name, metric.value)} ({words.interval(name, metric)})"
+
+
+def _first(run: Run) -> Path | None:
+    about: dict[str, Any] = run.environment.get("corrections") or {}
+    return Path(about["first"]) if about.get("first") else None
+
+
+def _by_path(run: Run) -> pl.DataFrame:
+    rows = run.predictions("test").row
+    return pl.DataFrame({"path": run.catalog.table["path"].gather(rows), "row": rows})
+
+
+def _rows(predictions: Predictions, rows: pl.Series) -> Predictions:
+    return take(predictions, np.isin(predictions.row, rows.to_numpy()))
+
+
+def _judged(run: Run, predictions: Predictions) -> Evaluation:
+    about = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    return evaluate_predictions(
+        predictions, on="test", temperature=about["temperature"], thresholds=about["thresholds"] or None
+    )

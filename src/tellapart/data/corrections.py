@@ -1,0 +1,293 @@
+"""Corrections of labels: a table that only grows, and a catalog with them applied. No picture or table is touched.
+
+`corrections.csv` has one line a decision: `when`, `row`, `file`, `from`, `to`, `by`, `decision`, `sha256`. Decisions
+are "keep", "relabel", "exclude", "unsure" and "undo", which takes the last standing one of its file back. Labels stand
+bare where a picture has one, and as a JSON list where it may have several.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import difflib
+import io
+import json
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+import polars as pl
+
+from tellapart.data.catalog import Catalog
+from tellapart.data.columns import counted
+from tellapart.errors import DataError
+
+DECISIONS = ("keep", "relabel", "exclude", "unsure", "undo")
+_DIGEST = 64  # hex digits of a SHA-256
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One line. `before` and `after` are cells: see `to_cell`."""
+
+    when: str
+    row: int
+    file: str
+    before: str
+    after: str
+    by: str
+    decision: str
+    sha256: str
+
+
+_HEADER = [{"before": "from", "after": "to"}.get(f.name, f.name) for f in fields(Correction)]
+
+
+def to_cell(labels: Sequence[str], several: bool) -> str:
+    """Labels as they stand in the table."""
+    return json.dumps(list(labels), ensure_ascii=False) if several else "".join(labels)
+
+
+def of_cell(cell: str, several: bool) -> list[str]:
+    """The inverse of `to_cell`.
+
+    Raises:
+        ValueError: not a list of names.
+    """
+    if not several:
+        return [cell] if cell else []
+    labels = json.loads(cell) if cell else []
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise ValueError("not a list of names")
+    return labels
+
+
+def read_corrections(path: Path) -> list[Correction]:
+    """All lines of a table of corrections, in order; a last one that was cut off by a kill is left out.
+
+    Raises:
+        DataError: the file cannot be read, or is not such a table.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}", "Give the corrections.csv that a review wrote.") from error
+    return _parse(text, path)
+
+
+def _parse(text: str, path: Path) -> list[Correction]:
+    lines = list(csv.reader(io.StringIO(text, newline="")))
+    if not lines:
+        return []
+    missing = [name for name in _HEADER if name not in lines[0]]
+    if missing:
+        raise DataError(
+            f"{path} is not a table of corrections: it has no column {missing[0]!r}.",
+            f"Its columns are: {', '.join(_HEADER)}. A review writes it: tellapart review",
+        )
+    place = [lines[0].index(name) for name in _HEADER]
+    found = []
+    for number, line in enumerate(lines[1:], start=1):
+        whole = len(line) == len(lines[0]) and len(line[place[-1]]) == _DIGEST
+        if not whole and number == len(lines) - 1 and not text.endswith("\n"):
+            break
+        values = [line[i] for i in place] if whole else []
+        if not whole or not values[1].isdecimal() or values[6] not in DECISIONS:
+            raise DataError(
+                f"{path}, decision {number}: {', '.join(line)[:200]!r} is not a correction.",
+                f"decision is one of {', '.join(DECISIONS)}, row a number, sha256 that of the picture.",
+            )
+        found.append(Correction(values[0], int(values[1]), *values[2:]))
+    return found
+
+
+def history(corrections: Sequence[Correction]) -> list[Correction]:
+    """The decisions that were not taken back, in order; a file may have several, of which the last counts."""
+    stack: list[Correction] = []
+    for correction in corrections:
+        if correction.decision != "undo":
+            stack.append(correction)
+            continue
+        last = next((i for i in reversed(range(len(stack))) if stack[i].file == correction.file), None)
+        if last is not None:
+            del stack[last]
+    return stack
+
+
+def standing(corrections: Sequence[Correction]) -> dict[str, Correction]:
+    """What counts in the end: one decision a file."""
+    return {correction.file: correction for correction in history(corrections)}
+
+
+class CorrectionLog:
+    """A table of corrections that is being written: each decision is on disk before `add` returns.
+
+    Other processes may add to the same file; `read` sees what they wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._seen: tuple[int, list[Correction]] = (-1, [])
+
+    def read(self) -> list[Correction]:
+        """All decisions so far."""
+        with self._lock:
+            return self._read()
+
+    def add(self, row: int, file: str, before: str, after: str, by: str, decision: str, sha256: str) -> Correction:
+        """Append one decision and flush it to disk."""
+        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        correction = Correction(when, row, file, before, after, by, decision, sha256)
+        with self._lock:
+            self._append(correction)
+        return correction
+
+    def undo(self, by: str) -> Correction | None:
+        """Take the last standing decision back: a new line says so. None where there is none."""
+        with self._lock:
+            stack = history(self._read())
+            if not stack:
+                return None
+            last = stack[-1]
+            now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+            self._append(replace(last, when=now, before="", after="", by=by, decision="undo"))
+            return last
+
+    def _read(self) -> list[Correction]:
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        if size != self._seen[0]:
+            self._seen = (size, read_corrections(self.path) if size else [])
+        return self._seen[1]
+
+    def _append(self, correction: Correction) -> None:
+        lines: list[Sequence[object]] = [astuple(correction)]
+        known = self._read()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size == 0:
+                lines.insert(0, _HEADER)
+            else:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    _mend_end(self.path, known)
+            file.seek(0, os.SEEK_END)
+            file.write(_csv(lines))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _csv(lines: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def _mend_end(path: Path, known: Sequence[Correction]) -> None:
+    """Drop what a kill left of a last line, so that the next one begins on its own."""
+    from tellapart.files import replacing
+
+    with replacing(path) as beside:
+        beside.write_bytes(_csv([_HEADER, *(astuple(correction) for correction in known)]))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What corrections did to a catalog. `left` counts those that change nothing: keep, unsure, mended already."""
+
+    path: Path
+    relabelled: int
+    excluded: int
+    left: int
+
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        return (
+            f"Corrections of {self.path}: {counted(self.relabelled, 'picture')} relabelled, "
+            f"{self.excluded:,} excluded, {self.left:,} left as they are."
+        )
+
+
+def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
+    """A catalog with the corrections of a table applied.
+
+    Args:
+        catalog: as scanned. Classes are those it has; where it has none at all, those of the corrections.
+        path: the table.
+
+    Raises:
+        DataError: a correction does not belong to these pictures: no such file, another content, another label than
+            the corrected one, or an unknown class.
+    """
+    wanted = standing(read_corrections(path))
+    several = catalog.several
+    changes = {name: c for name, c in wanted.items() if c.decision in ("relabel", "exclude")}
+    places = catalog.table.with_row_index("at").filter(pl.col("path").is_in(list(changes)))
+    rows = dict(zip(places["path"], places["at"], strict=True))
+    classes = catalog.classes or tuple(
+        sorted({n for c in changes.values() for n in _labels(c.after, c, path, several)})
+    )
+    labels = catalog.table["labels"].to_list()
+    excluded, relabelled = [], 0
+    for name, correction in changes.items():
+        row = _row_of(correction, rows.get(name), catalog, path)
+        if correction.decision == "exclude":
+            excluded.append(row)
+            continue
+        now = sorted(catalog.classes[i] for i in labels[row])
+        after = sorted(_labels(correction.after, correction, path, several))
+        if now == after:
+            continue
+        if now != sorted(_labels(correction.before, correction, path, several)):
+            raise DataError(
+                f"{path}: {name} is to be corrected from {correction.before!r} to {correction.after!r}, "
+                f"but is given {', '.join(now) or 'no label'}.",
+                "The labels have changed since the review. Review again, or take that line out.",
+            )
+        _check_known(after, classes, name, path)
+        labels[row] = sorted(classes.index(label) for label in after)
+        relabelled += 1
+    applied = Applied(path, relabelled, len(excluded), len(wanted) - relabelled - len(excluded))
+    table = catalog.table.with_columns(pl.Series("labels", labels, dtype=pl.List(pl.UInt32)))
+    layout = f"{catalog.layout} {applied.sentence}".strip()
+    return replace(catalog, table=table, classes=classes, layout=layout).without(excluded), applied
+
+
+def _labels(cell: str, correction: Correction, path: Path, several: bool) -> list[str]:
+    try:
+        return of_cell(cell, several)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: the labels {cell!r} of {correction.file} cannot be read: {error}.",
+            'Where pictures may have several labels, they stand as a list such as ["sea", "tree"].',
+        ) from None
+
+
+def _row_of(correction: Correction, row: int | None, catalog: Catalog, path: Path) -> int:
+    """The row of the picture that a correction means."""
+    if row is None:
+        raise DataError(
+            f"{path} corrects {correction.file}, and there is no such picture below {catalog.root}.",
+            "Give the corrections of these pictures. If a file was moved or removed, take its line out.",
+        )
+    if (catalog.table["sha256"][row] or b"").hex() != correction.sha256:
+        raise DataError(
+            f"{path} corrects {correction.file}, whose content is another one now.",
+            "The picture has changed since the review. Review it again, or take its line out.",
+        )
+    return row
+
+
+def _check_known(labels: Sequence[str], classes: Sequence[str], name: str, path: Path) -> None:
+    unknown = next((label for label in labels if label not in classes), None)
+    if unknown is None:
+        return
+    close = difflib.get_close_matches(unknown, classes, n=1)
+    raise DataError(
+        f"{path} labels {name} {unknown!r}, which is not a class of these pictures.",
+        f"Did you mean {close[0]!r}?" if close else f"They have: {', '.join(classes[:20])}.",
+    )

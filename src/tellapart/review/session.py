@@ -1,0 +1,126 @@
+"""What a review is about: pictures in the order they are asked, classes to choose from, the log of decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tellapart.data.corrections import Correction, CorrectionLog, of_cell, standing, to_cell
+from tellapart.errors import DataError
+from tellapart.report.words import certainty, visible
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture to be looked at.
+
+    Attributes:
+        row: in the catalog. file: its path below the root. sha256: of its content, in hex.
+        given: its labels. suggested: the model's.
+        chance: the model's probability of what it suggests; None where it says nothing.
+        reason: why it is asked, in a sentence.
+        near: rows of the most similar pictures with their labels.
+    """
+
+    row: int
+    file: str
+    sha256: str
+    given: tuple[str, ...]
+    suggested: tuple[str, ...]
+    chance: float | None
+    reason: str
+    near: Sequence[tuple[int, tuple[str, ...]]] = ()
+
+
+@dataclass(frozen=True)
+class Session:
+    """A review.
+
+    Attributes:
+        title: what is reviewed. order: in which order pictures are asked, in a sentence.
+        items: the pictures. classes: names to choose from. several: whether a picture may have several.
+        path: row → the picture's file.
+        log: where decisions go. by: who decides.
+        after: what to do when all is done: a command. changed: paragraphs on what corrections changed so far.
+    """
+
+    title: str
+    order: str
+    items: Sequence[Item]
+    classes: Sequence[str]
+    several: bool
+    path: Callable[[int], Path]
+    log: CorrectionLog
+    by: str
+    after: str = ""
+    changed: Sequence[str] = ()
+
+    @property
+    def shown_rows(self) -> frozenset[int]:
+        """Rows whose pictures the page may ask for."""
+        return frozenset(row for item in self.items for row in (item.row, *(row for row, _ in item.near)))
+
+    def about(self) -> dict[str, Any]:
+        """What the page needs once, as plain values."""
+        return {
+            "title": visible(self.title),
+            "order": self.order,
+            "classes": list(self.classes),
+            "several": self.several,
+            "after": self.after,
+            "changed": list(self.changed),
+            "log": str(self.log.path),
+            "items": [
+                {
+                    "row": item.row,
+                    "file": visible(item.file),
+                    "given": item.given,
+                    "suggested": item.suggested,
+                    "chance": None if item.chance is None else certainty(item.chance),
+                    "reason": item.reason,
+                    "near": [{"row": row, "labels": labels} for row, labels in item.near],
+                }
+                for item in self.items
+            ],
+        }
+
+    def state(self) -> dict[str, Any]:
+        """The decisions that stand, by number of the item, and how many lines the log has."""
+        lines = self.log.read()
+        by_file = standing(lines)
+        return {"version": len(lines), "decisions": dict(self._stand(by_file))}
+
+    def _stand(self, by_file: Mapping[str, Correction]) -> Any:
+        for number, item in enumerate(self.items):
+            found = by_file.get(item.file)
+            if found is not None:
+                to = of_cell(found.after, self.several) if found.decision == "relabel" else []
+                yield str(number), {"decision": found.decision, "to": to}
+
+    def decide(self, number: int, decision: str, to: Sequence[str]) -> None:
+        """Write one decision down.
+
+        Raises:
+            DataError: no such item, decision or class.
+        """
+        if not 0 <= number < len(self.items):
+            raise DataError(f"There is no picture {number} in this review.")
+        if decision not in ("keep", "relabel", "exclude", "unsure"):
+            raise DataError(f"{decision!r} is not a decision.")
+        item, labels = self.items[number], list(dict.fromkeys(to)) if decision == "relabel" else []
+        unknown = [name for name in labels if name not in self.classes]
+        if unknown or (decision == "relabel" and not self.several and len(labels) != 1):
+            raise DataError(f"{unknown[0]!r} is not a class." if unknown else "A picture has one label here.")
+        if decision == "relabel" and set(labels) == set(item.given):
+            decision, labels = "keep", []
+        before = to_cell(item.given, self.several)
+        after = to_cell(labels, self.several) if decision == "relabel" else before if decision == "keep" else ""
+        self.log.add(item.row, item.file, before, after, self.by, decision, item.sha256)
+
+    def undo(self) -> int | None:
+        """Take the last decision back; the number of its item, None where there is none in this review."""
+        last = self.log.undo(self.by)
+        files = [item.file for item in self.items]
+        return files.index(last.file) if last is not None and last.file in files else None

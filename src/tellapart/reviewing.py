@@ -1,0 +1,198 @@
+"""From a run, or pictures, to a review in the browser: what is asked, in which order, and the server."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tellapart.chapters.mended import descendants, told
+from tellapart.data.catalog import Catalog
+from tellapart.data.corrections import CorrectionLog
+from tellapart.errors import DataError, UsageError
+from tellapart.evaluation.ask_next import ask_next, uncertainty
+from tellapart.extras import require
+from tellapart.label_issues import LabelIssues, issues_of_pictures, issues_of_run, load_table
+from tellapart.review.app import make_app, new_token
+from tellapart.review.session import Item, Session
+from tellapart.run_directory import Run
+
+if TYPE_CHECKING:
+    from tellapart.console import Console
+
+_LEAST, _NEXT, _NEAR = 30, 200, 5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for.
+
+    Attributes:
+        limit: how many pictures; None: all with a suspected label, and at least 30.
+        by: who decides; None: the user of this machine.
+        model: of pictures without a run: the pretrained network that judges.
+    """
+
+    limit: int | None = None
+    by: str | None = None
+    model: str | None = None
+
+
+def session_of_run(run: Run, wanted: Wanted, console: Console) -> Session:
+    """Review the labels of a run's pictures; corrections.csv lies in its directory."""
+    table = _table(run.directory, lambda: issues_of_run(run, console))
+    session = _labels(run.catalog, table, run.directory, wanted, _train_again(run))
+    changed = [text for other in descendants(run) for text in told(run, other)]
+    return Session(**{**vars(session), "changed": changed})
+
+
+def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, console: Console) -> Session:
+    """Review the labels of pictures without a run; corrections.csv lies in `out`."""
+    catalog = console.scan(pictures)
+    saved = out / "catalog.parquet"
+    if saved.is_file() and Catalog.load(saved).digest != catalog.digest:
+        console.say("The pictures have changed since their labels were ranked: they are ranked again.")
+        (out / "label_issues.parquet").unlink(missing_ok=True)
+    table = _table(out, lambda: issues_of_pictures(catalog, wanted.model, console))
+    catalog.save(saved)
+    log = shlex.quote(str(out / "corrections.csv"))
+    return _labels(catalog, table, out, wanted, f"tellapart train {shlex.quote(str(pictures))} --corrections {log}")
+
+
+def session_of_unlabelled(pictures: Path, run: Run, out: Path, wanted: Wanted, console: Console) -> Session:
+    """Label pictures that have no label yet: those first that teach a run's model most.
+
+    Raises:
+        DataError: every picture has a label.
+    """
+    from tellapart.label_issues import answers_and_features
+
+    catalog = console.scan(pictures)
+    rows = np.setdiff1d(catalog.readable, np.flatnonzero((catalog.table["labels"].list.len() > 0).to_numpy()))
+    if not len(rows):
+        raise DataError(f"All pictures of {pictures} have a label.", "To review labels, leave --run out.")
+    chances, found = answers_and_features(run, catalog, rows, console)
+    several, classes = run.catalog.several, run.catalog.classes
+    order = ask_next(uncertainty(chances, several), found, wanted.limit or _NEXT)
+    items = [_asked(catalog, int(rows[i]), chances[i], classes, several) for i in order]
+    log = CorrectionLog(out / "corrections.csv")
+    return Session(
+        f"{catalog.root.name}, unlabelled",
+        f"The {len(items):,} pictures that {run.directory.name} is least sure of, no two too much alike.",
+        items,
+        classes,
+        several,
+        catalog.path,
+        log,
+        _who(wanted),
+        f"tellapart train {shlex.quote(str(pictures))} --corrections {shlex.quote(str(log.path))}",
+    )
+
+
+def _asked(catalog: Catalog, row: int, chances: Any, classes: tuple[str, ...], several: bool) -> Item:
+    best = np.flatnonzero(chances >= 0.5) if several else np.array([int(chances.argmax())])
+    chance = float(np.where(chances >= 0.5, chances, 1 - chances).min() if several else chances.max())
+    answer = tuple(classes[i] for i in best)
+    file, content = str(catalog.table["path"][row]), bytes(catalog.table["sha256"][row]).hex()
+    return Item(row, file, content, (), answer, chance, "Not labelled yet.")
+
+
+def serve(session: Session, port: int, browser: bool) -> None:
+    """Serve a review on this machine until Ctrl-C.
+
+    Raises:
+        MissingExtraError: uvicorn is not installed.
+        UsageError: the port is taken.
+    """
+    import socket
+
+    uvicorn = require("uvicorn", "Reviewing", "review")
+    token = new_token()
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise UsageError(f"Port {port} cannot be used: {error.strerror}.", "Choose another: --port 0 finds one.") from None
+    app = make_app(session, token)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
+    print(f"{session.order}\nReview: {address}\nCorrections: {session.log.path}\nCtrl-C ends it.", flush=True)
+    if browser:
+        webbrowser.open(address)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server.run(sockets=[listener])
+
+
+def _table(folder: Path, make: Any) -> tuple[pl.DataFrame, str]:
+    """The ranking that lies in a folder, or a new one that is then put there."""
+    stored = load_table(folder)
+    if stored is not None:
+        return stored
+    issues: LabelIssues = make()
+    issues.save(folder)
+    return issues.table, issues.how
+
+
+def _labels(
+    catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, wanted: Wanted, after: str
+) -> Session:
+    table, how = ranked
+    suspicious = table.filter(pl.col("suspicious"))
+    n = wanted.limit if wanted.limit is not None else max(_LEAST, suspicious.height)
+    # The suspected ones first, then on down the ranking.
+    asked = pl.concat([suspicious, table.filter(~pl.col("suspicious"))]).head(n)
+    labels = catalog.table["labels"].to_list()
+    items = []
+    for line in asked.iter_rows(named=True):
+        near = [(row, tuple(catalog.classes[k] for k in labels[row])) for row in line["neighbours"][:_NEAR]]
+        given, suggested = tuple(line["given"]), tuple(line["suggested"])
+        chance = line["p_suggested"] if given != suggested else 1 - line["p_suggested"] if catalog.several else None
+        items.append(
+            Item(
+                line["row"],
+                line["file"],
+                line["sha256"],
+                given,
+                suggested,
+                line["p_suggested"] if chance is None else chance,
+                line["reason"],
+                near,
+            )
+        )
+    return Session(
+        catalog.root.name,
+        f"{len(items):,} pictures, the most suspicious labels first; {suspicious.height:,} are suspected. {how}",
+        items,
+        catalog.classes,
+        catalog.several,
+        catalog.path,
+        CorrectionLog(folder / "corrections.csv"),
+        _who(wanted),
+        after,
+    )
+
+
+def _who(wanted: Wanted) -> str:
+    if wanted.by is not None:
+        return wanted.by
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for the user's number
+        return ""
+
+
+def _train_again(run: Run) -> str:
+    """The command of the run, with the corrections and another directory."""
+    words = shlex.split(run.environment["command"])
+    out = run.directory.with_name(f"{run.directory.name}-mended")
+    for option in ("--out", "--corrections"):
+        if option in words:
+            del words[words.index(option) : words.index(option) + 2]
+    words = [word for word in words if not word.startswith(("--out=", "--corrections="))]
+    return shlex.join([*words, "--corrections", str(run.directory / "corrections.csv"), "--out", str(out)])
