@@ -38,7 +38,7 @@ def main() -> None:
         random = np.random.default_rng(seed)
         rows = np.intersect1d(catalog.readable, catalog.labelled)
         planted = random.choice(rows, round(SHARE * len(rows)), replace=False)
-        target = catalog.target()
+        target = catalog.target().copy()
         target[planted] = (target[planted] + random.integers(1, len(catalog.classes), len(planted))) % len(
             catalog.classes
         )

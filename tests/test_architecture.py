@@ -61,9 +61,25 @@ MAY_IMPORT = {
     "resume": GROUND | {"data", "run_directory"},
     "concluding": GROUND
     | {"retelling", "data", "run_directory", "runtime", "models", "infer", "training", "evaluation", "bundle"},
+    "label_table": GROUND,
     "label_issues": GROUND
-    | {"console", "data", "evaluation", "models", "report.words", "run_directory", "runtime", "training"},
-    "mistakes": GROUND | {"console", "data", "evaluation", "label_issues", "report", "run_directory"},
+    | {
+        "label_table",
+        "console",
+        "data",
+        "evaluation",
+        "models",
+        "report.words",
+        "run_directory",
+        "runtime",
+        "training",
+    },
+    "review": {"errors", "files", "records", "extras", "data.corrections", "data.decode"}
+    | {"report.words", "report.thumbnail"},
+    "reviewing": GROUND
+    | {"chapters", "console", "data", "evaluation", "label_issues", "label_table", "review", "run_directory"},
+    "mending": GROUND | {"data", "run_directory"},
+    "mistakes": GROUND | {"console", "data", "evaluation", "label_issues", "label_table", "report", "run_directory"},
     "judging": GROUND | {"console", "data", "run_directory", "runtime", "models", "infer", "evaluation", "bundle"},
     "planning": GROUND | {"data", "models", "runtime", "training"},
     "pipeline": GROUND
@@ -71,6 +87,7 @@ MAY_IMPORT = {
         "planning",
         "concluding",
         "looks",
+        "mending",
         "retelling",
         "resume",
         "console",

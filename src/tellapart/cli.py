@@ -25,6 +25,7 @@ recipes_app = typer.Typer(
 )
 app.add_typer(recipes_app, name="recipes")
 app.command()(cli_mend.errors)
+app.command()(cli_mend.review)
 app.command()(cli_audit.audit)
 app.add_typer(cli_cache.app, name="cache")
 app.command()(cli_runs.curves)
@@ -116,6 +117,9 @@ def train(
     group_duplicates: Annotated[
         bool, typer.Option("--group-duplicates", help="Keep near duplicates on one side of the split, as exact copies.")
     ] = False,
+    corrections: Annotated[
+        Path | None, typer.Option(help="The corrections.csv of a review: relabel and exclude, before the split.")
+    ] = None,
     on_unreadable: Annotated[
         str, typer.Option(help="A picture that breaks after the scan: error, or skip and record.")
     ] = "error",
@@ -131,6 +135,7 @@ def train(
     """Train, evaluate, bundle and write the report; the same command again goes on, or says that all is done."""
     from tellapart.auditing import grouped_scan
     from tellapart.console import Console
+    from tellapart.mending import mend
     from tellapart.pipeline import Wishes, run
     from tellapart.recipe import load_recipe
     from tellapart.resume import divide
@@ -157,10 +162,13 @@ def train(
         "follow_links": follow_links,
     }
     was_finished = finished.finished
-    wishes = Wishes(on_unreadable, runtime, shlex.join(["tellapart", *sys.argv[1:]]), resume_anyway)
+    command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
         catalog = grouped_scan(pictures, console, **found) if group_duplicates else console.scan(pictures, **found)
-        console.follow(run(plan, catalog, divide(catalog, plan, directory), directory, wishes), plan)
+        mended = mend(catalog, corrections, console.say)
+        split = divide(mended.catalog, plan, directory, mended.split)
+        wishes = Wishes(on_unreadable, runtime, command, resume_anyway, mended.record)
+        console.follow(run(plan, mended.catalog, split, directory, wishes), plan)
     if was_finished:
         console.say(f"{directory} was finished already; nothing was trained again.")
     if not quiet and not as_json:

@@ -49,3 +49,35 @@ def errors(
 def beside(pictures: Path) -> Path:
     """Where what is found in pictures without a run is written to."""
     return Path("runs") / f"{pictures.resolve().name}-errors"
+
+
+def review(
+    where: Where,
+    run: Annotated[
+        Path | None, typer.Option(help="Label pictures that have no label, in the order that teaches this run most.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for corrections.csv; by default beside the run.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="How many pictures; by default the suspected ones, at least 30.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who decides; by default this machine's user.")] = None,
+    model: ModelName = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 finds a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Look through suspicious labels in the browser and write corrections.csv; nothing of yours is changed."""
+    from tellapart.console import Console
+    from tellapart.reviewing import Wanted, serve, session_of_pictures, session_of_run, session_of_unlabelled
+    from tellapart.run_directory import Run
+
+    console, wanted, reviewed = Console(quiet), Wanted(limit, by, model), Run(where)
+    if reviewed.started:
+        if run is not None or model is not None or out is not None:
+            raise UsageError("--run, --model and --out go with pictures, not with a run.", "Leave them out.")
+        session = session_of_run(reviewed, wanted, console)
+    elif run is not None:
+        session = session_of_unlabelled(where, Run(run), out or beside(where), wanted, console)
+    else:
+        session = session_of_pictures(where, out or beside(where), wanted, console)
+    serve(session, port, browser)

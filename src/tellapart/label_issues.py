@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +14,8 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.divide import Ties, divide, tie
 from tellapart.errors import DataError, RunError, WeightsError
 from tellapart.evaluation.wrong_labels import agreement, doubts, nearest
-from tellapart.files import replacing
-from tellapart.records import Floats, Predictions
+from tellapart.label_table import LabelIssues
+from tellapart.records import Floats, Predictions, probabilities
 from tellapart.report.words import certainty, some
 from tellapart.run_directory import Run
 from tellapart.runtime import Runtime, default_device, default_workers
@@ -32,56 +30,6 @@ Rows = npt.NDArray[np.int64]
 _FOLDS, _LEAST = 5, 3  # folds; pictures that a class needs to be judged
 _NEIGHBOURS, _SHOWN = 10, 5  # asked for the ranking; named in the reason
 _MOST_ASKED = 20_000  # pictures whose neighbours are looked for: the work grows with their number times all others
-_FILE = "label_issues.parquet"
-
-
-@dataclass(frozen=True)
-class LabelIssues:
-    """Labels ranked by how probably they are wrong.
-
-    Attributes:
-        table: a row a picture, the most suspicious first: `row` in the catalog, `file`, `sha256` (hex), `given` and
-            `suggested` (lists of class names), `p_given`, `p_suggested`, `score` (0..1, low is suspicious),
-            `suspicious` (whether confident learning takes a label for wrong), `reason`, `neighbours` (rows).
-        predictions: the out-of-sample answers that it rests on; logits are the logarithms of their odds.
-        how: what it was made with, in a sentence or two.
-    """
-
-    table: pl.DataFrame
-    predictions: Predictions
-    how: str
-
-    @property
-    def n_suspicious(self) -> int:
-        """Number of pictures with a label that is taken for wrong."""
-        return int(self.table["suspicious"].sum())
-
-    def save(self, folder: Path) -> tuple[Path, Path]:
-        """Write `label_issues.parquet` and `label_issues.csv` into a folder; their paths."""
-        wide, flat = folder / _FILE, folder / "label_issues.csv"
-        several = self.predictions.several
-        with replacing(wide) as beside:
-            self.table.write_parquet(beside, metadata={"how": self.how, "several": json.dumps(several)})
-        cells = {
-            name: [json.dumps(v, ensure_ascii=False) if several else "".join(v) for v in self.table[name].to_list()]
-            for name in ("given", "suggested")
-        }
-        with replacing(flat) as beside:
-            self.table.drop("neighbours").with_columns(**{k: pl.Series(k, v) for k, v in cells.items()}).write_csv(
-                beside
-            )
-        return wide, flat
-
-
-def load_table(folder: Path) -> tuple[pl.DataFrame, str] | None:
-    """The table and the sentence that `LabelIssues.save` wrote into a folder; None where there is none."""
-    path = folder / _FILE
-    if not path.is_file():
-        return None
-    try:
-        return pl.read_parquet(path), pl.read_parquet_metadata(path)["how"]
-    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{path} cannot be read: {error}", "Delete it; it is made again when needed.") from error
 
 
 def issues_of_run(run: Run, console: Console, seed: int = 0) -> LabelIssues:
@@ -102,6 +50,25 @@ def issues_of_pictures(catalog: Catalog, model: str | None, console: Console, se
     """
     network, said = _pretrained(model, catalog)
     return find_issues(catalog, network, said, console, seed)
+
+
+def answers_and_features(
+    run: Run, catalog: Catalog, rows: Rows, console: Console
+) -> tuple[Floats, npt.NDArray[np.float32]]:
+    """What a run's network says of other pictures, and the features it goes by.
+
+    Returns:
+        Calibrated probabilities [n, n_classes], and float32 [n, d].
+    """
+    import torch
+
+    network = _trained(run, "best")
+    runtime = Runtime(default_device(), workers=default_workers())
+    found = console.watch(features(network, catalog, rows, runtime, "features"))
+    with torch.no_grad():
+        logits = network.to("cpu").head(torch.from_numpy(found)).numpy()
+    temperature = json.loads(run.evaluation_file.read_text(encoding="utf-8"))["temperature"]
+    return probabilities(logits / np.asarray(temperature, np.float32), run.catalog.several), found
 
 
 def find_issues(
@@ -272,6 +239,20 @@ def _body_of(run: Run) -> tuple[Network, str]:
 
     A pretrained one as it was before the training: one that was trained on wrong labels has learned some by heart.
     """
+    model = run.recipe.model
+    if model.pretrained or model.weights is not None:
+        return _trained(run, "initial"), f"By the features of {model.name} as it was before the training"
+    try:
+        return _pretrained(None, run.catalog)
+    except WeightsError:
+        return _trained(run, "best"), (
+            f"By the features of {model.name} as trained here, for want of pretrained weights: "
+            "it may have learned wrong labels of its training pictures by heart, which then stay unseen"
+        )
+
+
+def _trained(run: Run, when: str) -> Network:
+    """A run's network as it was "initial"ly or at its "best"."""
     from tellapart.models.create import rebuild
     from tellapart.models.network import Architecture
     from tellapart.training.checkpoint import load_checkpoint
@@ -282,21 +263,9 @@ def _body_of(run: Run) -> tuple[Network, str]:
             f"{run.directory} has no bundle yet: its training has not finished.",
             "Run the same `tellapart train` command again to go on.",
         )
-    model = run.recipe.model
-    pretrained = model.pretrained or model.weights is not None
-    if not pretrained:
-        try:
-            return _pretrained(None, run.catalog)
-        except WeightsError:
-            pass  # said below
     network = rebuild(Architecture.from_dict(json.loads(about.read_text(encoding="utf-8"))["architecture"]))
-    load_checkpoint(run.checkpoint("initial" if pretrained else "best"), network)
-    if pretrained:
-        return network, f"By the features of {model.name} as it was before the training"
-    return network, (
-        f"By the features of {model.name} as trained here, for want of pretrained weights: "
-        "it may have learned wrong labels of its training pictures by heart, which then stay unseen"
-    )
+    load_checkpoint(run.checkpoint(when), network)
+    return network
 
 
 def _pretrained(model: str | None, catalog: Catalog) -> tuple[Network, str]:

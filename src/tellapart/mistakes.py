@@ -24,7 +24,7 @@ from tellapart.run_directory import Run
 if TYPE_CHECKING:
     from tellapart.console import Console
     from tellapart.data.catalog import Catalog
-    from tellapart.label_issues import LabelIssues
+    from tellapart.label_table import LabelIssues
 
 _SHOWN = 42
 

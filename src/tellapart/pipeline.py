@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +45,14 @@ class Wishes:
         runtime: as `runtime.parse` reads it.
         command: what repeats this training, for the report.
         resume_anyway: go on although versions, pictures or what the recipe says of later stages have changed.
+        corrections: what `mending.Mended.record` says of corrections that were applied to the pictures.
     """
 
     on_unreadable: str = "error"
     runtime: str = "auto"
     command: str = ""
     resume_anyway: bool = False
+    corrections: dict[str, Any] = field(default_factory=dict)
 
 
 def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishes) -> Iterator[Event]:
@@ -83,6 +85,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     with plainly(), locked(out), stop_politely() as stop:
         skip = wishes.on_unreadable == "skip"
         about = {"command": wishes.command, **environment()}
+        about |= {"corrections": wishes.corrections} if wishes.corrections else {}
         if recipe.plan and not recipe.plan.why:
             recipe = planned(training, recipe) if training.begun else (yield from plan(recipe, catalog, split))
         catalog, split, changed = begin(training, recipe, catalog, split, about, skip, wishes.resume_anyway)
@@ -266,6 +269,7 @@ def train(
     out: str | Path | None = None,
     *,
     changes: list[str] | None = None,
+    corrections: str | Path | None = None,
     on_unreadable: str = "error",
     runtime: str = "auto",
     resume_anyway: bool = False,
@@ -279,6 +283,7 @@ def train(
         recipe: the name of a shipped recipe, a TOML file, or a `Recipe`.
         out: the run directory; by default runs/NAME, after the folder of pictures.
         changes: "key=value" changes to the recipe, such as "stages.0.epochs=2".
+        corrections: the corrections.csv of a review, applied before the split.
         on_unreadable: "error" stops at a picture that breaks after the scan, "skip" leaves it out and records it.
         runtime: "auto" measures what is fastest; or e.g. "cpu,float32,channels-last".
         resume_anyway: go on although versions, contents or labels of the same pictures, or what the recipe says of
@@ -292,6 +297,7 @@ def train(
         TellapartError: whatever is wrong with pictures, recipe, weights or directory, in plain words.
     """
     from tellapart import console
+    from tellapart.mending import mend
     from tellapart.recipe import Recipe, load_recipe
     from tellapart.resume import divide
 
@@ -299,12 +305,15 @@ def train(
     show = console.Console(quiet=quiet)
     catalog = show.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / catalog.root.name
-    divided = split or divide(catalog, plan, directory)
+    mended = mend(catalog, corrections, show.say)
+    catalog = mended.catalog
+    divided = split or divide(catalog, plan, directory, mended.split)
     source = shlex.quote(str(pictures)) if isinstance(pictures, str | Path) else shlex.quote(str(catalog.root))
     options = "".join(f" --set {shlex.quote(change)}" for change in changes or [])
+    options += f" --corrections {shlex.quote(str(corrections))}" if corrections is not None else ""
     name = "RECIPE" if isinstance(recipe, Recipe) else shlex.quote(str(recipe))
     command = f"tellapart train {source} --recipe {name}{options} --out {shlex.quote(str(directory))}"
-    wishes = Wishes(on_unreadable, runtime, command, resume_anyway)
+    wishes = Wishes(on_unreadable, runtime, command, resume_anyway, mended.record)
     show.follow(run(plan, catalog, divided, directory, wishes), plan)
     return Run(directory)
 

@@ -25,11 +25,13 @@ _VERSIONS = ("tellapart", "torch", "torchvision", "timm", "numpy", "pillow", "si
 _MACHINE = ("python", "processor", "gpu", "threads")
 
 
-def divide(catalog: Catalog, recipe: Recipe, directory: Path) -> Split:
-    """The split that a training in this directory was begun with, or else the one that its recipe asks for."""
+def divide(catalog: Catalog, recipe: Recipe, directory: Path, given: Split | None = None) -> Split:
+    """The split that a training in this directory was begun with, or else the given one or what its recipe asks for."""
     run = Run(directory)
     if run.begun:
         return run.split
+    if given is not None:
+        return given
     return split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
 
 

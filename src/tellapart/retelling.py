@@ -8,6 +8,7 @@ from pathlib import Path
 from tellapart.chapters.audit import audit_chapter
 from tellapart.chapters.certainty import certainty
 from tellapart.chapters.epochs import epochs
+from tellapart.chapters.mended import mended
 from tellapart.chapters.network import network
 from tellapart.chapters.rates import rates
 from tellapart.chapters.sizes import sizes
@@ -28,8 +29,12 @@ CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
     epochs,
     rates,
     network,
+    mended,
     certainty,
 )
+
+#: What the environment file holds and the report shows elsewhere, or not at all.
+_ELSEWHERE = ("command", "begun", "weights", "resumed", "corrections")
 
 
 def report(run: Run) -> Path:
@@ -59,7 +64,7 @@ def tell_run(run: Run) -> Story:
         events=run.events(),
         recipe=run.recipe.to_toml(),
         command=about["command"],
-        environment={k: v for k, v in about.items() if k not in ("command", "begun", "weights", "resumed")},
+        environment={k: v for k, v in about.items() if k not in _ELSEWHERE},
         evaluations=list(evaluations.values()),
         predictions=run.predictions(next(iter(evaluations))),
         temperature=judged["temperature"],

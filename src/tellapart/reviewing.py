@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import shlex
 import webbrowser
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from tellapart.data.corrections import CorrectionLog
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.ask_next import ask_next, uncertainty
 from tellapart.extras import require
-from tellapart.label_issues import LabelIssues, issues_of_pictures, issues_of_run, load_table
+from tellapart.label_table import LabelIssues, load_table
 from tellapart.review.app import make_app, new_token
 from tellapart.review.session import Item, Session
 from tellapart.run_directory import Run
@@ -46,7 +47,13 @@ class Wanted:
 
 def session_of_run(run: Run, wanted: Wanted, console: Console) -> Session:
     """Review the labels of a run's pictures; corrections.csv lies in its directory."""
-    table = _table(run.directory, lambda: issues_of_run(run, console))
+
+    def make() -> LabelIssues:
+        from tellapart.label_issues import issues_of_run
+
+        return issues_of_run(run, console)
+
+    table = _table(run.directory, make)
     session = _labels(run.catalog, table, run.directory, wanted, _train_again(run))
     changed = [text for other in descendants(run) for text in told(run, other)]
     return Session(**{**vars(session), "changed": changed})
@@ -59,7 +66,13 @@ def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, console: Cons
     if saved.is_file() and Catalog.load(saved).digest != catalog.digest:
         console.say("The pictures have changed since their labels were ranked: they are ranked again.")
         (out / "label_issues.parquet").unlink(missing_ok=True)
-    table = _table(out, lambda: issues_of_pictures(catalog, wanted.model, console))
+
+    def make() -> LabelIssues:
+        from tellapart.label_issues import issues_of_pictures
+
+        return issues_of_pictures(catalog, wanted.model, console)
+
+    table = _table(out, make)
     catalog.save(saved)
     log = shlex.quote(str(out / "corrections.csv"))
     return _labels(catalog, table, out, wanted, f"tellapart train {shlex.quote(str(pictures))} --corrections {log}")
@@ -119,7 +132,9 @@ def serve(session: Session, port: int, browser: bool) -> None:
     try:
         listener.bind(("127.0.0.1", port))
     except OSError as error:
-        raise UsageError(f"Port {port} cannot be used: {error.strerror}.", "Choose another: --port 0 finds one.") from None
+        raise UsageError(
+            f"Port {port} cannot be used: {error.strerror}.", "Choose another: --port 0 finds one."
+        ) from None
     app = make_app(session, token)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
     print(f"{session.order}\nReview: {address}\nCorrections: {session.log.path}\nCtrl-C ends it.", flush=True)
@@ -129,19 +144,17 @@ def serve(session: Session, port: int, browser: bool) -> None:
     server.run(sockets=[listener])
 
 
-def _table(folder: Path, make: Any) -> tuple[pl.DataFrame, str]:
+def _table(folder: Path, make: Callable[[], LabelIssues]) -> tuple[pl.DataFrame, str]:
     """The ranking that lies in a folder, or a new one that is then put there."""
     stored = load_table(folder)
     if stored is not None:
         return stored
-    issues: LabelIssues = make()
+    issues = make()
     issues.save(folder)
     return issues.table, issues.how
 
 
-def _labels(
-    catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, wanted: Wanted, after: str
-) -> Session:
+def _labels(catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, wanted: Wanted, after: str) -> Session:
     table, how = ranked
     suspicious = table.filter(pl.col("suspicious"))
     n = wanted.limit if wanted.limit is not None else max(_LEAST, suspicious.height)

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tellapart.data.catalog import Catalog
-from tellapart.data.split import Split
 from tellapart.errors import RunError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
@@ -37,33 +35,6 @@ class Change:
     after: Evaluation
     n: int
     n_corrected: int
-
-
-def first_run(corrections: Path) -> Run | None:
-    """The finished run that a table of corrections lies in, if it lies in one."""
-    run = Run(corrections.absolute().parent)
-    return run if run.started and run.finished else None
-
-
-def same_division(first: Run, catalog: Catalog) -> Split:
-    """The division of a run for the same pictures with corrections, so that the scores can be compared.
-
-    Pictures that the run did not have, and those that it left out and now have a label, are for training.
-    """
-    old = first.catalog
-    part = np.full(len(old), "", object)
-    for name in ("train", "validation", "test"):
-        part[getattr(first.split, name)] = name
-    known = pl.DataFrame({"path": old.table["path"], "part": pl.Series(part.tolist(), dtype=pl.String)})
-    parts = catalog.table.select("path").join(known, on="path", how="left", maintain_order="left")["part"]
-    usable = np.zeros(len(catalog), bool)
-    usable[np.intersect1d(catalog.readable, catalog.labelled)] = True
-    new = usable & (parts.fill_null("") == "").to_numpy()
-    rows = {name: np.flatnonzero(usable & (parts == name).fill_null(False).to_numpy()) for name in ("validation", "test")}
-    train = np.flatnonzero((usable & (parts == "train").fill_null(False).to_numpy()) | new)
-    how = f"Divided as in {first.directory.name}, so that scores can be compared."
-    how += f" {words.some(int(new.sum()), 'picture')} more for training." if new.any() else ""
-    return Split(train, rows["validation"], rows["test"], catalog.digest, first.split.seed, how)
 
 
 def descendants(first: Run) -> list[Run]:

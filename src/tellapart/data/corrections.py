@@ -23,6 +23,7 @@ import polars as pl
 from tellapart.data.catalog import Catalog
 from tellapart.data.columns import counted
 from tellapart.errors import DataError
+from tellapart.files import replacing
 
 DECISIONS = ("keep", "relabel", "exclude", "unsure", "undo")
 _DIGEST = 64  # hex digits of a SHA-256
@@ -166,15 +167,12 @@ class CorrectionLog:
         lines: list[Sequence[object]] = [astuple(correction)]
         known = self._read()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size == 0:
-                lines.insert(0, _HEADER)
-            else:
-                file.seek(size - 1)
-                if file.read(1) != b"\n":
-                    _mend_end(self.path, known)
-            file.seek(0, os.SEEK_END)
+        if not self.path.is_file() or not self.path.stat().st_size:
+            lines.insert(0, _HEADER)
+        elif not _ends_well(self.path):  # a kill cut its last line off: the next one shall begin on its own
+            with replacing(self.path) as beside:
+                beside.write_bytes(_csv([_HEADER, *map(astuple, known)]))
+        with self.path.open("ab") as file:
             file.write(_csv(lines))
             file.flush()
             os.fsync(file.fileno())
@@ -186,12 +184,10 @@ def _csv(lines: Sequence[Sequence[object]]) -> bytes:
     return text.getvalue().encode("utf-8", "replace")
 
 
-def _mend_end(path: Path, known: Sequence[Correction]) -> None:
-    """Drop what a kill left of a last line, so that the next one begins on its own."""
-    from tellapart.files import replacing
-
-    with replacing(path) as beside:
-        beside.write_bytes(_csv([_HEADER, *(astuple(correction) for correction in known)]))
+def _ends_well(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 @dataclass(frozen=True)

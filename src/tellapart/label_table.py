@@ -1,0 +1,64 @@
+"""Labels ranked by how probably they are wrong, as a table in a folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tellapart.errors import RunError
+from tellapart.files import replacing
+from tellapart.records import Predictions
+
+_FILE = "label_issues.parquet"
+
+
+@dataclass(frozen=True)
+class LabelIssues:
+    """Labels ranked by how probably they are wrong.
+
+    Attributes:
+        table: a row a picture, the most suspicious first: `row` in the catalog, `file`, `sha256` (hex), `given` and
+            `suggested` (lists of class names), `p_given`, `p_suggested`, `score` (0..1, low is suspicious),
+            `suspicious` (whether confident learning takes a label for wrong), `reason`, `neighbours` (rows).
+        predictions: the out-of-sample answers that it rests on; logits are the logarithms of their odds.
+        how: what it was made with, in a sentence or two.
+    """
+
+    table: pl.DataFrame
+    predictions: Predictions
+    how: str
+
+    @property
+    def n_suspicious(self) -> int:
+        """Number of pictures with a label that is taken for wrong."""
+        return int(self.table["suspicious"].sum())
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Write `label_issues.parquet` and `label_issues.csv` into a folder; their paths."""
+        wide, flat = folder / _FILE, folder / "label_issues.csv"
+        several = self.predictions.several
+        with replacing(wide) as beside:
+            self.table.write_parquet(beside, metadata={"how": self.how, "several": json.dumps(several)})
+        cells = {
+            name: [json.dumps(v, ensure_ascii=False) if several else "".join(v) for v in self.table[name].to_list()]
+            for name in ("given", "suggested")
+        }
+        with replacing(flat) as beside:
+            self.table.drop("neighbours").with_columns(**{k: pl.Series(k, v) for k, v in cells.items()}).write_csv(
+                beside
+            )
+        return wide, flat
+
+
+def load_table(folder: Path) -> tuple[pl.DataFrame, str] | None:
+    """The table and the sentence that `LabelIssues.save` wrote into a folder; None where there is none."""
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    try:
+        return pl.read_parquet(path), pl.read_parquet_metadata(path)["how"]
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read: {error}", "Delete it; it is made again when needed.") from error

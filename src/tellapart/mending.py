@@ -1,0 +1,89 @@
+"""Training with corrected labels: the corrections applied, recorded, and the division of the first run kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tellapart.data.catalog import Catalog
+from tellapart.data.columns import counted
+from tellapart.data.corrections import corrected
+from tellapart.data.split import Split
+from tellapart.run_directory import Run
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Pictures with corrections applied.
+
+    Attributes:
+        catalog: with the corrected labels, without the excluded pictures.
+        split: the division of the run that the corrections came from; None where they came from none.
+        record: what the new run keeps of it, as plain values; empty where there were none.
+    """
+
+    catalog: Catalog
+    split: Split | None
+    record: dict[str, Any]
+
+
+def mend(catalog: Catalog, path: str | Path | None, say: Callable[[str], None]) -> Mended:
+    """Apply a table of corrections to pictures as scanned.
+
+    Args:
+        catalog: the pictures.
+        path: the table; None: everything stays as it is.
+        say: told what was done.
+
+    Raises:
+        DataError: they are not of these pictures, see `data.corrections.corrected`.
+    """
+    if path is None:
+        return Mended(catalog, None, {})
+    path = Path(path)
+    catalog, applied = corrected(catalog, path)
+    first = first_run(path)
+    split = same_division(first, catalog) if first is not None else None
+    record = {
+        "file": str(path.absolute()),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "applied": applied.sentence,
+        "first": str(first.directory.absolute()) if first is not None else None,
+    }
+    say(" ".join(filter(None, (applied.sentence, split.how if split else ""))))
+    return Mended(catalog, split, record)
+
+
+def first_run(corrections: Path) -> Run | None:
+    """The finished run that a table of corrections lies in, if it lies in one."""
+    run = Run(corrections.absolute().parent)
+    return run if run.started and run.finished else None
+
+
+def same_division(first: Run, catalog: Catalog) -> Split:
+    """The division of a run for the same pictures with corrections, so that the scores can be compared.
+
+    Pictures that the run did not have, and those that it left out and now have a label, are for training.
+    """
+    old = first.catalog
+    part = np.full(len(old), "", object)
+    for name in ("train", "validation", "test"):
+        part[getattr(first.split, name)] = name
+    known = pl.DataFrame({"path": old.table["path"], "part": pl.Series(part.tolist(), dtype=pl.String)})
+    parts = catalog.table.select("path").join(known, on="path", how="left", maintain_order="left")["part"]
+    usable = np.zeros(len(catalog), bool)
+    usable[np.intersect1d(catalog.readable, catalog.labelled)] = True
+    new = usable & (parts.fill_null("") == "").to_numpy()
+    rows = {
+        name: np.flatnonzero(usable & (parts == name).fill_null(False).to_numpy()) for name in ("validation", "test")
+    }
+    train = np.flatnonzero((usable & (parts == "train").fill_null(False).to_numpy()) | new)
+    how = f"Divided as in {first.directory.name}, so that scores can be compared."
+    how += f" {counted(int(new.sum()), 'picture')} more for training." if new.any() else ""
+    return Split(train, rows["validation"], rows["test"], catalog.digest, first.split.seed, how)

@@ -1,0 +1,188 @@
+"""Corrections: a table that survives anything, and a catalog with them applied; refusals in plain words."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tellapart.data.corrections import (
+    Correction,
+    CorrectionLog,
+    corrected,
+    of_cell,
+    read_corrections,
+    standing,
+    to_cell,
+)
+from tellapart.data.scan import scan
+from tellapart.errors import DataError
+
+HOSTILE = ["<script>alert(1)</script>", "two\nlines", 'a "quoted" one', "томат, 1", "=SUM(A1)", " blank "]
+SHA = "0" * 64
+
+
+def sha(catalog, row: int) -> str:
+    return catalog.table["sha256"][row].hex()
+
+
+def note(log: CorrectionLog, catalog, row: int, decision: str, to: str = "") -> None:
+    given = "".join(catalog.classes[i] for i in catalog.table["labels"][row])
+    log.add(row, catalog.table["path"][row], given, to, "me", decision, sha(catalog, row))
+
+
+def test_hostile_names_come_back_as_they_were(tmp_path: Path) -> None:
+    log = CorrectionLog(tmp_path / "corrections.csv")
+    for name in HOSTILE:
+        log.add(3, f"{name}/a.png", name, f"not {name}", name, "relabel", SHA)
+    found = read_corrections(log.path)
+    assert [(c.file, c.before, c.after, c.by) for c in found] == [(f"{n}/a.png", n, f"not {n}", n) for n in HOSTILE]
+    with log.path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["when", "row", "file", "from", "to", "by", "decision", "sha256"]
+    assert [line["from"] for line in lines] == HOSTILE
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1)), st.booleans())
+def test_cells(labels: list[str], several: bool) -> None:
+    labels = labels if several else labels[:1]
+    assert of_cell(to_cell(labels, several), several) == labels
+
+
+def test_every_decision_is_on_disk_at_once_and_other_writers_are_seen(tmp_path: Path) -> None:
+    one, two = CorrectionLog(tmp_path / "c.csv"), CorrectionLog(tmp_path / "c.csv")
+    one.add(0, "a", "x", "y", "me", "relabel", SHA)
+    assert len(two.read()) == 1
+    two.add(1, "b", "x", "", "you", "exclude", SHA)
+    assert [c.file for c in one.read()] == ["a", "b"]
+
+
+def test_undo_takes_back_one_after_the_other(tmp_path: Path) -> None:
+    log = CorrectionLog(tmp_path / "c.csv")
+    assert log.undo("me") is None
+    log.add(0, "a", "x", "y", "me", "relabel", SHA)
+    log.add(1, "b", "x", "", "me", "exclude", SHA)
+    log.add(0, "a", "x", "z", "me", "relabel", SHA)
+    assert standing(log.read())["a"].after == "z"
+    assert log.undo("me").after == "z"
+    assert standing(log.read())["a"].after == "y"
+    assert log.undo("me").file == "b"
+    assert log.undo("me").file == "a"
+    assert standing(log.read()) == {}
+    assert log.undo("me") is None
+    assert len(log.read()) == 6  # nothing is ever taken out
+
+
+@pytest.mark.parametrize("cut", [1, 10, 70, 100])
+def test_a_line_cut_off_by_a_kill_is_dropped_and_the_rest_goes_on(tmp_path: Path, cut: int) -> None:
+    log = CorrectionLog(tmp_path / "c.csv")
+    for number in range(3):
+        log.add(number, f"{number}.png", "x", "y", "me", "relabel", SHA)
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole[:-cut])
+    again = CorrectionLog(log.path)
+    n = 3 if cut == 1 else 2  # only the end of the line was missing
+    assert len(again.read()) == n
+    again.add(9, "9.png", "x", "y", "me", "relabel", SHA)
+    assert [c.file for c in read_corrections(log.path)] == [*[f"{i}.png" for i in range(n)], "9.png"]
+
+
+def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text("file,label\na.png,x\n")
+    with pytest.raises(DataError, match="not a table of corrections"):
+        read_corrections(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_corrections(tmp_path / "none.csv")
+    log = CorrectionLog(tmp_path / "c.csv")
+    log.add(0, "a", "x", "y", "me", "relabel", SHA)
+    log.path.write_text(log.path.read_text().replace("relabel", "change"))
+    with pytest.raises(DataError, match="decision 1"):
+        read_corrections(log.path)
+
+
+def test_corrections_are_applied_before_anything_else(picture_folder, tmp_path: Path) -> None:
+    folder = picture_folder(n=4)
+    before = sorted((path, path.read_bytes()) for path in folder.rglob("*.png"))
+    catalog = scan(folder)
+    log = CorrectionLog(tmp_path / "c.csv")
+    note(log, catalog, 0, "relabel", "square")
+    note(log, catalog, 1, "exclude")
+    note(log, catalog, 2, "keep")
+    note(log, catalog, 5, "unsure")
+    note(log, catalog, 6, "relabel", "triangle")
+    log.undo("me")
+    after, applied = corrected(catalog, log.path)
+    assert (applied.relabelled, applied.excluded, applied.left) == (1, 1, 2)
+    assert len(after) == len(catalog) - 1
+    assert after.target([0]).tolist() == [catalog.classes.index("square")]
+    assert after.target(np.arange(1, len(after))).tolist() == catalog.target(np.arange(2, len(catalog))).tolist()
+    assert "1 picture relabelled, 1 excluded" in after.layout
+    assert after.digest != catalog.digest
+    assert sorted((path, path.read_bytes()) for path in folder.rglob("*.png")) == before
+
+
+def test_what_is_mended_already_is_left(picture_folder, tmp_path: Path) -> None:
+    catalog = scan(picture_folder(n=4))
+    log = CorrectionLog(tmp_path / "c.csv")
+    log.add(0, catalog.table["path"][0], "square", catalog.classes[0], "me", "relabel", sha(catalog, 0))
+    after, applied = corrected(catalog, log.path)
+    assert (applied.relabelled, applied.left) == (0, 1)
+    assert after.digest == catalog.digest
+
+
+def test_several_labels_and_none(picture_folder, tmp_path: Path) -> None:
+    folder = picture_folder(n=2)
+    (folder / "labels.csv").write_text(
+        "file_name,labels\n" + "".join(f"{p.relative_to(folder)},sea;tree\n" for p in sorted(folder.rglob("*.png")))
+    )
+    catalog = scan(folder)
+    assert catalog.several
+    log = CorrectionLog(tmp_path / "c.csv")
+    path = catalog.table["path"]
+    log.add(0, path[0], '["sea", "tree"]', '["tree"]', "me", "relabel", sha(catalog, 0))
+    log.add(1, path[1], '["tree", "sea"]', "[]", "me", "relabel", sha(catalog, 1))
+    after, _ = corrected(catalog, log.path)
+    assert after.target([0, 1, 2]).tolist() == [[0, 1], [0, 0], [1, 1]]
+    log.add(2, path[2], '["sea", "tree"]', "tree", "me", "relabel", sha(catalog, 2))
+    with pytest.raises(DataError, match="cannot be read"):
+        corrected(catalog, log.path)
+
+
+def test_unlabelled_pictures_get_their_classes_from_the_corrections(picture_folder, tmp_path: Path) -> None:
+    folder = picture_folder(n=2, classes=("a",))
+    for path in folder.rglob("*.png"):
+        path.rename(folder / path.name)
+    catalog = scan(folder)
+    assert catalog.classes == ()
+    log = CorrectionLog(tmp_path / "c.csv")
+    for row, name in enumerate(("tomato", "cherry")):
+        note(log, catalog, row, "relabel", name)
+    after, _ = corrected(catalog, log.path)
+    assert after.classes == ("cherry", "tomato")
+    assert after.target().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"file": "circle/none.png"}, "no such picture"),
+        ({"sha256": SHA}, "another one now"),
+        ({"before": "square", "after": "triangle"}, "is given circle"),
+        ({"after": "squaer"}, "not a class"),
+    ],
+)
+def test_what_does_not_belong_is_refused(picture_folder, tmp_path: Path, change: dict, why: str) -> None:
+    catalog = scan(picture_folder(n=2))
+    good = Correction("now", 0, catalog.table["path"][0], "circle", "square", "me", "relabel", sha(catalog, 0))
+    bad = replace(good, **change)
+    log = CorrectionLog(tmp_path / "c.csv")
+    log.add(bad.row, bad.file, bad.before, bad.after, bad.by, bad.decision, bad.sha256)
+    with pytest.raises(DataError, match=why) as error:
+        corrected(catalog, log.path)
+    assert error.value.hint
