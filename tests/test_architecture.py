@@ -120,6 +120,8 @@ TORCH_PLACES = {"models", "training", "looks", "trials", "planning", "infer", "r
     "bundle.verify",
     "label_issues",
     "data.augment",
+    "data.kept",
+    "data.operations",
     "data.mix",
     "data.loader",
 }

@@ -15,6 +15,7 @@ a process that dies, and reading needs none.
 
 from __future__ import annotations
 
+import bisect
 import os
 import struct
 import zlib
@@ -72,10 +73,10 @@ class Store:
         """Where the next item will be written."""
         return self._blocks[-1].end if self._blocks else 0
 
-    def find(self, keys: Keys) -> npt.NDArray[np.void]:
+    def find(self, keys: Keys, check: bool = True) -> npt.NDArray[np.void]:
         """The entries of keys, as `ENTRY`; offset -1 for those that are missing or damaged.
 
-        The items found are checked against their checksums, each block once.
+        The items found are checked against their checksums, each block once; or later, by `sound`.
         """
         self._refresh()
         found = np.zeros(len(keys), ENTRY)
@@ -90,7 +91,7 @@ class Store:
             place = np.searchsorted(entries["key"][order], keys, side="right") - 1
             at = order[np.maximum(place, 0)]
             there = (place >= 0) & (entries["key"][at] == keys)
-            bad = [number for number in np.unique(block[at[there]]).tolist() if not self._check(number)]
+            bad = [number for number in np.unique(block[at[there]]).tolist() if not self._check(number, check)]
             if not bad:
                 found[there] = entries[at[there]]
                 return found
@@ -180,9 +181,16 @@ class Store:
             at = body + _CHECK.size
         self._read += at
 
-    def _check(self, number: int) -> bool:
-        """Whether a block's items are what was written."""
+    def sound(self, offset: int) -> bool:
+        """Whether the block that an item lies in is what was written; looked at once."""
+        number = bisect.bisect_right(self._blocks, offset, key=lambda block: block.begin) - 1
+        return self._check(number)
+
+    def _check(self, number: int, look: bool = True) -> bool:
+        """Whether a block's items are what was written; without looking, as far as is known."""
         if number not in self._sound:
+            if not look:
+                return True
             block, check = self._blocks[number], 0
             try:
                 with self.values_file.open("rb") as file:
@@ -208,6 +216,8 @@ class Hold:
 
     Its time is that of the last use.
     """
+
+    handle = -1
 
     def __init__(self, folder: Path) -> None:
         while True:

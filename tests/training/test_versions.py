@@ -103,14 +103,14 @@ def test_what_training_reads_are_versions_of_training_pictures_alone(
     network, material = build(plan)
     material = replace(material, ahead=plan.data.ahead)
     read = Counter[int]()
-    decoded = Material._decoded
+    changed = Material._changed
 
-    def noted(self: Material, row: int, at_least: int) -> Any:
+    def noted(self: Material, row: int, *how: Any) -> Any:
         if self.ahead:
             read[row] += 1
-        return decoded(self, row, at_least)
+        return changed(self, row, *how)
 
-    monkeypatch.setattr(Material, "_decoded", noted)
+    monkeypatch.setattr(Material, "_changed", noted)
     part, stage = select(network, "head", statistics="update"), plan.stages[0]
     if form == "live":
         source = live(network, stage, material, CPU)

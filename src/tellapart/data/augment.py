@@ -36,8 +36,13 @@ Random = np.random.Generator
 
 
 def generator(seed: int, epoch: int, row: int, view: int = 0) -> Random:
-    """The source of chance for one picture in one epoch: these four numbers (0 or more) and nothing else decide."""
-    return np.random.default_rng((seed, epoch, row, view))
+    """The source of chance for one picture in one epoch: these four numbers (0 or more) and nothing else decide.
+
+    Philox (Salmon 2011) counts through a stream that a key names, so that place and seed need no mixing, which would
+    take longer than the drawing.
+    """
+    high, low = divmod(seed, 1 << 64)
+    return np.random.Generator(np.random.Philox(key=[low, view], counter=[0, epoch, row, high]))
 
 
 def augment(pixels: Pixels, transforms: Sequence[Transform], how: Preprocessing, rng: Random) -> Pixels:
@@ -56,24 +61,50 @@ def augment(pixels: Pixels, transforms: Sequence[Transform], how: Preprocessing,
     Returns:
         uint8 [how.height, how.width, 3], contiguous, writable, memory of its own.
     """
-    drawn = [transform for transform in transforms if rng.random() < transform.probability]
+    drawn = _drawn(transforms, rng)
     crop = next((transform for transform in drawn if isinstance(transform, RandomResizedCrop)), None)
     if crop is None:
         result = preprocess.preprocess(pixels, how)
     else:
         drawn.remove(crop)
         result = _random_resized_crop(pixels, crop, how, rng)
+    result = _changed(result, drawn, how, rng)
+    return result.copy() if np.may_share_memory(result, pixels) else np.require(result, requirements=["C", "W"])
+
+
+def augment_frame(frame: Pixels, transforms: Sequence[Transform], how: Preprocessing, rng: Random) -> Pixels:
+    """What `augment` gives without a `random_resized_crop`, from a picture that has been brought to size already.
+
+    Args:
+        frame: uint8 [how.height, how.width, 3], as `preprocess` gives it; not written to.
+        transforms, how, rng: see `augment`.
+    """
+    result = _changed(frame, _drawn(transforms, rng), how, rng)
+    return result.copy() if np.may_share_memory(result, frame) else np.require(result, requirements=["C", "W"])
+
+
+def crops(transforms: Sequence[Transform]) -> bool:
+    """Whether `augment` may cut from the picture as it was decoded."""
+    return any(isinstance(transform, RandomResizedCrop) for transform in transforms)
+
+
+def _drawn(transforms: Sequence[Transform], rng: Random) -> list[Transform]:
+    return [transform for transform in transforms if rng.random() < transform.probability]
+
+
+def _changed(pixels: Pixels, drawn: Sequence[Transform], how: Preprocessing, rng: Random) -> Pixels:
+    """All but the crop from the original."""
     for only_moves, group in groupby(drawn, key=lambda transform: transform.transform in _MOVES):
         if only_moves:
             matrices = [_MOVES[each.transform](how, **draw(each, rng)) for each in group]
-            result = ops.warp(result, reduce(lambda before, after: after @ before, matrices))
+            pixels = ops.warp(pixels, reduce(lambda before, after: after @ before, matrices))
             continue
         for each in group:
             if each.transform in _CHANGES:
-                result = _CHANGES[each.transform](result, **draw(each, rng))
+                pixels = _CHANGES[each.transform](pixels, **draw(each, rng))
             else:
-                result = _CHANCES[each.transform](result, each, how, rng)
-    return result.copy() if np.may_share_memory(result, pixels) else np.require(result, requirements=["C", "W"])
+                pixels = _CHANCES[each.transform](pixels, each, how, rng)
+    return pixels
 
 
 def draw(transform: Transform, rng: Random) -> dict[str, float]:

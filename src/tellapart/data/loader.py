@@ -6,6 +6,7 @@ holds depends only on the order asked for, never on the number of threads.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,8 @@ from tellapart.preprocess import Pixels
 Rows = npt.NDArray[np.int64]
 #: Batches that are in the making while one is in use.
 AHEAD = 3
+#: Pictures that a thread takes at a time: handing them out one by one costs more than a small picture.
+_HANDFUL = 4
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,15 @@ def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers
     if len(order) == 0:
         return
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="tellapart-load") as pool:
-        pending: deque[tuple[Rows, list[Future[Pixels]]]] = deque()
+    # The threads are the parallelism: torch's own below each of them would only get in each other's way.
+    alone = (torch.set_num_threads, (1,))
+    with ThreadPoolExecutor(workers, "tellapart-load", *alone) as pool:
+        pending: deque[tuple[_Making, list[Future[None]]]] = deque()
         try:
             for part in parts:
-                pending.append((part, [pool.submit(load, int(row)) for row in part]))
+                making = _Making(part)
+                starts = range(0, len(part), _HANDFUL)
+                pending.append((making, [pool.submit(making.fill, load, start) for start in starts]))
                 if len(pending) > AHEAD:
                     yield _collect(*pending.popleft())
             while pending:
@@ -59,9 +66,32 @@ def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers
         finally:
             # Reached also when the reader stops early: what nobody will use must not be waited for.
             pool.shutdown(wait=True, cancel_futures=True)
+            # What a thread sets for itself, later threads would begin with.
+            torch.set_num_threads(torch.get_num_threads())
 
 
-def _collect(part: Rows, futures: list[Future[Pixels]]) -> Batch:
-    # NumPy's, since torch takes neither read-only nor mirrored memory and would stretch a picture of another size.
-    image = np.stack([future.result() for future in futures])
-    return Batch(torch.from_numpy(image), part)
+class _Making:
+    """A batch in the making: each picture is put into its place as soon as it is there."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.image: Pixels | None = None
+        self.lock = threading.Lock()
+
+    def fill(self, load: Callable[[int], Pixels], start: int) -> None:
+        """Load a handful of pictures."""
+        for place, row in enumerate(self.rows[start : start + _HANDFUL].tolist(), start=start):
+            picture = load(row)
+            with self.lock:
+                if self.image is None:
+                    self.image = np.empty((len(self.rows), *picture.shape), picture.dtype)
+            if picture.shape != self.image.shape[1:]:
+                raise ValueError("all pictures of a batch must have the same shape")
+            self.image[place] = picture
+
+
+def _collect(making: _Making, futures: list[Future[None]]) -> Batch:
+    for future in futures:
+        future.result()
+    assert making.image is not None
+    return Batch(torch.from_numpy(making.image), making.rows)

@@ -74,10 +74,11 @@ def _pillow(pixels: Pixels, change: Callable[[Image.Image], Image.Image]) -> Pix
 
 def flip_horizontal(pixels: Pixels) -> Pixels:
     """Left becomes right."""
-    flipped = np.empty_like(pixels)
-    for channel in range(3):  # four times as fast as pixels[:, ::-1], which numpy copies in threes of bytes
-        flipped[:, :, channel] = pixels[:, ::-1, channel]
-    return flipped
+    import torch  # here, since what lies above this room in `tellapart scan` must start without it
+
+    # numpy copies pixels[:, ::-1] in threes of bytes, which takes ten times as long. Torch takes no read-only memory.
+    writable = pixels if pixels.flags.writeable else pixels.copy()
+    return np.asarray(torch.from_numpy(writable).permute(2, 0, 1).flip(2).permute(1, 2, 0).numpy())
 
 
 def flip_vertical(pixels: Pixels) -> Pixels:

@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tellapart.data.augment import augment, decode_at_least, generator
+from tellapart.data.augment import augment, crops, generator
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import decode
+from tellapart.data.decode import decode, read_picture
+from tellapart.data.kept import source, source_side
 from tellapart.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.recipe_transforms import Transform
 
@@ -42,8 +43,8 @@ def contact_sheet(
     """
     lines = []
     for row in rows:
-        pixels = decode(catalog.path(row), decode_at_least(transforms, how), how.background)
-        line = [(preprocess(pixels, how), PurePosixPath(catalog.table["path"][row]).name)]
+        pixels = _read(catalog, row, transforms, how)
+        line = [(read_picture(catalog.path(row), how), PurePosixPath(catalog.table["path"][row]).name)]
         line += [
             (augment(pixels, transforms, how, generator(seed, epoch, row)), f"epoch {epoch + 1}")
             for epoch in range(n_views)
@@ -61,7 +62,7 @@ def transform_sheet(
     n_views: int = 5,
 ) -> Image.Image:
     """One line a transform, alone and applied every time, to one picture: what each does, and how strongly."""
-    pixels = decode(catalog.path(row), decode_at_least(transforms, how), how.background)
+    pixels = _read(catalog, row, transforms, how)
     lines = [[(preprocess(pixels, how), PurePosixPath(catalog.table["path"][row]).name)]]
     for transform in transforms:
         always = transform.model_copy(update={"probability": 1.0})
@@ -97,3 +98,10 @@ def _enlarged(lines: Sequence[Sequence[Cell]]) -> int:
     """How many times larger cells are drawn: people see little in 32 pixels, and captions need room."""
     height, width = lines[0][0][0].shape[:2]
     return max(1, _SMALLEST // max(int(height), int(width)))
+
+
+def _read(catalog: Catalog, row: int, transforms: Sequence[Transform], how: Preprocessing) -> Pixels:
+    """What training would read: see `kept.source`."""
+    if crops(transforms):
+        return source(catalog.path(row), source_side(transforms, how), how)
+    return decode(catalog.path(row), how.decode_at_least, how.background)

@@ -6,18 +6,19 @@ version of a validation picture can be among them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tellapart.data import ahead
-from tellapart.data.augment import augment, decode_at_least, generator
+from tellapart.data.augment import augment, augment_frame, crops, generator
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import decode
-from tellapart.preprocess import Pixels, Preprocessing, preprocess
+from tellapart.data.decode import decode, read_picture
+from tellapart.data.kept import Kept, source, source_side
+from tellapart.preprocess import Pixels, Preprocessing
 
 Rows = npt.NDArray[np.int64]
 Views = Sequence[Sequence[Any]]
@@ -34,6 +35,7 @@ class Material:
         transforms: the recipe's augmentation.
         seed: of the training; with epoch, row and view it fixes every random choice.
         ahead: the versions of each training picture, all of which an epoch shows; none: the picture itself.
+        frames, sources: pictures that are kept: as validation sees them, and for random crops; see `kept`.
     """
 
     catalog: Catalog
@@ -43,6 +45,34 @@ class Material:
     transforms: Sequence[Any]
     seed: int
     ahead: Views = ()
+    frames: Callable[[int], Pixels] | None = None
+    sources: Callable[[int], Pixels] | None = None
+
+    def kept(self) -> Material:
+        """The same pictures, kept on disk as they are read, so that the next epoch need not decode them.
+
+        Where the cache cannot be written to they are not: that is slower, and the same.
+        """
+        try:
+            rows = np.union1d(self.train, self.validation)
+            about = {key: value for key, value in self.how.as_dict().items() if key not in ("mean", "std")}
+            frames = Kept(self.catalog, rows, {"as": "the network sees it", **about}, self.plain)
+            if self.ahead or not crops(self.transforms):
+                return replace(self, frames=frames)
+            side = source_side(self.transforms, self.how)
+            about = {"as": "source of crops", "side": side, "background": self.how.background}
+            about["interpolation"] = self.how.interpolation
+            path, how = self.catalog.path, self.how
+            sources = Kept(self.catalog, self.train, about, lambda row: source(path(row), side, how))
+            return replace(self, frames=frames, sources=sources)
+        except OSError:
+            return self
+
+    def flush(self) -> None:
+        """Write what is kept."""
+        for each in (self.frames, self.sources):
+            if isinstance(each, Kept):
+                each.flush()
 
     @property
     def versions(self) -> Views:
@@ -60,7 +90,7 @@ class Material:
 
     def plain(self, row: int) -> Pixels:
         """The picture as validation, test and the finished model see it."""
-        return preprocess(self._decoded(row, self.how.decode_at_least), self.how)
+        return self.frames(row) if self.frames else read_picture(self.catalog.path(row), self.how)
 
     def augmented(self, item: int, epoch: int) -> Pixels:
         """The item as one epoch of training sees it."""
@@ -74,12 +104,13 @@ class Material:
 
     def _changed(self, row: int, version: int, transforms: Sequence[Any], rng: np.random.Generator) -> Pixels:
         """One version of a picture, changed and brought to size."""
-        if not self.versions[version]:
-            pixels = self._decoded(row, decode_at_least(transforms, self.how))
-        else:
-            pixels = self._decoded(row, ahead.enough(self.versions, self.how))
+        if self.versions[version]:
+            at_least = ahead.enough(self.versions, self.how)
+            pixels = decode(self.catalog.path(row), at_least, self.how.background)
             pixels = ahead.view(pixels, self.versions, self.how, self.seed, row, version)
+            return augment(pixels, transforms, self.how, rng)
+        if not crops(transforms):
+            return augment_frame(self.plain(row), transforms, self.how, rng)
+        kept = self.sources if transforms is self.transforms else None
+        pixels = kept(row) if kept else source(self.catalog.path(row), source_side(transforms, self.how), self.how)
         return augment(pixels, transforms, self.how, rng)
-
-    def _decoded(self, row: int, at_least: int) -> Pixels:
-        return decode(self.catalog.path(row), at_least, self.how.background)

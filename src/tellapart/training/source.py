@@ -45,7 +45,8 @@ class Source:
 
 
 def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -> Source:
-    """Inputs made from pictures, anew in every epoch."""
+    """Inputs made from pictures, anew in every epoch; decoded once, if there is more than one."""
+    material = material.kept() if stage.epochs > 1 else material
 
     def inputs(order: Rows, size: int, load: Callable[[int], Pixels]) -> Inputs:
         for batch in batches(order, size, load, runtime.workers):
@@ -56,8 +57,13 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
         load = (lambda item: material.augmented(item, epoch)) if augmented else material.view
         for pictures, items in inputs(order[first * stage.batch_size :], stage.batch_size, load):
             yield pictures, material.rows(items)
+        material.flush()
 
-    return Source(train, lambda: inputs(material.validation, BATCH, material.plain))
+    def validate() -> Inputs:
+        yield from inputs(material.validation, BATCH, material.plain)
+        material.flush()
+
+    return Source(train, validate)
 
 
 def stored(

@@ -1,0 +1,130 @@
+"""Pictures a second from disk to batches: random resized crop and flip at 224 pixels, and photographs of 12 megapixels.
+
+From the second epoch: a folder of pictures through `data.kept` and `data.augment`, beside torchvision's ImageFolder and
+DataLoader with the same two transforms (Pillow), each on one core. In turn, so that a slow moment hits both.
+First epoch: photographs of 12 megapixels (made from the folder's pictures) to what is kept of them, beside decoding
+them in full with Pillow, with and without bringing them to size.
+
+OMP_NUM_THREADS=1 TELLAPART_TEST_DATA=… python benchmarks/data_speed.py [--pictures 600] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import record
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Subset
+from torchvision import transforms as T
+from torchvision.datasets import ImageFolder
+
+import tellapart as ta
+from tellapart.data.kept import source, source_side
+from tellapart.data.loader import batches
+from tellapart.preprocess import Preprocessing
+from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
+from tellapart.training.material import Material
+
+HOW = Preprocessing(224, 224, interpolation="bilinear")  # torchvision's default too
+TRANSFORMS = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
+
+
+def one_core() -> None:
+    """Keep this process and its children on one processor."""
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def rate(n: int, run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return n / (time.perf_counter() - start)
+
+
+def from_the_second_epoch(folder: Path, n: int, rounds: int) -> dict[str, list[float]]:
+    catalog = ta.scan(folder)
+    rows = catalog.readable[np.linspace(0, len(catalog.readable) - 1, n).astype(int)]
+    material = Material(catalog, rows, rows[:1], HOW, TRANSFORMS, 0).kept()
+
+    def ours(epoch: int) -> None:
+        order = np.random.default_rng(epoch).permutation(rows)
+        for _ in batches(order, 64, lambda row: material.augmented(row, epoch), 1):
+            pass
+        material.flush()
+
+    steps = [T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.PILToTensor()]
+    everything = ImageFolder(str(folder), T.Compose(steps))
+    places = {path: place for place, (path, _) in enumerate(everything.samples)}
+    loader = DataLoader(Subset(everything, [places[str(catalog.path(row))] for row in rows]), 64, shuffle=True)
+
+    def theirs() -> None:
+        for _ in loader:
+            pass
+
+    found: dict[str, list[float]] = {"first epoch, pictures/s": [rate(n, lambda: ours(0))]}
+    theirs()
+    for epoch in range(1, rounds + 1):
+        found.setdefault("ImageFolder + DataLoader, pictures/s", []).append(rate(n, theirs))
+        found.setdefault("tellapart, pictures/s", []).append(rate(n, lambda epoch=epoch: ours(epoch)))
+    pairs = zip(found["tellapart, pictures/s"], found["ImageFolder + DataLoader, pictures/s"], strict=True)
+    found["ratio"] = [own / other for own, other in pairs]
+    return found
+
+
+def first_epoch(folder: Path, scratch: Path, rounds: int) -> dict[str, list[float]]:
+    side = source_side(TRANSFORMS, HOW)
+    photos = []
+    for number, path in enumerate(sorted(folder.rglob("*.jp*g"))[:: max(1, rounds)][:8]):
+        photos.append(scratch / f"{number}.jpg")
+        with Image.open(path) as picture:
+            large = picture.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
+        grain = np.random.default_rng(number).normal(0, 4, (3000, 4000, 1))  # as a sensor has it
+        Image.fromarray(np.clip(np.asarray(large) + grain, 0, 255).astype(np.uint8)).save(photos[-1], quality=90)
+
+    def full(reduce: bool) -> None:
+        for path in photos:
+            with Image.open(path) as picture:
+                pixels = picture.convert("RGB")
+                if reduce:
+                    pixels.resize((side * 4 // 3, side), Image.Resampling.BILINEAR)
+
+    def ours() -> None:
+        for path in photos:
+            source(path, side, HOW)
+
+    ways = {"Pillow, full": lambda: full(False), "Pillow, full, to size": lambda: full(True), "tellapart": ours}
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found.setdefault(f"12 megapixels, {name}, pictures/s", []).append(rate(len(photos), way))
+    own, plain = found["12 megapixels, tellapart, pictures/s"], found["12 megapixels, Pillow, full, pictures/s"]
+    found["12 megapixels, ratio to Pillow, full"] = [a / b for a, b in zip(own, plain, strict=True)]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    one_core()
+    folder = Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit"
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["TELLAPART_CACHE"] = f"{scratch}/cache"
+        found = from_the_second_epoch(folder, asked.pictures, asked.rounds)
+        found |= first_epoch(folder, Path(scratch), asked.rounds)
+    record.write("data_speed", {name: record.spread(values) for name, values in found.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Pictures that are read again and again are decoded once: kept on disk as bytes, upright and brought to size.
+
+What is kept is fixed by the file's content and by what was made of it, so epochs, runs and processes share it. Its
+file is mapped into memory and its pages are given back again and again, so that a training takes the same memory
+whatever the number of pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart import cache
+from tellapart.data.augment import decode_at_least
+from tellapart.data.catalog import Catalog
+from tellapart.data.content import content_keys
+from tellapart.data.decode import decode
+from tellapart.files import cache_folder, write_text
+from tellapart.preprocess import Pixels, Preprocessing, resize
+from tellapart.recipe_transforms import Transform
+from tellapart.store import Store
+
+Rows = npt.NDArray[np.int64]
+#: How much larger than the network's input a picture is kept for random crops (see docs/decisions/0015).
+LARGER = 1.5
+#: Pictures are written so many bytes at a time; a kill loses no more than that.
+_PORTION = 1 << 24
+#: Bytes that may be read before the pages of the file are given back.
+_RELEASE = 1 << 28
+
+
+def source_side(transforms: Sequence[Transform], how: Preprocessing) -> int:
+    """The shorter side, in pixels, of the pictures that random crops are cut from: at most `LARGER` than needed."""
+    return min(decode_at_least(transforms, how), math.ceil(LARGER * how.decode_at_least))
+
+
+def source(path: Path, side: int, how: Preprocessing) -> Pixels:
+    """A picture to cut random crops from: decoded, upright, its shorter side `side` pixels or less.
+
+    Raises:
+        UnreadableError: with the path and a plain reason.
+    """
+    pixels = decode(path, side, how.background)
+    height, width = pixels.shape[:2]
+    scale = side / min(height, width)
+    if scale >= 1:
+        return pixels
+    return resize(pixels, max(side, round(height * scale)), max(side, round(width * scale)), how.interpolation)
+
+
+class Kept:
+    """A maker of pictures that remembers what it has made, on disk. Called with a row, from any thread."""
+
+    def __init__(self, catalog: Catalog, rows: Rows, about: dict[str, Any], make: Callable[[int], Pixels]) -> None:
+        """Open what is kept.
+
+        Args:
+            catalog, rows: the pictures that will be asked for.
+            about: all that `make` depends on besides the file.
+            make: row → uint8 [height, width, 3].
+
+        Raises:
+            OSError: the cache's folder cannot be written to.
+        """
+        about = {**about, "versions": cache.versions()}
+        name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        self.make = make
+        self.store = Store(cache_folder("pictures") / name)
+        if not (note := self.store.folder / "about.json").is_file():
+            write_text(note, json.dumps(about, indent=1))
+        self.keys, number = np.unique(content_keys(catalog, rows), return_inverse=True)
+        self.number = np.full(len(catalog), -1, np.int64)
+        self.number[rows] = number
+        found = self.store.find(self.keys, check=False)
+        self.offset, self.height, self.width = (found[name].copy() for name in ("offset", "height", "width"))
+        self.checked = np.zeros(len(self.keys), bool)
+        self.bytes: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.pages: mmap.mmap
+        self.touched = 0
+        self.full = False
+        self.waiting: dict[int, Pixels] = {}
+        self.lock, self.writing = threading.Lock(), threading.Lock()
+
+    def __call__(self, row: int) -> Pixels:
+        """The picture of a row, read-only where it was kept.
+
+        Raises:
+            UnreadableError: it has to be made, and its file cannot be read.
+        """
+        number = self.number[row]
+        if self.offset[number] >= 0 and (pixels := self._read(number)) is not None:
+            return pixels
+        pixels = self.make(row)
+        with self.lock:
+            if not self.full and self.offset[number] < 0:
+                self.waiting[int(number)] = pixels
+            due = sum(each.nbytes for each in self.waiting.values()) > _PORTION
+        if due and self.writing.acquire(blocking=False):
+            try:
+                self._write()
+            finally:
+                self.writing.release()
+        return pixels
+
+    def flush(self) -> None:
+        """Write what has been made and not written yet."""
+        with self.writing:
+            self._write()
+
+    def _read(self, number: np.int64) -> Pixels | None:
+        """A kept picture; None where its file is damaged."""
+        if not self.checked[number]:
+            if not self.store.sound(int(self.offset[number])):
+                self.offset[number] = -1
+                return None
+            self.checked[number] = True
+        height, width = int(self.height[number]), int(self.width[number])
+        n_bytes = height * width * 3
+        offset = int(self.offset[number])
+        if offset + n_bytes > len(self.bytes):
+            self._map()
+        self.touched += n_bytes
+        if self.touched > _RELEASE and hasattr(mmap, "MADV_DONTNEED"):
+            self.touched = 0
+            self.pages.madvise(mmap.MADV_DONTNEED)  # the system keeps them as long as memory is not short
+        return self.bytes[offset : offset + n_bytes].reshape(height, width, 3)
+
+    def _map(self) -> None:
+        """Map all that has been written by now; what was read before keeps the map it came from."""
+        with self.lock, self.store.values_file.open("rb") as file:
+            self.pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.bytes = np.frombuffer(self.pages, np.uint8)
+
+    def _write(self) -> None:
+        with self.lock:
+            pictures, self.waiting = self.waiting, {}
+        if not pictures or self.full:
+            return
+        numbers = np.array(list(pictures))
+        items = [np.ascontiguousarray(pixels) for pixels in pictures.values()]
+        sizes = np.array([pixels.shape[:2] for pixels in items])
+        # Where there is no room, pictures are decoded anew in each epoch: slower, and the same.
+        self.full = not cache.make_room(sum(pixels.nbytes for pixels in items))
+        if self.full:
+            return
+        try:
+            offset = self.store.append(self.keys[numbers], items, sizes)
+        except OSError:
+            self.full = True
+            return
+        self.height[numbers], self.width[numbers], self.checked[numbers] = sizes[:, 0], sizes[:, 1], True
+        self.offset[numbers] = offset  # last: from here on other threads read them

@@ -1,0 +1,151 @@
+"""Kept pictures: the same with a cold cache and a warm one, whoever wrote it, and never a wrong one."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tellapart.data import kept
+from tellapart.data.augment import augment, augment_frame, crops, generator
+from tellapart.data.kept import Kept, source, source_side
+from tellapart.data.scan import scan
+from tellapart.errors import UnreadableError
+from tellapart.files import cache_folder
+from tellapart.preprocess import Preprocessing, preprocess
+from tellapart.recipe_transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
+from tellapart.training.material import Material
+
+HOW = Preprocessing(24, 24, crop=0.875)
+CROP = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def material(picture_folder: Any) -> Material:
+    """Pictures of 120 × 90 pixels, one of them twice."""
+    folder = picture_folder(n=5, width=120, height=90)
+    shutil.copy(folder / "circle/000.png", folder / "circle/again.png")
+    catalog = scan(folder)
+    rows = np.arange(len(catalog))
+    return Material(catalog, rows[::2], rows[1::2], HOW, CROP, 3)
+
+
+def shown(material: Material, epochs: int = 2) -> list[np.ndarray]:
+    pictures = [material.augmented(int(row), epoch) for epoch in range(epochs) for row in material.train]
+    pictures += [material.plain(int(row)) for row in material.validation]
+    material.flush()
+    return pictures
+
+
+def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("transforms", [CROP, [HorizontalFlip(probability=0.5), Noise()], [Rotation()]])
+def test_without_a_cache_with_a_cold_and_with_a_warm_one(
+    material: Material, transforms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material = Material(material.catalog, material.train, material.validation, HOW, transforms, 3)
+    expected = shown(material)
+    assert same(shown(material.kept()), expected)
+    monkeypatch.setattr("tellapart.data.kept.decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("tellapart.training.material.read_picture", lambda *_: pytest.fail("decoded again"))
+    assert same(shown(material.kept()), expected)
+
+
+def test_threads_share_it(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_PORTION", 5000)
+    monkeypatch.setattr(kept, "_RELEASE", 20000)
+    expected, keeping = shown(material, 3), material.kept()
+    barrier = threading.Barrier(4)
+
+    def work(_: int) -> list[np.ndarray]:
+        barrier.wait(30)
+        return shown(keeping, 3)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(same(each, expected) for each in pool.map(work, range(4)))
+
+
+def test_a_picture_that_is_there_twice_is_kept_once(material: Material) -> None:
+    keeping = material.kept()
+    shown(keeping)
+    assert isinstance(keeping.frames, Kept)
+    different = len({bytes(sha) for sha in material.catalog.table["sha256"].gather(material.validation)})
+    assert keeping.frames.store.n_bytes == different * 24 * 24 * 3
+
+
+def test_a_damaged_one_is_made_again(material: Material) -> None:
+    expected = shown(material.kept())
+    for folder in cache_folder("pictures").iterdir():
+        data = bytearray((folder / "values.bin").read_bytes())
+        data[len(data) // 2] ^= 4
+        (folder / "values.bin").write_bytes(data)
+    assert same(shown(material.kept()), expected)
+    assert same(shown(material.kept()), expected)
+    for folder in cache_folder("pictures").iterdir():
+        (folder / "values.bin").unlink()
+    assert same(shown(material.kept()), expected)
+
+
+def test_a_full_cache_and_one_that_cannot_be_written_change_nothing(
+    material: Material, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected = shown(material)
+    monkeypatch.setenv("TELLAPART_CACHE_LIMIT", "1k")
+    keeping = material.kept()
+    assert same(shown(keeping), expected)
+    assert same(shown(keeping), expected)
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "file"))
+    assert material.kept() is material
+    assert same(shown(material.kept()), expected)
+
+
+def test_another_picture_is_another_one(material: Material) -> None:
+    shown(material.kept())
+    path = material.catalog.path(0)
+    picture = np.asarray(Image.open(path))
+    Image.fromarray(255 - picture).save(path)
+    catalog = scan(material.catalog.root)
+    changed = Material(catalog, material.train, material.validation, HOW, CROP, 3)
+    assert same(shown(changed.kept()), shown(changed))
+
+
+def test_one_that_breaks_is_named(material: Material) -> None:
+    material.catalog.path(2).write_bytes(b"\x89PNG broken")
+    with pytest.raises(UnreadableError, match=material.catalog.path(2).name):
+        shown(material.kept())
+
+
+def test_sources_of_crops_are_half_as_large_again_as_the_input(material: Material) -> None:
+    how = Preprocessing(32, 32)
+    assert source_side(CROP, how) == 48  # a crop of 0.08 of the area would want 114
+    assert source_side([RandomResizedCrop(scale=Uniform(uniform=[0.5, 1.0]))], how) == 46
+    path = material.catalog.path(0)
+    assert source(path, 48, how).shape == (48, 64, 3)
+    assert source(path, 90, how).shape == source(path, 500, how).shape == (90, 120, 3)
+    assert np.array_equal(source(path, 500, how), np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_a_frame_is_changed_as_the_whole_picture_would_be(material: Material) -> None:
+    transforms = [HorizontalFlip(probability=0.5), Rotation(), Noise(probability=0.3)]
+    pixels = np.asarray(Image.open(material.catalog.path(0)).convert("RGB"))
+    frame = preprocess(pixels, HOW)
+    frame.flags.writeable = False
+    assert not crops(transforms)
+    for row in range(10):
+        whole = augment(pixels, transforms, HOW, generator(0, 1, row))
+        assert np.array_equal(augment_frame(frame, transforms, HOW, generator(0, 1, row)), whole)
+    assert augment_frame(frame, [], HOW, generator(0, 0, 0)).flags.writeable
