@@ -28,6 +28,7 @@ LEAST_SIDE = 16
 _LEAST_CONTRAST = 4.0
 # Copies of a picture with few colours, and of any picture, from which it counts as a placeholder.
 _MANY_PLAIN, _MANY, _FEW_COLOURS = 5, 20, 24
+_SAID = {"train": "training", "validation": "validation", "test": "the test"}
 _ROOM = 20_000  # pairs compared between two events
 
 
@@ -177,15 +178,15 @@ def pair_findings(
         if left_out[one] or left_out[two]:
             continue
         exact, score = bool(pairs.exact[i]), float(pairs.score[i])
-        same = "an exact copy of it" if exact else f"nearly the same{', mirrored' if pairs.mirrored[i] else ''}"
+        same = "an exact copy" if exact else f"nearly the same{', mirrored' if pairs.mirrored[i] else ''}"
         # The larger picture is the one to keep; of equal ones the first.
         less, more = (one, two) if (pixels[one], -one) < (pixels[two], -two) else (two, one)
         kinds = []
         if sides is not None and sides[one] and sides[two] and sides[one] != sides[two]:
             less, more = sorted((one, two), key=lambda row: rank[str(sides[row])])
-            kinds.append(("leak", f"for {sides[less]}; {same} for {sides[more]}"))
+            kinds.append(("leak", f"{same}; one for {_SAID[str(sides[less])]}, one for {_SAID[str(sides[more])]}"))
         if labels[one] != labels[two] and labels[one] and labels[two]:
-            kinds.append(("contradiction", f"{_said(labels[less])}; {same}: {_said(labels[more])}"))
+            kinds.append(("contradiction", f"{same}; labelled “{labels[less]}” and “{labels[more]}”"))
         if not kinds:
             kinds.append(("duplicate", same))
         for kind, detail in kinds:
@@ -198,7 +199,3 @@ def pair_findings(
 
 def _label_keys(catalog: Catalog) -> list[str]:
     return ["; ".join(sorted(catalog.classes[i] for i in numbers)) for numbers in catalog.table["labels"].to_list()]
-
-
-def _said(labels: str) -> str:
-    return f"“{labels}”"
