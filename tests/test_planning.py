@@ -27,11 +27,16 @@ def test_the_best_is_taken_where_there_is_time() -> None:
     assert choose([QUICK_FAIR, SLOW_GOOD], JOB, 2).trial is not SLOW_GOOD
 
 
-def test_of_equally_good_ones_the_quickest() -> None:
-    close = Trial("close", 160, 0.945, 200, frozen=0.01, tail=0.02)
+def test_of_those_that_cannot_be_told_apart_the_largest() -> None:
+    close = Trial("close", 160, 0.955, 200, frozen=0.01, tail=0.02)
     choice = choose([SLOW_GOOD, close], JOB, 60)
-    assert choice.trial is close
-    assert "large at 224 pixels is not clearly better" in choice.why[1]
+    assert choice.trial is SLOW_GOOD
+    assert "largest" in choice.why[1]
+    assert choose([SLOW_GOOD, close], JOB, 4).trial is close
+
+
+def test_time_spent_on_trials_counts() -> None:
+    assert choose([SLOW_GOOD], JOB, 10, spent=200).epochs < choose([SLOW_GOOD], JOB, 10).epochs
 
 
 def test_one_view_where_two_take_too_long_and_no_tail_for_few_pictures() -> None:

@@ -37,6 +37,8 @@ _TRIED = 4
 _SAMPLE = 450
 _BATCH = 32
 _MOST_EPOCHS = 8
+_FAIR_EPOCHS = 3  # of the last layers, for which a network should leave time
+_TRYING = 0.25  # share of the minutes after which no further network is tried
 _FEW = 10  # training pictures a class below which layers of the body are left alone
 _END = 15.0  # seconds for loading, bundle and report
 _SIZES = (0.7, 1.3)  # tried besides the weights' own, as shares of it
@@ -89,34 +91,43 @@ class Choice:
     why: tuple[str, ...]
 
 
-def choose(trials: Sequence[Trial], job: Job, minutes: float) -> Choice:
-    """The best of what can be trained in time; of what is no worse by more than a standard error, the quickest.
+def choose(trials: Sequence[Trial], job: Job, minutes: float, spent: float = 0.0) -> Choice:
+    """The largest of the networks that are as good as the best, of those with time to train their last layers.
 
-    Where nothing can be trained in time with all views, one view has to do.
+    As good: no worse than the best by more than a standard error of its score. The sample cannot tell these apart, and
+    a network that computes more, or sees larger pictures, gains more from all the pictures and from fine-tuning. Where
+    nothing can be trained in time with all views, one view has to do.
+
+    Args:
+        trials: at least one.
+        job: what there is to do.
+        minutes: what the training may take.
+        spent: seconds that the trials have taken of them.
     """
-    budget = 60 * minutes
-    job = next(
-        (j for j in (job, replace(job, n_views=1)) if _quickest(trials, j)[1] <= budget), replace(job, n_views=1)
-    )
-    able = [t for t in trials if seconds(t, job, 0) <= budget] or [_quickest(trials, job)[0]]
+    budget = 60 * minutes - spent
+    if _quickest(trials, job)[1] > budget:
+        job = replace(job, n_views=1)
+    epochs_wanted = _FAIR_EPOCHS if job.fewest >= _FEW else 0
+    able = [t for t in trials if seconds(t, job, epochs_wanted) <= budget]
+    able = able or [t for t in trials if seconds(t, job, 0) <= budget] or [_quickest(trials, job)[0]]
     best = max(able, key=lambda t: t.score)
     error = (best.score * (1 - best.score) / max(1, best.n_judged)) ** 0.5
-    taken, least = _quickest([t for t in able if t.score >= best.score - error], job)
+    taken = max((t for t in able if t.score >= best.score - error), key=lambda t: seconds(t, job, 1))
+    least = seconds(taken, job, 0)
     others = ", ".join(f"{t.name} at {t.size}: {t.score:.0%}" for t in trials if t is not taken)
     why = [
         f"On {taken.n_judged} sample pictures held out, a head on the frozen layers of {taken.name} at {taken.size} "
         f"pixels is right for {taken.score:.0%}{f' ({others})' if others else ''}."
     ]
     if taken is not best:
-        why.append(f"{best.name} at {best.size} pixels is not clearly better, and slower.")
+        why.append("It is the largest of those that the sample cannot tell from the best.")
     if least > budget:
         why.append(f"None can be trained in {minutes:g} minutes here; this one is the quickest.")
     if job.fewest < _FEW:
         why.append(f"The rarest class has {job.fewest} pictures for training: too few to train more than the head.")
         return Choice(taken, job.n_views, 0, tuple(why))
-    each = seconds(taken, job, 1) - least
-    epochs = max(0, min(_MOST_EPOCHS, int((budget - least) / each)))
-    total = f"about {seconds(taken, job, epochs) / 60:.1f} minutes in all"
+    epochs = max(0, min(_MOST_EPOCHS, int((budget - least) / (seconds(taken, job, 1) - least))))
+    total = f"about {(spent + seconds(taken, job, epochs)) / 60:.1f} minutes in all"
     if epochs:
         why.append(f"{epochs} epochs of the last layers fit into {minutes:g} minutes: {total}.")
     else:
@@ -145,22 +156,27 @@ def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing 
         The recipe with nothing left open; `plan.why` says why.
     """
     assert recipe.plan
-    start = time.monotonic()
+    start, minutes = time.monotonic(), recipe.plan.minutes
     names = [recipe.model.name] if recipe.model.name != "auto" else at_hand()
     rows = sample(split.train, recipe.seed)
-    trials = []
-    for name in names:
-        trials.append((yield from _try(recipe, name, recipe.data.size, catalog, rows)))
-    if recipe.data.size is None:  # other sizes for the network that does best at its own
-        best = max(trials, key=lambda t: t.score)
-        for share in _SIZES:
+    trials = [(yield from _try(recipe, names[0], recipe.data.size, catalog, rows))]
+
+    def in_time() -> bool:
+        return time.monotonic() - start < 60 * _TRYING * minutes
+
+    for name in names[1:]:
+        if in_time():
+            trials.append((yield from _try(recipe, name, recipe.data.size, catalog, rows)))
+    best = max(trials, key=lambda t: t.score)
+    for share in _SIZES if recipe.data.size is None else ():  # for the network that does best at its own size
+        if in_time():
             size = max(32, round(best.size * share / 32) * 32)
             trials.append((yield from _try(recipe, best.name, size, catalog, rows)))
     target = catalog.target(split.train)
     counts = np.bincount(target, minlength=len(catalog.classes)) if target.ndim == 1 else target.sum(0)
     views = recipe.stages[-1].views or [[]]
     job = Job(len(split.train), len(views), len(split.validation) + len(split.test), int(counts.min()))
-    choice = choose(trials, job, recipe.plan.minutes - (time.monotonic() - start) / 60)
+    choice = choose(trials, job, minutes, time.monotonic() - start)
     yield from map(Note, choice.why)
     stages = [stage.model_copy(update={"views": views[: choice.n_views]}) for stage in recipe.stages]
     if choice.epochs or len(stages) == 1:
@@ -179,7 +195,9 @@ def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing 
 
 def at_hand() -> list[str]:
     """Up to four pretrained networks whose weights need not be fetched; else the default one."""
-    names = [name for name in {**local_weights(), **dict.fromkeys(sorted(hub.cached_names()))} if name not in OWN]
+    found = {**local_weights(), **dict.fromkeys(sorted(hub.cached_names()))}
+    names = [name for name in found if name not in OWN]
+    names.sort(key=lambda name: name != DEFAULT)  # first, since time may end the trials
     return names[:_TRIED] or [DEFAULT]
 
 
