@@ -58,14 +58,15 @@ def make(folder: Path, solution: Path, only: int | None) -> None:
         print(f"{len(rows):,} {part} pictures; labels: {table}")
 
 
-def score(submission: Path, solution: Path) -> None:
-    """Print the share of right labels. A row too many, too few or twice is an error, as in a competition."""
+def score(submission: Path, solution: Path) -> float:
+    """Print and give the share of right labels. A row too many, too few or twice is an error, as in a competition."""
     given, wanted = rows(submission), rows(solution)
     if given.keys() != wanted.keys():
         missing, strange = len(wanted.keys() - given.keys()), len(given.keys() - wanted.keys())
         sys.exit(f"{submission}: {missing:,} rows are missing, {strange:,} are of no test picture.")
     right = sum(given[number] == label for number, label in wanted.items())
     print(f"accuracy {right / len(wanted):.4f} ({right:,} of {len(wanted):,})")
+    return right / len(wanted)
 
 
 def rows(table: Path) -> dict[str, str]:

@@ -1,0 +1,123 @@
+"""Every shipped recipe of the five systems, run for real on the pictures that it is for, from the command line.
+
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/recipes.py study-cnn breeds-transfer --seeds 0
+python benchmarks/recipes.py labels-transfer --set balance.sampler=rarest --name balanced
+
+Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures are
+linked or written into a temporary folder; the cache is empty at the beginning of each run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cifar_competition
+import record
+
+DATA = Path(os.environ["TELLAPART_TEST_DATA"])
+#: Which pictures each recipe is for.
+PICTURES = {
+    "eight-step": "grocery",
+    "transfer": "grocery",
+    "fast": "fruit",
+    "study-mlp": "fruit",
+    "study-cnn": "fruit",
+    "study-transfer": "fruit",
+    "cifar-cnn": "cifar",
+    "cifar-mobile": "cifar",
+    "labels-transfer": "labels",
+    "labels-ensemble": "labels",
+    "labels-blocks": "labels",
+    "breeds-cnn": "breeds",
+    "breeds-transfer": "breeds",
+}
+N_UNLABELLED = 150
+
+
+def tellapart(*arguments: str | Path, environment: dict[str, str]) -> float:
+    """Run a command; the seconds that it took."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "tellapart.cli", *map(str, arguments)], check=True, env=environment)
+    return round(time.monotonic() - start, 1)
+
+
+def labels_folder(folder: Path) -> Path:
+    """The animals, and pictures with no label: groceries, every 17th in the order of their names."""
+    table = list(csv.DictReader((DATA / "animals" / "labels.csv").open(newline="", encoding="utf-8")))
+    groceries = sorted((DATA / "grocery" / "train").rglob("*.jpg"))[::17][:N_UNLABELLED]
+    images = folder / "images"
+    images.mkdir(parents=True)
+    for picture in sorted((DATA / "animals" / "images").iterdir()):
+        (images / picture.name).symlink_to(picture)
+    for number, picture in enumerate(groceries):
+        (images / f"none {number}.jpg").symlink_to(picture)
+        table.append({"file_name": f"none {number}.jpg", "labels": ""})
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["file_name", "labels"])
+        writer.writeheader()
+        writer.writerows(table)
+    return folder
+
+
+def scores(evaluation: dict[str, Any]) -> dict[str, float]:
+    return {name: round(metric["value"], 4) for name, metric in evaluation["metrics"].items()}
+
+
+def one(recipe: str, seed: int, changes: list[str], folder: Path) -> dict[str, Any]:
+    """Run a recipe once."""
+    out = folder / "run"
+    kind = PICTURES[recipe]
+    solution = folder / "solution.csv"
+    if kind == "cifar":
+        pictures = folder / "cifar"
+        cifar_competition.make(pictures, solution, None)
+    elif kind == "labels":
+        pictures = labels_folder(folder / "animals")
+    else:
+        pictures = DATA / kind
+    environment = {**os.environ, "TELLAPART_CACHE": str(folder / "cache")}
+    command = "cross-validate" if kind == "breeds" else "train"
+    options = [part for change in changes for part in ("--set", change)]
+    took = tellapart(
+        command, pictures, "--recipe", recipe, "--out", out, "--seed", str(seed), *options, environment=environment
+    )
+    if kind == "breeds":
+        result = json.loads((out / "cross_validation.json").read_text())
+        return {"seconds": took, "all folds": scores(result["pooled"]), "n": result["pooled"]["n"]}
+    evaluations = json.loads((out / "evaluation.json").read_text())["evaluations"]
+    found: dict[str, Any] = {"seconds": took}
+    found |= {part: {**scores(value), "n": value["n"]} for part, value in evaluations.items()}
+    if kind == "cifar":
+        answers = folder / "submission.csv"
+        tellapart("predict", out, pictures / "test", "--submission", answers, environment=environment)
+        found["submission"] = cifar_competition.score(answers, solution)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipes", nargs="+", choices=PICTURES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--set", action="append", default=[], help="a change to the recipe")
+    parser.add_argument("--name", default="", help="of the variant, for the result's name")
+    given = parser.parse_args()
+    for recipe in given.recipes:
+        runs = []
+        for seed in given.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                runs.append({"seed": seed, **one(recipe, seed, given.set, Path(folder))})
+        name = "_".join(filter(None, ["recipe", recipe, given.name]))
+        record.write(name, {"pictures": PICTURES[recipe], "set": given.set, "runs": runs})
+
+
+if __name__ == "__main__":
+    main()
