@@ -12,10 +12,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import tellapart as ta
 from tellapart import retelling
@@ -23,6 +26,7 @@ from tellapart.bundle import write
 from tellapart.errors import RunError
 from tellapart.files import write_text
 from tellapart.pipeline import Wishes, run
+from tellapart.records import Event, Note, StageDone, Validated
 from tellapart.resume import divide
 from tellapart.run_directory import Run
 from tellapart.training import checkpoint
@@ -31,33 +35,52 @@ from tellapart.training.sealed import read_sealed
 TINY = ["data.size=8", 'model.name="mlp"', "stages.0.epochs=2", "stages.0.batch_size=16"]
 FAULTS = itertools.cycle([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EACCES])
 
-Train = Callable[[Path], None]
+Train = Callable[..., list[Event]]
 Same = Callable[[Path, Path], None]
 
 
+RECIPE = ta.load_recipe("scratch", TINY)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 12 small pictures each, dark and light."""
+    folder, dice = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for number, name in enumerate(("dark", "light")):
+        (folder / name).mkdir()
+        for i in range(12):
+            pixels = dice.integers(100 * number, 100 * number + 150, (12, 12, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def follow(photos: Path, out: Path, until: type[Event] | None = None) -> list[Event]:
+    """Train in a directory, to the end or until an event of some kind; the events seen."""
+    seen: list[Event] = []
+    catalog = ta.scan(photos)
+    for event in run(RECIPE, catalog, divide(catalog, RECIPE, out), out, Wishes(runtime="cpu")):
+        seen.append(event)
+        if until and isinstance(event, until):
+            break
+    return seen
+
+
+@pytest.fixture(scope="module")
+def unbroken(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    follow(photos, out)
+    return out
+
+
 @pytest.fixture
-def train(picture_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Trains in a directory, from the second time on without the slow export of a model that is the same."""
+def train(photos: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Trains, saves at every event, and leaves out the slow export of a model that must be the same."""
     monkeypatch.setattr(checkpoint, "SHARE", 1.0)
     monkeypatch.setattr(checkpoint, "WITHIN_EPOCH", 0.0)
     monkeypatch.setattr(retelling, "write_figures", lambda _story, folder: write_text(folder / "curves.svg", "<svg/>"))
-    export, exported = write._export, tmp_path / "model.onnx"
-
-    def export_once(network: Any, golden: Any, path: Path) -> None:
-        if not exported.exists():
-            export(network, golden, exported)
-        path.write_bytes(exported.read_bytes())
-
-    monkeypatch.setattr(write, "_export", export_once)
-    recipe = ta.load_recipe("scratch", TINY)
-    catalog = ta.scan(picture_folder(n=8))
-
-    def train(out: Path) -> None:
-        for _ in run(recipe, catalog, divide(catalog, recipe, out), out, Wishes(runtime="cpu")):
-            pass
-
-    train(tmp_path / "unbroken")
-    return train
+    model = (unbroken / "bundle" / "model.onnx").read_bytes()
+    monkeypatch.setattr(write, "_export", lambda _network, _golden, path: path.write_bytes(model))
+    return partial(follow, photos)
 
 
 def fail_once(patch: pytest.MonkeyPatch, directory: Path) -> Iterator[str]:
@@ -115,7 +138,7 @@ def fail_once(patch: pytest.MonkeyPatch, directory: Path) -> Iterator[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="names open files by /proc")
-def test_every_write_may_fail(train: Train, tmp_path: Path, same_runs: Same) -> None:
+def test_every_write_may_fail(train: Train, tmp_path: Path, unbroken: Path, same_runs: Same) -> None:
     out = tmp_path / "run"
     seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -132,7 +155,7 @@ def test_every_write_may_fail(train: Train, tmp_path: Path, same_runs: Same) -> 
             assert "--out" in error.hint or "same command again goes on" in error.hint, error
             good(Run(out))
     assert error is None
-    same_runs(out, tmp_path / "unbroken")
+    same_runs(out, unbroken)
     assert not list(out.rglob("*.part"))
     for name in ("catalog.parquet", "events.jsonl", "last.safetensors", "test.parquet", "bundle", "report.html"):
         assert any(name in what for what in seen), name
@@ -156,6 +179,25 @@ def good(training: Run) -> None:
     assert there or not training.evaluation_file.exists()
 
 
+@pytest.mark.parametrize("until", [Validated, StageDone])
+@pytest.mark.parametrize("damage", ["changed", "lost"])
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(
+    train: Train, tmp_path: Path, unbroken: Path, same_runs: Same, until: type[Event], damage: str
+) -> None:
+    out = tmp_path / "run"
+    train(out, until)
+    last = Run(out).checkpoint("last")
+    if damage == "lost":
+        last.unlink()
+    else:
+        content = bytearray(last.read_bytes())
+        content[-7] ^= 1
+        last.write_bytes(content)
+    (note,) = (event for event in train(out) if isinstance(event, Note))
+    assert "last.safetensors is" in note.text
+    same_runs(out, unbroken)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder that is a disk of 4 MB."""
@@ -174,7 +216,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)  # a table of ours may still be mapped into memory
 
 
-def test_a_disk_that_is_really_full(train: Train, small_disk: Path, tmp_path: Path, same_runs: Same) -> None:
+def test_a_disk_that_is_really_full(train: Train, small_disk: Path, unbroken: Path, same_runs: Same) -> None:
     out, filler = small_disk / "run", small_disk / "filler"
     n_failed = 0
     for free in (4, 12, 30, 60, 100, 200, 400, 800, 1600):
@@ -189,11 +231,11 @@ def test_a_disk_that_is_really_full(train: Train, small_disk: Path, tmp_path: Pa
     assert n_failed > 3
     filler.unlink()
     train(out)
-    same_runs(out, tmp_path / "unbroken")
+    same_runs(out, unbroken)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything may be written by root")
-def test_a_folder_that_may_not_be_written_to(train: Train, tmp_path: Path, same_runs: Same) -> None:
+def test_a_folder_that_may_not_be_written_to(train: Train, tmp_path: Path, unbroken: Path, same_runs: Same) -> None:
     out = tmp_path / "run"
     (out / "checkpoints").mkdir(parents=True)
     (out / "checkpoints").chmod(0o555)
@@ -202,4 +244,4 @@ def test_a_folder_that_may_not_be_written_to(train: Train, tmp_path: Path, same_
     assert "Make the folder writable" in raised.value.hint
     (out / "checkpoints").chmod(0o755)
     train(out)
-    same_runs(out, tmp_path / "unbroken")
+    same_runs(out, unbroken)
