@@ -215,6 +215,56 @@ def events(run: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in event.items() if k != "seconds"} for event in Run(run).events()]
 
 
+def test_trained_again_on_everything(digits: Path, finished: Run, tmp_path: Path) -> None:
+    """Killed in the retraining it goes on to the same weights; what is judged, and by what, is said."""
+    changes = [
+        "retrain=true",
+        "stages.0.epochs=2",
+        "stages.0.batch_size=16",
+        "stages.0.rate={find='valley',otherwise=1e-3}",
+    ]
+    options = [part for change in changes for part in ("--set", change)]
+    command = ["train", digits, *QUICK, "--model", "small-cnn", *options]
+    whole = tellapart(*command, "--out", tmp_path / "whole", "--weights", finished.directory)
+    assert whole.returncode == 0, whole.stderr
+    assert "once more, on training and validation pictures" in whole.stderr
+    one = load_file(tmp_path / "whole" / "checkpoints" / "initial.safetensors")
+    other = load_file(finished.checkpoint("initial"))
+    assert all(np.array_equal(one[key], other[key]) for key in other)
+
+    out = tmp_path / "killed"
+    again = [sys.executable, "-m", "tellapart.cli", *map(str, command), "--out", str(out), "--json"]
+    again += ["--weights", str(finished.directory)]
+    process = subprocess.Popen(again, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
+    assert process.stdout
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "Progress" and event["retraining"] and event["step"] == 5:
+            break
+    process.kill()
+    process.communicate(timeout=60)
+    resumed = tellapart(*command, "--out", out, "--weights", finished.directory)
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("best", "validated"):
+        one, other = (load_file(run / "checkpoints" / f"{name}.safetensors") for run in (tmp_path / "whole", out))
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[key], other[key]) for key in one)
+    assert events(tmp_path / "whole") == events(out)
+    assert sum(event["event"] == "RateFound" for event in events(out)) == 1
+
+    run = Run(out)
+    assert run.evaluations["validation"].on == "validation, before retraining"
+    test = run.evaluations["test"]
+    answers = ta.load(out).predict([run.catalog.path(row) for row in run.predictions("test").row])
+    given = [test.classes[t] for t in run.predictions("test").target]
+    right = np.mean([answer.label == name for answer, name in zip(answers, given, strict=True)])
+    assert right == test.metrics["accuracy"].value
+    page = run.report.read_text(encoding="utf-8")
+    assert "So it has no validation score" in page
+    bundle = json.loads((out / "bundle" / "bundle.json").read_text())
+    assert f"{len(run.split.train) + len(run.split.validation)} pictures" in json.dumps(bundle)
+
+
 def test_several_labels_from_table_to_answer(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
     photos = picture_folder(n=20)
     rows = ["file_name,labels"]

@@ -105,7 +105,7 @@ def train(
         float | None, typer.Option(min=0.1, help="What the training may take; for recipes with a plan, such as fast.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
-    weights: Annotated[Path | None, typer.Option(help="A file of weights to begin from.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A file of weights, or a run: begin as it did.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
     layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,

@@ -52,7 +52,10 @@ class Model(Section):
 
     name: str = "mobilenetv2_100"
     pretrained: bool = True
-    weights: str | None = Field(default=None, description="a file of weights, instead of the pretrained ones")
+    weights: str | None = Field(
+        default=None,
+        description="a file of weights, instead of the pretrained ones; or a run directory: what it began with",
+    )
     head: Head = Head()
     dropout: float | None = Field(default=None, ge=0, lt=1, description="for the networks of our own")
     blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': what it is built of")

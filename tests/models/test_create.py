@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tellapart.errors import ModelError
+from tellapart.errors import ModelError, WeightsError
 from tellapart.models.create import ModelInfo, available_models, create_network
 from tellapart.models.scratch import OWN
-from tellapart.recipe import Data, Model
+from tellapart.recipe import Data, Head, Model, Recipe
+from tellapart.recipe_networks import Conv, Member, Pool
+from tellapart.training.checkpoint import State, save_checkpoint
 
 
 def build(name: str, size: int | None = None, **how: float) -> torch.nn.Module:
@@ -109,3 +111,55 @@ def test_pretrained_models_begin_with_those_at_hand(tmp_path: Path, monkeypatch:
     assert set(models[:4]) == at_hand
     assert ModelInfo("resnet34.a1_in1k", "timm", False) in models
     assert not any(m.name in OWN for m in models[4:])
+
+
+def begun(tmp_path: Path, model: Model, n_classes: int = 3) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A run directory as a training leaves it at its beginning, and the weights that it began with."""
+    torch.manual_seed(7)
+    network = create_network(model, n_classes, Data(size=32))
+    recipe = Recipe(model=model, data=Data(size=32))
+    run = tmp_path / "a run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "recipe.toml").write_text(recipe.to_toml())
+    save_checkpoint(run / "checkpoints" / "initial.safetensors", network, State())
+    return run, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+BLOCKS = [Conv(filters=4), Pool()]
+MEMBERS = [Member(name="test_resnet", pretrained=False), Member(name="test_vit", pretrained=False)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model(name="cnn8", pretrained=False, head=Head(hidden=[5])),
+        Model(name="test_resnet", pretrained=False),
+        Model(name="blocks", blocks=BLOCKS, pretrained=False),
+        Model(name="ensemble", members=MEMBERS, pretrained=False),
+    ],
+    ids=lambda model: model.name,
+)
+@pytest.mark.parametrize("inside", ["", "checkpoints/initial.safetensors"])
+def test_another_runs_initial_weights_bit_for_bit(tmp_path: Path, model: Model, inside: str) -> None:
+    run, before = begun(tmp_path, model)
+    torch.manual_seed(1)
+    network = create_network(model.model_copy(update={"weights": str(run / inside)}), 3, Data(size=32))
+    after = network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert network.weights_source == f"{run}, as it began"
+
+
+def test_with_other_classes_the_body_alone(tmp_path: Path) -> None:
+    run, before = begun(tmp_path, Model(name="cnn8", pretrained=False))
+    network = create_network(Model(name="cnn8", weights=str(run)), 5, Data(size=32))
+    assert all(torch.equal(before[f"body.{key}"], tensor) for key, tensor in network.body.state_dict().items())
+    assert network.head[-1].out_features == 5  # type: ignore[index,union-attr]
+    assert "but for its head" in network.weights_source
+
+
+def test_a_run_of_another_network_is_refused(tmp_path: Path) -> None:
+    run, _ = begun(tmp_path, Model(name="cnn8", pretrained=False))
+    with pytest.raises(WeightsError, match="cnn8, not small-cnn") as raised:
+        create_network(Model(name="small-cnn", weights=str(run)), 3, Data(size=32))
+    assert "--model cnn8" in raised.value.hint

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import repeat
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from tellapart.errors import ModelError
+from tellapart.errors import ModelError, WeightsError
 from tellapart.models import bodies, hub
 from tellapart.models.blocks import build_blocks
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
@@ -18,10 +19,13 @@ from tellapart.models.heads import build_head
 from tellapart.models.network import Architecture, Network, Source
 from tellapart.models.pretrained import find, local_weights
 from tellapart.models.scratch import OWN, build_own
-from tellapart.models.weights import State, fill
+from tellapart.models.weights import State, fill, head_of, read_weights
 from tellapart.preprocess import Preprocessing
-from tellapart.recipe import Data, Head, Model
+from tellapart.recipe import Data, Head, Model, load_recipe
 from tellapart.recipe_networks import read_blocks
+
+#: Where a run directory has the weights that it began with.
+INITIAL = Path("checkpoints") / "initial.safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
             "model.resize_inside needs the size of the pictures that come: data.size is not given.",
             "For example: --set data.size=32",
         )
+    if run := _run_of(model.weights):
+        return _as_it_began(run, model, n_classes, data)
     if model.members:
         return _ensemble(model, n_classes, data)
     found = find(model)
@@ -79,6 +85,40 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
         model.resize_inside,
     )
     return _build(architecture, [(found.state, found.origin)])
+
+
+def _run_of(weights: str | None) -> Path | None:
+    """The run directory that is given as weights, itself or by its initial weights; None for other files."""
+    path = Path(weights or "").expanduser()
+    if path.name == INITIAL.name and path.parent.name == INITIAL.parent.name:
+        path = path.parent.parent
+    return path if weights and (path / "recipe.toml").is_file() else None
+
+
+def _as_it_began(run: Path, model: Model, n_classes: int, data: Data) -> Network:
+    """The network with the very weights that another run began with: its head's too, where that has the same shape.
+
+    So a later run differs from that one in what it changes, and not in chance.
+    """
+    theirs = load_recipe(run / "recipe.toml").model
+    if theirs.name != model.name:
+        raise WeightsError(
+            f"{run} began with the network {theirs.name}, not {model.name}.", f"For the same: --model {theirs.name}"
+        )
+    # Only the layers are needed, as that run had them: what they begin with is replaced.
+    members = [member.model_copy(update={"pretrained": False}) for member in model.members]
+    bare = {"pretrained": False, "weights": theirs.weights, "members": members}
+    network = create_network(model.model_copy(update=bare), n_classes, data)
+    state = read_weights(run / INITIAL)
+    body, head = {k: v for k, v in state.items() if not head_of({k: v})}, head_of(state)
+    origin = fill(network.body, body, (), f"{run}, as it began")
+    wanted = network.head.state_dict()
+    if head.keys() == wanted.keys() and all(head[key].shape == wanted[key].shape for key in wanted):
+        network.head.load_state_dict(head)
+    else:
+        origin += f", but for its head: {n_classes} classes or other layers here"
+    network.weights_source = origin
+    return network
 
 
 def _ensemble(model: Model, n_classes: int, data: Data) -> Network:

@@ -24,8 +24,8 @@ _SHOWN = 4
 def read_weights(path: Path) -> State:
     """Weights by name from safetensors, or from what `torch.save` wrote of a state dict.
 
-    A state dict may lie under "state_dict" or "model", and its keys may begin with "module.". Of a network of our own
-    the body is taken.
+    A state dict may lie under "state_dict" or "model", and its keys may begin with "module.". Of a network of our own,
+    or a checkpoint of one that is not in the middle of a stage, the body is taken; see `head_of` for its head.
 
     Raises:
         WeightsError: the file is missing, damaged, or holds something else than weights.
@@ -50,6 +50,11 @@ def read_weights(path: Path) -> State:
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise WeightsError(f"{path} holds no state dict, that is, no weights by name.")
     return _plain_keys(content)
+
+
+def head_of(state: State) -> State:
+    """The head's weights in what was read of a network of our own, by their names there; empty for other files."""
+    return {k.removeprefix(_OUR_HEAD): v for k, v in state.items() if k.startswith(_OUR_HEAD)}
 
 
 def fill(body: nn.Module, state: State, classifier: tuple[str, ...], origin: str) -> str:
@@ -90,8 +95,9 @@ def fill(body: nn.Module, state: State, classifier: tuple[str, ...], origin: str
 
 
 def _plain_keys(state: State) -> State:
-    while all(k.startswith("module.") for k in state):
-        state = {k.removeprefix("module."): v for k, v in state.items()}
+    for prefix in ("module.", "network."):  # as a parallel training, and as a checkpoint of ours name them
+        while all(k.startswith(prefix) for k in state):
+            state = {k.removeprefix(prefix): v for k, v in state.items()}
     if all(k.startswith(("body.", "head.")) for k in state) and any(k.startswith("body.") for k in state):
         return {
             k.removeprefix("body.") if k.startswith("body.") else _OUR_HEAD + k.removeprefix("head."): v
