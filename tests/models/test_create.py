@@ -125,7 +125,7 @@ def begun(tmp_path: Path, model: Model, n_classes: int = 3) -> tuple[Path, dict[
     return run, {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-BLOCKS = [Conv(filters=4), Pool()]
+BLOCKS = [Conv(channels=4), Pool()]
 MEMBERS = [Member(name="test_resnet", pretrained=False), Member(name="test_vit", pretrained=False)]
 
 
