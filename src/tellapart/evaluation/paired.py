@@ -1,0 +1,181 @@
+"""What it takes to call two results different: an exact test, an interval, a count of pictures, many comparisons.
+
+Everything is about one number a picture: what the second result adds to the score there, less what the first one does.
+
+Sources: Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12
+(1947); D. G. Bonett, R. M. Price, Adjusted Wald confidence interval for a difference of binomial proportions based on
+paired data, Journal of Educational and Behavioral Statistics 37 (2012); R. J. Connor, Sample size for testing
+differences in proportions for the paired-sample design, Biometrics 43 (1987); S. Holm, A simple sequentially rejective
+multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.records import Floats
+
+#: Share of false alarms that is put up with, and of true differences that a planned comparison shall find.
+ALPHA, POWER = 0.05, 0.8
+_Z = NormalDist().inv_cdf(1 - ALPHA / 2)
+_Z_POWER = NormalDist().inv_cdf(POWER)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of so uneven a division, were both equally good: exact, two-sided.
+
+    Pictures that both answer rightly, or both wrongly, say nothing. The others are coin tosses if neither is better.
+
+    Args:
+        only_first, only_second: pictures that only the one, only the other answers rightly.
+    """
+    n, k = only_first + only_second, min(only_first, only_second)
+    # In logarithms: 2^-n is too small for a float from 1,075 pictures on.
+    below = np.array([_log_choose(n, i) for i in range(k + 1)]) - n * math.log(2)
+    return min(1.0, 2 * float(np.exp(below).sum()))
+
+
+def share_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares of the same n pictures, second less first; within -1..1.
+
+    A usual interval with one picture more on each side (Bonett and Price), so that it holds with few pictures too, and
+    is no point where both always answer alike.
+    """
+    total = n + 2
+    first, second = (only_first + 1) / total, (only_second + 1) / total
+    half = _Z * math.sqrt((first + second - (second - first) ** 2) / total)
+    value = (only_second - only_first) / n
+    low, high = max(-1.0, second - first - half), min(1.0, second - first + half)
+    return min(low, value), max(high, value)
+
+
+def pictures_needed(difference: float, variance: float, fixed: float = 0.0) -> float:
+    """How many pictures would show a difference of this size, 80 times in 100, at a level of 5 %.
+
+    For two shares this is Connor's formula; infinite where no number of pictures would do.
+
+    Args:
+        difference: of the scores.
+        variance: of what one picture adds to it.
+        fixed: the part of the variance of the difference that more pictures do not lessen: that of the seeds.
+    """
+    room = difference**2 - (_Z + _Z_POWER) ** 2 * fixed
+    if difference == 0 or room <= 0:
+        return math.inf
+    spread = _Z * math.sqrt(variance + difference**2) + _Z_POWER * math.sqrt(variance)
+    return max(1.0, spread**2 / room)
+
+
+def smallest_difference(error: float) -> float:
+    """The difference that would be found 80 times in 100, for a standard error of the difference."""
+    return (_Z + _Z_POWER) * error
+
+
+def holm(p: npt.ArrayLike) -> Floats:
+    """p-values corrected for being several: below 0.05, they hold together with at most 5 % of one false alarm.
+
+    Args:
+        p: [n] in 0..1. Values that are not a number stay so, and do not count.
+    """
+    given = np.asarray(p, float)
+    corrected = np.full(given.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    left = len(order) - np.arange(len(order))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(given[order] * left))
+    return corrected
+
+
+def seed_variance(scores: npt.ArrayLike, resampled: Floats) -> tuple[float, float]:
+    """How far scores of one recipe would differ from seed to seed on endless pictures: a variance, never below 0.
+
+    The scores differ for two reasons: one network is better than another, and each has its luck with these pictures.
+    The luck is seen in the resamples, where it comes on top once more; it is taken off, as the variance over the
+    pictures has it already.
+
+    Args:
+        scores: [n_seeds], at least two.
+        resampled: [n_resamples, n_seeds], the same on resampled pictures.
+
+    Returns:
+        That variance, and the plain one of the scores.
+    """
+    plain = float(np.var(np.asarray(scores, float), ddof=1))
+    luck = max(0.0, float(resampled.var(axis=1, ddof=1).mean()) - plain)
+    return max(0.0, plain - luck), plain
+
+
+def freedom(total: float, parts: Iterable[tuple[float, float]]) -> float:
+    """Degrees of freedom of a variance added up from parts (Welch and Satterthwaite).
+
+    Args:
+        total: the variance.
+        parts: of each part that it was estimated from, the variance and its degrees of freedom.
+    """
+    below = sum(variance**2 / n for variance, n in parts)
+    return total**2 / below if below > 0 else math.inf
+
+
+def t_test(ratio: float, n: float) -> float:
+    """Two-sided p-value of a difference in units of its standard error, by Student's t with n degrees of freedom."""
+    if math.isinf(n):
+        return math.erfc(abs(ratio) / math.sqrt(2))
+    return _incomplete_beta(n / 2, 0.5, n / (n + ratio**2))
+
+
+def t_limit(n: float) -> float:
+    """Standard errors that a 95 % interval reaches to each side: 1.96 for many degrees of freedom, 12.7 for one."""
+    low, high = 0.0, 1.0
+    while t_test(high, n) > ALPHA:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_test(middle, n) > ALPHA else (low, middle)
+    return high
+
+
+def fewer_right(right: int, n: int, all_right: int, total: int) -> float:
+    """p-value of so few right answers among n of the pictures, were they no harder than the others: exact, one-sided.
+
+    Args:
+        right, n: right answers and pictures in the part looked at.
+        all_right, total: the same of all, the part included.
+    """
+    lowest = max(0, n - (total - all_right))
+    steps = [
+        _log_choose(all_right, k) + _log_choose(total - all_right, n - k) for k in range(lowest, min(right, n) + 1)
+    ]
+    return min(1.0, float(np.exp(np.array(steps) - _log_choose(total, n)).sum()))
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """The regularised incomplete beta function by its continued fraction (Numerical Recipes, 3rd edition, 6.4)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(b, a, 1 - x)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    tiny = 1e-300
+    c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
+    value = d
+    for m in range(1, 10_000):
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d, c = 1 + step * d, 1 + step / c
+            d = 1 / (d if abs(d) > tiny else tiny)
+            c = c if abs(c) > tiny else tiny
+            value *= c * d
+        if abs(c * d - 1) < 1e-14:
+            break
+    return math.exp(front) * value / a
