@@ -1,0 +1,179 @@
+"""From wrong labels to a better training: ranked, reviewed, corrected, trained again, compared."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tellapart as ta
+from tellapart.chapters.mended import change, descendants, told
+from tellapart.console import Console
+from tellapart.data.corrections import CorrectionLog, read_corrections
+from tellapart.errors import DataError, RunError
+from tellapart.mistakes import errors_of_run
+from tellapart.reviewing import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
+from tellapart.run_directory import Run
+from tests.conftest import make_pictures
+
+QUIET = Console(quiet=True)
+CHANGES = ["model.name=small-cnn", "data.size=32", "stages.0.epochs=3"]
+RUNTIME = "cpu,float32,channels-last"
+
+
+def train(pictures: Path, out: Path, corrections: Path | None = None) -> Run:
+    return ta.train(
+        pictures, recipe="scratch", out=out, changes=CHANGES, corrections=corrections, runtime=RUNTIME, quiet=True
+    )
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run on pictures of which six have the label of another class."""
+    folder = tmp_path_factory.mktemp("mending")
+    pictures = make_pictures(folder / "photos", n=30)
+    for i in range(6):
+        source = pictures / "circle" / f"{i * 4:03}.png"
+        source.rename(pictures / "square" / f"wrong-{i}.png")
+    return train(pictures, folder / "runs" / "first")
+
+
+@pytest.fixture(scope="module")
+def corrections(first: Run) -> Path:
+    """The six relabelled, and a picture of each part excluded."""
+    catalog, log = first.catalog, CorrectionLog(first.directory / "corrections.csv")
+    for row, path in enumerate(catalog.table["path"]):
+        if "wrong" in path:
+            log.add(row, path, "square", "circle", "me", "relabel", catalog.table["sha256"][row].hex())
+    for part in ("train", "validation", "test"):
+        right = [row for row in getattr(first.split, part) if "wrong" not in catalog.table["path"][int(row)]]
+        row = int(right[0])
+        label = catalog.classes[int(catalog.target([row])[0])]
+        log.add(row, catalog.table["path"][row], label, "", "me", "exclude", catalog.table["sha256"][row].hex())
+    return log.path
+
+
+@pytest.fixture(scope="module")
+def second(first: Run, corrections: Path) -> Run:
+    return train(first.catalog.root, first.directory.with_name("second"), corrections)
+
+
+def parts(run: Run) -> dict[str, set[str]]:
+    paths = run.catalog.table["path"]
+    return {name: set(paths.gather(getattr(run.split, name))) for name in ("train", "validation", "test")}
+
+
+def test_corrections_are_applied_and_recorded(first: Run, second: Run, corrections: Path) -> None:
+    assert len(second.catalog) == len(first.catalog) - 3
+    at = second.catalog.table["path"].str.contains("wrong").to_numpy()
+    assert {second.catalog.classes[k] for k in second.catalog.target(np.flatnonzero(at))} == {"circle"}
+    record = second.environment["corrections"]
+    assert record["file"] == str(corrections)
+    assert "6 pictures relabelled, 3 excluded" in record["applied"]
+    assert record["first"] == str(first.directory)
+
+
+def test_the_division_stays_as_it_was(first: Run, second: Run) -> None:
+    before, after = parts(first), parts(second)
+    for name, gone in (("train", 1), ("validation", 1), ("test", 1)):
+        assert after[name] < before[name]
+        assert len(before[name] - after[name]) == gone
+    assert "Divided as in first" in second.split.how
+
+
+def test_what_changed_is_told_on_the_same_test_pictures(first: Run, second: Run) -> None:
+    found = change(first, second)
+    assert found is not None
+    catalog, test = second.catalog, second.predictions("test")
+    paths = catalog.table["path"].gather(test.row).to_list()
+    old = first.predictions("test")
+    line = {path: i for i, path in enumerate(first.catalog.table["path"].gather(old.row))}
+    answers = np.array([old.logits[line[path]].argmax() for path in paths])
+    assert found.n == len(paths) == len(old) - 1
+    assert found.n_corrected == sum("wrong" in path for path in paths)
+    given = np.array([old.target[line[path]] for path in paths])
+    assert found.before.metrics["accuracy"].value == pytest.approx((answers == given).mean())
+    assert found.mended.metrics["accuracy"].value == pytest.approx((answers == test.target).mean())
+    assert found.after.metrics["accuracy"].value == second.evaluations["test"].metrics["accuracy"].value
+    assert [run.directory.name for run in descendants(first)] == ["second"]
+    assert "by the corrected labels" in " ".join(told(first, second))
+    report = second.report.read_text(encoding="utf-8")
+    assert "What the corrections changed" in report
+    assert "first, corrected labels" in report
+    assert "What the corrections changed" not in first.report.read_text(encoding="utf-8")
+
+
+def test_the_same_command_again_does_nothing_and_other_corrections_are_another_training(
+    first: Run, second: Run, corrections: Path, tmp_path: Path
+) -> None:
+    written = second.evaluation_file.stat().st_mtime_ns
+    train(first.catalog.root, second.directory, corrections)
+    assert second.evaluation_file.stat().st_mtime_ns == written
+    fewer = tmp_path / "corrections.csv"
+    fewer.write_text("\n".join(corrections.read_text().split("\n")[:3]) + "\n")
+    with pytest.raises(RunError, match="other pictures"):
+        train(first.catalog.root, second.directory, fewer)
+
+
+def test_corrections_of_other_pictures_are_refused(corrections: Path, tmp_path: Path) -> None:
+    other = make_pictures(tmp_path / "other", n=8, seed=5)
+    with pytest.raises(DataError, match=r"no such picture|another one now"):
+        train(other, tmp_path / "run", corrections)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_review_of_a_run(first: Run, second: Run, weights: Path) -> None:
+    session = session_of_run(first, Wanted(by="me"), QUIET)
+    assert len(session.items) >= 30
+    assert session.changed
+    assert session.log.path == first.directory / "corrections.csv"
+    assert sum("wrong" in item.file for item in session.items[:12]) >= 4
+    assert len(session.state()["decisions"]) == sum(
+        item.file in {c.file for c in read_corrections(session.log.path)} for item in session.items
+    )
+    assert "--corrections" in session.after
+    assert session.after.endswith("first-mended")
+    again = session_of_run(first, Wanted(limit=5), QUIET)  # the ranking is stored
+    assert [item.row for item in again.items] == [item.row for item in session.items[:5]]
+
+
+def test_the_errors_of_a_run(first: Run, weights: Path, tmp_path: Path) -> None:
+    found = errors_of_run(first, tmp_path, "", "square", QUIET)
+    page = found.page.read_text(encoding="utf-8")
+    for title in ("The most wrong answers", "The least certain answers", "Right and most certain", "Probably wrong"):
+        assert title in page
+    assert (tmp_path / "label_issues.csv").is_file()
+    assert "wrong-" in found.text
+
+
+def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(first: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number, path in enumerate(sorted(make_pictures(tmp_path / "made", n=6, seed=9).rglob("*.png"))):
+        shutil.copy(path, folder / f"{number}.png")
+    session = session_of_unlabelled(folder, first, tmp_path / "out", Wanted(limit=10), QUIET)
+    assert len(session.items) == 10
+    assert session.classes == first.catalog.classes
+    assert all(item.given == () for item in session.items)
+    for number, item in enumerate(session.items):
+        session.decide(number, "relabel", item.suggested)
+    from tellapart.data.corrections import corrected
+    from tellapart.data.scan import scan
+
+    after, applied = corrected(scan(folder), session.log.path)
+    assert applied.relabelled == 10
+    assert (after.target() >= 0).sum() == 10
+    with pytest.raises(DataError, match="have a label"):
+        session_of_unlabelled(tmp_path / "made", first, tmp_path / "out", Wanted(), QUIET)
+
+
+def test_pictures_without_a_run_are_ranked_anew_when_they_change(weights: Path, tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "photos", n=6)
+    wanted = Wanted(model="tf_mobilenetv3_small_100")
+    one = session_of_pictures(pictures, tmp_path / "out", wanted, QUIET)
+    (pictures / "circle" / "000.png").unlink()
+    two = session_of_pictures(pictures, tmp_path / "out", wanted, QUIET)
+    assert len(two.items) == len(one.items) - 1
+    assert "train" in two.after
