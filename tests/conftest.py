@@ -86,6 +86,12 @@ def make_scene(seed: int, width: int = 96, height: int = 80) -> Image.Image:
     return Image.fromarray(np.uint8(255 * whole / whole.max()))
 
 
+@pytest.fixture(scope="session")
+def pictures_at() -> PictureFolder:
+    """`make_pictures` itself, for fixtures that live longer than a test."""
+    return make_pictures
+
+
 def make_pictures(
     root: Path,
     classes: tuple[str, ...] = ("circle", "square", "triangle"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from tellapart.errors import DataError, RunError
 from tellapart.mistakes import errors_of_run
 from tellapart.reviewing import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
 from tellapart.run_directory import Run
-from tests.conftest import make_pictures
 
+PictureFolder = Callable[..., Path]
 QUIET = Console(quiet=True)
 CHANGES = ["model.name=small-cnn", "data.size=32", "stages.0.epochs=3"]
 RUNTIME = "cpu,float32,channels-last"
@@ -30,10 +31,10 @@ def train(pictures: Path, out: Path, corrections: Path | None = None) -> Run:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def first(tmp_path_factory: pytest.TempPathFactory, pictures_at: PictureFolder) -> Run:
     """A finished run on pictures of which six have the label of another class."""
     folder = tmp_path_factory.mktemp("mending")
-    pictures = make_pictures(folder / "photos", n=30)
+    pictures = pictures_at(folder / "photos", n=30)
     for i in range(6):
         source = pictures / "circle" / f"{i * 4:03}.png"
         source.rename(pictures / "square" / f"wrong-{i}.png")
@@ -117,8 +118,10 @@ def test_the_same_command_again_does_nothing_and_other_corrections_are_another_t
         train(first.catalog.root, second.directory, fewer)
 
 
-def test_corrections_of_other_pictures_are_refused(corrections: Path, tmp_path: Path) -> None:
-    other = make_pictures(tmp_path / "other", n=8, seed=5)
+def test_corrections_of_other_pictures_are_refused(
+    corrections: Path, tmp_path: Path, pictures_at: PictureFolder
+) -> None:
+    other = pictures_at(tmp_path / "other", n=8, seed=5)
     with pytest.raises(DataError, match=r"no such picture|another one now"):
         train(other, tmp_path / "run", corrections)
     assert not (tmp_path / "run").exists()
@@ -148,10 +151,12 @@ def test_the_errors_of_a_run(first: Run, weights: Path, tmp_path: Path) -> None:
     assert "wrong-" in found.text
 
 
-def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(first: Run, tmp_path: Path) -> None:
+def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(
+    first: Run, tmp_path: Path, pictures_at: PictureFolder
+) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
-    for number, path in enumerate(sorted(make_pictures(tmp_path / "made", n=6, seed=9).rglob("*.png"))):
+    for number, path in enumerate(sorted(pictures_at(tmp_path / "made", n=6, seed=9).rglob("*.png"))):
         shutil.copy(path, folder / f"{number}.png")
     session = session_of_unlabelled(folder, first, tmp_path / "out", Wanted(limit=10), QUIET)
     assert len(session.items) == 10
@@ -169,8 +174,10 @@ def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(first: Run, tmp_
         session_of_unlabelled(tmp_path / "made", first, tmp_path / "out", Wanted(), QUIET)
 
 
-def test_pictures_without_a_run_are_ranked_anew_when_they_change(weights: Path, tmp_path: Path) -> None:
-    pictures = make_pictures(tmp_path / "photos", n=6)
+def test_pictures_without_a_run_are_ranked_anew_when_they_change(
+    weights: Path, tmp_path: Path, pictures_at: PictureFolder
+) -> None:
+    pictures = pictures_at(tmp_path / "photos", n=6)
     wanted = Wanted(model="tf_mobilenetv3_small_100")
     one = session_of_pictures(pictures, tmp_path / "out", wanted, QUIET)
     (pictures / "circle" / "000.png").unlink()
