@@ -64,6 +64,14 @@ def test_without_a_cache_with_a_cold_and_with_a_warm_one(
     assert same(shown(material.kept()), expected)
 
 
+@pytest.mark.parametrize("augmented", [True, False])
+def test_what_was_not_expected_is_read_all_the_same(material: Material, augmented: bool) -> None:
+    expected = [material.view(int(row)) for row in material.train]
+    keeping = material.kept(augmented)
+    assert same([keeping.view(int(row)) for row in material.train], expected)
+    assert same(shown(keeping), shown(material))
+
+
 def test_threads_share_it(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "_PORTION", 5000)
     monkeypatch.setattr(kept, "_RELEASE", 20000)

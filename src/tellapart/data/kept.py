@@ -64,7 +64,7 @@ class Kept:
         """Open what is kept.
 
         Args:
-            catalog, rows: the pictures that will be asked for.
+            catalog, rows: the pictures that are worth keeping; others may be asked for too.
             about: all that `make` depends on besides the file.
             make: row → uint8 [height, width, 3].
 
@@ -97,6 +97,8 @@ class Kept:
             UnreadableError: it has to be made, and its file cannot be read.
         """
         number = self.number[row]
+        if number < 0:
+            return self.make(row)
         if self.offset[number] >= 0 and (pixels := self._read(number)) is not None:
             return pixels
         pixels = self.make(row)

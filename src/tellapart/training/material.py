@@ -48,16 +48,20 @@ class Material:
     frames: Callable[[int], Pixels] | None = None
     sources: Callable[[int], Pixels] | None = None
 
-    def kept(self) -> Material:
+    def kept(self, augmented: bool = True) -> Material:
         """The same pictures, kept on disk as they are read, so that the next epoch need not decode them.
 
         Where the cache cannot be written to they are not: that is slower, and the same.
+
+        Args:
+            augmented: whether training will ask for `augmented`, or for `view` alone.
         """
+        cropped = augmented and crops(self.transforms) and not self.ahead
         try:
-            rows = np.union1d(self.train, self.validation)
+            rows = self.validation if cropped else np.union1d(self.train, self.validation)
             about = {key: value for key, value in self.how.as_dict().items() if key not in ("mean", "std")}
             frames = Kept(self.catalog, rows, {"as": "the network sees it", **about}, self.plain)
-            if self.ahead or not crops(self.transforms):
+            if not cropped:
                 return replace(self, frames=frames)
             side = source_side(self.transforms, self.how)
             about = {"as": "source of crops", "side": side, "background": self.how.background}

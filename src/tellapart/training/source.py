@@ -46,7 +46,7 @@ class Source:
 
 def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -> Source:
     """Inputs made from pictures, anew in every epoch; decoded once, if there is more than one."""
-    material = material.kept() if stage.epochs > 1 else material
+    material = material.kept(stage.augment) if stage.epochs > 1 else material
 
     def inputs(order: Rows, size: int, load: Callable[[int], Pixels]) -> Inputs:
         for batch in batches(order, size, load, runtime.workers):
