@@ -58,9 +58,7 @@ def leak_section(audit: Audit) -> Section | None:
     leaks = [block for kind in ("leak", "near-leak") for block in kind_blocks(audit, kind)]
     n = len(audit.of("leak")) + len(audit.of("near-leak"))
     if leaks:
-        said = (
-            f"{words.some(n, 'picture')} for training stand on the other side of the split too: the score is flattered."
-        )
+        said = f"{words.some(n, 'pair')} of one picture on two sides of the split: the score may be flattered."
         blocks += [Text(said, "warning"), *leaks]
     else:
         blocks.append(Text("No picture stands on two sides of the split, exactly or nearly."))

@@ -146,10 +146,13 @@ def tied(n: int, pairs: Pairs) -> Ints:
 def placeholders(catalog: Catalog, measured: Measured) -> list[Finding]:
     """One plain picture many times over."""
     content = _contents(catalog)
-    values, counts = np.unique(content[content >= 0], return_counts=True)
+    order = np.argsort(content, kind="stable")
+    _, starts, counts = np.unique(content[order], return_index=True, return_counts=True)
     found = []
-    for value in values[counts >= _MANY_PLAIN]:
-        rows = np.flatnonzero(content == value)
+    for start, n in zip(starts[counts >= _MANY_PLAIN], counts[counts >= _MANY_PLAIN], strict=True):
+        rows = order[start : start + n]
+        if content[rows[0]] < 0:  # unreadable
+            continue
         if measured.n_colours[rows[0]] <= _FEW_COLOURS or len(rows) >= _MANY:
             found += [Finding("placeholder", f"there {len(rows):,} times", int(row)) for row in rows]
     return found
