@@ -133,6 +133,43 @@ def test_changed_pictures_are_refused_with_what_changed(
     assert "000.png" in again.stderr
 
 
+def test_what_certainty_rests_on_is_in_the_bundle_as_it_was_measured(finished: Run) -> None:
+    told = json.loads(finished.evaluation_file.read_text())
+    classifier = ta.load(finished.directory)
+    bundle = classifier.bundle
+    assert bundle.temperature == told["temperature"]
+    assert {str(level): least for level, least in bundle.sets.items()} == told["sets"]
+    assert set(bundle.sets) == {0.8, 0.9, 0.95, 0.98}  # 90 validation pictures: too few for 0.99
+    predictions = finished.predictions("test")
+    answers = classifier.predict([finished.catalog.path(row) for row in predictions.row], coverage=0.9, unknown=True)
+    given = [predictions.classes[target] for target in predictions.target]
+    measured = told["certainty"]["test"]
+    inside = np.mean([name in answer.candidates for name, answer in zip(given, answers, strict=True)])
+    assert inside == next(entry["covered"]["value"] for entry in measured["sets"] if entry["coverage"] == 0.9)
+    accepted = np.mean([answer.label != "unknown" for answer in answers])
+    assert accepted == measured["unknown"]["accepted"]["value"]
+    assert measured["after"]["error"]["value"] < measured["before"]["error"]["value"]
+    page = finished.report.read_text(encoding="utf-8")
+    assert "How far its certainty can be trusted" in page
+    assert (finished.figures / "reliability.png").is_file()
+
+
+def test_copies_are_tried_on_the_test_pictures(finished: Run) -> None:
+    printed = tellapart("evaluate", finished.directory, "--tta", "2")
+    assert printed.returncode == 0, printed.stderr
+    accuracy = finished.evaluations["test"].metrics["accuracy"].value
+    assert f"accuracy {accuracy:.1%} → " in printed.stdout
+    assert "2 changed copies" in printed.stdout
+
+
+def test_a_rule_for_several_labels_is_refused_where_there_is_one(digits: Path, tmp_path: Path) -> None:
+    rule = ["--set", "evaluation.thresholds.recall=0.9"]
+    refused = tellapart("train", digits, *QUICK, *rule, "--out", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "several labels" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_predict_never_loads_torch(finished: Run, digits: Path) -> None:
     code = (
         "import sys\n"
@@ -274,7 +311,8 @@ def test_several_labels_from_table_to_answer(tmp_path: Path, picture_folder: Cal
         rows.append(f"{path.relative_to(photos).as_posix()},{' '.join(labels)}")
     (photos / "labels.csv").write_text("\n".join(rows) + "\n")
     out = tmp_path / "run"
-    done = tellapart("train", photos, *QUICK, "--set", "stages.0.epochs=2", "--out", out)
+    judged = ["--set", "evaluation.thresholds.recall=0.9", "--set", "evaluation.tta=1"]
+    done = tellapart("train", photos, *QUICK, *judged, "--set", "stages.0.epochs=2", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "f1_micro" in done.stdout
     run = Run(out)
@@ -282,6 +320,14 @@ def test_several_labels_from_table_to_answer(tmp_path: Path, picture_folder: Cal
     assert run.predictions("test").target.shape[1] == 4
     answer = ta.load(out).predict(next(photos.glob("*/*.png")))
     assert len(answer.labels) == 4
+    assert len(ta.load(out).bundle.temperature) == 4  # type: ignore[arg-type]
+    assert ta.load(out).bundle.tta == 1
+    validation = run.predictions("validation")
+    told = json.loads(run.evaluation_file.read_text())
+    answered = validation.probabilities(tuple(told["temperature"])) >= told["thresholds"]
+    given = validation.target == 1
+    assert ((answered & given).sum(axis=0) >= 0.9 * given.sum(axis=0) - 1e-9).all()
+    assert "changed copies" in told["tta"]["told"]
 
 
 def test_a_picture_that_breaks_is_skipped_only_when_asked(

@@ -445,3 +445,18 @@ def test_a_rate_that_is_to_be_found_is_read_and_written(tmp_path, rate):
     again = load_recipe(write(tmp_path, recipe.to_toml()))
     assert again == recipe
     assert isinstance(again.stages[0].rate, FoundRate)
+
+
+@pytest.mark.parametrize(
+    "rule", ["'f2'", "{ precision = 0 }", "{ precision = 0.9, recall = 0.9 }", "{ accuracy = 0.9 }"]
+)
+def test_rules_for_thresholds_that_there_are_not(rule):
+    with pytest.raises(RecipeError, match=r"evaluation\.thresholds"):
+        load_recipe("scratch", [f"evaluation.thresholds={rule}"])
+
+
+@pytest.mark.parametrize("rule", ["'f1'", "{ precision = 0.9 }", "{ recall = 1.0 }"])
+def test_rules_for_thresholds_survive_toml(rule, tmp_path):
+    recipe = load_recipe("scratch", [f"evaluation.thresholds={rule}", "evaluation.known=0.95", "evaluation.tta=4"])
+    (tmp_path / "again.toml").write_text(recipe.to_toml())
+    assert load_recipe(tmp_path / "again.toml") == recipe

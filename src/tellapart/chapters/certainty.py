@@ -61,7 +61,7 @@ def _diagram(title: str, reliability: Mapping[str, Any]) -> Chart:
         ],
         title=f"{title}: share that is right, over certainty",
         x_title="certainty",
-        form=words.percent,
+        form=lambda share: words.percent(share, 0),
         y_limits=(0.0, 1.0),
     )
     return Chart(title, svg, "Above the straight line it is too modest, below it too sure.")
@@ -85,7 +85,7 @@ def _sets(sets: list[Mapping[str, Any]], n_validation: int) -> Table:
         ["coverage", "sets that hold the right class", "classes a set"],
         rows,
         "Asked for with --coverage, an answer is a set of classes that holds the right one at least this often, "
-        f"by {words.count(n_validation)} validation pictures.",
+        f"as {words.count(n_validation)} validation pictures promise.",
         title="Prediction sets",
     )
 

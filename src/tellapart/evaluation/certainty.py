@@ -11,7 +11,7 @@ from tellapart.answering import Strangeness
 from tellapart.evaluation.calibrate import Rule, fit_temperatures, misses, thresholds
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import known
-from tellapart.evaluation.reliability import reliability
+from tellapart.evaluation.reliability import BINS, reliability
 from tellapart.evaluation.sets import coverages, set_thresholds
 from tellapart.evaluation.unknown import fit_strangeness, judge
 from tellapart.records import Evaluation, Floats, Predictions, Temperature
@@ -93,9 +93,12 @@ def check_certainty(certainty: Certainty, predictions: Predictions, distance: Fl
         "before", "after": `Reliability.as_dict()`, without and with the temperature. One label too: "sets": one
         dictionary a coverage ("coverage", "covered": a Metric, "size": classes a set); "unknown": see `unknown.judge`.
     """
+    # A bin of a handful of answers says nothing: fewer bins where there are fewer than 20 answers for each of the 15.
+    n = len(known(predictions)) * (len(predictions.classes) if predictions.several else 1)
+    bins = min(BINS, max(3, n // 20))
     found: dict[str, Any] = {
-        "before": reliability(predictions).as_dict(),
-        "after": reliability(predictions, certainty.temperature).as_dict(),
+        "before": reliability(predictions, bins=bins).as_dict(),
+        "after": reliability(predictions, certainty.temperature, bins).as_dict(),
     }
     if not predictions.several:
         turned_out = coverages(predictions, certainty.temperature, certainty.sets)
