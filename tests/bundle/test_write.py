@@ -17,10 +17,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from tellapart.answering import Strangeness
 from tellapart.bundle import write as write_module
-from tellapart.bundle.read import CARD, DESCRIPTION, GOLDEN, MODEL, WEIGHTS, Bundle, waiting
+from tellapart.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.data.decode import decode
 from tellapart.errors import BundleError
+from tellapart.evaluation.unknown import fit_known
 from tellapart.models.create import create_network
 from tellapart.models.network import Architecture, Network
 from tellapart.preprocess import preprocess
@@ -324,3 +326,38 @@ def test_what_a_killed_writer_left_is_read_then_cleared_away(write, copied, monk
     write(copied, temperature=2.0)
     assert Bundle.load(copied).temperature == 2.0
     assert [path.name for path in copied.parent.iterdir()] == ["bundle"]
+
+
+def test_what_certainty_needs_is_written_and_read_back(write, network, tmp_path):
+    pictures = np.random.default_rng(1).integers(0, 256, (40, 12, 16, 3), np.uint8)
+    with torch.inference_mode():
+        logits, features = (out.numpy() for out in network.eval().answer(torch.from_numpy(pictures)))
+    known = fit_known(features, np.arange(40) % 3, 3)
+    strangeness = Strangeness((1.0, 0.5), (0.1, 0.2), 3.0, 0.99, 120)
+    told = {
+        "known": known,
+        "strangeness": strangeness,
+        "sets": {0.9: 0.25},
+        "n_validation": 120,
+        "tta": 4,
+        "flip": True,
+    }
+    bundle = Bundle.load(write(tmp_path / "bundle", **told))
+    assert (bundle.sets, bundle.n_validation, bundle.tta, bundle.flip) == ({0.9: 0.25}, 120, 4, True)
+    assert bundle.strangeness == strangeness
+    found, distance = bundle.predict_distance(pictures)
+    np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(distance, known.distance(features), rtol=1e-3, atol=1e-3)
+    assert "unknown" in (bundle.folder / CARD).read_text(encoding="utf-8")
+    (bundle.folder / KNOWN).write_bytes((bundle.folder / KNOWN).read_bytes()[:-1])
+    with pytest.raises(BundleError, match=KNOWN):
+        Bundle.load(bundle.folder)
+
+
+def test_a_temperature_a_label(write, tmp_path):
+    bundle = Bundle.load(write(tmp_path / "bundle", **SEVERAL, temperature=(0.5, 1.0, 2.0)))
+    assert bundle.temperature == (0.5, 1.0, 2.0)
+    expected = 1 / (1 + np.exp(-np.array([2.0, 1.0, 0.5])))
+    np.testing.assert_allclose(bundle.probabilities(np.ones((1, 3)))[0], expected)
+    with pytest.raises(ValueError, match="temperature"):
+        write(tmp_path / "other", **SEVERAL, temperature=(0.5, 1.0))
