@@ -2,7 +2,8 @@
 
 Every picture of a set is altered in one way (resized, re-compressed, cropped, brighter or darker, mirrored, or two of
 these), and the altered ones stand among the originals. A pair that is no planted one counts as false, unless the two
-originals are themselves near duplicates by the same search without anything planted: real sets have such pairs.
+originals are themselves near duplicates by the same search without anything planted: real sets have such pairs. Where
+there are any (n_natural_pairs), the precision is an upper limit: nobody has checked these.
 
 TELLAPART_TEST_DATA=… python benchmarks/near_duplicates.py --sets fruit breeds grocery animals --most 1000 --speed 60000
 """
