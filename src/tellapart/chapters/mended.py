@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from tellapart.errors import RunError
+from tellapart.evaluation.compare import Answered, Contender, Difference, compare
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
 from tellapart.records import Evaluation, Predictions
@@ -28,6 +29,7 @@ class Change:
         mended: the same answers by the corrected labels.
         after: the run with corrections, by the corrected labels.
         n: pictures. n_corrected: how many of them have another label now.
+        difference: `after` less `mended`, in the first metric, with what can be said of it.
     """
 
     before: Evaluation
@@ -35,6 +37,7 @@ class Change:
     after: Evaluation
     n: int
     n_corrected: int
+    difference: Difference
 
 
 def descendants(first: Run) -> list[Run]:
@@ -62,7 +65,10 @@ def change(first: Run, second: Run) -> Change | None:
     before = _rows(first.predictions("test"), both["row"])
     after = _rows(second.predictions("test"), both["row_new"])
     # The second run's target, in the order of the first: rows differ where pictures were excluded.
-    target = after.target[np.argsort(np.argsort(both["row_new"].to_numpy()))]
+    order = np.argsort(np.argsort(both["row_new"].to_numpy()))
+    target = after.target[order]
+    aligned = Predictions.of(before.row, after.logits[order], target, before.classes)
+    answered = [_answered(first, replace(before, target=target)), _answered(second, aligned)]
     differs = before.target != target
     return Change(
         _judged(first, before),
@@ -70,6 +76,8 @@ def change(first: Run, second: Run) -> Change | None:
         _judged(second, after),
         both.height,
         int((differs.any(axis=1) if differs.ndim == 2 else differs).sum()),
+        compare([Contender(run.directory.name, (one,)) for run, one in zip((first, second), answered, strict=True)])
+        .differences[0],
     )
 
 
@@ -100,6 +108,7 @@ def told(first: Run, second: Run) -> list[str]:
         f"{words.count(found.n_corrected)} of them with a corrected label; {words.plain(name).lower()}:",
         f"{first.directory.name} by the labels as given {scores[0]}; by the corrected labels {scores[1]}; "
         f"{second.directory.name} by the corrected labels {scores[2]}.",
+        _said(found),
     ]
 
 
@@ -117,7 +126,7 @@ def _table(first: Run, second: Run) -> list[Block]:
     )
     one, two = first.directory.name, second.directory.name
     columns = ["metric", f"{one}, labels as given", f"{one}, corrected labels", f"{two}, corrected labels"]
-    return [Table(columns, rows, caption)]
+    return [Text(_said(found)), Table(columns, rows, caption)]
 
 
 def _cell(name: str, evaluation: Evaluation) -> Cell:
@@ -142,6 +151,18 @@ def _by_path(run: Run) -> pl.DataFrame:
 
 def _rows(predictions: Predictions, rows: pl.Series) -> Predictions:
     return take(predictions, np.isin(predictions.row, rows.to_numpy()))
+
+
+def _answered(run: Run, predictions: Predictions) -> Answered:
+    about = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    return Answered(predictions, about["temperature"], about["thresholds"] or None)
+
+
+def _said(found: Change) -> str:
+    """The difference that the new training makes, with its interval and a verdict."""
+    name, d = found.after.headline[0], found.difference
+    span = f"{words.plain(name)} {100 * d.value:+.1f} points (95\u202f%: {100 * d.low:+.1f} to {100 * d.high:+.1f})"
+    return f"The training with corrections against the first, by the corrected labels: {span}: {d.verdict}."
 
 
 def _judged(run: Run, predictions: Predictions) -> Evaluation:

@@ -203,7 +203,7 @@ class Applied:
     def sentence(self) -> str:
         """The same in words."""
         return (
-            f"Corrections of {self.path}: {counted(self.relabelled, 'picture')} relabelled, "
+            f"Corrections of {self.path.name}: {counted(self.relabelled, 'picture')} relabelled, "
             f"{self.excluded:,} excluded, {self.left:,} left as they are."
         )
 
