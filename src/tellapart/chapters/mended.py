@@ -76,8 +76,9 @@ def change(first: Run, second: Run) -> Change | None:
         _judged(second, after),
         both.height,
         int((differs.any(axis=1) if differs.ndim == 2 else differs).sum()),
-        compare([Contender(run.directory.name, (one,)) for run, one in zip((first, second), answered, strict=True)])
-        .differences[0],
+        compare(
+            [Contender(run.directory.name, (one,)) for run, one in zip((first, second), answered, strict=True)]
+        ).differences[0],
     )
 
 
