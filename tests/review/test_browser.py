@@ -123,6 +123,17 @@ def test_undo_goes_back_one_by_one(context: Any, make_session: Any, serve_sessio
     tab.close()
 
 
+def test_quick_fingers_lose_no_key(context: Any, make_session: Any, serve_session: Any) -> None:
+    served = serve_session(make_session())
+    tab = Tab(context, served.address)
+    for key in ("x", "u", "Space", "3", "z", "x"):
+        tab.page.keyboard.press(key)
+    tab.counts(4)
+    assert [decision for decision, _ in decisions(served.session)] == ["exclude", "unsure", "keep", "exclude"]
+    assert len(read_corrections(served.session.log.path)) == 6
+    tab.close()
+
+
 def test_a_reload_in_the_middle_goes_on(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session())
     tab = Tab(context, served.address)

@@ -154,7 +154,6 @@
   const take = (state) => { decisions = state.decisions; version = state.version; };
   const trouble = (text) => { get("trouble").hidden = false; get("trouble").textContent = text; };
   const send = async (where, body) => {
-    if (busy) return null;
     busy = true;
     try {
       const answer = await fetch(where, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
@@ -170,7 +169,12 @@
   const decide = async (decision, to = []) => {
     if (await send("decide", { item: at, decision, to })) onward();
   };
-  const act = async (name) => {
+  // One after the other: no key is lost while an earlier decision is being written.
+  let chain = Promise.resolve();
+  const inTurn = (work) => (chain = chain.then(work, work));
+  const act = (name) => inTurn(() => perform(name));
+  const choose = (name) => inTurn(() => mark(name));
+  const perform = async (name) => {
     if (name === "undo") {
       const state = await send("undo", {});
       if (state && state.item !== null) show(state.item);
@@ -181,7 +185,7 @@
     else if (name === "keep") { if (items[at].given.length) await decide("keep"); }
     else await decide(name);
   };
-  const choose = (name) => {
+  const mark = (name) => {
     if (!several) return decide("relabel", [name]);
     chosen = chosen.includes(name) ? chosen.filter((other) => other !== name) : [...chosen, name];
     return showClasses();
@@ -248,8 +252,8 @@
     else if (key === "arrowright") show((at + 1) % items.length);
     else if (key === "arrowleft") show((at + items.length - 1) % items.length);
     else if (/^[1-9]$/.test(key)) {
-      const button = get("classes").children[Number(key) - 1];
-      if (button && !event.repeat) { choose(offered(items[at])[Number(key) - 1]); }
+      const place = Number(key) - 1;
+      if (!event.repeat) inTurn(() => (place < offered(items[at]).length ? mark(offered(items[at])[place]) : null));
     }
   });
 
