@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tellapart.auditing import audit as audit
     from tellapart.averaging import average as average
+    from tellapart.comparing import compare as compare
     from tellapart.cross_validation import CrossValidation as CrossValidation
     from tellapart.cross_validation import cross_validate as cross_validate
     from tellapart.data.audit.findings import Audit as Audit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tellapart.data.split import Split as Split
     from tellapart.data.split import split as split
     from tellapart.errors import TellapartError as TellapartError
+    from tellapart.evaluation.compare import Comparison as Comparison
     from tellapart.judging import evaluate as evaluate
     from tellapart.pipeline import train as train
     from tellapart.recipe import Recipe as Recipe
@@ -47,6 +49,7 @@ _PUBLIC = {
     "Audit": "tellapart.data.audit.findings",
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.serve.answer",
+    "Comparison": "tellapart.evaluation.compare",
     "CrossValidation": "tellapart.cross_validation",
     "Evaluation": "tellapart.records",
     "Finding": "tellapart.data.audit.findings",
@@ -57,6 +60,7 @@ _PUBLIC = {
     "TellapartError": "tellapart.errors",
     "audit": "tellapart.auditing",
     "average": "tellapart.averaging",
+    "compare": "tellapart.comparing",
     "cross_validate": "tellapart.cross_validation",
     "curves": "tellapart.side_by_side",
     "evaluate": "tellapart.judging",

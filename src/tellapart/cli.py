@@ -30,6 +30,7 @@ app.command()(cli_audit.audit)
 app.add_typer(cli_cache.app, name="cache")
 app.command()(cli_runs.curves)
 app.command()(cli_runs.average)
+app.command()(cli_runs.compare)
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3

@@ -44,6 +44,27 @@ def average(
     print(f"Report: {averaged.report}\nThis is an evaluation only: no bundle was written.")
 
 
+def compare(
+    runs: Runs,
+    metric: Annotated[str, typer.Option(help="What is compared; by default accuracy, or f1_micro.")] = "",
+    on: Annotated[str, typer.Option(help="test or validation; by default test, if all have such pictures.")] = "",
+    out: Annotated[Path, typer.Option(help="A page (.html), or the plot alone (.png, .svg).")] = Path("compare.html"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say whether one run is better than another, how sure that is, and how many pictures would tell."""
+    import json
+
+    from tellapart.comparing import compare_runs
+    from tellapart.report.differences import text
+
+    comparison, on = compare_runs(runs, metric, on, out)
+    if as_json:
+        print(json.dumps(comparison.as_dict()))
+        return
+    print(text(comparison, on))
+    print(f"{'Page' if out.suffix.lower() == '.html' else 'Plot'}: {out}")
+
+
 def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]

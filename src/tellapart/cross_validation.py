@@ -90,7 +90,7 @@ def cross_validate(
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     catalog = console.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / f"{catalog.root.name}-folds"
-    splits = kfold(catalog, n_folds, validation=plan.data.validation, seed=plan.seed)
+    splits = kfold(catalog, n_folds, validation=plan.data.validation, seed=plan.split_seed)
     _check_place(directory, n_folds)
     runs = []
     for number, split in enumerate(splits, start=1):

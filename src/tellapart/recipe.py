@@ -32,6 +32,11 @@ class Data(Section):
     )
     validation: float = Field(default=0.15, gt=0, lt=1, description="share of pictures for validation")
     test: float = Field(default=0.15, ge=0, lt=1, description="share of pictures for the test")
+    split_seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="what the parts are drawn with, to keep them over several seeds; by default seed",
+    )
     ahead: Annotated[list[list[AnyTransform]], BeforeValidator(named_views)] = Field(
         default_factory=list,
         description='versions of each training picture, all of which an epoch shows: "eightfold", or one list of '
@@ -190,6 +195,11 @@ class Recipe(Section):
         "each stage for as long as was best on validation",
     )
     plan: Plan | None = None
+
+    @property
+    def split_seed(self) -> int:
+        """What the pictures are divided with."""
+        return self.seed if self.data.split_seed is None else self.data.split_seed
 
     def to_toml(self) -> str:
         """The complete recipe, defaults included, as TOML that `load_recipe` reads back to an equal one."""

@@ -32,7 +32,7 @@ def divide(catalog: Catalog, recipe: Recipe, directory: Path, given: Split | Non
         return run.split
     if given is not None:
         return given
-    return split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
+    return split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
 
 
 def check_place(run: Run) -> None:

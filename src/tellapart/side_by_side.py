@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tellapart.report.compared import MOST, Compared, compared_page, differing, 
 from tellapart.report.curves import curves as curves_of
 from tellapart.report.page import write_page
 from tellapart.run_directory import Run
+
+if TYPE_CHECKING:
+    from tellapart.recipe import Recipe
 
 _FORMS = (".html", ".png", ".svg")
 
@@ -69,7 +72,12 @@ def _compared(run: Run) -> Compared:
             f"{run.directory} has no epoch to show yet: its first one has not been finished.",
             "Run the same `tellapart train` command again to go on.",
         )
-    return Compared(str(run.directory), course, dict(_flat(recipe.model_dump(exclude_none=True))))
+    return Compared(str(run.directory), course, settings(recipe))
+
+
+def settings(recipe: Recipe) -> dict[str, str]:
+    """A recipe flat and as text: "stages.0.epochs" → "7"."""
+    return dict(_flat(recipe.model_dump(exclude_none=True)))
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -62,7 +62,7 @@ def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Cons
             "The recipe says nothing of versions made ahead of training (data.ahead).",
             "For example: --set data.ahead=eightfold",
         )
-    parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
+    parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     n, held, tested = len(parts.train), len(parts.validation), len(parts.test)
     if out is not None:
         how = _network(recipe, len(catalog.classes)).preprocessing
@@ -76,7 +76,7 @@ def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Cons
 def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Console) -> RateSuggestions:
     """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`."""
     network = _network(recipe, len(catalog.classes))
-    parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.seed)
+    parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     how = network.preprocessing
     ahead = recipe.data.ahead
     material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed, ahead)

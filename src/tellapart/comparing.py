@@ -1,0 +1,314 @@
+"""Finished runs held against each other: the same pictures and labels for all, seeds of one recipe put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tellapart.data.catalog import Catalog
+from tellapart.data.decode import decode
+from tellapart.errors import DataError, RunError, UsageError
+from tellapart.evaluation.compare import Answered, Comparison, Contender
+from tellapart.evaluation.compare import compare as compared
+from tellapart.evaluation.metrics import known
+from tellapart.records import Floats, Predictions
+from tellapart.report import words
+from tellapart.report.answers import Answers
+from tellapart.report.differences import MOST, Told, comparison_page, write_differences_figure
+from tellapart.report.page import write_page
+from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.run_directory import Run, read_json
+from tellapart.side_by_side import settings
+
+_FORMS = (".html", ".png", ".svg")
+_SAME = (
+    "Compare runs that were judged on the same pictures. The parts are drawn with the seed: keep them the same with "
+    "--set data.split_seed=0 in every training, or give the data a test part (a folder test/, or a column split)."
+)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run with its answers.
+
+    Attributes:
+        path: as the user called it.
+        catalog: its pictures. answered: its answers to those with a label.
+        recipe: what it was trained with but for seeds, and on what; None where there is no recipe (an average).
+        seed: of the training; None where there is no recipe.
+        settings: its recipe, flat.
+    """
+
+    path: str
+    catalog: Catalog
+    answered: Answered
+    recipe: str | None
+    seed: int | None
+    settings: Mapping[str, str]
+
+
+def compare(
+    runs: Sequence[Run | str | Path], *, metric: str = "", on: str = "", out: str | Path | None = None
+) -> Comparison:
+    """Say whether one run is better than another, how sure that is, and how many pictures would tell.
+
+    Runs whose recipes differ in their seed only, trained on the same data, are put together as one recipe: their scores
+    are averaged, and the chance of the seed is taken into account. Every two recipes are compared.
+
+    Args:
+        runs: finished run directories, averages of such, or cross-validations, two recipes at least. All must have
+            been judged on the same pictures (by content) with the same labels and classes (by name).
+        metric: what is compared, by default the headline: accuracy, or f1_micro for several labels.
+        on: "test" or "validation"; by default the test pictures, if all have such.
+        out: a page (.html) to write, with galleries of the pictures that make the difference; or the plot (.png, .svg).
+
+    Raises:
+        UsageError: too few or too many runs, no such score, or a file of another kind.
+        RunError: one of them is no finished run.
+        DataError: other pictures, labels or classes; the message says what differs.
+    """
+    return compare_runs(runs, metric, on, out)[0]
+
+
+def compare_runs(
+    runs: Sequence[Run | str | Path], metric: str, on: str, out: str | Path | None
+) -> tuple[Comparison, str]:
+    """The same; and on what."""
+    path = None if out is None else Path(out)
+    if path is not None and path.suffix.lower() not in _FORMS:
+        raise UsageError(f"--out {path}: expected a file that ends in {', '.join(_FORMS)}.")
+    paths = [run.directory if isinstance(run, Run) else Path(run) for run in runs]
+    if len({p.resolve() for p in paths}) < len(paths):
+        raise UsageError("The same run is named twice.", "Name each run directory once.")
+    on = on or _common_part(paths)
+    opened = [_open(p, on) for p in paths]
+    opened = [opened[0], *(_aligned(opened[0], other) for other in opened[1:])]
+    groups = _groups(opened)
+    if len(groups) > MOST:
+        raise UsageError(f"{len(groups)} recipes are too many to compare.", f"Name {MOST} at most.")
+    if len(groups) == 1 and len(opened) > 1:
+        raise UsageError(
+            "These runs are seeds of one recipe: there is nothing to compare them with.",
+            "Name runs of another recipe too.",
+        )
+    contenders = [Contender(_name(group), tuple(one.answered for one in group)) for group in groups]
+    comparison = compared(contenders, metric)
+    if path is not None and path.suffix.lower() == ".html":
+        catalog = opened[0].catalog
+        page = comparison_page(comparison, _told(groups, on))
+        write_page(page, path, lambda row: thumbnail(decode(catalog.path(row), SIZE)))
+    elif path is not None:
+        write_differences_figure(comparison, path)
+    return comparison, on
+
+
+def _is_folds(path: Path) -> bool:
+    return (path / "cross_validation.json").is_file()
+
+
+def _common_part(paths: Sequence[Path]) -> str:
+    """The part that all were judged on: the test, if all have one."""
+    folds = [_is_folds(path) for path in paths]
+    if all(folds):
+        return "all folds"
+    if any(folds):
+        raise UsageError(
+            "A cross-validation is about all pictures, a run about its test pictures: they cannot be compared.",
+            "Compare cross-validations with each other, and runs with each other.",
+        )
+    every = [_evaluation(path)["evaluations"] for path in paths]
+    return "test" if all("test" in each for each in every) else "validation"
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    run = Run(path)
+    if not run.evaluation_file.is_file():
+        _ = run.evaluations  # says what is missing
+    values: dict[str, Any] = read_json(run.evaluation_file, "evaluations", "temperature", "thresholds")
+    return values
+
+
+def _open(path: Path, on: str) -> Opened:
+    """Read a run's answers; pictures without a label are left out."""
+    if _is_folds(path):
+        first = Run(path / "fold-1")
+        answered = Answered(known(Predictions.load(path / "predictions.parquet")))
+    else:
+        first = Run(path)
+        judged = _evaluation(path)
+        if on not in judged["evaluations"]:
+            raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(judged['evaluations'])}.")
+        temperature, limits = judged["temperature"], judged["thresholds"]
+        answered = Answered(
+            known(first.predictions(on)),
+            tuple(temperature) if isinstance(temperature, list) else float(temperature),
+            None if limits is None else np.asarray(limits, np.float64),
+        )
+    if not first.recipe_file.is_file():
+        return Opened(str(path), first.catalog, answered, None, None, {"an average": "yes"})
+    recipe = first.recipe
+    plain = recipe.model_dump(
+        exclude_none=True, exclude={"seed": True, "about": True, "plan": True, "data": {"split_seed"}}
+    )
+    key = json.dumps([plain, first.catalog.digest, on], sort_keys=True, default=str)
+    return Opened(str(path), first.catalog, answered, key, recipe.seed, settings(recipe))
+
+
+def _aligned(first: Opened, other: Opened) -> Opened:
+    """The other's answers in the first one's order of pictures and classes.
+
+    Raises:
+        DataError: they are not about the same pictures, labels and classes.
+    """
+    here, there = first.answered.predictions, other.answered.predictions
+    who = f"{first.path} and {other.path} cannot be compared"
+    if here.several != there.several:
+        raise DataError(f"{who}: one has one label a picture, the other several.", "Compare runs of one kind.")
+    if set(here.classes) != set(there.classes):
+        only = [
+            f"only {run.path} knows {_listed(names)}"
+            for run, names in (
+                (first, set(here.classes) - set(there.classes)),
+                (other, set(there.classes) - set(here.classes)),
+            )
+            if names
+        ]
+        raise DataError(f"{who}: their classes differ; {', and '.join(only)}.", "Compare runs on the same classes.")
+    mine, theirs = _contents(first), _contents(other)
+    _check_pictures(who, first, other, mine, theirs)
+    labels, other_labels = _labels(here), _labels(there)
+    # Copies of one picture are told apart by their labels, where these differ.
+    order = sorted(range(len(mine)), key=lambda i: (mine[i], labels[i]))
+    other_order = sorted(range(len(theirs)), key=lambda i: (theirs[i], other_labels[i]))
+    wrong = [(i, j) for i, j in zip(order, other_order, strict=True) if labels[i] != other_labels[j]]
+    if wrong:
+        i, j = wrong[0]
+        raise DataError(
+            f"{who}: {len(wrong):,} of {words.some(len(mine), 'picture')} have other labels in the second; for example "
+            f"{_path(first, i)} ({_listed(labels[i]) or 'none'} and {_listed(other_labels[j]) or 'none'}).",
+            "Judge both on the same labels: train one of them again.",
+        )
+    back = np.empty(len(order), np.int64)
+    back[np.array(order)] = other_order
+    columns = [there.classes.index(name) for name in here.classes]
+    limits = other.answered.thresholds
+    temperature = other.answered.temperature
+    answered = Answered(
+        replace(here, logits=there.logits[back][:, columns]),
+        tuple(temperature[c] for c in columns) if isinstance(temperature, tuple) else temperature,
+        None if limits is None else np.asarray(limits)[columns],
+    )
+    return replace(other, answered=answered)
+
+
+def _contents(opened: Opened) -> list[bytes]:
+    """SHA-256 of each picture's file."""
+    rows = opened.answered.predictions.row
+    return [content or b"" for content in opened.catalog.table["sha256"].gather(rows).to_list()]
+
+
+def _labels(predictions: Predictions) -> list[tuple[str, ...]]:
+    """Names of each picture's labels, in the order of the alphabet."""
+    names = predictions.classes
+    if predictions.several:
+        return [tuple(sorted(names[k] for k in np.flatnonzero(line))) for line in predictions.target]
+    return [(names[k],) for k in predictions.target.tolist()]
+
+
+def _check_pictures(who: str, first: Opened, other: Opened, mine: Sequence[bytes], theirs: Sequence[bytes]) -> None:
+    if sorted(mine) == sorted(theirs):
+        return
+    here, there = set(mine), set(theirs)
+    said = [f"{words.some(len(mine), 'picture')} and {len(theirs):,}, {len(here & there):,} of them in both"]
+    for run, contents, others in ((first, mine, there), (other, theirs, here)):
+        only = [i for i, content in enumerate(contents) if content not in others]
+        if only:
+            said.append(f"only in {run.path}: {len(only):,}, such as {_path(run, only[0])}")
+    raise DataError(f"{who}: they were judged on other pictures ({'; '.join(said)}).", _SAME)
+
+
+def _path(opened: Opened, i: int) -> str:
+    return words.visible(str(opened.catalog.table["path"][int(opened.answered.predictions.row[i])]))
+
+
+def _listed(names: Sequence[str] | set[str], most: int = 5) -> str:
+    shown = ", ".join(words.visible(name) for name in sorted(names)[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
+    """Runs whose recipes differ in the seed only, together; in the order given."""
+    groups: list[list[Opened]] = []
+    for one in opened:
+        for group in groups:
+            same = one.recipe is not None and group[0].recipe == one.recipe
+            if same and one.seed not in [other.seed for other in group]:
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def _name(group: Sequence[Opened]) -> str:
+    """What a recipe is called: what its runs' names have in common."""
+    if len(group) == 1:
+        return group[0].path
+    paths = [one.path for one in group]
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*paths, strict=False))
+    common = "".join(letters[0] for letters in alike)
+    start = f"{common}…" if len(Path(common).name) > 1 else group[0].path
+    return f"{start} ({len(group)} seeds)"
+
+
+def _told(groups: Sequence[Sequence[Opened]], on: str) -> Told:
+    catalog = groups[0][0].catalog
+    names = catalog.table["path"]
+    notes = []
+    if on == "validation":
+        notes.append("The best epochs were chosen on these very pictures: the scores flatter, and so may differences.")
+    unlike = [g for g in groups if g[0].recipe is not None and g[0].catalog.digest != groups[0][0].catalog.digest]
+    notes += [f"{_name(group)} was made from other data than {_name(groups[0])}." for group in unlike]
+    seeds = [one.seed for group in groups for one in group]
+    if len(groups) == 2 and len(seeds) == 2 and groups[0][0].recipe == groups[1][0].recipe is not None:
+        notes.append("Both have the same recipe and seed.")
+    answers = [
+        Answers(
+            together,
+            lambda row: str(names[int(row)]),
+            1.0,
+            limits,
+            lambda row: catalog.path(row).absolute().as_uri(),
+        )
+        for together, limits in map(_together, groups)
+    ]
+    return Told(on, answers, _differing(groups), notes)
+
+
+def _together(group: Sequence[Opened]) -> tuple[Predictions, Floats | None]:
+    """The mean of the calibrated probabilities over seeds, as logits at temperature 1; and the mean thresholds."""
+    first = group[0].answered
+    p = np.mean([one.answered.predictions.probabilities(one.answered.temperature) for one in group], axis=0)
+    p = np.clip(p, 1e-30, None)
+    logits = np.log(p) - np.log(np.clip(1 - p, 1e-16, None)) if first.predictions.several else np.log(p)
+    limits = None
+    if first.thresholds is not None:
+        limits = np.mean([np.asarray(one.answered.thresholds) for one in group], axis=0)
+    return replace(first.predictions, logits=logits.astype(np.float32)), limits
+
+
+def _differing(groups: Sequence[Sequence[Opened]]) -> dict[str, list[str]]:
+    """Settings that are not the same in all, with the value in each; the seeds of a recipe in one line."""
+    first = [group[0].settings for group in groups]
+    names = dict.fromkeys(name for each in first for name in each if name != "about" and not name.startswith("plan."))
+    values = {name: [each.get(name, "–") for each in first] for name in names}
+    if "seed" in values:
+        seeds = [", ".join("–" if one.seed is None else str(one.seed) for one in group) for group in groups]
+        values["seed"] = seeds
+    return {name: each for name, each in values.items() if len(set(each)) > 1}

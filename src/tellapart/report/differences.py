@@ -1,0 +1,317 @@
+"""The page of a comparison: who is better, how sure that is, and the pictures that make the difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from string import ascii_uppercase
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.evaluation.compare import Comparison, Difference
+from tellapart.report import words
+from tellapart.report.answers import Answers
+from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Table, Text
+from tellapart.report.forest import Interval, forest_chart, write_forest_figure
+
+#: More cannot be told apart by a letter.
+MOST = len(ascii_uppercase)
+_SHOWN, _GALLERIES = 21, 6
+#: Shown beside the score that is compared and the headline.
+_BESIDE = ("f1_macro", "log_loss")
+_THIN = "\u202f"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the page shows beside the comparison itself.
+
+    Attributes:
+        on: "test", "validation" or "all folds".
+        answers: of each contender, to the same pictures in the same order: of several seeds their mean.
+        settings: what differs in the recipes: name → the value of each contender.
+        notes: lines that must be seen.
+    """
+
+    on: str
+    answers: Sequence[Answers]
+    settings: Mapping[str, Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+def amount(metric: str, value: float) -> str:
+    """A difference with its sign: "+1.3 points", or "−0.042" of a loss."""
+    figure = f"{100 * value:+.1f} points" if words.is_share(metric, 0.5) else f"{value:+.3f}"
+    return figure.replace("-", "−")
+
+
+def span_of(metric: str, difference: Difference) -> str:
+    """Its interval: "−0.4 to +3.0"."""
+    scale, decimals = (100, 1) if words.is_share(metric, 0.5) else (1, 3)
+    ends = (difference.low * scale, difference.high * scale)
+    return " to ".join(f"{end:+.{decimals}f}".replace("-", "−") for end in ends)
+
+
+def verdict(comparison: Comparison, difference: Difference) -> str:
+    """One pair in a sentence or two: "B is better than A: …"."""
+    first, second = (ascii_uppercase[i] for i in (difference.first, difference.second))
+    what = words.plain(comparison.metric)
+    seen = (
+        f"{amount(comparison.metric, difference.value)} of {_lower(what)}, 95 % interval "
+        f"{span_of(comparison.metric, difference)}"
+    )
+    if difference.verdict != "cannot tell":
+        return f"{second} is {difference.verdict} than {first}: {seen}."
+    n = words.some(comparison.n, "picture")
+    return f"Cannot tell {second} from {first} with {n}: {seen}. {needed(comparison, difference)}"
+
+
+def needed(comparison: Comparison, difference: Difference) -> str:
+    """How many pictures would be needed, in a sentence."""
+    if abs(difference.value) < 1e-12:
+        return "No difference was seen."
+    if math.isinf(difference.needed):
+        return "With so few seeds no number of pictures would tell: train more seeds."
+    n = _rounded(max(difference.needed, comparison.n + 1))
+    more = f"more than {words.count(10_000_000)}" if n > 10_000_000 else f"about {words.count(n)}"
+    return f"Were it truly so large, {more} pictures would tell."
+
+
+def text(comparison: Comparison, on: str) -> str:
+    """Scores and verdicts, for a terminal."""
+    names = [words.visible(s.name) for s in comparison.standings]
+    width = max(map(len, names))
+    lines = [f"{on}, {comparison.metric}, {words.some(comparison.n, 'picture')}:"]
+    for i, standing in enumerate(comparison.standings):
+        spread = "" if standing.deviation is None else f" ± {standing.deviation:.4f} over {len(standing.scores)} seeds"
+        lines.append(f"  {ascii_uppercase[i]}  {names[i]:<{width}}  {standing.value:.4f}{spread}")
+    pairs = comparison.differences
+    unit = "points" if words.is_share(comparison.metric, 0.5) else "difference"
+    lines.append(f"\n  pair   {unit:>10}  95 % interval      {'p':>11}  {'pictures needed':>16}  can be told")
+    for pair in pairs:
+        told = [
+            f"{ascii_uppercase[pair.second]} − {ascii_uppercase[pair.first]}",
+            f"{amount(comparison.metric, pair.value).removesuffix(' points'):>11}",
+            f"{span_of(comparison.metric, pair):<17}",
+            f"{_p(pair.p_corrected):>11}",
+            f"{_needed_cell(pair):>16}",
+            _size(comparison.metric, pair.smallest),
+        ]
+        lines.append("  " + "  ".join(told))
+    lines += ["", *(verdict(comparison, pair) for pair in pairs[:3])]
+    tests = ", ".join(dict.fromkeys(pair.test for pair in pairs))
+    many = f", corrected for {len(pairs)} comparisons (Holm)" if len(pairs) > 1 else ""
+    lines.append(f"p: {tests}{many}. Pictures needed, can be told: with 80 % certainty.")
+    lines.append(seeds_note(comparison))
+    return "\n".join(lines)
+
+
+def seeds_note(comparison: Comparison) -> str:
+    """What is known of seeds."""
+    if comparison.seeds_known:
+        return (
+            "± is the standard deviation over seeds. The intervals take both sources of chance into account: other "
+            "pictures and other seeds."
+        )
+    return (
+        "Each recipe was trained once: this is about these networks. Another seed gives another network; to compare "
+        "recipes, train each with several seeds."
+    )
+
+
+def comparison_page(comparison: Comparison, told: Told) -> Page:
+    """The whole page."""
+    names = [words.shortened(standing.name, 30) for standing in comparison.standings]
+    sections = [_difference_section(comparison), _scores(comparison)]
+    sections += [_pictures(comparison, told), _settings(told)]
+    return Page(
+        title=" or ".join(names) if len(names) < 4 else f"{len(names)} recipes compared",
+        subtitle=[f"{words.plain(comparison.metric)} on {words.some(comparison.n, f'{told.on} picture')}"],
+        sections=sections,
+        notes=told.notes,
+    )
+
+
+def write_differences_figure(comparison: Comparison, path: Path) -> None:
+    """Write the plot of the differences, .png or .svg."""
+    metric = comparison.metric
+    names = [f"{ascii_uppercase[i]}: {s.name}" for i, s in enumerate(comparison.standings)]
+    write_forest_figure(
+        _intervals(comparison), path, x_title=_axis(metric), form=lambda value: _tick(metric, value), legend=names
+    )
+
+
+def _difference_section(comparison: Comparison) -> Section:
+    metric = comparison.metric
+    worse, better = ("← better", "worse →") if comparison.lower_is_better else ("← worse", "better →")
+    svg = forest_chart(
+        _intervals(comparison),
+        title=f"Differences in {_lower(words.plain(metric))} with their 95 % intervals",
+        x_title=_axis(metric),
+        form=lambda value: _tick(metric, value),
+        ends=(worse, better),
+    )
+    caption = "Each line: the score of the first letter less that of the second. Grey: the difference may be chance."
+    lead = [Text(verdict(comparison, pair), "lead") for pair in comparison.differences[:3]]
+    blocks: list[Block] = [*lead, Chart("Differences", svg, caption), _pairs(comparison)]
+    blocks.append(Text(seeds_note(comparison), "note"))
+    return Section("difference", "Is there a difference?", blocks, "Difference")
+
+
+def _intervals(comparison: Comparison) -> list[Interval]:
+    looks = {"better": "better", "worse": "worse", "cannot tell": ""}
+    return [
+        Interval(
+            f"{ascii_uppercase[pair.second]} − {ascii_uppercase[pair.first]}",
+            pair.value,
+            pair.low,
+            pair.high,
+            looks[pair.verdict],
+        )
+        for pair in comparison.differences
+    ]
+
+
+def _pairs(comparison: Comparison) -> Table:
+    rows = []
+    for pair in comparison.differences:
+        only = ("–", "–") if pair.discordant is None else tuple(map(words.count, pair.discordant))
+        rows.append(
+            [
+                Cell(f"{ascii_uppercase[pair.second]} against {ascii_uppercase[pair.first]}"),
+                Cell(pair.verdict),
+                Cell(amount(comparison.metric, pair.value), pair.value, span_of(comparison.metric, pair)),
+                Cell(_p(pair.p_corrected), pair.p_corrected, pair.test),
+                Cell(only[1], float("nan") if pair.discordant is None else pair.discordant[1]),
+                Cell(only[0], float("nan") if pair.discordant is None else pair.discordant[0]),
+                Cell(_needed_cell(pair), min(pair.needed, 1e12)),
+                Cell(_size(comparison.metric, pair.smallest), pair.smallest),
+            ]
+        )
+    corrected = (
+        f"p is corrected for {len(rows)} comparisons (Holm); the intervals stand each for itself. " if rows[1:] else ""
+    )
+    caption = (
+        f"{corrected}Only first right: pictures that the first letter alone answers rightly. "
+        "p: how often chance alone would make so large a difference; below 0.05 counts as told. "
+        "Pictures needed: to tell with 80 % certainty, if the true difference is the one seen. "
+        "Can be told: the difference that these pictures show with 80 % certainty."
+    )
+    columns = ["pair", "verdict", "difference", "p", "only first right", "only second right"]
+    return Table([*columns, "pictures needed", "can be told"], rows, caption, sortable=len(rows) > 2)
+
+
+def _needed_cell(pair: Difference) -> str:
+    if math.isinf(pair.needed):
+        return "–"
+    n = _rounded(pair.needed)
+    return words.count(n) if n <= 10_000_000 else f"over {words.count(10_000_000)}"
+
+
+def _scores(comparison: Comparison) -> Section:
+    metric, best = comparison.metric, comparison.best
+    known = comparison.standings[0].others
+    names = list(dict.fromkeys([metric, next(iter(known)), *(name for name in _BESIDE if name in known)]))
+    rows = []
+    for i, standing in enumerate(comparison.standings):
+        cells = [Cell(f"{ascii_uppercase[i]}  {standing.name}")]
+        for name in names:
+            value = standing.others[name]
+            quiet = [] if name != metric or i != best else ["best"]
+            if name == metric and standing.deviation is not None:
+                quiet.insert(0, f"± {_size(name, standing.deviation)}, {len(standing.scores)} seeds")
+            cells.append(Cell(words.score(name, value), value, ", ".join(quiet)))
+        rows.append(cells)
+    caption = "All on the same pictures. Only the first score was compared."
+    several = [s for s in comparison.standings if s.deviation is not None]
+    if several:
+        caption += " Of several seeds: the mean, ± standard deviation."
+    table = Table(["run", *map(words.plain, names)], rows, caption, sortable=len(rows) > 2)
+    return Section("scores", "Scores", [table])
+
+
+def _pictures(comparison: Comparison, told: Told) -> Section:
+    """Galleries of pictures that one answers better than the other, both ways; the best against each first."""
+    order = sorted(combinations(range(len(told.answers)), 2), key=lambda pair: comparison.best not in pair)
+    shown, folded = order[:1], order[1:_GALLERIES]
+    blocks: list[Block] = [block for i, j in shown for block in _both_ways(told, i, j)]
+    for i, j in folded:
+        blocks.append(Fold(f"{ascii_uppercase[i]} and {ascii_uppercase[j]}", _both_ways(told, i, j)))
+    if len(order) > _GALLERIES:
+        blocks.append(Text(f"Shown for {_GALLERIES} of {len(order)} pairs.", "note"))
+    if any(s.deviation is not None for s in comparison.standings):
+        blocks.append(Text("Of several seeds: what the mean of their probabilities answers.", "note"))
+    return Section("pictures", "The pictures that make the difference", blocks, "Pictures")
+
+
+def _both_ways(told: Told, i: int, j: int) -> list[Block]:
+    return [_gallery(told, right, wrong) for right, wrong in ((j, i), (i, j))]
+
+
+def _gallery(told: Told, right: int, wrong: int) -> Gallery:
+    """Pictures answered rightly by one and wrongly by the other, the most surely wrong first."""
+    good, bad = told.answers[right], told.answers[wrong]
+    gained = _n_wrong(bad) - _n_wrong(good)
+    found = np.flatnonzero(gained > 0)
+    sure = bad.probabilities.max(axis=1)
+    found = found[np.lexsort((-sure[found], -gained[found]))]
+    letter, other = ascii_uppercase[right], ascii_uppercase[wrong]
+    cards = [bad.card(int(i), note=_answer_note(letter, good, int(i))) for i in found[:_SHOWN].tolist()]
+    several = good.predictions.several
+    what = f"more labels right in {letter} than in {other}" if several else f"right in {letter}, wrong in {other}"
+    more = f"{words.some(len(found), 'picture')}; here are {len(cards)}. " if len(found) > len(cards) else ""
+    caption = f"{more}Shown is the answer of {other}, the surest first."
+    return Gallery(f"{words.count(len(found))} {what}", cards, caption, "There is no such picture.")
+
+
+def _n_wrong(answers: Answers) -> npt.NDArray[np.int64]:
+    wrong = np.asarray(answers.answered != answers.given)
+    return np.asarray(wrong.reshape(len(wrong), -1).sum(axis=1), np.int64)
+
+
+def _answer_note(letter: str, answers: Answers, i: int) -> str:
+    card: Card = answers.card(i)
+    said = ", ".join(f"{words.visible(a.name)} {words.certainty(a.certainty or 0.0)}" for a in card.answered)
+    return f"{letter}: {said or 'no label'}"
+
+
+def _settings(told: Told) -> Section:
+    if not told.settings:
+        return Section("settings", "What differs", [Text("Their recipes are the same but for seeds.")], "Settings")
+    letters = [ascii_uppercase[i] for i in range(len(told.answers))]
+    rows = [[Cell(name), *map(Cell, values)] for name, values in told.settings.items()]
+    table = Table(["setting", *letters], rows, "Settings that are the same in all are left out.")
+    return Section("settings", "What differs", [table], "Settings")
+
+
+def _rounded(n: float) -> int:
+    """Two digits are more than such an estimate is good for."""
+    digits = max(0, math.floor(math.log10(max(n, 1))) - 1)
+    return int(math.ceil(n / 10**digits) * 10**digits)
+
+
+def _size(metric: str, value: float) -> str:
+    return f"{100 * value:.1f} points" if words.is_share(metric, 0.5) else f"{value:.3f}"
+
+
+def _tick(metric: str, value: float) -> str:
+    if words.is_share(metric, 0.5):
+        value *= 100
+    return f"{value:+.4g}".replace("-", "−") if abs(value) > 1e-9 else "0"
+
+
+def _axis(metric: str) -> str:
+    unit = ", percentage points" if words.is_share(metric, 0.5) else ""
+    return f"difference in {_lower(words.plain(metric))}{unit}"
+
+
+def _lower(name: str) -> str:
+    return name if name[:2] == "F1" else name[:1].lower() + name[1:]
+
+
+def _p(value: float) -> str:
+    return "under 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"

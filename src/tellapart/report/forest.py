@@ -1,0 +1,106 @@
+"""Values with their intervals, one below the other, around a line that means "no difference"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from tellapart.files import replacing
+from tellapart.report import words
+from tellapart.report.charts import linear_axis
+from tellapart.report.figures import new_figure, style
+
+_WIDTH, _LEFT, _RIGHT, _TOP, _LINE = 420, 84, 12, 26, 26
+_HUES = {"better": "#217a4b", "worse": "#b02a4c", "": "#8d8a83"}
+#: The same in the page's style sheet, which has them on dark too.
+_LOOKS = {"better": "line loud hue-3", "worse": "line loud hue-5", "": "line quiet"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One line: `look` is "better", "worse" or "" where the interval proves nothing."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    look: str = ""
+
+
+def forest_chart(
+    intervals: Sequence[Interval], *, title: str, x_title: str, form: Callable[[float], str], ends: tuple[str, str]
+) -> Markup:
+    """A drawing for the page.
+
+    Args:
+        intervals: at least one, the first on top.
+        title: says what is drawn to those who cannot see it.
+        form: value → text.
+        ends: what stands above the left and the right half.
+    """
+    bottom = _TOP + _LINE * len(intervals)
+    axis = linear_axis(_values(intervals), _LEFT, _WIDTH - _RIGHT, aim=4)
+    zero = axis.place(0.0)
+    parts = []
+    for tick in axis.ticks:
+        at = axis.place(tick)
+        parts.append(f'<path class="grid" d="M{at:.1f} {_TOP}V{bottom}"/>')
+        parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 18}" text-anchor="middle">{form(tick)}</text>')
+    parts.append(f'<path class="axis" d="M{zero:.1f} {_TOP - 4}V{bottom}"/>')
+    for text, x, anchor in ((ends[0], zero - 8, "end"), (ends[1], zero + 8, "start")):
+        parts.append(f'<text class="stage" x="{x:.1f}" y="{_TOP - 10}" text-anchor="{anchor}">{_text(text)}</text>')
+    for i, one in enumerate(intervals):
+        y = _TOP + _LINE * (i + 0.5)
+        low, value, high = (axis.place(v) for v in (one.low, one.value, one.high))
+        said = _text(f"{one.name}: {form(one.value)}, 95 % interval {form(one.low)} to {form(one.high)}")
+        parts.append(
+            f'<g class="{_LOOKS[one.look]}"><title>{said}</title><path d="M{low:.1f} {y}H{high:.1f}"/>'
+            f'<circle cx="{value:.1f}" cy="{y}" r="4.5"/></g>'
+            f'<text x="{_LEFT - 10}" y="{y + 4.5}" text-anchor="end">{_text(one.name)}</text>'
+            f'<g class="hit" data-say="{said}"><rect x="0" y="{y - _LINE / 2}" width="{_WIDTH}" height="{_LINE}"/></g>'
+        )
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(f'<text class="tick" x="{middle}" y="{bottom + 38}" text-anchor="middle">{_text(x_title)}</text>')
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {bottom + 46}" role="img" aria-label="{_text(title)}">'
+        f"<title>{_text(title)}</title>{''.join(parts)}</svg>"
+    )
+
+
+def write_forest_figure(
+    intervals: Sequence[Interval], path: Path, *, x_title: str, form: Callable[[float], str], legend: Sequence[str] = ()
+) -> None:
+    """Write the same as a figure, .png or .svg. `legend`: lines of text below it."""
+    file_form = path.suffix.lower().lstrip(".")
+    about: dict[str, Any] = {"Software": None} if file_form == "png" else {"Date": None}
+    with style():
+        figure, axes = new_figure(5.6, 1.1 + 0.32 * len(intervals))
+        for i, one in enumerate(intervals):
+            colour = _HUES[one.look]
+            axes.plot([one.low, one.high], [i, i], color=colour, lw=1.8, solid_capstyle="round")
+            axes.plot([one.value], [i], "o", ms=6, color=colour)
+        axes.axvline(0, color=_HUES[""], lw=1)
+        axes.set_yticks(range(len(intervals)), [words.shortened(one.name, 40) for one in intervals])
+        axes.set_ylim(len(intervals) - 0.5, -0.5)
+        axes.xaxis.set_major_formatter(lambda value, _: form(value))
+        axes.set_xlabel(x_title)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", lw=0.6, alpha=0.5)
+        axes.set_axisbelow(True)
+        below = "\n".join(words.visible(line) for line in legend)
+        figure.tight_layout()
+        figure.text(0.02, -0.02, below, ha="left", va="top", fontsize=8)
+        with replacing(path) as beside:
+            figure.savefig(beside, format=file_form, dpi=200, bbox_inches="tight", metadata=about)
+
+
+def _values(intervals: Sequence[Interval]) -> list[float]:
+    return [0.0, *(limit for one in intervals for limit in (one.low, one.high))]
+
+
+def _text(text: str) -> Markup:
+    return escape(words.visible(text))
