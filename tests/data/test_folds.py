@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
 
 from tellapart.data.catalog import SCHEMA, Catalog
-from tellapart.data.folds import kfold
+from tellapart.data.divide import Ties
+from tellapart.data.folds import deal, kfold
 from tellapart.errors import SplitError, UsageError
 
 
@@ -79,10 +81,31 @@ def test_shares_of_classes_are_equal_and_given_test_pictures_stay_aside() -> Non
         assert "Left aside: 10 given as test pictures." in fold.how
 
 
-def test_a_class_smaller_than_the_folds_is_named() -> None:
-    catalog = made_up([0] * 20 + [1] * 3, list(range(23)), [None] * 23, [None] * 23)
-    with pytest.raises(SplitError, match="class 1") as caught:
-        kfold(catalog, 5)
-    assert "fewer than 5 folds" in caught.value.hint
+def test_a_class_smaller_than_the_folds_is_trained_on_every_time() -> None:
+    labels = [0] * 20 + [1] * 4
+    splits = kfold(made_up(labels, list(range(24)), [None] * 24, [None] * 24), 5)
+    for split in splits:
+        assert 1 in np.array(labels)[split.train]
+        assert 1 in np.array(labels)[split.validation]
+    assert sum((np.array(labels)[split.test] == 1).sum() for split in splits) == 4
+
+
+def test_too_few_pictures_are_named() -> None:
+    with pytest.raises(SplitError, match="class 1"):
+        kfold(made_up([0] * 20 + [1] * 2, list(range(22)), [None] * 22, [None] * 22), 5)
+    with pytest.raises(SplitError, match="too few for 9 folds"):
+        kfold(made_up([0] * 4 + [1] * 4, list(range(8)), [None] * 8, [None] * 8), 9)
     with pytest.raises(UsageError):
-        kfold(catalog, 1)
+        kfold(made_up([0] * 4 + [1] * 4, list(range(8)), [None] * 8, [None] * 8), 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(5, 60), min_size=2, max_size=5), n_folds=st.integers(2, 5), seed=st.integers(0, 5))
+def test_folds_are_as_equal_as_scikit_learns(sizes: list[int], n_folds: int, seed: int) -> None:
+    target = np.repeat(np.arange(len(sizes)), sizes)
+    ties = Ties(np.arange(len(target)), target, [str(i) for i in range(len(sizes))], False)
+    fold = deal(ties, n_folds, seed)
+    counts = np.array([[((fold == f) & (target == c)).sum() for c in range(len(sizes))] for f in range(n_folds)])
+    theirs = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(target, target)
+    expected = np.array([np.bincount(target[test], minlength=len(sizes)) for _, test in theirs])
+    assert (np.sort(counts, axis=0) == np.sort(expected, axis=0)).all()

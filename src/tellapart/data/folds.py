@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from tellapart.data.catalog import Catalog
-from tellapart.data.divide import divide
+from tellapart.data.divide import Ties
 from tellapart.data.split import Split, draw, leaks, left_out, ties_of, usable
 from tellapart.errors import SplitError, UsageError
 
@@ -24,7 +25,7 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
         seed: the same seed and catalog give the same folds.
 
     Raises:
-        SplitError: no labels, or a class with fewer pictures than folds, or too few to train and validate on.
+        SplitError: no labels, or a class with too few pictures to train and validate on beside each fold.
         UsageError: fewer than two folds, or a share that makes no sense.
     """
     if n_folds < 2 or not 0 < validation < 1:
@@ -39,18 +40,52 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
     if aside.any():
         notes.append(f"Left aside: {int(aside.sum()):,} given as test pictures.")
     rows = rows[~aside]
-    names = [f"fold {number}" for number in range(2, n_folds + 1)]
-    try:
-        parts = divide(ties_of(catalog, rows), dict.fromkeys(names, 1 / n_folds), seed)
-    except SplitError as error:
-        hint = f"Use fewer than {n_folds} folds, add pictures, or leave the class out."
-        raise SplitError(error.message, hint) from None
-    folds = [rows[parts[name]] for name in ("train", *names)]
+    ties = ties_of(catalog, rows)
+    fold_of = deal(ties, n_folds, seed)[ties.tie]
+    folds = [rows[fold_of == number] for number in range(n_folds)]
+    if not all(map(len, folds)):
+        raise SplitError(
+            f"{ties.n} pictures, counting exact copies and groups once, are too few for {n_folds} folds.",
+            "Use fewer folds, or add pictures.",
+        )
     splits = []
     for number, test in enumerate(folds):
         others = np.sort(np.concatenate([fold for i, fold in enumerate(folds) if i != number]))
-        rest, how = draw(catalog, others, {"validation": validation}, seed + number)
+        try:
+            rest, how = draw(catalog, others, {"validation": validation}, seed + number)
+        except SplitError as error:
+            raise SplitError(f"Fold {number + 1} of {n_folds}, the others: {error.message}", error.hint) from None
         divided = {"train": np.sort(rest["train"]), "validation": np.sort(rest["validation"]), "test": np.sort(test)}
         text = " ".join([f"Fold {number + 1} of {n_folds} is the test.", *how, *leaks(catalog, divided), *notes])
         splits.append(Split(**divided, digest=catalog.digest, seed=seed, how=text))
     return splits
+
+
+def deal(ties: Ties, n_folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Give each tie to the fold that has fewest of its labels, then fewest pictures.
+
+    Ties are taken by rising frequency of their rarest label and falling size, as in iterative stratification (Sechidis
+    et al. 2011): what is hard to place goes first. A label with fewer ties than there are folds is missing from some.
+
+    Returns:
+        int64 [n ties]: number of the fold.
+    """
+    tie, number = ties.labels()
+    labels = np.zeros((ties.n, max(1, len(ties.classes))), np.int64)
+    np.add.at(labels, (tie, number), 1)
+    size = np.bincount(ties.tie, minlength=ties.n)
+    frequency = labels.sum(axis=0)
+    rarest = np.where(labels > 0, frequency, len(ties.tie) + 1).min(axis=1)
+    shuffled = np.random.default_rng(seed).permutation(ties.n)
+    order = shuffled[np.lexsort((-size[shuffled], rarest[shuffled]))]
+    held, pictures = np.zeros((n_folds, labels.shape[1])), np.zeros(n_folds)
+    fold_of = np.empty(ties.n, np.int64)
+    for one in order:
+        own = labels[one] > 0
+        # A label weighs by its rarity, so that a frequent one does not decide where a rare one goes.
+        crowd = (held[:, own] / frequency[own]).sum(axis=1) if own.any() else np.zeros(n_folds)
+        fold = int(np.lexsort((pictures, np.round(crowd, 9)))[0])
+        fold_of[one] = fold
+        held[fold] += labels[one]
+        pictures[fold] += size[one]
+    return fold_of
