@@ -106,6 +106,7 @@ MAY_IMPORT = {
     "study": GROUND | {"data", "run_directory", "runtime", "evaluation", "report", "pipeline"},
     "averaging": GROUND | {"run_directory", "evaluation", "report", "retelling"},
     "side_by_side": GROUND | {"run_directory", "report"},
+    "slicing": GROUND | {"console", "data", "run_directory", "evaluation", "report", "chapters"},
     "comparing": GROUND | {"data", "run_directory", "evaluation", "report", "side_by_side"},
     "cli": {"*"},
     "cli_mend": {"*"},

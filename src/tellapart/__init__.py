@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tellapart.data.split import split as split
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.evaluation.compare import Comparison as Comparison
+    from tellapart.evaluation.slices import Slices as Slices
     from tellapart.judging import evaluate as evaluate
     from tellapart.pipeline import train as train
     from tellapart.recipe import Recipe as Recipe
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from tellapart.serve.answer import load as load
     from tellapart.serve.answer import predict as predict
     from tellapart.side_by_side import curves as curves
+    from tellapart.slicing import slices as slices
 
 # Where each public name lives. No name may be that of a module beside this file: importing the module would
 # put the module in the name's place.
@@ -56,6 +58,7 @@ _PUBLIC = {
     "Metric": "tellapart.records",
     "Predictions": "tellapart.records",
     "Recipe": "tellapart.recipe",
+    "Slices": "tellapart.evaluation.slices",
     "Split": "tellapart.data.split",
     "TellapartError": "tellapart.errors",
     "audit": "tellapart.auditing",
@@ -68,6 +71,7 @@ _PUBLIC = {
     "load_recipe": "tellapart.recipe",
     "predict": "tellapart.serve.answer",
     "scan": "tellapart.data.scan",
+    "slices": "tellapart.slicing",
     "split": "tellapart.data.split",
     "train": "tellapart.pipeline",
 }

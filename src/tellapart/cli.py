@@ -31,6 +31,7 @@ app.add_typer(cli_cache.app, name="cache")
 app.command()(cli_runs.curves)
 app.command()(cli_runs.average)
 app.command()(cli_runs.compare)
+app.command()(cli_runs.slices)
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3

@@ -65,6 +65,28 @@ def compare(
     print(f"{'Page' if out.suffix.lower() == '.html' else 'Plot'}: {out}")
 
 
+def slices(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    by: Annotated[
+        list[str] | None, typer.Option(help="What to look at; may be repeated. By default all usual.")
+    ] = None,
+    on: Annotated[str, typer.Option(help="test or validation; by default test, if there is one.")] = "",
+    smallest: Annotated[int, typer.Option(min=1, help="Pictures that a part must have.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Score by size, shape, brightness, file type, group …: the parts that the model finds hardest come first."""
+    import json
+    from dataclasses import asdict
+
+    from tellapart.data.traits import USUAL
+    from tellapart.slicing import slices as slices_of
+    from tellapart.slicing import text
+
+    found = slices_of(run, on=on, by=by or USUAL, smallest=smallest, quiet=quiet)
+    print(json.dumps(asdict(found)) if as_json else text(found))
+
+
 def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]

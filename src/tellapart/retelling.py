@@ -12,6 +12,7 @@ from tellapart.chapters.mended import mended
 from tellapart.chapters.network import network
 from tellapart.chapters.rates import rates
 from tellapart.chapters.sizes import sizes
+from tellapart.chapters.slices import slices_chapter
 from tellapart.data.catalog import PARTS
 from tellapart.data.decode import decode
 from tellapart.report.blocks import Section
@@ -31,6 +32,7 @@ CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
     network,
     mended,
     certainty,
+    slices_chapter,
 )
 
 #: What the environment file holds and the report shows elsewhere, or not at all.

@@ -97,7 +97,7 @@ def text(comparison: Comparison, on: str) -> str:
             f"{ascii_uppercase[pair.second]} − {ascii_uppercase[pair.first]}",
             f"{amount(comparison.metric, pair.value).removesuffix(' points'):>11}",
             f"{span_of(comparison.metric, pair):<17}",
-            f"{_p(pair.p_corrected):>11}",
+            f"{words.chance(pair.p_corrected):>11}",
             f"{_needed_cell(pair):>16}",
             _size(comparison.metric, pair.smallest),
         ]
@@ -185,7 +185,7 @@ def _pairs(comparison: Comparison) -> Table:
                 Cell(f"{ascii_uppercase[pair.second]} against {ascii_uppercase[pair.first]}"),
                 Cell(pair.verdict),
                 Cell(amount(comparison.metric, pair.value), pair.value, span_of(comparison.metric, pair)),
-                Cell(_p(pair.p_corrected), pair.p_corrected, pair.test),
+                Cell(words.chance(pair.p_corrected), pair.p_corrected, pair.test),
                 Cell(only[1], float("nan") if pair.discordant is None else pair.discordant[1]),
                 Cell(only[0], float("nan") if pair.discordant is None else pair.discordant[0]),
                 Cell(_needed_cell(pair), min(pair.needed, 1e12)),
@@ -311,7 +311,3 @@ def _axis(metric: str) -> str:
 
 def _lower(name: str) -> str:
     return name if name[:2] == "F1" else name[:1].lower() + name[1:]
-
-
-def _p(value: float) -> str:
-    return "under 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"

@@ -95,6 +95,11 @@ def interval(name: str, metric: Metric) -> str:
     return f"{metric.low:.3f} to {metric.high:.3f}"
 
 
+def chance(p: float) -> str:
+    """A p-value: "0.034", "under 0.001"."""
+    return "under 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
 def count(n: int) -> str:
     """3607 → "3,607"."""
     return f"{n:,}"

@@ -1,0 +1,113 @@
+"""Which pictures a model answers worse than others: a section of the report, and of a page of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from tellapart.data.traits import USUAL, traits
+from tellapart.evaluation.metrics import answers, known
+from tellapart.evaluation.slices import SMALLEST, Slice, Slices
+from tellapart.evaluation.slices import slices as sliced
+from tellapart.records import Computing, Metric
+from tellapart.report import words
+from tellapart.report.blocks import Block, Cell, Fold, Section, Table, Text
+from tellapart.run_directory import Run, read_json
+
+#: Pictures that the report opens to learn how bright they are; more are left to `tellapart slices`.
+_MOST = 1000
+_WORST = 10
+
+
+def slices_chapter(run: Run) -> Section | None:
+    """The report's section, on the pictures of the headline; None where there are too few to look at parts."""
+    found = _finish(slices_of(run, next(iter(run.evaluations)), USUAL, SMALLEST, _MOST))
+    return section(found, run.catalog.several) if found.found else None
+
+
+def _finish(work: Generator[Computing, None, Slices]) -> Slices:
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: Slices = end.value
+            return found
+
+
+def slices_of(
+    run: Run, on: str, by: Sequence[str], smallest: int, most: int | None = None
+) -> Generator[Computing, None, Slices]:
+    """The score by size, brightness and so on; of several labels, the share of pictures with every label right.
+
+    Args:
+        run: finished. on: "test" or "validation".
+        by: some of `data.traits.names`.
+        smallest: pictures that a part must have.
+        most: see `data.traits.traits`.
+    """
+    judged = read_json(run.evaluation_file, "temperature", "thresholds")
+    predictions = known(run.predictions(on))
+    answer = answers(predictions, judged["temperature"], judged["thresholds"])
+    right = (answer == predictions.target).reshape(len(predictions), -1).all(axis=1)
+    columns = yield from traits(run.catalog, predictions.row, by, most)
+    return sliced(right, columns, smallest)
+
+
+def section(found: Slices, several: bool) -> Section:
+    """A verdict, the worst parts, and all others behind a click."""
+    blocks: list[Block] = [Text(verdict(found), "lead")]
+    first = found.worst or found.found[:_WORST]
+    blocks.append(_table(first, several, _caption(found)))
+    rest = [part for part in found.found if part not in first]
+    if rest:
+        summary = f"{words.some(len(rest), 'other part')} of the pictures"
+        blocks.append(Fold(summary, [_table(rest, several, "")]))
+    return Section("slices", "Which pictures it finds hard", blocks, "Slices", after="errors")
+
+
+def verdict(found: Slices) -> str:
+    """In a sentence or two."""
+    looked = f"Of {words.some(len(found.found), 'part')} of the pictures looked at (by size, brightness and so on)"
+    if not found.found:
+        return f"No part of the pictures has {found.smallest} of them and leaves as many: there is nothing to compare."
+    if not found.worst:
+        return f"{looked}, none is proven to be harder than the rest."
+    n = len(found.worst)
+    lowest = found.worst[0]
+    return (
+        f"{looked}, {words.count(n)} {'is' if n == 1 else 'are'} proven to be harder than the rest, first of all "
+        f"{told(lowest)}: {words.percent(lowest.value)} right, elsewhere {words.percent(lowest.rest)}."
+    )
+
+
+def told(part: Slice) -> str:
+    """A part in words: "brightness 12–63, lowest quarter"."""
+    return f"{part.by} {words.visible(part.name)}"
+
+
+def _caption(found: Slices) -> str:
+    small = f" {words.some(found.n_small, 'smaller one')} left out." if found.n_small else ""
+    return (
+        f"Parts of {found.smallest} pictures or more.{small} In small figures: the 95\u202f% interval. "
+        f"p: how often chance alone would leave so few right, corrected for all {len(found.found)} parts (Holm); below "
+        "0.05 counts as proven. This says where it is hard, not why: dark pictures may be of a hard class."
+    )
+
+
+def _table(parts: Sequence[Slice], several: bool, caption: str) -> Table:
+    rows = [
+        [
+            Cell(f"{part.by}: {part.name}"),
+            Cell(
+                words.percent(part.value),
+                part.value,
+                words.interval("", Metric(part.value, part.low, part.high, part.n)),
+                (part.low, part.value, part.high),
+            ),
+            Cell(words.percent(part.rest), part.rest),
+            Cell(words.count(part.n), part.n),
+            Cell(words.chance(part.p_corrected), part.p_corrected),
+        ]
+        for part in parts
+    ]
+    share = "every label right" if several else "right"
+    return Table(["pictures", share, "elsewhere", "number", "p"], rows, caption, sortable=True)

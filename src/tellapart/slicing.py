@@ -1,0 +1,64 @@
+"""The score of a finished run by size, brightness, file type, group: which pictures it finds hard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tellapart.chapters.slices import slices_of, told, verdict
+from tellapart.console import Console
+from tellapart.data.traits import USUAL
+from tellapart.errors import RunError, UsageError
+from tellapart.evaluation.slices import SMALLEST, Slices
+from tellapart.report import words
+from tellapart.run_directory import Run
+
+
+def slices(
+    trained: Run | str | Path,
+    *,
+    on: str = "",
+    by: Sequence[str] = USUAL,
+    smallest: int = SMALLEST,
+    quiet: bool = True,
+) -> Slices:
+    """Score a run by what its pictures are like, and say which parts are proven to be harder than the rest.
+
+    Args:
+        trained: a finished run, or its directory.
+        on: "test" or "validation"; by default the test pictures, or the validation ones where there is no test.
+        by: what to look at: size, shape, brightness, file type, colour mode, group, labels, or a catalog's column.
+        smallest: pictures that a part must have.
+        quiet: show no progress.
+
+    Raises:
+        RunError: the training has not finished, or has no such part.
+        UsageError: there is no such column.
+    """
+    run = trained if isinstance(trained, Run) else Run(Path(trained))
+    if smallest < 1:
+        raise UsageError(f"--smallest {smallest}: a part has at least 1 picture.")
+    known = run.evaluations
+    if on and on not in known:
+        raise RunError(f"{run.directory} has no {on} part.", f"It has: {', '.join(known)}.")
+    return Console(quiet).watch(slices_of(run, on or next(iter(known)), by, smallest))
+
+
+def text(found: Slices, most: int = 20) -> str:
+    """The worst parts and a verdict, for a terminal."""
+    shown = found.found[:most]
+    width = max((len(told(part)) for part in shown), default=0)
+    total = words.percent(found.right / found.n) if found.n else "–"
+    lines = [f"{words.some(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
+    for part in shown:
+        mark = "!" if part.worse else " "
+        span = f"{words.number(part.low)} to {words.percent(part.high)}"
+        lines.append(
+            f"{mark} {told(part):<{width}}  {words.percent(part.value):>7}  (95 %: {span:<14})  n = {part.n:<6,}  "
+            f"elsewhere {words.percent(part.rest):>7}  p = {words.chance(part.p_corrected)}"
+        )
+    if len(found.found) > most:
+        lines.append(f"  and {len(found.found) - most} more, none of them lower")
+    if found.n_small:
+        lines.append(f"Left out for having fewer pictures: {words.some(found.n_small, 'part')}.")
+    return "\n".join([*lines, verdict(found)])
