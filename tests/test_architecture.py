@@ -109,6 +109,7 @@ MAY_IMPORT = {
     "slicing": GROUND | {"console", "data", "run_directory", "evaluation", "report", "chapters"},
     "comparing": GROUND | {"data", "run_directory", "evaluation", "report", "side_by_side"},
     "cli": {"*"},
+    "cli_options": set(),
     "cli_mend": {"*"},
     "cli_audit": {"*"},
     "cli_cache": {"cache"},

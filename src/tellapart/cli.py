@@ -10,6 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from tellapart import cli_audit, cli_cache, cli_mend, cli_runs
+from tellapart.cli_options import (
+    Changes,
+    ClassFile,
+    Delimiter,
+    FollowLinks,
+    LabelDepth,
+    Labels,
+    Layout,
+    Pictures,
+    Quiet,
+    RecipeName,
+    Seed,
+)
 from tellapart.errors import TellapartError, UsageError
 
 app = typer.Typer(
@@ -33,7 +46,6 @@ app.command()(cli_runs.average)
 app.command()(cli_runs.compare)
 app.command()(cli_runs.slices)
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 UNREADABLE = 3
 
 
@@ -70,13 +82,13 @@ def _top(
 
 @app.command()
 def scan(
-    pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
-    layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
-    class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
-    label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
-    follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
+    pictures: Pictures,
+    layout: Layout = None,
+    labels: Labels = None,
+    class_file: ClassFile = None,
+    label_depth: LabelDepth = None,
+    delimiter: Delimiter = None,
+    follow_links: FollowLinks = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     quiet: Quiet = False,
@@ -100,22 +112,22 @@ def scan(
 
 @app.command()
 def train(
-    pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
+    pictures: Pictures,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
-    recipe: Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")] = "fast",
+    recipe: RecipeName = "fast",
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="What the training may take; for recipes with a plan, such as fast.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
     weights: Annotated[Path | None, typer.Option(help="A file of weights, or a run: begin as it did.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
-    layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
-    class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
-    label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
-    follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
+    set_: Changes = None,
+    seed: Seed = None,
+    layout: Layout = None,
+    labels: Labels = None,
+    class_file: ClassFile = None,
+    label_depth: LabelDepth = None,
+    delimiter: Delimiter = None,
+    follow_links: FollowLinks = False,
     group_duplicates: Annotated[
         bool, typer.Option("--group-duplicates", help="Keep near duplicates on one side of the split, as exact copies.")
     ] = False,
@@ -266,11 +278,6 @@ def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped reci
     print(recipe_text(name), end="")
 
 
-RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")]
-Pictures = Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")]
-
-
 @app.command("cross-validate")
 def cross_validate(
     pictures: Pictures,
@@ -278,7 +285,7 @@ def cross_validate(
     recipe: RecipeName = "transfer",
     folds: Annotated[int, typer.Option(min=2, help="How many; each is the test once.")] = 5,
     set_: Changes = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    seed: Seed = None,
     quiet: Quiet = False,
 ) -> None:
     """Train once a fold and score every picture by a training that has not seen it: for small sets."""

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli_options import ClassFile, Delimiter, FollowLinks, LabelDepth, Labels, Layout, Pictures, Quiet
 from tellapart.errors import UsageError
 
 FOUND = 4
 
 
 def audit(
-    pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")],
+    pictures: Pictures,
     out: Annotated[
         Path | None, typer.Option(help="Folder for audit.html and findings; by default runs/NAME-audit.")
     ] = None,
@@ -34,13 +35,13 @@ def audit(
         str | None, typer.Option(help="A pretrained network whose features find more near duplicates.")
     ] = None,
     shortcuts: Annotated[bool, typer.Option(help="Look for facts that tell the class without the picture.")] = True,
-    layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
-    class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
-    label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
-    follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    layout: Layout = None,
+    labels: Labels = None,
+    class_file: ClassFile = None,
+    label_depth: LabelDepth = None,
+    delimiter: Delimiter = None,
+    follow_links: FollowLinks = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what is odd before training: duplicates, leaks, odd pictures, odd labels, shortcuts. Nothing is changed."""
     from tellapart.auditing import look, summary_text, write

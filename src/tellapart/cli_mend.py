@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli_options import Quiet
 from tellapart.errors import UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 ModelName = Annotated[
     str | None, typer.Option("--model", help="Of pictures without a run: the pretrained network that judges.")
 ]

@@ -55,6 +55,18 @@ class Wishes:
     corrections: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One call of `run`: what is trained on what, where, how; `stop` holds a signal once one has come."""
+
+    run: Run
+    recipe: Recipe
+    catalog: Catalog
+    split: Split
+    wishes: Wishes
+    stop: list[int]
+
+
 def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishes) -> Iterator[Event]:
     """Train, evaluate, bundle and report, or go on where an earlier call was stopped. A finished run is left alone.
 
@@ -93,20 +105,22 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         if training.finished:
             return
         sweep(out)
-        network, state, checkpoints = yield from _network(training, recipe, catalog)
-        yield from _train(training, network, state, checkpoints, recipe, catalog, split, wishes, stop)
-        yield from _finish(training, network, recipe, catalog, split, wishes, stop)
+        job = _Job(training, recipe, catalog, split, wishes, stop)
+        network, state, checkpoints = yield from _network(job)
+        yield from _train(job, network, state, checkpoints)
+        yield from _finish(job, network)
 
 
-def _network(run: Run, recipe: Recipe, catalog: Catalog) -> Generator[Event, None, tuple[Network, State, Checkpoints]]:
+def _network(job: _Job) -> Generator[Event, None, tuple[Network, State, Checkpoints]]:
     """The network, where its training stands, and what keeps both; its initial weights are kept."""
     import torch
 
     from tellapart.models.create import create_network
     from tellapart.training.checkpoint import Checkpoints, State, save_checkpoint
 
+    run, recipe = job.run, job.recipe
     torch.manual_seed(recipe.seed)
-    network = create_network(recipe.model, len(catalog.classes), recipe.data)
+    network = create_network(recipe.model, len(job.catalog.classes), recipe.data)
     checkpoints = Checkpoints(run.checkpoint("last"), run.checkpoint("previous"))
     if run.begun:
         state, note = checkpoints.load(network)
@@ -118,70 +132,52 @@ def _network(run: Run, recipe: Recipe, catalog: Catalog) -> Generator[Event, Non
     return network, State(), checkpoints
 
 
-def _train(
-    run: Run,
-    network: Network,
-    state: State,
-    checkpoints: Checkpoints,
-    recipe: Recipe,
-    catalog: Catalog,
-    split: Split,
-    wishes: Wishes,
-    stop: list[int],
-) -> Iterator[Event]:
+def _train(job: _Job, network: Network, state: State, checkpoints: Checkpoints) -> Iterator[Event]:
     """All stages; then, if asked for, all of them once more on everything, from the same initial weights."""
     from tellapart.training.checkpoint import load_checkpoint, save_checkpoint
 
+    run, recipe = job.run, job.recipe
     if not state.retraining:
-        state = yield from _stages(run, network, state, checkpoints, recipe, catalog, split, wishes, stop)
+        state = yield from _stages(job, network, state, checkpoints)
         save_checkpoint(run.checkpoint("validated" if recipe.retrain else "best"), network, state)
         if not recipe.retrain:
             return
         load_checkpoint(run.checkpoint("initial"), network)
         state = state.for_retraining()
         checkpoints.save(network, state)
-    state = yield from _stages(run, network, state, checkpoints, recipe, catalog, split, wishes, stop)
+    state = yield from _stages(job, network, state, checkpoints)
     save_checkpoint(run.checkpoint("best"), network, state)
 
 
-def _stages(
-    run: Run,
-    network: Network,
-    state: State,
-    checkpoints: Checkpoints,
-    recipe: Recipe,
-    catalog: Catalog,
-    split: Split,
-    wishes: Wishes,
-    stop: list[int],
-) -> Generator[Event, None, State]:
+def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, State]:
     """The training loop's caller: log, checkpoints, stopping, pictures that broke. Gives where the training stands."""
     from tellapart.training.checkpoint import load_checkpoint
     from tellapart.training.fit import fit
 
+    run, recipe = job.run, job.recipe
     log = EventLog.continued(run.events_file, state.events)
     while state.stage < len(recipe.stages):
         begun = {(e.get("retraining", False), e["stage"]): e for e in run.events() if e["event"] == "StageStarted"}
-        material = _material(run, network, recipe, catalog, split, state.retraining)
+        material = _material(job, network, state.retraining)
         started = time.monotonic()
         try:
             if not state.retraining:
                 _look(run, network, recipe, material)
-            for event in fit(network, recipe, material, state, _runtime(wishes, list(begun.values()))):
+            for event in fit(network, recipe, material, state, _runtime(job.wishes, list(begun.values()))):
                 if isinstance(event, StageStarted) and (event.retraining, event.stage) in begun:
                     pass
                 elif isinstance(event, Logged):
                     log.add(event, seconds=round(time.monotonic() - started, 3))
                     started = time.monotonic()
                 state.events = log.n_lines
-                must = stop or isinstance(event, RateFound) or state.stage == len(recipe.stages)
+                must = job.stop or isinstance(event, RateFound) or state.stage == len(recipe.stages)
                 if must or checkpoints.due(isinstance(event, Validated | Retrained | StageDone)):
                     checkpoints.save(network, state)
                 yield event
-                if stop:
+                if job.stop:
                     raise KeyboardInterrupt
         except UnreadableError as error:
-            _skip(run, catalog, error, wishes)
+            _skip(job, error)
             if run.begun:
                 state, note = checkpoints.load(network)
                 if note:
@@ -201,21 +197,21 @@ def _look(run: Run, network: Network, recipe: Recipe, material: Material) -> Non
         run.write_json(run.network_file, network_table(network, recipe.stages[0].batch_size))
 
 
-def _material(run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split, everything: bool) -> Material:
+def _material(job: _Job, network: Network, everything: bool) -> Material:
     """The pictures to train and to validate on; in the retraining, all of them to train on."""
     from tellapart.training.material import Material
 
-    train, validation = (unbroken(run, catalog, rows) for rows in (split.train, split.validation))
+    train, validation = (unbroken(job.run, job.catalog, rows) for rows in (job.split.train, job.split.validation))
     if everything:
         train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
     for rows, part in ((train, "training"), (validation, "validation")):
         if not len(rows) and not (everything and part == "validation"):
             raise DataError(
-                f"None of the {part} pictures can be read any more: they are in {run.skipped_file}.",
+                f"None of the {part} pictures can be read any more: they are in {job.run.skipped_file}.",
                 "Put them back and delete that file, or train on other pictures with another --out.",
             )
-    how = network.preprocessing
-    return Material(catalog, train, validation, how, recipe.augment, recipe.seed, recipe.data.ahead)
+    how, recipe = network.preprocessing, job.recipe
+    return Material(job.catalog, train, validation, how, recipe.augment, recipe.seed, recipe.data.ahead)
 
 
 def _runtime(wishes: Wishes, begun: list[dict[str, Any]]) -> Runtime | None:
@@ -226,40 +222,32 @@ def _runtime(wishes: Wishes, begun: list[dict[str, Any]]) -> Runtime | None:
     return wish or next((Runtime(**event["runtime"]) for event in begun), None)
 
 
-def _skip(run: Run, catalog: Catalog, error: UnreadableError, wishes: Wishes) -> None:
+def _skip(job: _Job, error: UnreadableError) -> None:
     """Record a picture that broke after the scan, so that it is left out from here on; if that was asked for.
 
     Raises:
         UnreadableError: it was not.
     """
-    if wishes.on_unreadable != "skip":
+    if job.wishes.on_unreadable != "skip":
         raise UnreadableError(
             error.path,
             f"{error.reason}. It could be read when the pictures were scanned. "
             "To leave such pictures out, repeat the command with --on-unreadable skip",
         ) from error
-    path = Path(error.path).relative_to(catalog.root).as_posix()
-    run.write_json(run.skipped_file, [*run.skipped, {"path": path, "reason": error.reason}])
+    path = Path(error.path).relative_to(job.catalog.root).as_posix()
+    job.run.write_json(job.run.skipped_file, [*job.run.skipped, {"path": path, "reason": error.reason}])
 
 
-def _finish(
-    run: Run,
-    network: Network,
-    recipe: Recipe,
-    catalog: Catalog,
-    split: Split,
-    wishes: Wishes,
-    stop: list[int],
-) -> Iterator[Event]:
+def _finish(job: _Job, network: Network) -> Iterator[Event]:
     """What follows a training, seen to its end: pictures that broke, stopping. Done again from here if broken off."""
-    while not run.finished:
+    while not job.run.finished:
         try:
-            for event in conclude(run, network, recipe, catalog, split):
+            for event in conclude(job.run, network, job.recipe, job.catalog, job.split):
                 yield event
-                if stop and not run.finished:
+                if job.stop and not job.run.finished:
                     raise KeyboardInterrupt
         except UnreadableError as error:
-            _skip(run, catalog, error, wishes)
+            _skip(job, error)
 
 
 def train(
