@@ -12,7 +12,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from tellapart.data import ahead
-from tellapart.data.augment import left_to_chance
+from tellapart.data.augment import generator, left_to_chance
 from tellapart.data.content import content_keys, marked
 from tellapart.data.loader import batches
 from tellapart.models.network import Network
@@ -45,7 +45,7 @@ class Source:
 
 
 def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -> Source:
-    """Inputs made from pictures, anew in every epoch; decoded once, if there is more than one."""
+    """Inputs made from pictures, anew in every epoch: augmented, or one of the stage's views, drawn at random."""
     material = material.kept(stage.augment) if stage.epochs > 1 else material
 
     def inputs(order: Rows, size: int, load: Callable[[int], Pixels]) -> Inputs:
@@ -53,8 +53,13 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
             yield prepare(network, batch.image, runtime), batch.row
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
+        def one_view(item: int) -> Pixels:
+            drawn = int(generator(material.seed, epoch, item).integers(len(stage.views)))
+            return material.view(item, drawn, stage.views)
+
         augmented = stage.augment and bool(material.transforms)
-        load = (lambda item: material.augmented(item, epoch)) if augmented else material.view
+        plan = (lambda item: material.augmented(item, epoch)) if augmented else material.view
+        load = one_view if stage.views else plan
         for pictures, items in inputs(order[first * stage.batch_size :], stage.batch_size, load):
             yield pictures, material.rows(items)
         material.flush()

@@ -1,0 +1,43 @@
+"""A stage that trains from pictures shows one of its views of each, drawn anew in every epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tellapart.data.scan import scan
+from tellapart.models.create import create_network
+from tellapart.recipe import Data, Model, Stage
+from tellapart.runtime import Runtime
+from tellapart.training.material import Material
+from tellapart.training.source import live, prepare
+
+VIEWS = [[{"transform": "horizontal_flip"}], [{"transform": "vertical_flip"}]]
+
+
+def test_each_picture_comes_in_one_of_the_views_and_both_occur(picture_folder: Any) -> None:
+    catalog = scan(picture_folder())
+    network = create_network(Model(name="small-cnn", pretrained=False), 3, Data(size=32))
+    rows = np.arange(24, dtype=np.int64)
+    material = Material(catalog, rows, rows[:3], network.preprocessing, (), 0)
+    stage = Stage.model_validate({"views": VIEWS, "batch_size": 8})
+    runtime = Runtime("cpu")
+    source = live(network, stage, material, runtime)
+
+    def shown(epoch: int) -> list[int]:
+        """Which view each picture came in."""
+        found = []
+        for inputs, its in source.train(rows, epoch, 0):
+            for picture, row in zip(inputs, its, strict=True):
+                views = [torch.from_numpy(material.view(int(row), n, stage.views))[None] for n in range(2)]
+                same = [torch.equal(prepare(network, view, runtime)[0], picture) for view in views]
+                assert sum(same) == 1
+                found.append(same.index(True))
+        return found
+
+    first = shown(0)
+    assert set(first) == {0, 1}
+    assert shown(0) == first
+    assert shown(1) != first
