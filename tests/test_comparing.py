@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import tellapart as ta
+from tellapart.cli import app
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.split import split
@@ -208,3 +210,51 @@ def test_averages_and_cross_validations(catalog, tmp_path):
     assert (found.n, found.differences[0].discordant) == (48, (0, 7))
     with pytest.raises(UsageError, match="cannot be compared"):
         ta.compare([tmp_path / "folds-a", mean])
+
+
+def test_several_labels_with_thresholds(tmp_path, picture_folder):
+    """Temperatures and thresholds go by class, and a picture is gained where more of its labels are right."""
+    one_label = scan(picture_folder(n=10))
+    catalog = Catalog(one_label.table, one_label.classes, True, one_label.root)
+    rows = np.arange(len(catalog))
+    target = catalog.target(rows)
+    turned = [2, 0, 1]
+    runs = []
+    for name, level, columns in (("one", 0.9, [0, 1, 2]), ("other", 0.5, turned)):
+        run = Run(tmp_path / name)
+        (run.directory / "predictions").mkdir(parents=True)
+        classes = tuple(catalog.classes[c] for c in columns)
+        catalog.with_classes(classes).save(run.catalog_file)
+        recipe = load_recipe("scratch", [f"model.name={'tutorial-cnn' if name == 'one' else 'small-cnn'}"])
+        run.recipe_file.write_text(recipe.to_toml(), encoding="utf-8")
+        logits = np.where(target == 1, 1.0, -1.0)[:, columns]  # 0.73: below the one threshold, above the other
+        predictions = Predictions.of(rows, logits, target[:, columns], classes)
+        predictions.save(run.predictions_file("test"))
+        limits = [level if c == 0 else 0.5 for c in columns]
+        judged = evaluate_predictions(predictions, on="test", thresholds=limits, n_bootstrap=5)
+        values = {"temperature": [1.0] * 3, "thresholds": limits, "evaluations": {"test": judged.as_dict()}}
+        run.evaluation_file.write_text(json.dumps(values))
+        runs.append(run)
+    found = ta.compare(runs, out=tmp_path / "compare.html")
+    (pair,) = found.differences
+    assert (found.metric, pair.verdict, pair.discordant) == ("f1_micro", "better", (0, 10))
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "10 more labels right in B than in A" in page
+    assert ta.compare(runs, metric="exact_match").differences[0].test == "McNemar, exact"
+
+
+def test_the_commands(catalog, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished(Path("one"), catalog, 9)
+    finished(Path("other"), catalog, 0, "augment=[]")
+    said = CliRunner().invoke(app, ["compare", "one", "other"])
+    assert said.exit_code == 0, said.output
+    assert "B is better than A" in said.stdout
+    assert "Page: compare.html" in said.stdout
+    assert Path("compare.html").is_file()
+    as_json = CliRunner().invoke(
+        app, ["compare", "one", "other", "--json", "--out", "plot.svg", "--metric", "f1_macro"]
+    )
+    assert json.loads(as_json.stdout)["metric"] == "f1_macro"
+    parts = CliRunner().invoke(app, ["slices", "one", "--by", "labels", "--smallest", "5", "--quiet"])
+    assert "labels: circle" in parts.stdout

@@ -52,9 +52,9 @@ def text(found: Slices, most: int = 20) -> str:
     lines = [f"{words.some(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
     for part in shown:
         mark = "!" if part.worse else " "
-        span = f"{words.number(part.low)} to {words.percent(part.high)}"
+        span = f"(95 %: {words.number(part.low)} to {words.percent(part.high)})"
         lines.append(
-            f"{mark} {told(part):<{width}}  {words.percent(part.value):>7}  (95 %: {span:<14})  n = {part.n:<6,}  "
+            f"{mark} {told(part):<{width}}  {words.percent(part.value):>7}  {span:<23}  n = {part.n:<6,}  "
             f"elsewhere {words.percent(part.rest):>7}  p = {words.chance(part.p_corrected)}"
         )
     if len(found.found) > most:

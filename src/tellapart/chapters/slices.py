@@ -66,22 +66,22 @@ def section(found: Slices, several: bool) -> Section:
 
 def verdict(found: Slices) -> str:
     """In a sentence or two."""
-    looked = f"Of {words.some(len(found.found), 'part')} of the pictures looked at (by size, brightness and so on)"
     if not found.found:
         return f"No part of the pictures has {found.smallest} of them and leaves as many: there is nothing to compare."
+    by = ", ".join(dict.fromkeys(part.by for part in found.found))
+    looked = f"Of {words.some(len(found.found), 'part')} of the pictures (by {by})"
     if not found.worst:
         return f"{looked}, none is proven to be harder than the rest."
-    n = len(found.worst)
-    lowest = found.worst[0]
+    n, first = len(found.worst), found.worst[0]
     return (
-        f"{looked}, {words.count(n)} {'is' if n == 1 else 'are'} proven to be harder than the rest, first of all "
-        f"{told(lowest)}: {words.percent(lowest.value)} right, elsewhere {words.percent(lowest.rest)}."
+        f"{looked}, {words.count(n)} {'is' if n == 1 else 'are'} proven to be harder than the rest; the hardest, "
+        f"{told(first)}, has {words.percent(first.value)} right, against {words.percent(first.rest)} elsewhere."
     )
 
 
 def told(part: Slice) -> str:
-    """A part in words: "brightness 12–63, lowest quarter"."""
-    return f"{part.by} {words.visible(part.name)}"
+    """A part in words: "brightness: 12–63, lowest quarter"."""
+    return f"{part.by}: {words.visible(part.name)}"
 
 
 def _caption(found: Slices) -> str:
@@ -96,7 +96,7 @@ def _caption(found: Slices) -> str:
 def _table(parts: Sequence[Slice], several: bool, caption: str) -> Table:
     rows = [
         [
-            Cell(f"{part.by}: {part.name}"),
+            Cell(told(part)),
             Cell(
                 words.percent(part.value),
                 part.value,
