@@ -60,7 +60,21 @@ MAY_IMPORT = {
     "retelling": GROUND | {"data", "run_directory", "report", "chapters"},
     "resume": GROUND | {"data", "run_directory"},
     "concluding": GROUND
-    | {"retelling", "data", "run_directory", "runtime", "models", "infer", "training", "evaluation", "bundle"},
+    | {
+        "explaining",
+        "retelling",
+        "data",
+        "run_directory",
+        "runtime",
+        "models",
+        "infer",
+        "training",
+        "evaluation",
+        "bundle",
+    },
+    "explaining": GROUND
+    | {"chapters", "console", "data", "evaluation", "explain", "label_issues", "models", "report", "run_directory"}
+    | {"runtime", "serve", "training"},
     "label_table": GROUND,
     "label_issues": GROUND
     | {
@@ -113,6 +127,7 @@ MAY_IMPORT = {
     "cli_mend": {"*"},
     "cli_audit": {"*"},
     "cli_cache": {"cache"},
+    "cli_explain": {"*"},
     "cli_runs": {"*"},
     "__main__": {"cli"},
 }
@@ -122,6 +137,7 @@ TORCH_PLACES = {"models", "training", "looks", "trials", "planning", "infer", "r
     "bundle.write",
     "bundle.verify",
     "label_issues",
+    "explaining",
     "data.augment",
     "data.kept",
     "data.operations",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tellapart import cli_audit, cli_cache, cli_mend, cli_runs
+from tellapart import cli_audit, cli_cache, cli_explain, cli_mend, cli_runs
 from tellapart.cli_options import (
     Changes,
     ClassFile,
@@ -40,6 +40,7 @@ app.add_typer(recipes_app, name="recipes")
 app.command()(cli_mend.errors)
 app.command()(cli_mend.review)
 app.command()(cli_audit.audit)
+app.command()(cli_explain.explain)
 app.add_typer(cli_cache.app, name="cache")
 app.command()(cli_runs.curves)
 app.command()(cli_runs.average)

@@ -62,7 +62,7 @@ def answers_and_features(
     """
     import torch
 
-    network = _trained(run, "best")
+    network = trained(run, "best")
     runtime = Runtime(default_device(), workers=default_workers())
     found = console.watch(features(network, catalog, rows, runtime, "features"))
     with torch.no_grad():
@@ -241,17 +241,17 @@ def _body_of(run: Run) -> tuple[Network, str]:
     """
     model = run.recipe.model
     if model.pretrained or model.weights is not None:
-        return _trained(run, "initial"), f"By the features of {model.name} as it was before the training"
+        return trained(run, "initial"), f"By the features of {model.name} as it was before the training"
     try:
         return _pretrained(None, run.catalog)
     except WeightsError:
-        return _trained(run, "best"), (
+        return trained(run, "best"), (
             f"By the features of {model.name} as trained here, for want of pretrained weights: "
             "it may have learned wrong labels of its training pictures by heart, which then stay unseen"
         )
 
 
-def _trained(run: Run, when: str) -> Network:
+def trained(run: Run, when: str) -> Network:
     """A run's network as it was "initial"ly or at its "best"."""
     from tellapart.models.create import rebuild
     from tellapart.models.network import Architecture

@@ -8,6 +8,7 @@ from pathlib import Path
 from tellapart.chapters.audit import audit_chapter
 from tellapart.chapters.certainty import certainty
 from tellapart.chapters.epochs import epochs
+from tellapart.chapters.explained import explained
 from tellapart.chapters.mended import mended
 from tellapart.chapters.network import network
 from tellapart.chapters.rates import rates
@@ -33,6 +34,7 @@ CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
     mended,
     certainty,
     slices_chapter,
+    explained,
 )
 
 #: What the environment file holds and the report shows elsewhere, or not at all.

@@ -158,6 +158,33 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class HeatMap:
+    """What speaks for something in a picture: a JPEG with colours from little to much, and a remark or ""."""
+
+    title: str
+    jpeg: bytes
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Why a picture was answered as it was.
+
+    Attributes:
+        card: its labels; its row is of no use here.
+        seen: a JPEG of the picture as the network sees it.
+        maps: what speaks for a class.
+        alike: training pictures that it looks like to the network.
+    """
+
+    card: Card
+    seen: bytes
+    maps: Sequence[HeatMap]
+    alike: Sequence[Card] = ()
+    template: str = field(default="explained", init=False)
+
+
+@dataclass(frozen=True)
 class ClassCard:
     """A class with its number of pictures a part, and some of its pictures."""
 
@@ -269,7 +296,7 @@ class Matrix:
         return longest <= {"s": 11, "low": 11, "m": 4, "l": 3, "xl": 2}[self.size]
 
 
-Block = Text | Facts | Chart | Side | Fold | Code | Photo | Table | Gallery | Pairs | Classes | Matrix
+Block = Text | Facts | Chart | Side | Fold | Code | Photo | Table | Gallery | Pairs | Explained | Classes | Matrix
 
 
 @dataclass(frozen=True)
@@ -343,6 +370,8 @@ def _needed(block: Block) -> tuple[Sequence[Card], Sequence[Card]]:
     """The cards of a block that are seen at once, and the others."""
     if isinstance(block, Gallery):
         return block.cards, ()
+    if isinstance(block, Explained):
+        return block.alike, ()
     if isinstance(block, Pairs):
         return [card for one, two, _ in block.pairs for card in (one, two)], ()
     if isinstance(block, Classes):

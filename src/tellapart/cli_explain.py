@@ -1,0 +1,38 @@
+"""The command that shows why a run answered so: parse, call, print; nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures, folders, or patterns; by default the run's most wrong and least certain ones."),
+    ] = None,
+    row: Annotated[list[int] | None, typer.Option(min=0, help="A picture of the run, by its number.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--class", help="The class to explain; by default the answer, and the label given.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="grad-cam, or integrated-gradients (slower, finer).")] = "grad-cam",
+    limit: Annotated[int, typer.Option(min=1, help="How many pictures, where none are named.")] = 12,
+    alike: Annotated[int, typer.Option(min=0, help="Training pictures shown beside each.")] = 6,
+    out: Annotated[
+        Path | None, typer.Option(help="A page (.html) or a picture (.png); explain.html in the run by default.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Show which parts of a picture speak for the answer, and which training pictures it looks like."""
+    from tellapart.console import Console
+    from tellapart.explaining import Wanted
+    from tellapart.explaining import explain as explain_run
+    from tellapart.run_directory import Run
+
+    wanted = Wanted(method, only, limit, alike)
+    written, why = explain_run(Run(run), pictures or (), row or (), wanted, out, Console(quiet))
+    print(why.check)
+    print(f"{'Page' if written.suffix.lower() == '.html' else 'Picture'}: {written}")

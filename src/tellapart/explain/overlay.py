@@ -1,0 +1,95 @@
+"""From a map to something to look at: heat in 0..1, laid over the picture; and how alike two maps are."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tellapart.preprocess import Pixels
+
+Map = npt.NDArray[np.float32]
+#: From little to much: viridis, whose steps look even and whose brightness alone tells the order (van der Walt and
+#: Smith, 2015; the colours are in the public domain).
+COLOURS = np.array(
+    [
+        *((68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142)),
+        *((31, 158, 137), (53, 183, 121), (109, 205, 89), (180, 222, 44), (253, 231, 37)),
+    ],
+    np.float32,
+)
+_LEAST_SIDE, _MOST_SIDE = 192, 320  # of an overlay, in pixels
+_SHARE = 99.5  # the heat's top: higher values are rare, and would darken all others
+_FAINT, _STRONG = 0.4, 0.75  # how much the colours cover where there is no heat, and where there is most
+
+
+def heat(map: Map) -> Map:
+    """What speaks for the class: negative values become 0, the highest 1. All 0 where nothing speaks for it.
+
+    Args:
+        map: float32 [..., h, w], see `attribution.attribute`.
+    """
+    positive = np.maximum(map, 0)
+    top = np.percentile(positive, _SHARE, axis=(-2, -1), keepdims=True)
+    top = np.where(top > 0, top, positive.max(axis=(-2, -1), keepdims=True))
+    return np.asarray(np.clip(positive / np.where(top > 0, top, 1), 0, 1), np.float32)
+
+
+def coloured(values: Map) -> npt.NDArray[np.float32]:
+    """Values in 0..1 as colours: float32 [..., 3], 0 to 255."""
+    steps = np.linspace(0, 1, len(COLOURS))
+    channels = [np.interp(values, steps, COLOURS[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).astype(np.float32)
+
+
+def at_eye_size(pixels: Pixels) -> Pixels:
+    """A picture as large as an overlay: tiny ones are enlarged pixel by pixel, large ones made smaller."""
+    size = _eye_size(*pixels.shape[:2])
+    way = Image.Resampling.NEAREST if size[0] > pixels.shape[1] else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(pixels).resize(size, way))
+
+
+def overlay(pixels: Pixels, warm: Map) -> Pixels:
+    """A heat map over the picture in grey, at the size of `at_eye_size`.
+
+    Args:
+        pixels: uint8 [h, w, 3], as the network saw it.
+        warm: float32 [h, w], 0 to 1, see `heat`.
+    """
+    grey = np.asarray(Image.fromarray(at_eye_size(pixels)).convert("L"), np.float32)[..., None]
+    size = _eye_size(*pixels.shape[:2])
+    smooth = np.asarray(Image.fromarray(warm).resize(size, Image.Resampling.BILINEAR), np.float32)
+    cover = (_FAINT + (_STRONG - _FAINT) * smooth)[..., None]
+    return np.asarray(np.clip((1 - cover) * grey + cover * coloured(smooth), 0, 255), np.uint8)
+
+
+def legend(width: int, height: int) -> Pixels:
+    """The colours from little to much, from left to right."""
+    line = coloured(np.linspace(0, 1, width, dtype=np.float32))
+    return np.asarray(np.broadcast_to(line, (height, width, 3)), np.uint8).copy()
+
+
+def rank_correlation(one: Map, other: Map) -> float:
+    """Spearman's rank correlation of two maps, -1 to 1; equal values share their mean rank.
+
+    Where one of them is the same everywhere it is 0, and 1 where both are.
+    """
+    if np.ptp(one) == np.ptp(other) == 0:
+        return 1.0
+    a, b = _ranks(one.ravel()), _ranks(other.ravel())
+    a, b = a - a.mean(), b - b.mean()
+    length = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / length if length > 0 else 0.0
+
+
+def _ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)
+
+
+def _eye_size(height: int, width: int) -> tuple[int, int]:
+    """Width and height of an overlay."""
+    longest = max(height, width)
+    times = -(-_LEAST_SIDE // longest) if longest < _LEAST_SIDE else min(1.0, _MOST_SIDE / longest)
+    return max(1, round(width * times)), max(1, round(height * times))

@@ -1,0 +1,311 @@
+"""The explain command, and what a training's end explains for its report: maps, a check of them, pictures alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tellapart.chapters.explained import Why, keep_explained, why_blocks
+from tellapart.data.decode import decode, read_picture
+from tellapart.errors import ModelError, UsageError
+from tellapart.evaluation.errors import least_certain, wrongest
+from tellapart.explain.attribution import GRAD_CAM, METHODS, agreement_with_random, attribute
+from tellapart.explain.neighbours import most_alike
+from tellapart.explain.overlay import at_eye_size, heat, legend, overlay
+from tellapart.files import replacing
+from tellapart.preprocess import Pixels
+from tellapart.records import Computing, Predictions, Rows
+from tellapart.report import words
+from tellapart.report.answers import Answers
+from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
+from tellapart.report.page import write_page
+from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.run_directory import Run
+from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.training.features import features
+
+if TYPE_CHECKING:
+    from tellapart.console import Console
+    from tellapart.data.catalog import Catalog
+    from tellapart.models.network import Network
+
+_MOST_TRAINING = 20_000  # training pictures among which alike ones are looked for
+_CHECKED = 4  # pictures with which the maps are checked
+_WRONG, _UNCERTAIN, _ALIKE = 4, 2, 6  # what a report shows
+_AT_ONCE = 16  # pictures that the network is asked about
+_MOST_LABELS = 2  # several labels: maps a picture
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to show.
+
+    Attributes:
+        method: one of `attribution.METHODS`.
+        only: the class to explain; None: what was answered, and what was given where that is another.
+        limit: pictures, where none are named.
+        n_alike: training pictures beside each; 0 for none.
+    """
+
+    method: str = GRAD_CAM
+    only: str | None = None
+    limit: int = 12
+    n_alike: int = 6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Pictures to explain, and what the network says of them.
+
+    Attributes:
+        answers: of the pictures, numbered from 0.
+        pixels: uint8 [n, h, w, 3]. rows: int64 [n], of the catalog, -1 for pictures that are not in it.
+        features: float32 [n, d].
+    """
+
+    answers: Answers
+    pixels: Pixels
+    rows: Rows
+    features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+def explain(
+    run: Run, pictures: Sequence[str | Path], rows: Sequence[int], wanted: Wanted, out: Path | None, console: Console
+) -> tuple[Path, Why]:
+    """Explain answers of a finished run.
+
+    Args:
+        run: finished.
+        pictures: files, folders or patterns. rows: of the run's catalog. Without either: the most wrong and the least
+            certain answers of the test pictures (of the validation pictures where there was no test).
+        wanted: what to show.
+        out: a .html or .png file; None: `explain.html` in the run directory.
+        console: shows progress.
+
+    Returns:
+        The file written, and what it shows.
+
+    Raises:
+        UsageError: no such class, method, picture or row, or another kind of file.
+        UnreadableError: a picture that cannot be read.
+        MissingExtraError: integrated gradients without captum.
+    """
+    from tellapart.label_issues import trained
+
+    out = out or run.directory / "explain.html"
+    if out.suffix.lower() not in (".html", ".png"):
+        raise UsageError(f"--out {out}: a page (.html) or a picture (.png) can be written.")
+    if wanted.only is not None and wanted.only not in run.catalog.classes:
+        raise UsageError(
+            f"--class {wanted.only}: there is no such class.", f"There are: {', '.join(run.catalog.classes)}."
+        )
+    named = _named(run, pictures, rows)
+    network = trained(run, "best").to(default_device()).eval()
+    asked = _asked(run, network, named or _worst(run, wanted.limit))
+    shown_rows = _training(run, _MOST_TRAINING) if wanted.n_alike else np.empty(0, np.int64)
+    why = console.watch(_why(run, network, asked, shown_rows, wanted))
+    if out.suffix.lower() == ".png":
+        _write_sheet(run, network, why, out)
+    else:
+        about = [run.recipe.model.name, METHODS[wanted.method], words.some(len(asked.rows), "picture")]
+        page = Page(
+            title=f"Why: {run.catalog.root.name}",
+            subtitle=about,
+            sections=[Section("why", "Why it answered so", why_blocks(why), "Why")],
+        )
+        write_page(page, out, lambda row: thumbnail(decode(run.catalog.path(row), SIZE)))
+    return out, why
+
+
+def explain_for_report(run: Run, network: Network, on: str, known: Rows | None) -> Generator[Computing, None, None]:
+    """Keep why some pictures were answered wrongly or hesitantly, for the report, which needs no torch then.
+
+    Args:
+        run: evaluated; its predictions and `evaluation.json` are there.
+        network: the one that answers.
+        on: whose pictures: "test" or "validation".
+        known: training pictures whose features are stored already; None: none are.
+    """
+    what = "explanations"
+    yield Computing(-1, what, 0, 1)
+    asked = _asked(run, network, [(row, None) for row in _worst_rows(run, on, _WRONG, _UNCERTAIN)])
+    shown_rows = np.empty(0, np.int64) if known is None else known
+    try:
+        why = yield from _why(run, network, asked, shown_rows, Wanted(n_alike=_ALIKE if len(shown_rows) else 0))
+    except ModelError as error:  # a network without a map; said in the report
+        why = Why(why_not=error.message)
+    keep_explained(run, why)
+    yield Computing(-1, what, 1, 1)
+
+
+def _named(run: Run, pictures: Sequence[str | Path], rows: Sequence[int]) -> list[tuple[int, Path | None]]:
+    """The pictures asked for, as rows; or as paths, of pictures that the run does not have."""
+    from tellapart.serve.answer import find_pictures
+
+    n = len(run.catalog)
+    for row in rows:
+        if not 0 <= row < n:
+            raise UsageError(f"--row {row}: the run's pictures have the numbers 0 to {n - 1}.")
+    found: list[tuple[int, Path | None]] = [(row, None) for row in rows]
+    if not pictures:
+        return found
+    where = {run.catalog.path(row).resolve(): row for row in range(n)}
+    for path in find_pictures([str(picture) for picture in pictures]):
+        row = where.get(path.resolve(), -1)
+        found.append((row, path if row < 0 else None))
+    return found
+
+
+def _worst(run: Run, limit: int) -> list[tuple[int, Path | None]]:
+    on = next(iter(run.evaluations))
+    return [(row, None) for row in _worst_rows(run, on, limit - limit // 3, limit // 3)]
+
+
+def _worst_rows(run: Run, on: str, n_wrong: int, n_uncertain: int) -> list[int]:
+    """The most wrong pictures first, then the least certain ones; more of these where few were wrong."""
+    predictions = run.predictions(on)
+    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    how = {"temperature": judged["temperature"], "thresholds": judged["thresholds"] or None}
+    first = [picture.row for picture in wrongest(predictions, n_wrong, **how)]
+    others = [picture.row for picture in least_certain(predictions, n_wrong + n_uncertain, **how)]
+    return list(dict.fromkeys(first + others))[: n_wrong + n_uncertain]
+
+
+def _asked(run: Run, network: Network, named: Sequence[tuple[int, Path | None]]) -> Asked:
+    """Read the pictures and ask the network."""
+    catalog = run.catalog
+    paths = [path or catalog.path(row) for row, path in named]
+    names = [str(path or catalog.table["path"][row]) for row, path in named]
+    pixels = np.stack([read_picture(path, network.preprocessing) for path in paths])
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        parts = np.array_split(pixels, -(-len(pixels) // _AT_ONCE))
+        given = [network.answer(torch.from_numpy(part).to(network.scale.device)) for part in parts]
+    network.train(was_training)
+    logits, found = (torch.cat(part).float().cpu().numpy() for part in zip(*given, strict=True))
+    rows = np.array([row for row, _ in named], np.int64)
+    target = catalog.target(np.maximum(rows, 0)).copy()  # what comes may not be written to
+    target[rows < 0] = 0 if catalog.several else -1
+    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    limits = judged["thresholds"]
+    answers = Answers(
+        Predictions.of(np.arange(len(rows)), logits, target, catalog.classes),
+        names.__getitem__,
+        judged["temperature"],
+        np.asarray(limits, np.float64) if limits else None,
+        lambda i: paths[i].absolute().as_uri(),
+    )
+    return Asked(answers, pixels, rows, found)
+
+
+def _training(run: Run, most: int) -> Rows:
+    """The pictures that the network was trained on and that have not been left out; of very many, some."""
+    split, catalog = run.split, run.catalog
+    rows: Rows = np.union1d(split.train, split.validation) if run.recipe.retrain else split.train
+    broken = catalog.table["path"].gather(rows).is_in([entry["path"] for entry in run.skipped])
+    rows = rows[~broken.to_numpy()]
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def _why(run: Run, network: Network, asked: Asked, training: Rows, wanted: Wanted) -> Generator[Computing, None, Why]:
+    """Maps of each picture, the check of the first few, and the training pictures that it looks like."""
+    chosen = [_chosen(asked.answers, i, wanted.only) for i in range(len(asked.rows))]
+    maps = []
+    for i, classes in enumerate(chosen):
+        yield Computing(-1, METHODS[wanted.method], i, len(chosen) + 1)
+        repeated = np.repeat(asked.pixels[i : i + 1], len(classes), axis=0)
+        maps.append(heat(attribute(network, repeated, np.array(classes), wanted.method)))
+    yield Computing(-1, METHODS[wanted.method], len(chosen), len(chosen) + 1)
+    checked = min(_CHECKED, len(chosen))
+    first = np.array([classes[0] for classes in chosen[:checked]], np.int64)
+    alike_random = agreement_with_random(network, asked.pixels[:checked], first, wanted.method)
+    alike: list[list[Card]] = [[] for _ in chosen]
+    if wanted.n_alike and len(training):
+        alike = yield from _alike(run, network, asked, training, wanted.n_alike)
+    shown = [
+        Explained(
+            asked.answers.card(i),
+            thumbnail(at_eye_size(asked.pixels[i]), 320),
+            [
+                HeatMap(
+                    f"What speaks for {asked.answers.predictions.classes[number]}",
+                    thumbnail(overlay(asked.pixels[i], warm), 320),
+                    "" if warm.any() else "Nothing in the picture does.",
+                )
+                for number, warm in zip(classes, maps[i], strict=True)
+            ],
+            alike[i],
+        )
+        for i, classes in enumerate(chosen)
+    ]
+    return Why(shown, METHODS[wanted.method], alike_random, checked, len(training))
+
+
+def _chosen(answers: Answers, i: int, only: str | None) -> list[int]:
+    """The classes to explain: the answer and, where that is wrong, what was given."""
+    classes = answers.predictions.classes
+    if only is not None:
+        return [classes.index(only)]
+    if answers.predictions.several:
+        order = np.argsort(-answers.probabilities[i], kind="stable")
+        answered = [int(k) for k in order if answers.answered[i][k]]
+        missed = [int(k) for k in order if answers.given[i][k] and not answers.answered[i][k]]
+        return [*(answered or [int(order[0])])[:_MOST_LABELS], *missed[:1]]
+    answer, given = int(answers.answered[i]), int(answers.given[i])
+    return [answer] if given in (answer, -1) else [answer, given]
+
+
+def _alike(
+    run: Run, network: Network, asked: Asked, training: Rows, k: int
+) -> Generator[Computing, None, list[list[Card]]]:
+    """Cards of the training pictures that each picture looks like."""
+    catalog = run.catalog
+    runtime = Runtime(default_device(), workers=default_workers())
+    found = yield from features(network, catalog, training, runtime, "features of training pictures")
+    place = {int(row): i for i, row in enumerate(training)}
+    itself = np.array([place.get(int(row), -1) for row in asked.rows], np.int64)
+    position, similarity = most_alike(found, asked.features, k, itself)
+    return [
+        [_card(catalog, int(training[at]), float(like)) for at, like in zip(line, values, strict=True) if at >= 0]
+        for line, values in zip(position, similarity, strict=True)
+    ]
+
+
+def _card(catalog: Catalog, row: int, similarity: float) -> Card:
+    labels = [catalog.classes[number] for number in catalog.table["labels"][row]]
+    note = f"{words.visible(', '.join(labels)) or 'no label'}: {similarity:.2f}"
+    link = catalog.path(row).absolute().as_uri()
+    return Card(row, str(catalog.table["path"][row]), has_answer=False, link=link, note=note)
+
+
+def _write_sheet(run: Run, network: Network, why: Why, out: Path) -> None:
+    """One line a picture: as the network sees it, the maps, the pictures alike; below, what the colours mean."""
+    from PIL import Image
+
+    from tellapart.data.sheet import grid
+
+    lines = []
+    for entry in why.explained:
+        seen = decode(entry.seen)
+        size = seen.shape[1], seen.shape[0]
+        answer = ", ".join(f"{label.name} {label.certainty:.0%}" for label in entry.card.answered)
+        line = [(seen, answer or "no label")]
+        line += [(decode(warm.jpeg), warm.title) for warm in entry.maps]
+        for card in entry.alike:
+            alike = read_picture(run.catalog.path(card.row), network.preprocessing)
+            line.append((np.asarray(Image.fromarray(alike).resize(size)), card.note))
+        lines.append(line)
+    sheet = grid(lines)
+    scale = grid([[(legend(240, 12), "little to much")]])
+    whole = Image.new("RGB", (max(sheet.width, scale.width), sheet.height + scale.height), (255, 255, 255))
+    whole.paste(sheet, (0, 0))
+    whole.paste(scale, (0, sheet.height))
+    with replacing(out) as beside:
+        whole.save(beside, "PNG")

@@ -1,0 +1,53 @@
+"""Heat, colours, overlays and rank correlation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from tellapart.explain.overlay import COLOURS, at_eye_size, coloured, heat, legend, overlay, rank_correlation
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=4, max_size=30))
+def test_rank_correlation_as_scipy_gives_it(pairs: list[tuple[int, int]]) -> None:
+    one, other = np.array(pairs, np.float32).T
+    found = rank_correlation(one, other)
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        assert found == (np.ptp(one) == np.ptp(other))
+    else:
+        assert found == pytest.approx(spearmanr(one, other).statistic, abs=1e-9)
+
+
+def test_heat_is_what_speaks_for_the_class() -> None:
+    warm = heat(np.array([[[-5, 0], [1, 2]], [[-1, -2], [-3, 0]]], np.float32))
+    assert warm.min() == 0
+    assert warm.max() == 1
+    assert warm[0, 0, 0] == 0
+    assert not warm[1].any()
+    lonely = np.zeros((1, 40, 40), np.float32)
+    lonely[0, 3, 3] = 7  # rarer than the share above which values are cut
+    assert heat(lonely)[0, 3, 3] == 1
+
+
+def test_brightness_alone_tells_the_order() -> None:
+    light = coloured(np.linspace(0, 1, 50, dtype=np.float32)) @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(light) > 0).all()
+    assert (legend(9, 3)[0, [0, -1]] == COLOURS[[0, -1]]).all()
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (24, 40), (500, 300), (1, 7)])
+def test_overlays_lie_on_the_picture(shape: tuple[int, int]) -> None:
+    pixels = np.full((*shape, 3), 120, np.uint8)
+    warm = np.zeros(shape, np.float32)
+    warm[:, shape[1] // 2 :] = 1
+    seen, covered = at_eye_size(pixels), overlay(pixels, warm)
+    assert seen.shape == covered.shape
+    assert covered.dtype == np.uint8
+    height, width = covered.shape[:2]
+    assert height / width == pytest.approx(shape[0] / shape[1], rel=0.15)
+    assert 192 <= max(height, width) <= 320
+    assert covered[height // 2, -1].sum() > covered[height // 2, 0].sum() + 100
