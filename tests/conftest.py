@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -16,6 +17,10 @@ from PIL import Image, ImageDraw
 os.environ["HF_HUB_OFFLINE"] = "1"
 # As `tellapart.pipeline` sets it, but before any test loads torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+# No test may fail because the machine is busy.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 PictureFolder = Callable[..., Path]
 

@@ -16,18 +16,37 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import tellapart as ta
+from tellapart import cli
 from tellapart.run_directory import Run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
 
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
 # One thread: on a busy machine, two that wait for each other take many times as long for pictures this small.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def tellapart(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def tellapart(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
     command = [sys.executable, "-W", "error", "-m", "tellapart.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**ONE_THREAD, **environment})
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in this process: the same, without loading all the libraries once more."""
+
+    def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["tellapart", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(left.value.code or 0), printed.out, printed.err)
+
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +105,15 @@ def test_the_score_is_that_of_the_bundle(finished: Run, digits: Path) -> None:
     assert right == finished.evaluations["test"].metrics["accuracy"].value
 
 
-def test_evaluating_the_same_pictures_elsewhere_gives_the_same_score(finished: Run, tmp_path: Path) -> None:
+def test_evaluating_the_same_pictures_elsewhere_gives_the_same_score(
+    finished: Run, tmp_path: Path, here: Command
+) -> None:
     for row in finished.split.test:
         path = finished.catalog.path(row)
         copy = tmp_path / "elsewhere" / path.parent.name / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    printed = tellapart("evaluate", finished.directory, "--on", tmp_path / "elsewhere", "--json")
+    printed = here("evaluate", finished.directory, "--on", tmp_path / "elsewhere", "--json")
     assert printed.returncode == 0, printed.stderr
     there = json.loads(printed.stdout)["metrics"]["accuracy"]
     here = finished.evaluations["test"].metrics["accuracy"]
@@ -100,9 +121,9 @@ def test_evaluating_the_same_pictures_elsewhere_gives_the_same_score(finished: R
     assert there["low"] == pytest.approx(here.low)
 
 
-def test_the_same_command_on_a_finished_run_says_so(finished: Run, digits: Path) -> None:
+def test_the_same_command_on_a_finished_run_says_so(finished: Run, digits: Path, here: Command) -> None:
     before = finished.checkpoint("best").stat().st_mtime_ns
-    again = tellapart(
+    again = here(
         "train", digits, *QUICK, "--model", "small-cnn", "--set", "stages.0.epochs=6", "--out", finished.directory
     )
     assert again.returncode == 0, again.stderr
@@ -110,8 +131,8 @@ def test_the_same_command_on_a_finished_run_says_so(finished: Run, digits: Path)
     assert finished.checkpoint("best").stat().st_mtime_ns == before
 
 
-def test_another_recipe_in_the_same_directory_is_refused(finished: Run, digits: Path) -> None:
-    again = tellapart("train", digits, *QUICK, "--out", finished.directory)
+def test_another_recipe_in_the_same_directory_is_refused(finished: Run, digits: Path, here: Command) -> None:
+    again = here("train", digits, *QUICK, "--out", finished.directory)
     assert again.returncode == 2
     assert "another recipe" in again.stderr
     assert "cnn8" in again.stderr
@@ -119,15 +140,15 @@ def test_another_recipe_in_the_same_directory_is_refused(finished: Run, digits: 
 
 
 def test_changed_pictures_are_refused_with_what_changed(
-    finished: Run, digits: Path, tmp_path: Path, picture_folder: Callable[..., Path]
+    finished: Run, digits: Path, tmp_path: Path, picture_folder: Callable[..., Path], here: Command
 ) -> None:
     photos = picture_folder(n=8)
     out = tmp_path / "run"
     command = ["train", photos, *QUICK, "--set", "stages.0.epochs=1", "--out", out]
-    first = tellapart(*command)
+    first = here(*command)
     assert first.returncode == 0, first.stderr
     next(photos.glob("*/000.png")).unlink()
-    again = tellapart(*command)
+    again = here(*command)
     assert again.returncode == 2
     assert "other pictures" in again.stderr
     assert "000.png" in again.stderr
@@ -154,17 +175,17 @@ def test_what_certainty_rests_on_is_in_the_bundle_as_it_was_measured(finished: R
     assert (finished.figures / "reliability.png").is_file()
 
 
-def test_copies_are_tried_on_the_test_pictures(finished: Run) -> None:
-    printed = tellapart("evaluate", finished.directory, "--tta", "2")
+def test_copies_are_tried_on_the_test_pictures(finished: Run, here: Command) -> None:
+    printed = here("evaluate", finished.directory, "--tta", "2")
     assert printed.returncode == 0, printed.stderr
     accuracy = finished.evaluations["test"].metrics["accuracy"].value
     assert f"accuracy {accuracy:.1%} → " in printed.stdout
     assert "2 changed copies" in printed.stdout
 
 
-def test_a_rule_for_several_labels_is_refused_where_there_is_one(digits: Path, tmp_path: Path) -> None:
+def test_a_rule_for_several_labels_is_refused_where_there_is_one(digits: Path, tmp_path: Path, here: Command) -> None:
     rule = ["--set", "evaluation.thresholds.recall=0.9"]
-    refused = tellapart("train", digits, *QUICK, *rule, "--out", tmp_path / "run")
+    refused = here("train", digits, *QUICK, *rule, "--out", tmp_path / "run")
     assert refused.returncode == 2
     assert "several labels" in refused.stderr
     assert not (tmp_path / "run").exists()
@@ -189,11 +210,13 @@ def test_predict_never_loads_torch(finished: Run, digits: Path) -> None:
     assert " %" in done.stdout
 
 
-def test_answers_of_the_readable_although_some_are_not(finished: Run, digits: Path, tmp_path: Path) -> None:
+def test_answers_of_the_readable_although_some_are_not(
+    finished: Run, digits: Path, tmp_path: Path, here: Command
+) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(next(digits.glob("3/*.png")).read_bytes()[:60])
     good = next(digits.glob("4/*.png"))
-    done = tellapart("predict", finished.directory, broken, good, "--format", "jsonl")
+    done = here("predict", finished.directory, broken, good, "--format", "jsonl")
     assert done.returncode == 3
     assert "broken.png" in done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -209,38 +232,40 @@ def unbroken(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def three_epochs(digits: Path, out: Path) -> list[str | Path]:
-    return ["train", digits, *QUICK, "--set", "stages.0.epochs=3", "--set", "stages.0.batch_size=16", "--out", out]
+    changes = ["model.name=small-cnn", "stages.0.epochs=3", "stages.0.batch_size=16"]
+    return ["train", digits, *QUICK, *(part for change in changes for part in ("--set", change)), "--out", out]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_by_a_signal_the_same_command_goes_on_to_the_same_weights(
-    digits: Path, unbroken: Path, tmp_path: Path, number: signal.Signals
+def test_stopped_by_each_signal_the_same_command_goes_on_to_the_same_weights(
+    digits: Path, unbroken: Path, tmp_path: Path
 ) -> None:
-    command = three_epochs(digits, tmp_path / "run")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tellapart.cli", *map(str, command), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ONE_THREAD,
-    )
-    assert process.stdout
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "Progress" and event["epoch"] == 2 and event["step"] == 5:
-            break
-    process.send_signal(number)
-    process.communicate(timeout=60)
-    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    assert not (tmp_path / "run" / "report.html").exists()
+    out = tmp_path / "run"
+    command = three_epochs(digits, out)
+    for epoch, number in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGKILL), 1):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tellapart.cli", *map(str, command), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ONE_THREAD,
+        )
+        assert process.stdout
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "Progress" and (event["epoch"], event["step"]) >= (epoch, 5):
+                break
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+        assert not (out / "report.html").exists()
 
     resumed = tellapart(*command)
     assert resumed.returncode == 0, resumed.stderr
-    one, other = (load_file(run / "checkpoints" / "best.safetensors") for run in (unbroken, tmp_path / "run"))
+    one, other = (load_file(run / "checkpoints" / "best.safetensors") for run in (unbroken, out))
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[key], other[key]) for key in one)
-    assert scores(unbroken) == scores(tmp_path / "run")
-    assert events(unbroken) == events(tmp_path / "run")
+    assert scores(unbroken) == scores(out)
+    assert events(unbroken) == events(out)
 
 
 def scores(run: Path) -> object:
@@ -302,7 +327,9 @@ def test_trained_again_on_everything(digits: Path, finished: Run, tmp_path: Path
     assert f"{len(run.split.train) + len(run.split.validation)} pictures" in json.dumps(bundle)
 
 
-def test_several_labels_from_table_to_answer(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
+def test_several_labels_from_table_to_answer(
+    tmp_path: Path, picture_folder: Callable[..., Path], here: Command
+) -> None:
     photos = picture_folder(n=20)
     rows = ["file_name,labels"]
     for path in sorted(photos.glob("*/*.png")):
@@ -312,7 +339,7 @@ def test_several_labels_from_table_to_answer(tmp_path: Path, picture_folder: Cal
     (photos / "labels.csv").write_text("\n".join(rows) + "\n")
     out = tmp_path / "run"
     judged = ["--set", "evaluation.thresholds.recall=0.9", "--set", "evaluation.tta=1"]
-    done = tellapart("train", photos, *QUICK, *judged, "--set", "stages.0.epochs=2", "--out", out)
+    done = here("train", photos, *QUICK, *judged, "--set", "stages.0.epochs=2", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "f1_micro" in done.stdout
     run = Run(out)
@@ -347,24 +374,18 @@ def test_a_picture_that_breaks_is_skipped_only_when_asked(
     assert "left out, as asked for" in run.report.read_text(encoding="utf-8")
 
 
-def test_transfer_on_real_pictures_with_real_weights(test_data: Path, weights: Path, tmp_path: Path) -> None:
-    """The main job in miniature: 40 pictures of each fruit."""
+def test_the_default_on_real_pictures_with_real_weights(
+    test_data: Path, weights: Path, tmp_path: Path, here: Command
+) -> None:
+    """The main job in miniature: 40 pictures of each fruit, and one network to choose from."""
     for kind in ("cherry", "strawberry", "tomato"):
         (tmp_path / "fruit" / kind).mkdir(parents=True)
         for path in sorted((test_data / "fruit" / kind).iterdir())[:40]:
             (tmp_path / "fruit" / kind / path.name).symlink_to(path)
     run = tmp_path / "run"
-    done = tellapart(
-        "train",
-        tmp_path / "fruit",
-        "--follow-links",
-        "--set",
-        "data.size=96",
-        "--set",
-        "stages.1.epochs=1",
-        "--out",
-        run,
-    )
+    small = ["--model", "mobilenetv2_100", "--set", "data.size=96", "--set", "stages.1.epochs=1"]
+    done = here("train", tmp_path / "fruit", "--follow-links", *small, "--minutes", "2", "--out", run)
     assert done.returncode == 0, done.stderr
+    assert "mobilenetv2_100 at 96 pixels" in done.stderr
     assert Run(run).evaluations["test"].metrics["accuracy"].value > 0.5
     assert "mobilenetv2_100" in Run(run).environment["weights"]
