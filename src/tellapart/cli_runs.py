@@ -71,6 +71,9 @@ def slices(
         list[str] | None, typer.Option(help="What to look at; may be repeated. By default all usual.")
     ] = None,
     on: Annotated[str, typer.Option(help="test or validation; by default test, if there is one.")] = "",
+    table: Annotated[
+        Path | None, typer.Option(help="Your own table: file_name, and columns to look at, such as the camera.")
+    ] = None,
     smallest: Annotated[int, typer.Option(min=1, help="Pictures that a part must have.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
@@ -83,7 +86,7 @@ def slices(
     from tellapart.slicing import slices as slices_of
     from tellapart.slicing import text
 
-    found = slices_of(run, on=on, by=by or USUAL, smallest=smallest, quiet=quiet)
+    found = slices_of(run, on=on, by=by or USUAL, table=table, smallest=smallest, quiet=quiet)
     print(json.dumps(asdict(found)) if as_json else text(found))
 
 

@@ -19,6 +19,7 @@ def slices(
     *,
     on: str = "",
     by: Sequence[str] = USUAL,
+    table: str | Path | None = None,
     smallest: int = SMALLEST,
     quiet: bool = True,
 ) -> Slices:
@@ -28,12 +29,15 @@ def slices(
         trained: a finished run, or its directory.
         on: "test" or "validation"; by default the test pictures, or the validation ones where there is no test.
         by: what to look at: size, shape, brightness, file type, colour mode, group, labels, or a catalog's column.
+        table: a table of your own with the pictures' paths (file_name) and other columns, such as the camera; these are
+            looked at too.
         smallest: pictures that a part must have.
         quiet: show no progress.
 
     Raises:
         RunError: the training has not finished, or has no such part.
         UsageError: there is no such column.
+        DataError: the table cannot be used.
     """
     run = trained if isinstance(trained, Run) else Run(Path(trained))
     if smallest < 1:
@@ -41,7 +45,8 @@ def slices(
     known = run.evaluations
     if on and on not in known:
         raise RunError(f"{run.directory} has no {on} part.", f"It has: {', '.join(known)}.")
-    return Console(quiet).watch(slices_of(run, on or next(iter(known)), by, smallest))
+    own = None if table is None else Path(table)
+    return Console(quiet).watch(slices_of(run, on or next(iter(known)), by, smallest, table=own))
 
 
 def text(found: Slices, most: int = 20) -> str:

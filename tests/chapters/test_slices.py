@@ -13,7 +13,7 @@ import tellapart as ta
 from tellapart.chapters.slices import section, slices_chapter
 from tellapart.data.scan import scan
 from tellapart.data.traits import names, traits
-from tellapart.errors import RunError, UsageError
+from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.records import Predictions
 from tellapart.report.blocks import Page
@@ -105,6 +105,33 @@ def test_the_section_holds_any_name(run, tmp_path):
     assert "every label right" in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+@pytest.mark.parametrize("how", ["{}".format, lambda name: name.rsplit(".", 1)[0]], ids=["path", "name"])
+def test_columns_of_a_table_of_ones_own(run, tmp_path, how):
+    """Numbers and text; pictures that the table lacks are left out."""
+    names = run.catalog.table["path"].to_list()[:70]
+    lines = [f"{how(name)},{'old' if name < '24' else 'new'},{i}" for i, name in enumerate(names)]
+    table = tmp_path / "cameras.csv"
+    table.write_text("file_name,camera,temperature\n" + "\n".join(lines))
+    found = ta.slices(run, by=["file type"], table=table)
+    parts = {(part.by, part.name): part for part in found.found}
+    assert (parts["camera", "old"].n, parts["camera", "old"].value) == (24, 0.0)
+    assert parts["camera", "old"].worse
+    assert parts["camera", "new"].n == 46
+    assert not any(by == "temperature" for by, _ in parts)  # quarters of 70 are below 20
+    by_number = ta.slices(run, by=["file type"], table=table, smallest=10)
+    assert "0–17, lowest quarter" in {part.name for part in by_number.found if part.by == "temperature"}
+
+
+def test_a_table_of_other_pictures_is_refused(run, tmp_path):
+    table = tmp_path / "cameras.csv"
+    table.write_text("file_name,camera\nnowhere.png,old\n")
+    with pytest.raises(DataError, match="none of these pictures"):
+        ta.slices(run, table=table)
+    table.write_text("file_name\n00.bmp\n")
+    with pytest.raises(DataError, match="or no other"):
+        ta.slices(run, table=table)
 
 
 def test_too_few_pictures_have_no_parts(run):

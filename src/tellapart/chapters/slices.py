@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from pathlib import Path
 
-from tellapart.data.traits import USUAL, traits
+from tellapart.data.traits import USUAL, table_traits, traits
 from tellapart.evaluation.metrics import answers, known
 from tellapart.evaluation.slices import SMALLEST, Slice, Slices
 from tellapart.evaluation.slices import slices as sliced
@@ -34,7 +35,7 @@ def _finish(work: Generator[Computing, None, Slices]) -> Slices:
 
 
 def slices_of(
-    run: Run, on: str, by: Sequence[str], smallest: int, most: int | None = None
+    run: Run, on: str, by: Sequence[str], smallest: int, most: int | None = None, table: Path | None = None
 ) -> Generator[Computing, None, Slices]:
     """The score by size, brightness and so on; of several labels, the share of pictures with every label right.
 
@@ -43,12 +44,15 @@ def slices_of(
         by: some of `data.traits.names`.
         smallest: pictures that a part must have.
         most: see `data.traits.traits`.
+        table: a table of the user's own, whose columns are looked at too.
     """
     judged = read_json(run.evaluation_file, "temperature", "thresholds")
     predictions = known(run.predictions(on))
     answer = answers(predictions, judged["temperature"], judged["thresholds"])
     right = (answer == predictions.target).reshape(len(predictions), -1).all(axis=1)
     columns = yield from traits(run.catalog, predictions.row, by, most)
+    if table is not None:
+        columns |= table_traits(run.catalog, predictions.row, table)
     return sliced(right, columns, smallest)
 
 

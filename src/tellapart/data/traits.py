@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from tellapart.data.audit.audit import measure
 from tellapart.data.audit.measures import place, stored
 from tellapart.data.catalog import SCHEMA, Catalog
-from tellapart.errors import UsageError
+from tellapart.data.tables import PATHS, read_table
+from tellapart.errors import DataError, UsageError
 from tellapart.records import Computing, Rows
 
 Column = npt.NDArray[Any]
@@ -88,3 +91,54 @@ def _labels(catalog: Catalog, rows: Rows) -> Column:
     lists = catalog.table["labels"].gather(rows).to_list()
     texts = [" + ".join(sorted(catalog.classes[i] for i in labels)) or None for labels in lists]
     return np.array(texts, object)
+
+
+def table_traits(catalog: Catalog, rows: Rows, path: Path) -> dict[str, Column]:
+    """Columns of a table of the user's own, such as camera, place or season.
+
+    Args:
+        catalog, rows: the pictures.
+        path: the table: a column with the pictures' paths below the catalog's root, or with their names where no two
+            pictures have the same; and others, taken for numbers if every cell is one or empty.
+
+    Returns:
+        Name → [n]; NaN or None where a cell is empty or the table does not have the picture.
+
+    Raises:
+        DataError: no such columns, or it has none of the pictures.
+    """
+    table = read_table(path)
+    key = table.find(PATHS) if table.has_header else None
+    others = [name for name in table.columns if name != key and table.frame.schema[name] == pl.String]
+    if key is None or not others:
+        raise DataError(
+            f"{path} has no column with the pictures' paths, or no other (it has: {', '.join(table.columns)}).",
+            "Call the first one file_name.",
+        )
+    listed = [(text or "").replace("\\", "/").removeprefix("./") for text in table.frame[key].to_list()]
+    whole = catalog.table["path"].to_list()
+    lines = {text: i for i, text in enumerate(listed)}
+    wanted = [whole[row] for row in rows.tolist()]
+    if not any(text in lines for text in wanted):
+        if len({_stem(text) for text in whole}) < len(whole):
+            raise DataError(f"{path} has none of these pictures.", f"Give paths below {catalog.root}.")
+        lines = {_stem(text): i for i, text in enumerate(listed)}
+        wanted = [_stem(text) for text in wanted]
+    at = [lines.get(text) for text in wanted]
+    if all(i is None for i in at):
+        raise DataError(f"{path} has none of these pictures.", f"Give paths below {catalog.root}.")
+    columns = {name: table.frame[name].to_list() for name in others}
+    return {name: _cells([None if i is None else cells[i] for i in at]) for name, cells in columns.items()}
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).stem
+
+
+def _cells(texts: Sequence[str | None]) -> Column:
+    """Numbers if every cell is one or empty, else text."""
+    filled = [text.strip() if text and text.strip() else None for text in texts]
+    try:
+        return np.array([np.nan if text is None else float(text) for text in filled])
+    except ValueError:
+        return np.array(filled, object)
