@@ -122,8 +122,11 @@ MAY_IMPORT = {
     "side_by_side": GROUND | {"run_directory", "report"},
     "slicing": GROUND | {"console", "data", "run_directory", "evaluation", "report", "chapters"},
     "comparing": GROUND | {"data", "run_directory", "evaluation", "report", "side_by_side"},
+    "bench": GROUND | {"data", "runtime", "models", "training"},
+    "benching": GROUND | {"bench", "console", "data", "runtime"},
     "cli": {"*"},
     "cli_options": set(),
+    "cli_bench": {"*"},
     "cli_mend": {"*"},
     "cli_audit": {"*"},
     "cli_cache": {"cache"},
@@ -133,6 +136,8 @@ MAY_IMPORT = {
 }
 # Where torch may be imported, and which packages bring it along.
 TORCH_PLACES = {"models", "training", "looks", "trials", "planning", "infer", "runtime", "pipeline"} | {
+    "bench",
+    "benching",
     "explain.attribution",
     "bundle.write",
     "bundle.verify",
@@ -144,7 +149,7 @@ TORCH_PLACES = {"models", "training", "looks", "trials", "planning", "infer", "r
     "data.mix",
     "data.loader",
 }
-TORCH_FREE = {"training.schedule", "training.rate_suggestions"}
+TORCH_FREE = {"bench.turns", "training.schedule", "training.rate_suggestions"}
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.torch"}
 
 

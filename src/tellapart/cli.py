@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tellapart import cli_audit, cli_cache, cli_explain, cli_mend, cli_runs
+from tellapart import cli_audit, cli_bench, cli_cache, cli_explain, cli_mend, cli_runs
 from tellapart.cli_options import (
     Changes,
     ClassFile,
@@ -46,6 +46,7 @@ app.command()(cli_runs.curves)
 app.command()(cli_runs.average)
 app.command()(cli_runs.compare)
 app.command()(cli_runs.slices)
+app.command()(cli_bench.bench)
 
 UNREADABLE = 3
 

@@ -1,0 +1,142 @@
+"""Training speed: all layers beside the plainest loop, and the last third with and without stored activations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tellapart.bench.turns import Contestant, Figure, in_turn
+from tellapart.data.catalog import Catalog
+from tellapart.models.create import create_network
+from tellapart.models.network import Network
+from tellapart.recipe import Recipe
+from tellapart.records import Computing, Progress
+from tellapart.runtime import Runtime, default_device
+from tellapart.training.checkpoint import State
+from tellapart.training.fit import fit
+from tellapart.training.losses import build_loss
+from tellapart.training.material import Material
+from tellapart.training.setting import measure
+
+Rows = npt.NDArray[np.int64]
+NETWORKS = ("mobilenetv2_100", "resnet34", "efficientnet_b2")
+SIDE, BATCH = 224, 32
+_FLIP = {"transform": "horizontal_flip"}
+
+
+def finetune(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generator[Computing, None, Figure]:
+    """All layers of one network: a real stage under the measured runtime, and the plainest float32 loop, in turn.
+
+    Weights are random: they make no difference to the speed. The plain loop has its pictures ready in memory.
+
+    Args:
+        catalog, rows: the pictures; a batch of them is enough.
+        name: of a network.
+        seconds: see `in_turn`.
+    """
+    recipe = recipe_of(name, {"train": "all", "augment": False})
+    ours, material = network_of(recipe, catalog), _material(catalog, rows, recipe)
+    runtime = measure(ours, recipe, material, torch.tensor(catalog.target()))
+    contestants = {
+        "Tellapart": stage(ours, recipe, material, runtime),
+        "plain loop, float32, contiguous": plain(network_of(recipe, catalog), material),
+    }
+    found = yield from in_turn(name, contestants, seconds)
+    way = f"{runtime.precision} {'channels-last' if runtime.channels_last else 'contiguous'}"
+    return Figure(f"fine-tuning all layers of {name}, {SIDE} pixels", "pictures/s", found, f"measured: {way}")
+
+
+def stored(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generator[Computing, None, Figure]:
+    """The last third of a network's layers, from what the others gave once, and with these run in every epoch.
+
+    Both are real stages: one with two fixed views of each picture, one with a random flip.
+    """
+    common = {"train": 0.33, "batch_norm": "keep"}
+    fixed = recipe_of(name, {**common, "views": [[], [_FLIP]]})
+    chance = recipe_of(name, common, augment=[_FLIP])
+    material, again = _material(catalog, rows, fixed), _material(catalog, rows, chance)
+    ours, same = network_of(fixed, catalog), network_of(chance, catalog)
+    runtime = measure(ours, fixed, material, torch.tensor(catalog.target()))
+    contestants = {
+        "from stored activations": stage(ours, fixed, material, runtime),
+        "without": stage(same, chance, again, measure(same, chance, again, torch.tensor(catalog.target()))),
+    }
+    start = time.perf_counter()
+    while not next(contestants["from stored activations"]):
+        yield Computing(-1, "what frozen layers give", 0, 1)
+    first = time.perf_counter() - start
+    found = yield from in_turn("last third", contestants, seconds)
+    note = f"{len(rows)} pictures; storing two views of each, and the first epoch: {first:.1f} s"
+    return Figure(f"fine-tuning the last third of {name}, {SIDE} pixels", "pictures/s", found, note)
+
+
+def recipe_of(name: str, stage: dict[str, Any], augment: list[dict[str, Any]] | None = None) -> Recipe:
+    """One long stage, with small steps."""
+    usual = {"epochs": 10_000, "batch_size": BATCH, "optimizer": "adamw", "rate": 1e-4, "schedule": "constant"}
+    return Recipe.model_validate(
+        {
+            "model": {"name": name, "pretrained": False},
+            "data": {"size": SIDE},
+            "augment": augment or [],
+            "stages": [{**usual, **stage}],
+        }
+    )
+
+
+def network_of(recipe: Recipe, catalog: Catalog) -> Network:
+    """The recipe's network, with the same random weights every time."""
+    torch.manual_seed(0)
+    return create_network(recipe.model, len(catalog.classes), recipe.data)
+
+
+def _material(catalog: Catalog, rows: Rows, recipe: Recipe) -> Material:
+    how = network_of(recipe, catalog).preprocessing
+    return Material(catalog, rows, rows[:1], how, recipe.augment, recipe.seed)
+
+
+def stage(network: Network, recipe: Recipe, material: Material, runtime: Runtime) -> Contestant:
+    """A real training; an epoch's steps count, what lies between epochs does not."""
+    n = 0
+    for event in fit(network, recipe, material, State(), runtime):
+        if isinstance(event, Progress):
+            n += event.n_pictures
+            if event.step < event.steps:
+                continue
+        yield n
+        n = 0
+
+
+def plain(network: Network, material: Material) -> Contestant:
+    """The plainest loop: float32, contiguous memory, every picture ready in memory; a step after the other."""
+    device, catalog = default_device(), material.catalog
+    model = torch.nn.Sequential(network.body, network.head).to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    rows = material.train[:BATCH]
+    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    with torch.no_grad():
+        inputs = network.normalise(pictures.to(network.scale.device)).to(device).contiguous()
+    target = torch.tensor(catalog.target(rows)).to(device)
+    loss = build_loss("auto", catalog.several)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    model.train()
+    yield 0
+    while True:
+        optimizer.zero_grad()
+        found = loss(model(inputs), target)
+        found.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        found.item()  # waits for the device
+        yield len(rows)
+
+
+def plain_speed(catalog: Catalog, name: str) -> float:
+    """Pictures a second of the plainest loop, from one step after one that warms up."""
+    recipe = recipe_of(name, {})
+    steps = (n for n in plain(network_of(recipe, catalog), _material(catalog, catalog.readable, recipe)) if n)
+    next(steps)
+    start = time.perf_counter()
+    return next(steps) / (time.perf_counter() - start)

@@ -1,0 +1,104 @@
+"""Contestants timed in turn on the same machine, so that a slow moment hits them all; medians and spread."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tellapart.records import Computing
+
+#: What `in_turn` lets run: each step ends with the number of pictures that were worked on since the one before. 0 says
+#: that what was done until now (getting ready, judging) is not to be timed.
+Contestant = Iterator[int]
+ROUNDS = 7
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        what: was measured.
+        unit: "pictures/s" and the like, where more is better; "s", where less is.
+        values: by contestant, one a round. The first is Tellapart, the second whom it is compared with.
+        note: what else should be known.
+    """
+
+    what: str
+    unit: str
+    values: Mapping[str, Sequence[float]]
+    note: str = ""
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times faster the first is than the second, round by round."""
+        ours, theirs = list(self.values.values())[:2]
+        pairs = zip(ours, theirs, strict=False)
+        return [b / a if self.unit == "s" else a / b for a, b in pairs]
+
+    def lines(self) -> list[str]:
+        """For people: what, each contestant's median and range, and how many times faster."""
+        found = [self.what]
+        for name, values in self.values.items():
+            extent = f"  ({min(values):.3g} to {max(values):.3g}, n = {len(values)})" if len(values) > 1 else ""
+            found.append(f"  {name:<40} {statistics.median(values):>8.3g} {self.unit}{extent}")
+        if len(self.values) > 1:
+            low, high = min(self.ratios), max(self.ratios)
+            extent = f"  ({low:.2f} to {high:.2f})" if len(self.ratios) > 1 else ""
+            found.append(f"  {'times faster':<40} {statistics.median(self.ratios):>8.2f}{extent}")
+        return [*found, *([f"  {self.note}"] if self.note else [])]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; with the medians."""
+        medians = {name: statistics.median(values) for name, values in self.values.items()}
+        ratio = statistics.median(self.ratios) if len(self.values) > 1 else None
+        return {**asdict(self), "medians": medians, "times faster": ratio}
+
+
+def in_turn(
+    what: str,
+    contestants: Mapping[str, Contestant],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Generator[Computing, None, dict[str, list[float]]]:
+    """Let contestants run in turn: a round that warms up, then up to `ROUNDS`, each in the order opposite to the last.
+
+    Args:
+        what: for the progress events.
+        contestants: by name; they must not end.
+        seconds: after which no further round begins, once there are three.
+        clock: seconds; `time.process_time` counts the processors' time instead.
+
+    Yields:
+        Computing, after each turn.
+
+    Returns:
+        Pictures a second, by contestant, one a round.
+    """
+    names, total = list(contestants), (ROUNDS + 1) * len(contestants)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    start, done = time.perf_counter(), 0
+    for number in range(ROUNDS + 1):
+        if number > _FEWEST and time.perf_counter() - start > seconds:
+            break
+        for name in names if number % 2 else reversed(names):
+            rate = _turn(contestants[name], clock)
+            if number:
+                found[name].append(rate)
+            done += 1
+            yield Computing(-1, what, done, total)
+    return found
+
+
+def _turn(contestant: Contestant, clock: Callable[[], float]) -> float:
+    """Pictures a second until a contestant has worked on some."""
+    start = clock()
+    for n in contestant:
+        if n:
+            return n / max(1e-9, clock() - start)
+        start = clock()
+    raise ValueError("a contestant ended before the others")

@@ -1,0 +1,86 @@
+"""Contestants in turn: what is timed, what is not, and what the table says."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import pytest
+
+from tellapart.bench.turns import ROUNDS, Figure, in_turn
+
+
+class Clock:
+    """Time that passes only when a contestant says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def worker(self, seconds: float, n: int, idle: float = 0.0):
+        while True:
+            self.now += idle
+            yield 0
+            self.now += seconds
+            yield n
+
+
+def finished(work):
+    events = []
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            return end.value, events
+
+
+def test_rates_leave_out_what_is_not_training():
+    clock = Clock()
+    workers = {"quick": clock.worker(0.5, 10, idle=100.0), "slow": clock.worker(2.0, 10)}
+    found, events = finished(in_turn("steps", workers, 1e9, clock))
+    assert found == {"quick": [20.0] * ROUNDS, "slow": [5.0] * ROUNDS}
+    assert events[-1].done == events[-1].total == 2 * (ROUNDS + 1)
+
+
+def test_the_first_round_does_not_count_and_the_order_changes():
+    clock, seen = Clock(), []
+
+    def named(name: str):
+        for turn in count():
+            seen.append(name)
+            clock.now += 100.0 if turn == 0 else 1.0
+            yield 1
+
+    found, _ = finished(in_turn("steps", {"a": named("a"), "b": named("b")}, 1e9, clock))
+    assert set(found["a"]) == {1.0}
+    assert seen[:8] == ["b", "a", "a", "b", "b", "a", "a", "b"]
+
+
+def test_three_rounds_at_least():
+    clock = Clock()
+    found, _ = finished(in_turn("steps", {"a": clock.worker(1.0, 1)}, -1.0, clock))
+    assert len(found["a"]) == 3
+
+
+def test_a_contestant_must_not_end():
+    with pytest.raises(ValueError, match="ended"):
+        finished(in_turn("steps", {"a": iter([1, 1])}, 1e9))
+
+
+@pytest.mark.parametrize(("unit", "ratio"), [("pictures/s", 0.25), ("s", 4.0)])
+def test_ratios_say_how_many_times_faster_the_first_is(unit, ratio):
+    figure = Figure("work", unit, {"ours": [10.0, 20.0, 30.0], "theirs": [40.0, 80.0, 120.0]}, "a note")
+    assert figure.ratios == [ratio] * 3
+    assert json.loads(json.dumps(figure.as_dict()))["times faster"] == ratio
+    text = "\n".join(figure.lines())
+    assert "20 " in text
+    assert f"{ratio:.2f}" in text
+    assert text.endswith("a note")
+
+
+def test_a_lone_value_has_no_ratio():
+    figure = Figure("work", "s", {"theirs": [40.0]})
+    assert figure.as_dict()["times faster"] is None
+    assert len(figure.lines()) == 2
