@@ -23,16 +23,12 @@ import numpy as np
 import record
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Subset
-from torchvision import transforms as T
-from torchvision.datasets import ImageFolder
 
 import tellapart as ta
+from tellapart.bench.data import OURS, THEIRS, image_folder, kept_crops
 from tellapart.data.kept import source, source_side
-from tellapart.data.loader import batches
 from tellapart.preprocess import Preprocessing
 from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
-from tellapart.training.material import Material
 
 HOW = Preprocessing(224, 224, interpolation="bilinear")  # torchvision's default too
 TRANSFORMS = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
@@ -55,30 +51,16 @@ def rate(n: int, run: Callable[[], object]) -> float:
 def from_the_second_epoch(folder: Path, n: int, rounds: int) -> dict[str, list[float]]:
     catalog = ta.scan(folder)
     rows = catalog.readable[np.linspace(0, len(catalog.readable) - 1, n).astype(int)]
-    material = Material(catalog, rows, rows[:1], HOW, TRANSFORMS, 0).kept()
-
-    def ours(epoch: int) -> None:
-        order = np.random.default_rng(epoch).permutation(rows)
-        for _ in batches(order, 64, lambda row: material.augmented(row, epoch), 1):
-            pass
-        material.flush()
-
-    steps = [T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.PILToTensor()]
-    everything = ImageFolder(str(folder), T.Compose(steps))
-    places = {path: place for place, (path, _) in enumerate(everything.samples)}
-    loader = DataLoader(Subset(everything, [places[str(catalog.path(row))] for row in rows]), 64, shuffle=True)
-
-    def theirs() -> None:
-        for _ in loader:
-            pass
-
-    found: dict[str, list[float]] = {"first epoch, pictures/s": [rate(n, lambda: ours(0))]}
-    theirs()
-    for epoch in range(1, rounds + 1):
-        found.setdefault("ImageFolder + DataLoader, pictures/s", []).append(rate(n, theirs))
-        found.setdefault("tellapart, pictures/s", []).append(rate(n, lambda epoch=epoch: ours(epoch)))
-    pairs = zip(found["tellapart, pictures/s"], found["ImageFolder + DataLoader, pictures/s"], strict=True)
-    found["ratio"] = [own / other for own, other in pairs]
+    ways = {f"{OURS}, pictures/s": kept_crops(catalog, rows), f"{THEIRS}, pictures/s": image_folder(catalog, rows)}
+    found: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            speed = rate(n, lambda way=way: next(way))
+            if number:
+                found.setdefault(name, []).append(speed)
+            elif name.startswith(OURS):
+                found["first epoch, pictures/s"] = [speed]
+    found["ratio"] = [own / other for own, other in zip(*(found[name] for name in ways), strict=True)]
     return found
 
 

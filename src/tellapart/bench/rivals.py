@@ -89,10 +89,14 @@ def fastai(parts: Listed, classes: list[str], model: str, size: int, epochs: int
     network = _network(model, len(classes))
     how = network.preprocessing
     label_of = {path: classes[label] for rows in parts.values() for path, label in rows}
+
+    def label(path: str) -> str:
+        return label_of[path]
+
     items = [path for part in ("train", "validation") for path, _ in parts[part]]
     block = DataBlock(
         blocks=(ImageBlock, CategoryBlock(vocab=classes)),
-        get_y=label_of.__getitem__,
+        get_y=label,
         splitter=IndexSplitter(range(len(parts["train"]), len(items))),
         item_tfms=Resize(size or how.height),
         batch_tfms=Normalize.from_stats(how.mean, how.std),

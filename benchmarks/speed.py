@@ -1,0 +1,31 @@
+"""Rows of `tellapart bench` on the fruit pictures: data, stored activations, fine-tuning of all layers.
+
+With fastai in the environment, its training is a third contestant in fine-tuning ResNet-34.
+
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/speed.py [--rows data,stages,finetune] [--minutes 15]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import record
+
+from tellapart.benching import bench
+from tellapart.console import Console
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", default="data,stages,finetune")
+    parser.add_argument("--minutes", type=float, default=15)
+    asked = parser.parse_args()
+    found = bench(Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit", asked.rows.split(","), asked.minutes, Console())
+    print(found.table())
+    record.write("speed", found.as_dict())
+
+
+if __name__ == "__main__":
+    main()
