@@ -1,8 +1,8 @@
 """A hundred heads on one backbone: its features are computed once, so that a head costs a second or so.
 
-36 linear heads are solved exactly: 9 strengths of the penalty x 4 degrees of label smoothing. 64 are trained for the same
-epochs: hidden layers (none, 128, 256, 512) x losses (cross entropy, focal) x dropout (0, 0.2, 0.5, 0.7) x weight decay
-(0.01, 1). All on the same training, validation and test pictures; the seconds count from an empty cache.
+36 linear heads are solved exactly: 9 strengths of the penalty x 4 degrees of label smoothing. 64 are trained for the
+same epochs: hidden layers (none, 128, 256, 512) x losses (cross entropy, focal) x dropout (0, 0.2, 0.5, 0.7) x weight
+decay (0.01, 1). All on the same training, validation and test pictures; the seconds count from an empty cache.
 
 TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/heads.py [--pictures 3607]
 """

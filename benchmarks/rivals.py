@@ -49,8 +49,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "pictures.csv"
             n_train = accuracy.write_table(catalog, ta.split(catalog, seed=seed), table, asked.pictures)
-            runs = [accuracy.tellapart(table, Path(folder), recipe) for recipe in asked.recipes]
-            runs += [accuracy.rival(name, table, size, python=python) for name, (size, python) in rivals.items()]
+            runs = [accuracy.tellapart(catalog.root, table, Path(folder), recipe) for recipe in asked.recipes]
+            runs += [
+                accuracy.rival(name, catalog.root, table, size, python=python)
+                for name, (size, python) in rivals.items()
+            ]
             for course in runs:
                 print(course, flush=True)
                 courses.setdefault(course.name, []).append(course)

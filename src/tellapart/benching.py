@@ -114,10 +114,10 @@ def to_accuracy(catalog: Catalog, seconds: float, scratch: Path, console: Consol
     table = scratch / "pictures.csv"
     n_train = accuracy.write_table(catalog, split(catalog), table, n)
     console.say(f"whole trainings on {n_train:,} pictures: Tellapart's")
-    ours = accuracy.tellapart(table, scratch)
+    ours = accuracy.tellapart(catalog.root, table, scratch)
     for name in rivals:
         console.say(f"whole trainings on {n_train:,} pictures: {_RIVALS[name]}")
-        yield reached(ours, accuracy.rival(name, table), n_train)
+        yield reached(ours, accuracy.rival(name, catalog.root, table), n_train)
 
 
 def reached(ours: accuracy.Course, other: accuracy.Course, n_train: int) -> Figure:

@@ -65,34 +65,48 @@ def write_table(catalog: Catalog, split: Split, out: Path, n: int | None = None)
             n_train += len(picked) if part == "train" else 0
             for row in picked:
                 label = catalog.classes[catalog.table["labels"][row][0]]
-                writer.writerow([str(catalog.path(row).resolve()), label, part])
+                writer.writerow([catalog.table["path"][row], label, part])
     return n_train
 
 
-def tellapart(table: Path, scratch: Path, recipe: str = "transfer", model: str = MODEL) -> Course:
-    """`tellapart train` with defaults, and an empty cache."""
+def tellapart(root: Path, table: Path, scratch: Path, recipe: str = "transfer", model: str = MODEL) -> Course:
+    """`tellapart train` with defaults and an empty cache, on the pictures of a table below a folder."""
     out = scratch / f"run-{recipe}"
-    command = [sys.executable, "-m", "tellapart.cli", "train", str(table), "--out", str(out), "--json"]
+    command = [sys.executable, "-m", "tellapart.cli", "train", str(root), "--labels", str(table), "--json"]
     environment = {**os.environ, "TELLAPART_CACHE": str(scratch / f"cache-{recipe}")}
     validated, seconds = [], 0.0
-    for seconds, said in _said([*command, "--recipe", recipe, "--model", model], environment):
+    for seconds, said in _said([*command, "--out", str(out), "--recipe", recipe, "--model", model], environment):
         if said.get("event") == "Validated":
             validated.append((seconds, said["validation_accuracy"]))
     scores = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["evaluations"]["test"]["metrics"]
     return Course(f"Tellapart, {recipe}", validated, seconds, scores["accuracy"]["value"])
 
 
-def rival(name: str, table: Path, size: int = 0, model: str = MODEL, python: str = sys.executable) -> Course:
+def rival(
+    name: str, root: Path, table: Path, size: int = 0, model: str = MODEL, python: str = sys.executable
+) -> Course:
     """One of `rivals`.
 
     Args:
         name: "plain" or "fastai".
+        root: the folder of pictures.
         table: see `write_table`.
         size: side of the pictures in pixels; 0: as the weights were made.
         model: the backbone.
         python: the interpreter; one that has fastai.
     """
-    command = [python, "-m", "tellapart.bench.rivals", name, str(table), "--size", str(size), "--model", model]
+    command = [
+        python,
+        "-m",
+        "tellapart.bench.rivals",
+        name,
+        str(root),
+        str(table),
+        "--size",
+        str(size),
+        "--model",
+        model,
+    ]
     # Where Tellapart lies, for an interpreter of another environment.
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     said = [(seconds, what) for seconds, what in _said(command, {**os.environ, "PYTHONPATH": path}) if what]

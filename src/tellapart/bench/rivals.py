@@ -1,8 +1,8 @@
 """Whole trainings as others write them, with the same pictures, division, backbone and weights; run as a program.
 
-python -m tellapart.bench.rivals plain pictures.csv --model mobilenetv2_100
+python -m tellapart.bench.rivals plain photos/ pictures.csv --model mobilenetv2_100
 
-The table has the columns file_name (full paths), label and split. Two lines of JSON are printed: when the training has
+The table has the columns file_name, label and split. Two lines of JSON are printed: when the training has
 ended, with the accuracy on validation; and the accuracy on the test.
 """
 
@@ -19,14 +19,14 @@ EPOCHS, BATCH = 3, 64
 Listed = dict[str, list[tuple[str, int]]]
 
 
-def read_table(table: Path) -> tuple[Listed, list[str]]:
+def read_table(root: Path, table: Path) -> tuple[Listed, list[str]]:
     """Pictures with class numbers, by part, and the classes' names."""
     with table.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     classes = sorted({line["label"] for line in lines})
     parts: Listed = {"train": [], "validation": [], "test": []}
     for line in lines:
-        parts[line["split"]].append((line["file_name"], classes.index(line["label"])))
+        parts[line["split"]].append((str(root / line["file_name"]), classes.index(line["label"])))
     return parts, classes
 
 
@@ -125,12 +125,13 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("rival", choices=("plain", "fastai"))
+    parser.add_argument("root", type=Path)
     parser.add_argument("table", type=Path)
     parser.add_argument("--model", default="mobilenetv2_100")
     parser.add_argument("--size", type=int, default=0, help="side of the pictures; 0: as the weights were made")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     asked = parser.parse_args()
-    parts, classes = read_table(asked.table)
+    parts, classes = read_table(asked.root, asked.table)
     more = (asked.model, asked.size, asked.epochs, default_workers())
     reached = plain(parts, len(classes), *more) if asked.rival == "plain" else fastai(parts, classes, *more)
     for part, accuracy in zip(("validation", "test"), reached, strict=True):
