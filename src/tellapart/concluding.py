@@ -35,6 +35,7 @@ def conclude(
     from tellapart.data.audit.audit import measure
     from tellapart.evaluation.certainty import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
+    from tellapart.explaining import explain_for_report
     from tellapart.infer.predict import predict_fully
     from tellapart.retelling import report
     from tellapart.runtime import Runtime, default_device, default_workers
@@ -76,6 +77,8 @@ def conclude(
     _bundle(run, network, recipe, catalog, split, certainty, known, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
     yield from measure(run.catalog)  # kept for the report's audit: looking at every picture takes a while
+    near = _known_rows(run, catalog, split) if known else None
+    yield from explain_for_report(Run(run.directory), network, first, near)
     yield Computing(-1, "report", 0, 1)
     report(Run(run.directory))  # as it lies on disk now
     yield Computing(-1, "report", 1, 1)
@@ -85,13 +88,19 @@ def _known(
     run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime
 ) -> Generator[Computing, None, Known]:
     """Where the classes lie among the network's features, from some of the training pictures."""
-    from tellapart.evaluation.certainty import sample
     from tellapart.evaluation.unknown import fit_known
     from tellapart.training.features import features
 
-    rows = sample(unbroken(run, catalog, split.train), len(catalog.classes))
+    rows = _known_rows(run, catalog, split)
     found = yield from features(network, catalog, rows, runtime, "features of known pictures")
     return fit_known(found, catalog.target(rows), len(catalog.classes))
+
+
+def _known_rows(run: Run, catalog: Catalog, split: Split) -> Rows:
+    """Some training pictures whose features are computed, and stored, for what is known."""
+    from tellapart.evaluation.certainty import sample
+
+    return sample(unbroken(run, catalog, split.train), len(catalog.classes))
 
 
 def _bundle(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,9 @@ from tellapart.chapters.explained import Why, keep_explained, why_blocks
 from tellapart.data.decode import decode, read_picture
 from tellapart.errors import ModelError, UsageError
 from tellapart.evaluation.errors import least_certain, wrongest
-from tellapart.explain.attribution import GRAD_CAM, METHODS, agreement_with_random, attribute
+from tellapart.explain.attribution import GRAD_CAM, METHODS, agreement_with_random, heat_maps
 from tellapart.explain.neighbours import most_alike
-from tellapart.explain.overlay import at_eye_size, heat, legend, overlay
+from tellapart.explain.overlay import at_eye_size, legend, overlay
 from tellapart.files import replacing
 from tellapart.preprocess import Pixels
 from tellapart.records import Computing, Predictions, Rows
@@ -101,6 +102,8 @@ def explain(
     out = out or run.directory / "explain.html"
     if out.suffix.lower() not in (".html", ".png"):
         raise UsageError(f"--out {out}: a page (.html) or a picture (.png) can be written.")
+    if wanted.method not in METHODS:
+        raise UsageError(f"--method {wanted.method}: there is no such method.", f"There are: {', '.join(METHODS)}.")
     if wanted.only is not None and wanted.only not in run.catalog.classes:
         raise UsageError(
             f"--class {wanted.only}: there is no such class.", f"There are: {', '.join(run.catalog.classes)}."
@@ -153,13 +156,20 @@ def _named(run: Run, pictures: Sequence[str | Path], rows: Sequence[int]) -> lis
         if not 0 <= row < n:
             raise UsageError(f"--row {row}: the run's pictures have the numbers 0 to {n - 1}.")
     found: list[tuple[int, Path | None]] = [(row, None) for row in rows]
-    if not pictures:
-        return found
-    where = {run.catalog.path(row).resolve(): row for row in range(n)}
-    for path in find_pictures([str(picture) for picture in pictures]):
-        row = where.get(path.resolve(), -1)
-        found.append((row, path if row < 0 else None))
+    if pictures:
+        for path in find_pictures([str(picture) for picture in pictures]):
+            row = _row_of(run.catalog, path)
+            found.append((row, path if row < 0 else None))
     return found
+
+
+def _row_of(catalog: Catalog, path: Path) -> int:
+    """The row of a file, or -1 where the catalog does not have it."""
+    whole, root = os.path.abspath(path), os.path.abspath(catalog.root)
+    inside = Path(whole).is_relative_to(root)
+    names = [whole, *([Path(whole).relative_to(root).as_posix()] if inside else [])]
+    rows = catalog.table["path"].is_in(names).arg_true()
+    return int(rows[0]) if len(rows) else -1
 
 
 def _worst(run: Run, limit: int) -> list[tuple[int, Path | None]]:
@@ -221,7 +231,7 @@ def _why(run: Run, network: Network, asked: Asked, training: Rows, wanted: Wante
     for i, classes in enumerate(chosen):
         yield Computing(-1, METHODS[wanted.method], i, len(chosen) + 1)
         repeated = np.repeat(asked.pixels[i : i + 1], len(classes), axis=0)
-        maps.append(heat(attribute(network, repeated, np.array(classes), wanted.method)))
+        maps.append(heat_maps(network, repeated, np.array(classes), wanted.method))
     yield Computing(-1, METHODS[wanted.method], len(chosen), len(chosen) + 1)
     checked = min(_CHECKED, len(chosen))
     first = np.array([classes[0] for classes in chosen[:checked]], np.int64)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tellapart.errors import ModelError, UsageError
+from tellapart.errors import ModelError
 from tellapart.explain.attribution import (
     GRAD_CAM,
     INTEGRATED,
@@ -144,8 +144,6 @@ def test_no_map_is_said_in_words() -> None:
     with pytest.raises(ModelError, match="no layer with rows and columns") as error:
         attribute(own("mlp"), pictures(1), np.array([0]))
     assert "integrated-gradients" in error.value.hint
-    with pytest.raises(UsageError, match="no such method"):
-        attribute(own("mlp"), pictures(1), np.array([0]), "guess")
     assert attribute(own("mlp"), pictures(0), np.zeros(0, np.int64), GRAD_CAM).shape == (0, 32, 32)
 
 

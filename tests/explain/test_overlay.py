@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
 from scipy.stats import spearmanr
 
-from tellapart.explain.overlay import COLOURS, at_eye_size, coloured, heat, legend, overlay, rank_correlation
+from tellapart.explain.overlay import COLOURS, at_eye_size, coloured, heat, legend, overlay, rank_correlation, smooth
 
 
 @settings(max_examples=40, deadline=None)
@@ -31,6 +32,14 @@ def test_heat_is_what_speaks_for_the_class() -> None:
     lonely = np.zeros((1, 40, 40), np.float32)
     lonely[0, 3, 3] = 7  # rarer than the share above which values are cut
     assert heat(lonely)[0, 3, 3] == 1
+
+
+def test_smoothed_as_scipy_does_it() -> None:
+    rough = np.random.default_rng(0).normal(size=(2, 200, 120)).astype(np.float32)
+    expected = rough
+    for axis in (1, 2):
+        expected = gaussian_filter1d(expected, 3.0, axis, mode="nearest", radius=9)
+    np.testing.assert_allclose(smooth(rough), expected, atol=1e-5)
 
 
 def test_brightness_alone_tells_the_order() -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tellapart.errors import ModelError, UsageError
-from tellapart.explain.overlay import Map, heat, rank_correlation
+from tellapart.errors import ModelError
+from tellapart.explain.overlay import Map, heat, rank_correlation, smooth
 from tellapart.extras import require
 from tellapart.models.create import rebuild
 from tellapart.models.ensemble import SideBySide
@@ -49,16 +49,18 @@ def attribute(network: Network, pictures: Pixels, classes: Classes, method: str 
         float32 [n, h, w]. The scale is the method's own; `overlay.heat` brings it to 0..1.
 
     Raises:
-        UsageError: no such method.
         ModelError: Grad-CAM of a network without a layer that has rows and columns.
         MissingExtraError: integrated gradients need captum.
     """
-    if method not in METHODS:
-        raise UsageError(f"--method {method}: there is no such method.", f"There are: {', '.join(METHODS)}.")
     if not len(pictures):
         return np.empty(pictures.shape[:3], np.float32)
     with _answering(network):
         return _attributed(network, pictures, classes, method, ())
+
+
+def heat_maps(network: Network, pictures: Pixels, classes: Classes, method: str = GRAD_CAM) -> Map:
+    """What is shown of `attribute`, and by the same arguments: float32 [n, h, w], 0 to 1."""
+    return _shown(attribute(network, pictures, classes, method), method)
 
 
 def agreement_with_random(
@@ -79,10 +81,10 @@ def agreement_with_random(
     found = []
     with _answering(network):
         places = _places(network, pictures[:1]) if method == GRAD_CAM else ()
-        learned = heat(_attributed(network, pictures, classes, method, places))
+        learned = _shown(_attributed(network, pictures, classes, method, places), method)
         for seed in range(n_random):
             other = with_random_weights(network, seed)
-            random = heat(_attributed(other, pictures, classes, method, places))
+            random = _shown(_attributed(other, pictures, classes, method, places), method)
             found += [rank_correlation(a, b) for a, b in zip(learned, random, strict=True)]
     return float(np.mean(found))
 
@@ -93,6 +95,11 @@ def with_random_weights(network: Network, seed: int) -> Network:
         torch.manual_seed(seed)
         other = rebuild(network.architecture)
     return other.to(network.scale.device).eval()
+
+
+def _shown(map: Map, method: str) -> Map:
+    """Heat; that of single pixels, which jumps from one to the next, is gathered from around them."""
+    return heat(smooth(map) if method == INTEGRATED else map)
 
 
 def _attributed(network: Network, pictures: Pixels, classes: Classes, method: str, places: Sequence[str]) -> Map:

@@ -35,6 +35,26 @@ def heat(map: Map) -> Map:
     return np.asarray(np.clip(positive / np.where(top > 0, top, 1), 0, 1), np.float32)
 
 
+def smooth(map: Map, share: float = 0.015) -> Map:
+    """Values gathered from around each pixel (a Gaussian), so that single pixels become regions that can be seen.
+
+    Args:
+        map: float32 [n, h, w].
+        share: standard deviation of the Gaussian, as a share of the longer side; at least one pixel is looked around.
+    """
+    sigma = share * max(map.shape[1:])
+    reach = max(1, round(3 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 0.5)) ** 2)
+    weights /= weights.sum()
+    gathered = map
+    for axis in (1, 2):
+        around = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
+        padded = np.pad(gathered, around, mode="edge")
+        n = map.shape[axis]
+        gathered = sum(w * padded.take(range(i, i + n), axis) for i, w in enumerate(weights))
+    return np.asarray(gathered, np.float32)
+
+
 def coloured(values: Map) -> npt.NDArray[np.float32]:
     """Values in 0..1 as colours: float32 [..., 3], 0 to 255."""
     steps = np.linspace(0, 1, len(COLOURS))
@@ -58,9 +78,9 @@ def overlay(pixels: Pixels, warm: Map) -> Pixels:
     """
     grey = np.asarray(Image.fromarray(at_eye_size(pixels)).convert("L"), np.float32)[..., None]
     size = _eye_size(*pixels.shape[:2])
-    smooth = np.asarray(Image.fromarray(warm).resize(size, Image.Resampling.BILINEAR), np.float32)
-    cover = (_FAINT + (_STRONG - _FAINT) * smooth)[..., None]
-    return np.asarray(np.clip((1 - cover) * grey + cover * coloured(smooth), 0, 255), np.uint8)
+    large = np.asarray(Image.fromarray(warm).resize(size, Image.Resampling.BILINEAR), np.float32)
+    cover = (_FAINT + (_STRONG - _FAINT) * large)[..., None]
+    return np.asarray(np.clip((1 - cover) * grey + cover * coloured(large), 0, 255), np.uint8)
 
 
 def legend(width: int, height: int) -> Pixels:

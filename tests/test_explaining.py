@@ -1,0 +1,151 @@
+"""The explain command and the report's chapter, on small runs: one label and several, own pictures, hostile names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import tellapart as ta
+from tellapart.cli import app
+from tellapart.console import Console
+from tellapart.errors import MissingExtraError, ModelError, UnreadableError, UsageError
+from tellapart.explain import attribution
+from tellapart.explaining import Wanted, explain
+from tellapart.retelling import report
+from tellapart.run_directory import Run
+
+QUIET = Console(quiet=True)
+HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")
+
+
+def trained_on(pictures: Path, out: Path, model: str = "small-cnn") -> Run:
+    changes = [f'model.name="{model}"', "data.size=32", "stages.0.epochs=5"]
+    return ta.train(pictures, recipe="scratch", out=out, changes=changes, runtime="cpu,float32", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def run(pictures_at: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("explained")
+    return trained_on(pictures_at(root / "photos", HOSTILE, n=20), root / "run")
+
+
+def test_the_report_tells_why(run: Run) -> None:
+    kept = json.loads((run.figures / "explained.json").read_text(encoding="utf-8"))
+    assert len(kept["explained"]) == 6
+    assert -1 <= kept["agreement"] < 0.5
+    assert kept["n_checked"] == 4
+    rows = {entry["row"] for picture in kept["explained"] for entry in picture["alike"]}
+    assert rows <= set(run.split.train.tolist())
+    for picture in kept["explained"]:
+        assert len(picture["alike"]) == 6
+        for name in (picture["seen"], *(entry["file"] for entry in picture["maps"])):
+            with Image.open(run.figures / name) as jpeg:
+                assert jpeg.size == (192, 192)
+    page = run.report.read_text(encoding="utf-8")
+    assert "Why it answered so" in page
+    assert "With random weights the map changes" in page
+    assert "What speaks for &lt;script&gt;circle" in page
+    assert "<script>circle" not in page
+    run.report.unlink()
+    assert "What speaks for" in report(run).read_text(encoding="utf-8")
+
+
+def test_a_page_of_a_runs_pictures_and_of_others(run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "my <b>own 'picture'.png"
+    Image.new("RGB", (50, 30), "hsv(120, 90%, 90%)").save(own)
+    train_row, test_row = int(run.split.train[0]), int(run.split.test[0])
+    out, why = explain(
+        run, [own, run.catalog.path(train_row)], [test_row], Wanted(n_alike=3), tmp_path / "e.html", QUIET
+    )
+    test, mine, learned = why.explained
+    assert mine.card.given == ()
+    assert mine.card.name == str(own)
+    assert mine.card.link.startswith("file:///")
+    assert test.card.given
+    assert [len(picture.alike) for picture in why.explained] == [3, 3, 3]
+    # A training picture is not like itself.
+    assert train_row not in {card.row for card in learned.alike}
+    assert float(learned.alike[0].note.rpartition(": ")[2]) <= 1
+    page = out.read_text(encoding="utf-8")
+    assert "&lt;b&gt;own" in page
+    assert "<b>own" not in page
+    assert "It looks like these training pictures" in page
+    assert f"among {len(run.split.train)} training pictures" in page
+
+
+def test_the_command_writes_pages_and_pictures(run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run.directory, copy)
+    said = CliRunner().invoke(app, ["explain", str(copy), "--limit", "3", "--quiet"])
+    assert said.exit_code == 0, said.output
+    assert "rank correlation" in said.output
+    assert (copy / "explain.html").is_file()
+    arguments = ["explain", str(copy), "--row", "1", "--class", HOSTILE[2], "--alike", "2", "--quiet"]
+    said = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "e.png")])
+    assert said.exit_code == 0, said.output
+    with Image.open(tmp_path / "e.png") as sheet:
+        assert sheet.width > 4 * 192  # picture, map, two alike
+        assert sheet.height < 2 * 192 + 100
+
+
+def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("captum")
+    wanted = Wanted(attribution.INTEGRATED, limit=2, n_alike=0)
+    out, why = explain(run, (), (), wanted, tmp_path / "e.html", QUIET)
+    assert why.agreement < 0.5
+    assert not any(picture.alike for picture in why.explained)
+    assert "Integrated gradients" in out.read_text(encoding="utf-8")
+
+    def missing(*_: object) -> None:
+        raise MissingExtraError("Integrated gradients", "explain", "captum")
+
+    monkeypatch.setattr(attribution, "require", missing)
+    with pytest.raises(MissingExtraError, match="captum"):
+        explain(run, (), (), wanted, tmp_path / "e.html", QUIET)
+
+
+def test_wishes_that_cannot_be_met(run: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+
+    def refused(error: type[Exception], match: str, *what: object, **how: object) -> None:
+        pictures, rows, out = (*what, (), (), None)[:3] if what else ((), (), None)
+        with pytest.raises(error, match=match):
+            explain(run, pictures, rows, Wanted(**how), out, QUIET)  # type: ignore[arg-type]
+
+    refused(UsageError, "no such class", only="oval")
+    refused(UsageError, "no such method", method="guess")
+    refused(UsageError, "0 to 59", (), [60])
+    refused(UsageError, "does not exist", ["nowhere.png"])
+    refused(UsageError, r"\.html", (), (), Path("e.pdf"))
+    refused(UnreadableError, "broken.jpg", [broken])
+
+
+def test_a_network_without_a_map_says_so(pictures_at: Callable[..., Path], tmp_path: Path) -> None:
+    flat = trained_on(pictures_at(tmp_path / "photos", n=10), tmp_path / "run", "mlp")
+    assert "no layer with rows and columns" in flat.report.read_text(encoding="utf-8")
+    with pytest.raises(ModelError, match="Grad-CAM"):
+        explain(flat, (), (), Wanted(), None, QUIET)
+
+
+def test_several_labels(pictures_at: Callable[..., Path], tmp_path: Path) -> None:
+    root = pictures_at(tmp_path / "photos", n=14)
+    lines = [
+        f"{path.relative_to(root)},{path.parent.name}{' odd' if int(path.stem) % 2 else ''}"
+        for path in sorted(root.rglob("*.png"))
+    ]
+    (root / "labels.csv").write_text("file_name,labels\n" + "\n".join(lines) + "\n")
+    run = trained_on(root / "labels.csv", tmp_path / "run")
+    assert run.catalog.several
+    own = tmp_path / "own.png"
+    Image.new("RGB", (40, 40), "red").save(own)
+    _, why = explain(run, [own], [int(run.split.test[0])], Wanted(), tmp_path / "e.html", QUIET)
+    assert all(1 <= len(picture.maps) <= 3 for picture in why.explained)
+    assert all(len(picture.alike) == 6 for picture in why.explained)
+    assert "What speaks for" in run.report.read_text(encoding="utf-8")
