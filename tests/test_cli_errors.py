@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -228,6 +229,21 @@ def test_a_device_that_is_not_there(
     code, said = tellapart("train", picture_folder(n=8), *OPTIONS, "--runtime", "cuda", "--out", tmp_path / "run")
     assert code == 2
     assert "cuda" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--recipe", "scratch", "--minutes", 3], "leaves nothing open"),
+        (["--recipe", "scratch", "--model", "auto"], "which only a [plan] can choose"),
+    ],
+)
+def test_nothing_is_chosen_where_nothing_is_open(
+    options: list[Any], says: str, tellapart: Callable[..., tuple[int, str]], picture_folder: Pictures, tmp_path: Path
+) -> None:
+    code, said = tellapart("train", picture_folder(n=8), *options, "--out", tmp_path / "run")
+    assert code == 2
+    assert says in said
 
 
 def test_an_empty_name_of_a_network_is_not_passed_over(

@@ -138,6 +138,19 @@ STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
         (STAGES + "rate = 'fnd'", 6, "'stages.1.rate'", ""),
         (STAGES + "epochs = 3\nsteps = 3", 4, "'epochs' and 'steps' exclude each other", ""),
         (STAGES + "stop_on = 'gap'", 4, "needs 'patience'", ""),
+        (STAGES + "optimizer = 'lbfgs'\nrate = 1e-2", 4, "'rate' is not for optimizer = \"lbfgs\"", ""),
+        (STAGES + "optimizer = 'lbfgs'\nclip = 1.0", 4, "'clip' is not for", ""),
+        ("[data]\nfit = 'pad'\ncrop = 0.5", 1, "'crop' belongs to fit", ""),
+        ("[model.head]\nactivation = 'gelu'", 1, "'activation' belongs to hidden layers", ""),
+        ("[model.head]\nhidden = [-3]", 2, "'model.head.hidden': Input should be greater", ""),
+        ("[mix]\ncutmix_alpha = 0.5", 1, "does nothing without 'cutmix'", ""),
+        (
+            "[model]\nname = 'ensemble'\npretrained = false\n[[model.members]]\nname = 'mlp'",
+            1,
+            "[[model.members]] has a 'pretrained' of its own",
+            "",
+        ),
+        (f"seed = {2**63}", 1, "'seed': Input should be less than", ""),
         ("about = 3", 1, "'about': Input should be a valid string (it is 3)", ""),
         ("about = 2024-01-01", 1, repr(datetime.date(2024, 1, 1)), ""),
         ("stages = []", 1, "'stages': List should have at least 1 item", ""),
@@ -159,6 +172,15 @@ def test_mistakes_are_named_with_file_line_and_suggestion(tmp_path, text, line, 
     assert words in error.message
     assert hint in error.hint
     assert error.hint
+
+
+@pytest.mark.parametrize("stage", ["augment=false", "views=[[], [{transform='negative'}]]"])
+@pytest.mark.parametrize("random", ["augment=[{transform='noise'}]", "mix.cutmix=0.5"])
+def test_random_changes_that_no_stage_applies_are_a_mistake(stage, random):
+    load_recipe("scratch", ["augment=[]", random])
+    error = mistake("scratch", ["augment=[]", random, f"stages.0.{stage}"])
+    assert "no stage applies" in error.message
+    assert "{" not in error.message
 
 
 def test_only_one_mistake_at_a_time_and_no_word_of_the_machinery(tmp_path):
@@ -364,7 +386,7 @@ recipes = st.builds(
     about=text,
     seed=st.integers(0, 2**63 - 1),
     data=st.builds(Data, size=st.none() | st.integers(1, 4096), crop=st.none() | st.just(0.875), test=share),
-    mix=st.builds(Mix, mixup=st.floats(0, 0.5), cutmix=st.floats(0, 0.5), mixup_alpha=finite),
+    mix=st.builds(Mix, mixup=st.floats(0.01, 0.5), cutmix=st.floats(0, 0.5), mixup_alpha=finite),
     balance=st.builds(Balance, class_weights=st.booleans()),
     model=st.builds(Model, name=text, pretrained=st.booleans(), weights=st.none() | text, head=heads),
     stages=st.lists(
@@ -379,9 +401,8 @@ recipes = st.builds(
             patience=st.none() | st.integers(1, 99),
             augment=st.booleans(),
         ),
-        min_size=1,
         max_size=3,
-    ),
+    ).map(lambda stages: [*stages, Stage()]),  # the last one applies what the recipe mixes
 )
 
 

@@ -19,7 +19,7 @@ from tellapart.runtime import Runtime
 from tellapart.training.find_rate import raise_rate
 from tellapart.training.material import Material
 from tellapart.training.setting import live_setting
-from tellapart.trials import augmented, layers, multiplied, rates
+from tellapart.trials import augmented, layers, multiplied, rates, stage_with_rate
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
 
@@ -69,6 +69,20 @@ def test_layers_are_counted() -> None:
     network = create_network(load_recipe("scratch", PLAN).model, 7, load_recipe("scratch", PLAN).data)
     assert f"{sum(p.numel() for p in network.parameters()):,}" in text
     assert "[64, 7]" in text or "[8, 7]" in text
+
+
+def test_the_rate_of_a_solved_head_is_not_looked_for() -> None:
+    assert stage_with_rate(load_recipe("transfer"), None) == 1
+    assert stage_with_rate(load_recipe("eight-step"), 2) == 2
+    with pytest.raises(UsageError, match="--stage 0 takes no"):
+        stage_with_rate(load_recipe("transfer"), 0)
+    with pytest.raises(UsageError, match="No stage"):
+        stage_with_rate(load_recipe("breeds-transfer"), None)
+
+
+def test_a_recipe_that_changes_nothing_has_no_sheet(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'views'"):
+        augmented(ta.scan(picture_folder(n=5)), load_recipe("transfer"), tmp_path / "sheet.png")
 
 
 def test_a_stage_that_is_not_there(picture_folder: Callable[..., Path]) -> None:

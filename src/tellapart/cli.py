@@ -164,8 +164,14 @@ def train(
     changes += [f"model.name={_toml_text(model)}"] if model is not None else []
     changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
     changes += [f"seed={seed}"] if seed is not None else []
-    changes += [f"plan.minutes={minutes}"] if minutes is not None else []
     plan = load_recipe(recipe, changes)
+    if minutes is not None:
+        if plan.plan is None or plan.plan.why:
+            raise UsageError(
+                f"--minutes {minutes:g}: the recipe {recipe} leaves nothing open to be chosen for that time.",
+                "With --recipe fast it is; or change how long its stages are: --set stages.0.epochs=3",
+            )
+        plan = load_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
     console = Console(quiet, as_json)
     directory = out or Path("runs") / pictures.resolve().name
     finished = Run(directory)
@@ -307,20 +313,22 @@ def find_rate(
     pictures: Pictures,
     recipe: RecipeName = "transfer",
     set_: Changes = None,
-    stage: Annotated[int, typer.Option(min=0, help="Which stage of the recipe, from 0.")] = 0,
+    stage: Annotated[
+        int | None, typer.Option(min=0, help="Which stage of the recipe, from 0; by default the first with a rate.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-rate.png"),
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one; nothing is trained."""
     from tellapart.console import Console
     from tellapart.recipe import load_recipe
-    from tellapart.trials import rates, suggested
+    from tellapart.trials import rates, stage_with_rate, suggested
 
     plan = load_recipe(recipe, set_)
-    if stage >= len(plan.stages):
-        raise UsageError(f"--stage {stage}: the recipe has {len(plan.stages)} stages, counted from 0.")
+    number = stage_with_rate(plan, stage)
     console = Console(quiet)
-    found = rates(console.scan(pictures), plan, stage, out, console)
+    console.say(f"Stage {number} (from 0) of the recipe.")
+    found = rates(console.scan(pictures), plan, number, out, console)
     for name, rate in suggested(found).items():
         print(f"{name:<22} {rate:.1e}")
     if not found.rose:

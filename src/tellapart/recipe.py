@@ -43,13 +43,25 @@ class Data(Section):
         "transforms a version, an empty one for the picture itself",
     )
 
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.fit != "crop" and self.crop not in (None, 1):
+            raise PydanticCustomError("unused", f'\'crop\' belongs to fit = "crop"; "{self.fit}" cuts nothing off')
+        return self
+
 
 class Head(Section):
     """What stands on top of the body: linear, or hidden layers before it."""
 
-    hidden: list[int] = Field(default_factory=list, description="sizes of hidden layers")
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, description="sizes of hidden layers")
     activation: Literal["relu", "gelu", "silu", "hardswish"] = "relu"
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.activation != "relu" and not self.hidden:
+            raise PydanticCustomError("unused", "'activation' belongs to hidden layers: 'hidden' gives their sizes")
+        return self
 
 
 class Model(Section):
@@ -74,6 +86,8 @@ class Model(Section):
         for name, key, given in (("blocks", "blocks", self.blocks), ("ensemble", "members", self.members)):
             if (self.name == name) != bool(given):
                 raise PydanticCustomError("model", f"name = '{name}' and [[model.{key}]] belong together")
+        if self.members and not self.pretrained:
+            raise PydanticCustomError("unused", "each of [[model.members]] has a 'pretrained' of its own: say it there")
         return self
 
 
@@ -85,6 +99,21 @@ class FoundRate(Section):
         default=1.0, ge=1, description="the first layers take the head's rate divided by this, those between in steps"
     )
     otherwise: float | None = Field(default=None, gt=0, description="the rate where the loss does not fall in the test")
+
+
+#: What an optimizer that goes step by step is told.
+_OF_STEPS = (
+    "steps",
+    "batch_size",
+    "accumulate",
+    "rate",
+    "weight_decay",
+    "momentum",
+    "clip",
+    "average",
+    "schedule",
+    "warmup",
+)
 
 
 class Stage(Section):
@@ -158,8 +187,11 @@ class Stage(Section):
                     raise PydanticCustomError("unused", f"'{name}' belongs to schedule = \"{schedule}\"")
         if self.steps is not None and self.epochs != Stage.model_fields["epochs"].default:
             raise PydanticCustomError("unused", "'epochs' and 'steps' exclude each other")
-        if self.optimizer == "lbfgs" and (self.steps is not None or isinstance(self.rate, FoundRate)):
-            raise PydanticCustomError("unused", "optimizer = \"lbfgs\" takes no 'steps' and finds no rate")
+        for name in _OF_STEPS if self.optimizer == "lbfgs" else ():
+            if getattr(self, name) != Stage.model_fields[name].default:
+                raise PydanticCustomError(
+                    "unused", f"'{name}' is not for optimizer = \"lbfgs\", which solves the head without steps"
+                )
         if self.stop_on == "gap" and self.patience is None:
             raise PydanticCustomError("unused", "stop_on = \"gap\" needs 'patience'")
         return self
@@ -181,7 +213,7 @@ class Recipe(Section):
     """A whole training. Every key has a default; a recipe file states what it changes."""
 
     about: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     data: Data = Data()
     augment: list[AnyTransform] = Field(default_factory=list)
     mix: Mix = Mix()
@@ -195,6 +227,18 @@ class Recipe(Section):
         "each stage for as long as was best on validation",
     )
     plan: Plan | None = None
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        """Random changes that no stage applies are a mistake, not a detail."""
+        given = {"[[augment]]": bool(self.augment), "[mix]": self.mix.mixup + self.mix.cutmix > 0}
+        applied = any(stage.augment and not stage.views for stage in self.stages)
+        for name in (name for name, is_given in given.items() if is_given and not applied):
+            raise PydanticCustomError(
+                "unused",
+                f"no stage applies {name}: every one has fixed 'views', which take its place, or augment = false",
+            )
+        return self
 
     @property
     def split_seed(self) -> int:
@@ -372,8 +416,11 @@ def _explain(error: ValidationError, sources: list[_Source], changes: list[str])
     if first["type"] == "union_tag_not_found":
         tag = first["ctx"]["discriminator"].strip("'")
         return f"{place}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
+    # What does not go together is a whole table, and too long to be repeated.
+    said = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
+    at = f"'{key}': " if key else ""
     return (
-        f"{place}: '{key}': {first['msg']} (it is {first['input']!r}).",
+        f"{place}: {at}{first['msg']}{said}.",
         "tellapart recipes show NAME prints examples.",
     )
 

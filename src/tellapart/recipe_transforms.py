@@ -323,6 +323,10 @@ class Mix(Section):
     def _at_most_all(self) -> Self:
         if self.mixup + self.cutmix > 1:
             raise PydanticCustomError("mix", "mixup and cutmix together must not be above 1")
+        for name in ("mixup", "cutmix"):
+            alpha = f"{name}_alpha"
+            if not getattr(self, name) and getattr(self, alpha) != Mix.model_fields[alpha].default:
+                raise PydanticCustomError("unused", f"'{alpha}' does nothing without '{name}', the share of batches")
         return self
 
 

@@ -12,7 +12,7 @@ from tellapart.data.ahead import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.sheet import contact_sheet
 from tellapart.data.split import split
-from tellapart.errors import UsageError
+from tellapart.errors import DataError, UsageError
 from tellapart.files import replacing
 from tellapart.looks import layers_of
 from tellapart.models.create import create_network
@@ -41,8 +41,16 @@ def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
     Returns:
         The file's path.
     """
-    network = _network(recipe, max(1, len(catalog.classes)))
+    if not recipe.augment:
+        views = " Its stages have fixed 'views': a training's report shows them." if _has_views(recipe) else ""
+        raise UsageError(
+            f"The recipe changes no picture at random: it has no [[augment]].{views}",
+            "For example: --recipe scratch",
+        )
     rows = catalog.readable
+    if not len(rows):
+        raise DataError("None of the pictures can be read.", "`tellapart scan` lists them with the reasons.")
+    network = _network(recipe, max(1, len(catalog.classes)))
     chosen = [int(rows[i * len(rows) // _PICTURES]) for i in range(min(_PICTURES, len(rows)))]
     sheet = contact_sheet(catalog, chosen, recipe.augment, network.preprocessing, recipe.seed, _VIEWS)
     with replacing(out) as beside:
@@ -73,10 +81,31 @@ def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Cons
     )
 
 
+def stage_with_rate(recipe: Recipe, stage: int | None) -> int:
+    """The number of a stage whose learning rate can be tested: the one that is named, or the first.
+
+    Raises:
+        UsageError: there is no such stage, or it takes no rate.
+    """
+    able = [number for number, each in enumerate(recipe.stages) if each.optimizer != "lbfgs"]
+    if stage is not None and stage >= len(recipe.stages):
+        raise UsageError(f"--stage {stage}: the recipe has {len(recipe.stages)} stages, counted from 0.")
+    if not able:
+        raise UsageError(
+            "No stage of the recipe takes a learning rate: lbfgs solves the head exactly.", "Name another --recipe."
+        )
+    if stage is not None and stage not in able:
+        raise UsageError(
+            f"--stage {stage} takes no learning rate: lbfgs solves its head exactly.",
+            f"Stages with a rate: {', '.join(map(str, able))}.",
+        )
+    return able[0] if stage is None else stage
+
+
 def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Console) -> RateSuggestions:
     """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`."""
-    network = _network(recipe, len(catalog.classes))
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
+    network = _network(recipe, len(catalog.classes))
     how = network.preprocessing
     ahead = recipe.data.ahead
     material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed, ahead)
@@ -90,6 +119,10 @@ def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Cons
 def suggested(found: RateSuggestions) -> dict[str, float]:
     """The suggestions by name, for people; the first is the one to take if in doubt."""
     return {name.replace("_", " "): rate for name, rate in suggestions(found).items()}
+
+
+def _has_views(recipe: Recipe) -> bool:
+    return any(stage.views for stage in recipe.stages)
 
 
 def _network(recipe: Recipe, n_classes: int) -> Network:

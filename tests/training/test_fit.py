@@ -17,6 +17,7 @@ from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit
 from tellapart.training.material import Material
+from tellapart.training.setting import epoch_items
 from tellapart.training.solve_head import STRENGTHS, strengths
 
 Build = Callable[[Recipe], tuple[Network, Material]]
@@ -293,6 +294,39 @@ def test_the_exact_head_needs_a_linear_head(build: Build) -> None:
     network, material = build(plan)
     with pytest.raises(RecipeError, match="linear head"):
         train(network, plan, material)
+
+
+def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> None:
+    stage = {"train": "head", "optimizer": "lbfgs", "augment": False, "epochs": 1}
+    weights = []
+    for sampler in ("none", "weighted"):
+        plan = recipe([stage], balance={"sampler": sampler})
+        network, material = build(plan)
+        begun = train(network, plan, material)[0]
+        order = epoch_items(plan, material, torch.tensor(material.catalog.target()), 0, 0)
+        assert isinstance(begun, StageStarted)
+        shown = material.catalog.target(material.rows(order))
+        assert list(begun.shown.values()) == np.bincount(shown).tolist()
+        weights.append(network.head[-1].weight.detach().clone())
+    assert not torch.equal(*weights)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"train": 99},
+        {"rate": [1e-3] * 99},
+        {"rate": {"head": 1e-3}},
+        {"loss": "squeezed"},
+        {"size": 1},
+        {"train": "all", "optimizer": "lbfgs"},
+    ],
+)
+def test_what_a_later_stage_cannot_do_is_said_at_once(build: Build, second: dict[str, Any]) -> None:
+    plan = recipe([{"epochs": 1}, second])
+    network, material = build(plan)
+    with pytest.raises(RecipeError, match="Stage 2: "):
+        next(fit(network, plan, material, State(), CPU))
 
 
 def test_patience_stops_and_restores_the_best(build: Build) -> None:

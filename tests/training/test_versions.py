@@ -121,7 +121,7 @@ def test_what_training_reads_are_versions_of_training_pictures_alone(
     assert set(shown) == set(material.train.tolist()) == set(read)
     assert {row for _, rows in source.validation() for row in rows.tolist()} == set(material.validation.tolist())
     if source.everything:
-        features, rows = source.everything()
+        features, rows = source.everything(material.items)
         assert len(features) == len(rows) == 2 * 8 * len(material.train)
         assert set(rows.tolist()) == set(material.train.tolist())
 

@@ -112,6 +112,11 @@ def _sources(name: str) -> list[Source]:
 
 
 def _unknown(name: str, local: dict[str, Path]) -> ModelError:
+    if name == "auto":
+        return ModelError(
+            'The recipe leaves open which network it is (model.name = "auto"), which only a [plan] can choose.',
+            "Name it, --set model.name=mobilenetv2_100 for one; or train with --recipe fast.",
+        )
     names = [*OWN, *local, *sorted(bodies.timm_names() | bodies.torchvision_names())]
     close = difflib.get_close_matches(name, names, n=4)
     hint = f"Did you mean {', '.join(close)}? " if close else ""

@@ -78,10 +78,8 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
     """
     stage, seed = setting.stage, setting.material.seed
     part = copy.deepcopy(setting.part)  # with its network
-    peaks = setting.peaks or (1.0,) * len(part.groups)
-    groups = parameter_groups(part.groups, [peak / max(peaks) for peak in peaks], stage.weight_decay)
-    kind = "adamw" if setting.solves else stage.optimizer
-    optimizer = build_optimizer(kind, groups, weight_decay=stage.weight_decay, momentum=stage.momentum)
+    groups = parameter_groups(part.groups, [peak / max(setting.peaks) for peak in setting.peaks], stage.weight_decay)
+    optimizer = build_optimizer(stage.optimizer, groups, weight_decay=stage.weight_decay, momentum=stage.momentum)
     rates, losses = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
     part.train_mode()
     for step, (rate, batches) in enumerate(zip(rates, _endless(setting), strict=False)):

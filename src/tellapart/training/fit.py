@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import torch
 
 from tellapart.errors import TrainingError
@@ -23,7 +24,7 @@ from tellapart.training.ema import Average
 from tellapart.training.find_rate import found_rate
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.setting import Setting, batch_loss, measure, n_right, position_seed, prepare
+from tellapart.training.setting import Setting, batch_loss, check_stages, measure, n_right, position_seed, prepare
 from tellapart.training.solve_head import solutions
 
 
@@ -44,11 +45,12 @@ def fit(
         runtime: how to run it; None: measured.
 
     Raises:
-        RecipeError: it asks for something that cannot be done.
+        RecipeError: it asks for something that cannot be done; said before the first stage begins.
         TrainingError: a loss that is not finite; the message names the step.
         UnreadableError: a picture that could be read when scanned, and no longer can.
     """
     target = torch.tensor(material.catalog.target())
+    check_stages(network, recipe, material)
     runtime = runtime or measure(network, recipe, material, target)
     while state.stage < len(recipe.stages):
         setting = yield from prepare(network, recipe, material, target, state, runtime)
@@ -236,7 +238,8 @@ def _solver(setting: Setting, state: State) -> Iterator[float]:
     head, everything = setting.part.linear_head, setting.source.everything
     assert head, "prepare has made sure"
     assert everything
-    features, rows = everything()
+    # One epoch, balanced if so wished; in the order of the rows, since sums depend on the order.
+    features, rows = everything(np.sort(setting.order(0)))
     n, tried = len(setting.material.train), setting.strengths
     solver = solutions(features, setting.target[rows], head, setting.loss, n, tried)
     for _ in range(state.epoch):

@@ -82,7 +82,7 @@ def select(network: Network, train: str | float, statistics: Statistics) -> Part
         RecipeError: more groups than there are.
     """
     groups = layer_groups(network)
-    n = _n_groups(train, len(groups))
+    n = n_trained(train, len(groups))
     train_last(network, n)
     cut, prefix, rest = "", None, None
     if n == 1:
@@ -108,7 +108,12 @@ def select(network: Network, train: str | float, statistics: Statistics) -> Part
     return Part(network, n, len(groups), statistics, what, cut, prefix, rest, named)
 
 
-def _n_groups(train: str | float, total: int) -> int:
+def n_trained(train: str | float, total: int) -> int:
+    """How many of `total` groups of layers, counted from the head, a stage's `train` means.
+
+    Raises:
+        RecipeError: more than there are.
+    """
     if train == "head":
         return 1
     if train == "all":

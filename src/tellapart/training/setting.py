@@ -16,13 +16,14 @@ from tellapart.data.balance import class_weights, contents, epoch_order, positiv
 from tellapart.data.loader import Rows
 from tellapart.data.mix import mix
 from tellapart.errors import RecipeError
+from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe, Stage
 from tellapart.records import NO_LABEL, Event, StageStarted
 from tellapart.runtime import Runtime, choose
 from tellapart.training.activations import answering
 from tellapart.training.checkpoint import State
-from tellapart.training.layers import Part, select
+from tellapart.training.layers import Part, n_trained, select
 from tellapart.training.losses import build_loss
 from tellapart.training.material import Material
 from tellapart.training.schedule import Schedule, group_rates, schedule
@@ -138,12 +139,6 @@ def prepare(
     setting = live_setting(network, recipe, number, material, target, runtime)
     stage, part = setting.stage, setting.part
     from_store = _from_store(part, recipe, stage)
-    if stage.optimizer == "lbfgs" and not (from_store and part.linear_head):
-        raise RecipeError(
-            f"Stage {number + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
-            "It needs train = 'head', a head without hidden layers or dropout, augment = false or fixed views, and "
-            "batch_norm = 'update' or 'keep'.",
-        )
     until = state.chosen[number] if state.retraining else None
     setting = replace(setting, from_store=from_store, until=until)
     plan = f"trains {part.what}; {_inputs(part, recipe, stage)}"
@@ -160,6 +155,31 @@ def prepare(
         return setting
     source = yield from stored(network, part, stage, setting.material, runtime, number, base)
     return replace(setting, source=source)
+
+
+def check_stages(network: Network, recipe: Recipe, material: Material) -> None:
+    """Refuse what a stage cannot do, before an earlier one has taken its time.
+
+    Raises:
+        RecipeError: with the number of the stage.
+    """
+    n_all = len(layer_groups(network))
+    linear = len(list(network.head.children())) == 1
+    for number, stage in enumerate(recipe.stages):
+        try:
+            n = n_trained(stage.train, n_all)
+            group_rates(stage.rate if not isinstance(stage.rate, FoundRate) else 1.0, n_all)
+            build_loss(stage.loss, material.catalog.several, label_smoothing=stage.label_smoothing)
+        except RecipeError as error:
+            raise RecipeError(f"Stage {number + 1}: {error.message}", error.hint) from None
+        _sized(network, stage, material, number)
+        stored = not _changing(recipe, stage) and stage.batch_norm != "free"
+        if stage.optimizer == "lbfgs" and not (n == 1 and linear and stored):
+            raise RecipeError(
+                f"Stage {number + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
+                "It needs train = 'head', a head without hidden layers or dropout, augment = false or fixed views, and "
+                "batch_norm = 'update' or 'keep'.",
+            )
 
 
 def live_setting(
@@ -200,8 +220,8 @@ def epoch_items(recipe: Recipe, material: Material, target: Tensor, stage: int, 
 
 def epoch_counts(recipe: Recipe, material: Material, target: Tensor, stage: int) -> dict[str, int]:
     """How often the first epoch of a stage shows each label."""
-    classes, exact = material.catalog.classes, recipe.stages[stage].optimizer == "lbfgs"
-    order = material.items if exact else epoch_items(recipe, material, target, stage, 0)
+    classes = material.catalog.classes
+    order = epoch_items(recipe, material, target, stage, 0)
     found = contents(material.rows(order), target.cpu().numpy(), len(classes))
     shown = dict(zip(classes, found.per_class.tolist(), strict=True))
     return {**shown, NO_LABEL: found.without_label} if found.without_label else shown

@@ -36,12 +36,12 @@ class Source:
     Attributes:
         train: (order of items, epoch, first batch) → batches of training inputs.
         validation: → batches of the validation pictures' inputs.
-        everything: → all views of all training items at once; only for stored features.
+        everything: items → all views of these items at once; only for stored features.
     """
 
     train: Callable[[Rows, int, int], Inputs]
     validation: Callable[[], Inputs]
-    everything: Callable[[], tuple[Tensor, Rows]] | None = None
+    everything: Callable[[Rows], tuple[Tensor, Rows]] | None = None
 
 
 def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -> Source:
@@ -122,12 +122,17 @@ def stored(
     place = np.full(len(material.catalog), -1, np.int64)
     place[material.train] = np.arange(len(material.train))
 
+    def first_view(items: Rows) -> Rows:
+        rows, versions = ahead.origin(items, n_versions)
+        found: Rows = (place[rows] * n_versions + versions) * len(views)
+        return found
+
     def train(order: Rows, epoch: int, first: int) -> Inputs:
         drawn = np.random.default_rng((material.seed, number, epoch)).integers(len(views), size=len(order))
         for start in range(first * stage.batch_size, len(order), stage.batch_size):
-            rows, versions = ahead.origin(order[start : start + stage.batch_size], n_versions)
-            shown = (place[rows] * n_versions + versions) * len(views) + drawn[start : start + stage.batch_size]
-            yield training.gather(shown, runtime.device), rows
+            items = order[start : start + stage.batch_size]
+            shown = first_view(items) + drawn[start : start + stage.batch_size]
+            yield training.gather(shown, runtime.device), material.rows(items)
 
     def validate() -> Inputs:
         for start in range(0, len(material.validation), BATCH):
@@ -135,9 +140,9 @@ def stored(
             assert validation
             yield validation.gather(np.arange(start, start + len(rows)), runtime.device), rows
 
-    def everything() -> tuple[Tensor, Rows]:
-        rows = np.repeat(material.train, n_versions * len(views))
-        return training.gather(np.arange(len(rows)), runtime.device), rows
+    def everything(items: Rows) -> tuple[Tensor, Rows]:
+        shown = (first_view(items)[:, None] + np.arange(len(views))).ravel()
+        return training.gather(shown, runtime.device), np.repeat(material.rows(items), len(views))
 
     return Source(train, validate, everything)
 
