@@ -175,7 +175,8 @@ def compare(contenders: Sequence[Contender], metric: str = "", n_bootstrap: int 
     if metric not in found[0][0]:
         raise UsageError(f"There is no score {metric!r} here.", f"There are: {', '.join(found[0][0])}.")
     standings = tuple(_standing(c.name, metric, each) for c, each in zip(contenders, found, strict=True))
-    samples = _resampled(contenders, metric, n_bootstrap, seed)
+    exact = metric in PROPORTIONS and all(len(contender.seeds) == 1 for contender in contenders)
+    samples = [] if exact else _resampled(contenders, metric, n_bootstrap, seed)
     spreads = _spreads(standings, samples)
     pairs = [
         _difference(i, j, contenders, standings, samples, spreads, metric)
