@@ -1,6 +1,6 @@
 """Rows of `tellapart bench` on the fruit pictures: data, stored activations, fine-tuning of all layers.
 
-With fastai in the environment, its training is a third contestant in fine-tuning ResNet-34.
+Where fastai is installed, its loop is a third contestant in fine-tuning (see benchmarks/rivals.py for an environment).
 
 TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/speed.py [--rows data,stages,finetune] [--minutes 15]
 """

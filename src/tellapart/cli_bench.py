@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli_options import Quiet
+
 
 def bench(
     pictures: Annotated[
@@ -16,7 +18,7 @@ def bench(
     rows: Annotated[str, typer.Option(help="Which rows, with commas.")] = "data,stages,finetune,accuracy",
     minutes: Annotated[float, typer.Option(min=0.1, help="About what it all may take.")] = 10.0,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this file, as JSON.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure how fast Tellapart is on this machine, beside what one would use instead. Best when nothing else runs."""
     from tellapart.benching import bench as measure

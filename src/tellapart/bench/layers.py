@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Generator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from tellapart.bench.turns import Contestant, Figure, in_turn
 from tellapart.data.catalog import Catalog
@@ -32,7 +34,8 @@ _FLIP = {"transform": "horizontal_flip"}
 def finetune(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generator[Computing, None, Figure]:
     """All layers of one network: a real stage under the measured runtime, and the plainest float32 loop, in turn.
 
-    Weights are random: they make no difference to the speed. The plain loop has its pictures ready in memory.
+    Weights are random: they make no difference to the speed. The others have their pictures ready in memory. fastai is
+    among them where it is installed.
 
     Args:
         catalog, rows: the pictures; a batch of them is enough.
@@ -46,6 +49,8 @@ def finetune(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generat
         "Tellapart": stage(ours, recipe, material, runtime),
         "plain loop, float32, contiguous": plain(network_of(recipe, catalog), material),
     }
+    if importlib.util.find_spec("fastai"):
+        contestants["fastai"] = fastai(network_of(recipe, catalog), material)
     found = yield from in_turn(name, contestants, seconds)
     way = f"{runtime.precision} {'channels-last' if runtime.channels_last else 'contiguous'}"
     return Figure(f"fine-tuning all layers of {name}, {SIDE} pixels", "pictures/s", found, f"measured: {way}")
@@ -113,14 +118,8 @@ def stage(network: Network, recipe: Recipe, material: Material, runtime: Runtime
 
 def plain(network: Network, material: Material) -> Contestant:
     """The plainest loop: float32, contiguous memory, every picture ready in memory; a step after the other."""
-    device, catalog = default_device(), material.catalog
-    model = torch.nn.Sequential(network.body, network.head).to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    rows = material.train[:BATCH]
-    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
-    with torch.no_grad():
-        inputs = network.normalise(pictures.to(network.scale.device)).to(device).contiguous()
-    target = torch.tensor(catalog.target(rows)).to(device)
-    loss = build_loss("auto", catalog.several)
+    model, inputs, target = _plainly(network, material)
+    loss = build_loss("auto", material.catalog.several)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     model.train()
     yield 0
@@ -130,7 +129,39 @@ def plain(network: Network, material: Material) -> Contestant:
         found.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         found.item()  # waits for the device
-        yield len(rows)
+        yield len(inputs)
+
+
+def fastai(network: Network, material: Material) -> Contestant:
+    """An epoch of fastai's loop without validation, every picture ready in memory."""
+    from fastai.callback.core import Callback, CancelValidException
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+
+    class NoValidation(Callback):  # type: ignore[misc]
+        def before_validate(self) -> None:
+            raise CancelValidException
+
+    model, inputs, target = _plainly(network, material)
+    pairs = list(zip(inputs, target, strict=True))
+    loaders = DataLoaders.from_dsets(pairs, pairs, bs=len(pairs), num_workers=0, device=default_device())
+    loss = build_loss("auto", material.catalog.several)
+    learner = Learner(loaders, model, loss_func=loss, lr=1e-4, cbs=NoValidation())
+    with learner.no_bar(), learner.no_logging():
+        while True:
+            learner.fit(1)
+            yield len(pairs)
+
+
+def _plainly(network: Network, material: Material) -> tuple[torch.nn.Module, Tensor, Tensor]:
+    """A network in float32 and contiguous memory, with a batch of its inputs and their targets, all on the device."""
+    device = default_device()
+    rows = material.train[:BATCH]
+    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    with torch.no_grad():
+        inputs = network.normalise(pictures.to(network.scale.device)).to(device).contiguous()
+    model = torch.nn.Sequential(network.body, network.head).to(device).to(memory_format=torch.contiguous_format)
+    return model, inputs, torch.tensor(material.catalog.target(rows)).to(device)
 
 
 def plain_speed(catalog: Catalog, name: str) -> float:
