@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,24 @@ def test_sheets_show_what_the_training_will_see(picture_folder, tmp_path):
     assert 0.1 < replaced < 0.9
 
 
+def test_sheets_of_versions_made_ahead_show_those_of_their_own_picture(picture_folder, tmp_path):
+    views = 'stages=[{}, {views=[[], [{transform="vertical_flip"}]]}]'
+    plan = load_recipe("scratch", ["data.ahead=eightfold", views])
+    seen = replace(material(picture_folder(), plan), ahead=plan.data.ahead)
+    write_sheets(seen, plan, tmp_path)
+    last = int(seen.train[-1])
+    plain = seen.plain(last)
+    assert np.array_equal(cell(tmp_path / "ahead.png", 3, 1), plain)
+    assert np.array_equal(cell(tmp_path / "ahead.png", 3, 8), seen.view(8 * last + 7))
+    assert np.array_equal(cell(tmp_path / "augmentation.png", 3, 2), seen.augmented(8 * last, 1))
+    assert np.array_equal(cell(tmp_path / "views.png", 3, 2), plain[::-1])
+
+
 def test_no_sheet_where_every_picture_is_shown_as_it_is(picture_folder, tmp_path):
     plan = load_recipe("scratch", ["augment=[]"])
     (tmp_path / "augmentation.png").write_bytes(b"of an earlier plan")
     write_sheets(material(picture_folder(), plan), plan, tmp_path)
     assert list(tmp_path.glob("*.png")) == []
-    with_views = load_recipe("scratch", ['stages.0.views=[[], [{transform="horizontal_flip"}]]'])
+    with_views = load_recipe("scratch", ["augment=[]", 'stages.0.views=[[], [{transform="horizontal_flip"}]]'])
     write_sheets(material(tmp_path / "photos", with_views), with_views, tmp_path)
     assert [path.name for path in tmp_path.glob("*.png")] == ["views.png"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tellapart import recipe_transforms as rt
 from tellapart.errors import RecipeError
-from tellapart.recipe import load_recipe
+from tellapart.recipe import Stage, load_recipe
 
 KINDS = typing.get_args(typing.get_args(rt.AnyTransform)[0])
 NAMES = [kind.model_fields["transform"].default for kind in KINDS]
@@ -128,5 +128,6 @@ def transforms() -> st.SearchStrategy[rt.Transform]:
 def test_any_augmentation_survives_toml(tmp_path_factory, augment, views):
     recipe = load_recipe("transfer")
     stage = recipe.stages[0].model_copy(update={"views": views})
-    recipe = recipe.model_copy(update={"augment": augment, "stages": [stage]})
+    applies = Stage()  # the augmentation, which a stage with views would not
+    recipe = recipe.model_copy(update={"augment": augment, "stages": [stage, applies]})
     assert load(tmp_path_factory.mktemp("recipe"), recipe.to_toml()) == recipe

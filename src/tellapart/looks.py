@@ -19,7 +19,7 @@ from tellapart.recipe import Recipe
 from tellapart.recipe_transforms import Transform
 from tellapart.training.material import Material
 
-_PICTURES, _EPOCHS, _DRAWS = 4, 5, 20
+_PICTURES, _EPOCHS, _VIEWS, _DRAWS = 4, 5, 8, 20
 #: How deeply nested layers are listed; what lies deeper is counted with what holds it.
 _DEPTH = 4
 
@@ -79,7 +79,7 @@ def _shape(size: Any) -> list[int] | None:
 
 
 def write_sheets(material: Material, recipe: Recipe, folder: Path) -> None:
-    """Write `augmentation.png`, `views.png` and `mixing.png`: training pictures as this recipe shows them.
+    """Write `ahead.png`, `augmentation.png`, `views.png` and `mixing.png`: training pictures as this recipe shows them.
 
     Each only where the recipe does such a thing. They are the very pictures of the training, but for mixing: which
     pictures are mixed, and how, is drawn anew in every step; the sheet shows a draw that mixes much.
@@ -93,6 +93,7 @@ def write_sheets(material: Material, recipe: Recipe, folder: Path) -> None:
     views = max((stage.views for stage in recipe.stages), key=len)
     mixes = recipe.mix.mixup + recipe.mix.cutmix > 0
     sheets: dict[str, Callable[[], Image.Image] | None] = {
+        "ahead": (lambda: _ahead(material, rows)) if any(material.versions) else None,
         "augmentation": (lambda: _augmentation(material, rows)) if augments else None,
         "views": (lambda: _views(material, rows, views)) if any(views) else None,
         "mixing": (lambda: _mixing(material, rows, recipe)) if mixes else None,
@@ -110,21 +111,43 @@ def _augmentation(material: Material, rows: list[int]) -> Image.Image:
     return grid(
         [
             [(material.plain(row), _name(material, row))]
-            + [(material.augmented(row, epoch), f"epoch {epoch + 1}") for epoch in range(_EPOCHS)]
+            + [(material.augmented(_item(material, row), epoch), f"epoch {epoch + 1}") for epoch in range(_EPOCHS)]
+            for row in rows
+        ]
+    )
+
+
+def _ahead(material: Material, rows: list[int]) -> Image.Image:
+    versions = list(enumerate(material.versions[:_VIEWS]))
+    return grid(
+        [
+            [(material.plain(row), _name(material, row))]
+            + [(material.view(_item(material, row, number)), _what(version)) for number, version in versions]
             for row in rows
         ]
     )
 
 
 def _views(material: Material, rows: list[int], views: Sequence[Sequence[Transform]]) -> Image.Image:
-    lines = []
-    for row in rows:
-        line = [(material.plain(row), _name(material, row))]
-        for number, view in enumerate(views[:8]):
-            what = ", ".join(transform.transform.replace("_", " ") for transform in view) or "as it is"
-            line.append((material.view(row, number, views), what))
-        lines.append(line)
-    return grid(lines)
+    return grid(
+        [
+            [(material.plain(row), _name(material, row))]
+            + [
+                (material.view(_item(material, row), number, views), _what(view))
+                for number, view in enumerate(views[:_VIEWS])
+            ]
+            for row in rows
+        ]
+    )
+
+
+def _item(material: Material, row: int, version: int = 0) -> int:
+    """What training asks for: one of a row's versions."""
+    return row * len(material.versions) + version
+
+
+def _what(view: Sequence[Transform]) -> str:
+    return ", ".join(transform.transform.replace("_", " ") for transform in view) or "as it is"
 
 
 def _mixing(material: Material, rows: list[int], recipe: Recipe) -> Image.Image:

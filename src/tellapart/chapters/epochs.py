@@ -15,6 +15,11 @@ from tellapart.run_directory import Run
 _WIDTH = 1400
 _SHEETS = (
     (
+        "ahead",
+        "Versions made ahead",
+        "Some training pictures: first plain, then their versions, all of which an epoch shows.",
+    ),
+    (
         "augmentation",
         "Augmented",
         "Some training pictures: first plain, as validation and the finished model see them; then as the first five "
