@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 PictureFolder = Callable[..., Path]
 
 
@@ -61,6 +64,22 @@ def chromium() -> str:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = next(filter(None, map(shutil.which, names)), None)
     return found or pytest.skip("needs a browser: no Chromium or Chrome on the PATH")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command of the program in this process, without loading all libraries once more."""
+    from tellapart import cli
+
+    def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["tellapart", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(left.value.code or 0), printed.out, printed.err)
+
+    return command
 
 
 @pytest.fixture

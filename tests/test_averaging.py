@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +86,12 @@ def test_other_things_are_not_overwritten(runs, tmp_path):
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
-def test_the_command(runs, tmp_path):
-    command = [sys.executable, "-m", "tellapart.cli", "average", *(str(run.directory) for run in runs), "--out", "m"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+def test_the_command(runs, tmp_path, here):
+    command = ["average", *(run.directory for run in runs), "--out", tmp_path / "m"]
+    done = here(*command)
     assert done.returncode == 0, done.stderr
     assert "their mean" in done.stdout
     assert "no bundle was written" in done.stdout
-    wrong = subprocess.run([*command, "--weights", "a,b"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    wrong = here(*command, "--weights", "a,b")
     assert wrong.returncode == 2
     assert "expected numbers" in wrong.stderr

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -29,17 +27,11 @@ QUICK = [
 ]
 
 
-def cross_validate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "tellapart.cli", "cross-validate", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-
 def test_every_picture_is_answered_by_a_training_that_has_not_seen_it(
-    picture_folder: Callable[..., Path], tmp_path: Path
+    picture_folder: Callable[..., Path], tmp_path: Path, here: Callable[..., CompletedProcess[str]]
 ) -> None:
     photos, out = picture_folder(n=9), tmp_path / "folds"
-    done = cross_validate(photos, *QUICK, "--folds", "2", "--out", out)
+    done = here("cross-validate", photos, *QUICK, "--folds", "2", "--out", out)
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "cross_validation.json").read_text())
     answers = Predictions.load(out / "predictions.parquet")
@@ -53,12 +45,12 @@ def test_every_picture_is_answered_by_a_training_that_has_not_seen_it(
     assert "±" in done.stdout
 
     before = (out / "fold-1" / "events.jsonl").read_bytes()
-    again = cross_validate(photos, *QUICK, "--folds", "2", "--out", out)
+    again = here("cross-validate", photos, *QUICK, "--folds", "2", "--out", out)
     assert again.returncode == 0
     assert again.stdout == done.stdout
     assert (out / "fold-1" / "events.jsonl").read_bytes() == before
 
-    other = cross_validate(photos, *QUICK, "--folds", "3", "--out", photos)
+    other = here("cross-validate", photos, *QUICK, "--folds", "3", "--out", photos)
     assert other.returncode == 2
     assert "holds other things" in other.stderr
 

@@ -16,7 +16,6 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import tellapart as ta
-from tellapart import cli
 from tellapart.run_directory import Run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
@@ -32,21 +31,6 @@ def tellapart(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
     command = [sys.executable, "-W", "error", "-m", "tellapart.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in this process: the same, without loading all the libraries once more."""
-
-    def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["tellapart", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(sys.argv, int(left.value.code or 0), printed.out, printed.err)
-
-    return command
 
 
 @pytest.fixture(scope="module")

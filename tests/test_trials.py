@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -85,9 +84,10 @@ def test_a_recipe_that_changes_nothing_has_no_sheet(picture_folder: Callable[...
         augmented(ta.scan(picture_folder(n=5)), load_recipe("transfer"), tmp_path / "sheet.png")
 
 
-def test_a_stage_that_is_not_there(picture_folder: Callable[..., Path]) -> None:
-    command = [sys.executable, "-m", "tellapart.cli", "find-rate", str(picture_folder()), "--recipe", "scratch"]
-    done = subprocess.run([*command, "--stage", "4"], capture_output=True, text=True, check=False)
+def test_a_stage_that_is_not_there(
+    picture_folder: Callable[..., Path], here: Callable[..., CompletedProcess[str]]
+) -> None:
+    done = here("find-rate", picture_folder(), "--recipe", "scratch", "--stage", "4")
     assert done.returncode == 2
     assert "counted from 0" in done.stderr
     assert "Traceback" not in done.stderr
