@@ -244,7 +244,7 @@ def test_stopped_by_signals_the_same_command_goes_on_to_the_same_weights(
             if event["event"] == "Progress" and (event["epoch"], event["step"]) >= (epoch, 5):
                 break
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == 130
         assert not (out / "report.html").exists()
 
@@ -295,7 +295,7 @@ def test_trained_again_on_everything(
         if event["event"] == "Progress" and event["retraining"] and event["step"] == 5:
             break
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     resumed = here(*command, "--out", out, "--weights", finished.directory)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("best", "validated"):

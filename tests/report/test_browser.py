@@ -30,6 +30,7 @@ class Opened:
 
     def __init__(self, browser: Any, path: Path, width: int = 1400, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 800}, **context)
+        self.context.set_default_timeout(120_000)  # milliseconds, on a machine that may be busy
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []

@@ -64,6 +64,7 @@ class Tab:
 @pytest.fixture
 def context(browser: Any) -> Iterator[Any]:
     made = browser.new_context(viewport={"width": 1200, "height": 800})
+    made.set_default_timeout(120_000)  # milliseconds, on a machine that may be busy
     yield made
     made.close()
 
@@ -211,6 +212,7 @@ def test_a_server_that_stopped_is_said_and_nothing_is_lost(context: Any, make_se
 def test_a_narrow_page_has_no_sideways_scroll(browser: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session(n=1))
     context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme="dark")
+    context.set_default_timeout(120_000)
     tab = Tab(context, served.address)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 400
     tab.page.click("#help-button")
