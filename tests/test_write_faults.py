@@ -6,6 +6,7 @@ import builtins
 import errno
 import io
 import itertools
+import math
 import os
 import re
 import shutil
@@ -182,8 +183,17 @@ def good(training: Run) -> None:
 @pytest.mark.parametrize("until", [Validated, StageDone])
 @pytest.mark.parametrize("damage", ["changed", "lost"])
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(
-    train: Train, tmp_path: Path, unbroken: Path, same_runs: Same, until: type[Event], damage: str
+    train: Train,
+    tmp_path: Path,
+    unbroken: Path,
+    same_runs: Same,
+    monkeypatch: pytest.MonkeyPatch,
+    until: type[Event],
+    damage: str,
 ) -> None:
+    monkeypatch.setattr(
+        checkpoint, "SHARE", math.inf
+    )  # at every event however long a write takes: there are always two
     out = tmp_path / "run"
     train(out, until)
     last = Run(out).checkpoint("last")
