@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_one_view_where_two_take_too_long_and_no_tail_for_few_pictures() -> None
     few = choose([QUICK_FAIR], Job(100, 2, 30, fewest=3), 60)
     assert few.epochs == 0
     assert "rarest class has 3" in few.why[-1]
+
+
+def test_training_twice_leaves_time_for_fewer_epochs() -> None:
+    trial = Trial("one", 224, 0.9, 150, 0.01, 0.02)
+    once, twice = (seconds(trial, replace(JOB, times=times), 4) - seconds(trial, JOB, 0) for times in (1, 2))
+    assert twice == pytest.approx(2 * once)
 
 
 def test_impossible_minutes_are_told() -> None:

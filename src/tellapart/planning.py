@@ -66,19 +66,24 @@ class Trial:
 
 @dataclass(frozen=True)
 class Job:
-    """How much there is to do: pictures to train on (and the views of each), to judge by, and the fewest a class."""
+    """How much there is to do: pictures to train on (and the views of each), to judge by, and the fewest a class.
+
+    `times`: how often the epochs are done, twice where all is trained again on everything.
+    """
 
     n_train: int
     n_views: int
     n_judged: int
     fewest: int
+    times: int = 1
 
 
 def seconds(trial: Trial, job: Job, epochs: int) -> float:
     """What a training takes: frozen layers once a view, every epoch, and the judging at its end."""
     once = (job.n_train * job.n_views + job.n_judged) * trial.frozen
     # Judging runs the whole network once more; a third of a training step is a step forward.
-    return _END + once + job.n_judged * 2 * trial.frozen + epochs * (job.n_train + job.n_judged / 3) * trial.tail
+    an_epoch = (job.n_train + job.n_judged / 3) * trial.tail
+    return _END + once + job.n_judged * 2 * trial.frozen + epochs * job.times * an_epoch
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,9 @@ def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing 
     target = catalog.target(split.train)
     counts = np.bincount(target, minlength=len(catalog.classes)) if target.ndim == 1 else target.sum(0)
     views = recipe.stages[-1].views or [[]]
-    job = Job(len(split.train), len(views), len(split.validation) + len(split.test), int(counts.min()))
+    n_items = len(split.train) * max(1, len(recipe.data.ahead))
+    n_judged, times = len(split.validation) + len(split.test), 2 if recipe.retrain else 1
+    job = Job(n_items, len(views), n_judged, int(counts.min()), times)
     choice = choose(trials, job, minutes, time.monotonic() - start)
     yield from map(Note, choice.why)
     stages = [stage.model_copy(update={"views": views[: choice.n_views]}) for stage in recipe.stages]
