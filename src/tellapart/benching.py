@@ -24,7 +24,7 @@ from tellapart.console import Console
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.split import split
-from tellapart.errors import UsageError
+from tellapart.errors import TellapartError, UsageError
 from tellapart.runtime import environment
 
 Rows = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ def bench(pictures: Path | None, rows: Sequence[str], minutes: float, console: C
         console: where progress goes.
 
     Raises:
-        UsageError: an unknown row, or minutes too few.
+        UsageError: an unknown row.
         TellapartError: what is wrong with the pictures.
     """
     for row in rows:
@@ -95,7 +95,10 @@ def bench(pictures: Path | None, rows: Sequence[str], minutes: float, console: C
         if "accuracy" in rows and (pictures is None or catalog.several):
             notes.append("accuracy was left out: it needs pictures of yours with one label each.")
         elif "accuracy" in rows:
-            figures += to_accuracy(catalog, each * ROWS["accuracy"], scratch, console)
+            try:
+                figures += to_accuracy(catalog, each * ROWS["accuracy"], scratch, console)
+            except TellapartError as reason:  # what has been measured until here is not lost by it
+                notes.append(f"accuracy was left out: {reason.message} {reason.hint}".rstrip())
     return Measured(figures, notes, environment())
 
 

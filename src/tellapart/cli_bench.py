@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli_options import Quiet
+from tellapart.extras import require
 
 
 def bench(
@@ -21,6 +22,8 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Measure how fast Tellapart is on this machine, beside what one would use instead. Best when nothing else runs."""
+    for module in ("torch", "torchvision", "timm"):
+        require(module, "Measuring speed", "train")
     from tellapart.benching import bench as measure
     from tellapart.console import Console
     from tellapart.files import write_text
