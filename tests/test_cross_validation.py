@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
-from tellapart.cross_validation import pooled
+from tellapart.cross_validation import cross_validate, pooled
+from tellapart.errors import UsageError
 from tellapart.records import Predictions
 from tellapart.run_directory import Run
 
@@ -62,3 +63,8 @@ def test_pooled_answers_are_calibrated_fold_by_fold() -> None:
     assert together.row.tolist() == [0, 1, 2]
     assert together.logits.tolist() == [[1.0, 0.0], [0.0, 6.0], [0.0, 2.0]]
     assert together.target.tolist() == [0, 0, 1]
+
+
+def test_a_share_for_the_test_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="each fold is the test once"):
+        cross_validate(tmp_path, "scratch", changes=["data.test=0.3"])

@@ -14,7 +14,7 @@ import numpy as np
 from tellapart.console import Console
 from tellapart.data.catalog import Catalog
 from tellapart.data.folds import kfold
-from tellapart.errors import RunError
+from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.files import write_text
 from tellapart.pipeline import Wishes, run
@@ -84,9 +84,12 @@ def cross_validate(
 
     Raises:
         RunError: `out` holds other things or another cross-validation.
+        UsageError: a share for the test, which the folds take the place of.
         SplitError: a class is too small for so many folds.
     """
     console = Console(quiet)
+    if any(change.partition("=")[0].strip() == "data.test" for change in changes or []):
+        raise UsageError("data.test says nothing here: each fold is the test once.", "Their number is --folds.")
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     catalog = console.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / f"{catalog.root.name}-folds"
