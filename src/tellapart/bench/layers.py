@@ -134,6 +134,7 @@ def plain(network: Network, material: Material) -> Contestant:
 
 def fastai(network: Network, material: Material) -> Contestant:
     """An epoch of fastai's loop without validation, every picture ready in memory."""
+    import fastai.callback.progress  # noqa: F401 (so that learners have no_bar)
     from fastai.callback.core import Callback, CancelValidException
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
