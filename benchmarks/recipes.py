@@ -3,8 +3,8 @@
 TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/recipes.py study-cnn breeds-transfer --seeds 0
 python benchmarks/recipes.py labels-transfer --set balance.sampler=rarest --name balanced
 
-Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures are
-linked or written into a temporary folder; the cache is empty at the beginning of each run.
+Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures that have to be made are
+written into a temporary folder; the cache is empty at the beginning of each run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,10 +58,10 @@ def labels_folder(folder: Path) -> Path:
     images = folder / "images"
     images.mkdir(parents=True)
     for picture in sorted((DATA / "animals" / "images").iterdir()):
-        (images / picture.name).symlink_to(picture)
+        shutil.copy(picture, images)
     for number, picture in enumerate(groceries):
-        (images / f"none {number}.jpg").symlink_to(picture)
-        table.append({"file_name": f"none {number}.jpg", "labels": ""})
+        shutil.copy(picture, images / f"none {number}.jpg")
+        table.append({"file_name": f"images/none {number}.jpg", "labels": ""})
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["file_name", "labels"])
         writer.writeheader()
