@@ -3,8 +3,8 @@
 TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/recipes.py study-cnn breeds-transfer --seeds 0
 python benchmarks/recipes.py labels-transfer --set balance.sampler=rarest --name balanced
 
-Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures that have to be made are
-written into a temporary folder; the cache is empty at the beginning of each run.
+Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures that
+have to be made are written into a temporary folder; the cache is empty at the beginning of each run.
 """
 
 from __future__ import annotations
