@@ -23,8 +23,8 @@ WAITING = """
 import time
 from tellapart import stopping
 with stopping.stopped_soon():
-    print("busy", flush=True)
     try:
+        print("busy", flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
