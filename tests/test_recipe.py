@@ -287,14 +287,18 @@ def test_an_inherited_mistake_is_found_in_its_own_file(tmp_path, parent, child, 
         ("about=", lambda r: r.about == ""),
         ("about=two words, 'quoted' # and all", lambda r: r.about == "two words, 'quoted' # and all"),
         ('about="3"', lambda r: r.about == "3"),
-        ("mix={mixup=0.5}", lambda r: r.mix == Mix(mixup=0.5)),
         ("balance.class_weights=true", lambda r: r.balance.class_weights),
-        ("augment=[{transform='blur', sigma=2}]", lambda r: r.augment[0].sigma == 2),
         ("stages=[{epochs=3}, {}]", lambda r: r.stages == [Stage(epochs=3), Stage()]),
     ],
 )
 def test_any_key_can_be_changed(change, read):
     assert read(load_recipe("transfer", [change]))
+
+
+def test_what_stages_without_fixed_views_apply_can_be_changed():
+    changed = load_recipe("scratch", ["mix={mixup=0.5}", "augment=[{transform='blur', sigma=2}]"])
+    assert changed.mix == Mix(mixup=0.5)
+    assert changed.augment[0].sigma == 2
 
 
 def test_changes_come_one_after_the_other_and_leave_the_rest():
