@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import record
@@ -49,12 +50,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "pictures.csv"
             n_train = accuracy.write_table(catalog, ta.split(catalog, seed=seed), table, asked.pictures)
-            runs = [accuracy.tellapart(catalog.root, table, Path(folder), recipe) for recipe in asked.recipes]
-            runs += [
-                accuracy.rival(name, catalog.root, table, size, python=python)
-                for name, (size, python) in rivals.items()
-            ]
-            for course in runs:
+            ways = [partial(accuracy.tellapart, catalog.root, table, Path(folder), recipe) for recipe in asked.recipes]
+            for name, (size, python) in rivals.items():
+                ways.append(partial(accuracy.rival, name, catalog.root, table, size, python=python))
+            for way in ways:
+                course = way()
                 print(course, flush=True)
                 courses.setdefault(course.name, []).append(course)
     own = [name for name in courses if name not in rivals]
