@@ -77,7 +77,7 @@ def fastai(parts: Listed, classes: list[str], model: str, size: int, epochs: int
     Yields:
         Accuracy on validation, after the training; then on the test.
     """
-    import fastai.callback.progress  # noqa: F401 (so that learners have no_bar)
+    import fastai.vision.all  # noqa: F401 (learners get fine_tune and no_bar by it)
     from fastai.data.block import CategoryBlock, DataBlock
     from fastai.data.transforms import IndexSplitter, Normalize
     from fastai.metrics import accuracy
