@@ -135,7 +135,7 @@ MEMBERS = [Member(name="test_resnet", pretrained=False), Member(name="test_vit",
         Model(name="cnn8", pretrained=False, head=Head(hidden=[5])),
         Model(name="test_resnet", pretrained=False),
         Model(name="blocks", blocks=BLOCKS, pretrained=False),
-        Model(name="ensemble", members=MEMBERS, pretrained=False),
+        Model(name="ensemble", members=MEMBERS),
     ],
     ids=lambda model: model.name,
 )
