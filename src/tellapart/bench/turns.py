@@ -44,11 +44,12 @@ class Figure:
         """For people: what, each contestant's median and range, and how many times faster."""
         found = [self.what]
         for name, values in self.values.items():
-            extent = f"  ({min(values):.3g} to {max(values):.3g}, n = {len(values)})" if len(values) > 1 else ""
-            found.append(f"  {name:<40} {statistics.median(values):>8.3g} {self.unit}{extent}")
+            low, high = _number(min(values)), _number(max(values))
+            extent = f"  ({low} to {high}, n = {len(values)})" if len(values) > 1 else ""
+            found.append(f"  {name:<40} {_number(statistics.median(values)):>8} {self.unit}{extent}")
         if len(self.values) > 1:
-            low, high = min(self.ratios), max(self.ratios)
-            extent = f"  ({low:.2f} to {high:.2f})" if len(self.ratios) > 1 else ""
+            low, high = (f"{ratio:.2f}" for ratio in (min(self.ratios), max(self.ratios)))
+            extent = f"  ({low} to {high})" if len(self.ratios) > 1 else ""
             found.append(f"  {'times faster':<40} {statistics.median(self.ratios):>8.2f}{extent}")
         return [*found, *([f"  {self.note}"] if self.note else [])]
 
@@ -57,6 +58,11 @@ class Figure:
         medians = {name: statistics.median(values) for name, values in self.values.items()}
         ratio = statistics.median(self.ratios) if len(self.values) > 1 else None
         return {**asdict(self), "medians": medians, "times faster": ratio}
+
+
+def _number(value: float) -> str:
+    """Three digits that say something: 3,120, 56.9, 0.413."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def in_turn(
