@@ -26,6 +26,12 @@ TINY = ["data.size=16", 'model.name="mlp"', "stages.0.epochs=2"]
 OPTIONS = ["--recipe", "scratch", "--runtime", "cpu", *(word for change in TINY for word in ("--set", change))]
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That of other tests may keep the same pictures, which would then not be read here."""
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def tellapart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     """Runs a command in this process: its exit code, and what it printed on standard error."""
@@ -135,11 +141,8 @@ def _stop_after(training, kind: type) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 @pytest.mark.parametrize("how", ["corrupt", "delete"])
-def test_pictures_that_break_on_the_way(
-    part: str, how: str, picture_folder: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_that_break_on_the_way(part: str, how: str, picture_folder: Pictures, tmp_path: Path) -> None:
     """Refused with the way out; the way out works, also over an interruption, and is recorded."""
-    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))  # other tests' may keep the same pictures
     photos, out = picture_folder(n=10), tmp_path / "run"
     catalog = ta.scan(photos)
     recipe = ta.load_recipe("scratch", [*TINY, "stages.0.epochs=3"])

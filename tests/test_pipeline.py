@@ -351,6 +351,7 @@ def test_several_labels_from_table_to_answer(
 def test_a_picture_that_breaks_is_skipped_only_when_asked(
     tmp_path: Path, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))  # other tests' may keep the same picture
     photos = picture_folder(n=10)
     catalog = ta.scan(photos)
     split = ta.split(catalog)
