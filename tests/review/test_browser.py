@@ -199,11 +199,11 @@ def test_a_server_that_stopped_is_said_and_nothing_is_lost(context: Any, make_se
     served = serve_session(make_session())
     tab = Tab(context, served.address)
     tab.press("Space", 1)
-    tab.page.route("**/decide", lambda route: route.abort())
+    context.set_offline(True)
     tab.page.keyboard.press("x")
     tab.waits("#trouble:not([hidden])")
     assert "Not saved" in tab.text("#trouble")
-    tab.page.unroute("**/decide")
+    context.set_offline(False)
     tab.said.clear()  # the browser tells of the failed request
     tab.press("x", 2)
     tab.close()

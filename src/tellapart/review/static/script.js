@@ -233,8 +233,10 @@
 
   const open = get("help");
   get("help-button").addEventListener("click", () => open.showModal());
-  get("again").addEventListener("click", () => show(0));
-  get("open-left").addEventListener("click", () => {
+  // A button that hides with its click keeps the focus for a moment: the next key would be taken for a press of it.
+  get("again").addEventListener("click", (event) => { event.currentTarget.blur(); show(0); });
+  get("open-left").addEventListener("click", (event) => {
+    event.currentTarget.blur();
     left = items.map((_, i) => i).filter((i) => decisions[i] && decisions[i].decision === "unsure");
     onward();
   });
