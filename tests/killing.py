@@ -113,8 +113,7 @@ def main() -> None:
     n_runs = 0
     while signals:
         out = folder / str(n_runs)
-        # At most half of the time that it takes: most runs are struck several times, also where they have just resumed.
-        while signals and (where := attempt(pictures, recipe, out, exported, dice.uniform(0, whole / 2), signals[-1])):
+        while signals and (where := attempt(pictures, recipe, out, exported, dice.uniform(0, whole), signals[-1])):
             hit.append(f"{signals.pop().name}: {where}")
         assert attempt(pictures, recipe, out, exported, LONGEST) == ""
         n_runs += 1
