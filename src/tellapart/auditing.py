@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -138,15 +137,13 @@ def look(
 
 def _features(catalog: Catalog, model: str, console: Console) -> Floats:
     """What a pretrained network makes of each picture, [n, d]; zeros where it cannot be read."""
-    from tellapart.models.create import create_network
-    from tellapart.recipe import load_recipe
-    from tellapart.runtime import Runtime, default_device, default_workers
+    from tellapart.models.create import pretrained_network
+    from tellapart.runtime import plain_runtime
     from tellapart.training.features import features
 
-    recipe = load_recipe("transfer", [f"model.name={json.dumps(model)}"])
-    network = create_network(recipe.model, max(1, len(catalog.classes)), recipe.data)
+    network = pretrained_network(model, max(1, len(catalog.classes)))
     rows = catalog.readable
-    runtime = Runtime(default_device(), workers=default_workers())
+    runtime = plain_runtime()
     found = console.watch(features(network, catalog, rows, runtime, "features"))
     whole = np.zeros((len(catalog), found.shape[1]), np.float32)
     whole[rows] = found

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from tellapart.report.answers import Answers
 from tellapart.report.differences import MOST, Told, comparison_page, write_differences_figure
 from tellapart.report.page import write_page
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.run_directory import Run, read_json
+from tellapart.run_directory import Run
 from tellapart.side_by_side import settings
 
 _FORMS = (".html", ".png", ".svg")
@@ -122,16 +121,8 @@ def _common_part(paths: Sequence[Path]) -> str:
             "A cross-validation is about all pictures, a run about its test pictures: they cannot be compared.",
             "Compare cross-validations with each other, and runs with each other.",
         )
-    every = [_evaluation(path)["evaluations"] for path in paths]
+    every = [Run(path).judged["evaluations"] for path in paths]
     return "test" if all("test" in each for each in every) else "validation"
-
-
-def _evaluation(path: Path) -> dict[str, Any]:
-    run = Run(path)
-    if not run.evaluation_file.is_file():
-        _ = run.evaluations  # says what is missing
-    values: dict[str, Any] = read_json(run.evaluation_file, "evaluations", "temperature", "thresholds")
-    return values
 
 
 def _open(path: Path, on: str) -> Opened:
@@ -141,7 +132,7 @@ def _open(path: Path, on: str) -> Opened:
         answered = Answered(known(Predictions.load(path / "predictions.parquet")))
     else:
         first = Run(path)
-        judged = _evaluation(path)
+        judged = first.judged
         if on not in judged["evaluations"]:
             raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(judged['evaluations'])}.")
         temperature, limits = judged["temperature"], judged["thresholds"]

@@ -38,10 +38,10 @@ def conclude(
     from tellapart.explaining import explain_for_report
     from tellapart.infer.predict import predict_fully
     from tellapart.retelling import report
-    from tellapart.runtime import Runtime, default_device, default_workers
+    from tellapart.runtime import plain_runtime
 
     # float32, as the exported model computes: the score is that of the model that will answer.
-    runtime = Runtime(default_device(), workers=default_workers())
+    runtime = plain_runtime()
     known = None if catalog.several else (yield from _known(run, network, catalog, split, runtime))
     plan, flip = recipe.evaluation, flips(recipe)
     answered: dict[str, Answered] = {}

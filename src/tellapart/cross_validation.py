@@ -101,7 +101,7 @@ def cross_validate(
         console.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
         console.follow(run(plan, catalog, split, fold.directory, Wishes(command=command)), plan)
         runs.append(Run(fold.directory))
-    predictions = pooled([(run.predictions("test"), _temperature(run)) for run in runs])
+    predictions = pooled([(run.predictions("test"), run.judged["temperature"]) for run in runs])
     predictions.save(directory / "predictions.parquet")
     evaluations = [run.evaluations["test"].metrics for run in runs]
     scores = {
@@ -122,10 +122,6 @@ def pooled(folds: Sequence[tuple[Predictions, Any]]) -> Predictions:
         for parts in zip(*((p.row, p.logits / np.asarray(t, np.float32), p.target) for p, t in folds), strict=True)
     )
     return Predictions.of(rows, logits, targets, first.classes)
-
-
-def _temperature(run: Run) -> Any:
-    return json.loads(run.evaluation_file.read_text(encoding="utf-8"))["temperature"]
 
 
 def _check_place(out: Path, n_folds: int) -> None:

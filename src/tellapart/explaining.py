@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
 from tellapart.report.page import write_page
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.run_directory import Run
-from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.runtime import default_device, plain_runtime
 from tellapart.training.features import features
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ def _worst(run: Run, limit: int) -> list[tuple[int, Path | None]]:
 def _worst_rows(run: Run, on: str, n_wrong: int, n_uncertain: int) -> list[int]:
     """The most wrong pictures first, then the least certain ones; more of these where few were wrong."""
     predictions = run.predictions(on)
-    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    judged = run.judged
     how = {"temperature": judged["temperature"], "thresholds": judged["thresholds"] or None}
     first = [picture.row for picture in wrongest(predictions, n_wrong, **how)]
     others = [picture.row for picture in least_certain(predictions, n_wrong + n_uncertain, **how)]
@@ -203,7 +202,7 @@ def _asked(run: Run, network: Network, named: Sequence[tuple[int, Path | None]])
     rows = np.array([row for row, _ in named], np.int64)
     target = catalog.target(np.maximum(rows, 0)).copy()  # what comes may not be written to
     target[rows < 0] = 0 if catalog.several else -1
-    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    judged = run.judged
     limits = judged["thresholds"]
     answers = Answers(
         Predictions.of(np.arange(len(rows)), logits, target, catalog.classes),
@@ -277,7 +276,7 @@ def _alike(
 ) -> Generator[Computing, None, list[list[Card]]]:
     """Cards of the training pictures that each picture looks like."""
     catalog = run.catalog
-    runtime = Runtime(default_device(), workers=default_workers())
+    runtime = plain_runtime()
     found = yield from features(network, catalog, training, runtime, "features of training pictures")
     place = {int(row): i for i, row in enumerate(training)}
     itself = np.array([place.get(int(row), -1) for row in asked.rows], np.int64)

@@ -11,14 +11,15 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.data.catalog import Catalog
-from tellapart.data.divide import Ties, divide, tie
+from tellapart.data.divide import Ties, divide
+from tellapart.data.split import ties_of
 from tellapart.errors import DataError, RunError, WeightsError
 from tellapart.evaluation.wrong_labels import agreement, doubts, nearest
 from tellapart.label_table import LabelIssues
 from tellapart.records import Floats, Predictions, probabilities
 from tellapart.report.words import certainty, some
 from tellapart.run_directory import Run
-from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.runtime import plain_runtime
 from tellapart.training.features import features
 from tellapart.training.out_of_sample import kernel_map, out_of_sample
 
@@ -63,11 +64,11 @@ def answers_and_features(
     import torch
 
     network = trained(run, "best")
-    runtime = Runtime(default_device(), workers=default_workers())
+    runtime = plain_runtime()
     found = console.watch(features(network, catalog, rows, runtime, "features"))
     with torch.no_grad():
         logits = network.to("cpu").head(torch.from_numpy(found)).numpy()
-    temperature = json.loads(run.evaluation_file.read_text(encoding="utf-8"))["temperature"]
+    temperature = run.judged["temperature"]
     return probabilities(logits / np.asarray(temperature, np.float32), run.catalog.several), found
 
 
@@ -88,12 +89,12 @@ def find_issues(
         MissingExtraError: cleanlab is not installed.
     """
     rows = np.setdiff1d(np.intersect1d(catalog.readable, catalog.labelled), [] if without is None else without)
-    together = _ties(catalog, rows)
+    together = ties_of(catalog, rows).tie
     kept = _judged(catalog, rows, together)
     if not catalog.several:
         inside = np.isin(catalog.target(rows), kept)
         rows, together = rows[inside], np.unique(together[inside], return_inverse=True)[1]
-    runtime = Runtime(default_device(), workers=default_workers())
+    runtime = plain_runtime()
     found = console.watch(features(network, catalog, rows, runtime, "features"))
     target = _numbered(catalog, rows, kept)
     chances, table = console.watch(_ranked(catalog, rows, kept, target, found, together, seed))
@@ -104,15 +105,6 @@ def find_issues(
     classes = tuple(catalog.classes[i] for i in kept)
     odds = np.log(np.clip(chances, 1e-12, 1)) - (np.log(np.clip(1 - chances, 1e-12, 1)) if catalog.several else 0)
     return LabelIssues(table, Predictions.of(rows, odds, target, classes), how)
-
-
-def _ties(catalog: Catalog, rows: Rows) -> Rows:
-    """Numbers of what must stay together: exact copies, and pictures of one group."""
-    table = catalog.table.select("sha256", "group")[rows]
-    copies = table["sha256"].rank("dense").cast(pl.Int64).to_numpy()
-    if not table["group"].is_not_null().any():
-        return tie(copies, None)
-    return tie(copies, table["group"].rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1)
 
 
 def _judged(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
@@ -269,9 +261,7 @@ def trained(run: Run, when: str) -> Network:
 
 
 def _pretrained(model: str | None, catalog: Catalog) -> tuple[Network, str]:
-    from tellapart.models.create import create_network
-    from tellapart.recipe import load_recipe
+    from tellapart.models.create import pretrained_network
 
-    recipe = load_recipe("transfer", [f"model.name={json.dumps(model)}"] if model else None)
-    network = create_network(recipe.model, max(1, len(catalog.classes)), recipe.data)
-    return network, f"By the features of {recipe.model.name}, pretrained"
+    network = pretrained_network(model, max(1, len(catalog.classes)))
+    return network, f"By the features of {network.architecture.name}, pretrained"

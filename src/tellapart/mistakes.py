@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,7 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, console
     on = on or next(iter(known))
     if on not in known:
         raise UsageError(f"--on {on}: {run.directory} has no such part.", f"It has: {', '.join(known)}.")
-    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    judged = run.judged
     limits = judged["thresholds"]
     predictions = _only(run.predictions(on), only)
     limits = None if limits is None else np.asarray(limits, np.float64)

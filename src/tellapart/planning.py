@@ -18,7 +18,7 @@ from tellapart.models.pretrained import local_weights
 from tellapart.models.scratch import OWN
 from tellapart.recipe import Recipe, Stage
 from tellapart.records import Computing, Note
-from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.runtime import Runtime, plain_runtime
 from tellapart.training.activations import answering
 from tellapart.training.features import features
 from tellapart.training.layers import select
@@ -234,7 +234,7 @@ def _try(
 
 def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
     """The precision in which the frozen body answers fastest, and its seconds a picture."""
-    plain = Runtime(default_device(), workers=default_workers())
+    plain = plain_runtime()
     network.to(device=plain.device, memory_format=plain.memory_format)  # type: ignore[call-overload]
     with torch.no_grad():
         pixels = network.normalise(pictures.to(plain.device))

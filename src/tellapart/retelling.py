@@ -58,7 +58,7 @@ def report(run: Run) -> Path:
 def tell_run(run: Run) -> Story:
     """Everything the report shows of a run."""
     about = run.environment
-    judged = read_json(run.evaluation_file, "temperature", "thresholds")
+    judged = run.judged
     evaluations = run.evaluations
     return Story(
         title=run.catalog.root.name,

@@ -155,6 +155,13 @@ class Run:
                 "Delete it and run the same `tellapart train` command again.",
             ) from error
 
+    @property
+    def judged(self) -> dict[str, Any]:
+        """evaluation.json as it stands: "temperature", "thresholds" (None with one label), and what else it holds."""
+        self._need(self.evaluation_file)
+        values: dict[str, Any] = read_json(self.evaluation_file, "evaluations", "temperature", "thresholds")
+        return values
+
     def predictions(self, on: str) -> Predictions:
         """What the network said of the "validation" or "test" pictures."""
         self._need(self.predictions_file(on))

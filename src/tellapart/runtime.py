@@ -72,6 +72,11 @@ def default_workers() -> int:
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
+def plain_runtime() -> Runtime:
+    """The default device in float32: what is answered so is what the exported model answers."""
+    return Runtime(default_device(), workers=default_workers())
+
+
 def parse(text: str) -> Runtime | None:
     """Read a user's wish such as "cpu,bfloat16,channels-last"; "auto" gives None.
 

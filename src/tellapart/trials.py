@@ -18,7 +18,7 @@ from tellapart.looks import layers_of
 from tellapart.models.create import create_network
 from tellapart.recipe import Recipe
 from tellapart.report.figures import write_rate_figure
-from tellapart.runtime import Runtime, default_device, default_workers
+from tellapart.runtime import plain_runtime
 from tellapart.training.find_rate import raise_rate, suggestions
 from tellapart.training.material import Material
 from tellapart.training.rate_suggestions import RateSuggestions, suggest
@@ -109,7 +109,7 @@ def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Cons
     how = network.preprocessing
     ahead = recipe.data.ahead
     material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed, ahead)
-    runtime = Runtime(default_device(), workers=default_workers())
+    runtime = plain_runtime()
     setting = live_setting(network, recipe, stage, material, torch.tensor(catalog.target()), runtime)
     found = suggest(*console.watch(raise_rate(setting)))
     write_rate_figure(found.rates, found.losses, found.smoothed, suggested(found), out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ _MEANING = {
 
 def certainty(run: Run) -> Section | None:
     """What `evaluation.json` says of the first evaluation's certainty."""
-    judged = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    judged = run.judged
     parts = judged.get("certainty", {})
     on = next(iter(judged["evaluations"]))
     if on not in parts:  # a training of an earlier version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -155,7 +154,7 @@ def _rows(predictions: Predictions, rows: pl.Series) -> Predictions:
 
 
 def _answered(run: Run, predictions: Predictions) -> Answered:
-    about = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    about = run.judged
     return Answered(predictions, about["temperature"], about["thresholds"] or None)
 
 
@@ -167,7 +166,7 @@ def _said(found: Change) -> str:
 
 
 def _judged(run: Run, predictions: Predictions) -> Evaluation:
-    about = json.loads(run.evaluation_file.read_text(encoding="utf-8"))
+    about = run.judged
     return evaluate_predictions(
         predictions, on="test", temperature=about["temperature"], thresholds=about["thresholds"] or None
     )

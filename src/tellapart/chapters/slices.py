@@ -12,7 +12,7 @@ from tellapart.evaluation.slices import slices as sliced
 from tellapart.records import Computing, Metric
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Fold, Section, Table, Text
-from tellapart.run_directory import Run, read_json
+from tellapart.run_directory import Run
 
 #: Pictures that the report opens to learn how bright they are; more are left to `tellapart slices`.
 _MOST = 1000
@@ -46,7 +46,7 @@ def slices_of(
         most: see `data.traits.traits`.
         table: a table of the user's own, whose columns are looked at too.
     """
-    judged = read_json(run.evaluation_file, "temperature", "thresholds")
+    judged = run.judged
     predictions = known(run.predictions(on))
     answer = answers(predictions, judged["temperature"], judged["thresholds"])
     right = (answer == predictions.target).reshape(len(predictions), -1).all(axis=1)

@@ -138,6 +138,15 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
     return _build(architecture, [(f.state, f.origin) for f in found])
 
 
+def pretrained_network(name: str | None, n_classes: int) -> Network:
+    """A pretrained network as it is published, by default the one that a recipe names by default.
+
+    Raises:
+        ModelError, WeightsError: see `create_network`.
+    """
+    return create_network(Model(name=name) if name else Model(), n_classes, Data())
+
+
 def rebuild(architecture: Architecture) -> Network:
     """The same network with random weights, for weights that are loaded next."""
     return _build(architecture, repeat((None, "random initial weights")))
