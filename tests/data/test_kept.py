@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,30 @@ def test_without_a_cache_with_a_cold_and_with_a_warm_one(
     monkeypatch.setattr("tellapart.data.kept.decode", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr("tellapart.training.material.read_picture", lambda *_: pytest.fail("decoded again"))
     assert same(shown(material.kept()), expected)
+
+
+@pytest.mark.parametrize("transforms", [[], CROP, [HorizontalFlip(probability=0.5), Noise()]])
+@pytest.mark.parametrize("plain", [[], [[]]], ids=["versions", "and the picture itself"])
+def test_versions_made_ahead_are_made_once(
+    material: Material, transforms: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [*plain, [HorizontalFlip()], [Rotation(degrees=Uniform(uniform=[-15, 15]))]]
+    material = replace(material, transforms=transforms, ahead=versions)
+
+    def epochs(material: Material) -> list[np.ndarray]:
+        pictures = [material.augmented(int(item), epoch) for epoch in range(2) for item in material.items]
+        material.flush()
+        return pictures
+
+    expected = epochs(material)
+    assert same(epochs(material.kept()), expected)
+    monkeypatch.setattr("tellapart.data.kept.decode", lambda *_: pytest.fail("decoded again"))
+    for again in ("decode", "read_picture"):
+        monkeypatch.setattr(f"tellapart.training.material.{again}", lambda *_: pytest.fail("decoded again"))
+    assert same(epochs(material.kept()), expected)
+    other = replace(material, seed=4).kept()
+    with pytest.raises(pytest.fail.Exception):  # another seed, another rotation
+        other.augmented(int(other.items[-1]), 0)
 
 
 @pytest.mark.parametrize("augmented", [True, False])

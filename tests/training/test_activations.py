@@ -26,7 +26,6 @@ from tellapart.store import KEY, Store
 from tellapart.training.activations import BATCH, Activations, about_layers, answering, compute
 from tellapart.training.features import features
 from tellapart.training.material import Material
-from tellapart.training.source import item_keys
 
 N = 200
 
@@ -211,11 +210,11 @@ def test_keys_go_by_content_and_where_chance_is_at_work_by_place_too(picture_fol
     material = Material(catalog, rows, rows, _network(3).preprocessing, (), 0)
     flip, noise = [HorizontalFlip()], [Noise()]
     views = [[], flip, noise, noise]
-    found = item_keys(material, views).reshape(12, 4)
+    found = material.keys(views).reshape(12, 4)
     assert len(np.unique(found)) == 48
-    some = item_keys(replace(material, train=rows[3:5]), [flip, []]).reshape(2, 2)
+    some = replace(material, train=rows[3:5]).keys([flip, []]).reshape(2, 2)
     assert np.array_equal(some, found[3:5, 1::-1])
-    reseeded = item_keys(replace(material, seed=1), views).reshape(12, 4)
+    reseeded = replace(material, seed=1).keys(views).reshape(12, 4)
     assert np.array_equal(reseeded == found, np.repeat([[True, True, False, False]], 12, 0))
 
 
@@ -223,10 +222,10 @@ def test_keys_of_versions_made_ahead(picture_folder: Any) -> None:
     catalog = scan(picture_folder(n=4))
     rows = np.arange(12)
     material = Material(catalog, rows, rows, _network(3).preprocessing, (), 0, EIGHTFOLD)
-    found = item_keys(material, [[], [HorizontalFlip()]]).reshape(12, 8, 2)
+    found = material.keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
     assert len(np.unique(found)) == 12 * 8 * 2
-    assert np.array_equal(found[:, 0, 0], item_keys(replace(material, ahead=()), [[]]))
-    reseeded = item_keys(replace(material, seed=1), [[], [HorizontalFlip()]]).reshape(12, 8, 2)
+    assert np.array_equal(found[:, 0, 0], replace(material, ahead=()).keys([[]]))
+    reseeded = replace(material, seed=1).keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
     same = (reseeded == found).all((0, 2))
     assert same.tolist() == [True] * 4 + [False] * 4
 

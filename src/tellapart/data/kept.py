@@ -21,13 +21,11 @@ import numpy.typing as npt
 
 from tellapart import cache
 from tellapart.data.augment import decode_at_least
-from tellapart.data.catalog import Catalog
-from tellapart.data.content import content_keys
 from tellapart.data.decode import decode
 from tellapart.files import cache_folder, write_text
 from tellapart.preprocess import Pixels, Preprocessing, resize
 from tellapart.recipe_transforms import Transform
-from tellapart.store import Store
+from tellapart.store import Keys, Store
 
 Rows = npt.NDArray[np.int64]
 #: How much larger than the network's input a picture is kept for random crops (see docs/decisions/0015).
@@ -58,15 +56,16 @@ def source(path: Path, side: int, how: Preprocessing) -> Pixels:
 
 
 class Kept:
-    """A maker of pictures that remembers what it has made, on disk. Called with a row, from any thread."""
+    """A maker of pictures that remembers what it has made, on disk. Called with a picture's number, from any thread."""
 
-    def __init__(self, catalog: Catalog, rows: Rows, about: dict[str, Any], make: Callable[[int], Pixels]) -> None:
+    def __init__(self, numbers: Rows, keys: Keys, about: dict[str, Any], make: Callable[[int], Pixels]) -> None:
         """Open what is kept.
 
         Args:
-            catalog, rows: the pictures that are worth keeping; others may be asked for too.
-            about: all that `make` depends on besides the file.
-            make: row → uint8 [height, width, 3].
+            numbers: of the pictures that are worth keeping, 0 or more; others may be asked for too.
+            keys: one each, by content: pictures of the same key are the same; see `data.content`.
+            about: all that `make` depends on besides what the key says.
+            make: number → uint8 [height, width, 3].
 
         Raises:
             OSError: the cache's folder cannot be written to.
@@ -77,9 +76,9 @@ class Kept:
         self.store = Store(cache_folder("pictures") / name)
         if not (note := self.store.folder / "about.json").is_file():
             write_text(note, json.dumps(about, indent=1))
-        self.keys, number = np.unique(content_keys(catalog, rows), return_inverse=True)
-        self.number = np.full(len(catalog), -1, np.int64)
-        self.number[rows] = number
+        self.keys, place = np.unique(keys, return_inverse=True)
+        self.place = np.full(numbers.max(initial=-1) + 1, -1, np.int64)
+        self.place[numbers] = place
         found = self.store.find(self.keys, check=False)
         self.offset, self.height, self.width = (found[name].copy() for name in ("offset", "height", "width"))
         self.checked = np.zeros(len(self.keys), bool)
@@ -90,21 +89,21 @@ class Kept:
         self.waiting: dict[int, Pixels] = {}
         self.lock, self.writing = threading.Lock(), threading.Lock()
 
-    def __call__(self, row: int) -> Pixels:
-        """The picture of a row, read-only where it was kept.
+    def __call__(self, number: int) -> Pixels:
+        """The picture of a number, read-only where it was kept.
 
         Raises:
             UnreadableError: it has to be made, and its file cannot be read.
         """
-        number = self.number[row]
-        if number < 0:
-            return self.make(row)
-        if self.offset[number] >= 0 and (pixels := self._read(number)) is not None:
+        place = int(self.place[number]) if number < len(self.place) else -1
+        if place < 0:
+            return self.make(number)
+        if self.offset[place] >= 0 and (pixels := self._read(place)) is not None:
             return pixels
-        pixels = self.make(row)
+        pixels = self.make(number)
         with self.lock:
-            if not self.full and self.offset[number] < 0:
-                self.waiting[int(number)] = pixels
+            if not self.full and self.offset[place] < 0:
+                self.waiting[place] = pixels
             due = sum(each.nbytes for each in self.waiting.values()) > _PORTION
         if due and self.writing.acquire(blocking=False):
             try:
@@ -118,16 +117,16 @@ class Kept:
         with self.writing:
             self._write()
 
-    def _read(self, number: np.int64) -> Pixels | None:
+    def _read(self, place: int) -> Pixels | None:
         """A kept picture; None where its file is damaged."""
-        if not self.checked[number]:
-            if not self.store.sound(int(self.offset[number])):
-                self.offset[number] = -1
+        if not self.checked[place]:
+            if not self.store.sound(int(self.offset[place])):
+                self.offset[place] = -1
                 return None
-            self.checked[number] = True
-        height, width = int(self.height[number]), int(self.width[number])
+            self.checked[place] = True
+        height, width = int(self.height[place]), int(self.width[place])
         n_bytes = height * width * 3
-        offset = int(self.offset[number])
+        offset = int(self.offset[place])
         if offset + n_bytes > len(self.bytes):
             self._map()
         self.touched += n_bytes
@@ -147,7 +146,7 @@ class Kept:
             pictures, self.waiting = self.waiting, {}
         if not pictures or self.full:
             return
-        numbers = np.array(list(pictures))
+        places = np.array(list(pictures))
         items = [np.ascontiguousarray(pixels) for pixels in pictures.values()]
         sizes = np.array([pixels.shape[:2] for pixels in items])
         # Where there is no room, pictures are decoded anew in each epoch: slower, and the same.
@@ -155,9 +154,9 @@ class Kept:
         if self.full:
             return
         try:
-            offset = self.store.append(self.keys[numbers], items, sizes)
+            offset = self.store.append(self.keys[places], items, sizes)
         except OSError:
             self.full = True
             return
-        self.height[numbers], self.width[numbers], self.checked[numbers] = sizes[:, 0], sizes[:, 1], True
-        self.offset[numbers] = offset  # last: from here on other threads read them
+        self.height[places], self.width[places], self.checked[places] = sizes[:, 0], sizes[:, 1], True
+        self.offset[places] = offset  # last: from here on other threads read them

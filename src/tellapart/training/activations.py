@@ -90,7 +90,7 @@ def compute(
         stage, what: for the progress events.
         layers: inputs → activations.
         inputs: gives batches of the inputs of items, by their places in `keys`, in that order.
-        keys: one an item: what tells it from all others that these layers see; see `source.item_keys`.
+        keys: one an item: what tells it from all others that these layers see; see `Material.keys`.
         about: everything the result depends on besides the item: see `about_layers`.
 
     Yields:

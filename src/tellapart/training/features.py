@@ -15,7 +15,7 @@ from tellapart.records import Computing
 from tellapart.runtime import Runtime
 from tellapart.training.activations import BATCH, about_layers, answering, compute
 from tellapart.training.material import Material
-from tellapart.training.source import item_keys, prepare
+from tellapart.training.source import prepare
 
 Rows = npt.NDArray[np.int64]
 
@@ -46,6 +46,6 @@ def features(
 
     about = about_layers(network, network.body, "head", material.how, runtime)
     body = answering(network.body, runtime)
-    stored = yield from compute(-1, what, body, pictures, item_keys(material, [[]]), about)
+    stored = yield from compute(-1, what, body, pictures, material.keys([[]]), about)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

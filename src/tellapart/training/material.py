@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.data import ahead
-from tellapart.data.augment import augment, augment_frame, crops, generator
+from tellapart.data.augment import augment, augment_frame, crops, generator, left_to_chance
 from tellapart.data.catalog import Catalog
+from tellapart.data.content import content_keys, marked
 from tellapart.data.decode import decode, read_picture
 from tellapart.data.kept import Kept, source, source_side
 from tellapart.preprocess import Pixels, Preprocessing
+from tellapart.store import KEY, Keys
 
 Rows = npt.NDArray[np.int64]
 Views = Sequence[Sequence[Any]]
@@ -35,7 +37,8 @@ class Material:
         transforms: the recipe's augmentation.
         seed: of the training; with epoch, row and view it fixes every random choice.
         ahead: the versions of each training picture, all of which an epoch shows; none: the picture itself.
-        frames, sources: pictures that are kept: as validation sees them, and for random crops; see `kept`.
+        frames, sources, made: pictures that are kept: as validation sees them, for random crops, and items' versions;
+            see `kept`.
     """
 
     catalog: Catalog
@@ -47,6 +50,7 @@ class Material:
     ahead: Views = ()
     frames: Callable[[int], Pixels] | None = None
     sources: Callable[[int], Pixels] | None = None
+    made: Callable[[int], Pixels] | None = None
 
     def kept(self, augmented: bool = True) -> Material:
         """The same pictures, kept on disk as they are read, so that the next epoch need not decode them.
@@ -56,25 +60,30 @@ class Material:
         Args:
             augmented: whether training will ask for `augmented`, or for `view` alone.
         """
-        cropped = augmented and crops(self.transforms) and not self.ahead
+        cropped = augmented and crops(self.transforms)
+        # Versions made ahead are kept as such. The version that is the picture itself is cut from, or shown.
+        sources = cropped and not all(self.versions)
         try:
             rows = self.validation if cropped else np.union1d(self.train, self.validation)
             about = {key: value for key, value in self.how.as_dict().items() if key not in ("mean", "std")}
-            frames = Kept(self.catalog, rows, {"as": "the network sees it", **about}, self.plain)
-            if not cropped:
-                return replace(self, frames=frames)
+            keys = content_keys(self.catalog, rows)
+            kept = replace(self, frames=Kept(rows, keys, {"as": "the network sees it", **about}, self.plain))
+            if self.ahead:
+                whole = {**about, "as": "version made ahead"}
+                kept = replace(kept, made=Kept(self.items, self.keys(((),)), whole, self._version))
+            if not sources:
+                return kept
             side = source_side(self.transforms, self.how)
             about = {"as": "source of crops", "side": side, "background": self.how.background}
             about["interpolation"] = self.how.interpolation
-            path, how = self.catalog.path, self.how
-            sources = Kept(self.catalog, self.train, about, lambda row: source(path(row), side, how))
-            return replace(self, frames=frames, sources=sources)
+            path, how, keys = self.catalog.path, self.how, content_keys(self.catalog, self.train)
+            return replace(kept, sources=Kept(self.train, keys, about, lambda row: source(path(row), side, how)))
         except OSError:
             return self
 
     def flush(self) -> None:
         """Write what is kept."""
-        for each in (self.frames, self.sources):
+        for each in (self.frames, self.sources, self.made):
             if isinstance(each, Kept):
                 each.flush()
 
@@ -99,22 +108,49 @@ class Material:
     def augmented(self, item: int, epoch: int) -> Pixels:
         """The item as one epoch of training sees it."""
         row, version = divmod(item, len(self.versions))
-        return self._changed(row, version, self.transforms, generator(self.seed, epoch, row, version))
+        return self._changed(item, self.transforms, generator(self.seed, epoch, row, version))
 
     def view(self, item: int, view: int = 0, views: Views = ((),)) -> Pixels:
         """One of the item's fixed views, by default without any change; its random choices are made once."""
         row, version = divmod(item, len(self.versions))
-        return self._changed(row, version, views[view], generator(self.seed, 0, row, version * len(views) + view))
+        return self._changed(item, views[view], generator(self.seed, 0, row, version * len(views) + view))
 
-    def _changed(self, row: int, version: int, transforms: Sequence[Any], rng: np.random.Generator) -> Pixels:
-        """One version of a picture, changed and brought to size."""
+    def keys(self, views: Views) -> Keys:
+        """A key for every view of every item, in their order: by content, what tells these pixels from all others.
+
+        Only what is left to chance depends on the seed too, on which row a picture has, and on the number of the view.
+        """
+        contents = content_keys(self.catalog, self.train)
+        keys = np.empty((len(contents), len(self.versions), len(views)), KEY)
+        for number, version in enumerate(self.versions):
+            made = [_plain(version), ahead.enough(self.versions, self.how)] if version else []
+            made += [self.seed, number] if left_to_chance(version) else []
+            for n, view in enumerate(views):
+                mark = [made, _plain(view)]
+                mark += [self.seed, number * len(views) + n] if left_to_chance(view) else []
+                by_row = left_to_chance([*version, *view])
+                marks = [[mark, row] for row in self.train.tolist()] if by_row else [mark]
+                keys[:, number, n] = marked(contents, *marks)
+        return keys.reshape(-1)
+
+    def _changed(self, item: int, transforms: Sequence[Any], rng: np.random.Generator) -> Pixels:
+        """An item changed and brought to size."""
+        row, version = divmod(item, len(self.versions))
         if self.versions[version]:
-            at_least = ahead.enough(self.versions, self.how)
-            pixels = decode(self.catalog.path(row), at_least, self.how.background)
-            pixels = ahead.view(pixels, self.versions, self.how, self.seed, row, version)
+            pixels = self.made(item) if self.made else self._version(item)
             return augment(pixels, transforms, self.how, rng)
         if not crops(transforms):
             return augment_frame(self.plain(row), transforms, self.how, rng)
         kept = self.sources if transforms is self.transforms else None
         pixels = kept(row) if kept else source(self.catalog.path(row), source_side(transforms, self.how), self.how)
         return augment(pixels, transforms, self.how, rng)
+
+    def _version(self, item: int) -> Pixels:
+        """The version made ahead that an item is."""
+        row, version = divmod(item, len(self.versions))
+        pixels = decode(self.catalog.path(row), ahead.enough(self.versions, self.how), self.how.background)
+        return ahead.view(pixels, self.versions, self.how, self.seed, row, version)
+
+
+def _plain(transforms: Sequence[Any]) -> list[dict[str, Any]]:
+    return [transform.model_dump() for transform in transforms]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
 from tellapart.data import ahead
-from tellapart.data.augment import generator, left_to_chance
-from tellapart.data.content import content_keys, marked
+from tellapart.data.augment import generator
 from tellapart.data.loader import batches
 from tellapart.models.network import Network
 from tellapart.preprocess import Pixels
 from tellapart.recipe import Stage
 from tellapart.records import Computing
 from tellapart.runtime import Runtime
-from tellapart.store import KEY, Keys
 from tellapart.training.activations import BATCH, Activations, about_layers, answering, compute
 from tellapart.training.layers import Part
 from tellapart.training.material import Material, Views
@@ -89,7 +86,7 @@ def stored(
     views: Views = stage.views or [[]]
 
     def of(what: str, shown: Material, views: Views) -> Generator[Computing, None, Activations]:
-        items, keys = shown.items, item_keys(shown, views)
+        items, keys = shown.items, shown.keys(views)
 
         def pictures(places: Rows) -> Iterator[Tensor]:
             def load(place: int) -> Pixels:
@@ -150,26 +147,3 @@ def stored(
 def prepare(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
     """uint8 [n, h, w, 3] → the body's input, on the device and in the memory format of the runtime."""
     return network.normalise(pictures.to(runtime.device)).contiguous(memory_format=runtime.memory_format)
-
-
-def item_keys(material: Material, views: Views) -> Keys:
-    """A key for every view of every item, in their order: by content, what tells these pixels from all others.
-
-    Only what is left to chance depends on the seed too, on which row a picture has, and on the number of the view.
-    """
-    contents = content_keys(material.catalog, material.train)
-    keys = np.empty((len(contents), len(material.versions), len(views)), KEY)
-    for number, version in enumerate(material.versions):
-        made = [_plain(version), ahead.enough(material.versions, material.how)] if version else []
-        made += [material.seed, number] if left_to_chance(version) else []
-        for n, view in enumerate(views):
-            mark = [made, _plain(view)]
-            mark += [material.seed, number * len(views) + n] if left_to_chance(view) else []
-            by_row = left_to_chance([*version, *view])
-            marks = [[mark, row] for row in material.train.tolist()] if by_row else [mark]
-            keys[:, number, n] = marked(contents, *marks)
-    return keys.reshape(-1)
-
-
-def _plain(transforms: Sequence[Any]) -> list[dict[str, Any]]:
-    return [transform.model_dump() for transform in transforms]
