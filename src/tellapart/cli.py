@@ -5,24 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tellapart import cli_audit, cli_bench, cli_cache, cli_explain, cli_mend, cli_runs
-from tellapart.cli_options import (
-    Changes,
-    ClassFile,
-    Delimiter,
-    FollowLinks,
-    LabelDepth,
-    Labels,
-    Layout,
-    Pictures,
-    Quiet,
-    RecipeName,
-    Seed,
-)
+from tellapart.cli_options import Changes, Found, Pictures, Quiet, RecipeName, Seed, finds_labels
 from tellapart.errors import TellapartError, UsageError
 
 app = typer.Typer(
@@ -83,14 +71,11 @@ def _top(
 
 
 @app.command()
+@finds_labels
 def scan(
     pictures: Pictures,
-    layout: Layout = None,
-    labels: Labels = None,
-    class_file: ClassFile = None,
-    label_depth: LabelDepth = None,
-    delimiter: Delimiter = None,
-    follow_links: FollowLinks = False,
+    *,
+    found: Found,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     quiet: Quiet = False,
@@ -99,22 +84,15 @@ def scan(
     from tellapart.console import Console
     from tellapart.summary import summary_json, summary_text
 
-    catalog = Console(quiet=quiet or as_json).scan(
-        pictures,
-        layout=layout,
-        labels=labels,
-        class_file=class_file,
-        label_depth=label_depth,
-        delimiter=delimiter,
-        follow_links=follow_links,
-        workers=workers,
-    )
+    catalog = Console(quiet=quiet or as_json).scan(pictures, **found, workers=workers)
     print(summary_json(catalog) if as_json else summary_text(catalog))
 
 
 @app.command()
+@finds_labels
 def train(
     pictures: Pictures,
+    *,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
     recipe: RecipeName = "fast",
     minutes: Annotated[
@@ -124,12 +102,7 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="A file of weights, or a run: begin as it did.")] = None,
     set_: Changes = None,
     seed: Seed = None,
-    layout: Layout = None,
-    labels: Labels = None,
-    class_file: ClassFile = None,
-    label_depth: LabelDepth = None,
-    delimiter: Delimiter = None,
-    follow_links: FollowLinks = False,
+    found: Found,
     group_duplicates: Annotated[
         bool, typer.Option("--group-duplicates", help="Keep near duplicates on one side of the split, as exact copies.")
     ] = False,
@@ -151,10 +124,8 @@ def train(
     """Train, evaluate, bundle and write the report; the same command again goes on, or says that all is done."""
     from tellapart.auditing import grouped_scan
     from tellapart.console import Console
-    from tellapart.mending import mend
-    from tellapart.pipeline import Wishes, run
+    from tellapart.pipeline import Wishes, follow
     from tellapart.recipe import load_recipe
-    from tellapart.resume import divide
     from tellapart.run_directory import Run
     from tellapart.stopping import stopped_soon
 
@@ -175,22 +146,12 @@ def train(
     console = Console(quiet, as_json)
     directory = out or Path("runs") / pictures.resolve().name
     finished = Run(directory)
-    found: dict[str, Any] = {
-        "layout": layout,
-        "labels": labels,
-        "class_file": class_file,
-        "label_depth": label_depth,
-        "delimiter": delimiter,
-        "follow_links": follow_links,
-    }
     was_finished = finished.finished
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
         catalog = grouped_scan(pictures, console, **found) if group_duplicates else console.scan(pictures, **found)
-        mended = mend(catalog, corrections, console.say)
-        split = divide(mended.catalog, plan, directory, mended.split)
-        wishes = Wishes(on_unreadable, runtime, command, resume_anyway, mended.record)
-        console.follow(run(plan, mended.catalog, split, directory, wishes), plan)
+        wishes = Wishes(on_unreadable, runtime, command, resume_anyway)
+        follow(console, plan, catalog, directory, wishes, corrections=corrections)
     if was_finished:
         console.say(f"{directory} was finished already; nothing was trained again.")
     if not quiet and not as_json:
@@ -249,13 +210,13 @@ def predict(
     from tellapart.serve.submission import COLUMNS, write_submission
 
     classifier = load(run)
-    found = find_pictures(pictures)
+    asked = find_pictures(pictures)
     more = (("candidates",) if coverage is not None else ()) + (
         ("strangeness", "unknown") if unknown or (format == "jsonl" and classifier.bundle.strangeness) else ()
     )
     if submission and unknown is None:
         unknown = False  # a competition knows its classes alone
-    given = answers(classifier.bundle, found, top=top, coverage=coverage, unknown=unknown, tta=tta)
+    given = answers(classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta)
     if submission:
         first, second = classifier.bundle.about.get("columns") or COLUMNS
         summary = write_submission(given, submission, (first, second))
@@ -287,36 +248,44 @@ def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped reci
 
 
 @app.command("cross-validate")
+@finds_labels
 def cross_validate(
     pictures: Pictures,
+    *,
     out: Annotated[Path | None, typer.Option(help="Gets a run directory a fold; runs/NAME-folds by default.")] = None,
     recipe: RecipeName = "transfer",
     folds: Annotated[int, typer.Option(min=2, help="How many; each is the test once.")] = 5,
     set_: Changes = None,
     seed: Seed = None,
+    found: Found,
     quiet: Quiet = False,
 ) -> None:
     """Train once a fold and score every picture by a training that has not seen it: for small sets."""
+    from tellapart.console import Console
     from tellapart.cross_validation import cross_validate as run_folds
     from tellapart.stopping import stopped_soon
 
     changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
-        result = run_folds(pictures, recipe, folds, out, changes=changes, command=command, quiet=quiet)
+        catalog = Console(quiet).scan(pictures, **found)
+        result = run_folds(catalog, recipe, folds, out, changes=changes, command=command, quiet=quiet)
     print(result.table())
     print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
 
 
 @app.command("find-rate")
+@finds_labels
 def find_rate(
     pictures: Pictures,
+    *,
     recipe: RecipeName = "transfer",
     set_: Changes = None,
     stage: Annotated[
         int | None, typer.Option(min=0, help="Which stage of the recipe, from 0; by default the first with a rate.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-rate.png"),
+    found: Found,
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one; nothing is trained."""
@@ -328,20 +297,23 @@ def find_rate(
     number = stage_with_rate(plan, stage)
     console = Console(quiet)
     console.say(f"Stage {number} (from 0) of the recipe.")
-    found = rates(console.scan(pictures), plan, number, out, console)
-    for name, rate in suggested(found).items():
+    tried = rates(console.scan(pictures, **found), plan, number, out, console)
+    for name, rate in suggested(tried).items():
         print(f"{name:<22} {rate:.1e}")
-    if not found.rose:
+    if not tried.rose:
         print("The loss never rose clearly: the test ended before the rate was too high.")
     print(f"Plot: {out}")
 
 
 @app.command()
+@finds_labels
 def augment(
     pictures: Pictures,
+    *,
     recipe: RecipeName = "scratch",
     set_: Changes = None,
     out: Annotated[Path, typer.Option(help="The contact sheet, a .png file.")] = Path("augment.png"),
+    found: Found,
     quiet: Quiet = False,
 ) -> None:
     """Write a contact sheet of some pictures, plain and as training would change them."""
@@ -350,16 +322,19 @@ def augment(
     from tellapart.trials import augmented
 
     plan = load_recipe(recipe, set_)
-    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures), plan, out)}")
+    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **found), plan, out)}")
 
 
 @app.command()
+@finds_labels
 def ahead(
     pictures: Pictures,
+    *,
     recipe: RecipeName = "scratch",
     set_: Changes = None,
     write: Annotated[bool, typer.Option("--write", help="Write all of them to a new folder, with a table.")] = False,
     out: Annotated[Path, typer.Option(help="The folder.")] = Path("ahead"),
+    found: Found,
     quiet: Quiet = False,
 ) -> None:
     """Say what versions of the training pictures a recipe makes ahead (data.ahead); with --write, make a folder."""
@@ -368,7 +343,7 @@ def ahead(
     from tellapart.trials import multiplied
 
     console, plan = Console(quiet), load_recipe(recipe, set_)
-    print(multiplied(console.scan(pictures), plan, out if write else None, console))
+    print(multiplied(console.scan(pictures, **found), plan, out if write else None, console))
     if write:
         to = shlex.quote(str(out))
         print(f"Table: {out / 'pictures.csv'}\nTrain on them: tellapart train {to} --set 'data.ahead=[]'")

@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli_options import ClassFile, Delimiter, FollowLinks, LabelDepth, Labels, Layout, Pictures, Quiet
+from tellapart.cli_options import Found, Pictures, Quiet, finds_labels
 from tellapart.errors import UsageError
 
 FOUND = 4
 
 
+@finds_labels
 def audit(
     pictures: Pictures,
+    *,
     out: Annotated[
         Path | None, typer.Option(help="Folder for audit.html and findings; by default runs/NAME-audit.")
     ] = None,
@@ -35,12 +37,7 @@ def audit(
         str | None, typer.Option(help="A pretrained network whose features find more near duplicates.")
     ] = None,
     shortcuts: Annotated[bool, typer.Option(help="Look for facts that tell the class without the picture.")] = True,
-    layout: Layout = None,
-    labels: Labels = None,
-    class_file: ClassFile = None,
-    label_depth: LabelDepth = None,
-    delimiter: Delimiter = None,
-    follow_links: FollowLinks = False,
+    found: Found,
     quiet: Quiet = False,
 ) -> None:
     """Say what is odd before training: duplicates, leaks, odd pictures, odd labels, shortcuts. Nothing is changed."""
@@ -53,27 +50,16 @@ def audit(
     if table is not None and not (excluded or group_duplicates):
         raise UsageError("--table says where a table goes that --exclude or --group-duplicates asks for.")
     console = Console(quiet)
-    found = look(
-        pictures,
-        console,
-        model,
-        shortcuts,
-        layout=layout,
-        labels=labels,
-        class_file=class_file,
-        label_depth=label_depth,
-        delimiter=delimiter,
-        follow_links=follow_links,
-    )
-    print(summary_text(found))
-    folder = out or Path("runs") / f"{found.catalog.root.name}-audit"
-    written = write(found, folder, excluded, group_duplicates, table)
+    seen = look(pictures, console, model, shortcuts, **found)
+    print(summary_text(seen))
+    folder = out or Path("runs") / f"{seen.catalog.root.name}-audit"
+    written = write(seen, folder, excluded, group_duplicates, table)
     print(f"Page: {written.page}")
     if written.table is not None:
         train = ["tellapart", "train", *map(str, written.train)]
-        print(f"Table: {written.table} ({written.n_kept:,} of {len(found.catalog):,} pictures)")
+        print(f"Table: {written.table} ({written.n_kept:,} of {len(seen.catalog):,} pictures)")
         print(f"Train on it: {shlex.join(train)}")
-    if failing and (bad := found.failing(failing)):
+    if failing and (bad := seen.failing(failing)):
         kinds = ", ".join(dict.fromkeys(finding.kind for finding in bad))
         print(f"{len(bad):,} findings of what was not to be there: {kinds}")
         raise typer.Exit(FOUND)

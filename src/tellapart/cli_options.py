@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 Pictures = Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")]
-Layout = Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")]
-Labels = Annotated[Path | None, typer.Option(help="A table or list of labels.")]
-ClassFile = Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")]
-LabelDepth = Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")]
-Delimiter = Annotated[str | None, typer.Option(help="What stands between labels in one cell.")]
-FollowLinks = Annotated[bool, typer.Option(help="Follow links out of the folder too.")]
 RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+#: How labels are found: keyword arguments of `ta.scan`; see `finds_labels`.
+Found = dict[str, Any]
+
+
+def _how_labels_are_found(
+    layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
+    class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
+    label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
+    follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
+) -> None: ...
+
+
+def finds_labels(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how labels are found, in the place of its parameter `found`."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    options = inspect.signature(_how_labels_are_found, eval_str=True).parameters
+    parameters = [each for one in own for each in (options.values() if one.name == "found" else [one])]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        command(found={name: given.pop(name) for name in options}, **given)
+
+    named = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    with_options.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in named}
+    return with_options

@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from tellapart.run_directory import EventLog, Run, locked
 from tellapart.stopping import stop_politely
 
 if TYPE_CHECKING:
+    from tellapart.console import Console
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import Split
     from tellapart.models.network import Network
@@ -285,25 +286,38 @@ def train(
         TellapartError: whatever is wrong with pictures, recipe, weights or directory, in plain words.
     """
     from tellapart import console
-    from tellapart.mending import mend
     from tellapart.recipe import Recipe, load_recipe
-    from tellapart.resume import divide
 
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     show = console.Console(quiet=quiet)
     catalog = show.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / catalog.root.name
-    mended = mend(catalog, corrections, show.say)
-    catalog = mended.catalog
-    divided = split or divide(catalog, plan, directory, mended.split)
     source = shlex.quote(str(pictures)) if isinstance(pictures, str | Path) else shlex.quote(str(catalog.root))
     options = "".join(f" --set {shlex.quote(change)}" for change in changes or [])
     options += f" --corrections {shlex.quote(str(corrections))}" if corrections is not None else ""
     name = "RECIPE" if isinstance(recipe, Recipe) else shlex.quote(str(recipe))
     command = f"tellapart train {source} --recipe {name}{options} --out {shlex.quote(str(directory))}"
-    wishes = Wishes(on_unreadable, runtime, command, resume_anyway, mended.record)
-    show.follow(run(plan, catalog, divided, directory, wishes), plan)
+    wishes = Wishes(on_unreadable, runtime, command, resume_anyway)
+    follow(show, plan, catalog, directory, wishes, split, corrections)
     return Run(directory)
+
+
+def follow(
+    console: Console,
+    recipe: Recipe,
+    catalog: Catalog,
+    out: Path,
+    wishes: Wishes,
+    split: Split | None = None,
+    corrections: str | Path | None = None,
+) -> None:
+    """Apply corrections, divide the pictures unless a split is given, and `run` to the end with progress shown."""
+    from tellapart.mending import mend
+    from tellapart.resume import divide
+
+    mended = mend(catalog, corrections, console.say)
+    divided = split or divide(mended.catalog, recipe, out, mended.split)
+    console.follow(run(recipe, mended.catalog, divided, out, replace(wishes, corrections=mended.record)), recipe)
 
 
 def _need_train_extra() -> None:
