@@ -38,12 +38,15 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, help="at most so many; all by default")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--recipes", nargs="+", default=["transfer"])
+    parser.add_argument("--rivals", nargs="+", choices=["fastai", "plain"], default=["fastai", "plain"])
     parser.add_argument("--fastai", default=sys.executable, help="the Python of an environment with fastai")
     asked = parser.parse_args()
     catalog = ta.scan(Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit")
-    rivals = {"fastai": (160, asked.fastai), "plain": (0, sys.executable)}
-    left_out = [] if has_fastai(asked.fastai) else ["fastai cannot be imported"]
-    if left_out:
+    known = {"fastai": (160, asked.fastai), "plain": (0, sys.executable)}
+    rivals = {name: known[name] for name in asked.rivals}
+    left_out = [f"{name} was not asked for" for name in known if name not in rivals]
+    if "fastai" in rivals and not has_fastai(asked.fastai):
+        left_out.append("fastai cannot be imported")
         del rivals["fastai"]
     courses: dict[str, list[accuracy.Course]] = {}
     for seed in range(asked.rounds):

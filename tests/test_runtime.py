@@ -102,7 +102,7 @@ def test_plain_values_make_an_equal_one():
 
 
 def test_candidates_differ_and_begin_with_the_plainest():
-    found = candidates()
+    found = candidates(False)
     assert len(set(found)) == len(found)
     assert (found[0].precision, found[0].frozen, found[0].channels_last) == ("float32", "float32", False)
     assert {each.device for each in found} == {default_device()}
@@ -125,9 +125,9 @@ class Step:
 @pytest.mark.parametrize("fast", ["float32", "bfloat16"])
 def test_the_fastest_precision_is_taken(fast):
     step = Step("precision", {"float32": 0.06, "bfloat16": 0.06, fast: 0.002})
-    chosen = choose({"network": fast}, step, None)
+    chosen = choose({"network": fast}, step, None, False)
     assert chosen.precision == fast
-    assert set(step.ran) == set(candidates())
+    assert set(step.ran) == set(candidates(False))
     assert chosen.why.startswith("a training step takes ")
     assert "in float32 contiguous, " in chosen.why
     assert "in bfloat16 channels-last" in chosen.why
@@ -135,7 +135,7 @@ def test_the_fastest_precision_is_taken(fast):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_fastest_memory_format_is_taken(fast):
-    assert choose({}, Step("channels_last", {fast: 0.002, not fast: 0.06}), None).channels_last is fast
+    assert choose({}, Step("channels_last", {fast: 0.002, not fast: 0.06}), None, False).channels_last is fast
 
 
 @pytest.mark.parametrize("fast", ["float32", "bfloat16"])
@@ -143,7 +143,7 @@ def test_layers_that_only_answer_have_their_own_precision(fast):
     slow = {"float32": "bfloat16", "bfloat16": "float32"}[fast]
     step = Step("precision", {slow: 0.002, fast: 0.06})
     frozen = Step("frozen", {fast: 0.002, slow: 0.06})
-    chosen = choose({}, step, frozen)
+    chosen = choose({}, step, frozen, False)
     assert (chosen.precision, chosen.frozen) == (slow, fast)
     assert "; the frozen layers take " in chosen.why
     assert {each.precision for each in frozen.ran} == {slow}
@@ -157,7 +157,18 @@ def test_a_slow_first_step_does_not_count():
         ran.add(way)
         time.sleep(0.1 if way.precision == "bfloat16" and first else 0.03 if way.precision == "float32" else 0.002)
 
-    assert choose({}, step, None).precision == "bfloat16"
+    assert choose({}, step, None, False).precision == "bfloat16"
+
+
+def test_a_few_pictures_at_once_only_where_they_do_not_depend_on_each_other(monkeypatch):
+    monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cpu")
+    step = Step("at_once", {0: 0.03, 8: 0.002})
+    chosen = choose({"network": "apart"}, step, None, True)
+    assert chosen.at_once == 8
+    assert ", 8 pictures at once" in chosen.why
+    assert choose({"network": "apart"}, step, None, False).at_once == 0
+    monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cuda")
+    assert {way.at_once for way in candidates(True)} == {0}
 
 
 # Remembered
@@ -172,21 +183,21 @@ def never(way: Runtime) -> None:
 
 
 def test_a_choice_is_remembered(tmp_path):
-    first = choose({"network": "a", "size": 64}, instant, instant)
-    assert choose({"size": 64, "network": "a"}, never, never) == first
+    first = choose({"network": "a", "size": 64}, instant, instant, False)
+    assert choose({"size": 64, "network": "a"}, never, never, False) == first
     assert len(remembered(tmp_path)) == 1
 
 
 def test_other_work_is_measured_anew(tmp_path):
     for key in ({"size": 64}, {"size": 65}, {"size": "64"}):
-        choose(key, instant, None)
+        choose(key, instant, None, False)
     assert len(remembered(tmp_path)) == 3
 
 
 def test_another_number_of_threads_is_measured_anew(tmp_path, monkeypatch):
-    choose({}, instant, None)
+    choose({}, instant, None, False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    choose({}, instant, None)
+    choose({}, instant, None, False)
     assert len(remembered(tmp_path)) == 2
 
 
@@ -194,17 +205,17 @@ def test_another_number_of_threads_is_measured_anew(tmp_path, monkeypatch):
     "content", [b"", b"{", b"[]", b"3", b"null", b"{}", b'{"device": "cpu", "colour": "red"}', b"\xff\xfe"]
 )
 def test_a_corrupted_memory_is_ignored_and_mended(tmp_path, content):
-    choose({}, instant, None)
+    choose({}, instant, None, False)
     (memory,) = remembered(tmp_path)
     memory.write_bytes(content)
-    again = choose({}, instant, None)
+    again = choose({}, instant, None, False)
     assert again.why
-    assert choose({}, never, None) == again
+    assert choose({}, never, None, False) == again
 
 
 def test_a_memory_that_cannot_be_written_costs_time_only(tmp_path):
     (tmp_path / "cache").write_text("not a folder", encoding="utf-8")
-    assert choose({}, instant, None).why
+    assert choose({}, instant, None, False).why
 
 
 def test_an_error_of_a_step_comes_through_and_is_not_remembered(tmp_path):
@@ -212,7 +223,7 @@ def test_an_error_of_a_step_comes_through_and_is_not_remembered(tmp_path):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        choose({}, fail, None)
+        choose({}, fail, None, False)
     assert remembered(tmp_path) == []
 
 

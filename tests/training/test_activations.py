@@ -23,11 +23,12 @@ from tellapart.recipe import Data, Model
 from tellapart.recipe_transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
 from tellapart.runtime import Runtime
 from tellapart.store import KEY, Store
-from tellapart.training.activations import BATCH, Activations, about_layers, answering, compute
+from tellapart.training.activations import Activations, about_layers, answering, compute
 from tellapart.training.features import features
 from tellapart.training.material import Material
 
 N = 200
+BATCH = 64
 
 
 @pytest.fixture(autouse=True)
@@ -69,13 +70,13 @@ def finished(work: Generator[Any, None, Activations]) -> Activations:
 
 
 def run(layers: Layers, numbers: Any, about: str = "layers") -> Generator[Any, None, Activations]:
-    return compute(0, "", layers, layers.inputs(numbers), keys(numbers), {"of": about})
+    return compute(0, "", layers, layers.inputs(numbers), keys(numbers), {"of": about}, BATCH)
 
 
 def right(stored: Activations, numbers: Any) -> bool:
     expected = Layers()(torch.as_tensor(np.asarray(numbers)).float()[:, None])
     given = stored.gather(np.arange(len(numbers)), "cpu")
-    in_order = torch.cat(list(stored.in_order(np.arange(len(numbers)), "cpu")))
+    in_order = torch.cat(list(stored.in_order(np.arange(len(numbers)), "cpu", BATCH)))
     return torch.equal(given, expected) and torch.equal(in_order, expected)
 
 

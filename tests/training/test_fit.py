@@ -143,6 +143,26 @@ def test_accumulated_batches_are_one_large_batch(build: Build) -> None:
         torch.testing.assert_close(tensor, results[1][name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("statistics", ["keep", "update"])
+def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_other(
+    build: Build, statistics: str
+) -> None:
+    stage = {"epochs": 2, "batch_size": 8, "optimizer": "sgd", "rate": 1e-2, "batch_norm": statistics}
+    model = {"name": "cnn8", "pretrained": False, "dropout": 0.0}
+    plan = recipe([stage], model=model, mix={"mixup": 0.5})
+    results, losses = [], []
+    for at_once in (0, 3):
+        network, material = build(plan)
+        events = train(network, plan, material, at_once=at_once)
+        losses.append([event.train_loss for event in events if isinstance(event, Validated)])
+        results.append(network.state_dict())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(tensor, results[1][name], rtol=1e-3, atol=1e-5)
+    # Batches whose statistics are taken are never cut: to the bit the same.
+    assert same(*results) is (statistics == "update")
+
+
 def test_rates_differ_by_group(build: Build) -> None:
     """A group whose rate is all but zero hardly moves; the head moves as ever."""
     plan = recipe([{"epochs": 1, "batch_size": 8, "rate": [1e-12, 1e-2], "optimizer": "sgd", "weight_decay": 0.0}])

@@ -105,10 +105,10 @@ def test_what_training_reads_are_versions_of_training_pictures_alone(
     read = Counter[int]()
     changed = Material._changed
 
-    def noted(self: Material, row: int, *how: Any) -> Any:
+    def noted(self: Material, item: int, *how: Any) -> Any:
         if self.ahead:
-            read[row] += 1
-        return changed(self, row, *how)
+            read[int(self.rows(np.array([item]))[0])] += 1
+        return changed(self, item, *how)
 
     monkeypatch.setattr(Material, "_changed", noted)
     part, stage = select(network, "head", statistics="update"), plan.stages[0]

@@ -21,6 +21,9 @@ from tellapart.preprocess import Pixels
 Rows = npt.NDArray[np.int64]
 #: Batches that are in the making while one is in use.
 AHEAD = 3
+#: Pictures that are made before the first of them is used, where loading and computing take turns; a multiple of every
+#: size of batch, so that only the last one is smaller.
+_IN_TURN = 512
 #: Pictures that a thread takes at a time: handing them out one by one costs more than a small picture.
 _HANDFUL = 4
 
@@ -68,6 +71,16 @@ def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers
             pool.shutdown(wait=True, cancel_futures=True)
             # What a thread sets for itself, later threads would begin with.
             torch.set_num_threads(torch.get_num_threads())
+
+
+def batches_in_turn(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers: int) -> Iterator[Batch]:
+    """The same batches, but nothing is loaded while the network works on them: some are made, then handed out.
+
+    For a network that runs on the same processors: torch's threads wait for the slowest of them in every layer, so
+    that a thread that decodes beside them costs more than its own time.
+    """
+    for start in range(0, len(order), _IN_TURN):
+        yield from list(batches(order[start : start + _IN_TURN], batch_size, load, workers))
 
 
 class _Making:

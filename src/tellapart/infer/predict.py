@@ -22,8 +22,6 @@ from tellapart.preprocess import Pixels
 from tellapart.records import Computing, Floats, Predictions
 from tellapart.runtime import Runtime
 
-_BATCH = 64
-
 
 def predict(
     network: Network, catalog: Catalog, rows: npt.NDArray[np.int64], runtime: Runtime, what: str
@@ -91,7 +89,7 @@ def predict_fully(
     distance = np.zeros(len(rows))
     done = 0
     with torch.inference_mode():
-        for batch in batches(rows, _BATCH, load, runtime.workers):
+        for batch in batches(rows, runtime.answers_at_once, load, runtime.workers):
             part = slice(done, done + len(batch.row))
             for number, pixels in enumerate(copies(batch.image.numpy(), n_copies, flip, how.interpolation)):
                 inputs = network.normalise(torch.from_numpy(pixels).to(runtime.device))

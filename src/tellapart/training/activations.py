@@ -35,7 +35,6 @@ from tellapart.runtime import Runtime
 from tellapart.store import Keys, Store
 
 Rows = npt.NDArray[np.int64]
-BATCH = 64
 #: What has been computed is written when it is so old or so large: a kill loses no more than that.
 _SECONDS, _BYTES = 15.0, 1 << 26
 #: Bytes that may be read before the pages of the file are given back; else all of it would count as memory in use.
@@ -62,10 +61,10 @@ class Activations:
         """The activations of items, float32, channels first again (on channels-last memory)."""
         return _channels_first(self._pick(items).to(device, torch.float32))
 
-    def in_order(self, items: Rows, device: str) -> Iterator[Tensor]:
+    def in_order(self, items: Rows, device: str, at_once: int) -> Iterator[Tensor]:
         """Those of items as they are stored, in batches."""
-        for start in range(0, len(items), BATCH):
-            yield _channels_first(self._pick(items[start : start + BATCH]).to(device))
+        for start in range(0, len(items), at_once):
+            yield _channels_first(self._pick(items[start : start + at_once]).to(device))
 
     def _pick(self, items: Rows) -> Tensor:
         if self._touched > _RELEASE and hasattr(mmap, "MADV_DONTNEED"):
@@ -83,15 +82,18 @@ def compute(
     inputs: Callable[[Rows], Iterator[Tensor]],
     keys: Keys,
     about: dict[str, Any],
+    at_once: int,
 ) -> Generator[Computing, None, Activations]:
     """Run layers on those items that are not stored yet, and store them.
 
     Args:
         stage, what: for the progress events.
         layers: inputs → activations.
-        inputs: gives batches of the inputs of items, by their places in `keys`, in that order.
+        inputs: gives batches of the inputs of items, by their places in `keys`, in that order; each `at_once`, but for
+            the last.
         keys: one an item: what tells it from all others that these layers see; see `Material.keys`.
         about: everything the result depends on besides the item: see `about_layers`.
+        at_once: size of the batches, see `Runtime.answers_at_once`.
 
     Yields:
         Computing, after every batch.
@@ -106,7 +108,7 @@ def compute(
     try:
         store = Store(cache_folder("activations") / name)
         missing = _missing(store, keys)
-        yield from _add(stage, what, layers, inputs, keys, missing, store, about)
+        yield from _add(stage, what, layers, inputs, keys, missing, store, about, at_once)
         return _opened(store, keys)
     except OSError as error:
         raise _explained(error) from error
@@ -131,6 +133,7 @@ def _add(
     missing: Rows,
     store: Store,
     about: dict[str, Any],
+    at_once: int,
 ) -> Generator[Computing, None, None]:
     waiting: list[npt.NDArray[np.uint8]] = []
     done = written = 0
@@ -146,7 +149,7 @@ def _add(
 
     try:
         for batch in inputs(missing) if len(missing) else ():
-            out = layers(_full(batch))[: len(batch)].cpu()
+            out = layers(_full(batch, at_once))[: len(batch)].cpu()
             out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
             if not done:
                 _describe(store, out[0], about)
@@ -160,10 +163,10 @@ def _add(
         write()  # also where the training is stopped: what has been computed need not be computed again
 
 
-def _full(batch: Tensor) -> Tensor:
-    """A batch of `BATCH`: how sums are ordered depends on a batch's size, so a smaller one is filled up."""
+def _full(batch: Tensor, size: int) -> Tensor:
+    """A whole batch: how sums are ordered depends on a batch's size, so a smaller one is filled up."""
     n = len(batch)
-    return batch if n == BATCH else batch.index_select(0, torch.arange(BATCH, device=batch.device).clamp(max=n - 1))
+    return batch if n == size else batch.index_select(0, torch.arange(size, device=batch.device).clamp(max=n - 1))
 
 
 def _describe(store: Store, item: Tensor, about: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from tellapart.data.loader import batches
 from tellapart.models.network import Network
 from tellapart.records import Computing
 from tellapart.runtime import Runtime
-from tellapart.training.activations import BATCH, about_layers, answering, compute
+from tellapart.training.activations import about_layers, answering, compute
 from tellapart.training.material import Material
 from tellapart.training.source import prepare
 
@@ -41,11 +41,11 @@ def features(
     material = Material(catalog, rows, rows[:0], network.preprocessing, (), 0)
 
     def pictures(items: Rows) -> Iterator[Tensor]:
-        for batch in batches(rows[items], BATCH, material.plain, runtime.workers):
+        for batch in batches(rows[items], runtime.answers_at_once, material.plain, runtime.workers):
             yield prepare(network, batch.image, runtime)
 
     about = about_layers(network, network.body, "head", material.how, runtime)
     body = answering(network.body, runtime)
-    stored = yield from compute(-1, what, body, pictures, material.keys([[]]), about)
+    stored = yield from compute(-1, what, body, pictures, material.keys([[]]), about, runtime.answers_at_once)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

@@ -22,7 +22,7 @@ from tellapart.records import Computing, RateFound
 from tellapart.runtime import Runtime
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
 from tellapart.training.rate_suggestions import RateSuggestions, blew_up, smooth, suggest, sweep
-from tellapart.training.setting import Setting, batch_loss, position_seed
+from tellapart.training.setting import Setting, losses, position_seed
 
 FIRST, LAST, STEPS = 1e-7, 10.0, 100
 Curve = tuple[list[float], list[float]]
@@ -80,7 +80,7 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
     part = copy.deepcopy(setting.part)  # with its network
     groups = parameter_groups(part.groups, [peak / max(setting.peaks) for peak in setting.peaks], stage.weight_decay)
     optimizer = build_optimizer(stage.optimizer, groups, weight_decay=stage.weight_decay, momentum=stage.momentum)
-    rates, losses = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
+    rates, found = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
     part.train_mode()
     for step, (rate, batches) in enumerate(zip(rates, _endless(setting), strict=False)):
         set_rates(optimizer, rate)
@@ -90,17 +90,17 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
         with _own_random_numbers(setting.runtime):
             torch.manual_seed(position_seed(*place))
             for number, (inputs, rows) in enumerate(batches):
-                loss, _ = batch_loss(setting, part, inputs, rows, (*place, number))
-                (loss * (len(rows) / n)).backward()  # type: ignore[no-untyped-call]
-                mean += loss.item() * len(rows) / n
-        losses.append(mean)
-        yield Computing(setting.number, "raising the rate", len(losses), STEPS)
-        if blew_up(losses):
+                for loss, size, _ in losses(setting, part, inputs, rows, (*place, number)):
+                    (loss * (size / n)).backward()  # type: ignore[no-untyped-call]
+                    mean += loss.item() * size / n
+        found.append(mean)
+        yield Computing(setting.number, "raising the rate", len(found), STEPS)
+        if blew_up(found):
             break
         if stage.clip:
             torch.nn.utils.clip_grad_norm_(part.network.parameters(), stage.clip)
         optimizer.step()
-    return rates[: len(losses)], losses
+    return rates[: len(found)], found
 
 
 def _endless(setting: Setting) -> Iterator[list[tuple[Tensor, Rows]]]:

@@ -24,7 +24,7 @@ from tellapart.training.ema import Average
 from tellapart.training.find_rate import found_rate
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.setting import Setting, batch_loss, check_stages, measure, n_right, position_seed, prepare
+from tellapart.training.setting import Setting, check_stages, losses, measure, n_right, position_seed, prepare
 from tellapart.training.solve_head import solutions
 
 
@@ -157,10 +157,10 @@ def _epoch(
         n = sum(len(rows) for _, rows in parts)
         optimizer.zero_grad(set_to_none=True)
         for number, (inputs, rows) in enumerate(parts):
-            loss, right = batch_loss(setting, setting.part, inputs, rows, (*place, number))
-            (loss * (len(rows) / n)).backward()  # type: ignore[no-untyped-call]
-            state.loss_sum += loss.item() * len(rows)
-            state.right += right
+            for loss, size, right in losses(setting, setting.part, inputs, rows, (*place, number)):
+                (loss * (size / n)).backward()  # type: ignore[no-untyped-call]
+                state.loss_sum += loss.item() * size
+                state.right += right
         _check_finite(state.loss_sum, setting, state, "loss")
         if stage.clip:
             torch.nn.utils.clip_grad_norm_(setting.network.parameters(), stage.clip)

@@ -51,6 +51,11 @@ class Part:
                 if isinstance(module, _BatchNorm):
                     module.train(self.statistics == "free")
 
+    @property
+    def apart(self) -> bool:
+        """Whether training sees each picture as if it were alone: no statistics of batches are taken."""
+        return self.statistics == "keep" or not any(isinstance(m, _BatchNorm) for m in self.network.modules())
+
     def whole(self, inputs: Tensor) -> Tensor:
         """The body's input → logits."""
         logits: Tensor = self.network.head(self.network.body(inputs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -227,15 +227,18 @@ def epoch_counts(recipe: Recipe, material: Material, target: Tensor, stage: int)
     return {**shown, NO_LABEL: found.without_label} if found.without_label else shown
 
 
-def batch_loss(
+def losses(
     setting: Setting, part: Part, inputs: Tensor, rows: Rows, place: tuple[int, ...]
-) -> tuple[Tensor, float]:
-    """The loss of one batch of training inputs, and how many of its pictures are named right.
+) -> Iterator[tuple[Tensor, int, float]]:
+    """The loss of one batch of training inputs, slice by slice as the runtime wants it.
 
     Args:
         part: the setting's, or a copy of it.
         inputs, rows: a batch of the setting's source.
         place: where in the training this is: the random numbers of mixing are a function of it.
+
+    Yields:
+        A slice's mean loss, how many pictures it has, and how many of them are named right.
     """
     target = wanted = setting.target[rows]
     if setting.mixes:
@@ -243,9 +246,12 @@ def batch_loss(
         rng = np.random.default_rng(place)
         mixed, wanted = mix(inputs.permute(0, 2, 3, 1), soft, setting.recipe.mix, rng)
         inputs = mixed.permute(0, 3, 1, 2)
-    with setting.runtime.autocast():
-        logits = (part.tail if setting.from_store else part.whole)(inputs)
-    return setting.loss(logits.float(), wanted), n_right(logits, target)
+    size = setting.runtime.at_once if part.apart and setting.runtime.at_once else len(rows)
+    for start in range(0, len(rows), size):
+        some = slice(start, start + size)
+        with setting.runtime.autocast():
+            logits = (part.tail if setting.from_store else part.whole)(inputs[some])
+        yield setting.loss(logits.float(), wanted[some]), len(logits), n_right(logits, target[some])
 
 
 def n_right(logits: Tensor, target: Tensor) -> float:
@@ -354,9 +360,13 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
         part.train_mode()
         inputs = given.to(runtime.device)
         inputs = inputs.contiguous(memory_format=runtime.memory_format) if inputs.ndim == 4 else inputs
-        with runtime.autocast():
-            logits = (part.tail if from_store else part.whole)(inputs)
-        loss(logits.float(), target[rows].to(runtime.device)).backward()  # type: ignore[no-untyped-call]
+        wanted = target[rows].to(runtime.device)
+        size = runtime.at_once or len(rows)
+        for start in range(0, len(rows), size):
+            some = slice(start, start + size)
+            with runtime.autocast():
+                logits = (part.tail if from_store else part.whole)(inputs[some])
+            loss(logits.float(), wanted[some]).backward()  # type: ignore[no-untyped-call]
         spare.zero_grad(set_to_none=True)
 
     ready: dict[str, Callable[[Tensor], Tensor]] = {}
@@ -364,6 +374,7 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
     def frozen(runtime: Runtime) -> None:
         assert part.prefix is not None
         run = ready.setdefault(runtime.frozen, answering(part.prefix, runtime))
-        run(pixels.to(runtime.device))
+        for start in range(0, len(rows), runtime.answers_at_once):
+            run(pixels[start : start + runtime.answers_at_once].to(runtime.device))
 
-    return choose(key, step, frozen if from_store else None)
+    return choose(key, step, frozen if from_store else None, part.apart)

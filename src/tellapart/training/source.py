@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from tellapart.data import ahead
 from tellapart.data.augment import generator
-from tellapart.data.loader import batches
+from tellapart.data.loader import batches, batches_in_turn
 from tellapart.models.network import Network
 from tellapart.preprocess import Pixels
 from tellapart.recipe import Stage
 from tellapart.records import Computing
 from tellapart.runtime import Runtime
-from tellapart.training.activations import BATCH, Activations, about_layers, answering, compute
+from tellapart.training.activations import Activations, about_layers, answering, compute
 from tellapart.training.layers import Part
 from tellapart.training.material import Material, Views
 
@@ -62,7 +62,7 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
         material.flush()
 
     def validate() -> Inputs:
-        yield from inputs(material.validation, BATCH, material.plain)
+        yield from inputs(material.validation, runtime.answers_at_once, material.plain)
         material.flush()
 
     return Source(train, validate)
@@ -84,15 +84,19 @@ def stored(
             stored first, and the rest of the body runs from there, so that no layer runs twice.
     """
     views: Views = stage.views or [[]]
+    at_once = runtime.answers_at_once
 
     def of(what: str, shown: Material, views: Views) -> Generator[Computing, None, Activations]:
         items, keys = shown.items, shown.keys(views)
+        if len(views) > 1:  # a picture's views follow each other: it is decoded for the first
+            shown = replace(shown, frames=shown.frames or lru_cache(maxsize=64)(shown.plain))
 
         def pictures(places: Rows) -> Iterator[Tensor]:
             def load(place: int) -> Pixels:
                 return shown.view(int(items[place // len(views)]), place % len(views), views)
 
-            for batch in batches(places, BATCH, load, runtime.workers):
+            loading = batches_in_turn if runtime.device == "cpu" else batches
+            for batch in loading(places, at_once, load, runtime.workers):
                 yield prepare(network, batch.image, runtime)
 
         def run(
@@ -102,12 +106,12 @@ def stored(
             assert until.prefix is not None
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
             about = about_layers(network, until.prefix, until.cut, shown.how, runtime)
-            return (yield from compute(number, name, answering(layers, runtime), inputs, keys, about))
+            return (yield from compute(number, name, answering(layers, runtime), inputs, keys, about, at_once))
 
         if base is None:
             return (yield from run(part, part.prefix, pictures, f"frozen layers, {what}"))
         first = yield from run(base, base.prefix, pictures, f"first layers, {what}")
-        from_first = partial(first.in_order, device=runtime.device)
+        from_first = partial(first.in_order, device=runtime.device, at_once=at_once)
         return (yield from run(part, base.rest, from_first, f"features, {what}"))
 
     training = yield from of("training pictures", material, views)
@@ -132,8 +136,8 @@ def stored(
             yield training.gather(shown, runtime.device), material.rows(items)
 
     def validate() -> Inputs:
-        for start in range(0, len(material.validation), BATCH):
-            rows = material.validation[start : start + BATCH]
+        for start in range(0, len(material.validation), at_once):
+            rows = material.validation[start : start + at_once]
             assert validation
             yield validation.gather(np.arange(start, start + len(rows)), runtime.device), rows
 
