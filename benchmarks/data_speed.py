@@ -1,9 +1,10 @@
 """Pictures a second from disk to batches: random resized crop and flip at 224 pixels, and photographs of 12 megapixels.
 
 From the second epoch: a folder of pictures through `data.kept` and `data.augment`, beside torchvision's ImageFolder and
-DataLoader with the same two transforms (Pillow), each on one core. In turn, so that a slow moment hits both.
+DataLoader with the same two transforms (Pillow). In turn, so that a slow moment hits both. Once as trainings run them,
+on all cores, with a thread or a process for each, by the clock; and once each on one core, by the processor's time.
 First epoch: photographs of 12 megapixels (made from the folder's pictures) to what is kept of them, beside decoding
-them in full with Pillow, with and without bringing them to size. All in pictures a second of processor time.
+them in full with Pillow, with and without bringing them to size; on one core, by the processor's time.
 
 OMP_NUM_THREADS=1 TELLAPART_TEST_DATA=… python benchmarks/data_speed.py [--pictures 600] [--rounds 5]
 """
@@ -29,13 +30,14 @@ from tellapart.bench.data import OURS, THEIRS, image_folder, kept_crops
 from tellapart.data.kept import source, source_side
 from tellapart.preprocess import Preprocessing
 from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
+from tellapart.runtime import default_workers
 
 HOW = Preprocessing(224, 224, interpolation="bilinear")  # torchvision's default too
 TRANSFORMS = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
 
 
 def one_core() -> None:
-    """Keep this process and its children on one processor."""
+    """Keep this process on one processor."""
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -46,6 +48,24 @@ def rate(n: int, run: Callable[[], object]) -> float:
     start = time.process_time()
     run()
     return n / (time.process_time() - start)
+
+
+def on_all_cores(folder: Path, n: int, rounds: int) -> dict[str, list[float]]:
+    """From the second epoch, by the clock, a core."""
+    catalog, cores = ta.scan(folder), default_workers()
+    rows = catalog.readable[np.linspace(0, len(catalog.readable) - 1, n).astype(int)]
+    ways = {OURS: kept_crops(catalog, rows, cores), THEIRS: image_folder(catalog, rows, cores)}
+    found: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            next(way)
+            if number:
+                speed = n / (time.perf_counter() - start) / cores
+                found.setdefault(f"all cores, {name}, pictures/s a core", []).append(speed)
+    own, theirs = found.values()
+    found["all cores, ratio"] = [a / b for a, b in zip(own, theirs, strict=True)]
+    return found
 
 
 def from_the_second_epoch(folder: Path, n: int, rounds: int) -> dict[str, list[float]]:
@@ -102,11 +122,12 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
-    one_core()
     folder = Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit"
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["TELLAPART_CACHE"] = f"{scratch}/cache"
-        found = from_the_second_epoch(folder, asked.pictures, asked.rounds)
+        found = on_all_cores(folder, asked.pictures, asked.rounds)
+        one_core()
+        found |= from_the_second_epoch(folder, asked.pictures, asked.rounds)
         found |= first_epoch(folder, Path(scratch), asked.rounds)
     record.write("data_speed", {name: record.spread(values) for name, values in found.items()})
 

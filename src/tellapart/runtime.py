@@ -67,6 +67,15 @@ class Runtime:
         """Pictures that go through layers at once that only answer: always the same, since sums depend on it."""
         return _FITS_A_CACHE if self.device == "cpu" else 64
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether to load nothing while layers answer, since they run on the processors that would load.
+
+        torch's threads wait for the slowest of them in every layer: one that decodes beside them costs them more than
+        its own time.
+        """
+        return self.device == "cpu"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)

@@ -36,27 +36,29 @@ def data(catalog: Catalog, rows: Rows, seconds: float) -> Generator[Computing, N
     return Figure(what, "pictures/s", found, f"{len(rows)} pictures; the first epoch, which decodes, is left out")
 
 
-def kept_crops(catalog: Catalog, rows: Rows) -> Contestant:
-    """An epoch a step through Tellapart's own pictures kept on disk, made by one thread."""
+def kept_crops(catalog: Catalog, rows: Rows, workers: int = 1) -> Contestant:
+    """An epoch a step through Tellapart's own pictures kept on disk, made by so many threads."""
     how = Preprocessing(SIDE, SIDE, interpolation="bilinear")  # torchvision's default too
     material = Material(catalog, rows, rows[:1], how, [RandomResizedCrop(), HorizontalFlip(probability=0.5)], 0).kept()
     epoch = 0
     while True:
         order = np.random.default_rng(epoch).permutation(rows)
-        for _ in batches(order, BATCH, lambda row, epoch=epoch: material.augmented(row, epoch), 1):  # type: ignore[misc]
+        for _ in batches(order, BATCH, lambda row, epoch=epoch: material.augmented(row, epoch), workers):  # type: ignore[misc]
             pass
         material.flush()
         yield len(rows)
         epoch += 1
 
 
-def image_folder(catalog: Catalog, rows: Rows) -> Contestant:
-    """An epoch a step through torchvision's way with the same transforms, in this process."""
+def image_folder(catalog: Catalog, rows: Rows, workers: int = 0) -> Contestant:
+    """An epoch a step through torchvision's way with the same transforms, in so many processes, or in this one."""
     from torchvision import transforms as T
 
     steps = T.Compose([T.RandomResizedCrop(SIDE), T.RandomHorizontalFlip(), T.PILToTensor()])
     listed = [(str(catalog.path(int(row))), 0) for row in rows]
-    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(Listed(listed, steps), BATCH, shuffle=True)
+    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+        Listed(listed, steps), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
     while True:
         for _ in loader:
             pass

@@ -6,6 +6,7 @@ holds depends only on the order asked for, never on the number of threads.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,8 +22,7 @@ from tellapart.preprocess import Pixels
 Rows = npt.NDArray[np.int64]
 #: Batches that are in the making while one is in use.
 AHEAD = 3
-#: Pictures that are made before the first of them is used, where loading and computing take turns; a multiple of every
-#: size of batch, so that only the last one is smaller.
+#: Pictures, or a few more, that are made before the first of them is used where loading and using take turns.
 _IN_TURN = 512
 #: Pictures that a thread takes at a time: handing them out one by one costs more than a small picture.
 _HANDFUL = 4
@@ -41,7 +41,9 @@ class Batch:
     row: Rows
 
 
-def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers: int) -> Iterator[Batch]:
+def batches(
+    order: Rows, batch_size: int, load: Callable[[int], Pixels], workers: int, in_turn: bool = False
+) -> Iterator[Batch]:
     """Cut an order of rows into batches, loading ahead.
 
     Args:
@@ -49,7 +51,12 @@ def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers
         batch_size: pictures a batch.
         load: row → uint8 [height, width, 3], all of one size; called in several threads.
         workers: number of threads, at least 1.
+        in_turn: load nothing while a batch is being used: some are made, then handed out.
     """
+    if in_turn:
+        for start in range(0, len(order), portion := batch_size * math.ceil(_IN_TURN / batch_size)):
+            yield from list(batches(order[start : start + portion], batch_size, load, workers))
+        return
     if len(order) == 0:
         return
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -71,16 +78,6 @@ def batches(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers
             pool.shutdown(wait=True, cancel_futures=True)
             # What a thread sets for itself, later threads would begin with.
             torch.set_num_threads(torch.get_num_threads())
-
-
-def batches_in_turn(order: Rows, batch_size: int, load: Callable[[int], Pixels], workers: int) -> Iterator[Batch]:
-    """The same batches, but nothing is loaded while the network works on them: some are made, then handed out.
-
-    For a network that runs on the same processors: torch's threads wait for the slowest of them in every layer, so
-    that a thread that decodes beside them costs more than its own time.
-    """
-    for start in range(0, len(order), _IN_TURN):
-        yield from list(batches(order[start : start + _IN_TURN], batch_size, load, workers))
 
 
 class _Making:

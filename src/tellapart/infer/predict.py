@@ -89,7 +89,7 @@ def predict_fully(
     distance = np.zeros(len(rows))
     done = 0
     with torch.inference_mode():
-        for batch in batches(rows, runtime.answers_at_once, load, runtime.workers):
+        for batch in batches(rows, runtime.answers_at_once, load, runtime.workers, runtime.in_turn):
             part = slice(done, done + len(batch.row))
             for number, pixels in enumerate(copies(batch.image.numpy(), n_copies, flip, how.interpolation)):
                 inputs = network.normalise(torch.from_numpy(pixels).to(runtime.device))

@@ -39,13 +39,14 @@ def features(
     """
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     material = Material(catalog, rows, rows[:0], network.preprocessing, (), 0)
+    at_once = runtime.answers_at_once
 
     def pictures(items: Rows) -> Iterator[Tensor]:
-        for batch in batches(rows[items], runtime.answers_at_once, material.plain, runtime.workers):
+        for batch in batches(rows[items], at_once, material.plain, runtime.workers, runtime.in_turn):
             yield prepare(network, batch.image, runtime)
 
     about = about_layers(network, network.body, "head", material.how, runtime)
     body = answering(network.body, runtime)
-    stored = yield from compute(-1, what, body, pictures, material.keys([[]]), about, runtime.answers_at_once)
+    stored = yield from compute(-1, what, body, pictures, material.keys([[]]), about, at_once)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

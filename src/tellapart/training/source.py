@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tellapart.data import ahead
 from tellapart.data.augment import generator
-from tellapart.data.loader import batches, batches_in_turn
+from tellapart.data.loader import batches
 from tellapart.models.network import Network
 from tellapart.preprocess import Pixels
 from tellapart.recipe import Stage
@@ -95,8 +95,7 @@ def stored(
             def load(place: int) -> Pixels:
                 return shown.view(int(items[place // len(views)]), place % len(views), views)
 
-            loading = batches_in_turn if runtime.device == "cpu" else batches
-            for batch in loading(places, at_once, load, runtime.workers):
+            for batch in batches(places, at_once, load, runtime.workers, runtime.in_turn):
                 yield prepare(network, batch.image, runtime)
 
         def run(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,9 +33,10 @@ def sameness(first: Bytes, second: Bytes) -> Floats:
     Returns:
         float32 [n], up to 1; 0 where one would have to be shifted or stretched more than a crop of a quarter does.
     """
-    starts = range(0, len(first), _BLOCK)
-    parts = [_sameness(first[start : start + _BLOCK], second[start : start + _BLOCK]) for start in starts]
-    return np.concatenate([np.empty(0, np.float32), *parts])
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(first), _BLOCK)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = pool.map(lambda block: _sameness(first[block], second[block]), blocks)
+        return np.concatenate([np.empty(0, np.float32), *parts])
 
 
 def _sameness(first: Bytes, second: Bytes) -> Floats:
