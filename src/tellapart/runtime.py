@@ -171,7 +171,7 @@ def choose(
     for runtime in candidates(apart):
         timed.append((_seconds(step, runtime, min(timed, key=_by_time)[0] if timed else math.inf), runtime))
     best = min(timed, key=_by_time)[1]
-    told = "a training step takes " + _told([(_name(r), s) for s, r in timed])
+    told = "a training step takes " + _told([(in_words(r), s) for s, r in timed])
     if frozen:
         ways = [replace(best, frozen=precision) for precision in ("float32", "bfloat16")]
         run = [(_seconds(frozen, runtime, math.inf), runtime) for runtime in ways]
@@ -216,7 +216,8 @@ def _synchronise(device: str) -> None:
         torch.mps.synchronize()
 
 
-def _name(runtime: Runtime) -> str:
+def in_words(runtime: Runtime) -> str:
+    """How training steps are run, for people."""
     few = f", {runtime.at_once} pictures at once" if runtime.at_once else ""
     return f"{runtime.precision} {'channels-last' if runtime.channels_last else 'contiguous'}{few}"
 

@@ -59,7 +59,7 @@ def test_the_rival_loads_what_image_folder_loads(catalog):
 @pytest.mark.usefixtures("small")
 def test_all_layers_beside_the_plain_loop(catalog):
     figure = figure_of(layers.finetune(catalog, catalog.readable[:8], "tutorial-cnn", -1.0))
-    assert list(figure.values) == ["Tellapart", "plain loop, float32, contiguous"]
+    assert list(figure.values) == ["Tellapart", "plain loop, float32, contiguous", "Tellapart, statistics updated"]
     assert len(figure.ratios) == 3
     assert figure.note.startswith("measured: ")
 
