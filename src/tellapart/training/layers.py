@@ -53,8 +53,8 @@ class Part:
 
     @property
     def apart(self) -> bool:
-        """Whether training sees each picture as if it were alone: no statistics of batches are taken."""
-        return self.statistics == "keep" or not any(isinstance(m, _BatchNorm) for m in self.network.modules())
+        """Whether layers, as they are set now, see each picture as if alone: none takes a batch's statistics."""
+        return not any(isinstance(module, _BatchNorm) and module.training for module in self.network.modules())
 
     def whole(self, inputs: Tensor) -> Tensor:
         """The body's input → logits."""

@@ -377,4 +377,5 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
         for start in range(0, len(rows), runtime.answers_at_once):
             run(pixels[start : start + runtime.answers_at_once].to(runtime.device))
 
+    part.train_mode()
     return choose(key, step, frozen if from_store else None, part.apart)
