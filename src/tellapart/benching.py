@@ -24,7 +24,7 @@ from tellapart.console import Console
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.split import split
-from tellapart.errors import TellapartError, UsageError
+from tellapart.errors import DataError, TellapartError, UsageError
 from tellapart.runtime import environment
 
 Rows = npt.NDArray[np.int64]
@@ -84,6 +84,8 @@ def bench(pictures: Path | None, rows: Sequence[str], minutes: float, console: C
     with _scratch() as scratch:
         catalog = console.scan(pictures) if pictures else scan(_made(scratch / "made"))
         known = np.intersect1d(catalog.readable, catalog.labelled)
+        if not len(known):
+            raise DataError(f"None of the pictures in {pictures} has a label.", "tellapart scan says what was found.")
         if "data" in rows:
             figures.append(console.watch(data(catalog, _some(known, _DATA), each * ROWS["data"])))
         if "stages" in rows:
@@ -96,20 +98,20 @@ def bench(pictures: Path | None, rows: Sequence[str], minutes: float, console: C
             notes.append("accuracy was left out: it needs pictures of yours with one label each.")
         elif "accuracy" in rows:
             try:
-                figures += to_accuracy(catalog, each * ROWS["accuracy"], scratch, console)
+                figures += to_accuracy(catalog, known, each * ROWS["accuracy"], scratch, console)
             except TellapartError as reason:  # what has been measured until here is not lost by it
                 notes.append(f"accuracy was left out: {reason.message} {reason.hint}".rstrip())
     return Measured(figures, notes, environment())
 
 
-def to_accuracy(catalog: Catalog, seconds: float, scratch: Path, console: Console) -> Iterator[Figure]:
+def to_accuracy(catalog: Catalog, known: Rows, seconds: float, scratch: Path, console: Console) -> Iterator[Figure]:
     """Whole trainings, one after the other, on as many of the pictures as a plain loop can be trained on in time.
 
     Raises:
         UsageError: that is too few pictures.
     """
     rivals = ["plain", *(["fastai"] if importlib.util.find_spec("fastai") else [])]
-    speed = plain_speed(catalog, accuracy.MODEL)
+    speed = plain_speed(catalog, known, accuracy.MODEL)
     n = int(0.7 * seconds / len(rivals) * speed / EPOCHS)
     if n < _FEWEST:
         least = _FEWEST * EPOCHS * len(rivals) / speed / 0.7 / 60 / ROWS["accuracy"]

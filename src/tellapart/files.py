@@ -14,6 +14,9 @@ from pathlib import Path
 from tellapart.errors import RunError
 
 _PART = ".part"
+# What spreadsheets take for the start of a formula, with blanks that they skip before it. Texts that begin with quotes
+# and go on like that are guarded too: else one could not tell whether a quote was ours.
+_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]|'*[\t\r\n]")
 
 
 @contextmanager
@@ -129,3 +132,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def guarded(text: str) -> str:
+    """A text that a spreadsheet would run as a formula, with a single quote in front; others as they are."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """The inverse of `guarded`."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text

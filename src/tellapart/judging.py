@@ -103,6 +103,11 @@ def _pictures(finished: Run, bundle: Bundle, on: str | Path) -> tuple[Catalog, R
     """The catalog, and which of its pictures are meant."""
     if str(on) in ("test", "validation"):
         _stored(finished, str(on))
+        if str(on) == "validation" and finished.recipe.retrain:
+            raise RunError(
+                f"The network of {finished.directory} was trained on the validation pictures too, at last.",
+                "Only the test part, or other pictures, can say how good it is.",
+            )
         return finished.catalog, finished.predictions(str(on)).row
     return _elsewhere(bundle, Path(on))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.errors import RunError
-from tellapart.files import replacing
+from tellapart.files import guarded, replacing
 from tellapart.records import Predictions
 
 _FILE = "label_issues.parquet"
@@ -46,10 +46,9 @@ class LabelIssues:
             name: [json.dumps(v, ensure_ascii=False) if several else "".join(v) for v in self.table[name].to_list()]
             for name in ("given", "suggested")
         }
+        table = self.table.drop("neighbours").with_columns(**{k: pl.Series(k, v) for k, v in cells.items()})
         with replacing(flat) as beside:
-            self.table.drop("neighbours").with_columns(**{k: pl.Series(k, v) for k, v in cells.items()}).write_csv(
-                beside
-            )
+            table.with_columns(pl.col(pl.String).map_elements(guarded, pl.String)).write_csv(beside)
         return wide, flat
 
 

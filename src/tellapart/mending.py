@@ -15,6 +15,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.columns import counted
 from tellapart.data.corrections import corrected
 from tellapart.data.split import Split
+from tellapart.errors import DataError
 from tellapart.run_directory import Run
 
 
@@ -42,13 +43,21 @@ def mend(catalog: Catalog, path: str | Path | None, say: Callable[[str], None]) 
         say: told what was done.
 
     Raises:
-        DataError: they are not of these pictures, see `data.corrections.corrected`.
+        DataError: they are not of these pictures, see `data.corrections.corrected`; or earlier ones are gone.
     """
     if path is None:
         return Mended(catalog, None, {})
     path = Path(path)
-    catalog, applied = corrected(catalog, path)
     first = first_run(path)
+    # The run that was reviewed may have been trained with corrections itself: what was reviewed are these labels.
+    if earlier := first.environment.get("corrections", {}).get("file") if first is not None else None:
+        if not Path(earlier).is_file():
+            raise DataError(
+                f"{path} corrects pictures that were corrected before, by {earlier}, and that file is gone.",
+                "Put it back.",
+            )
+        catalog = mend(catalog, earlier, say).catalog
+    catalog, applied = corrected(catalog, path)
     split = same_division(first, catalog) if first is not None else None
     record = {
         "file": str(path.absolute()),

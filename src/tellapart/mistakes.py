@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.data.decode import decode
-from tellapart.errors import MissingExtraError, UsageError
+from tellapart.errors import DataError, MissingExtraError, UsageError
 from tellapart.evaluation.errors import most_confused, of_class
 from tellapart.records import Predictions
 from tellapart.report import words
@@ -95,7 +95,7 @@ def _issues(run: Run, console: Console) -> tuple[LabelIssues | None, str]:
 
     try:
         return issues_of_run(run, console), ""
-    except MissingExtraError as error:
+    except (MissingExtraError, DataError) as error:
         return None, f"{error.message} {error.hint}"
 
 

@@ -86,7 +86,6 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         RecipeError: the recipe judges several labels, and the pictures have one each.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
-    from tellapart.planning import plan
     from tellapart.resume import begin, check_place, planned
     from tellapart.runtime import environment, parse
 
@@ -100,7 +99,8 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         about = {"command": wishes.command, **environment()}
         about |= {"corrections": wishes.corrections} if wishes.corrections else {}
         if recipe.plan and not recipe.plan.why:
-            recipe = planned(training, recipe) if training.begun else (yield from plan(recipe, catalog, split))
+            begun = training.begun
+            recipe = planned(training, recipe) if begun else (yield from _planned(recipe, catalog, split, wishes))
         catalog, split, changed = begin(training, recipe, catalog, split, about, skip, wishes.resume_anyway)
         yield from map(Note, changed)
         if training.finished:
@@ -110,6 +110,19 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         network, state, checkpoints = yield from _network(job)
         yield from _train(job, network, state, checkpoints)
         yield from _finish(job, network)
+
+
+def _planned(recipe: Recipe, catalog: Catalog, split: Split, wishes: Wishes) -> Generator[Event, None, Recipe]:
+    """The recipe with nothing left open; a picture that broke after the scan is passed over, if that was asked for."""
+    from tellapart.planning import plan
+
+    while True:
+        try:
+            return (yield from plan(recipe, catalog, split))
+        except UnreadableError as error:
+            path = _to_skip(error, catalog, wishes)
+            split = replace(split, train=split.train[catalog.table["path"].gather(split.train).to_numpy() != path])
+            yield Note(f"{path} can no longer be read: networks are tried without it.")
 
 
 def _network(job: _Job) -> Generator[Event, None, tuple[Network, State, Checkpoints]]:
@@ -224,19 +237,24 @@ def _runtime(wishes: Wishes, begun: list[dict[str, Any]]) -> Runtime | None:
 
 
 def _skip(job: _Job, error: UnreadableError) -> None:
-    """Record a picture that broke after the scan, so that it is left out from here on; if that was asked for.
+    """Record a picture that broke after the scan, so that it is left out from here on; if that was asked for."""
+    path = _to_skip(error, job.catalog, job.wishes)
+    job.run.write_json(job.run.skipped_file, [*job.run.skipped, {"path": path, "reason": error.reason}])
+
+
+def _to_skip(error: UnreadableError, catalog: Catalog, wishes: Wishes) -> str:
+    """The path in the catalog of a picture that broke after the scan.
 
     Raises:
-        UnreadableError: it was not.
+        UnreadableError: such pictures are not to be skipped.
     """
-    if job.wishes.on_unreadable != "skip":
+    if wishes.on_unreadable != "skip":
         raise UnreadableError(
             error.path,
             f"{error.reason}. It could be read when the pictures were scanned. "
             "To leave such pictures out, repeat the command with --on-unreadable skip",
         ) from error
-    path = Path(error.path).relative_to(job.catalog.root).as_posix()
-    job.run.write_json(job.run.skipped_file, [*job.run.skipped, {"path": path, "reason": error.reason}])
+    return Path(error.path).relative_to(catalog.root).as_posix()
 
 
 def _finish(job: _Job, network: Network) -> Iterator[Event]:

@@ -18,7 +18,7 @@ from tellapart.models.pretrained import local_weights
 from tellapart.models.scratch import OWN
 from tellapart.recipe import Recipe, Stage
 from tellapart.records import Computing, Note
-from tellapart.runtime import Runtime, plain_runtime
+from tellapart.runtime import Runtime, default_device, plain_runtime, synchronise
 from tellapart.training.activations import answering
 from tellapart.training.features import features
 from tellapart.training.layers import select
@@ -287,6 +287,9 @@ def _score(found: npt.NDArray[np.float32], target: npt.NDArray[Any], n_fit: int,
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    device = default_device()
+    synchronise(device)
     start = time.perf_counter()
     result = work()
+    synchronise(device)
     return result, time.perf_counter() - start

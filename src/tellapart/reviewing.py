@@ -135,6 +135,7 @@ def serve(session: Session, port: int, browser: bool) -> None:
         raise UsageError(
             f"Port {port} cannot be used: {error.strerror}.", "Choose another: --port 0 finds one."
         ) from None
+    session.state()  # a table of corrections that cannot be read is said here, not to an empty page
     app = make_app(session, token)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
     print(f"{session.order}\nReview: {address}\nCorrections: {session.log.path}\nCtrl-C ends it.", flush=True)

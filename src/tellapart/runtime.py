@@ -199,17 +199,18 @@ def _seconds(run: Callable[[Runtime], None], runtime: Runtime, known: float) -> 
     run(runtime)
     best = math.inf
     for _ in range(_MEASURED_STEPS):
-        _synchronise(runtime.device)
+        synchronise(runtime.device)
         start = time.perf_counter()
         run(runtime)
-        _synchronise(runtime.device)
+        synchronise(runtime.device)
         best = min(best, time.perf_counter() - start)
         if best > 1.5 * known:
             break
     return best
 
 
-def _synchronise(device: str) -> None:
+def synchronise(device: str) -> None:
+    """Wait until a device has done what it was asked to: only then does a clock say how long it took."""
     if device == "cuda":
         torch.cuda.synchronize()
     elif device == "mps":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ def stop_politely() -> Iterator[list[int]]:
         if wish:
             raise KeyboardInterrupt
         wish.append(number)
-        print("\nStopping after this step, so that the same command can go on from here …", file=sys.stderr)
+        # Not through Python's file: the signal may have come in the middle of a write to it.
+        os.write(2, "\nStopping after this step, so that the same command can go on from here …\n".encode())
 
     with _handled(note):
         yield wish
@@ -67,7 +67,7 @@ def _watch(ours: socket.socket, over: threading.Event) -> None:
             continue
         if over.wait(GRACE):
             return
-        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live line may have hidden it
+        show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a live line may have hidden it
         os.write(2, f"{show_cursor}\nStopped in the middle of a step. The same command goes on.\n".encode())
         os._exit(STOPPED)
 

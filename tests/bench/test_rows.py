@@ -164,7 +164,7 @@ def test_the_command_on_made_pictures(tmp_path, monkeypatch, capsys):
 
 def test_too_few_minutes_for_an_accuracy_lose_nothing_else(catalog, monkeypatch):
     monkeypatch.setattr(benching, "_DATA", 8)
-    monkeypatch.setattr(benching, "plain_speed", lambda catalog, name: 1.0)
+    monkeypatch.setattr(benching, "plain_speed", lambda catalog, rows, name: 1.0)
     found = benching.bench(catalog.root, ["data", "accuracy"], 0.01, Console(quiet=True))
     assert len(found.figures) == 1
     assert "accuracy was left out: In that time a plain loop sees 0 pictures, too few. Try --minutes" in found.table()

@@ -64,18 +64,30 @@ def test_every_decision_is_on_disk_at_once_and_other_writers_are_seen(tmp_path: 
 
 def test_undo_takes_back_one_after_the_other(tmp_path: Path) -> None:
     log = CorrectionLog(tmp_path / "c.csv")
-    assert log.undo("me") is None
+    assert log.undo("me", {"a", "b", "c", "x"}) is None
     log.add(0, "a", "x", "y", "me", "relabel", SHA)
     log.add(1, "b", "x", "", "me", "exclude", SHA)
     log.add(0, "a", "x", "z", "me", "relabel", SHA)
     assert standing(log.read())["a"].after == "z"
-    assert log.undo("me").after == "z"
+    assert log.undo("me", {"a", "b", "c", "x"}).after == "z"
     assert standing(log.read())["a"].after == "y"
-    assert log.undo("me").file == "b"
-    assert log.undo("me").file == "a"
+    assert log.undo("me", {"a", "b", "c", "x"}).file == "b"
+    assert log.undo("me", {"a", "b", "c", "x"}).file == "a"
     assert standing(log.read()) == {}
-    assert log.undo("me") is None
+    assert log.undo("me", {"a", "b", "c", "x"}) is None
     assert len(log.read()) == 6  # nothing is ever taken out
+
+
+def test_nobody_takes_back_what_others_decided_or_what_they_do_not_see(tmp_path: Path) -> None:
+    log = CorrectionLog(tmp_path / "c.csv")
+    log.add(0, "a", "x", "y", "me", "relabel", SHA)
+    log.add(1, "b", "x", "", "you", "exclude", SHA)
+    log.add(2, "c", "x", "z", "me", "relabel", SHA)
+    assert log.undo("me", {"a", "b"}).file == "a"  # c is in no review of mine now
+    assert log.undo("me", {"a", "b"}) is None
+    log.add(1, "b", "x", "z", "me", "relabel", SHA)
+    log.add(1, "b", "x", "", "you", "exclude", SHA)
+    assert log.undo("me", {"b"}) is None  # on b somebody else had the last word
 
 
 @pytest.mark.parametrize("cut", [1, 10, 70, 100])
@@ -116,7 +128,7 @@ def test_corrections_are_applied_before_anything_else(picture_folder, tmp_path: 
     note(log, catalog, 2, "keep")
     note(log, catalog, 5, "unsure")
     note(log, catalog, 6, "relabel", "triangle")
-    log.undo("me")
+    log.undo("me", set(catalog.table["path"]))
     after, applied = corrected(catalog, log.path)
     assert (applied.relabelled, applied.excluded, applied.left) == (1, 1, 2)
     assert len(after) == len(catalog) - 1

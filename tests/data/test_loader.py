@@ -156,10 +156,21 @@ def test_a_reader_that_stops_early_waits_for_nothing_it_will_not_use():
 
 def test_only_a_few_batches_are_made_ahead():
     started: list[int] = []
-    reading = batches(np.arange(100), 5, lambda row: started.append(row) or load(row), 4)
+    reading = batches(np.arange(300), 16, lambda row: started.append(row) or load(row), 4)
     for taken in range(1, 6):
         next(reading)
-        assert len(started) <= 5 * (taken + AHEAD)
+        assert len(started) <= 16 * (taken + AHEAD)
+
+
+def test_of_small_batches_so_many_are_made_ahead_that_all_threads_have_something_to_do():
+    """Eight loads that wait for each other, in batches of two."""
+    meeting = threading.Barrier(8, timeout=30)
+
+    def together(row: int) -> np.ndarray:
+        meeting.wait()
+        return load(row)
+
+    assert len(list(batches(np.arange(16), 2, together, 8))) == 8
 
 
 def test_nothing_is_loaded_before_it_is_asked_for():

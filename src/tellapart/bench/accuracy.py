@@ -70,7 +70,7 @@ def write_table(catalog: Catalog, split: Split, out: Path, n: int | None = None)
 
 
 def tellapart(root: Path, table: Path, scratch: Path, recipe: str = "transfer", model: str = MODEL) -> Course:
-    """`tellapart train` with defaults and an empty cache, on the pictures of a table below a folder."""
+    """`tellapart train` with a recipe as it is and an empty cache, on the pictures of a table below a folder."""
     out = scratch / f"run-{recipe}"
     command = [sys.executable, "-m", "tellapart.cli", "train", str(root), "--labels", str(table), "--json"]
     environment = {**os.environ, "TELLAPART_CACHE": str(scratch / f"cache-{recipe}")}

@@ -174,10 +174,10 @@ def _plainly(network: Network, material: Material) -> tuple[torch.nn.Module, Ten
     return model, inputs, torch.tensor(material.catalog.target(rows)).to(device)
 
 
-def plain_speed(catalog: Catalog, name: str) -> float:
+def plain_speed(catalog: Catalog, rows: Rows, name: str) -> float:
     """Pictures a second of the plainest loop, from one step after one that warms up."""
     recipe = recipe_of(name, {})
-    steps = (n for n in plain(network_of(recipe, catalog), _material(catalog, catalog.readable, recipe)) if n)
+    steps = (n for n in plain(network_of(recipe, catalog), _material(catalog, rows, recipe)) if n)
     next(steps)
     start = time.perf_counter()
     return next(steps) / (time.perf_counter() - start)

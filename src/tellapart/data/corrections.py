@@ -14,7 +14,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
@@ -72,7 +72,9 @@ def read_corrections(path: Path) -> list[Correction]:
         DataError: the file cannot be read, or is not such a table.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1  # a kill may have cut the last line off, in the middle of a letter
+        text = content[:whole].decode("utf-8-sig") + content[whole:].decode("utf-8", "ignore")
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}", "Give the corrections.csv that a review wrote.") from error
     return _parse(text, path)
@@ -146,10 +148,12 @@ class CorrectionLog:
             self._append(correction)
         return correction
 
-    def undo(self, by: str) -> Correction | None:
-        """Take the last standing decision back: a new line says so. None where there is none."""
+    def undo(self, by: str, files: Collection[str]) -> Correction | None:
+        """Take back the last standing decision of somebody on some files: a new line says so. None if there is none."""
         with self._lock:
-            stack = history(self._read())
+            decisions = self._read()
+            last_on = standing(decisions)
+            stack = [c for c in history(decisions) if last_on[c.file] is c and c.by == by and c.file in files]
             if not stack:
                 return None
             last = stack[-1]
@@ -220,8 +224,10 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
             the corrected one, or an unknown class.
     """
     wanted = standing(read_corrections(path))
-    several = catalog.several
     changes = {name: c for name, c in wanted.items() if c.decision in ("relabel", "exclude")}
+    several = catalog.several
+    if not catalog.classes:  # nothing has a label yet: the review knew whether a picture may have several
+        several = any(c.after.startswith("[") for c in changes.values() if c.decision == "relabel")
     places = catalog.table.with_row_index("at").filter(pl.col("path").is_in(list(changes)))
     rows = dict(zip(places["path"], places["at"], strict=True))
     classes = catalog.classes or tuple(
@@ -250,7 +256,8 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
     applied = Applied(path, relabelled, len(excluded), len(wanted) - relabelled - len(excluded))
     table = catalog.table.with_columns(pl.Series("labels", labels, dtype=pl.List(pl.UInt32)))
     layout = f"{catalog.layout} {applied.sentence}".strip()
-    return replace(catalog, table=table, classes=classes, layout=layout).without(excluded), applied
+    mended = replace(catalog, table=table, classes=classes, several=several, layout=layout)
+    return mended.without(excluded), applied
 
 
 def _labels(cell: str, correction: Correction, path: Path, several: bool) -> list[str]:

@@ -28,7 +28,7 @@ from tellapart.recipe_transforms import Transform
 from tellapart.store import Keys, Store
 
 Rows = npt.NDArray[np.int64]
-#: How much larger than the network's input a picture is kept for random crops (see docs/decisions/0015).
+#: How much larger than the network's input a picture is kept for random crops (see docs/decisions/0016).
 LARGER = 1.5
 #: Pictures are written so many bytes at a time; a kill loses no more than that.
 _PORTION = 1 << 24

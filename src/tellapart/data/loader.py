@@ -20,10 +20,10 @@ import torch
 from tellapart.preprocess import Pixels
 
 Rows = npt.NDArray[np.int64]
-#: Batches that are in the making while one is in use.
+#: Batches that are in the making while one is in use; of small ones more.
 AHEAD = 3
-#: Pictures, or a few more, that are made before the first of them is used where loading and using take turns.
-_IN_TURN = 512
+#: Pictures, and bytes, that are made before the first of them is used where loading and using take turns.
+_IN_TURN, _ROOM = 512, 1 << 27
 #: Pictures that a thread takes at a time: handing them out one by one costs more than a small picture.
 _HANDFUL = 4
 
@@ -54,12 +54,17 @@ def batches(
         in_turn: load nothing while a batch is being used: some are made, then handed out.
     """
     if in_turn:
-        for start in range(0, len(order), portion := batch_size * math.ceil(_IN_TURN / batch_size)):
-            yield from list(batches(order[start : start + portion], batch_size, load, workers))
+        start, portion = 0, batch_size  # of the first batch, to see how large a picture is
+        while start < len(order):
+            made = list(batches(order[start : start + portion], batch_size, load, workers))
+            yield from made
+            start += portion
+            portion = batch_size * max(1, min(_IN_TURN, _ROOM // made[0].image[0].nbytes) // batch_size)
         return
     if len(order) == 0:
         return
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    ahead = max(AHEAD, math.ceil(2 * workers * _HANDFUL / batch_size))  # something for every thread
     # The threads are the parallelism: torch's own below each of them would only get in each other's way.
     alone = (torch.set_num_threads, (1,))
     with ThreadPoolExecutor(workers, "tellapart-load", *alone) as pool:
@@ -69,7 +74,7 @@ def batches(
                 making = _Making(part)
                 starts = range(0, len(part), _HANDFUL)
                 pending.append((making, [pool.submit(making.fill, load, start) for start in starts]))
-                if len(pending) > AHEAD:
+                if len(pending) > ahead:
                     yield _collect(*pending.popleft())
             while pending:
                 yield _collect(*pending.popleft())

@@ -90,11 +90,12 @@ def reliability(
     rng = np.random.default_rng(seed)
     pieces = intervals.resampled_rows(len(predictions), n_bootstrap, rng)
     samples = np.concatenate([np.abs(gaps.T @ weights).sum(axis=0) for weights in pieces]) / total
-    low, high = np.quantile(samples, [0.025, 0.975])
+    # The basic interval (Davison and Hinkley 1997, 5.2): resampled errors are too large by as much as this one is.
+    low, high = 2 * error - np.quantile(samples, [0.975, 0.025])
     share = ratio(sums[2], n)
     least, most = intervals.wilson(share, n)
     return Reliability(
-        Metric(error, min(float(low), error), max(float(high), error), len(predictions)),
+        Metric(error, min(max(float(low), 0.0), error), max(float(high), error), len(predictions)),
         tuple(
             Bin(
                 float(i / bins),

@@ -80,8 +80,12 @@ def make_app(session: Session, token: str) -> Any:
         return fastapi.responses.JSONResponse(session.state())
 
     async def undo(request: Any) -> Any:
-        item = session.undo()
-        return fastapi.responses.JSONResponse({**session.state(), "item": item})
+        try:
+            return fastapi.responses.JSONResponse({"item": session.undo(), **session.state()})
+        except TellapartError as error:
+            return fastapi.responses.JSONResponse({"error": error.message}, 400)
+        except OSError as error:
+            return fastapi.responses.JSONResponse({"error": f"{session.log.path}: {error.strerror}"}, 500)
 
     async def large_or_small(request: Any) -> Any:
         row = request.path_params["row"]

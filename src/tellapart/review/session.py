@@ -120,7 +120,7 @@ class Session:
         self.log.add(item.row, item.file, before, after, self.by, decision, item.sha256)
 
     def undo(self) -> int | None:
-        """Take the last decision back; the number of its item, None where there is none in this review."""
-        last = self.log.undo(self.by)
+        """Take one's own last decision back; the number of its item, None where there is none in this review."""
         files = [item.file for item in self.items]
-        return files.index(last.file) if last is not None and last.file in files else None
+        last = self.log.undo(self.by, set(files))
+        return files.index(last.file) if last is not None else None

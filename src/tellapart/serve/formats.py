@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tellapart.errors import UsageError
-from tellapart.files import replacing
+from tellapart.files import guarded, replacing, unguarded
 from tellapart.serve.answer import Answer, percent
 
 if TYPE_CHECKING:
@@ -176,9 +176,6 @@ def _put(stream: TextIO, line: str) -> None:
 
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
-# What spreadsheets take for the start of a formula, with blanks that they skip before it. Cells that begin with quotes
-# and go on like that are guarded too: else one could not tell whether a quote was ours.
-_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]|'*[\t\r\n]")
 # Semicolon and tab too: in many countries they, not commas, part the cells for a spreadsheet.
 _QUOTED = re.compile(r"[\",;\t\r\n]|^\s|\s$")
 
@@ -193,13 +190,13 @@ def csv_cell(value: str | float | None) -> str:
         return ""
     if isinstance(value, float):
         return repr(value)
-    guarded = f"'{value}" if _FORMULA.match(value) else value
-    return '"' + guarded.replace('"', '""') + '"' if _QUOTED.search(guarded) else guarded
+    text = guarded(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def csv_text(cell: str) -> str:
     """The text that `csv_cell` was given, from a cell as a CSV reader returns it."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell, 1) else cell
+    return unguarded(cell)
 
 
 def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, more: tuple[str, ...]) -> None:

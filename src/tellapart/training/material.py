@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from tellapart.data import ahead
 from tellapart.data.augment import augment, augment_frame, crops, generator, left_to_chance
@@ -69,7 +70,8 @@ class Material:
             keys = content_keys(self.catalog, rows)
             kept = replace(self, frames=Kept(rows, keys, {"as": "the network sees it", **about}, self.plain))
             if self.ahead:
-                whole = {**about, "as": "version made ahead"}
+                # The colour of erased parts is the network's mean; some transforms are torch's.
+                whole = {"as": "version made ahead", **self.how.as_dict(), "torch": torch.__version__}
                 kept = replace(kept, made=Kept(self.items, self.keys(((),)), whole, self._version))
             if not sources:
                 return kept

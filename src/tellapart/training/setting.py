@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
 from tellapart.data.loader import Rows
 from tellapart.data.mix import mix
-from tellapart.errors import RecipeError
+from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe, Stage
@@ -239,6 +239,9 @@ def losses(
 
     Yields:
         A slice's mean loss, how many pictures it has, and how many of them are named right.
+
+    Raises:
+        TrainingError: a batch of one picture, of which batch norm would have to take statistics from single numbers.
     """
     target = wanted = setting.target[rows]
     if setting.mixes:
@@ -249,8 +252,16 @@ def losses(
     size = setting.runtime.at_once if part.apart and setting.runtime.at_once else len(rows)
     for start in range(0, len(rows), size):
         some = slice(start, start + size)
-        with setting.runtime.autocast():
-            logits = (part.tail if setting.from_store else part.whole)(inputs[some])
+        try:
+            with setting.runtime.autocast():
+                logits = (part.tail if setting.from_store else part.whole)(inputs[some])
+        except ValueError as error:
+            if len(rows) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainingError(
+                "The last batch of an epoch is a single picture, of which batch norm cannot take statistics.",
+                f"Try another size of batch: --set stages.{setting.number}.batch_size={setting.stage.batch_size + 1}",
+            ) from error
         yield setting.loss(logits.float(), wanted[some]), len(logits), n_right(logits, target[some])
 
 
@@ -336,7 +347,7 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
     if stage.train != "head" or following.train == "head" or not same:
         return None
     part = select(network, following.train, following.batch_norm)
-    return part if _from_store(part, recipe, following) else None
+    return part if part.rest is not None and _from_store(part, recipe, following) else None
 
 
 def measure(network: Network, recipe: Recipe, material: Material, target: Tensor) -> Runtime:
@@ -352,7 +363,7 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows), "stored": from_store}
 
     with torch.no_grad():
-        pixels = spare.normalise(pictures)
+        pixels = spare.normalise(pictures.to(spare.scale.device))
         given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
 
     def step(runtime: Runtime) -> None:

@@ -43,10 +43,10 @@ class Source:
 
 def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -> Source:
     """Inputs made from pictures, anew in every epoch: augmented, or one of the stage's views, drawn at random."""
-    material = material.kept(stage.augment) if stage.epochs > 1 else material
+    material = material.kept(stage.augment and not stage.views) if stage.epochs > 1 else material
 
-    def inputs(order: Rows, size: int, load: Callable[[int], Pixels]) -> Inputs:
-        for batch in batches(order, size, load, runtime.workers):
+    def inputs(order: Rows, size: int, load: Callable[[int], Pixels], in_turn: bool = False) -> Inputs:
+        for batch in batches(order, size, load, runtime.workers, in_turn):
             yield prepare(network, batch.image, runtime), batch.row
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
@@ -57,12 +57,14 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
         augmented = stage.augment and bool(material.transforms)
         plan = (lambda item: material.augmented(item, epoch)) if augmented else material.view
         load = one_view if stage.views else plan
-        for pictures, items in inputs(order[first * stage.batch_size :], stage.batch_size, load):
-            yield pictures, material.rows(items)
-        material.flush()
+        try:
+            for pictures, items in inputs(order[first * stage.batch_size :], stage.batch_size, load):
+                yield pictures, material.rows(items)
+        finally:  # whoever has an epoch's last batch asks for no more
+            material.flush()
 
     def validate() -> Inputs:
-        yield from inputs(material.validation, runtime.answers_at_once, material.plain)
+        yield from inputs(material.validation, runtime.answers_at_once, material.plain, runtime.in_turn)
         material.flush()
 
     return Source(train, validate)

@@ -172,10 +172,13 @@ def pair_findings(
         left_out: bool [n], rows not to speak of.
     """
     labels = _label_keys(catalog)
+    sides_of = [""] * len(labels) if sides is None else [str(side) for side in sides]
+    of_each = [f"{side}/{label}" for side, label in zip(sides_of, labels, strict=True)]
+    pairs = _expanded(pairs, _contents(catalog), of_each)
     rank = {"train": 0, "": 1, "validation": 2, "test": 3}
     pixels = catalog.table.select(pl.col("width").cast(pl.Int64) * pl.col("height")).to_series().fill_null(0).to_numpy()
     found: list[Finding] = []
-    named: set[tuple[str, int]] = set()
+    named: set[tuple[str, int]] = set()  # of contradictions both pictures, since neither label can be trusted
     for i in np.lexsort((pairs.second, pairs.first, -pairs.score)).tolist():
         one, two = int(pairs.first[i]), int(pairs.second[i])
         if left_out[one] or left_out[two]:
@@ -194,10 +197,40 @@ def pair_findings(
             kinds.append(("duplicate", same))
         for kind, detail in kinds:
             name = kind if exact else f"near-{kind}"
-            if (name, less) not in named:
-                named.add((name, less))
+            says = {(name, less), (name, more)} if kind == "contradiction" else {(name, less)}
+            if not says <= named:
+                named |= says
                 found.append(Finding(name, detail, less, more, score))
     return found
+
+
+def _expanded(pairs: Pairs, content: Ints, kinds: list[str]) -> Pairs:
+    """What holds for the first of some exact copies, said of the others too, as far as it may mean something else.
+
+    Args:
+        pairs: from `find_pairs`, which knows of exact copies only the first.
+        content: [n], equal for exact copies.
+        kinds: [n], equal for pictures of the same label on the same side.
+    """
+    tied = np.unique(np.concatenate([pairs.first[pairs.exact], pairs.second[pairs.exact]]))
+    copies: dict[int, list[int]] = {}
+    for row in tied.tolist():
+        copies.setdefault(int(content[row]), []).append(row)
+    # One of each label and side stands for all of its kind; every copy is held against all of these.
+    leading = {number: list({kinds[row]: row for row in reversed(rows)}.values()) for number, rows in copies.items()}
+    lines: list[tuple[int, int, float, bool, bool]]
+    lines = [(one, two, 1.0, True, False) for number, rows in copies.items() for one in leading[number] for two in rows]
+    columns = (pairs.first, pairs.second, pairs.score, pairs.mirrored)
+    for one, two, score, mirrored in zip(*(column[~pairs.exact].tolist() for column in columns), strict=True):
+        all_one, all_two = (copies.get(int(content[row]), [row]) for row in (one, two))
+        some_one, some_two = (leading.get(int(content[row]), [row]) for row in (one, two))
+        both = {*((a, b) for a in all_one for b in some_two), *((a, b) for a in some_one for b in all_two)}
+        lines += [(a, b, score, False, mirrored) for a, b in both]
+    lines = sorted({(min(a, b), max(a, b), score, exact, flip) for a, b, score, exact, flip in lines if a != b})
+    if not lines:
+        return pairs
+    ones, twos, scores, exact, flip = (np.array(column) for column in zip(*lines, strict=True))
+    return Pairs(ones, twos, scores.astype(np.float32), exact, flip)
 
 
 def _label_keys(catalog: Catalog) -> list[str]:

@@ -10,7 +10,7 @@ import polars as pl
 from tellapart.data.audit.findings import Audit
 from tellapart.data.catalog import Catalog
 from tellapart.errors import DataError, UsageError
-from tellapart.files import replacing
+from tellapart.files import guarded, replacing
 
 _MARKS = ";|,"
 
@@ -21,7 +21,7 @@ def write_findings(audit: Audit, folder: Path) -> list[Path]:
     with replacing(paths[0]) as beside:
         audit.findings.write_parquet(beside)
     with replacing(paths[1]) as beside:
-        audit.findings.write_csv(beside)
+        audit.findings.with_columns(pl.col(pl.String).map_elements(guarded, pl.String)).write_csv(beside)
     return paths
 
 
