@@ -14,6 +14,7 @@ from tellapart.chapters.mended import change, descendants, told
 from tellapart.console import Console
 from tellapart.data.corrections import CorrectionLog, read_corrections
 from tellapart.errors import DataError, RunError
+from tellapart.mending import mend
 from tellapart.mistakes import errors_of_run
 from tellapart.reviewing import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
 from tellapart.run_directory import Run
@@ -74,6 +75,31 @@ def test_corrections_are_applied_and_recorded(first: Run, second: Run, correctio
     assert record["file"] == str(corrections)
     assert "6 pictures relabelled, 3 excluded" in record["applied"]
     assert record["first"] == str(first.directory)
+
+
+def test_a_second_review_builds_upon_the_first(first: Run, second: Run, tmp_path: Path) -> None:
+    reviewed = tmp_path / "second"
+    shutil.copytree(second.directory, reviewed)
+    catalog = second.catalog
+    row = next(i for i, path in enumerate(catalog.table["path"]) if path.startswith("triangle"))
+    log = CorrectionLog(reviewed / "corrections.csv")
+    digest = catalog.table["sha256"][row].hex()
+    log.add(row, catalog.table["path"][row], "triangle", "circle", "me", "relabel", digest)
+    said: list[str] = []
+    mended = mend(ta.scan(first.catalog.root), log.path, said.append)
+    assert mended.catalog.table["path"].to_list() == catalog.table["path"].to_list()
+    expected = catalog.target(np.arange(len(catalog))).copy()
+    expected[row] = catalog.classes.index("circle")
+    assert mended.catalog.target(np.arange(len(catalog))).tolist() == expected.tolist()
+    assert mended.split is not None
+    assert mended.split.test.tolist() == second.split.test.tolist()
+    assert len(said) == 2
+    (first.directory / "corrections.csv").rename(tmp_path / "away.csv")
+    try:
+        with pytest.raises(DataError, match="that file is gone"):
+            mend(ta.scan(first.catalog.root), log.path, said.append)
+    finally:
+        (tmp_path / "away.csv").rename(first.directory / "corrections.csv")
 
 
 def test_the_division_stays_as_it_was(first: Run, second: Run) -> None:

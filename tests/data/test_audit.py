@@ -79,6 +79,31 @@ def test_exact_copies_contradictions_and_leaks(tmp_path: Path, scene: Scene) -> 
     assert kinds(ta.audit(found.exclude(["leak", "duplicate", "contradiction"]))) == {}
 
 
+def test_copies_of_copies_are_held_against_every_side_and_label(tmp_path: Path, scene: Scene) -> None:
+    root = tmp_path / "photos"
+    for part in ("train", "val"):
+        for number, name in enumerate(("cat", "dog")):
+            (root / part / name).mkdir(parents=True)
+            for i in range(11):
+                scene(1000 * (part == "val") + 100 * number + i).save(root / part / name / f"{i}.png")
+    for copy in ("train/cat/again.png", "val/cat/leak.png"):
+        shutil.copy(root / "train/cat/0.png", root / copy)
+    for copy in ("train/cat/second.png", "train/dog/wrong.png"):
+        shutil.copy(root / "train/cat/1.png", root / copy)
+    # A near duplicate of a picture with copies: the copy with the other label contradicts it too.
+    shutil.copy(root / "train/cat/2.png", root / "train/dog/other.png")
+    ImageOps.mirror(Image.open(root / "train/cat/2.png")).save(root / "train/cat/mirrored.png")
+    found = ta.audit(root)
+    leaks = set(found.findings.filter(pl.col("kind") == "leak")["path"])
+    assert leaks == {"train/cat/0.png", "train/cat/again.png"}
+    contradicted = {"train/cat/1.png", "train/cat/second.png", "train/dog/wrong.png"}
+    left = set(found.exclude(["leak", "contradiction", "near-contradiction"]).table["path"])
+    assert left.isdisjoint(contradicted | leaks)
+    assert "train/cat/mirrored.png" not in left
+    again = kinds(ta.audit(found.exclude(["leak", "contradiction", "near-contradiction"])))
+    assert not {"leak", "contradiction", "near-leak", "near-contradiction"} & set(again)
+
+
 def test_a_leak_is_looked_for_in_a_split_that_is_given(photos: Path) -> None:
     ImageOps.mirror(Image.open(photos / "cat/03.png")).save(photos / "cat/mirrored.png")
     catalog = ta.scan(photos)

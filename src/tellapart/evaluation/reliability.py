@@ -76,11 +76,11 @@ def reliability(
     predictions = known(predictions)
     if not len(predictions):
         raise DataError("None of the pictures has a label: certainty cannot be checked.")
-    sums = np.zeros((3, bins))  # answers, certainty, right ones
+    sums = np.zeros((4, bins))  # answers, certainty, right ones, variance of these if the certainties are true
     gaps = np.zeros((len(predictions), bins), np.float32)  # what each picture adds to each bin's gap
     for start, certainty, right in _answers(predictions, temperature):
         index = np.clip(np.ceil(certainty * bins).astype(np.int64) - 1, 0, bins - 1)
-        for line, values in enumerate((np.ones_like(certainty), certainty, right)):
+        for line, values in enumerate((np.ones_like(certainty), certainty, right, certainty * (1 - certainty))):
             sums[line] += np.bincount(index.ravel(), values.ravel(), bins)
         cell = np.arange(len(index))[:, None] * bins + index
         flat = np.bincount(cell.ravel(), (certainty - right).ravel(), len(index) * bins)
@@ -92,10 +92,13 @@ def reliability(
     samples = np.concatenate([np.abs(gaps.T @ weights).sum(axis=0) for weights in pieces]) / total
     # The basic interval (Davison and Hinkley 1997, 5.2): resampled errors are too large by as much as this one is.
     low, high = 2 * error - np.quantile(samples, [0.975, 0.025])
+    # What certainties that are true would show with so few pictures (Bröcker and Smith 2007) may be no error at all.
+    honest = np.abs(rng.normal(size=(n_bootstrap, bins)) * np.sqrt(sums[3])).sum(axis=1) / total
+    low = 0.0 if error <= np.quantile(honest, 0.975) else max(float(low), 0.0)
     share = ratio(sums[2], n)
     least, most = intervals.wilson(share, n)
     return Reliability(
-        Metric(error, min(max(float(low), 0.0), error), max(float(high), error), len(predictions)),
+        Metric(error, min(low, error), max(float(high), error), len(predictions)),
         tuple(
             Bin(
                 float(i / bins),
