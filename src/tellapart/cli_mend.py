@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli_options import Quiet
+from tellapart.cli_options import Found, Quiet, finds_labels
 from tellapart.errors import UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
@@ -16,12 +16,15 @@ ModelName = Annotated[
 ]
 
 
+@finds_labels
 def errors(
     where: Where,
+    *,
     out: Annotated[Path | None, typer.Option(help="Folder for page and tables; by default beside the run.")] = None,
     only: Annotated[str | None, typer.Option("--class", help="Show only pictures given this class.")] = None,
     on: Annotated[str, typer.Option(help="Whose answers the galleries show: test or validation.")] = "",
     model: ModelName = None,
+    found: Found,
     quiet: Quiet = False,
 ) -> None:
     """Show right, wrong and uncertain answers, and find labels that are probably wrong."""
@@ -34,16 +37,24 @@ def errors(
     if run.started:
         if model is not None:
             raise UsageError("--model goes with pictures; a run has its own network.", "Leave --model out.")
-        found = errors_of_run(run, out, on, only, console)
+        _none_of(found)
+        seen = errors_of_run(run, out, on, only, console)
     else:
         if on:
             raise UsageError(f"--on goes with a run, and {where} is none.", "Leave --on out.")
-        catalog = console.scan(where)
-        found = errors_of_pictures(catalog, out or beside(where), model, only, console)
-    print(found.text)
-    print(f"Page: {found.page}")
-    for table in found.tables:
+        catalog = console.scan(where, **found)
+        seen = errors_of_pictures(catalog, out or beside(where), model, only, console)
+    print(seen.text)
+    print(f"Page: {seen.page}")
+    for table in seen.tables:
         print(f"Table: {table}")
+
+
+def _none_of(found: Found) -> None:
+    given = next((name for name, value in found.items() if value), None)
+    if given:
+        option = given.replace("_", "-")
+        raise UsageError(f"--{option} goes with pictures; a run has its own labels.", f"Leave --{option} out.")
 
 
 def beside(pictures: Path) -> Path:
@@ -51,8 +62,10 @@ def beside(pictures: Path) -> Path:
     return Path("runs") / f"{pictures.resolve().name}-errors"
 
 
+@finds_labels
 def review(
     where: Where,
+    *,
     run: Annotated[
         Path | None, typer.Option(help="Label pictures that have no label, in the order that teaches this run most.")
     ] = None,
@@ -62,6 +75,7 @@ def review(
     ] = None,
     by: Annotated[str | None, typer.Option(help="Who decides; by default this machine's user.")] = None,
     model: ModelName = None,
+    found: Found,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 finds a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
     quiet: Quiet = False,
@@ -75,9 +89,10 @@ def review(
     if reviewed.started:
         if run is not None or model is not None or out is not None:
             raise UsageError("--run, --model and --out go with pictures, not with a run.", "Leave them out.")
+        _none_of(found)
         session = session_of_run(reviewed, wanted, console)
     elif run is not None:
-        session = session_of_unlabelled(where, Run(run), out or beside(where), wanted, console)
+        session = session_of_unlabelled(where, Run(run), out or beside(where), wanted, console, **found)
     else:
-        session = session_of_pictures(where, out or beside(where), wanted, console)
+        session = session_of_pictures(where, out or beside(where), wanted, console, **found)
     serve(session, port, browser)

@@ -59,9 +59,9 @@ def session_of_run(run: Run, wanted: Wanted, console: Console) -> Session:
     return Session(**{**vars(session), "changed": changed})
 
 
-def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, console: Console) -> Session:
-    """Review the labels of pictures without a run; corrections.csv lies in `out`."""
-    catalog = console.scan(pictures)
+def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, console: Console, **found: Any) -> Session:
+    """Review the labels of pictures without a run, `found` as `ta.scan` does; corrections.csv lies in `out`."""
+    catalog = console.scan(pictures, **found)
     saved = out / "catalog.parquet"
     if saved.is_file() and Catalog.load(saved).digest != catalog.digest:
         console.say("The pictures have changed since their labels were ranked: they are ranked again.")
@@ -74,25 +74,33 @@ def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, console: Cons
 
     table = _table(out, make)
     catalog.save(saved)
-    log = shlex.quote(str(out / "corrections.csv"))
-    return _labels(catalog, table, out, wanted, f"tellapart train {shlex.quote(str(pictures))} --corrections {log}")
+    train = ["tellapart", "train", str(pictures), *_options(found), "--corrections", str(out / "corrections.csv")]
+    return _labels(catalog, table, out, wanted, shlex.join(train))
 
 
-def session_of_unlabelled(pictures: Path, run: Run, out: Path, wanted: Wanted, console: Console) -> Session:
-    """Label pictures that have no label yet: those first that teach a run's model most.
+def _options(found: dict[str, Any]) -> list[str]:
+    """How labels are found, as options of the command line."""
+    given = [(f"--{name.replace('_', '-')}", value) for name, value in found.items() if value]
+    return [word for option, value in given for word in ([option] if value is True else [option, str(value)])]
+
+
+def session_of_unlabelled(
+    pictures: Path, run: Run, out: Path, wanted: Wanted, console: Console, **found: Any
+) -> Session:
+    """Label pictures that have no label yet, `found` as `ta.scan` does: those first that teach a run's model most.
 
     Raises:
         DataError: every picture has a label.
     """
     from tellapart.label_issues import answers_and_features
 
-    catalog = console.scan(pictures)
+    catalog = console.scan(pictures, **found)
     rows = np.setdiff1d(catalog.readable, np.flatnonzero((catalog.table["labels"].list.len() > 0).to_numpy()))
     if not len(rows):
         raise DataError(f"All pictures of {pictures} have a label.", "To review labels, leave --run out.")
-    chances, found = answers_and_features(run, catalog, rows, console)
+    chances, features = answers_and_features(run, catalog, rows, console)
     several, classes = run.catalog.several, run.catalog.classes
-    order = ask_next(uncertainty(chances, several), found, wanted.limit or _NEXT)
+    order = ask_next(uncertainty(chances, several), features, wanted.limit or _NEXT)
     items = [_asked(catalog, int(rows[i]), chances[i], classes, several) for i in order]
     log = CorrectionLog(out / "corrections.csv")
     return Session(
@@ -104,7 +112,7 @@ def session_of_unlabelled(pictures: Path, run: Run, out: Path, wanted: Wanted, c
         catalog.path,
         log,
         _who(wanted),
-        f"tellapart train {shlex.quote(str(pictures))} --corrections {shlex.quote(str(log.path))}",
+        shlex.join(["tellapart", "train", str(pictures), *_options(found), "--corrections", str(log.path)]),
     )
 
 

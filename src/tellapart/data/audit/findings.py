@@ -84,6 +84,8 @@ KINDS: dict[str, Kind] = {
     "odd-size": Kind("note", "Odd sizes", "Of another size than nearly all others, or far larger or smaller."),
     "odd-shape": Kind("note", "Odd shapes", "Far wider or taller than the others."),
 }
+#: Kinds whose findings are about the whole set, and name no picture.
+OF_ALL = ("shortcut", "alike-names", "small-class", "imbalance")
 #: Kinds whose findings are pairs of pictures.
 PAIRS = ("leak", "near-leak", "contradiction", "near-contradiction", "duplicate", "near-duplicate")
 
@@ -173,9 +175,13 @@ class Audit:
         """Row numbers that findings of these kinds name, ascending. Of a pair of copies one is kept.
 
         Raises:
-            UsageError: there is no such kind.
+            UsageError: there is no such kind, or its findings name no picture.
         """
         wanted = check_kinds(kinds)
+        if nameless := sorted(wanted & set(OF_ALL)):
+            raise UsageError(
+                f"Findings of the kind {nameless[0]} are about the whole set: there is no picture to leave out."
+            )
         rows = {f.row for f in self.found if f.kind in wanted and f.row is not None}
         both = {f.other for f in self.found if f.kind in wanted and "contradiction" in f.kind and f.other is not None}
         return np.array(sorted(rows | both), np.int64)
