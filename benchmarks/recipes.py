@@ -2,6 +2,7 @@
 
 TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/recipes.py study-cnn breeds-transfer --seeds 0
 python benchmarks/recipes.py labels-transfer --set balance.sampler=rarest --name balanced
+python benchmarks/recipes.py study-cnn --finished runs/fruit
 
 Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures that
 have to be made are written into a temporary folder; the cache is empty at the beginning of each run.
@@ -23,6 +24,8 @@ from typing import Any
 
 import cifar_competition
 import record
+
+from tellapart.recipe import load_recipe
 
 DATA = Path(os.environ["TELLAPART_TEST_DATA"])
 #: Which pictures each recipe is for.
@@ -73,6 +76,20 @@ def scores(evaluation: dict[str, Any]) -> dict[str, float]:
     return {name: round(metric["value"], 4) for name, metric in evaluation["metrics"].items()}
 
 
+def parts_of(out: Path) -> dict[str, Any]:
+    """The scores of a finished run, by part."""
+    evaluations = json.loads((out / "evaluation.json").read_text())["evaluations"]
+    return {part: {**scores(value), "n": value["n"]} for part, value in evaluations.items()}
+
+
+def finished(recipe: str, out: Path) -> dict[str, Any]:
+    """The scores of a run that was trained before, if it was trained with the recipe as it is."""
+    theirs, ours = load_recipe(out / "recipe.toml"), load_recipe(recipe)
+    if theirs.model_copy(update={"about": "", "seed": 0}) != ours.model_copy(update={"about": "", "seed": 0}):
+        raise SystemExit(f"{out} is no run of {recipe} as it is.")
+    return {"seed": theirs.seed, **parts_of(out)}
+
+
 def one(recipe: str, seed: int, changes: list[str], folder: Path) -> dict[str, Any]:
     """Run a recipe once."""
     out = folder / "run"
@@ -94,9 +111,7 @@ def one(recipe: str, seed: int, changes: list[str], folder: Path) -> dict[str, A
     if kind == "breeds":
         result = json.loads((out / "cross_validation.json").read_text())
         return {"seconds": took, "all folds": scores(result["pooled"]), "n": result["pooled"]["n"]}
-    evaluations = json.loads((out / "evaluation.json").read_text())["evaluations"]
-    found: dict[str, Any] = {"seconds": took}
-    found |= {part: {**scores(value), "n": value["n"]} for part, value in evaluations.items()}
+    found: dict[str, Any] = {"seconds": took, **parts_of(out)}
     if kind == "cifar":
         answers = folder / "submission.csv"
         tellapart("predict", out, pictures / "test", "--submission", answers, environment=environment)
@@ -109,11 +124,14 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", choices=PICTURES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--set", action="append", default=[], help="a change to the recipe")
+    parser.add_argument(
+        "--finished", type=Path, help="a run that was trained before: only its scores"
+    )
     parser.add_argument("--name", default="", help="of the variant, for the result's name")
     given = parser.parse_args()
     for recipe in given.recipes:
-        runs = []
-        for seed in given.seeds:
+        runs = [finished(recipe, given.finished)] if given.finished else []
+        for seed in given.seeds if not given.finished else ():
             with tempfile.TemporaryDirectory() as folder:
                 runs.append({"seed": seed, **one(recipe, seed, given.set, Path(folder))})
         name = "_".join(filter(None, ["recipe", recipe, given.name]))
