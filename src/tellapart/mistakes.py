@@ -83,10 +83,11 @@ def errors_of_pictures(
     from tellapart.label_issues import issues_of_pictures
 
     issues = issues_of_pictures(catalog, model, console, seed)
-    catalog.save(out / "catalog.parquet")
     answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
     about = f"{words.some(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
-    return _write(catalog, answers, issues, "", out, only, about)
+    found = _write(catalog, answers, issues, "", out, only, about)
+    catalog.save(out / "catalog.parquet")  # last: it says that the ranking beside it is of these pictures
+    return found
 
 
 def _issues(run: Run, console: Console) -> tuple[LabelIssues | None, str]:

@@ -212,6 +212,8 @@ def _who(wanted: Wanted) -> str:
 def _train_again(run: Run) -> str:
     """The command of the run, with the corrections and another directory."""
     words = shlex.split(run.environment["command"])
+    if words[:2] != ["tellapart", "train"] or "RECIPE" in words:  # a fold, or a recipe made in Python
+        words = ["tellapart", "train", str(run.catalog.root), "--recipe", str(run.recipe_file)]
     out = run.directory.with_name(f"{run.directory.name}-mended")
     for option in ("--out", "--corrections"):
         if option in words:

@@ -53,8 +53,8 @@
   // With more classes than digits, those that this picture may well be.
   const offered = (item) => {
     if (classes.length <= 9) return classes;
-    const likely = [item.given, item.suggested, ...item.near.map((other) => other.labels), chosen].flat();
-    return [...new Set(likely)].slice(0, 9);
+    const likely = [item.given, item.suggested, ...item.near.map((other) => other.labels)].flat();
+    return [...new Set([...[...new Set(likely)].slice(0, 9), ...chosen])];
   };
 
   const told = { keep: "Kept", exclude: "Excluded", unsure: "Unsure" };
@@ -79,7 +79,7 @@
     const item = items[at];
     get("classes").replaceChildren(...offered(item).map((name, i) => {
       const button = make("button", undefined, { type: "button", className: item.suggested.includes(name) && !item.given.includes(name) ? "guess" : "" });
-      button.append(make("kbd", String(i + 1)), make("bdi", visible(name)));
+      button.append(...(i < 9 ? [make("kbd", String(i + 1))] : []), make("bdi", visible(name)));
       button.setAttribute("aria-pressed", String(chosen.includes(name)));
       button.addEventListener("click", () => choose(name));
       return button;
@@ -265,7 +265,7 @@
     const state = await fetch("state").then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
     if (!state || busy || state.version === version) return;
     take(state);
-    if (get("review").hidden) finish();
+    if (get("review").hidden) onward();  // one may have been taken back
     else progress();
   };
   setInterval(agree, 1000);
