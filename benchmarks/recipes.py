@@ -124,9 +124,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", choices=PICTURES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--set", action="append", default=[], help="a change to the recipe")
-    parser.add_argument(
-        "--finished", type=Path, help="a run that was trained before: only its scores"
-    )
+    parser.add_argument("--finished", type=Path, help="a run that was trained before: only its scores")
     parser.add_argument("--name", default="", help="of the variant, for the result's name")
     given = parser.parse_args()
     for recipe in given.recipes:
