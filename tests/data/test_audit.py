@@ -35,6 +35,16 @@ def photos(tmp_path: Path, scene: Scene) -> Path:
     return root
 
 
+def divided(root: Path, held_out: str, scene: Scene) -> Path:
+    """A clean set in two parts: eleven scenes of each class in either."""
+    for part in ("train", held_out):
+        for number, name in enumerate(("cat", "dog")):
+            (root / part / name).mkdir(parents=True)
+            for i in range(11):
+                scene(1000 * (part == held_out) + 100 * number + i).save(root / part / name / f"{i}.png")
+    return root
+
+
 def kinds(found: ta.Audit) -> dict[str, int]:
     return dict(found.findings["kind"].value_counts().iter_rows())
 
@@ -56,12 +66,7 @@ def test_no_false_alarm_on_labels_drawn_at_random(tmp_path: Path, seed: int, sce
 
 
 def test_exact_copies_contradictions_and_leaks(tmp_path: Path, scene: Scene) -> None:
-    root = tmp_path / "photos"
-    for part in ("train", "test"):
-        for number, name in enumerate(("cat", "dog")):
-            (root / part / name).mkdir(parents=True)
-            for i in range(11):
-                scene(1000 * (part == "test") + 100 * number + i).save(root / part / name / f"{i}.png")
+    root = divided(tmp_path / "photos", "test", scene)
     shutil.copy(root / "train/cat/0.png", root / "train/cat/again.png")
     shutil.copy(root / "train/cat/1.png", root / "train/dog/wrong.png")
     shutil.copy(root / "train/dog/2.png", root / "test/dog/leak.png")
@@ -80,12 +85,7 @@ def test_exact_copies_contradictions_and_leaks(tmp_path: Path, scene: Scene) -> 
 
 
 def test_copies_of_copies_are_held_against_every_side_and_label(tmp_path: Path, scene: Scene) -> None:
-    root = tmp_path / "photos"
-    for part in ("train", "val"):
-        for number, name in enumerate(("cat", "dog")):
-            (root / part / name).mkdir(parents=True)
-            for i in range(11):
-                scene(1000 * (part == "val") + 100 * number + i).save(root / part / name / f"{i}.png")
+    root = divided(tmp_path / "photos", "val", scene)
     for copy in ("train/cat/again.png", "val/cat/leak.png"):
         shutil.copy(root / "train/cat/0.png", root / copy)
     for copy in ("train/cat/second.png", "train/dog/wrong.png"):

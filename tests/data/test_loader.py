@@ -162,29 +162,19 @@ def test_only_a_few_batches_are_made_ahead():
         assert len(started) <= 16 * (taken + AHEAD)
 
 
-def test_of_small_batches_so_many_are_made_ahead_that_all_threads_have_something_to_do():
-    """Eight loads that wait for each other, in batches of two."""
-    meeting = threading.Barrier(8, timeout=30)
-
-    def together(row: int) -> np.ndarray:
-        meeting.wait()
-        return load(row)
-
-    assert len(list(batches(np.arange(16), 2, together, 8))) == 8
-
-
 def test_nothing_is_loaded_before_it_is_asked_for():
     reading = batches(np.arange(3), 1, lambda row: pytest.fail("loaded"), 1)
     assert loading() == []
     reading.close()
 
 
-def test_threads_work_side_by_side():
-    """Two loads that wait for each other: one thread alone would never end."""
-    meeting = threading.Barrier(2, timeout=30)
+@pytest.mark.parametrize(("n", "batch_size", "workers", "expected"), [(8, 4, 2, 2), (16, 2, 8, 8)])
+def test_threads_work_side_by_side(n, batch_size, workers, expected):
+    """Loads that wait for each other, as many as threads, in small batches too: fewer at once would never end."""
+    meeting = threading.Barrier(workers, timeout=30)
 
     def together(row: int) -> np.ndarray:
         meeting.wait()
         return load(row)
 
-    assert len(list(batches(np.arange(8), 4, together, 2))) == 2
+    assert len(list(batches(np.arange(n), batch_size, together, workers))) == expected
