@@ -132,7 +132,10 @@ class Rotation(Transform):
 
 
 class Shift(Transform):
-    """Moved by shares of its width (`x`, to the right) and height (`y`, downwards); -0.1 to 0.1 by default."""
+    """Moved by shares of its width (`x`, to the right) and height (`y`, downwards); -0.1 to 0.1 by default.
+
+    By whole pixels.
+    """
 
     transform: Literal["shift"] = "shift"
     x: SignedShare = Uniform(uniform=[-0.1, 0.1])

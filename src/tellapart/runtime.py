@@ -65,7 +65,7 @@ class Runtime:
     @property
     def answers_at_once(self) -> int:
         """Pictures that go through layers at once that only answer: always the same, since sums depend on it."""
-        return _FITS_A_CACHE if self.device == "cpu" else 64
+        return _FITS_A_CACHE if self.device == "cpu" else 256
 
     @property
     def in_turn(self) -> bool:

@@ -234,9 +234,14 @@ def test_random_crop_cuts_from_the_whole_picture_wherever_it_stands():
 
 def test_neighbouring_moves_are_interpolated_once():
     rotation, shift, shear, scale = rt.Rotation(degrees=30), rt.Shift(x=0.1, y=0.2), rt.Shear(x=9), rt.Scale(factor=1.2)
-    matrix = ops.scaling(1.2) @ ops.shear(9, 0) @ ops.shift(3.2, 6.4) @ ops.rotation(30)
+    matrix = ops.scaling(1.2) @ ops.shear(9, 0) @ ops.shift(3, 6) @ ops.rotation(30)
     merged = augment(photo(), [rotation, shift, shear, scale], HOW, generator(0, 0, 0))
     assert np.array_equal(merged, ops.warp(PLAIN, matrix))
+
+
+def test_a_shift_moves_whole_pixels_and_blurs_nothing():
+    shifted = augment(photo(), [rt.Shift(x=0.11, y=-0.07)], HOW, generator(0, 0, 0))
+    assert np.array_equal(shifted[:-2, 4:], PLAIN[2:, :-4])
 
 
 def test_there_and_back_is_no_move():

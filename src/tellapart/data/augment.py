@@ -94,9 +94,9 @@ def _drawn(transforms: Sequence[Transform], rng: Random) -> list[Transform]:
 
 def _changed(pixels: Pixels, drawn: Sequence[Transform], how: Preprocessing, rng: Random) -> Pixels:
     """All but the crop from the original."""
-    for only_moves, group in groupby(drawn, key=lambda transform: transform.transform in _MOVES):
+    for only_moves, group in groupby(drawn, key=lambda transform: transform.transform in ops.MOVES):
         if only_moves:
-            matrices = [_MOVES[each.transform](how, **draw(each, rng)) for each in group]
+            matrices = [ops.move(each.transform, how, *draw(each, rng).values()) for each in group]
             pixels = ops.warp(pixels, reduce(lambda before, after: after @ before, matrices))
             continue
         for each in group:
@@ -261,13 +261,6 @@ def _operations(how: Preprocessing, wide: bool) -> tuple[Callable[[Pixels, float
     )
 
 
-#: Where points go: merged with their neighbours into one warp.
-_MOVES: dict[str, Callable[..., ops.Matrix]] = {
-    "rotation": lambda how, degrees: ops.rotation(degrees),
-    "shift": lambda how, x, y: ops.shift(x * how.width, y * how.height),
-    "scale": lambda how, factor: ops.scaling(factor),
-    "shear": lambda how, x, y: ops.shear(x, y),
-}
 #: Called with the strengths that were drawn, by name.
 _CHANGES: dict[str, Callable[..., Pixels]] = {
     "horizontal_flip": ops.flip_horizontal,

@@ -87,6 +87,7 @@ class Kept:
         self.touched = 0
         self.full = False
         self.waiting: dict[int, Pixels] = {}
+        self.waiting_bytes = 0
         self.lock, self.writing = threading.Lock(), threading.Lock()
 
     def __call__(self, number: int) -> Pixels:
@@ -102,15 +103,34 @@ class Kept:
             return pixels
         pixels = self.make(number)
         with self.lock:
-            if not self.full and self.offset[place] < 0:
+            if not self.full and self.offset[place] < 0 and place not in self.waiting:
                 self.waiting[place] = pixels
-            due = sum(each.nbytes for each in self.waiting.values()) > _PORTION
+                self.waiting_bytes += pixels.nbytes
+            due = self.waiting_bytes > _PORTION
         if due and self.writing.acquire(blocking=False):
             try:
                 self._write()
             finally:
                 self.writing.release()
         return pixels
+
+    def together(self, numbers: Rows) -> Sequence[Pixels] | None:
+        """Pictures taken at once; None unless all of them are kept and checked. One array where they lie that way."""
+        places = self.place[numbers]
+        offsets = self.offset[places]
+        if not len(places) or min(places.min(), offsets.min()) < 0 or not self.checked[places].all():
+            return None
+        heights, widths = self.height[places].astype(np.int64), self.width[places].astype(np.int64)
+        sizes = heights * widths * 3
+        if (offsets + sizes).max() > len(self.bytes):
+            self._map()
+        self._touch(int(sizes.sum()))
+        kept, height, width, size = self.bytes, int(heights[0]), int(widths[0]), int(sizes[0])
+        if (heights == height).all() and (widths == width).all() and not (offsets % size).any():
+            n = len(kept) // size
+            return list(kept[: n * size].reshape(n, height, width, 3)[offsets // size])
+        every = zip(offsets.tolist(), heights.tolist(), widths.tolist(), sizes.tolist(), strict=True)
+        return [kept[start : start + size].reshape(h, w, 3) for start, h, w, size in every]
 
     def flush(self) -> None:
         """Write what has been made and not written yet."""
@@ -129,11 +149,15 @@ class Kept:
         offset = int(self.offset[place])
         if offset + n_bytes > len(self.bytes):
             self._map()
+        self._touch(n_bytes)
+        return self.bytes[offset : offset + n_bytes].reshape(height, width, 3)
+
+    def _touch(self, n_bytes: int) -> None:
+        """Give pages back now and then; the system keeps them as long as memory is not short."""
         self.touched += n_bytes
         if self.touched > _RELEASE and hasattr(mmap, "MADV_DONTNEED"):
             self.touched = 0
-            self.pages.madvise(mmap.MADV_DONTNEED)  # the system keeps them as long as memory is not short
-        return self.bytes[offset : offset + n_bytes].reshape(height, width, 3)
+            self.pages.madvise(mmap.MADV_DONTNEED)
 
     def _map(self) -> None:
         """Map all that has been written by now; what was read before keeps the map it came from."""
@@ -143,7 +167,7 @@ class Kept:
 
     def _write(self) -> None:
         with self.lock:
-            pictures, self.waiting = self.waiting, {}
+            pictures, self.waiting, self.waiting_bytes = self.waiting, {}, 0
         if not pictures or self.full:
             return
         places = np.array(list(pictures))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ import torch
 from tellapart.preprocess import Pixels
 
 Rows = npt.NDArray[np.int64]
+T = TypeVar("T")
 #: Batches that are in the making while one is in use; of small ones more.
 AHEAD = 3
 #: Pictures, and bytes, that are made before the first of them is used where loading and using take turns.
@@ -42,7 +44,12 @@ class Batch:
 
 
 def batches(
-    order: Rows, batch_size: int, load: Callable[[int], Pixels], workers: int, in_turn: bool = False
+    order: Rows,
+    batch_size: int,
+    load: Callable[[int], Pixels],
+    workers: int,
+    in_turn: bool = False,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """Cut an order of rows into batches, loading ahead.
 
@@ -52,11 +59,12 @@ def batches(
         load: row → uint8 [height, width, 3], all of one size; called in several threads.
         workers: number of threads, at least 1.
         in_turn: load nothing while a batch is being used: some are made, then handed out.
+        pinned: into memory from which a GPU copies while it computes.
     """
     if in_turn:
         start, portion = 0, batch_size  # of the first batch, to see how large a picture is
         while start < len(order):
-            made = list(batches(order[start : start + portion], batch_size, load, workers))
+            made = list(batches(order[start : start + portion], batch_size, load, workers, pinned=pinned))
             yield from made
             start += portion
             portion = batch_size * max(1, min(_IN_TURN, _ROOM // made[0].image[0].nbytes) // batch_size)
@@ -71,7 +79,7 @@ def batches(
         pending: deque[tuple[_Making, list[Future[None]]]] = deque()
         try:
             for part in parts:
-                making = _Making(part)
+                making = _Making(part, pinned)
                 starts = range(0, len(part), _HANDFUL)
                 pending.append((making, [pool.submit(making.fill, load, start) for start in starts]))
                 if len(pending) > ahead:
@@ -85,12 +93,57 @@ def batches(
             torch.set_num_threads(torch.get_num_threads())
 
 
+def gathered(
+    order: Rows,
+    batch_size: int,
+    ready: Callable[[Rows], Sequence[Pixels] | None],
+    load: Callable[[int], Pixels],
+    make: Callable[[Rows, Sequence[Pixels]], T],
+    workers: int,
+) -> Iterator[T]:
+    """Cut an order of rows into batches of pictures of any size, and make something of each batch, ahead.
+
+    Args:
+        order, batch_size, workers: see `batches`.
+        ready: rows → their pictures, where these can be had at once; then nothing is handed out to threads, which
+            would cost more than it saves.
+        load: row → uint8 [height, width, 3]; called in several threads.
+        make: rows and their pictures → what is given; called in a thread of its own, so it may take its time.
+    """
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def few(rows: Rows) -> list[Pixels]:
+        return [load(row) for row in rows.tolist()]
+
+    # Two makers: one copies while the other waits for Python.
+    with ThreadPoolExecutor(workers, "tellapart-load") as pool, ThreadPoolExecutor(2, "tellapart-make") as makers:
+
+        def whole(rows: Rows) -> T:
+            if (pictures := ready(rows)) is not None:
+                return make(rows, pictures)
+            size = math.ceil(len(rows) / workers)
+            loading = [pool.submit(few, rows[start : start + size]) for start in range(0, len(rows), size)]
+            return make(rows, [picture for future in loading for picture in future.result()])
+
+        pending: deque[Future[T]] = deque()
+        try:
+            for part in parts:
+                pending.append(makers.submit(whole, part))
+                if len(pending) > AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            makers.shutdown(wait=True, cancel_futures=True)
+
+
 class _Making:
     """A batch in the making: each picture is put into its place as soon as it is there."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.image: Pixels | None = None
+    def __init__(self, rows: Rows, pinned: bool) -> None:
+        self.rows, self.pinned = rows, pinned
+        self.image: torch.Tensor | None = None
+        self.pixels: Pixels = np.empty(0, np.uint8)
         self.lock = threading.Lock()
 
     def fill(self, load: Callable[[int], Pixels], start: int) -> None:
@@ -99,14 +152,16 @@ class _Making:
             picture = load(row)
             with self.lock:
                 if self.image is None:
-                    self.image = np.empty((len(self.rows), *picture.shape), picture.dtype)
-            if picture.shape != self.image.shape[1:]:
+                    shape = (len(self.rows), *picture.shape)
+                    self.image = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
+                    self.pixels = self.image.numpy()
+            if picture.shape != self.pixels.shape[1:]:
                 raise ValueError("all pictures of a batch must have the same shape")
-            self.image[place] = picture
+            self.pixels[place] = picture
 
 
 def _collect(making: _Making, futures: list[Future[None]]) -> Batch:
     for future in futures:
         future.result()
     assert making.image is not None
-    return Batch(torch.from_numpy(making.image), making.rows)
+    return Batch(making.image, making.rows)

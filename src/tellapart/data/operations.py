@@ -18,31 +18,64 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from tellapart.preprocess import Pixels
+from tellapart.preprocess import Pixels, Preprocessing
 
 #: 3 × 3: where a point (x, y, 1) of the picture goes, in pixels from its middle, x to the right and y down.
 Matrix = npt.NDArray[np.float64]
+#: One number, or an array of them.
+Values = float | npt.NDArray[np.generic]
 
 
-def rotation(degrees: float) -> Matrix:
+#: What moves points: neighbours of a list are merged into one warp.
+MOVES = ("rotation", "shift", "scale", "shear")
+
+
+def rotation(degrees: Values) -> Matrix:
     """A turn about the middle, counter-clockwise as one sees it."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return _matrix(cos, sin, 0, -sin, cos, 0)
 
 
-def shift(right: float, down: float) -> Matrix:
+def shift(right: Values, down: Values) -> Matrix:
     """A move by so many pixels."""
-    return np.array([[1, 0, right], [0, 1, down], [0, 0, 1]], np.float64)
+    return _matrix(1, 0, right, 0, 1, down)
 
 
-def scaling(factor: float) -> Matrix:
+def scaling(factor: Values) -> Matrix:
     """Larger (above 1) or smaller about the middle."""
-    return np.diag([factor, factor, 1.0])
+    return _matrix(factor, 0, 0, 0, factor, 0)
 
 
-def shear(x: float, y: float) -> Matrix:
+def shear(x: Values, y: Values) -> Matrix:
     """Slanted by angles in degrees: by `x` the upper edge moves right, by `y` the right edge moves up."""
-    return np.array([[1, -math.tan(math.radians(x)), 0], [-math.tan(math.radians(y)), 1, 0], [0, 0, 1]])
+    return _matrix(1, -np.tan(np.radians(x)), 0, -np.tan(np.radians(y)), 1, 0)
+
+
+def _matrix(a: Values, b: Values, right: Values, c: Values, d: Values, down: Values) -> Matrix:
+    """A matrix, or one for each of the values, which stand in arrays of one shape: [..., 3, 3]."""
+    values = (a, b, right, c, d, down)
+    matrix = np.zeros((*np.broadcast_shapes(*map(np.shape, values)), 9))
+    for place, value in enumerate(values):
+        matrix[..., place] = value
+    matrix[..., 8] = 1
+    return matrix.reshape(*matrix.shape[:-1], 3, 3)
+
+
+def move(kind: str, how: Preprocessing, *strengths: Values) -> Matrix:
+    """What a rotation, shift, scale or shear of a recipe does to points of the frame, of its strengths in their order.
+
+    A shift is by whole pixels: alone it needs no interpolation, which would blur training pictures and no others.
+    """
+    match kind:
+        case "rotation":
+            return rotation(*strengths)
+        case "shift":
+            right, down = strengths
+            return shift(np.rint(right * how.width), np.rint(down * how.height))
+        case "scale":
+            return scaling(*strengths)
+        case _:
+            return shear(*strengths)
 
 
 def warp(pixels: Pixels, matrix: Matrix) -> Pixels:
@@ -51,6 +84,9 @@ def warp(pixels: Pixels, matrix: Matrix) -> Pixels:
     Pillow rounds down, so the result is darker by half a grey level in the mean.
     """
     height, width = pixels.shape[:2]
+    if _only_moves(matrix):
+        right, down = matrix[:2, 2].astype(int)
+        return np.ascontiguousarray(pixels[_mirrored(height, down)][:, _mirrored(width, right)])
     middle = shift(width / 2, height / 2)
     back = middle @ np.linalg.inv(matrix) @ np.linalg.inv(middle)
     corners = back @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
@@ -66,6 +102,18 @@ def warp(pixels: Pixels, matrix: Matrix) -> Pixels:
             (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
         ),
     )
+
+
+def _only_moves(matrix: Matrix) -> bool:
+    """Whether every point goes the same way, by whole pixels: then nothing has to be interpolated."""
+    (a, b, right), (c, d, down), _ = matrix.tolist()
+    return bool((a, b, c, d) == (1, 0, 0, 1) and right % 1 == 0 and down % 1 == 0)
+
+
+def _mirrored(length: int, by: int) -> npt.NDArray[np.int64]:
+    """Where the pixels of a line come from that is moved by so many of them."""
+    place = (np.arange(length) - by) % (2 * length)
+    return np.minimum(place, 2 * length - 1 - place)
 
 
 def _pillow(pixels: Pixels, change: Callable[[Image.Image], Image.Image]) -> Pixels:

@@ -57,6 +57,7 @@ def _fits(convolution: nn.Module, norm: nn.BatchNorm2d) -> bool:
 
 
 def _plain(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    plain = nn.BatchNorm2d(norm.num_features, eps=norm.eps, affine=norm.affine)
+    assert norm.running_mean is not None
+    plain = nn.BatchNorm2d(norm.num_features, eps=norm.eps, affine=norm.affine, device=norm.running_mean.device)
     plain.load_state_dict({key: norm.state_dict()[key] for key in plain.state_dict()})
     return plain.eval()

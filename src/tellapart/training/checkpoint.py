@@ -30,7 +30,9 @@ class State:
         stage: the stage that is under way, from 0; the number of stages when all are done.
         epoch: epochs done in it.
         step: steps done in the epoch under way.
-        loss_sum, right, seen: running sums of the epoch under way.
+        loss_sum, right, seen: running sums of the epoch under way, but for `told`.
+        told: of the latest steps' parts, mean loss, number of pictures, number of right ones: scalars on the device,
+            which have not been asked for yet. Empty whenever a state is saved.
         best_value: the best value so far of what the stage monitors; higher is better.
         best_epoch: the epoch (from 1) that had it.
         best: the network's tensors at that moment.
@@ -52,6 +54,7 @@ class State:
     loss_sum: float = 0.0
     right: float = 0.0
     seen: int = 0
+    told: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
     best_value: float | None = None
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -64,6 +67,17 @@ class State:
     found: dict[str, float] = field(default_factory=dict)
     chosen: list[int] = field(default_factory=list)
     retraining: bool = False
+
+    def settle(self, keep: int = 0) -> None:
+        """Add what was told to the running sums, but for the latest `keep` parts.
+
+        That waits for the device: what has been told a while ago is there already.
+        """
+        while len(self.told) > keep:
+            loss, size, right = self.told.pop(0)
+            self.loss_sum += loss.item() * size
+            self.right += right.item()
+            self.seen += size
 
     def next_epoch(self) -> None:
         """An epoch is over."""
@@ -88,6 +102,7 @@ class State:
 
 def save_checkpoint(path: Path, network: nn.Module, state: State, previous: Path | None = None) -> None:
     """Write network and state into one file, whole or not at all; an older one becomes `previous`, if that is given."""
+    state.settle()
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
@@ -100,7 +115,7 @@ def save_checkpoint(path: Path, network: nn.Module, state: State, previous: Path
                 tensors[key] = value
             else:
                 scalars[key] = value
-    plain = {k: v for k, v in vars(state).items() if k not in ("best", "optimizer", "average")}
+    plain = {k: v for k, v in vars(state).items() if k not in ("best", "optimizer", "average", "told")}
     about = {"state": plain, "scalars": scalars, "groups": state.optimizer.get("param_groups", [])}
     write_sealed(path, tensors, about, previous)
 

@@ -79,6 +79,8 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
         train_accuracy = None
         if optimizer:
             yield from _epoch(setting, state, optimizer, average)
+            state.settle()
+            _check_finite(state.loss_sum, setting, state, "loss")
             train_loss, train_accuracy = state.loss_sum / state.seen, state.right / state.seen
             rates = _rates(setting, state.epoch)
         elif solver:
@@ -159,17 +161,17 @@ def _epoch(
         for number, (inputs, rows) in enumerate(parts):
             for loss, size, right in losses(setting, setting.part, inputs, rows, (*place, number)):
                 (loss * (size / n)).backward()  # type: ignore[no-untyped-call]
-                state.loss_sum += loss.item() * size
-                state.right += right
-        _check_finite(state.loss_sum, setting, state, "loss")
+                state.told.append((loss.detach(), size, right))
         if stage.clip:
             torch.nn.utils.clip_grad_norm_(setting.network.parameters(), stage.clip)
         optimizer.step()
+        # An answer waits for all that an accelerator has been given to do: it gets its next step before it is asked.
+        state.settle(len(parts) if setting.runtime.device != "cpu" and state.step else 0)
+        _check_finite(state.loss_sum, setting, state, "loss")
         if average:
             average.update()
             state.average, state.n_averaged = average.state_dict()["average"], average.n_updates
         state.step += 1
-        state.seen += n
         state.optimizer = optimizer.state_dict()
         yield _progress(setting, state, max(group["lr"] for group in optimizer.param_groups), n)
 
@@ -201,7 +203,7 @@ def _validate(setting: Setting) -> tuple[float, float]:
         with setting.runtime.autocast():
             logits = forward(inputs)
         loss_sum += setting.loss(logits.float(), target).item() * len(rows)
-        right += n_right(logits, target)
+        right += n_right(logits, target).item()
         seen += len(rows)
     return loss_sum / seen, right / seen
 

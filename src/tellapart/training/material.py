@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tellapart.data import ahead
+from tellapart.data import ahead, augment_batch
 from tellapart.data.augment import augment, augment_frame, crops, generator, left_to_chance
+from tellapart.data.augment_batch import Drawn
 from tellapart.data.catalog import Catalog
+from tellapart.data.chance import Chance
 from tellapart.data.content import content_keys, marked
 from tellapart.data.decode import decode, read_picture
 from tellapart.data.kept import Kept, source, source_side
@@ -112,6 +114,30 @@ class Material:
         row, version = divmod(item, len(self.versions))
         return self._changed(item, self.transforms, generator(self.seed, epoch, row, version))
 
+    @property
+    def by_batch(self) -> bool:
+        """Whether what `augmented` does can be done to whole batches."""
+        return not self.ahead and augment_batch.fits(self.transforms, self.how)
+
+    def unchanged(self, row: int) -> Pixels:
+        """What the changes of a whole batch begin with: the picture to cut crops from, or the frame."""
+        if not crops(self.transforms):
+            return self.plain(row)
+        if self.sources:
+            return self.sources(row)
+        return source(self.catalog.path(row), source_side(self.transforms, self.how), self.how)
+
+    def unchanged_together(self, rows: Rows) -> Sequence[Pixels] | None:
+        """The same of many at once; None where some of them have to be read first."""
+        kept = self.sources if crops(self.transforms) else self.frames
+        return kept.together(rows) if isinstance(kept, Kept) else None
+
+    def drawn(self, rows: Rows, pictures: Sequence[Pixels], epoch: int) -> Drawn:
+        """What one epoch of training does to a batch; see `unchanged`."""
+        sizes = np.array([picture.shape[:2] for picture in pictures])
+        chance = Chance(self.seed, epoch, rows, np.zeros(len(rows), np.int64))
+        return augment_batch.draw(self.transforms, self.how, sizes, chance)
+
     def view(self, item: int, view: int = 0, views: Views = ((),)) -> Pixels:
         """One of the item's fixed views, by default without any change; its random choices are made once."""
         row, version = divmod(item, len(self.versions))
@@ -143,9 +169,11 @@ class Material:
             return augment(pixels, transforms, self.how, rng)
         if not crops(transforms):
             return augment_frame(self.plain(row), transforms, self.how, rng)
-        kept = self.sources if transforms is self.transforms else None
-        pixels = kept(row) if kept else source(self.catalog.path(row), source_side(transforms, self.how), self.how)
-        return augment(pixels, transforms, self.how, rng)
+        if transforms is self.transforms:
+            return augment(self.unchanged(row), transforms, self.how, rng)
+        return augment(
+            source(self.catalog.path(row), source_side(transforms, self.how), self.how), transforms, self.how, rng
+        )
 
     def _version(self, item: int) -> Pixels:
         """The version made ahead that an item is."""

@@ -20,7 +20,7 @@ from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe, Stage
 from tellapart.records import NO_LABEL, Event, StageStarted
-from tellapart.runtime import Runtime, choose
+from tellapart.runtime import Runtime, choose, default_device
 from tellapart.training.activations import answering
 from tellapart.training.checkpoint import State
 from tellapart.training.layers import Part, n_trained, select
@@ -229,7 +229,7 @@ def epoch_counts(recipe: Recipe, material: Material, target: Tensor, stage: int)
 
 def losses(
     setting: Setting, part: Part, inputs: Tensor, rows: Rows, place: tuple[int, ...]
-) -> Iterator[tuple[Tensor, int, float]]:
+) -> Iterator[tuple[Tensor, int, Tensor]]:
     """The loss of one batch of training inputs, slice by slice as the runtime wants it.
 
     Args:
@@ -265,11 +265,11 @@ def losses(
         yield setting.loss(logits.float(), wanted[some]), len(logits), n_right(logits, target[some])
 
 
-def n_right(logits: Tensor, target: Tensor) -> float:
-    """Number of pictures named right; with several labels, each counts by its share of right labels."""
+def n_right(logits: Tensor, target: Tensor) -> Tensor:
+    """Number of pictures named right, a scalar; with several labels, each counts by its share of right labels."""
     if target.ndim == 1:
-        return float((logits.argmax(1) == target).sum())
-    return float(((logits > 0) == (target > 0)).float().mean(1).sum())
+        return (logits.argmax(1) == target).sum()
+    return ((logits > 0) == (target > 0)).float().mean(1).sum()
 
 
 def position_seed(*numbers: int) -> int:
@@ -357,7 +357,8 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
     part, stage = max(zip(parts, recipe.stages, strict=True), key=lambda pair: pair[0].n_groups)
     part = select(spare, stage.train, stage.batch_norm)
     from_store = _from_store(part, recipe, stage)
-    rows = material.train[: min(stage.batch_size, 32)]
+    # A GPU is not filled by so few pictures as are enough to time a processor.
+    rows = material.train[: min(stage.batch_size, 32 if default_device() == "cpu" else 256)]
     pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
     loss = build_loss("auto", material.catalog.several)
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows), "stored": from_store}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
-from tellapart.data import ahead
+from tellapart.data import ahead, augment_batch
 from tellapart.data.augment import generator
-from tellapart.data.loader import batches
+from tellapart.data.augment_batch import Drawn
+from tellapart.data.loader import batches, gathered
 from tellapart.models.network import Network
 from tellapart.preprocess import Pixels
 from tellapart.recipe import Stage
@@ -24,6 +26,8 @@ from tellapart.training.material import Material, Views
 
 Rows = npt.NDArray[np.int64]
 Inputs = Iterator[tuple[Tensor, Rows]]
+#: Rows, their pictures, and what is to be done to these on the device.
+_Made = tuple[Rows, Tensor, Drawn | None]
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,38 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
     """Inputs made from pictures, anew in every epoch: augmented, or one of the stage's views, drawn at random."""
     material = material.kept(stage.augment and not stage.views) if stage.epochs > 1 else material
 
+    gpu = runtime.device == "cuda"
+
     def inputs(order: Rows, size: int, load: Callable[[int], Pixels], in_turn: bool = False) -> Inputs:
-        for batch in batches(order, size, load, runtime.workers, in_turn):
-            yield prepare(network, batch.image, runtime), batch.row
+        made = batches(order, size, load, runtime.workers, in_turn, pinned=gpu)
+        yield from brought((batch.row, batch.image, None) for batch in made)
+
+    def changed(order: Rows, epoch: int) -> Inputs:
+        def make(rows: Rows, pictures: Sequence[Pixels]) -> _Made:
+            drawn = material.drawn(rows, pictures, epoch)
+            return rows, augment_batch.lay_out(pictures, drawn, pinned=True), drawn
+
+        ready, load = material.unchanged_together, material.unchanged
+        yield from brought(gathered(order, stage.batch_size, ready, load, make, runtime.workers))
+
+    def brought(made: Iterator[_Made]) -> Inputs:
+        for pictures, rows in _brought(made, material, runtime.device):
+            yield prepare(network, pictures, runtime), rows
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
         def one_view(item: int) -> Pixels:
             drawn = int(generator(material.seed, epoch, item).integers(len(stage.views)))
             return material.view(item, drawn, stage.views)
 
-        augmented = stage.augment and bool(material.transforms)
-        plan = (lambda item: material.augmented(item, epoch)) if augmented else material.view
-        load = one_view if stage.views else plan
+        augmented = stage.augment and bool(material.transforms) and not stage.views
+        order = order[first * stage.batch_size :]
+        if augmented and gpu and material.by_batch:
+            found = changed(order, epoch)
+        else:
+            plan = (lambda item: material.augmented(item, epoch)) if augmented else material.view
+            found = inputs(order, stage.batch_size, one_view if stage.views else plan)
         try:
-            for pictures, items in inputs(order[first * stage.batch_size :], stage.batch_size, load):
+            for pictures, items in found:
                 yield pictures, material.rows(items)
         finally:  # whoever has an epoch's last batch asks for no more
             material.flush()
@@ -147,6 +169,26 @@ def stored(
         return training.gather(shown, runtime.device), np.repeat(material.rows(items), len(views))
 
     return Source(train, validate, everything)
+
+
+def _brought(made: Iterator[_Made], material: Material, device: str) -> Inputs:
+    """Batches on the device, changed as was drawn. A GPU copies and changes the next one while it works on this one."""
+    if device != "cuda":
+        yield from ((image, rows) for rows, image, _ in made)
+        return
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    before: tuple[Tensor, Rows] | None = None
+    for rows, image, drawn in made:
+        with torch.cuda.stream(aside):
+            there = image.to(device, non_blocking=True)
+            there = augment_batch.apply(there, drawn, material.how) if drawn else there
+        if before:
+            yield before
+        torch.cuda.current_stream().wait_stream(aside)
+        there.record_stream(torch.cuda.current_stream())
+        before = there, rows
+    if before:
+        yield before
 
 
 def prepare(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
