@@ -57,6 +57,21 @@ def test_console_page_and_findings(photos: Path, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
 
 
+def test_pictures_with_none_of_the_labels_are_shown(photos: Path, tmp_path: Path) -> None:
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("0*.png"))
+    labels = ["round;red", "round", "red", ""]
+    table = pl.DataFrame({"file_name": names, "labels": [labels[i % 4] for i in range(len(names))]})
+    table.write_csv(photos / "labels.csv")
+    out = tmp_path / "out"
+    assert "With none of the labels" in audit(photos / "labels.csv", "--out", out, "--fail-on", "note,small-class")
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert "With none of the labels (9)" in page
+    assert "none of the labels · 64 × 64" in page
+    named = run.invoke(app, ["audit", str(photos / "labels.csv"), "--out", str(out), "--fail-on", "no-labels"])
+    assert named.exit_code == 4
+    assert "9 findings" in named.stdout
+
+
 def test_what_is_excluded_is_not_in_the_table_that_train_reads(photos: Path, tmp_path: Path) -> None:
     said = audit(photos, "--out", tmp_path / "out", "--exclude", "contradiction,near-duplicate", "--group-duplicates")
     assert "--labels" in said

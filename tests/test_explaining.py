@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from tellapart.cli import app
 from tellapart.console import Console
 from tellapart.errors import MissingExtraError, ModelError, UnreadableError, UsageError
 from tellapart.explain import attribution
-from tellapart.explaining import Wanted, explain
+from tellapart.explaining import Wanted, explain, explain_for_report
+from tellapart.label_issues import trained
 from tellapart.retelling import report
 from tellapart.run_directory import Run
 
@@ -35,11 +37,18 @@ def run(pictures_at: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
     return trained_on(pictures_at(root / "photos", HOSTILE, n=20), root / "run")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("captum") is None, reason="integrated gradients need captum")
 def test_the_report_tells_why(run: Run) -> None:
     kept = json.loads((run.figures / "explained.json").read_text(encoding="utf-8"))
     assert len(kept["explained"]) == 6
-    assert -1 <= kept["agreement"] < 0.5
-    assert kept["n_checked"] == 4
+    assert [(check["method"], check["n"]) for check in kept["checks"]] == [("Grad-CAM", 4), ("Integrated gradients", 2)]
+    assert all(-1 <= check["agreement"] < 0.5 for check in kept["checks"])
+    for number, picture in enumerate(kept["explained"]):
+        # Class by class, and of the first pictures each class by both methods.
+        by = ["Grad-CAM", "Integrated gradients"] if number < 2 else ["Grad-CAM"]
+        titles = [entry["title"] for entry in picture["maps"]]
+        assert [entry["method"] for entry in picture["maps"]] == by * (len(titles) // len(by))
+        assert titles == [title for title in dict.fromkeys(titles) for _ in by]
     rows = {entry["row"] for picture in kept["explained"] for entry in picture["alike"]}
     assert rows <= set(run.split.train.tolist())
     for picture in kept["explained"]:
@@ -49,7 +58,9 @@ def test_the_report_tells_why(run: Run) -> None:
                 assert jpeg.size == (192, 192)
     page = run.report.read_text(encoding="utf-8")
     assert "Why it answered so" in page
-    assert "With random weights the map changes" in page
+    assert "Grad-CAM: with random weights the map changes" in page
+    assert "Integrated gradients: with random weights the map changes" in page
+    assert "integrated gradients (of the first 2 pictures) say which pixels" in page
     assert "What speaks for &lt;script&gt;circle" in page
     assert "<script>circle" not in page
     run.report.unlink()
@@ -98,7 +109,7 @@ def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
     pytest.importorskip("captum")
     wanted = Wanted(attribution.INTEGRATED, limit=2, n_alike=0)
     out, why = explain(run, (), (), wanted, tmp_path / "e.html", QUIET)
-    assert why.agreement < 0.5
+    assert [check.trusted for check in why.checks] == [True]
     assert not any(picture.alike for picture in why.explained)
     assert "Integrated gradients" in out.read_text(encoding="utf-8")
 
@@ -108,6 +119,13 @@ def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(attribution, "require", missing)
     with pytest.raises(MissingExtraError, match="captum"):
         explain(run, (), (), wanted, tmp_path / "e.html", QUIET)
+    without = Run(Path(shutil.copytree(run.directory, tmp_path / "run")))
+    for _ in explain_for_report(without, trained(without, "best"), "test", None):
+        pass
+    page = report(without).read_text(encoding="utf-8")
+    assert "tellapart[explain]" in page
+    assert "Grad-CAM says which region." in page
+    assert "Integrated gradients: with" not in page
 
 
 def test_wishes_that_cannot_be_met(run: Run, tmp_path: Path) -> None:
@@ -127,11 +145,34 @@ def test_wishes_that_cannot_be_met(run: Run, tmp_path: Path) -> None:
     refused(UnreadableError, "broken.jpg", [broken])
 
 
-def test_a_network_without_a_map_says_so(pictures_at: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_network_without_a_map_is_explained_by_integrated_gradients(
+    pictures_at: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("captum")
     flat = trained_on(pictures_at(tmp_path / "photos", n=10), tmp_path / "run", "mlp")
-    assert "no layer with rows and columns" in flat.report.read_text(encoding="utf-8")
+    page = flat.report.read_text(encoding="utf-8")
+    assert "no layer with rows and columns" in page
+    assert "Integrated gradients say which pixels." in page
+    assert "Integrated gradients: with random weights" in page
+    kept = json.loads((flat.figures / "explained.json").read_text(encoding="utf-8"))
+    methods = [{entry["method"] for entry in picture["maps"]} for picture in kept["explained"]]
+    assert methods == [{"Integrated gradients"}] * len(kept["explained"])
+    _, why = explain(flat, (), (), Wanted(), None, QUIET)
+    assert [check.method for check in why.checks] == ["Integrated gradients"]
+    assert "no layer with rows and columns" in why.notes[0]
     with pytest.raises(ModelError, match="Grad-CAM"):
-        explain(flat, (), (), Wanted(), None, QUIET)
+        explain(flat, (), (), Wanted(attribution.GRAD_CAM), None, QUIET)
+
+    def missing(*_: object) -> None:
+        raise MissingExtraError("Integrated gradients", "explain", "captum")
+
+    monkeypatch.setattr(attribution, "require", missing)
+    for _ in explain_for_report(flat, trained(flat, "best"), "test", None):
+        pass
+    page = report(flat).read_text(encoding="utf-8")
+    assert "no layer with rows and columns" in page
+    assert "tellapart[explain]" in page
+    assert "What speaks for" not in page
 
 
 def test_several_labels(pictures_at: Callable[..., Path], tmp_path: Path) -> None:

@@ -161,11 +161,14 @@ def test_what_certainty_rests_on_is_in_the_bundle_as_it_was_measured(finished: R
 
 
 def test_copies_are_tried_on_the_test_pictures(finished: Run, here: Command) -> None:
-    printed = here("evaluate", finished.directory, "--tta", "2")
+    printed = here("evaluate", finished.directory, "--tta", "2", "--tta-mean", "probabilities")
     assert printed.returncode == 0, printed.stderr
     accuracy = finished.evaluations["test"].metrics["accuracy"].value
     assert f"accuracy {accuracy:.1%} → " in printed.stdout
-    assert "2 changed copies" in printed.stdout
+    assert "probabilities averaged over each picture and 2 changed copies" in printed.stdout
+    refused = here("evaluate", finished.directory, "--tta-mean", "probabilities")
+    assert refused.returncode == 2
+    assert "--tta" in refused.stderr
 
 
 def test_a_rule_for_several_labels_is_refused_where_there_is_one(digits: Path, tmp_path: Path, here: Command) -> None:
@@ -330,6 +333,7 @@ def test_several_labels_from_table_to_answer(
     (photos / "labels.csv").write_text("\n".join(rows) + "\n")
     out = tmp_path / "run"
     judged = ["--set", "evaluation.thresholds.recall=0.9", "--set", "evaluation.tta=1"]
+    judged += ["--set", "evaluation.tta_mean='probabilities'"]
     done = here("train", photos, *QUICK, *judged, "--set", "stages.0.epochs=2", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "f1_micro" in done.stdout
@@ -339,13 +343,13 @@ def test_several_labels_from_table_to_answer(
     answer = ta.load(out).predict(next(photos.glob("*/*.png")))
     assert len(answer.labels) == 4
     assert len(ta.load(out).bundle.temperature) == 4  # type: ignore[arg-type]
-    assert ta.load(out).bundle.tta == 1
+    assert (ta.load(out).bundle.tta, ta.load(out).bundle.tta_mean) == (1, "probabilities")
     validation = run.predictions("validation")
     told = json.loads(run.evaluation_file.read_text())
     answered = validation.probabilities(tuple(told["temperature"])) >= told["thresholds"]
     given = validation.target == 1
     assert ((answered & given).sum(axis=0) >= 0.9 * given.sum(axis=0) - 1e-9).all()
-    assert "changed copies" in told["tta"]["told"]
+    assert "probabilities averaged over each picture and 1 changed cop" in told["tta"]["told"]
 
 
 def test_a_picture_that_breaks_is_skipped_only_when_asked(

@@ -480,8 +480,21 @@ def test_rules_for_thresholds_that_there_are_not(rule):
         load_recipe("scratch", [f"evaluation.thresholds={rule}"])
 
 
+def test_a_mean_over_no_copies_is_refused():
+    with pytest.raises(RecipeError, match="tta"):
+        load_recipe("scratch", ["evaluation.tta_mean='probabilities'"])
+
+
 @pytest.mark.parametrize("rule", ["'f1'", "{ precision = 0.9 }", "{ recall = 1.0 }"])
 def test_rules_for_thresholds_survive_toml(rule, tmp_path):
-    recipe = load_recipe("scratch", [f"evaluation.thresholds={rule}", "evaluation.known=0.95", "evaluation.tta=4"])
+    recipe = load_recipe(
+        "scratch",
+        [
+            f"evaluation.thresholds={rule}",
+            "evaluation.known=0.95",
+            "evaluation.tta=4",
+            "evaluation.tta_mean='probabilities'",
+        ],
+    )
     (tmp_path / "again.toml").write_text(recipe.to_toml())
     assert load_recipe(tmp_path / "again.toml") == recipe

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tellapart import cli_audit, cli_bench, cli_cache, cli_explain, cli_mend, cli_runs
-from tellapart.cli_options import Changes, Found, Pictures, Quiet, RecipeName, Seed, finds_labels
+from tellapart.cli_options import Changes, Found, Pictures, Quiet, RecipeName, Seed, TtaMean, finds_labels
 from tellapart.errors import TellapartError, UsageError
 
 app = typer.Typer(
@@ -168,6 +168,7 @@ def evaluate(
     tta: Annotated[
         int | None, typer.Option(min=1, max=32, help="With so many changed copies of each picture: gain and cost.")
     ] = None,
+    tta_mean: TtaMean = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how good a finished training is, with 95 % intervals."""
@@ -176,8 +177,8 @@ def evaluate(
     from tellapart.judging import evaluate as evaluate_run
     from tellapart.judging import try_copies
 
-    tried = try_copies(run, on, tta) if tta else None
-    result = tried.averaged if tried else evaluate_run(run, on)
+    tried = try_copies(run, on, tta, tta_mean) if tta else None
+    result = tried.averaged if tried else evaluate_run(run, on, tta_mean=tta_mean)
     if as_json:
         print(json.dumps(result.as_dict() | ({"tta": str(tried), "times": tried.times} if tried else {})))
     else:
@@ -198,6 +199,7 @@ def predict(
     tta: Annotated[
         int | None, typer.Option(min=0, max=32, help="Average over so many changed copies of each picture too.")
     ] = None,
+    tta_mean: TtaMean = None,
     format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
     submission: Annotated[
@@ -216,7 +218,7 @@ def predict(
     )
     if submission and unknown is None:
         unknown = False  # a competition knows its classes alone
-    given = answers(classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta)
+    given = answers(classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta, tta_mean=tta_mean)
     if submission:
         first, second = classifier.bundle.about.get("columns") or COLUMNS
         summary = write_submission(given, submission, (first, second))

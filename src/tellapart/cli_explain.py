@@ -18,7 +18,10 @@ def explain(
     only: Annotated[
         str | None, typer.Option("--class", help="The class to explain; by default the answer, and the label given.")
     ] = None,
-    method: Annotated[str, typer.Option(help="grad-cam, or integrated-gradients (slower, finer).")] = "grad-cam",
+    method: Annotated[
+        str | None,
+        typer.Option(help="grad-cam, or integrated-gradients (slower, finer); by default the first that works here."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many pictures, where none are named.")] = 12,
     alike: Annotated[int, typer.Option(min=0, help="Training pictures shown beside each.")] = 6,
     out: Annotated[
@@ -34,5 +37,5 @@ def explain(
 
     wanted = Wanted(method, only, limit, alike)
     written, why = explain_run(Run(run), pictures or (), row or (), wanted, out, Console(quiet))
-    print(why.check)
+    print("\n".join([*why.notes, *map(str, why.checks)]))
     print(f"{'Page' if written.suffix.lower() == '.html' else 'Picture'}: {written}")

@@ -15,6 +15,10 @@ RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+TtaMean = Annotated[
+    str | None,
+    typer.Option(help="What is averaged over the copies: logits or probabilities; the run's own by default."),
+]
 #: How labels are found: keyword arguments of `ta.scan`; see `finds_labels`.
 Found = dict[str, Any]
 

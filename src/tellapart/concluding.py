@@ -52,7 +52,9 @@ def conclude(
             asked, own = network if on == "test" else validated(run, network, recipe), known
             if known and asked is not network:
                 own = yield from _known(run, asked, catalog, split, runtime)
-            answered[on] = yield from predict_fully(asked, catalog, rows, runtime, what, own, plan.tta, flip)
+            answered[on] = yield from predict_fully(
+                asked, catalog, rows, runtime, what, own, plan.tta, flip, plan.tta_mean
+            )
             answered[on].predictions.save(run.predictions_file(on))
     predictions = {on: found.predictions for on, found in answered.items()}
     distance = {on: found.distance for on, found in answered.items()}
@@ -69,7 +71,9 @@ def conclude(
     first = next(iter(evaluations))
     about = {
         **asdict(certainty),
-        "tta": copies_gain(answered[first].plain, evaluations[first], certainty, plan.tta) if plan.tta else None,
+        "tta": copies_gain(answered[first].plain, evaluations[first], certainty, plan.tta, plan.tta_mean)
+        if plan.tta
+        else None,
         "certainty": {on: check_certainty(certainty, predictions[on], distance[on]) for on in evaluations},
     }
     run.write_json(run.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in evaluations.items()}})
@@ -145,6 +149,7 @@ def _bundle(
         strangeness=certainty.strangeness,
         tta=recipe.evaluation.tta,
         flip=flips(recipe),
+        tta_mean=recipe.evaluation.tta_mean,
     )
 
 

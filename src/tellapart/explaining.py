@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tellapart.chapters.explained import Why, keep_explained, why_blocks
+from tellapart.chapters.explained import Check, Why, keep_explained, why_blocks
 from tellapart.data.decode import decode, read_picture
-from tellapart.errors import ModelError, UsageError
+from tellapart.errors import MissingExtraError, ModelError, UsageError
 from tellapart.evaluation.errors import least_certain, wrongest
-from tellapart.explain.attribution import GRAD_CAM, METHODS, agreement_with_random, heat_maps
+from tellapart.explain.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
 from tellapart.explain.neighbours import most_alike
-from tellapart.explain.overlay import at_eye_size, legend, overlay
+from tellapart.explain.overlay import Map, at_eye_size, legend, overlay
 from tellapart.files import replacing
 from tellapart.preprocess import Pixels
 from tellapart.records import Computing, Predictions, Rows
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _MOST_TRAINING = 20_000  # training pictures among which alike ones are looked for
 _CHECKED = 4  # pictures with which the maps are checked
 _WRONG, _UNCERTAIN, _ALIKE = 4, 2, 6  # what a report shows
+_INTEGRATED = 2  # of these, how many by integrated gradients too on a processor, which takes seconds a map
 _AT_ONCE = 16  # pictures that the network is asked about
 _MOST_LABELS = 2  # several labels: maps a picture
 
@@ -47,13 +48,14 @@ class Wanted:
     """What to show.
 
     Attributes:
-        method: one of `attribution.METHODS`.
+        method: one of `attribution.METHODS`; None: Grad-CAM, or integrated gradients where the network has no layer for
+            it.
         only: the class to explain; None: what was answered, and what was given where that is another.
         limit: pictures, where none are named.
         n_alike: training pictures beside each; 0 for none.
     """
 
-    method: str = GRAD_CAM
+    method: str | None = None
     only: str | None = None
     limit: int = 12
     n_alike: int = 6
@@ -94,6 +96,7 @@ def explain(
     Raises:
         UsageError: no such class, method, picture or row, or another kind of file.
         UnreadableError: a picture that cannot be read.
+        ModelError: Grad-CAM is asked for, and the network has no layer for it.
         MissingExtraError: integrated gradients without captum.
     """
     from tellapart.label_issues import trained
@@ -101,7 +104,7 @@ def explain(
     out = out or run.directory / "explain.html"
     if out.suffix.lower() not in (".html", ".png"):
         raise UsageError(f"--out {out}: a page (.html) or a picture (.png) can be written.")
-    if wanted.method not in METHODS:
+    if wanted.method is not None and wanted.method not in METHODS:
         raise UsageError(f"--method {wanted.method}: there is no such method.", f"There are: {', '.join(METHODS)}.")
     if wanted.only is not None and wanted.only not in run.catalog.classes:
         raise UsageError(
@@ -111,11 +114,13 @@ def explain(
     network = trained(run, "best").to(default_device()).eval()
     asked = _asked(run, network, named or _worst(run, wanted.limit))
     shown_rows = _training(run, _MOST_TRAINING) if wanted.n_alike else np.empty(0, np.int64)
-    why = console.watch(_why(run, network, asked, shown_rows, wanted))
+    able, notes = ([wanted.method], []) if wanted.method else _able(network, asked.pixels, [GRAD_CAM])
+    method = able[0] if able else INTEGRATED
+    why = console.watch(_why(run, network, asked, shown_rows, wanted, {method: len(asked.rows)}, notes))
     if out.suffix.lower() == ".png":
         _write_sheet(run, network, why, out)
     else:
-        about = [run.recipe.model.name, METHODS[wanted.method], words.some(len(asked.rows), "picture")]
+        about = [run.recipe.model.name, METHODS[method], words.some(len(asked.rows), "picture")]
         page = Page(
             title=f"Why: {run.catalog.root.name}",
             subtitle=about,
@@ -138,12 +143,30 @@ def explain_for_report(run: Run, network: Network, on: str, known: Rows | None) 
     yield Computing(-1, what, 0, 1)
     asked = _asked(run, network, [(row, None) for row in _worst_rows(run, on, _WRONG, _UNCERTAIN)])
     shown_rows = np.empty(0, np.int64) if known is None else known
-    try:
-        why = yield from _why(run, network, asked, shown_rows, Wanted(n_alike=_ALIKE if len(shown_rows) else 0))
-    except ModelError as error:  # a network without a map; said in the report
-        why = Why(why_not=error.message)
+    able, notes = _able(network, asked.pixels, list(METHODS))
+    methods = dict.fromkeys(able, len(asked.rows))
+    if len(methods) > 1 and network.scale.device.type == "cpu":
+        methods[INTEGRATED] = min(_INTEGRATED, len(asked.rows))
+    why = Why(notes=notes)
+    if methods:
+        wanted = Wanted(n_alike=_ALIKE if len(shown_rows) else 0)
+        why = yield from _why(run, network, asked, shown_rows, wanted, methods, notes)
     keep_explained(run, why)
     yield Computing(-1, what, 1, 1)
+
+
+def _able(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the methods that can be used, and in sentences why the others cannot."""
+    able, why_not = [], []
+    for method in methods:
+        try:
+            ready(network, pixels, method)
+            able.append(method)
+        except ModelError as error:
+            why_not.append(error.message)
+        except MissingExtraError as error:
+            why_not.append(f"{error.message} {error.hint}")
+    return able, why_not
 
 
 def _named(run: Run, pictures: Sequence[str | Path], rows: Sequence[int]) -> list[tuple[int, Path | None]]:
@@ -223,18 +246,40 @@ def _training(run: Run, most: int) -> Rows:
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def _why(run: Run, network: Network, asked: Asked, training: Rows, wanted: Wanted) -> Generator[Computing, None, Why]:
-    """Maps of each picture, the check of the first few, and the training pictures that it looks like."""
+def _why(
+    run: Run,
+    network: Network,
+    asked: Asked,
+    training: Rows,
+    wanted: Wanted,
+    methods: Mapping[str, int],
+    notes: Sequence[str],
+) -> Generator[Computing, None, Why]:
+    """Maps of each picture, the check of the first few, and the training pictures that it looks like.
+
+    Args:
+        run, network, asked, wanted: what is explained, and how.
+        training: pictures among which alike ones are looked for.
+        methods: how many pictures, from the first on, each method is used for.
+        notes: what could not be shown, and why.
+    """
     chosen = [_chosen(asked.answers, i, wanted.only) for i in range(len(asked.rows))]
-    maps = []
-    for i, classes in enumerate(chosen):
-        yield Computing(-1, METHODS[wanted.method], i, len(chosen) + 1)
-        repeated = np.repeat(asked.pixels[i : i + 1], len(classes), axis=0)
-        maps.append(heat_maps(network, repeated, np.array(classes), wanted.method))
-    yield Computing(-1, METHODS[wanted.method], len(chosen), len(chosen) + 1)
-    checked = min(_CHECKED, len(chosen))
-    first = np.array([classes[0] for classes in chosen[:checked]], np.int64)
-    alike_random = agreement_with_random(network, asked.pixels[:checked], first, wanted.method)
+    maps: list[list[HeatMap]] = [[] for _ in chosen]
+    checks = []
+    for method, n in methods.items():
+        heat = []
+        for i, classes in enumerate(chosen[:n]):
+            yield Computing(-1, METHODS[method], i, n + 1)
+            repeated = np.repeat(asked.pixels[i : i + 1], len(classes), axis=0)
+            heat.append(heat_maps(network, repeated, np.array(classes), method))
+            maps[i] += [
+                _heat_map(asked, i, number, warm, method) for number, warm in zip(classes, heat[i], strict=True)
+            ]
+        yield Computing(-1, METHODS[method], n, n + 1)
+        k = min(_CHECKED, n)
+        first, learned = np.array([classes[0] for classes in chosen[:k]], np.int64), np.stack([h[0] for h in heat[:k]])
+        agreement = agreement_with_random(network, asked.pixels[:k], first, method, learned)
+        checks.append(Check(METHODS[method], agreement, k))
     alike: list[list[Card]] = [[] for _ in chosen]
     if wanted.n_alike and len(training):
         alike = yield from _alike(run, network, asked, training, wanted.n_alike)
@@ -242,19 +287,31 @@ def _why(run: Run, network: Network, asked: Asked, training: Rows, wanted: Wante
         Explained(
             asked.answers.card(i),
             thumbnail(at_eye_size(asked.pixels[i]), 320),
-            [
-                HeatMap(
-                    f"What speaks for {asked.answers.predictions.classes[number]}",
-                    thumbnail(overlay(asked.pixels[i], warm), 320),
-                    "" if warm.any() else "Nothing in the picture does.",
-                )
-                for number, warm in zip(classes, maps[i], strict=True)
-            ],
+            # One class after the other, so that its maps by each method stand side by side.
+            [warm for j in range(len(classes)) for warm in maps[i][j :: len(classes)]],
             alike[i],
         )
         for i, classes in enumerate(chosen)
     ]
-    return Why(shown, METHODS[wanted.method], alike_random, checked, len(training))
+    return Why(shown, _told(methods, len(chosen)), checks, len(training), notes)
+
+
+def _heat_map(asked: Asked, i: int, number: int, warm: Map, method: str) -> HeatMap:
+    """A map over its picture."""
+    title = f"What speaks for {asked.answers.predictions.classes[number]}"
+    said = "" if warm.any() else "Nothing in the picture does."
+    return HeatMap(title, thumbnail(overlay(asked.pixels[i], warm), 320), METHODS[method], said)
+
+
+def _told(methods: Mapping[str, int], n: int) -> str:
+    """What the maps are made by: "Grad-CAM says which region, integrated gradients (of the first 2 pictures) …"."""
+    says = {GRAD_CAM: "says which region", INTEGRATED: "say which pixels"}
+    parts: list[str] = []
+    for method, shown in methods.items():
+        some = "" if shown == n else f" (of the first {words.some(shown, 'picture')})"
+        name = METHODS[method] if not parts else METHODS[method].lower()
+        parts.append(f"{name}{some} {says[method]}")
+    return f"{', '.join(parts)}."
 
 
 def _chosen(answers: Answers, i: int, only: str | None) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tellapart.errors import DataError, RunError, UsageError
-from tellapart.records import Evaluation, Predictions, Rows
+from tellapart.records import Evaluation, Mean, Predictions, Rows
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
@@ -25,22 +25,26 @@ class Copies:
     Attributes:
         plain, averaged: scores without and with it.
         n: changed copies of each picture.
+        mean: what was averaged.
         times: how many times longer the answers took, reading the pictures included.
     """
 
     plain: Evaluation
     averaged: Evaluation
     n: int
+    mean: Mean
     times: float
 
     def __str__(self) -> str:
         """One sentence."""
         from tellapart.evaluation.certainty import tell_copies
 
-        return tell_copies(self.plain, self.averaged, self.n, self.times, "the time")
+        return tell_copies(self.plain, self.averaged, self.n, self.mean, self.times, "the time")
 
 
-def evaluate(trained: Run | str | Path, on: str | Path = "test", tta: int | None = None) -> Evaluation:
+def evaluate(
+    trained: Run | str | Path, on: str | Path = "test", tta: int | None = None, tta_mean: str | None = None
+) -> Evaluation:
     """How good a finished training is.
 
     Args:
@@ -48,34 +52,40 @@ def evaluate(trained: Run | str | Path, on: str | Path = "test", tta: int | None
         on: "test" or "validation" (what was measured at the end of the training), or a folder or table of other
             pictures with labels: these are scanned and answered by the bundle, without torch.
         tta: average over so many changed copies of each picture too; None: as the training was judged.
+        tta_mean: what is averaged, "logits" or "probabilities"; None: as the training was judged.
 
     Raises:
+        UsageError: there is no such mean, or nothing to be averaged.
         RunError: the training has not finished, or has no such part.
         DataError: other pictures have no labels, or labels that the model does not know.
     """
     finished = trained if isinstance(trained, Run) else Run(Path(trained))
-    if tta is None and str(on) in ("test", "validation"):
+    if tta is None and tta_mean is None and str(on) in ("test", "validation"):
         return _stored(finished, str(on))
     bundle = _bundle(finished)
-    return _judged(bundle, _answered(bundle, *_pictures(finished, bundle, on), bundle.tta if tta is None else tta), on)
+    averaging = bundle.averaging(tta, tta_mean)
+    return _judged(bundle, _answered(bundle, *_pictures(finished, bundle, on), *averaging), on)
 
 
-def try_copies(trained: Run | str | Path, on: str | Path, n: int) -> Copies:
+def try_copies(trained: Run | str | Path, on: str | Path, n: int, mean: str | None = None) -> Copies:
     """Evaluate without and with n changed copies of each picture, and take the time.
 
     Raises:
-        RunError, DataError: as `evaluate`.
+        UsageError, RunError, DataError: as `evaluate`.
     """
     finished = trained if isinstance(trained, Run) else Run(Path(trained))
     bundle = _bundle(finished)
+    _, averaged = bundle.averaging(n, mean)
     pictures = _pictures(finished, bundle, on)
-    _answered(bundle, pictures[0], pictures[1][:64], 0)  # starts onnxruntime, and brings the files into memory
+    _answered(
+        bundle, pictures[0], pictures[1][:64], 0, averaged
+    )  # starts onnxruntime, and brings the files into memory
     found, seconds = [], []
     for n_copies in (0, n):
         started = time.perf_counter()
-        found.append(_judged(bundle, _answered(bundle, *pictures, n_copies), on))
+        found.append(_judged(bundle, _answered(bundle, *pictures, n_copies, averaged), on))
         seconds.append(time.perf_counter() - started)
-    return Copies(found[0], found[1], n, seconds[1] / seconds[0])
+    return Copies(found[0], found[1], n, averaged, seconds[1] / seconds[0])
 
 
 def _stored(finished: Run, on: str) -> Evaluation:
@@ -137,7 +147,7 @@ def _elsewhere(bundle: Bundle, folder: Path) -> tuple[Catalog, Rows]:
     return catalog, rows
 
 
-def _answered(bundle: Bundle, catalog: Catalog, rows: Rows, n_copies: int) -> Predictions:
+def _answered(bundle: Bundle, catalog: Catalog, rows: Rows, n_copies: int, mean: Mean) -> Predictions:
     """The bundle's predictions for pictures."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -150,8 +160,8 @@ def _answered(bundle: Bundle, catalog: Catalog, rows: Rows, n_copies: int) -> Pr
     size = 64
     with ThreadPoolExecutor() as pool:
         parts = [
-            bundle.predict_distance(np.stack(list(pool.map(load, rows[start : start + size]))), n_copies=n_copies)[0]
-            for start in range(0, len(rows), size)
+            bundle.predict_distance(np.stack(list(pool.map(load, part))), n_copies=n_copies, mean=mean)[0]
+            for part in (rows[start : start + size] for start in range(0, len(rows), size))
         ]
     logits = np.concatenate([np.empty((0, len(bundle.classes)), np.float32), *parts])
     return Predictions.of(rows, logits, catalog.target(rows), bundle.classes)

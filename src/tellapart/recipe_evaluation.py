@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tellapart.recipe_transforms import Section
+from tellapart.records import Mean
 
 
 def _rule(written: Any) -> Any:
@@ -45,3 +46,10 @@ class Judgement(Section):
         le=32,
         description="test-time augmentation: changed copies of each picture whose answers are averaged with its own",
     )
+    tta_mean: Mean = Field(default="logits", description="what is averaged over a picture and its changed copies")
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.tta_mean != "logits" and not self.tta:
+            raise PydanticCustomError("unused", "'tta_mean' belongs to changed copies: 'tta' says how many")
+        return self

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 #: What logits are divided by before they become probabilities: one number, or one a class (several labels only).
 Temperature: TypeAlias = float | tuple[float, ...]
+#: What is averaged where several answers to one picture become one.
+Mean: TypeAlias = Literal["logits", "probabilities"]
+MEANS: tuple[Mean, ...] = get_args(Mean)
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,37 @@ def probabilities(logits: npt.ArrayLike, several: bool, temperature: Temperature
     z = z - z.max(axis=-1, keepdims=True)
     e = np.exp(z)
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def average_logits(
+    versions: Sequence[npt.ArrayLike], several: bool, mean: Mean, shares: Sequence[float] | None = None
+) -> Floats:
+    """Several answers to the same pictures as one.
+
+    Args:
+        versions: at least one, each [n, n_classes]: logits before any temperature.
+        several: probabilities are sigmoids instead of softmax.
+        mean: of what.
+        shares: how much each version counts, with the sum 1; equal by default.
+
+    Returns:
+        Logits [n, n_classes]. Where probabilities are averaged, those that give exactly their mean: logarithms of the
+        mean softmax, or log(p / (1 - p)) of the mean sigmoid p, computed in logarithms and float64, so that nothing
+        is lost where an answer is very certain.
+    """
+    parts = [1 / len(versions)] * len(versions) if shares is None else shares
+    shape = np.shape(versions[0])
+    if mean == "logits":
+        return sum((part * np.asarray(z, np.float64) for part, z in zip(parts, versions, strict=True)), np.zeros(shape))
+    yes, no = np.full(shape, -np.inf), np.full(shape, -np.inf)
+    for part, version in zip(parts, versions, strict=True):
+        z = np.asarray(version, np.float64)
+        if several:
+            yes = np.logaddexp(yes, np.log(part) - np.logaddexp(0, -z))
+            no = np.logaddexp(no, np.log(part) - np.logaddexp(0, z))
+        else:
+            yes = np.logaddexp(yes, np.log(part) + z - np.logaddexp.reduce(z, axis=1, keepdims=True))
+    return yes - no if several else yes
 
 
 @dataclass(frozen=True)

@@ -342,9 +342,11 @@ def test_what_certainty_needs_is_written_and_read_back(write, network, tmp_path)
         "n_validation": 120,
         "tta": 4,
         "flip": True,
+        "tta_mean": "probabilities",
     }
     bundle = Bundle.load(write(tmp_path / "bundle", **told))
     assert (bundle.sets, bundle.n_validation, bundle.tta, bundle.flip) == ({0.9: 0.25}, 120, 4, True)
+    assert bundle.tta_mean == "probabilities"
     assert bundle.strangeness == strangeness
     found, distance = bundle.predict_distance(pictures)
     np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-4)

@@ -275,6 +275,24 @@ def test_several_labels_are_counted_and_laid_side_by_side(photos: Path) -> None:
     assert facts["together"] == [[8, 4], [4, 4]]
 
 
+def test_pictures_with_none_of_several_labels_are_found_and_are_no_fault(photos: Path) -> None:
+    """The clean set again: only the pictures without any label are told, and no alarm but by their name."""
+    labels = ["cat;dog", "cat", "dog", ""] * 6
+    names = [f"{name}/{i:02}.png" for name in ("cat", "dog") for i in range(12)]
+    pl.DataFrame({"file_name": names, "labels": labels}).write_csv(photos / "labels.csv")
+    found = ta.audit(photos, shortcuts=False)
+    none = [name for name, label in zip(names, labels, strict=True) if not label]
+    assert kinds(found) == {"no-labels": len(none)}
+    assert sorted(found.findings["path"].to_list()) == sorted(none)
+    assert set(found.findings["severity"]) == {"note"}
+    assert not found.failing({"note"})
+    assert len(found.failing({"error", "no-labels"})) == len(none)
+    assert len(found.exclude(["duplicate"])) == 24
+    kept = found.exclude(["no-labels"])
+    assert len(kept) == 24 - len(none)
+    assert (kept.target().sum(axis=1) > 0).all()
+
+
 def test_groups_are_kept_on_one_side(photos: Path) -> None:
     for i in range(6):
         ImageOps.mirror(Image.open(photos / f"cat/{i:02}.png")).save(photos / f"cat/mirrored{i}.png")

@@ -49,6 +49,11 @@ def test_copies_are_averaged_and_distances_are_those_of_the_pictures(picture_fol
     assert found.predictions.row.tolist() == [1, 4, 9]
     assert found.predictions.logits == pytest.approx(expected, abs=1e-4)
     assert found.plain.logits == pytest.approx(logits, abs=1e-4)
+    chances = finished(
+        predict_fully(network, catalog, rows, runtime, "some", None, n_copies=3, flip=True, mean="probabilities")
+    ).predictions.probabilities()
+    each = np.exp([torch_answers(version)[0].astype(float) for version in versions])
+    assert chances == pytest.approx((each / each.sum(axis=2, keepdims=True)).mean(axis=0), abs=1e-4)
     assert found.distance == pytest.approx(known.distance(features), rel=1e-3, abs=1e-3)
     plain = finished(predict(network, catalog, rows, runtime, "some"))
     assert plain.logits == pytest.approx(logits, abs=1e-4)

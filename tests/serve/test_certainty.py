@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+from scipy.special import expit, softmax
 
 from tellapart.answering import Known, Strangeness
 from tellapart.bundle.read import KNOWN, Bundle
@@ -113,6 +115,35 @@ def test_copies_are_averaged_as_logits(make_bundle, tmp_path, known):
     by_default, none = (next(answers(bundle, [pixels[0]], tta=tta)) for tta in (None, 0))
     assert dict(by_default.labels)["red"] == pytest.approx(bundle.probabilities(expected)[0, 0], rel=1e-4)
     assert dict(none.labels)["red"] != dict(by_default.labels)["red"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_copies_are_averaged_as_probabilities(make_bundle, tmp_path, several):
+    """The very mean of what the network gives for each copy, before any temperature."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    labels = {"several": True, "thresholds": [0.5] * 3} if several else {}
+    bundle = Bundle.load(make_bundle(tmp_path / "bundle", temperature=2.0, tta=3, tta_mean="probabilities", **labels))
+    chance = expit if several else partial(softmax, axis=-1)
+    expected = np.mean(
+        [chance(bundle.predict_pixels(copy).astype(float)) for copy in copies(pixels, 3, flip=False)], axis=0
+    )
+    found, _ = bundle.predict_distance(pixels, n_copies=3, mean="probabilities")
+    np.testing.assert_allclose(chance(found.astype(float)), expected, rtol=1e-5)
+    by_default, of_logits = (list(answers(bundle, pixels, tta_mean=mean)) for mean in (None, "logits"))
+    logits = np.log(expected) if not several else np.log(expected / (1 - expected))
+    for answer, other, line in zip(by_default, of_logits, chance(logits / 2), strict=True):
+        named = dict(answer.labels)
+        assert [named[name] for name in bundle.classes] == pytest.approx(line, rel=1e-4)
+        assert named != dict(other.labels)
+
+
+def test_a_mean_that_cannot_be_had_is_refused(make_bundle, tmp_path, known):
+    bundle = bundle_of(make_bundle, tmp_path, known)
+    with pytest.raises(UsageError, match="no mean of 'votes'") as caught:
+        answers(bundle, [], tta=2, tta_mean="votes")
+    assert "logits and of probabilities" in caught.value.hint
+    with pytest.raises(UsageError, match="changed copies of each picture, and there are none"):
+        answers(bundle, [], tta_mean="probabilities")
 
 
 def test_rows_for_programs_have_the_further_columns(colours, tmp_path):

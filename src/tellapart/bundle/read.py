@@ -27,9 +27,9 @@ import numpy.typing as npt
 from tellapart.answering import Known, Strangeness
 from tellapart.bundle.tensors import read_tensors
 from tellapart.copies import copies
-from tellapart.errors import BundleError
+from tellapart.errors import BundleError, UsageError
 from tellapart.preprocess import Pixels, Preprocessing
-from tellapart.records import Floats, Temperature, probabilities
+from tellapart.records import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 
 FORMAT = 2
 DESCRIPTION = "bundle.json"
@@ -58,6 +58,7 @@ class Bundle:
         strangeness: from where on a picture is called unknown; None where that is not told (several labels).
         tta: changed copies of each picture that are averaged with it unless told otherwise, see `copies`.
         flip: whether such copies may be mirrored, as training's pictures were.
+        tta_mean: what is averaged over picture and copies, unless told otherwise.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class Bundle:
     strangeness: Strangeness | None = None
     tta: int = 0
     flip: bool = False
+    tta_mean: Mean = "logits"
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -106,6 +108,7 @@ class Bundle:
                 strangeness=Strangeness.from_dict(told) if (told := values.get("strangeness")) else None,
                 tta=int(values.get("tta", 0)),
                 flip=bool(values.get("flip", False)),
+                tta_mean=MEANS[MEANS.index(values.get("tta_mean", "logits"))],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
@@ -156,6 +159,27 @@ class Bundle:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path} cannot be read: {error}", _AGAIN) from error
 
+    def averaging(self, tta: int | None, mean: str | None) -> tuple[int, Mean]:
+        """How answers are averaged over changed copies: as asked for, and otherwise as the bundle was made.
+
+        Args:
+            tta: changed copies of each picture; None: the bundle's.
+            mean: what is averaged, one of `records.MEANS`; None: the bundle's.
+
+        Raises:
+            UsageError: there is no such mean, or nothing to be averaged.
+        """
+        n_copies = self.tta if tta is None else tta
+        if mean is None:
+            return n_copies, self.tta_mean
+        if mean not in MEANS:
+            raise UsageError(f"There is no mean of {mean!r}.", f"There is that of {' and of '.join(MEANS)}.")
+        if not n_copies:
+            raise UsageError(
+                f"A mean of {mean} is over changed copies of each picture, and there are none.", "Add --tta 4."
+            )
+        return n_copies, MEANS[MEANS.index(mean)]
+
     def predict_pixels(self, pictures: Pixels, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Run the model.
 
@@ -173,13 +197,14 @@ class Bundle:
         return self._predict(pictures, batch_size, None)[0]
 
     def predict_distance(
-        self, pictures: Pixels, batch_size: int = 32, n_copies: int = 0
+        self, pictures: Pixels, batch_size: int = 32, n_copies: int = 0, mean: Mean = "logits"
     ) -> tuple[npt.NDArray[np.float32], Floats]:
         """As `predict_pixels`, and how far each picture lies from the known classes.
 
         Args:
             pictures, batch_size: see `predict_pixels`.
-            n_copies: changed copies of each picture whose logits are averaged with its own, see `copies`.
+            n_copies: changed copies of each picture whose answers are averaged with its own, see `copies`.
+            mean: what is averaged.
 
         Returns:
             Logits and distance [n]: that of the picture itself, 0 where the bundle does not know where its classes lie.
@@ -187,10 +212,8 @@ class Bundle:
         logits, distance = self._predict(pictures, batch_size, self.known)
         if n_copies:
             changed = copies(pictures, n_copies, self.flip, self.preprocessing.interpolation)[1:]
-            total = logits.astype(np.float64)
-            for version in changed:
-                total += self.predict_pixels(version, batch_size)
-            logits = (total / (n_copies + 1)).astype(np.float32)
+            versions = [logits, *(self.predict_pixels(version, batch_size) for version in changed)]
+            logits = average_logits(versions, self.several, mean).astype(np.float32)
         return logits, distance
 
     def _predict(

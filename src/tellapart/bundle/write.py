@@ -35,7 +35,7 @@ from tellapart.bundle.verify import verify
 from tellapart.errors import BundleError, MissingExtraError
 from tellapart.files import naming, sync_folder
 from tellapart.preprocess import Pixels
-from tellapart.records import Temperature
+from tellapart.records import Mean, Temperature
 
 if TYPE_CHECKING:
     import onnx
@@ -64,6 +64,7 @@ def write_bundle(
     strangeness: Strangeness | None = None,
     tta: int = 0,
     flip: bool = False,
+    tta_mean: Mean = "logits",
 ) -> None:
     """Write a bundle whole or not at all, replacing an older one.
 
@@ -86,6 +87,7 @@ def write_bundle(
         sets, n_validation: thresholds of prediction sets, see `evaluation.sets`, and how many pictures they rest on.
         known, strangeness: both or neither: what is known, and from where on a picture is unknown.
         tta, flip: changed copies of a picture that are averaged with it, and whether they may be mirrored.
+        tta_mean: what is averaged over them.
 
     Raises:
         ValueError: arguments that do not belong together.
@@ -113,6 +115,7 @@ def write_bundle(
         "strangeness": strangeness.as_dict() if strangeness else None,
         "tta": tta,
         "flip": flip,
+        "tta_mean": tta_mean,
         "about": _slim(about),
     }
     json.dumps(description)  # what cannot be written is found before minutes are spent on the export

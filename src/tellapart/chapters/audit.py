@@ -21,7 +21,11 @@ _MOST_CLASSES = 30  # classes whose co-occurrence is shown
 _ANCHORS = (
     ("leaks", "Across the split", ("leak", "near-leak")),
     ("contradictions", "Across classes", ("contradiction", "near-contradiction")),
-    ("labels", "Classes and labels", ("shortcut", "alike-names", "small-class", "imbalance", "unlabelled")),
+    (
+        "labels",
+        "Classes and labels",
+        ("shortcut", "alike-names", "small-class", "imbalance", "unlabelled", "no-labels"),
+    ),
     ("odd", "Odd pictures", ("placeholder", "blank", "dark", "blurred", "tiny", "greyscale", "odd-size", "odd-shape")),
     ("copies", "Copies", ("duplicate", "near-duplicate")),
     ("files", "Files", ("unreadable", "wrong-extension", "animated", "rotated")),

@@ -18,40 +18,52 @@ HARDLY_CHANGES = 0.5
 
 
 @dataclass(frozen=True)
-class Why:
-    """Explained pictures, and how far the maps can be trusted.
+class Check:
+    """How far the maps of a method can be trusted.
 
     Attributes:
-        explained: the pictures.
-        method: in words.
-        agreement: mean rank correlation of the maps with those of random weights; n_checked: pictures it comes from.
-        n_training: training pictures among which alike ones were looked for.
-        why_not: why there are none.
+        method: its name.
+        agreement: mean rank correlation of the maps with those of random weights. n: pictures it comes from.
     """
 
-    explained: Sequence[Explained] = ()
-    method: str = ""
-    agreement: float = 0.0
-    n_checked: int = 0
-    n_training: int = 0
-    why_not: str = ""
+    method: str
+    agreement: float
+    n: int
 
     @property
     def trusted(self) -> bool:
         """Whether random weights change the maps."""
         return self.agreement < HARDLY_CHANGES
 
-    @property
-    def check(self) -> str:
+    def __str__(self) -> str:
         """What random weights do to the maps, in a sentence or two."""
         correlation = f"{self.agreement:.2f}".replace("-", "\u2212")
-        of = f"rank correlation {correlation}, {words.some(self.n_checked, 'picture')}"
+        of = f"rank correlation {correlation}, {words.some(self.n, 'picture')}"
         if self.trusted:
-            return f"With random weights the map changes ({of}), so it shows what was learned."
+            return f"{self.method}: with random weights the map changes ({of}), so it depends on what was learned."
         return (
-            f"With random weights the map hardly changes ({of}): it shows edges of the picture or how the network is "
-            "built rather than what was learned. Do not rely on it."
+            f"{self.method}: with random weights the map hardly changes ({of}). It shows edges of the picture or how "
+            "the network is built rather than what was learned. Do not rely on it."
         )
+
+
+@dataclass(frozen=True)
+class Why:
+    """Explained pictures, and how far the maps can be trusted.
+
+    Attributes:
+        explained: the pictures.
+        method: what the maps are made by, in words.
+        checks: one a method.
+        n_training: training pictures among which alike ones were looked for.
+        notes: what could not be shown, and why.
+    """
+
+    explained: Sequence[Explained] = ()
+    method: str = ""
+    checks: Sequence[Check] = ()
+    n_training: int = 0
+    notes: Sequence[str] = ()
 
 
 def explained(run: Run) -> Section | None:
@@ -59,15 +71,15 @@ def explained(run: Run) -> Section | None:
     path = run.figures / KEPT
     if not path.is_file():
         return None
-    about = read_json(path, "explained", "why_not")
-    if about["why_not"]:
-        return Section("why", "Why it answered so", [Text(about["why_not"], "note")], "Why")
+    about = read_json(path, "explained", "checks", "notes")
     return Section("why", "Why it answered so", why_blocks(_kept(run, about)), "Why")
 
 
 def why_blocks(why: Why) -> list[Block]:
     """How to read the maps, whether to trust them, and the pictures."""
-    blocks: list[Block] = [Text(_how(why)), Text(why.check, "" if why.trusted else "warning")]
+    blocks: list[Block] = [Text(_how(why))] if why.explained else []
+    blocks += [Text(str(check), "" if check.trusted else "warning") for check in why.checks]
+    blocks += [Text(note, "note") for note in why.notes]
     return [*blocks, *why.explained]
 
 
@@ -80,12 +92,13 @@ def keep_explained(run: Run, why: Why) -> None:
         for j, warm in enumerate(entry.maps, start=1):
             name = f"explained-{i}-{j}.jpg"
             _write(run, name, warm.jpeg)
-            maps.append({"title": warm.title, "file": name, "said": warm.said})
+            maps.append({"title": warm.title, "file": name, "method": warm.method, "said": warm.said})
         entries.append(
             {"card": asdict(entry.card), "seen": seen, "maps": maps, "alike": [asdict(card) for card in entry.alike]}
         )
-    about = {name: getattr(why, name) for name in ("method", "agreement", "n_checked", "n_training", "why_not")}
-    run.write_json(run.figures / KEPT, {**about, "explained": entries})
+    about = {"method": why.method, "n_training": why.n_training, "notes": list(why.notes)}
+    checks = [asdict(check) for check in why.checks]
+    run.write_json(run.figures / KEPT, {**about, "checks": checks, "explained": entries})
 
 
 def _write(run: Run, name: str, jpeg: bytes) -> None:
@@ -98,12 +111,16 @@ def _kept(run: Run, about: dict[str, Any]) -> Why:
         Explained(
             _card(entry["card"]),
             (run.figures / entry["seen"]).read_bytes(),
-            [HeatMap(m["title"], (run.figures / m["file"]).read_bytes(), m["said"]) for m in entry["maps"]],
+            [
+                HeatMap(m["title"], (run.figures / m["file"]).read_bytes(), m["method"], m["said"])
+                for m in entry["maps"]
+            ],
             [_card(card) for card in entry["alike"]],
         )
         for entry in about["explained"]
     ]
-    return Why(shown, about["method"], about["agreement"], about["n_checked"], about["n_training"])
+    checks = [Check(**check) for check in about["checks"]]
+    return Why(shown, about["method"], checks, about["n_training"], about["notes"])
 
 
 def _card(values: dict[str, Any]) -> Card:
@@ -119,7 +136,7 @@ def _how(why: Why) -> str:
         else ""
     )
     return (
-        f"Each picture as the network sees it, and in colours the parts of it that speak for a class ({why.method}): "
-        "for the answer, and where that is wrong also for the label given. Much is the most in that picture for that "
-        f"class: the colours of two maps cannot be compared.{alike}"
+        "Each picture as the network sees it, and in colours the parts of it that speak for a class: for the answer, "
+        f"and where that is wrong also for the label given. {why.method} Much is the most in that picture for that "
+        f"class and method: the colours of two maps cannot be compared.{alike}"
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.metrics import Array
-from tellapart.records import Floats, Predictions
+from tellapart.records import Floats, Predictions, average_logits
 
 _SHOWN = 5
 
@@ -16,9 +16,8 @@ _SHOWN = 5
 def average(predictions: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
     """The mean of probabilities, as logits that give exactly these.
 
-    One label: the logits are logarithms of the mean softmax; several labels: log(p / (1 - p)) of the mean sigmoid p.
-    All in logarithms and float64, so that nothing is lost where a run is very certain. Probabilities are taken as the
-    runs give them, before any temperature: a temperature is fitted on the average.
+    Probabilities are taken as the runs give them, before any temperature: a temperature is fitted on the average. See
+    `records.average_logits`.
 
     Args:
         predictions: of the same pictures, with the same classes (matched by name; the first one's order is kept) and
@@ -36,16 +35,9 @@ def average(predictions: Sequence[Predictions], weights: Sequence[float] | None 
         raise UsageError("There are no predictions to average.", "Name at least one run.")
     shares = _shares(len(predictions), weights)
     first = predictions[0]
-    yes: Floats = np.full(first.logits.shape, -np.inf)
-    no = yes.copy() if first.several else None
-    for number, (other, share) in enumerate(zip(predictions, shares, strict=True), start=1):
-        z = other.logits[:, _columns(first, other, number)].astype(np.float64)
-        if no is not None:
-            yes = np.logaddexp(yes, np.log(share) - np.logaddexp(0, -z))
-            no = np.logaddexp(no, np.log(share) - np.logaddexp(0, z))
-        else:
-            yes = np.logaddexp(yes, np.log(share) + z - np.logaddexp.reduce(z, axis=1, keepdims=True))
-    return Predictions.of(first.row, yes if no is None else yes - no, first.target, first.classes)
+    each = [other.logits[:, _columns(first, other, number)] for number, other in enumerate(predictions, start=1)]
+    mean = average_logits(each, first.several, "probabilities", shares.tolist())
+    return Predictions.of(first.row, mean, first.target, first.classes)
 
 
 def _shares(n: int, weights: Sequence[float] | None) -> Floats:

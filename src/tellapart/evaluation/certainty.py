@@ -14,7 +14,7 @@ from tellapart.evaluation.metrics import known
 from tellapart.evaluation.reliability import BINS, reliability
 from tellapart.evaluation.sets import coverages, set_thresholds
 from tellapart.evaluation.unknown import fit_strangeness, judge
-from tellapart.records import Evaluation, Floats, Predictions, Temperature
+from tellapart.records import Evaluation, Floats, Mean, Predictions, Temperature
 
 _SHOWN = 5
 
@@ -130,7 +130,9 @@ def keeps_its_share(certainty: Certainty, predictions: Predictions, distance: Fl
     return replace(certainty, strangeness=replace(strange, by_default=False), notes=(*certainty.notes, note))
 
 
-def copies_gain(plain: Predictions, averaged: Evaluation, certainty: Certainty, n_copies: int) -> dict[str, Any]:
+def copies_gain(
+    plain: Predictions, averaged: Evaluation, certainty: Certainty, n_copies: int, mean: Mean
+) -> dict[str, Any]:
     """What averaging over changed copies of each picture brings and costs: plain values, for JSON.
 
     Args:
@@ -138,20 +140,21 @@ def copies_gain(plain: Predictions, averaged: Evaluation, certainty: Certainty, 
         averaged: the evaluation with them.
         certainty: what answers are given with.
         n_copies: of each picture.
+        mean: what was averaged.
     """
     alone = evaluate_predictions(
         plain, on=averaged.on, temperature=certainty.temperature, thresholds=certainty.thresholds
     )
-    told = tell_copies(alone, averaged, n_copies, n_copies + 1, "the network's runs")
-    return {"n_copies": n_copies, "plain": asdict(alone.headline[1]), "told": told}
+    told = tell_copies(alone, averaged, n_copies, mean, n_copies + 1, "the network's runs")
+    return {"n_copies": n_copies, "mean": mean, "plain": asdict(alone.headline[1]), "told": told}
 
 
-def tell_copies(plain: Evaluation, averaged: Evaluation, n_copies: int, times: float, of_what: str) -> str:
+def tell_copies(plain: Evaluation, averaged: Evaluation, n_copies: int, mean: Mean, times: float, of_what: str) -> str:
     """One sentence: "accuracy 93.0 % → 93.4 % …, at 5 × the time"."""
     (name, before), (_, after) = plain.headline, averaged.headline
     return (
-        f"{name} {before.value:.1%} → {after.value:.1%} on {averaged.n:,} pictures, averaged over each picture and "
-        f"{n_copies} changed copies of it, at {times:.3g} × {of_what}"
+        f"{name} {before.value:.1%} → {after.value:.1%} on {averaged.n:,} pictures, {mean} averaged over each "
+        f"picture and {n_copies} changed copies of it, at {times:.3g} × {of_what}"
     )
 
 

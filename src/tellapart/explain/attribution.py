@@ -63,8 +63,30 @@ def heat_maps(network: Network, pictures: Pixels, classes: Classes, method: str 
     return _shown(attribute(network, pictures, classes, method), method)
 
 
+def ready(network: Network, pictures: Pixels, method: str) -> None:
+    """Whether a method can be used at all.
+
+    Args:
+        network, pictures: see `attribute`; one picture is enough.
+        method: one of `METHODS`.
+
+    Raises:
+        ModelError, MissingExtraError: as `attribute`.
+    """
+    if method == INTEGRATED:
+        require("captum.attr", METHODS[INTEGRATED], "explain")
+    else:
+        with _answering(network):
+            _places(network, pictures[:1])
+
+
 def agreement_with_random(
-    network: Network, pictures: Pixels, classes: Classes, method: str = GRAD_CAM, n_random: int = 2
+    network: Network,
+    pictures: Pixels,
+    classes: Classes,
+    method: str = GRAD_CAM,
+    learned: Map | None = None,
+    n_random: int = 2,
 ) -> float:
     """How alike the maps are to those of the same network with random weights: the sanity check.
 
@@ -73,6 +95,7 @@ def agreement_with_random(
 
     Args:
         network, pictures, classes, method: see `attribute`.
+        learned: what `heat_maps` gave for them, if it is at hand.
         n_random: networks with random weights, each drawn anew.
 
     Returns:
@@ -81,7 +104,8 @@ def agreement_with_random(
     found = []
     with _answering(network):
         places = _places(network, pictures[:1]) if method == GRAD_CAM else ()
-        learned = _shown(_attributed(network, pictures, classes, method, places), method)
+        if learned is None:
+            learned = _shown(_attributed(network, pictures, classes, method, places), method)
         for seed in range(n_random):
             other = with_random_weights(network, seed)
             random = _shown(_attributed(other, pictures, classes, method, places), method)

@@ -19,7 +19,7 @@ from tellapart.data.loader import batches
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
 from tellapart.preprocess import Pixels
-from tellapart.records import Computing, Floats, Predictions
+from tellapart.records import Computing, Floats, Mean, Predictions, average_logits
 from tellapart.runtime import Runtime
 
 
@@ -46,7 +46,7 @@ class Answered:
     """What a network says of some pictures, and what that rests on.
 
     Attributes:
-        predictions: logits averaged over each picture and its changed copies.
+        predictions: averaged over each picture and its changed copies.
         plain: those of the pictures alone; the same where there are no copies.
         distance: float64 [n], from each picture to the known classes, in the order of the predictions.
     """
@@ -65,6 +65,7 @@ def predict_fully(
     known: Known | None = None,
     n_copies: int = 0,
     flip: bool = False,
+    mean: Mean = "logits",
 ) -> Generator[Computing, None, Answered]:
     """As `predict`, with test-time augmentation, and how far each picture lies from the known classes.
 
@@ -74,6 +75,7 @@ def predict_fully(
         network, catalog, rows, runtime, what: see `predict`.
         known: the classes' features; without it, all distances are 0.
         n_copies, flip: changed copies of each picture, and whether they may be mirrored; see `copies`.
+        mean: what is averaged over them, see `average_logits`.
     """
     how = network.preprocessing
 
@@ -85,26 +87,26 @@ def predict_fully(
     fast: nn.Module | None = None
     head = copy.deepcopy(network.head).eval()
     plain = np.empty((len(rows), len(catalog.classes)), np.float32)
-    total = np.zeros(plain.shape)
+    averaged = np.empty(plain.shape)
     distance = np.zeros(len(rows))
     done = 0
     with torch.inference_mode():
         for batch in batches(rows, runtime.answers_at_once, load, runtime.workers, runtime.in_turn):
             part = slice(done, done + len(batch.row))
-            for number, pixels in enumerate(copies(batch.image.numpy(), n_copies, flip, how.interpolation)):
+            versions = []
+            for pixels in copies(batch.image.numpy(), n_copies, flip, how.interpolation):
                 inputs = network.normalise(torch.from_numpy(pixels).to(runtime.device))
                 fast = fast or folded(network.body, inputs)
                 with runtime.autocast():
                     features = fast(inputs)
-                    logits = head(features).float().cpu().numpy()
-                total[part] += logits
-                if number == 0:
-                    plain[part] = logits
-                    if known is not None:
-                        distance[part] = known.distance(features.float().cpu().numpy())
+                    versions.append(head(features).float().cpu().numpy())
+                if len(versions) == 1 and known is not None:
+                    distance[part] = known.distance(features.float().cpu().numpy())
+            plain[part] = versions[0]
+            averaged[part] = average_logits(versions, catalog.several, mean)
             done = part.stop
             yield Computing(-1, what, done, len(rows))
     target = catalog.target(rows)
     alone = Predictions.of(rows, plain, target, catalog.classes)
-    averaged = Predictions.of(rows, total / (n_copies + 1), target, catalog.classes) if n_copies else alone
-    return Answered(averaged, alone, distance)
+    together = Predictions.of(rows, averaged, target, catalog.classes) if n_copies else alone
+    return Answered(together, alone, distance)

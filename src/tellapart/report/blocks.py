@@ -159,10 +159,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """What speaks for something in a picture: a JPEG with colours from little to much, and a remark or ""."""
+    """What speaks for something in a picture: a JPEG with colours from little to much, the method, a remark or ""."""
 
     title: str
     jpeg: bytes
+    method: str
     said: str = ""
 
 

@@ -23,6 +23,7 @@ from tellapart.bundle.read import Bundle
 from tellapart.data.decode import EXTENSIONS, read_picture
 from tellapart.errors import UnreadableError, UsageError
 from tellapart.preprocess import Pixels, Preprocessing, preprocess
+from tellapart.records import Mean
 
 Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image
 
@@ -94,6 +95,7 @@ class How(TypedDict, total=False):
     coverage: float | None
     unknown: bool | None
     tta: int | None
+    tta_mean: str | None
 
 
 class Classifier:
@@ -119,7 +121,7 @@ class Classifier:
         Args:
             pictures: a path, the bytes of a file, uint8 pixels (height × width × 3, RGB, upright) or a Pillow image;
                 or a list of such.
-            how: `top`, `coverage`, `unknown`, `tta`: see `answers`.
+            how: `top`, `coverage`, `unknown`, `tta`, `tta_mean`: see `answers`.
 
         Returns:
             One `Answer` for one picture, a list for a list. A picture that cannot be read has an answer too: its
@@ -158,6 +160,7 @@ def answers(
     coverage: float | None = None,
     unknown: bool | None = None,
     tta: int | None = None,
+    tta_mean: str | None = None,
 ) -> Iterator[Answer]:
     """Answer for one picture after the other, in the order given.
 
@@ -171,8 +174,9 @@ def answers(
         top: how many labels an answer lists; None: all.
         coverage: give prediction sets that hold the right class with at least this probability, such as 0.95.
         unknown: whether pictures unlike all classes are answered with "unknown"; None: as the bundle was made.
-        tta: test-time augmentation: changed copies of each picture whose logits are averaged with its own; it takes
+        tta: test-time augmentation: changed copies of each picture whose answers are averaged with its own; it takes
             so many times longer. None: as the bundle was made.
+        tta_mean: what is averaged, "logits" or "probabilities". None: as the bundle was made.
 
     Raises:
         UsageError: something that is not a picture, or something asked for that this model cannot give. An unreadable
@@ -181,8 +185,8 @@ def answers(
     """
     least = None if coverage is None else _set_threshold(bundle, coverage)
     refuse = _refuses(bundle, unknown)
-    n_copies = bundle.tta if tta is None else tta
-    return _answers(bundle, pictures, batch_size, workers or _processors(), top, least, refuse, n_copies)
+    averaging = bundle.averaging(tta, tta_mean)
+    return _answers(bundle, pictures, batch_size, workers or _processors(), top, least, refuse, averaging)
 
 
 def _answers(
@@ -193,15 +197,16 @@ def _answers(
     top: int | None,
     least: float | None,
     refuse: bool,
-    n_copies: int,
+    averaging: tuple[int, Mean],
 ) -> Iterator[Answer]:
     """`answers`, with what was asked for settled."""
+    n_copies, mean = averaging
     read = _read_ahead(bundle, pictures, workers, ahead=2 * batch_size)
     while batch := list(itertools.islice(read, batch_size)):
         pixels = [what for _, what in batch if not isinstance(what, str)]
         scores: Iterator[tuple[Any, float | None]] = iter(())
         if pixels:
-            logits, distance = bundle.predict_distance(np.stack(pixels), n_copies=n_copies)
+            logits, distance = bundle.predict_distance(np.stack(pixels), n_copies=n_copies, mean=mean)
             chances = bundle.probabilities(logits)
             scores = zip(chances, _strangeness(bundle, distance, chances), strict=True)
         for path, what in batch:

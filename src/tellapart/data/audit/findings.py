@@ -21,11 +21,15 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: how bad it is, what it is called, and what it means."""
+    """A kind of finding: how bad it is, what it is called, and what it means.
+
+    What is no `fault` in itself, `--fail-on` takes by its own name only.
+    """
 
     severity: Severity
     title: str
     meaning: str
+    fault: bool = True
 
 
 #: All kinds, the worst first. Those on pairs come with a second picture.
@@ -71,6 +75,12 @@ KINDS: dict[str, Kind] = {
     "small-class": Kind("warning", "Small classes", "Too few pictures to learn from and to judge by."),
     "imbalance": Kind("note", "Unequal classes", "The largest class has many times the pictures of the smallest."),
     "unlabelled": Kind("note", "Without a label", "Pictures that have no label."),
+    "no-labels": Kind(
+        "note",
+        "With none of the labels",
+        "Of several labels they have none: pictures of something else, or their labels were forgotten.",
+        fault=False,
+    ),
     "duplicate": Kind("note", "Exact copies", "The same file again, with the same label on the same side."),
     "near-duplicate": Kind(
         "note", "Near duplicates", "Altered copies of a picture, with the same label on the same side."
@@ -201,9 +211,11 @@ class Audit:
         return with_groups(self.catalog, self.groups)
 
     def failing(self, wanted: Collection[str]) -> list[Finding]:
-        """The findings of these kinds, or of at least these severities."""
+        """The findings of these kinds, or of at least these severities; of what is no fault, by its kind alone."""
         least = max((SEVERITIES.index(s) for s in SEVERITIES if s in wanted), default=-1)
-        return [f for f in self.found if f.kind in wanted or SEVERITIES.index(f.weight) <= least]
+        return [
+            f for f in self.found if f.kind in wanted or (KINDS[f.kind].fault and SEVERITIES.index(f.weight) <= least)
+        ]
 
 
 def check_kinds(kinds: Iterable[str], also: Sequence[str] = ()) -> set[str]:

@@ -25,6 +25,7 @@ def label_findings(catalog: Catalog) -> list[Finding]:
     target = catalog.target(rows)
     if catalog.several:
         counts = target.sum(axis=0, dtype=np.int64)
+        found += [Finding("no-labels", "none of the labels", int(row)) for row in rows[~target.any(axis=1)]]
     else:
         counts = np.bincount(target[target >= 0], minlength=len(catalog.classes))
         found += [Finding("unlabelled", "no label", int(row)) for row in rows[target < 0]] if catalog.classes else []
