@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tellapart as ta
 from tellapart import cli
@@ -241,6 +242,7 @@ def test_a_device_that_is_not_there(
     ("options", "says"),
     [
         (["--recipe", "scratch", "--minutes", 3], "leaves nothing open"),
+        (["--set", "stages.1.epochs=5"], "plan decides how many epochs"),
         (["--recipe", "scratch", "--model", "auto"], "which only a [plan] can choose"),
     ],
 )
@@ -250,6 +252,13 @@ def test_nothing_is_chosen_where_nothing_is_open(
     code, said = tellapart("train", picture_folder(n=8), *options, "--out", tmp_path / "run")
     assert code == 2
     assert says in said
+
+
+def test_every_command_is_listed_with_a_whole_sentence() -> None:
+    said = CliRunner().invoke(cli.app, ["--help"]).stdout
+    listed = said.partition("Commands:")[2].strip().splitlines()
+    assert listed[0].split()[0] == "scan"
+    assert [line for line in listed if not line.rstrip().endswith(".") or line.rstrip().endswith("...")] == []
 
 
 def test_an_empty_name_of_a_network_is_not_passed_over(

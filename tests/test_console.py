@@ -50,6 +50,14 @@ def test_plain_lines_when_not_at_a_terminal(capfd):
     ]
 
 
+def test_how_the_machine_runs_it_is_said_once_for_stages_alike(capfd):
+    other = {"why": "as asked"}
+    stages = [StageStarted(i, "", "all", 1, runtime) for i, runtime in enumerate([RUNTIME, RUNTIME, other])]
+    Console().follow(stages, Recipe(stages=[Stage()] * 3))
+    said = capfd.readouterr().err
+    assert (said.count(RUNTIME["why"]), said.count(other["why"])) == (1, 1)
+
+
 def test_columns_stand_below_their_headings(capfd):
     follow(Console())
     _, _, heading, first, second, _ = capfd.readouterr().err.splitlines()

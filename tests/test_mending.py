@@ -174,7 +174,12 @@ def test_a_review_of_a_run(first: Run, second: Run, weights: Path) -> None:
 def test_the_errors_of_a_run(first: Run, weights: Path, tmp_path: Path) -> None:
     found = errors_of_run(first, tmp_path, "", "square", QUIET)
     page = found.page.read_text(encoding="utf-8")
-    for title in ("The most wrong answers", "The least certain answers", "Right and most certain", "Probably wrong"):
+    for title in (
+        "The most wrong answers",
+        "The least certain answers",
+        "Right and most certain",
+        "The most suspicious first",
+    ):
         assert title in page
     assert (tmp_path / "label_issues.csv").is_file()
     assert "wrong-" in found.text

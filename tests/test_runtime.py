@@ -128,9 +128,9 @@ def test_the_fastest_precision_is_taken(fast):
     chosen = choose({"network": fast}, step, None, False)
     assert chosen.precision == fast
     assert set(step.ran) == set(candidates(False))
-    assert chosen.why.startswith("a training step takes ")
-    assert "in float32 contiguous, " in chosen.why
-    assert "in bfloat16 channels-last" in chosen.why
+    taken, others = chosen.why.removeprefix("a training step takes ").split(", instead of ")
+    assert f" ms in {fast} " in taken
+    assert others.count(" ms in ") == len(candidates(False)) - 1
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -165,7 +165,7 @@ def test_a_few_pictures_at_once_only_where_they_do_not_depend_on_each_other(monk
     step = Step("at_once", {0: 0.03, 8: 0.002})
     chosen = choose({"network": "apart"}, step, None, True)
     assert chosen.at_once == 8
-    assert ", 8 pictures at once" in chosen.why
+    assert " with 8 pictures at once" in chosen.why
     assert choose({"network": "apart"}, step, None, False).at_once == 0
     monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cuda")
     assert {way.at_once for way in candidates(True)} == {0}

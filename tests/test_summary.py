@@ -75,7 +75,7 @@ def test_lines_for_a_terminal(folder):
         "      5 × 5           2",
         "      6 × 8           1",
     ]
-    assert lines[11] == "Exact duplicates: 1 pictures repeat another, byte for byte"
+    assert lines[11] == "Exact duplicates: 1 picture repeats another, byte for byte"
     assert lines[12] == "Unreadable: 1"
     assert lines[13].startswith("  yew/broken.png: ")
     assert len(lines) == 14

@@ -5,16 +5,31 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from tellapart import cli_audit, cli_bench, cli_cache, cli_explain, cli_mend, cli_runs
 from tellapart.cli_options import Changes, Found, Pictures, Quiet, RecipeName, Seed, TtaMean, finds_labels
 from tellapart.errors import TellapartError, UsageError
 
+#: As they are listed: in the order in which they are likely to be wanted.
+_COMMANDS = (
+    *("scan", "audit", "train", "cross-validate", "evaluate", "predict", "errors", "review", "explain"),
+    *("compare", "slices", "curves", "average", "recipes", "models", "summary", "find-rate", "augment", "ahead"),
+    *("cache", "bench"),
+)
+
+
+class _InOrder(typer.core.TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_COMMANDS.index)
+
+
 app = typer.Typer(
     name="tellapart",
+    cls=_InOrder,
     help="Learn to tell pictures apart: from a folder of pictures to a classifier that answers.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -121,7 +136,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train, evaluate, bundle and write the report; the same command again goes on, or says that all is done."""
+    """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
     from tellapart.auditing import grouped_scan
     from tellapart.console import Console
     from tellapart.pipeline import Wishes, follow
@@ -262,7 +277,7 @@ def cross_validate(
     found: Found,
     quiet: Quiet = False,
 ) -> None:
-    """Train once a fold and score every picture by a training that has not seen it: for small sets."""
+    """Train once a fold, so that every picture is judged. For small sets."""
     from tellapart.console import Console
     from tellapart.cross_validation import cross_validate as run_folds
     from tellapart.stopping import stopped_soon
@@ -290,7 +305,7 @@ def find_rate(
     found: Found,
     quiet: Quiet = False,
 ) -> None:
-    """Raise the learning rate step by step and suggest one; nothing is trained."""
+    """Raise the learning rate step by step and suggest one. Nothing is trained."""
     from tellapart.console import Console
     from tellapart.recipe import load_recipe
     from tellapart.trials import rates, stage_with_rate, suggested
@@ -318,7 +333,7 @@ def augment(
     found: Found,
     quiet: Quiet = False,
 ) -> None:
-    """Write a contact sheet of some pictures, plain and as training would change them."""
+    """Draw pictures, plain and as training would change them."""
     from tellapart.console import Console
     from tellapart.recipe import load_recipe
     from tellapart.trials import augmented
@@ -339,7 +354,7 @@ def ahead(
     found: Found,
     quiet: Quiet = False,
 ) -> None:
-    """Say what versions of the training pictures a recipe makes ahead (data.ahead); with --write, make a folder."""
+    """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
     from tellapart.console import Console
     from tellapart.recipe import load_recipe
     from tellapart.trials import multiplied
@@ -348,7 +363,8 @@ def ahead(
     print(multiplied(console.scan(pictures, **found), plan, out if write else None, console))
     if write:
         to = shlex.quote(str(out))
-        print(f"Table: {out / 'pictures.csv'}\nTrain on them: tellapart train {to} --set 'data.ahead=[]'")
+        again = f"tellapart train {to} --recipe {shlex.quote(recipe)} --set 'data.ahead=[]'"
+        print(f"Table: {out / 'pictures.csv'}\nTrain on them: {again}")
     else:
         print("Nothing was written: training makes them when it needs them. With --write they become files.")
 
@@ -359,7 +375,7 @@ def summary(
     set_: Changes = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
 ) -> None:
-    """Print a recipe's network layer by layer: shapes, parameters, memory."""
+    """Print a recipe's network layer by layer. Shapes, parameters, memory."""
     from tellapart.recipe import load_recipe
     from tellapart.trials import layers
 

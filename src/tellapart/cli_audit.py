@@ -40,7 +40,7 @@ def audit(
     found: Found,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is odd before training: duplicates, leaks, odd pictures, odd labels, shortcuts. Nothing is changed."""
+    """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
     from tellapart.auditing import look, summary_text, write
     from tellapart.console import Console
     from tellapart.data.audit.findings import SEVERITIES, check_kinds

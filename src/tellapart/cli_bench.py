@@ -21,7 +21,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Write the figures to this file, as JSON.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how fast Tellapart is on this machine, beside what one would use instead. Best when nothing else runs."""
+    """Measure how fast Tellapart is on this machine. Beside what one would use instead; best when nothing else runs."""
     for module in ("torch", "torchvision", "timm"):
         require(module, "Measuring speed", "train")
     from tellapart.benching import bench as measure

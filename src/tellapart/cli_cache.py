@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Show what is kept to save work (decoded pictures, activations), or clear it.",
+    help="Show what is kept to save work, or clear it.",
     rich_markup_mode=None,
     invoke_without_command=True,
 )

@@ -29,7 +29,7 @@ def explain(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Show which parts of a picture speak for the answer, and which training pictures it looks like."""
+    """Show which parts of a picture speak for the answer. And which training pictures it looks like."""
     from tellapart.console import Console
     from tellapart.explaining import Wanted
     from tellapart.explaining import explain as explain_run

@@ -27,7 +27,7 @@ def errors(
     found: Found,
     quiet: Quiet = False,
 ) -> None:
-    """Show right, wrong and uncertain answers, and find labels that are probably wrong."""
+    """Show what was answered wrongly, and labels to be doubted."""
     from tellapart.console import Console
     from tellapart.mistakes import errors_of_pictures, errors_of_run
     from tellapart.run_directory import Run
@@ -80,7 +80,7 @@ def review(
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Look through suspicious labels in the browser and write corrections.csv; nothing of yours is changed."""
+    """Look through suspicious labels in the browser. Decisions go to corrections.csv; nothing of yours is changed."""
     from tellapart.console import Console
     from tellapart.reviewing import Wanted, serve, session_of_pictures, session_of_run, session_of_unlabelled
     from tellapart.run_directory import Run

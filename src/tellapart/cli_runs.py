@@ -16,7 +16,7 @@ def curves(
     runs: Runs,
     out: Annotated[Path, typer.Option(help="A page (.html), or the figure alone (.png, .svg).")] = Path("curves.html"),
 ) -> None:
-    """Draw training and validation curves of several runs in one figure, and tell what differs between them."""
+    """Draw training and validation curves of several runs. In one figure, with what differs between them."""
     from tellapart.report.compared import best, closest
     from tellapart.side_by_side import curves as draw
 
@@ -24,7 +24,8 @@ def curves(
     top, near = together[best(together)], closest(together)
     print(f"Best validation accuracy: {top.accuracy:.2%}  {top.name}")
     if near is not None:
-        print(f"Smallest gap between training and validation loss: {together[near].gap:+.3f}  {together[near].name}")
+        gap = f"{together[near].gap:+.3f}".replace("-", "−")
+        print(f"Smallest gap between training and validation loss: {gap}  {together[near].name}")
     print(f"Curves: {out}")
 
 
@@ -33,7 +34,7 @@ def average(
     out: Annotated[Path, typer.Option(help="A new folder for predictions, scores and report.")],
     weights: Annotated[str | None, typer.Option(help="How much each run counts, such as 2,1,1.")] = None,
 ) -> None:
-    """Average the answers of finished runs, and compare the mean with each. It answers no new pictures."""
+    """Average the answers of finished runs. Their mean is compared with each; it answers no new pictures."""
     from tellapart.averaging import average as average_runs
     from tellapart.averaging import beside_text
     from tellapart.run_directory import Run
@@ -51,7 +52,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="A page (.html), or the plot alone (.png, .svg).")] = Path("compare.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say whether one run is better than another, how sure that is, and how many pictures would tell."""
+    """Say whether one run is better than another. With how sure that is, and how many pictures would tell."""
     import json
 
     from tellapart.comparing import compare_runs
@@ -78,7 +79,7 @@ def slices(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Score by size, shape, brightness, file type, group …: the parts that the model finds hardest come first."""
+    """Score parts of the pictures, by size, brightness, group. The parts that the model finds hardest come first."""
     import json
     from dataclasses import asdict
 

@@ -104,7 +104,9 @@ class Console:
                 again = "once more, on training and validation pictures: " if event.retraining else ""
                 step(None, 0, 0)
                 self.say(f"{again}{name if several or event.name else 'training'}: {event.plan}")
-                self.say(f"  {event.runtime['why']}")
+                if meter.runtime != event.runtime["why"]:  # the same for every stage is said once
+                    meter.runtime = event.runtime["why"]
+                    self.say(f"  {meter.runtime}")
                 self.say(f"  {'epoch':>7}  {'train loss':>10}  {'val. loss':>9}  {'val. accuracy':>13}")
             case Progress():
                 speed = meter.add(event)
@@ -139,10 +141,11 @@ class Console:
 
 @dataclass
 class _Meter:
-    """Speed of training, as a running mean."""
+    """Speed of training, as a running mean, and how the machine runs it, as last said."""
 
     last: float = 0.0
     seconds_a_step: float = 0.0
+    runtime: str = ""
 
     def add(self, event: Progress) -> float:
         now = time.monotonic()

@@ -176,10 +176,10 @@ def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Bloc
         for line in table.head(_SHOWN).iter_rows(named=True)
     ]
     n = table.height
-    which = f"{words.some(n, 'picture')} with a label that is probably wrong"
+    which = f"{words.some(n, 'picture')} with a label that may be wrong"
     first = f"; here are the {len(cards)} most suspicious" if n > len(cards) else ""
     return Gallery(
-        "Probably wrong, the most suspicious first",
+        "The most suspicious first",
         cards,
         f"{which}{first}. With ? what the label might be. {issues.how} "
         "Look at each: a picture that is hard, rather than wrongly labelled, is suspected too.",
@@ -196,7 +196,7 @@ def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
         lines = ["Most often confused:", *lines] if pairs else ["No answer was wrong."]
     if issues is None:
         return "\n".join([*lines, why_not])
-    lines.append(f"{words.some(issues.n_suspicious, 'picture')} with a label that is probably wrong.")
+    lines.append(f"{words.some(issues.n_suspicious, 'picture')} with a label that may be wrong.")
     for line in issues.table.filter(issues.table["suspicious"]).head(10).iter_rows(named=True):
         given = ", ".join(map(words.visible, line["given"])) or "no label"
         lines.append(f"  {words.visible(line['file'])} ({given}): {words.visible(line['reason'])}")

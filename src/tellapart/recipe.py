@@ -290,9 +290,17 @@ def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
     for change in changes or []:
         _apply(values, change)
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(*_explain(error, sources, changes or [])) from None
+    last = f"stages.{len(recipe.stages) - 1}.epochs"
+    for change in changes or []:
+        if recipe.plan and not recipe.plan.why and change.partition("=")[0].strip() == last:
+            raise RecipeError(
+                f"--set {change}: this recipe's plan decides how many epochs its last stage has.",
+                "Say what it may take (--minutes), or take a recipe without a plan: --recipe transfer",
+            )
+    return recipe
 
 
 @dataclass(frozen=True)

@@ -171,12 +171,12 @@ def choose(
     for runtime in candidates(apart):
         timed.append((_seconds(step, runtime, min(timed, key=_by_time)[0] if timed else math.inf), runtime))
     best = min(timed, key=_by_time)[1]
-    told = "a training step takes " + _told([(in_words(r), s) for s, r in timed])
+    told = "a training step takes " + _told([(in_words(r), s) for s, r in sorted(timed, key=_by_time)])
     if frozen:
         ways = [replace(best, frozen=precision) for precision in ("float32", "bfloat16")]
         run = [(_seconds(frozen, runtime, math.inf), runtime) for runtime in ways]
         best = min(run, key=_by_time)[1]
-        told += "; the frozen layers take " + _told([(r.frozen, s) for s, r in run])
+        told += "; the frozen layers take " + _told([(r.frozen, s) for s, r in sorted(run, key=_by_time)])
     chosen = replace(best, why=told)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the training
         write_text(remembered, json.dumps(chosen.as_dict()))
@@ -184,7 +184,9 @@ def choose(
 
 
 def _told(timed: list[tuple[str, float]]) -> str:
-    return ", ".join(f"{seconds * 1000:.0f} ms in {name}" for name, seconds in timed)
+    """The fastest, which is taken, then the others."""
+    best, *others = (f"{seconds * 1000:.0f} ms in {name}" for name, seconds in timed)
+    return f"{best}, instead of {', '.join(others)}" if others else best
 
 
 def _by_time(timed: tuple[float, Runtime]) -> float:
@@ -219,7 +221,7 @@ def synchronise(device: str) -> None:
 
 def in_words(runtime: Runtime) -> str:
     """How training steps are run, for people."""
-    few = f", {runtime.at_once} pictures at once" if runtime.at_once else ""
+    few = f" with {runtime.at_once} pictures at once" if runtime.at_once else ""
     return f"{runtime.precision} {'channels-last' if runtime.channels_last else 'contiguous'}{few}"
 
 

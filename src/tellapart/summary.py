@@ -66,7 +66,9 @@ def summary_text(catalog: Catalog) -> str:
         rest = sum(s["n"] for s in facts["sizes"][8:])
         lines.append(f"  {len(facts['sizes']) - 8:,} other sizes {rest:>7,}")
     if facts["n_duplicates"]:
-        lines.append(f"Exact duplicates: {facts['n_duplicates']:,} pictures repeat another, byte for byte")
+        n = facts["n_duplicates"]
+        repeat = "picture repeats" if n == 1 else "pictures repeat"
+        lines.append(f"Exact duplicates: {n:,} {repeat} another, byte for byte")
     if facts["unreadable"]:
         lines.append(f"Unreadable: {len(facts['unreadable']):,}")
         lines += [f"  {u['path']}: {u['reason']}" for u in facts["unreadable"][:_SHOWN]]

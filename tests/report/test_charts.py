@@ -50,6 +50,14 @@ def test_log_axis_ends_at_powers_of_ten() -> None:
     assert axis.place(1e-3) == pytest.approx(50)
 
 
+def test_the_name_of_a_short_last_stage_may_reach_beyond_the_curves() -> None:
+    x = list(range(1, 13))
+    svg = line_chart(
+        [Line("", x, x)], title="Loss", x_title="epoch", spans=[("linear head", 0, 9), ("last layers", 9, 12)]
+    )
+    assert "last layers" in [text.text for text in parse(svg).iter(f"{SVG}text")]
+
+
 def test_chart_has_curves_names_boundaries_and_the_best_point() -> None:
     x = [1, 2, 3, 4]
     svg = parse(

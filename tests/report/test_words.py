@@ -52,6 +52,10 @@ def evaluation(metrics: dict[str, Metric], several: bool = False, on: str = "tes
     return Evaluation(on, several, 540, ("a", "b"), metrics)
 
 
+def test_a_share_that_is_not_known_has_no_sign() -> None:
+    assert words.percent(float("nan")) == "–"
+
+
 def test_sentence_for_one_label() -> None:
     told = words.sentence(evaluation({"accuracy": Metric(0.9204, 0.894, 0.943, 540)}))
     assert flat(told) == "Of 100 pictures it has not seen, it names about 92 right (95 %: 89 to 94)."

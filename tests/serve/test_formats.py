@@ -293,7 +293,7 @@ def test_a_table_in_a_file_is_aligned_plain_and_whole():
     assert lines[3].startswith(long)
     assert lines[4:] == [
         "",
-        "3 pictures answered: 2 Beagle, 1 Pug",
+        "3 pictures answered: 2 × Beagle, 1 × Pug",
         "",
         "1 could not be read:",
         "  bad.png: the file is empty",
@@ -306,7 +306,7 @@ def test_one_picture_needs_no_totals():
 
 def test_a_table_of_many_labels_names_the_most_frequent():
     given = [answer(f"{i}.png", f"class {i % 30:02}") for i in range(1000)]
-    assert "1,000 pictures answered: 34 class 00, 34 class 01" in text("table", given)
+    assert "1,000 pictures answered: 34 × class 00, 34 × class 01" in text("table", given)
     assert "and 25 more labels" in text("table", given)
 
 

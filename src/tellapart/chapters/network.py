@@ -19,7 +19,7 @@ def network(run: Run) -> Section | None:
     layers = about["layers"]
     rows = [
         [
-            Cell("\u2003" * layer["depth"] + layer["name"], quiet="\u2003" * layer["depth"] + layer["kind"]),
+            Cell(layer["name"], quiet=layer["kind"], indent=layer["depth"]),
             Cell(_shape(layer["input"])),
             Cell(_shape(layer["output"])),
             Cell(words.count(layer["parameters"]) if layer["parameters"] > 0 else "–", layer["parameters"]),

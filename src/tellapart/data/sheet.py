@@ -15,7 +15,7 @@ from tellapart.data.kept import source, source_side
 from tellapart.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.recipe_transforms import Transform
 
-_GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 11, 112
+_GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 12, 112  # at 11 the font's blanks are too thin to see
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
 Cell = tuple[Pixels, str]
 

@@ -92,6 +92,7 @@ class Cell:
         quiet: an addition in small grey type, such as an interval; left out on a phone.
         span: low, value, high in 0..1, drawn as a line with a dot.
         opens: a row and column of a matrix on the page; makes the cell a button that shows its pictures.
+        indent: steps to the right, for what belongs to the row above.
     """
 
     text: str
@@ -99,6 +100,7 @@ class Cell:
     quiet: str = ""
     span: tuple[float, float, float] | None = None
     opens: str = ""
+    indent: int = 0
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,8 @@ def _spans(spans: Sequence[tuple[str, float, float]], x: Axis) -> list[str]:
         left, right = x.place(start), x.place(end)
         if i:
             parts.append(f'<path class="bound" d="M{left:.1f} {_TOP - 22}V{HEIGHT - _BOTTOM}"/>')
-        room = max(0, int((right - left - 6) / _CHAR))
+        end_of_room = right if i < len(spans) - 1 else right + _RIGHT - 12  # beside the last, nothing stands
+        room = max(0, int((end_of_room - left - 6) / _CHAR))
         shown = name if len(name) <= room else f"{name[: room - 1]}…" if room > 4 else str(i + 1) if room else ""
         parts.append(
             f'<text class="stage" x="{left + 5:.1f}" y="{_TOP - 12}">{_text(shown)}<title>{_text(name)}</title></text>'

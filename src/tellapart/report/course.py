@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Chart, Fold, Section, Side, Table, Text
@@ -83,14 +84,16 @@ def _rate_chart(course: Curves) -> Chart | None:
 
 
 def _stage_table(course: Curves) -> Table:
+    before = ["", *(span.runtime for span in course.stages)]
+    runtimes = ["" if a == b else b for a, b in pairwise(before)]  # said once
     rows = [
         [
-            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, span.runtime, span.reason))))),
+            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, runtime, span.reason))))),
             Cell(str(span.end - span.start), span.end - span.start),
             Cell(str(span.best) if span.best else "–", span.best or 0),
             Cell(words.duration(span.seconds), span.seconds),
         ]
-        for span in course.stages
+        for span, runtime in zip(course.stages, runtimes, strict=True)
     ]
     return Table(["stage", "epochs", "best at", "time"], rows)
 

@@ -99,7 +99,9 @@ def write_forest_figure(
 
 
 def _values(intervals: Sequence[Interval]) -> list[float]:
-    return [0.0, *(limit for one in intervals for limit in (one.low, one.high))]
+    """The limits, and enough on the right of 0 for what stands above it."""
+    limits = [0.0, *(limit for one in intervals for limit in (one.low, one.high))]
+    return [*limits, 0.2 * (max(limits) - min(limits))]
 
 
 def _text(text: str) -> Markup:

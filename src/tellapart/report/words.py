@@ -54,8 +54,8 @@ def is_share(name: str, value: float) -> bool:
 
 
 def percent(share: float, decimals: int = 1) -> str:
-    """0.924 → "92.4 %"."""
-    return f"{number(share, decimals)}{_THIN}%"
+    """0.924 → "92.4 %"; "–" where it is not known."""
+    return f"{number(share, decimals)}{_THIN}%" if math.isfinite(share) else "–"
 
 
 def short_percent(share: float) -> str:

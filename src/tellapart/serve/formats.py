@@ -265,7 +265,7 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _more: tup
             (f"  {percent(answer.certainty):>7}", ""),
             (f"  {_bar(answer.certainty)}" if show.width else "", "cyan"),
             ("".join(f"  {_visible(name)} {percent(p)}" for name, p in others), "dim"),
-            (f"  {_visible(' or '.join(answer.candidates))}" if answer.candidates else "", ""),
+            (f"  among: {_visible(' or '.join(answer.candidates))}" if answer.candidates else "", ""),
         )
 
 
@@ -273,7 +273,7 @@ def _write_totals(summary: Summary, stream: TextIO) -> None:
     """How many pictures got which label, and which could not be read."""
     show = _printer(stream)
     if summary.n_answered > 1:
-        shown = [f"{n:,} {_visible(label)}" for label, n in summary.counts.most_common(_SHOWN_LABELS)]
+        shown = [f"{n:,} × {_visible(label)}" for label, n in summary.counts.most_common(_SHOWN_LABELS)]
         rest = len(summary.counts) - len(shown)
         more = f" and {rest:,} more labels" if rest > 0 else ""
         show.line(("", ""))

@@ -135,7 +135,9 @@ def _reason(setting: Setting, state: State) -> str:
         n, unit = setting.total, "step" if setting.total == 1 else "steps"
     else:
         n, unit = setting.epochs, "epoch" if setting.epochs == 1 else "epochs"
-    return f"{n} {unit} done, as chosen on validation" if setting.retraining else f"all {n} {unit} done"
+    if setting.retraining:
+        return f"{n} {unit} done, as chosen on validation"
+    return f"all {n} {unit} done" if n > 1 else f"1 {unit} done"
 
 
 def _steps_done(setting: Setting, epoch: int) -> int:

@@ -332,7 +332,7 @@ def _changing(recipe: Recipe, stage: Stage) -> bool:
 def _inputs(part: Part, recipe: Recipe, stage: Stage) -> str:
     """From what the stage trains, in words."""
     if _from_store(part, recipe, stage):
-        return "what the frozen layers before them give is computed once and stored"
+        return "what the frozen layers give is computed once and stored"
     if part.cut and part.statistics == "free":
         return "from pictures, as the statistics of the frozen layers are free to change"
     return "from pictures"
