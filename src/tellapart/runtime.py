@@ -89,8 +89,8 @@ def default_device() -> str:
 
 
 def default_workers() -> int:
-    """Threads for loading pictures: the processors this process may use, at most 16."""
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """Threads for loading pictures: the processors this process may use, at most 8 (docs/decisions/0029)."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def plain_runtime() -> Runtime:

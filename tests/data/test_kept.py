@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tellapart.data import kept
+from tellapart.data import augment_batch, kept
 from tellapart.data.augment import augment, augment_frame, crops, generator
 from tellapart.data.kept import Kept, source, source_side
 from tellapart.data.scan import scan
@@ -21,6 +21,7 @@ from tellapart.errors import UnreadableError
 from tellapart.files import cache_folder
 from tellapart.preprocess import Preprocessing, preprocess
 from tellapart.recipe_transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
+from tellapart.store import KEY
 from tellapart.training.material import Material
 
 HOW = Preprocessing(24, 24, crop=0.875)
@@ -182,3 +183,43 @@ def test_a_frame_is_changed_as_the_whole_picture_would_be(material: Material) ->
         whole = augment(pixels, transforms, HOW, generator(0, 1, row))
         assert np.array_equal(augment_frame(frame, transforms, HOW, generator(0, 1, row)), whole)
     assert augment_frame(frame, [], HOW, generator(0, 0, 0)).flags.writeable
+
+
+@pytest.mark.parametrize("transforms", [CROP, [HorizontalFlip(probability=0.5)]], ids=["crops", "frames"])
+def test_many_are_taken_at_once_when_all_are_kept(material: Material, transforms: Any) -> None:
+    material = replace(material, transforms=transforms)
+    cold = material.kept()
+    rows = material.train
+    assert cold.unchanged_together(rows) is None
+    alone = [cold.unchanged(int(row)) for row in rows]
+    cold.flush()
+    for again in (cold, material.kept()):
+        for row in rows:  # of an earlier process: checked when each is first read
+            again.unchanged(int(row))
+        together = again.unchanged_together(rows[::-1])
+        assert together is not None
+        assert same(list(together), alone[::-1])
+    assert cold.unchanged_together(material.validation) is None or not crops(transforms)
+
+
+def test_pictures_of_several_sizes_are_taken_at_once(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (3 + number % 4, 5, 3), np.uint8) for number in range(9)]
+    keys = np.frombuffer(bytes(range(9 * KEY.itemsize)), KEY)
+    store = Kept(np.arange(9), keys, {"as": "test"}, lambda number: pictures[number])
+    for number in range(9):
+        store(number)
+    store.flush()
+    taken = store.together(np.array([7, 0, 0, 3]))
+    assert taken is not None
+    assert same(list(taken), [pictures[number] for number in (7, 0, 0, 3)])
+    assert store.together(np.array([7, 8])) is not None
+
+
+def test_a_batch_is_changed_as_its_pictures_would_be(material: Material) -> None:
+    material = replace(material, how=replace(HOW, interpolation="bilinear")).kept()
+    pictures = [material.unchanged(int(row)) for row in material.train]
+    drawn = material.drawn(material.train, pictures, 4)
+    changed = augment_batch.apply(augment_batch.lay_out(pictures, drawn, pinned=False), drawn, material.how)
+    for row, whole in zip(material.train, changed.numpy(), strict=True):
+        assert np.abs(material.augmented(int(row), 4).astype(int) - whole).max() <= 2

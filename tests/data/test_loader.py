@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellapart.data.loader import AHEAD, batches
+from tellapart.data.loader import AHEAD, batches, gathered
 
 
 def load(row: int) -> np.ndarray:
@@ -178,3 +178,57 @@ def test_threads_work_side_by_side(n, batch_size, workers, expected):
         return load(row)
 
     assert len(list(batches(np.arange(n), batch_size, together, workers))) == expected
+
+
+def ragged(row: int) -> np.ndarray:
+    return np.full((1 + row % 3, 2 + row % 5, 3), row % 256, np.uint8)
+
+
+def never(rows: np.ndarray) -> None:
+    return None
+
+
+def pair(rows: np.ndarray, pictures: list[np.ndarray]) -> tuple[list[int], list[np.ndarray]]:
+    return rows.tolist(), list(pictures)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 10**6), max_size=40), st.integers(1, 12), st.integers(1, 5), st.integers(0, 40))
+def test_gathered_batches_are_the_order_of_pictures_of_any_size(rows, batch_size, workers, ready_from):
+    """From `ready_from` on, pictures are there at once."""
+
+    def ready(some: np.ndarray) -> list[np.ndarray] | None:
+        return [ragged(row) for row in some.tolist()] if rows.index(some[0]) >= ready_from else None
+
+    made = list(gathered(np.array(rows, np.int64), batch_size, ready, ragged, pair, workers))
+    assert [row for some, _ in made for row in some] == rows
+    assert all(np.array_equal(p, ragged(row)) for some, found in made for row, p in zip(some, found, strict=True))
+
+
+def test_what_is_ready_is_not_loaded():
+    asked: list[int] = []
+    made = gathered(np.arange(9), 4, lambda rows: [ragged(row) for row in rows], asked.append, pair, 3)
+    assert [rows for rows, _ in made] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert asked == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_in_gathering_comes_where_its_batch_would_have(workers):
+    def broken(row: int) -> np.ndarray:
+        if row == 9:
+            raise Broken(row)
+        return ragged(row)
+
+    reading = gathered(np.arange(20), 4, never, broken, pair, workers)
+    assert next(reading)[0] == [0, 1, 2, 3]
+    assert next(reading)[0] == [4, 5, 6, 7]
+    with pytest.raises(Broken, match="9"):
+        next(reading)
+    assert loading() == []
+
+
+def test_who_stops_gathering_early_leaves_no_thread():
+    reading = gathered(np.arange(1000), 2, never, ragged, pair, 2)
+    next(reading)
+    reading.close()
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("tellapart")] == []

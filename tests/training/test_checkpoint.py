@@ -191,3 +191,13 @@ def test_quick_saving_within_an_epoch_is_not_done_all_the_time(monkeypatch: pyte
     kept = Checkpoints(Path("a"), Path("b"), seconds=0.001, written=99.0)
     assert kept.due(epoch_done=True)
     assert not kept.due(epoch_done=False)
+
+
+def test_what_was_told_is_added_up_before_it_is_saved(tmp_path: Path) -> None:
+    network, state = nn.Linear(2, 1), State(loss_sum=1.0, right=1.0, seen=2)
+    state.told = [(torch.tensor(0.5), 4, torch.tensor(3)), (torch.tensor(2.0), 2, torch.tensor(0))]
+    state.settle(keep=1)
+    assert (state.loss_sum, state.right, state.seen, len(state.told)) == (3.0, 4.0, 6, 1)
+    save_checkpoint(tmp_path / "last", network, state)
+    found = load_checkpoint(tmp_path / "last", network)
+    assert (found.loss_sum, found.right, found.seen, found.told) == (7.0, 4.0, 8, [])

@@ -116,9 +116,11 @@ class Kept:
 
     def together(self, numbers: Rows) -> Sequence[Pixels] | None:
         """Pictures taken at once; None unless all of them are kept and checked. One array where they lie that way."""
+        if not len(numbers) or numbers.max() >= len(self.place):
+            return None
         places = self.place[numbers]
         offsets = self.offset[places]
-        if not len(places) or min(places.min(), offsets.min()) < 0 or not self.checked[places].all():
+        if min(places.min(), offsets.min()) < 0 or not self.checked[places].all():
             return None
         heights, widths = self.height[places].astype(np.int64), self.width[places].astype(np.int64)
         sizes = heights * widths * 3

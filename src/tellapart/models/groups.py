@@ -7,6 +7,7 @@ once a picture and only the rest in every epoch.
 from __future__ import annotations
 
 import copy
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from tellapart.errors import ModelError
 from tellapart.models.network import Network
 
 _NOT_A_CHAIN = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError)
+#: What finding out takes, half a second and more, need not be spent for every stage.
+_FOUND: WeakKeyDictionary[Network, list[tuple[str, bool]]] = WeakKeyDictionary()
 
 
 def layer_groups(network: Network) -> list[list[str]]:
@@ -153,7 +156,13 @@ def split_body(network: Network, at: str) -> tuple[nn.Sequential, nn.Sequential]
 
 
 def _links(network: Network) -> list[tuple[str, bool]]:
-    """Names along the chain, and whether the body can be cut before each."""
+    """Names along the chain, and whether the body can be cut before each; found once for each network."""
+    if network not in _FOUND:
+        _FOUND[network] = _find_links(network)
+    return _FOUND[network]
+
+
+def _find_links(network: Network) -> list[tuple[str, bool]]:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, *network.architecture.body_size, generator=random).to(memory_format=torch.channels_last)
     links = []

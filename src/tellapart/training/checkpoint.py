@@ -31,8 +31,6 @@ class State:
         epoch: epochs done in it.
         step: steps done in the epoch under way.
         loss_sum, right, seen: running sums of the epoch under way, but for `told`.
-        told: of the latest steps' parts, mean loss, number of pictures, number of right ones: scalars on the device,
-            which have not been asked for yet. Empty whenever a state is saved.
         best_value: the best value so far of what the stage monitors; higher is better.
         best_epoch: the epoch (from 1) that had it.
         best: the network's tensors at that moment.
@@ -46,6 +44,8 @@ class State:
         chosen: for each finished stage, when it was best: its epoch, its step where it is counted in steps, the number
             of the strength (from 1) where it solves a linear head.
         retraining: whether this is the retraining on training and validation pictures.
+        told: of the latest steps' parts, mean loss, number of pictures, number of right ones: scalars on the device,
+            which have not been asked for yet. Empty whenever a state is saved.
     """
 
     stage: int = 0
@@ -54,7 +54,6 @@ class State:
     loss_sum: float = 0.0
     right: float = 0.0
     seen: int = 0
-    told: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
     best_value: float | None = None
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -67,6 +66,7 @@ class State:
     found: dict[str, float] = field(default_factory=dict)
     chosen: list[int] = field(default_factory=list)
     retraining: bool = False
+    told: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
 
     def settle(self, keep: int = 0) -> None:
         """Add what was told to the running sums, but for the latest `keep` parts.

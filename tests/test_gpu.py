@@ -1,0 +1,87 @@
+"""What only a GPU does: batches changed on it, losses asked for later, a training taken up where it was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tellapart.data.scan import scan
+from tellapart.data.split import split
+from tellapart.infer.predict import predict
+from tellapart.models.create import create_network
+from tellapart.models.network import Network
+from tellapart.recipe import Recipe
+from tellapart.records import Event, Validated
+from tellapart.runtime import Runtime
+from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+from tellapart.training.fit import fit
+from tellapart.training.material import Material
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+GPU = Runtime("cuda", workers=2)
+#: How far what a resumed training validates may be from an unbroken one's, relative: kernels add in any order.
+TOLERANCE = 0.02
+PLAN = Recipe.model_validate(
+    {
+        "data": {"size": 32},
+        "model": {"name": "cnn8", "pretrained": False, "dropout": 0.0},
+        "augment": [{"transform": "random_resized_crop"}, {"transform": "horizontal_flip", "probability": 0.5}],
+        "stages": [{"epochs": 3, "batch_size": 8, "rate": 1e-3}],
+    }
+)
+
+
+@pytest.fixture
+def begun(picture_folder: Callable[..., Path]) -> Callable[[], tuple[Network, Material]]:
+    catalog = scan(picture_folder(n=12))
+    parts = split(catalog, validation=0.25, test=0.25)
+
+    def made() -> tuple[Network, Material]:
+        torch.manual_seed(0)
+        network = create_network(PLAN.model, len(catalog.classes), PLAN.data)
+        how = network.preprocessing
+        return network, Material(catalog, parts.train, parts.validation, how, PLAN.augment, PLAN.seed)
+
+    return made
+
+
+def validated(events: list[Event]) -> list[float]:
+    return [event.validation_loss for event in events if isinstance(event, Validated)]
+
+
+@pytest.mark.parametrize("stop_after", [2, 4, 7])
+def test_a_training_broken_off_ends_near_an_unbroken_one(
+    begun: Callable[[], tuple[Network, Material]], tmp_path: Path, stop_after: int
+) -> None:
+    whole, material = begun()
+    expected = validated(list(fit(whole, PLAN, material, State(), GPU)))
+    broken, material = begun()
+    state, seen = State(), []
+    for number, event in enumerate(fit(broken, PLAN, material, state, GPU), start=1):
+        seen.append(event)
+        if number == stop_after:
+            break
+    save_checkpoint(tmp_path / "last.safetensors", broken, state)
+    resumed, material = begun()
+    state = load_checkpoint(tmp_path / "last.safetensors", resumed)
+    seen += list(fit(resumed, PLAN, material, state, GPU))
+    assert validated(seen) == pytest.approx(expected, rel=TOLERANCE)
+
+
+def test_answers_are_a_processors(begun: Callable[[], tuple[Network, Material]]) -> None:
+    network, material = begun()
+    rows = material.validation
+
+    def logits(runtime: Runtime) -> np.ndarray:
+        events = predict(network, material.catalog, rows, runtime, "answers")
+        try:
+            while True:
+                next(events)
+        except StopIteration as end:
+            return end.value.logits
+
+    assert np.allclose(logits(GPU), logits(Runtime("cpu", workers=2)), atol=0.01)
