@@ -259,3 +259,10 @@ def test_speed_is_a_running_mean_that_leaves_out_validation(monkeypatch):
     meter = console._Meter()
     steps = [Progress(0, epoch, 2, step, 3, 0.5, 0.1, 8) for epoch, step in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]]
     assert [meter.add(step) for step in steps] == [0.0, 4.0, 4.0, 4.0, 4.0]
+
+
+def test_accuracy_of_several_labels_is_called_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().follow([StageStarted(0, "", "all layers", 1, RUNTIME, several=True)], Recipe())
+    said = capsys.readouterr().err
+    assert "labels right" in said
+    assert "val. accuracy" not in said

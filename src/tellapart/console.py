@@ -107,7 +107,8 @@ class Console:
                 if meter.runtime != event.runtime["why"]:  # the same for every stage is said once
                     meter.runtime = event.runtime["why"]
                     self.say(f"  {meter.runtime}")
-                self.say(f"  {'epoch':>7}  {'train loss':>10}  {'val. loss':>9}  {'val. accuracy':>13}")
+                share = "labels right" if event.several else "val. accuracy"
+                self.say(f"  {'epoch':>7}  {'train loss':>10}  {'val. loss':>9}  {share:>13}")
             case Progress():
                 speed = meter.add(event)
                 left = (event.steps * (event.epochs - event.epoch + 1) - event.step) * meter.seconds_a_step

@@ -90,7 +90,7 @@ def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
     different = differing(runs)
     blocks: list[Block] = [
         Text(_verdict(runs), "lead"),
-        Side([_chart(runs, "Loss"), _chart(runs, "Accuracy")]),
+        Side([_chart(runs, "Loss"), _chart(runs, runs[0].course.accuracy_name)]),
         Text("Solid: validation. Dashed: training. Point at an epoch to read the values.", "note"),
     ]
     results = Section("results", "Results", [_results(runs)])
@@ -187,7 +187,7 @@ def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
     about = {"Software": None} if form == "png" else {"Date": None}
     with style():
         figure, (left, right) = new_figure(9.6, 3.6, 2)
-        for axes, what in ((left, "Loss"), (right, "Accuracy")):
+        for axes, what in ((left, "Loss"), (right, runs[0].course.accuracy_name)):
             for i, run in enumerate(runs):
                 train, validation = _curves_of(run, what)
                 colour, marker = _HUES[i % len(_HUES)], "o" if len(run.course.epoch) <= 30 else ""

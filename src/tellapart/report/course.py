@@ -19,7 +19,7 @@ def training_section(course: Curves) -> Section | None:
         chart
         for chart in (
             _curve_chart(course, "Loss", course.train_loss, course.validation_loss),
-            _curve_chart(course, "Accuracy", course.train_accuracy, course.validation_accuracy),
+            _curve_chart(course, course.accuracy_name, course.train_accuracy, course.validation_accuracy),
             _rate_chart(course),
         )
         if chart is not None
@@ -120,5 +120,6 @@ def _epoch_table(course: Curves) -> Table:
         ]
         for i, epoch in enumerate(course.epoch)
     ]
-    names = ["epoch", "training loss", "validation loss", "training accuracy", "validation accuracy", "time"]
+    share_name = course.accuracy_name.lower()
+    names = ["epoch", "training loss", "validation loss", f"training {share_name}", f"validation {share_name}", "time"]
     return Table(names, rows)

@@ -47,6 +47,7 @@ class Curves:
         best: the epoch whose weights were kept; None where no epoch was best.
         stages: in order.
         rate_at, rate: learning rate of each step, at fractions of epochs.
+        several: pictures may have several labels; accuracies are shares of labels.
     """
 
     epoch: tuple[int, ...]
@@ -59,6 +60,12 @@ class Curves:
     stages: tuple[StageSpan, ...]
     rate_at: tuple[float, ...]
     rate: tuple[float, ...]
+    several: bool = False
+
+    @property
+    def accuracy_name(self) -> str:
+        """What an accuracy is called: of labels, where pictures may have several."""
+        return "Label accuracy" if self.several else "Accuracy"
 
     @property
     def total_seconds(self) -> float:
@@ -96,6 +103,7 @@ def curves(events: Sequence[_Line]) -> Curves:
         stages=_stages(events, epochs, place),
         rate_at=rate_at,
         rate=rate,
+        several=any(e.get("several") for e in events),
     )
 
 

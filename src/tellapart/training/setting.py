@@ -150,6 +150,7 @@ def prepare(
         runtime.as_dict(),
         epoch_counts(recipe, setting.material, target, number),
         state.retraining,
+        material.catalog.several,
     )
     if not from_store:
         return setting
