@@ -144,6 +144,7 @@ TORCH_PLACES = {"models", "training", "looks", "trials", "planning", "infer", "r
     "label_issues",
     "explaining",
     "data.augment",
+    "data.augment_batch",
     "data.kept",
     "data.operations",
     "data.mix",
