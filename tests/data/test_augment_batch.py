@@ -59,6 +59,11 @@ def test_lanes_give_the_numbers_of_generators(seed, epoch, steps):
             assert chance.integers(lanes, ends).tolist() == expected
 
 
+def test_there_may_be_no_lanes():
+    nobody = np.zeros(0, np.int64)
+    assert Chance(0, 0, nobody, nobody).random(nobody).shape == (0,)
+
+
 ALONE = {
     "flip": [rt.HorizontalFlip(probability=0.5), rt.VerticalFlip(probability=0.5)],
     "shift": [rt.Shift(probability=0.8)],
@@ -82,17 +87,19 @@ def test_random_crops_are_scaled_as_alone(interpolation):
     how = Preprocessing(40, 56, interpolation=interpolation)
     transforms = [rt.HorizontalFlip(probability=0.5), rt.RandomResizedCrop()]
     pictures = [scene(number, 30 + 7 * number, 150 - 5 * number) for number in range(20)]
+    # Sums of bicubic weights go beyond black and white where these are neighbours.
+    pictures += [
+        np.repeat(np.random.default_rng(n).integers(0, 2, (80, 90, 1), np.uint8) * 255, 3, 2) for n in range(9)
+    ]
     apart = np.abs(changed(transforms, how, pictures).astype(int) - alone(transforms, how, pictures))
-    # torch rounds after the rows and again after the columns.
-    assert np.quantile(apart, 0.999) <= 1
-    assert apart.max() <= 3
-    assert apart.mean() < 0.3
+    assert apart.max() <= 2
+    assert apart.mean() < 0.05
 
 
 def test_crops_that_fit_nowhere_take_the_largest_in_the_middle():
     transforms = [rt.RandomResizedCrop(scale=1.0, ratio=[1.0, 1.01])]
     pictures = [scene(number, 30, 200) for number in range(4)] + [scene(9, 200, 30)]
-    assert np.abs(changed(transforms, HOW, pictures).astype(int) - alone(transforms, HOW, pictures)).max() <= 1
+    assert np.abs(changed(transforms, HOW, pictures).astype(int) - alone(transforms, HOW, pictures)).max() <= 2
 
 
 def test_moves_are_interpolated_once_and_mirrored_at_the_edges():
@@ -105,6 +112,28 @@ def test_moves_are_interpolated_once_and_mirrored_at_the_edges():
     pictures = [scene(number, 40, 56) for number in range(16)]
     apart = np.abs(changed(transforms, HOW, pictures).astype(int) - alone(transforms, HOW, pictures))
     assert np.quantile(apart, 0.99) <= 1
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5])
+def test_moves_are_one_where_nothing_is_drawn_between_them(probability):
+    transforms = [
+        rt.Shift(x=0.4, y=0.0),
+        rt.Rotation(degrees=rt.Uniform(uniform=[-40, 40]), probability=0.7),
+        rt.Greyscale(probability=probability),
+        rt.HorizontalFlip(probability=probability),
+        rt.Scale(factor=0.5, probability=0.8),
+        rt.Shift(x=-0.4, y=0.0),
+    ]
+    pictures = [scene(number, 40, 56) for number in range(24)]
+    apart = np.abs(changed(transforms, HOW, pictures).astype(int) - alone(transforms, HOW, pictures))
+    assert np.quantile(apart, 0.99) <= 1
+    assert apart.max() <= 3
+
+
+def test_what_follows_greyscale_changes_the_others_no_more():
+    transforms = [rt.Greyscale(), rt.Saturation(factor=3.0, probability=0.5), rt.Negative(probability=0.5)]
+    pictures = [scene(number, 40, 56) for number in range(8)]
+    assert np.array_equal(changed(transforms, HOW, pictures), alone(transforms, HOW, pictures))
 
 
 @pytest.mark.parametrize(

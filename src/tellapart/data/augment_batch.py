@@ -1,7 +1,6 @@
 """The random changes of `data.augment` done to whole batches, on an accelerator.
 
-`draw` takes the same numbers from the same chance, so a picture is changed as it would be alone; what differs is
-rounding, and that moves which stand apart in the list are interpolated apart even where nothing is drawn between them.
+`draw` takes the same numbers from the same chance, so a picture is changed as it would be alone, but for rounding.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -85,20 +83,31 @@ def draw(transforms: Sequence[Transform], how: Preprocessing, sizes: Lanes, chan
     """
     everyone = np.arange(len(sizes))
     lanes = [everyone[chance.random(everyone) < each.probability] for each in transforms]
-    boxes, changes = None, []
+    boxes: Lanes | None = None
+    changes: list[Change] = []
     for each in transforms:
         if isinstance(each, RandomResizedCrop):
             boxes = _windows(each, sizes, chance)
-    rest = [pair for pair in zip(transforms, lanes, strict=True) if not isinstance(pair[0], RandomResizedCrop)]
-    for moves, group in groupby(rest, key=lambda pair: pair[0].transform in ops.MOVES):
-        if moves:
-            changes.append(_warp([(each, some, _strengths(each, some, chance)) for each, some in group], how, everyone))
+    waiting = np.broadcast_to(np.eye(3), (len(sizes), 3, 3)).copy()
+
+    def warp(some: Lanes) -> None:
+        """Neighbouring moves as one: of each picture those between which nothing else was drawn for it."""
+        moved = some[(waiting[some] != np.eye(3)).any(axis=(1, 2))]
+        changes.append(Change("warp", moved, {"back": np.linalg.inv(waiting[moved])}))
+        waiting[moved] = np.eye(3)
+
+    for each, some in zip(transforms, lanes, strict=True):
+        if isinstance(each, RandomResizedCrop):
             continue
-        for each, some in group:
-            values = _strengths(each, some, chance)
-            if isinstance(each, Erasing):
-                values = {"box": _rectangles(values["area"], how, some, chance)}
-            changes.append(Change(each.transform, some, values))
+        values = _strengths(each, some, chance)
+        if each.transform in ops.MOVES:
+            waiting[some] = ops.move(each.transform, how, *values.values()) @ waiting[some]
+            continue
+        warp(some)
+        if isinstance(each, Erasing):
+            values = {"box": _rectangles(values["area"], how, some, chance)}
+        changes.append(Change(each.transform, some, values))
+    warp(everyone)
     return Drawn(boxes, [change for change in changes if len(change.lanes)])
 
 
@@ -145,17 +154,6 @@ def _rectangles(share: npt.NDArray[np.generic], how: Preprocessing, lanes: Lanes
     w = np.minimum(width, np.rint(np.sqrt(area / ratio))).astype(np.int64)
     left, top = chance.integers(lanes, width - w + 1), chance.integers(lanes, height - h + 1)
     return np.stack([left, top, left + w, top + h], axis=1)
-
-
-def _warp(
-    group: Sequence[tuple[Transform, Lanes, dict[str, npt.NDArray[np.generic]]]], how: Preprocessing, everyone: Lanes
-) -> Change:
-    """Neighbouring moves as one."""
-    matrices = np.broadcast_to(np.eye(3), (len(everyone), 3, 3)).copy()
-    for transform, lanes, values in group:
-        matrices[lanes] = ops.move(transform.transform, how, *values.values()) @ matrices[lanes]
-    moved = np.flatnonzero((matrices != np.eye(3)).any(axis=(1, 2)))
-    return Change("warp", moved, {"back": np.linalg.inv(matrices[moved])})
 
 
 def lay_out(pictures: Sequence[Pixels], drawn: Drawn, pinned: bool) -> Tensor:
@@ -216,7 +214,7 @@ def _changed(pixels: Tensor, kind: str, values: dict[str, Tensor], how: Preproce
         case "negative":
             return 255 - pixels
         case "greyscale":
-            return _grey(pixels).expand_as(pixels).to(pixels.dtype)
+            return _grey(pixels).to(pixels.dtype).repeat(1, 3, 1, 1)
         case "erasing":
             return _erased(pixels, values["box"], how)
         case "brightness":
@@ -258,16 +256,16 @@ def _warped(pixels: Tensor, back: Tensor) -> Tensor:
 def _scaled(pictures: Tensor, boxes: Lanes, how: Preprocessing, kind: torch.dtype) -> Tensor:
     """Each picture's window brought to the frame's size, as torch's `interpolate` does with antialias.
 
-    Rows and columns are weighted sums, so two matrix products for each picture do it, which is what accelerators are
-    made for.
+    Columns and rows are weighted sums, so two matrix products for each picture do it, which is what accelerators are
+    made for. Between them is rounded and cut off at 0 and 255, as there: bicubic sums go far beyond.
     """
     n, height, width, _ = pictures.shape
     wide, high = (boxes[:, 2:] - boxes[:, :2]).T
-    pixels = pictures.to(kind).view(n, height, width * 3)
-    lines = torch.bmm(_weights(high, how.height, how.interpolation, pixels), pixels)
-    lines = lines.view(n, how.height, width, 3).transpose(2, 3).reshape(n, how.height * 3, width)
-    lines = torch.bmm(lines, _weights(wide, how.width, how.interpolation, lines.transpose(1, 2)).transpose(1, 2))
-    return lines.view(n, how.height, 3, how.width).transpose(1, 2).round_().clamp_(0, 255)
+    lines = pictures.to(kind).transpose(1, 2).reshape(n, width, height * 3)
+    lines = torch.bmm(_weights(wide, how.width, how.interpolation, lines), lines).round_().clamp_(0, 255)
+    lines = lines.view(n, how.width, height, 3).transpose(1, 2).reshape(n, height, how.width * 3)
+    lines = torch.bmm(_weights(high, how.height, how.interpolation, lines), lines).round_().clamp_(0, 255)
+    return lines.view(n, how.height, how.width, 3).permute(0, 3, 1, 2)
 
 
 def _weights(lengths: Lanes, wanted: int, interpolation: str, lines: Tensor) -> Tensor:

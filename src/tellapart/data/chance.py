@@ -90,7 +90,7 @@ class Chance:
                 high1, low1 = _product(c, _MULTIPLIERS[1])
                 a, b, c, d = np.bitwise_xor(high1, b) ^ key0, low1, np.bitwise_xor(high0, d) ^ key1, low0
                 key0, key1 = key0 + _KEY_STEPS[0], key1 + _KEY_STEPS[1]
-        return np.stack([a, b, c, d], axis=2).reshape(self.n, -1)
+        return np.stack([a, b, c, d], axis=2).reshape(self.n, 4 * _BLOCKS)
 
 
 def _product(values: Words, factor: np.uint64) -> tuple[Words, Words]:
