@@ -201,3 +201,13 @@ def test_what_was_told_is_added_up_before_it_is_saved(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last", network, state)
     found = load_checkpoint(tmp_path / "last", network)
     assert (found.loss_sum, found.right, found.seen, found.told) == (7.0, 4.0, 8, [])
+
+
+def test_weights_that_gave_no_number_are_not_saved(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    kept.save(tiny(0), State(step=1))
+    state = State(step=2)
+    state.told = [(torch.tensor(torch.nan), 4, torch.tensor(3))]
+    kept.save(tiny(1), state)
+    assert kept.load(tiny(9))[0].step == 1
+    assert not kept.previous.exists()

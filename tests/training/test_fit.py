@@ -17,7 +17,7 @@ from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit
 from tellapart.training.material import Material
-from tellapart.training.setting import epoch_items
+from tellapart.training.setting import epoch_items, losses
 from tellapart.training.solve_head import STRENGTHS, strengths
 
 Build = Callable[[Recipe], tuple[Network, Material]]
@@ -369,6 +369,28 @@ def test_a_loss_that_is_not_finite_names_the_step(build: Build) -> None:
     with pytest.raises(TrainingError, match=r"stage 1, epoch \d, step \d") as raised:
         train(network, plan, material)
     assert "stages.0.rate" in raised.value.hint
+
+
+def test_the_step_named_is_the_one_of_the_loss(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an accelerator a loss is looked at one step later; what is missing here is only the accelerator."""
+    plan = recipe([{"epochs": 2, "batch_size": 8, "augment": False}])
+    steps = -(-len(build(plan)[1].train) // 8)
+    assert steps > 2
+    for lazy in (False, True):
+        for broken in range(steps):
+            network, material = build(plan)
+            asked = [0]
+
+            def no_number(*how: Any, broken: int = broken, asked: list[int] = asked) -> Any:
+                for loss, size, right in losses(*how):
+                    yield loss * (torch.nan if asked[0] == broken else 1), size, right
+                asked[0] += 1
+
+            monkeypatch.setattr("tellapart.training.fit.losses", no_number)
+            monkeypatch.setattr("tellapart.training.fit._late", lambda runtime, lazy=lazy: lazy)
+            with pytest.raises(TrainingError, match=f"The loss is nan at stage 1, epoch 1, step {broken + 1}\\."):
+                train(network, plan, material)
+            assert asked[0] <= broken + 2
 
 
 def test_progress_counts_every_picture_once_an_epoch(build: Build) -> None:

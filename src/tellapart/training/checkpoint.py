@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,8 +174,15 @@ class Checkpoints:
         return time.monotonic() - self.written >= (wait if epoch_done else max(wait, WITHIN_EPOCH))
 
     def save(self, network: nn.Module, state: State) -> None:
-        """Write a new generation; what was the last becomes the previous."""
+        """Write a new generation; what was the last becomes the previous.
+
+        Not where a loss that was told is no number: with the next step the training stops, and says so. Two
+        generations of such weights would leave nothing to go on from.
+        """
         start = time.monotonic()
+        state.settle()
+        if not math.isfinite(state.loss_sum):
+            return
         save_checkpoint(self.last, network, state, self.previous)
         self.written = time.monotonic()
         self.seconds = self.written - start

@@ -80,7 +80,7 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
         if optimizer:
             yield from _epoch(setting, state, optimizer, average)
             state.settle()
-            _check_finite(state.loss_sum, setting, state, "loss")
+            _check_finite(state.loss_sum, setting, state, state.step, "loss")
             train_loss, train_accuracy = state.loss_sum / state.seen, state.right / state.seen
             rates = _rates(setting, state.epoch)
         elif solver:
@@ -105,7 +105,7 @@ def _judge(
             state.best_epoch, state.best = epoch, copy_of(setting.network)
         return Retrained(state.stage, epoch, epochs, train_loss, train_accuracy, rates)
     loss, accuracy = _validate(setting)
-    _check_finite(loss, setting, state, "validation loss")
+    _check_finite(loss, setting, state, max(1, state.step), "validation loss")
     value = accuracy if stage.monitor == "score" else -loss
     best = state.best_value is None or value > state.best_value
     if best:
@@ -167,9 +167,9 @@ def _epoch(
         if stage.clip:
             torch.nn.utils.clip_grad_norm_(setting.network.parameters(), stage.clip)
         optimizer.step()
-        # An answer waits for all that an accelerator has been given to do: it gets its next step before it is asked.
-        state.settle(len(parts) if setting.runtime.device != "cpu" and state.step else 0)
-        _check_finite(state.loss_sum, setting, state, "loss")
+        behind = _late(setting.runtime) and state.step > 0
+        state.settle(len(parts) if behind else 0)
+        _check_finite(state.loss_sum, setting, state, state.step if behind else state.step + 1, "loss")
         if average:
             average.update()
             state.average, state.n_averaged = average.state_dict()["average"], average.n_updates
@@ -178,18 +178,23 @@ def _epoch(
         yield _progress(setting, state, max(group["lr"] for group in optimizer.param_groups), n)
 
 
+def _late(runtime: Runtime) -> bool:
+    """Whether a step's loss is asked for after the next one: an answer waits for all that an accelerator has to do."""
+    return runtime.device != "cpu"
+
+
 def _progress(setting: Setting, state: State, rate: float, n: int) -> Progress:
     steps, mean = setting.steps_in(state.epoch), state.loss_sum / state.seen
     epochs, again = setting.epochs, setting.retraining
     return Progress(state.stage, state.epoch + 1, epochs, state.step, steps, mean, rate, n, again)
 
 
-def _check_finite(value: float, setting: Setting, state: State, what: str) -> None:
+def _check_finite(value: float, setting: Setting, state: State, step: int, what: str) -> None:
     if math.isfinite(value):
         return
     smaller = f"{max(setting.peaks, default=1e-3) / 10:g}"
     raise TrainingError(
-        f"The {what} is {value} at stage {state.stage + 1}, epoch {state.epoch + 1}, step {state.step + 1}.",
+        f"The {what} is {value} at stage {state.stage + 1}, epoch {state.epoch + 1}, step {step}.",
         f"Try a smaller rate: --set stages.{state.stage}.rate={smaller}",
     )
 
