@@ -128,6 +128,25 @@ def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
     assert "Integrated gradients: with" not in page
 
 
+def test_what_was_kept_of_one_method_is_still_told(run: Run, tmp_path: Path) -> None:
+    old = Run(Path(shutil.copytree(run.directory, tmp_path / "run")))
+    path = old.figures / "explained.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    pictures = [
+        {**p, "maps": [{k: v for k, v in m.items() if k != "method"} for m in p["maps"]]} for p in kept["explained"]
+    ]
+    as_it_was = {"method": "Grad-CAM", "agreement": -0.05, "n_checked": 4, "n_training": 3, "why_not": ""}
+    path.write_text(json.dumps({**as_it_was, "explained": pictures}), encoding="utf-8")
+    page = report(old).read_text(encoding="utf-8")
+    assert "Grad-CAM: with random weights the map changes" in page
+    assert "What speaks for &lt;script&gt;circle" in page
+    why_not = {"method": "", "agreement": 0.0, "n_checked": 0, "n_training": 0, "why_not": "No layer for it."}
+    path.write_text(json.dumps({**why_not, "explained": []}), encoding="utf-8")
+    page = report(old).read_text(encoding="utf-8")
+    assert "No layer for it." in page
+    assert "with random weights" not in page
+
+
 def test_wishes_that_cannot_be_met(run: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")

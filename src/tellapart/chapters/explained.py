@@ -71,7 +71,9 @@ def explained(run: Run) -> Section | None:
     path = run.figures / KEPT
     if not path.is_file():
         return None
-    about = read_json(path, "explained", "checks", "notes")
+    about = read_json(path, "explained", "method", "n_training")
+    if "checks" not in about:
+        about = _of_one_method(about)
     return Section("why", "Why it answered so", why_blocks(_kept(run, about)), "Why")
 
 
@@ -121,6 +123,15 @@ def _kept(run: Run, about: dict[str, Any]) -> Why:
     ]
     checks = [Check(**check) for check in about["checks"]]
     return Why(shown, about["method"], checks, about["n_training"], about["notes"])
+
+
+def _of_one_method(about: dict[str, Any]) -> dict[str, Any]:
+    """What a training kept when there was Grad-CAM alone, as it is kept now."""
+    name = about["method"]
+    checks = [{"method": name, "agreement": about["agreement"], "n": about["n_checked"]}] if about["explained"] else []
+    shown = [{**entry, "maps": [{**m, "method": name} for m in entry["maps"]]} for entry in about["explained"]]
+    notes = [about["why_not"]] if about["why_not"] else []
+    return {**about, "method": f"{name} says which region.", "checks": checks, "notes": notes, "explained": shown}
 
 
 def _card(values: dict[str, Any]) -> Card:
