@@ -232,3 +232,23 @@ def test_who_stops_gathering_early_leaves_no_thread():
     next(reading)
     reading.close()
     assert [thread for thread in threading.enumerate() if thread.name.startswith("tellapart")] == []
+
+
+def test_who_stops_gathering_early_waits_for_the_pictures_at_hand_alone():
+    begun, go_on = [], threading.Event()
+
+    def slow(row: int) -> np.ndarray:
+        begun.append(row)
+        assert row < 64 or go_on.wait(60)
+        return ragged(row)
+
+    reading = gathered(np.arange(1000), 64, never, slow, pair, 2)
+    next(reading)
+    while len(begun) < 66:  # both threads are at the next batch
+        time.sleep(0.001)
+    closing = threading.Thread(target=reading.close)
+    closing.start()
+    time.sleep(0.1)
+    go_on.set()
+    closing.join(60)
+    assert len(begun) <= 70

@@ -10,7 +10,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -111,9 +111,10 @@ def gathered(
         make: rows and their pictures → what is given; called in a thread of its own, so it may take its time.
     """
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    stopped = threading.Event()
 
     def few(rows: Rows) -> list[Pixels]:
-        return [load(row) for row in rows.tolist()]
+        return [load(row) for row in rows.tolist() if not stopped.is_set()]
 
     # Two makers: one copies while the other waits for Python.
     with ThreadPoolExecutor(workers, "tellapart-load") as pool, ThreadPoolExecutor(2, "tellapart-make") as makers:
@@ -123,7 +124,10 @@ def gathered(
                 return make(rows, pictures)
             size = math.ceil(len(rows) / workers)
             loading = [pool.submit(few, rows[start : start + size]) for start in range(0, len(rows), size)]
-            return make(rows, [picture for future in loading for picture in future.result()])
+            pictures = [picture for future in loading for picture in future.result()]
+            if stopped.is_set():
+                raise CancelledError
+            return make(rows, pictures)
 
         pending: deque[Future[T]] = deque()
         try:
@@ -134,6 +138,8 @@ def gathered(
             while pending:
                 yield pending.popleft().result()
         finally:
+            # Reached also when the reader stops early: then no more is loaded than the pictures at hand.
+            stopped.set()
             makers.shutdown(wait=True, cancel_futures=True)
 
 
