@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from tellapart import recipe_transforms as rt
+from tellapart.data import augment_batch
+from tellapart.data.chance import Chance
 from tellapart.data.scan import scan
 from tellapart.data.split import split
 from tellapart.infer.predict import predict
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
+from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Recipe
 from tellapart.records import Event, Validated
 from tellapart.runtime import Runtime
@@ -85,3 +89,30 @@ def test_answers_are_a_processors(begun: Callable[[], tuple[Network, Material]])
             return end.value.logits
 
     assert np.allclose(logits(GPU), logits(Runtime("cpu", workers=2)), atol=0.01)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [rt.RandomResizedCrop()],
+        [rt.HorizontalFlip(probability=0.5), rt.VerticalFlip(probability=0.5), rt.Shift(), rt.Erasing()],
+        [rt.Rotation(), rt.Greyscale(probability=0.3), rt.Scale(), rt.Shear(probability=0.5)],
+        [rt.Brightness(), rt.Contrast(), rt.Saturation(), rt.Negative(probability=0.5)],
+    ],
+    ids=["crop", "flips", "moves", "colour"],
+)
+def test_batches_are_changed_as_on_a_processor(transforms: list[rt.Transform], interpolation: str) -> None:
+    """In half precision, which holds grey levels exactly, and weights of a crop nearly so."""
+    how = Preprocessing(40, 56, interpolation=interpolation)
+    size = (90, 120, 3) if isinstance(transforms[0], rt.RandomResizedCrop) else (40, 56, 3)
+    pictures = np.random.default_rng(0).integers(0, 256, (24, *size), np.uint8)
+    pictures[12:] = (pictures[12:] > 127) * 255  # sums of bicubic weights go beyond black and white
+    rows = np.arange(len(pictures))
+    sizes = np.repeat([size[:2]], len(rows), axis=0)
+    drawn = augment_batch.draw(transforms, how, sizes, Chance(3, 1, rows, rows * 0))
+    batch = augment_batch.lay_out(list(pictures), drawn, pinned=True)
+    ours, theirs = augment_batch.apply(batch.cuda(), drawn, how).cpu(), augment_batch.apply(batch, drawn, how)
+    apart = (ours.int() - theirs.int()).abs()
+    assert apart.max() <= 3
+    assert apart.float().mean() < 0.3

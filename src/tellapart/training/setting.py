@@ -353,7 +353,7 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
 
 def measure(network: Network, recipe: Recipe, material: Material, target: Tensor) -> Runtime:
     """Time a step of the stage that trains most, on the first pictures, under each way to run it, on a copy."""
-    spare = copy.deepcopy(network)
+    spare = copy.deepcopy(network).to(default_device())  # where so many pictures go through frozen layers at once
     parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
     part, stage = max(zip(parts, recipe.stages, strict=True), key=lambda pair: pair[0].n_groups)
     part = select(spare, stage.train, stage.batch_norm)
