@@ -152,9 +152,10 @@ def copies_gain(
 def tell_copies(plain: Evaluation, averaged: Evaluation, n_copies: int, mean: Mean, times: float, of_what: str) -> str:
     """One sentence: "accuracy 93.0 % → 93.4 % …, at 5 × the time"."""
     (name, before), (_, after) = plain.headline, averaged.headline
+    copies = "copy" if n_copies == 1 else "copies"
     return (
         f"{name} {before.value:.1%} → {after.value:.1%} on {averaged.n:,} pictures, {mean} averaged over each "
-        f"picture and {n_copies} changed copies of it, at {times:.3g} × {of_what}"
+        f"picture and {n_copies} changed {copies} of it, at {times:.3g} × {of_what}"
     )
 
 
