@@ -10,7 +10,16 @@ import torch
 
 from tellapart import runtime
 from tellapart.errors import UsageError
-from tellapart.runtime import Runtime, candidates, choose, default_device, default_workers, environment, parse
+from tellapart.runtime import (
+    Runtime,
+    candidates,
+    choose,
+    default_device,
+    default_workers,
+    environment,
+    numbers_of_workers,
+    parse,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +120,10 @@ def test_candidates_differ_and_begin_with_the_plainest():
 # Measured
 
 
+def instant(way: Runtime) -> None:
+    pass
+
+
 class Step:
     """Work that sleeps as long as a table says, and counts how often it ran under each runtime."""
 
@@ -125,7 +138,7 @@ class Step:
 @pytest.mark.parametrize("fast", ["float32", "bfloat16"])
 def test_the_fastest_precision_is_taken(fast):
     step = Step("precision", {"float32": 0.06, "bfloat16": 0.06, fast: 0.002})
-    chosen = choose({"network": fast}, step, None, False)
+    chosen = choose({"network": fast}, step, None, instant, False)
     assert chosen.precision == fast
     assert set(step.ran) == set(candidates(False))
     taken, others = chosen.why.removeprefix("a training step takes ").split(", instead of ")
@@ -135,7 +148,7 @@ def test_the_fastest_precision_is_taken(fast):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_fastest_memory_format_is_taken(fast):
-    assert choose({}, Step("channels_last", {fast: 0.002, not fast: 0.06}), None, False).channels_last is fast
+    assert choose({}, Step("channels_last", {fast: 0.002, not fast: 0.06}), None, instant, False).channels_last is fast
 
 
 @pytest.mark.parametrize("fast", ["float32", "bfloat16"])
@@ -143,7 +156,7 @@ def test_layers_that_only_answer_have_their_own_precision(fast):
     slow = {"float32": "bfloat16", "bfloat16": "float32"}[fast]
     step = Step("precision", {slow: 0.002, fast: 0.06})
     frozen = Step("frozen", {fast: 0.002, slow: 0.06})
-    chosen = choose({}, step, frozen, False)
+    chosen = choose({}, step, frozen, instant, False)
     assert (chosen.precision, chosen.frozen) == (slow, fast)
     assert "; the frozen layers take " in chosen.why
     assert {each.precision for each in frozen.ran} == {slow}
@@ -157,25 +170,42 @@ def test_a_slow_first_step_does_not_count():
         ran.add(way)
         time.sleep(0.1 if way.precision == "bfloat16" and first else 0.03 if way.precision == "float32" else 0.002)
 
-    assert choose({}, step, None, False).precision == "bfloat16"
+    assert choose({}, step, None, instant, False).precision == "bfloat16"
 
 
 def test_a_few_pictures_at_once_only_where_they_do_not_depend_on_each_other(monkeypatch):
     monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cpu")
     step = Step("at_once", {0: 0.03, 8: 0.002})
-    chosen = choose({"network": "apart"}, step, None, True)
+    chosen = choose({"network": "apart"}, step, None, instant, True)
     assert chosen.at_once == 8
     assert " with 8 pictures at once" in chosen.why
-    assert choose({"network": "apart"}, step, None, False).at_once == 0
+    assert choose({"network": "apart"}, step, None, instant, False).at_once == 0
     monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cuda")
     assert {way.at_once for way in candidates(True)} == {0}
 
 
+@pytest.mark.parametrize("fast", [2, 4, 16])
+def test_the_number_of_threads_that_load_fastest_is_taken(fast, monkeypatch):
+    monkeypatch.setattr("tellapart.runtime.n_processors", lambda: 24)
+    load = Step("workers", {2: 0.04, 4: 0.04, 8: 0.04, 16: 0.04} | {fast: 0.002})
+    chosen = choose({"network": "threads"}, instant, None, load, False)
+    assert chosen.workers == fast
+    assert {way.workers for way in load.ran} == {2, 4, 8, 16}
+    assert f" ms in {fast} threads, instead of " in chosen.why
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, [1]), (2, [2]), (3, [2, 3]), (6, [2, 4, 6]), (64, [2, 4, 8, 16])])
+def test_numbers_of_threads_worth_timing(n, expected, monkeypatch):
+    monkeypatch.setattr("tellapart.runtime.n_processors", lambda: n)
+    assert numbers_of_workers() == expected
+
+
+def test_one_number_of_threads_needs_no_timing(monkeypatch):
+    monkeypatch.setattr("tellapart.runtime.n_processors", lambda: 2)
+    assert choose({"network": "two"}, instant, None, never, False).workers == 2
+
+
 # Remembered
-
-
-def instant(way: Runtime) -> None:
-    pass
 
 
 def never(way: Runtime) -> None:
@@ -183,21 +213,21 @@ def never(way: Runtime) -> None:
 
 
 def test_a_choice_is_remembered(tmp_path):
-    first = choose({"network": "a", "size": 64}, instant, instant, False)
-    assert choose({"size": 64, "network": "a"}, never, never, False) == first
+    first = choose({"network": "a", "size": 64}, instant, instant, instant, False)
+    assert choose({"size": 64, "network": "a"}, never, never, never, False) == first
     assert len(remembered(tmp_path)) == 1
 
 
 def test_other_work_is_measured_anew(tmp_path):
     for key in ({"size": 64}, {"size": 65}, {"size": "64"}):
-        choose(key, instant, None, False)
+        choose(key, instant, None, instant, False)
     assert len(remembered(tmp_path)) == 3
 
 
 def test_another_number_of_threads_is_measured_anew(tmp_path, monkeypatch):
-    choose({}, instant, None, False)
+    choose({}, instant, None, instant, False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    choose({}, instant, None, False)
+    choose({}, instant, None, instant, False)
     assert len(remembered(tmp_path)) == 2
 
 
@@ -205,17 +235,17 @@ def test_another_number_of_threads_is_measured_anew(tmp_path, monkeypatch):
     "content", [b"", b"{", b"[]", b"3", b"null", b"{}", b'{"device": "cpu", "colour": "red"}', b"\xff\xfe"]
 )
 def test_a_corrupted_memory_is_ignored_and_mended(tmp_path, content):
-    choose({}, instant, None, False)
+    choose({}, instant, None, instant, False)
     (memory,) = remembered(tmp_path)
     memory.write_bytes(content)
-    again = choose({}, instant, None, False)
+    again = choose({}, instant, None, instant, False)
     assert again.why
-    assert choose({}, never, None, False) == again
+    assert choose({}, never, None, never, False) == again
 
 
 def test_a_memory_that_cannot_be_written_costs_time_only(tmp_path):
     (tmp_path / "cache").write_text("not a folder", encoding="utf-8")
-    assert choose({}, instant, None, False).why
+    assert choose({}, instant, None, instant, False).why
 
 
 def test_an_error_of_a_step_comes_through_and_is_not_remembered(tmp_path):
@@ -223,7 +253,7 @@ def test_an_error_of_a_step_comes_through_and_is_not_remembered(tmp_path):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        choose({}, fail, None, False)
+        choose({}, fail, None, instant, False)
     assert remembered(tmp_path) == []
 
 
@@ -231,7 +261,7 @@ def test_an_error_of_a_step_comes_through_and_is_not_remembered(tmp_path):
 
 
 def test_default_workers_are_those_this_process_may_use():
-    assert 1 <= default_workers() <= 16
+    assert 1 <= default_workers() <= 8
 
 
 def test_the_environment_says_what_a_result_depends_on():

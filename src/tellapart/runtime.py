@@ -89,8 +89,13 @@ def default_device() -> str:
 
 
 def default_workers() -> int:
-    """Threads for loading pictures: the processors this process may use, at most 8 (docs/decisions/0029)."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """Threads for loading pictures where none were timed: a processor each, at most 8 (docs/decisions/0029)."""
+    return min(8, n_processors())
+
+
+def n_processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plain_runtime() -> Runtime:
@@ -150,8 +155,18 @@ def candidates(apart: bool) -> list[Runtime]:
     return ways
 
 
+def numbers_of_workers() -> list[int]:
+    """How many threads are worth timing: more do not always load more, since they wait for each other."""
+    most = min(16, n_processors())
+    return [*(n for n in (2, 4, 8) if n < most), most]
+
+
 def choose(
-    key: dict[str, Any], step: Callable[[Runtime], None], frozen: Callable[[Runtime], None] | None, apart: bool
+    key: dict[str, Any],
+    step: Callable[[Runtime], None],
+    frozen: Callable[[Runtime], None] | None,
+    load: Callable[[Runtime], None],
+    apart: bool,
 ) -> Runtime:
     """Time the work under each candidate and take the fastest; remembered, so that the next run chooses the same.
 
@@ -159,9 +174,11 @@ def choose(
         key: all that the speed depends on (network, size, batch size); machine and versions are added.
         step: performs one training step under a runtime, without lasting effects.
         frozen: runs the layers that only answer, in the runtime's `frozen` precision; None where there are none.
+        load: loads some pictures with the runtime's number of workers.
         apart: see `candidates`.
     """
-    full = {**key, "apart": apart, "torch": torch.__version__, "threads": torch.get_num_threads(), **_machine()}
+    threads = {"threads": torch.get_num_threads(), "processors": n_processors()}
+    full = {**key, "apart": apart, "torch": torch.__version__, **threads, **_machine()}
     name = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:24]
     remembered = cache_folder("runtime") / f"{name}.json"
     if remembered.is_file():
@@ -177,6 +194,11 @@ def choose(
         run = [(_seconds(frozen, runtime, math.inf), runtime) for runtime in ways]
         best = min(run, key=_by_time)[1]
         told += "; the frozen layers take " + _told([(r.frozen, s) for s, r in sorted(run, key=_by_time)])
+    if len(counts := numbers_of_workers()) > 1:
+        ways = [replace(best, workers=n) for n in counts]
+        run = [(_seconds(load, runtime, math.inf), runtime) for runtime in ways]
+        best = min(run, key=_by_time)[1]
+        told += "; reading pictures takes " + _told([(f"{r.workers} threads", s) for s, r in sorted(run, key=_by_time)])
     chosen = replace(best, why=told)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the training
         write_text(remembered, json.dumps(chosen.as_dict()))

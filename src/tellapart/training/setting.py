@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
-from tellapart.data.loader import Rows
+from tellapart.data.loader import Rows, batches
 from tellapart.data.mix import mix
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.groups import layer_groups
@@ -31,6 +31,8 @@ from tellapart.training.solve_head import strengths
 from tellapart.training.source import Source, live, stored
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+#: Pictures that are loaded to find out with how many threads that is fastest.
+_LOADED = 64
 
 
 @dataclass(frozen=True)
@@ -390,5 +392,9 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
         for start in range(0, len(rows), runtime.answers_at_once):
             run(pixels[start : start + runtime.answers_at_once].to(runtime.device))
 
+    def load(runtime: Runtime) -> None:
+        for _ in batches(material.items[:_LOADED], _LOADED, material.view, runtime.workers):
+            pass
+
     part.train_mode()
-    return choose(key, step, frozen if from_store else None, part.apart)
+    return choose(key, step, frozen if from_store else None, load, part.apart)
