@@ -31,9 +31,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tellapart.data.decode import decode
-from tellapart.data.scan import n_cores
+from tellapart.processors import n_processors
 paths = list(Path(sys.argv[1]).rglob("*.jpg"))
-with ThreadPoolExecutor(n_cores()) as pool:
+with ThreadPoolExecutor(n_processors()) as pool:
     parts = [paths[i : i + 32] for i in range(0, len(paths), 32)]
     for _ in pool.map(lambda part: [decode(path).shape for path in part], parts):
         pass

@@ -105,6 +105,13 @@ def test_the_command_writes_pages_and_pictures(run: Run, tmp_path: Path) -> None
         assert sheet.height < 2 * 192 + 100
 
 
+def without_captum(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise MissingExtraError("Integrated gradients", "explain", "captum")
+
+    monkeypatch.setattr(attribution, "require", missing)
+
+
 def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("captum")
     wanted = Wanted(attribution.INTEGRATED, limit=2, n_alike=0)
@@ -113,10 +120,7 @@ def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
     assert not any(picture.alike for picture in why.explained)
     assert "Integrated gradients" in out.read_text(encoding="utf-8")
 
-    def missing(*_: object) -> None:
-        raise MissingExtraError("Integrated gradients", "explain", "captum")
-
-    monkeypatch.setattr(attribution, "require", missing)
+    without_captum(monkeypatch)
     with pytest.raises(MissingExtraError, match="captum"):
         explain(run, (), (), wanted, tmp_path / "e.html", QUIET)
     without = Run(Path(shutil.copytree(run.directory, tmp_path / "run")))
@@ -182,10 +186,7 @@ def test_a_network_without_a_map_is_explained_by_integrated_gradients(
     with pytest.raises(ModelError, match="Grad-CAM"):
         explain(flat, (), (), Wanted(attribution.GRAD_CAM), None, QUIET)
 
-    def missing(*_: object) -> None:
-        raise MissingExtraError("Integrated gradients", "explain", "captum")
-
-    monkeypatch.setattr(attribution, "require", missing)
+    without_captum(monkeypatch)
     for _ in explain_for_report(flat, trained(flat, "best"), "test", None):
         pass
     page = report(flat).read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 
 from tellapart.errors import UsageError
 from tellapart.files import cache_folder, write_text
+from tellapart.processors import n_processors
 
 Precision = Literal["float32", "bfloat16"]
 _MEASURED_STEPS = 2
@@ -91,11 +91,6 @@ def default_device() -> str:
 def default_workers() -> int:
     """Threads for loading pictures where none were timed: a processor each, at most 8 (docs/decisions/0029)."""
     return min(8, n_processors())
-
-
-def n_processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plain_runtime() -> Runtime:

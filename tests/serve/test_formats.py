@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.errors import UsageError
+from tellapart.files import unguarded
 from tellapart.serve.answer import Answer, answers, find_pictures
-from tellapart.serve.formats import FORMATS, columns, csv_cell, csv_text, write_answers
+from tellapart.serve.formats import FORMATS, columns, csv_cell, write_answers
 
 
 def answer(path="a.png", label="Beagle", certainty=0.98, others=(("Basset", 0.0123456789), ("Pug", 1e-9))):
@@ -197,13 +198,13 @@ EVIL = re.compile(r"\s*[=+\-@\t\r\n]")
 def test_formulas_are_guarded_and_come_back(value):
     (cell,) = next(csv.reader(io.StringIO(csv_cell(value), newline="")))
     assert cell == f"'{value}"
-    assert csv_text(cell) == value
+    assert unguarded(cell) == value
 
 
 @pytest.mark.parametrize("value", ["Beagle", "a-b", "1.jpg", "x=1", "'quoted'", "'", "", "Ærø", "3 - 4"])
 def test_other_texts_are_left_alone(value):
     assert csv_cell(value) == value
-    assert csv_text(value) == value
+    assert unguarded(value) == value
 
 
 @pytest.mark.parametrize(("value", "cell"), [(-0.5, "-0.5"), (0.25, "0.25"), (1e-6, "1e-06"), (None, "")])
@@ -220,7 +221,7 @@ def test_any_cells_come_back_and_none_is_a_formula(values):
     # A reader takes an empty line for no row at all; our rows are never that short.
     line = ",".join(map(csv_cell, ["path", *values])) + "\n"
     (row,) = csv.reader(io.StringIO(line, newline=""), strict=True)
-    assert [csv_text(cell) for cell in row] == ["path", *values]
+    assert [unguarded(cell) for cell in row] == ["path", *values]
     assert not any(EVIL.match(cell) for cell in row)
 
 
@@ -245,7 +246,7 @@ def test_real_files_with_dangerous_names(bundle, plain, tmp_path, monkeypatch):
     summary = write_answers(answers(bundle, found), "csv", 2, tmp_path / "out.csv")
     header, *body = rows((tmp_path / "out.csv").read_bytes().decode())
     assert header == columns(2)
-    assert [csv_text(row[0]) for row in body] == sorted([*names, "+bad.png"])
+    assert [unguarded(row[0]) for row in body] == sorted([*names, "+bad.png"])
     assert not any(EVIL.match(cell) for row in body for cell in row)
     assert [row[1] for row in body] == ["" if row[0] == "'+bad.png" else "red" for row in body]
     assert summary.n_unreadable == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from tellapart.data.decode import Facts, examine
 from tellapart.data.layout import find_layout
 from tellapart.data.limits import quiet
 from tellapart.errors import UsageError
+from tellapart.processors import n_processors
 
 _BATCH = 32  # files a task: enough that handing out tasks costs nothing
 _CHUNK = 8192  # rows gathered before they become columns
@@ -69,7 +69,9 @@ def scan(
         delimiter=delimiter,
         follow_links=follow_links,
     )
-    facts = _examine_all(found.root, found.table.select("path", "problem"), workers or n_cores(), progress, measures)
+    facts = _examine_all(
+        found.root, found.table.select("path", "problem"), workers or n_processors(), progress, measures
+    )
     table = (
         pl.concat([found.table.drop("problem"), facts], how="horizontal").select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
     )
@@ -105,7 +107,7 @@ def _examine_all(
 def look_again(catalog: Catalog, measures: Measures) -> Iterator[int]:
     """Open every picture of a catalog once more to measure it; yields the number done."""
     done = 0
-    for facts in _in_threads(catalog.root, catalog.table.select("path", "problem"), n_cores(), measures):
+    for facts in _in_threads(catalog.root, catalog.table.select("path", "problem"), n_processors(), measures):
         done += len(facts)
         yield done
 
@@ -131,10 +133,3 @@ def _in_threads(root: Path, rows: pl.DataFrame, workers: int, measures: Measures
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

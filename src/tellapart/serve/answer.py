@@ -23,6 +23,7 @@ from tellapart.bundle.read import Bundle
 from tellapart.data.decode import EXTENSIONS, read_picture
 from tellapart.errors import UnreadableError, UsageError
 from tellapart.preprocess import Pixels, Preprocessing, preprocess
+from tellapart.processors import n_processors
 from tellapart.records import Mean
 
 Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image
@@ -186,7 +187,7 @@ def answers(
     least = None if coverage is None else _set_threshold(bundle, coverage)
     refuse = _refuses(bundle, unknown)
     averaging = bundle.averaging(tta, tta_mean)
-    return _answers(bundle, pictures, batch_size, workers or _processors(), top, least, refuse, averaging)
+    return _answers(bundle, pictures, batch_size, workers or n_processors(), top, least, refuse, averaging)
 
 
 def _answers(
@@ -362,10 +363,6 @@ def _checked(pixels: npt.NDArray[Any]) -> Pixels:
             "Colours are red, green, blue, from 0 to 255. Several pictures: give a list of arrays.",
         )
     return pixels
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_pictures(inputs: Sequence[str]) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tellapart.errors import UsageError
-from tellapart.files import guarded, replacing, unguarded
+from tellapart.files import guarded, replacing
 from tellapart.serve.answer import Answer, percent
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def csv_cell(value: str | float | None) -> str:
     """One cell of a CSV file (RFC 4180, UTF-8, lines end with a line feed).
 
     A text that a spreadsheet would run as a formula (its first sign that is not a blank is = + - @, or it begins
-    with a tab or line break) gets a single quote in front; `csv_text` takes it off again. Numbers are never changed.
+    with a tab or line break) gets a single quote in front; `files.unguarded` takes it off again. Numbers stay.
     """
     if value is None:
         return ""
@@ -192,11 +192,6 @@ def csv_cell(value: str | float | None) -> str:
         return repr(value)
     text = guarded(value)
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
-
-
-def csv_text(cell: str) -> str:
-    """The text that `csv_cell` was given, from a cell as a CSV reader returns it."""
-    return unguarded(cell)
 
 
 def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, more: tuple[str, ...]) -> None:

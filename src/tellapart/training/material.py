@@ -123,9 +123,7 @@ class Material:
         """What the changes of a whole batch begin with: the picture to cut crops from, or the frame."""
         if not crops(self.transforms):
             return self.plain(row)
-        if self.sources:
-            return self.sources(row)
-        return source(self.catalog.path(row), source_side(self.transforms, self.how), self.how)
+        return self.sources(row) if self.sources else self._source(row, self.transforms)
 
     def unchanged_together(self, rows: Rows) -> Sequence[Pixels] | None:
         """The same of many at once; None where some of them have to be read first."""
@@ -169,11 +167,12 @@ class Material:
             return augment(pixels, transforms, self.how, rng)
         if not crops(transforms):
             return augment_frame(self.plain(row), transforms, self.how, rng)
-        if transforms is self.transforms:
-            return augment(self.unchanged(row), transforms, self.how, rng)
-        return augment(
-            source(self.catalog.path(row), source_side(transforms, self.how), self.how), transforms, self.how, rng
-        )
+        kept = transforms is self.transforms
+        return augment(self.unchanged(row) if kept else self._source(row, transforms), transforms, self.how, rng)
+
+    def _source(self, row: int, transforms: Sequence[Any]) -> Pixels:
+        """The picture that these transforms' crops are cut from, read from its file."""
+        return source(self.catalog.path(row), source_side(transforms, self.how), self.how)
 
     def _version(self, item: int) -> Pixels:
         """The version made ahead that an item is."""
