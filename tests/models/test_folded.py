@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tellapart.models.folded import TOLERANCE, folded
+from tellapart.models.folded import TOLERANCE, folded, joined
 
 
 def unsettled(network: nn.Module) -> nn.Module:
@@ -141,3 +141,86 @@ def test_what_cannot_be_folded_stays(network: nn.Module) -> None:
     x = torch.randn(2, 3, 8, 8)
     assert [type(module) for module in plain.modules()] == [type(module) for module in network.modules()]
     assert far(network.eval(), plain, x) == 0
+
+
+def keeping(network: nn.Module) -> nn.Module:
+    """In training mode, but for its batch norms."""
+    for module in unsettled(network).train().modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return network
+
+
+def gradients(run: nn.Module, network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    network.zero_grad()
+    torch.manual_seed(0)  # for dropout
+    run(x).square().sum().backward()
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet18", "efficientnet_b0", "densenet121"])
+def test_joined_layers_have_the_gradients_of_the_plain_ones(name: str) -> None:
+    torch.manual_seed(0)
+    network = keeping(timm.create_model(name, pretrained=False, num_classes=3, drop_rate=0.2)).double()
+    x = torch.randn(3, 3, 64, 64, dtype=torch.float64)
+    expected = gradients(network, network, x)
+    fast = joined(network.float(), x.float())
+    assert fast is not network
+    if name != "densenet121":
+        assert len([m for m in fast.modules() if type(m).__name__ == "_Joined"]) == len(norms(network))
+    found = gradients(fast.double(), network.double(), x)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert (found[key] - value).abs().max() <= 1e-6 * value.abs().max() + 1e-9, key
+
+
+def test_joined_layers_see_every_step_of_the_network_and_leave_it_as_it_is() -> None:
+    network = keeping(nn.Sequential(nn.Conv2d(3, 4, 3, bias=True), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    x = torch.randn(4, 3, 8, 8)
+    names, state = [name for name, _ in network.named_modules()], torch.get_rng_state()
+    fast = joined(network, x)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [name for name, _ in network.named_modules()] == names
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(0.5)
+    assert far(network[:3], fast[:3], x) < TOLERANCE
+
+
+def test_norms_that_take_statistics_are_not_joined() -> None:
+    network = unsettled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    network.train()
+    x = torch.randn(4, 3, 8, 8)
+    assert joined(network, x) is network
+    network[1].eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    fast = joined(network, x)
+    assert norms(fast) == ["0.norm", "3"]
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    fast(x)
+    assert not torch.equal(network.state_dict()["3.running_mean"], before["3.running_mean"])
+
+
+def test_a_norm_that_does_not_follow_its_convolution_is_left_alone() -> None:
+    class Otherwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.conv(self.norm(x).relu())
+            return result
+
+    network = keeping(Otherwise())
+    assert joined(network, torch.randn(2, 3, 8, 8)) is network
+
+
+def test_convolutions_with_a_padding_of_their_own_keep_it() -> None:
+    """TensorFlow's "same" padding, which timm's own kind of convolution does when it is called."""
+    network = keeping(timm.create_model("tf_mobilenetv3_small_100", pretrained=False, num_classes=3)).eval()
+    x = torch.randn(2, 3, 65, 65)
+    fast = joined(network, x)
+    assert fast is not network
+    assert far(network, fast, x) < TOLERANCE

@@ -1,12 +1,15 @@
-"""Networks that only answer: batch normalisation folded into the convolution before it.
+"""Batch normalisation folded into the convolution before it.
 
 In evaluation mode a batch norm multiplies and adds fixed numbers, which the convolution's weights can take over
-(Jacob et al. 2018, arXiv 1712.05877, section 3.2). On a CPU that saves a pass over every map.
+(Jacob et al. 2018, arXiv 1712.05877, section 3.2). On a CPU that saves a pass over every map. `folded` is for networks
+that only answer, `joined` for layers that learn while their norms keep their statistics.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from itertools import chain
 from typing import cast
 
 import torch
@@ -20,31 +23,91 @@ TOLERANCE = 1e-3
 def folded(module: nn.Module, example: Tensor) -> nn.Module:
     """A copy in evaluation mode with its batch norms folded, or a plain copy where that would change the answers.
 
-    That a batch norm follows the convolution that stands before it in the definition is a guess, so it is tried.
-
     Args:
         module: left as it is.
         example: an input, in float32.
     """
     plain = copy.deepcopy(module).eval().requires_grad_(False)
     trial = copy.deepcopy(plain)
-    _fold(trial)
+    _fold(trial, _fused)
+    return trial.eval() if _alike(plain, trial, example) else plain  # eval: also what came in place of the norms
+
+
+def joined(module: nn.Module, example: Tensor) -> nn.Module:
+    """Layers with the same parameters, in which a batch norm in evaluation mode is part of the convolution before it.
+
+    Parameters and buffers are shared: gradients reach the module's own, and its steps are seen here. Modes are those of
+    the moment. Where it would change the answers, or there is nothing to join, the module itself comes back.
+
+    Args:
+        module: left as it is.
+        example: an input, of at least two pictures where a norm takes their statistics.
+    """
+    if not any(isinstance(part, nn.BatchNorm2d) and not part.training for part in module.modules()):
+        return module
+    spare = copy.deepcopy(module)  # what is tried may change statistics
+    with torch.autocast(example.device.type, enabled=False):
+        if not _alike(spare, _joined(spare), example.float()):
+            return module
+    return _joined(module)
+
+
+def _joined(module: nn.Module) -> nn.Module:
+    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+    made = copy.deepcopy(module, shared)
+    _fold(made, _Joined)
+    return made
+
+
+class _Joined(nn.Module):
+    """A convolution and the norm behind it: one convolution, whose weights are computed from the parameters of both."""
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.convolution, self.norm = convolution, norm
+        # The same kind of convolution, with weights that are no parameters: whatever its kind does beside is done.
+        self.bare = copy.copy(convolution)
+        self.bare._parameters = {}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        norm, bias = self.norm, self.convolution.bias
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        scale = scale if norm.weight is None else scale * norm.weight
+        shift = (-norm.running_mean if bias is None else bias - norm.running_mean) * scale
+        self.bare.weight = cast(nn.Parameter, self.convolution.weight * scale[:, None, None, None])
+        self.bare.bias = cast(nn.Parameter, shift if norm.bias is None else shift + norm.bias)
+        result: Tensor = self.bare(inputs)
+        return result
+
+
+def _alike(one: nn.Module, other: nn.Module, example: Tensor) -> bool:
+    """Whether two modules answer alike from equal random states.
+
+    That a batch norm follows the convolution that stands before it in the definition is a guess, so it is tried.
+    """
+    answers = []
     with torch.no_grad():
-        expected, got = plain(example), trial(example)
-    if expected.shape == got.shape and (expected - got).abs().max() <= TOLERANCE * expected.abs().max():
-        return trial.eval()  # also what came in place of the norms
-    return plain
+        for module in (one, other):
+            with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
+                torch.manual_seed(0)
+                answers.append(module(example.clone()))
+    expected, got = answers
+    alike = expected.shape == got.shape and (expected - got).abs().max() <= TOLERANCE * expected.abs().max()
+    return bool(alike)
 
 
-def _fold(module: nn.Module) -> None:
+def _fold(module: nn.Module, join: Callable[[nn.Conv2d, nn.BatchNorm2d], nn.Module]) -> None:
     before: tuple[str, nn.Module] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and before and _fits(before[1], child):
-            setattr(module, before[0], fuse_conv_bn_eval(cast(nn.Conv2d, before[1]), _plain(child)))
-            # timm's batch norms may carry an activation (and a dropout, which does nothing here).
-            setattr(module, name, getattr(child, "act", nn.Identity()))
+            setattr(module, before[0], join(cast(nn.Conv2d, before[1]), child))
+            # timm's batch norms may carry a dropout and an activation.
+            behind = [getattr(child, part) for part in ("drop", "act") if hasattr(child, part)]
+            setattr(module, name, nn.Sequential(*behind))
         else:
-            _fold(child)
+            _fold(child, join)
         before = name, child
 
 
@@ -53,11 +116,12 @@ def _fits(convolution: nn.Module, norm: nn.BatchNorm2d) -> bool:
         isinstance(convolution, nn.Conv2d)
         and convolution.out_channels == norm.num_features
         and norm.running_mean is not None
+        and not norm.training
     )
 
 
-def _plain(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
     assert norm.running_mean is not None
     plain = nn.BatchNorm2d(norm.num_features, eps=norm.eps, affine=norm.affine, device=norm.running_mean.device)
     plain.load_state_dict({key: norm.state_dict()[key] for key in plain.state_dict()})
-    return plain.eval()
+    return fuse_conv_bn_eval(convolution, plain.eval())

@@ -82,6 +82,7 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
     optimizer = build_optimizer(stage.optimizer, groups, weight_decay=stage.weight_decay, momentum=stage.momentum)
     rates, found = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
     part.train_mode()
+    forward, apart = part.learning(setting.from_store), part.apart
     for step, (rate, batches) in enumerate(zip(rates, _endless(setting), strict=False)):
         set_rates(optimizer, rate)
         optimizer.zero_grad(set_to_none=True)
@@ -90,7 +91,7 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
         with _own_random_numbers(setting.runtime):
             torch.manual_seed(position_seed(*place))
             for number, (inputs, rows) in enumerate(batches):
-                for loss, size, _ in losses(setting, part, inputs, rows, (*place, number)):
+                for loss, size, _ in losses(setting, forward, apart, inputs, rows, (*place, number)):
                     (loss * (size / n)).backward()  # type: ignore[no-untyped-call]
                     mean += loss.item() * size / n
         found.append(mean)

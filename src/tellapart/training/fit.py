@@ -151,6 +151,7 @@ def _epoch(
     """The rest of an epoch, from `state.step` on."""
     stage, material, factor = setting.stage, setting.material, setting.schedule
     setting.part.train_mode()
+    forward, apart = setting.part.learning(setting.from_store), setting.part.apart
     batches = setting.source.train(setting.order(state.epoch), state.epoch, state.step * stage.accumulate)
     while state.step < setting.steps_in(state.epoch):
         parts = list(islice(batches, stage.accumulate))
@@ -161,7 +162,7 @@ def _epoch(
         n = sum(len(rows) for _, rows in parts)
         optimizer.zero_grad(set_to_none=True)
         for number, (inputs, rows) in enumerate(parts):
-            for loss, size, right in losses(setting, setting.part, inputs, rows, (*place, number)):
+            for loss, size, right in losses(setting, forward, apart, inputs, rows, (*place, number)):
                 (loss * (size / n)).backward()  # type: ignore[no-untyped-call]
                 state.told.append((loss.detach(), size, right))
         if stage.clip:

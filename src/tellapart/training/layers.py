@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tellapart.errors import RecipeError
+from tellapart.models.folded import joined
 from tellapart.models.groups import cut_before, layer_groups, split_body, train_last
 from tellapart.models.network import Network
 
@@ -65,6 +66,23 @@ class Part:
         """What the prefix gives → logits."""
         logits: Tensor = self.network.head(self.rest(activations) if self.rest else activations)
         return logits
+
+    def learning(self, stored: bool) -> Callable[[Tensor], Tensor]:
+        """`tail` where inputs are stored, else `whole`, as a training step runs them: norms that keep are joined.
+
+        Layers are in the modes that they have at the first call.
+        """
+        body = (self.rest,) if stored and self.rest else () if stored else (self.network.body,)
+        layers = nn.Sequential(*body, self.network.head)
+        ready: list[nn.Module] = []
+
+        def run(inputs: Tensor) -> Tensor:
+            if not ready:
+                ready.append(joined(layers, inputs[:2]))
+            logits: Tensor = ready[0](inputs)
+            return logits
+
+        return run
 
     @property
     def linear_head(self) -> nn.Linear | None:

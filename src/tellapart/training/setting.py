@@ -20,7 +20,7 @@ from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe, Stage
 from tellapart.records import NO_LABEL, Event, StageStarted
-from tellapart.runtime import Runtime, choose, default_device
+from tellapart.runtime import Runtime, choose, default_device, in_words
 from tellapart.training.activations import answering
 from tellapart.training.checkpoint import State
 from tellapart.training.layers import Part, n_trained, select
@@ -31,6 +31,7 @@ from tellapart.training.solve_head import strengths
 from tellapart.training.source import Source, live, stored
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 #: Pictures that are loaded to find out with how many threads that is fastest.
 _LOADED = 64
 
@@ -231,12 +232,18 @@ def epoch_counts(recipe: Recipe, material: Material, target: Tensor, stage: int)
 
 
 def losses(
-    setting: Setting, part: Part, inputs: Tensor, rows: Rows, place: tuple[int, ...]
+    setting: Setting,
+    forward: Callable[[Tensor], Tensor],
+    apart: bool,
+    inputs: Tensor,
+    rows: Rows,
+    place: tuple[int, ...],
 ) -> Iterator[tuple[Tensor, int, Tensor]]:
     """The loss of one batch of training inputs, slice by slice as the runtime wants it.
 
     Args:
-        part: the setting's, or a copy of it.
+        forward: `Part.learning` of the setting's part, or of a copy of it.
+        apart: `Part.apart` of it, in training mode.
         inputs, rows: a batch of the setting's source.
         place: where in the training this is: the random numbers of mixing are a function of it.
 
@@ -252,12 +259,12 @@ def losses(
         rng = np.random.default_rng(place)
         mixed, wanted = mix(inputs.permute(0, 2, 3, 1), soft, setting.recipe.mix, rng)
         inputs = mixed.permute(0, 3, 1, 2)
-    size = setting.runtime.at_once if setting.runtime.at_once and part.apart else len(rows)
+    size = setting.runtime.at_once if setting.runtime.at_once and apart else len(rows)
     for start in range(0, len(rows), size):
         some = slice(start, start + size)
         try:
             with setting.runtime.autocast():
-                logits = (part.tail if setting.from_store else part.whole)(inputs[some])
+                logits = forward(inputs[some])
         except ValueError as error:
             if len(rows) > 1 or "more than 1 value per channel" not in str(error):
                 raise
@@ -365,6 +372,8 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
     pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
     loss = build_loss("auto", material.catalog.several)
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows), "stored": from_store}
+    key |= {"norms": "joined"}
+    learning: dict[str, Forward] = {}
 
     with torch.no_grad():
         pixels = spare.normalise(pictures.to(spare.scale.device))
@@ -377,14 +386,15 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
         inputs = inputs.contiguous(memory_format=runtime.memory_format) if inputs.ndim == 4 else inputs
         wanted = target[rows].to(runtime.device)
         size = runtime.at_once or len(rows)
+        forward = learning.setdefault(in_words(runtime), part.learning(from_store))
         for start in range(0, len(rows), size):
             some = slice(start, start + size)
             with runtime.autocast():
-                logits = (part.tail if from_store else part.whole)(inputs[some])
+                logits = forward(inputs[some])
             loss(logits.float(), wanted[some]).backward()  # type: ignore[no-untyped-call]
         spare.zero_grad(set_to_none=True)
 
-    ready: dict[str, Callable[[Tensor], Tensor]] = {}
+    ready: dict[str, Forward] = {}
 
     def frozen(runtime: Runtime) -> None:
         assert part.prefix is not None
