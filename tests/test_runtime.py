@@ -13,10 +13,11 @@ from tellapart.errors import UsageError
 from tellapart.runtime import (
     Runtime,
     candidates,
-    choose,
     default_device,
     default_workers,
     environment,
+    for_answering,
+    for_training,
     numbers_of_workers,
     parse,
 )
@@ -120,6 +121,9 @@ def test_candidates_differ_and_begin_with_the_plainest():
 # Measured
 
 
+BASE = Runtime("cpu", frozen="bfloat16", workers=3, steps=False)
+
+
 def instant(way: Runtime) -> None:
     pass
 
@@ -138,7 +142,7 @@ class Step:
 @pytest.mark.parametrize("fast", ["float32", "bfloat16"])
 def test_the_fastest_precision_is_taken(fast):
     step = Step("precision", {"float32": 0.06, "bfloat16": 0.06, fast: 0.002})
-    chosen = choose({"network": fast}, step, None, instant, False)
+    chosen = for_training({"network": fast}, BASE, step, False)
     assert chosen.precision == fast
     assert set(step.ran) == set(candidates(False))
     taken, others = chosen.why.removeprefix("a training step takes ").split(", instead of ")
@@ -148,18 +152,25 @@ def test_the_fastest_precision_is_taken(fast):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_fastest_memory_format_is_taken(fast):
-    assert choose({}, Step("channels_last", {fast: 0.002, not fast: 0.06}), None, instant, False).channels_last is fast
+    assert for_training({}, BASE, Step("channels_last", {fast: 0.002, not fast: 0.06}), False).channels_last is fast
 
 
 @pytest.mark.parametrize("fast", ["float32", "bfloat16"])
 def test_layers_that_only_answer_have_their_own_precision(fast):
     slow = {"float32": "bfloat16", "bfloat16": "float32"}[fast]
-    step = Step("precision", {slow: 0.002, fast: 0.06})
     frozen = Step("frozen", {fast: 0.002, slow: 0.06})
-    chosen = choose({}, step, frozen, instant, False)
-    assert (chosen.precision, chosen.frozen) == (slow, fast)
-    assert "; the frozen layers take " in chosen.why
-    assert {each.precision for each in frozen.ran} == {slow}
+    base = for_answering({}, frozen, instant)
+    assert (base.frozen, base.steps) == (fast, False)
+    assert base.why.startswith("the frozen layers take ")
+    chosen = for_training({}, base, Step("precision", {slow: 0.002, fast: 0.06}), False)
+    assert (chosen.precision, chosen.frozen, chosen.steps) == (slow, fast, True)
+
+
+def test_what_was_found_for_layers_that_only_answer_is_kept():
+    chosen = for_training({}, BASE, instant, False)
+    assert (chosen.frozen, chosen.workers) == ("bfloat16", 3)
+    other = for_training({}, Runtime("cpu", frozen="float32", workers=1, steps=False), never, False)
+    assert (other.frozen, other.workers) == ("float32", 1)  # remembered is how steps are run, nothing else
 
 
 def test_a_slow_first_step_does_not_count():
@@ -170,16 +181,16 @@ def test_a_slow_first_step_does_not_count():
         ran.add(way)
         time.sleep(0.1 if way.precision == "bfloat16" and first else 0.03 if way.precision == "float32" else 0.002)
 
-    assert choose({}, step, None, instant, False).precision == "bfloat16"
+    assert for_training({}, BASE, step, False).precision == "bfloat16"
 
 
 def test_a_few_pictures_at_once_only_where_they_do_not_depend_on_each_other(monkeypatch):
     monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cpu")
     step = Step("at_once", {0: 0.03, 8: 0.002})
-    chosen = choose({"network": "apart"}, step, None, instant, True)
+    chosen = for_training({"network": "apart"}, BASE, step, True)
     assert chosen.at_once == 8
     assert " with 8 pictures at once" in chosen.why
-    assert choose({"network": "apart"}, step, None, instant, False).at_once == 0
+    assert for_training({"network": "apart"}, BASE, step, False).at_once == 0
     monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cuda")
     assert {way.at_once for way in candidates(True)} == {0}
 
@@ -188,7 +199,7 @@ def test_a_few_pictures_at_once_only_where_they_do_not_depend_on_each_other(monk
 def test_the_number_of_threads_that_load_fastest_is_taken(fast, monkeypatch):
     monkeypatch.setattr("tellapart.runtime.n_processors", lambda: 24)
     load = Step("workers", {2: 0.04, 4: 0.04, 8: 0.04, 16: 0.04} | {fast: 0.002})
-    chosen = choose({"network": "threads"}, instant, None, load, False)
+    chosen = for_answering({"network": "threads"}, None, load)
     assert chosen.workers == fast
     assert {way.workers for way in load.ran} == {2, 4, 8, 16}
     assert f" ms in {fast} threads, instead of " in chosen.why
@@ -202,7 +213,7 @@ def test_numbers_of_threads_worth_timing(n, expected, monkeypatch):
 
 def test_one_number_of_threads_needs_no_timing(monkeypatch):
     monkeypatch.setattr("tellapart.runtime.n_processors", lambda: 2)
-    assert choose({"network": "two"}, instant, None, never, False).workers == 2
+    assert for_answering({"network": "two"}, None, never).workers == 2
 
 
 # Remembered
@@ -213,21 +224,23 @@ def never(way: Runtime) -> None:
 
 
 def test_a_choice_is_remembered(tmp_path):
-    first = choose({"network": "a", "size": 64}, instant, instant, instant, False)
-    assert choose({"size": 64, "network": "a"}, never, never, never, False) == first
-    assert len(remembered(tmp_path)) == 1
+    base = for_answering({"network": "a", "size": 64}, instant, instant)
+    first = for_training({"network": "a", "size": 64}, base, instant, False)
+    assert for_answering({"size": 64, "network": "a"}, never, never) == base
+    assert for_training({"size": 64, "network": "a"}, base, never, False) == first
+    assert len(remembered(tmp_path)) == 2
 
 
 def test_other_work_is_measured_anew(tmp_path):
     for key in ({"size": 64}, {"size": 65}, {"size": "64"}):
-        choose(key, instant, None, instant, False)
+        for_training(key, BASE, instant, False)
     assert len(remembered(tmp_path)) == 3
 
 
 def test_another_number_of_threads_is_measured_anew(tmp_path, monkeypatch):
-    choose({}, instant, None, instant, False)
+    for_training({}, BASE, instant, False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    choose({}, instant, None, instant, False)
+    for_training({}, BASE, instant, False)
     assert len(remembered(tmp_path)) == 2
 
 
@@ -235,17 +248,17 @@ def test_another_number_of_threads_is_measured_anew(tmp_path, monkeypatch):
     "content", [b"", b"{", b"[]", b"3", b"null", b"{}", b'{"device": "cpu", "colour": "red"}', b"\xff\xfe"]
 )
 def test_a_corrupted_memory_is_ignored_and_mended(tmp_path, content):
-    choose({}, instant, None, instant, False)
+    for_training({}, BASE, instant, False)
     (memory,) = remembered(tmp_path)
     memory.write_bytes(content)
-    again = choose({}, instant, None, instant, False)
+    again = for_training({}, BASE, instant, False)
     assert again.why
-    assert choose({}, never, None, never, False) == again
+    assert for_training({}, BASE, never, False) == again
 
 
 def test_a_memory_that_cannot_be_written_costs_time_only(tmp_path):
     (tmp_path / "cache").write_text("not a folder", encoding="utf-8")
-    assert choose({}, instant, None, instant, False).why
+    assert for_training({}, BASE, instant, False).why
 
 
 def test_an_error_of_a_step_comes_through_and_is_not_remembered(tmp_path):
@@ -253,7 +266,7 @@ def test_an_error_of_a_step_comes_through_and_is_not_remembered(tmp_path):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        choose({}, fail, None, instant, False)
+        for_training({}, BASE, fail, False)
     assert remembered(tmp_path) == []
 
 

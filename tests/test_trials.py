@@ -71,7 +71,7 @@ def test_layers_are_counted() -> None:
 
 
 def test_the_rate_of_a_solved_head_is_not_looked_for() -> None:
-    assert stage_with_rate(load_recipe("transfer"), None) == 1
+    assert stage_with_rate(load_recipe("transfer"), None) == 2
     assert stage_with_rate(load_recipe("eight-step"), 2) == 2
     with pytest.raises(UsageError, match="--stage 0 takes no"):
         stage_with_rate(load_recipe("transfer"), 0)

@@ -231,11 +231,11 @@ def _material(job: _Job, network: Network, everything: bool) -> Material:
 
 
 def _runtime(wishes: Wishes, begun: list[dict[str, Any]]) -> Runtime | None:
-    """What is settled: the user's wish, or what this training was begun with."""
+    """What is settled: the user's wish, or what the stage that was begun last was begun with."""
     from tellapart.runtime import Runtime, parse
 
     wish = parse(wishes.runtime)
-    return wish or next((Runtime(**event["runtime"]) for event in begun), None)
+    return wish or (Runtime(**begun[-1]["runtime"]) if begun else None)
 
 
 def _skip(job: _Job, error: UnreadableError) -> None:

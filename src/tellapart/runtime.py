@@ -37,11 +37,12 @@ class Runtime:
         device: "cpu", "cuda" or "mps".
         precision: "float32", or "bfloat16": weights stay float32, products are computed in bfloat16.
         frozen: precision of layers that only answer: those whose activations are computed once and stored.
-        channels_last: memory format of weights and activations.
+        channels_last: memory format of weights and activations in training; layers that only answer always have it.
         workers: threads that load pictures.
         why: one sentence on how this was chosen.
         at_once: so many pictures of a training step go through the layers at once, 0: all. The gradients are summed,
             so the step is the same but for rounding; only for layers in which pictures do not depend on each other.
+        steps: whether it says how training steps are run; False where none has been timed yet.
     """
 
     device: str
@@ -51,6 +52,7 @@ class Runtime:
     workers: int = 2
     why: str = ""
     at_once: int = 0
+    steps: bool = True
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which forward passes run."""
@@ -156,47 +158,69 @@ def numbers_of_workers() -> list[int]:
     return [*(n for n in (2, 4, 8) if n < most), most]
 
 
-def choose(
-    key: dict[str, Any],
-    step: Callable[[Runtime], None],
-    frozen: Callable[[Runtime], None] | None,
-    load: Callable[[Runtime], None],
-    apart: bool,
+def for_answering(
+    key: dict[str, Any], frozen: Callable[[Runtime], None] | None, load: Callable[[Runtime], None]
 ) -> Runtime:
-    """Time the work under each candidate and take the fastest; remembered, so that the next run chooses the same.
+    """Time layers that only answer, and reading; training steps are not timed yet. Remembered: the next run chooses so.
 
     Args:
         key: all that the speed depends on (network, size, batch size); machine and versions are added.
-        step: performs one training step under a runtime, without lasting effects.
         frozen: runs the layers that only answer, in the runtime's `frozen` precision; None where there are none.
         load: loads some pictures with the runtime's number of workers.
+    """
+
+    def choose() -> Runtime:
+        best, told = Runtime(default_device(), workers=default_workers(), steps=False), list[str]()
+        if frozen:
+            ways = [replace(best, frozen=precision) for precision in ("float32", "bfloat16")]
+            run = [(_seconds(frozen, runtime, math.inf), runtime) for runtime in ways]
+            best = min(run, key=_by_time)[1]
+            told.append("the frozen layers take " + _told([(r.frozen, s) for s, r in sorted(run, key=_by_time)]))
+        if len(counts := numbers_of_workers()) > 1:
+            ways = [replace(best, workers=n) for n in counts]
+            run = [(_seconds(load, runtime, math.inf), runtime) for runtime in ways]
+            best = min(run, key=_by_time)[1]
+            threads = [(f"{r.workers} threads", s) for s, r in sorted(run, key=_by_time)]
+            told.append("reading pictures takes " + _told(threads))
+        return replace(best, why="; ".join(told))
+
+    return _remembered({**key, "times": "answers", "frozen": frozen is not None}, choose)
+
+
+def for_training(key: dict[str, Any], base: Runtime, step: Callable[[Runtime], None], apart: bool) -> Runtime:
+    """Time training steps under each candidate and take the fastest; remembered, so that the next run chooses the same.
+
+    Args:
+        key: see `for_answering`.
+        base: what was found there; kept but for how steps are run.
+        step: performs one training step under a runtime, without lasting effects.
         apart: see `candidates`.
     """
+
+    def choose() -> Runtime:
+        timed: list[tuple[float, Runtime]] = []
+        for runtime in candidates(apart):
+            timed.append((_seconds(step, runtime, min(timed, key=_by_time)[0] if timed else math.inf), runtime))
+        timed.sort(key=_by_time)
+        told = "a training step takes " + _told([(in_words(r), s) for s, r in timed])
+        return replace(timed[0][1], why=told)
+
+    found = _remembered({**key, "times": "steps", "apart": apart}, choose)
+    return replace(found, frozen=base.frozen, workers=base.workers)
+
+
+def _remembered(key: dict[str, Any], choose: Callable[[], Runtime]) -> Runtime:
+    """What was chosen before on this machine with these versions, or what is chosen now."""
     threads = {"threads": torch.get_num_threads(), "processors": n_processors()}
-    full = {**key, "apart": apart, "torch": torch.__version__, **threads, **_machine()}
+    full = {**key, "torch": torch.__version__, **threads, **_machine()}
     name = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:24]
-    remembered = cache_folder("runtime") / f"{name}.json"
-    if remembered.is_file():
+    file = cache_folder("runtime") / f"{name}.json"
+    if file.is_file():
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return Runtime(**json.loads(remembered.read_text()))
-    timed: list[tuple[float, Runtime]] = []
-    for runtime in candidates(apart):
-        timed.append((_seconds(step, runtime, min(timed, key=_by_time)[0] if timed else math.inf), runtime))
-    best = min(timed, key=_by_time)[1]
-    told = "a training step takes " + _told([(in_words(r), s) for s, r in sorted(timed, key=_by_time)])
-    if frozen:
-        ways = [replace(best, frozen=precision) for precision in ("float32", "bfloat16")]
-        run = [(_seconds(frozen, runtime, math.inf), runtime) for runtime in ways]
-        best = min(run, key=_by_time)[1]
-        told += "; the frozen layers take " + _told([(r.frozen, s) for s, r in sorted(run, key=_by_time)])
-    if len(counts := numbers_of_workers()) > 1:
-        ways = [replace(best, workers=n) for n in counts]
-        run = [(_seconds(load, runtime, math.inf), runtime) for runtime in ways]
-        best = min(run, key=_by_time)[1]
-        told += "; reading pictures takes " + _told([(f"{r.workers} threads", s) for s, r in sorted(run, key=_by_time)])
-    chosen = replace(best, why=told)
+            return Runtime(**json.loads(file.read_text()))
+    chosen = choose()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the training
-        write_text(remembered, json.dumps(chosen.as_dict()))
+        write_text(file, json.dumps(chosen.as_dict()))
     return chosen
 
 

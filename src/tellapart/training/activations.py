@@ -227,7 +227,6 @@ def about_layers(
         "weights": weights_hash(layers),
         "preprocessing": how.as_dict(),
         "precision": runtime.frozen,
-        "channels last": runtime.channels_last,
         "machine": [runtime.device, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "versions": {**cache.versions(), "torch": torch.__version__},
     }
@@ -245,7 +244,8 @@ def answering(layers: nn.Module, runtime: Runtime) -> Callable[[Tensor], Tensor]
         with torch.no_grad():
             if not fast:
                 made = folded(layers, inputs.float())
-                fast.append(made.to(dtype=dtype, memory_format=runtime.memory_format))  # type: ignore[call-overload]
+                fast.append(made.to(dtype=dtype, memory_format=torch.channels_last))  # type: ignore[call-overload]
+            inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
             result: Tensor = fast[0](inputs.to(dtype))
             return result
 

@@ -24,7 +24,7 @@ from tellapart.training.ema import Average
 from tellapart.training.find_rate import found_rate
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.setting import Setting, check_stages, losses, measure, n_right, position_seed, prepare
+from tellapart.training.setting import Setting, check_stages, losses, measure, n_right, position_seed, prepare, solves
 from tellapart.training.solve_head import solutions
 
 
@@ -42,7 +42,7 @@ def fit(
         material: the pictures. For the retraining: all of them to train on, none to validate on.
         state: changed in place. Where `state.retraining`, each stage ends when `state.chosen` says, and its last
             epoch is kept.
-        runtime: how to run it; None: measured.
+        runtime: how to run it; what it leaves open is measured when a stage needs it, None: everything.
 
     Raises:
         RecipeError: it asks for something that cannot be done; said before the first stage begins.
@@ -51,8 +51,10 @@ def fit(
     """
     target = torch.tensor(material.catalog.target())
     check_stages(network, recipe, material)
-    runtime = runtime or measure(network, recipe, material, target)
     while state.stage < len(recipe.stages):
+        # A linear head is solved: before its first score nobody should wait for the timing of training steps.
+        if not (runtime and (runtime.steps or solves(recipe.stages[state.stage]))):
+            runtime = measure(network, recipe, material, target, runtime, not solves(recipe.stages[state.stage]))
         setting = yield from prepare(network, recipe, material, target, state, runtime)
         if isinstance(setting.stage.rate, FoundRate):
             setting = yield from _find_rate(setting, setting.stage.rate, state)

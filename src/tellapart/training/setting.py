@@ -20,7 +20,7 @@ from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe, Stage
 from tellapart.records import NO_LABEL, Event, StageStarted
-from tellapart.runtime import Runtime, choose, default_device, in_words
+from tellapart.runtime import Runtime, default_device, for_answering, for_training, in_words
 from tellapart.training.activations import answering
 from tellapart.training.checkpoint import State
 from tellapart.training.layers import Part, n_trained, select
@@ -68,8 +68,7 @@ class Setting:
 
     @property
     def solves(self) -> bool:
-        """Whether a linear head is solved, instead of trained step by step."""
-        return self.stage.optimizer == "lbfgs"
+        return solves(self.stage)
 
     @property
     def retraining(self) -> bool:
@@ -131,6 +130,11 @@ class Setting:
     def mixes(self) -> bool:
         """Whether pictures are mixed: only where the stage sees pictures, and new ones in every epoch."""
         return self.stage.augment and not self.stage.views and mixing(self.recipe)
+
+
+def solves(stage: Stage) -> bool:
+    """Whether a stage solves a linear head, instead of training step by step."""
+    return stage.optimizer == "lbfgs"
 
 
 def prepare(
@@ -294,7 +298,7 @@ def mixing(recipe: Recipe) -> bool:
 
 def _peaks(part: Part, stage: Stage) -> tuple[float, ...]:
     """Peak rates of the trained groups."""
-    if stage.optimizer == "lbfgs":
+    if solves(stage):
         return ()
     rate = stage.rate if not isinstance(stage.rate, FoundRate) else f"{1 / stage.rate.spread}..1.0"
     # Rates belong to all groups, frozen ones too, so that they stay the same when more layers are trained.
@@ -360,8 +364,20 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
     return part if part.rest is not None and _from_store(part, recipe, following) else None
 
 
-def measure(network: Network, recipe: Recipe, material: Material, target: Tensor) -> Runtime:
-    """Time a step of the stage that trains most, on the first pictures, under each way to run it, on a copy."""
+def measure(
+    network: Network,
+    recipe: Recipe,
+    material: Material,
+    target: Tensor,
+    known: Runtime | None = None,
+    steps: bool = True,
+) -> Runtime:
+    """Time the layers of the stage that trains most, on the first pictures, under each way to run them, on a copy.
+
+    Args:
+        known: what has been timed already; None: nothing.
+        steps: whether training steps are needed, besides what frozen layers take.
+    """
     spare = copy.deepcopy(network).to(default_device())  # where so many pictures go through frozen layers at once
     parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
     part, stage = max(zip(parts, recipe.stages, strict=True), key=lambda pair: pair[0].n_groups)
@@ -372,12 +388,19 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
     pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
     loss = build_loss("auto", material.catalog.several)
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows), "stored": from_store}
-    key |= {"norms": "joined"}
+    ready: dict[str, Forward] = {}
     learning: dict[str, Forward] = {}
+    pixels = spare.normalise(pictures.to(spare.scale.device))
 
-    with torch.no_grad():
-        pixels = spare.normalise(pictures.to(spare.scale.device))
-        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
+    def frozen(runtime: Runtime) -> None:
+        assert part.prefix is not None
+        run = ready.setdefault(runtime.frozen, answering(part.prefix, runtime))
+        for start in range(0, len(rows), runtime.answers_at_once):
+            run(pixels[start : start + runtime.answers_at_once].to(runtime.device))
+
+    def load(runtime: Runtime) -> None:
+        for _ in batches(material.items[:_LOADED], _LOADED, material.view, runtime.workers):
+            pass
 
     def step(runtime: Runtime) -> None:
         spare.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
@@ -394,17 +417,10 @@ def measure(network: Network, recipe: Recipe, material: Material, target: Tensor
             loss(logits.float(), wanted[some]).backward()  # type: ignore[no-untyped-call]
         spare.zero_grad(set_to_none=True)
 
-    ready: dict[str, Forward] = {}
-
-    def frozen(runtime: Runtime) -> None:
-        assert part.prefix is not None
-        run = ready.setdefault(runtime.frozen, answering(part.prefix, runtime))
-        for start in range(0, len(rows), runtime.answers_at_once):
-            run(pixels[start : start + runtime.answers_at_once].to(runtime.device))
-
-    def load(runtime: Runtime) -> None:
-        for _ in batches(material.items[:_LOADED], _LOADED, material.view, runtime.workers):
-            pass
-
+    base = known or for_answering(key, frozen if from_store else None, load)
+    if not steps:
+        return base
+    with torch.no_grad():
+        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
     part.train_mode()
-    return choose(key, step, frozen if from_store else None, load, part.apart)
+    return for_training({**key, "norms": "joined"}, base, step, part.apart)
