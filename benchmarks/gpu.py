@@ -30,6 +30,7 @@ import torch
 from PIL import Image
 
 import tellapart as ta
+from tellapart.bench.layers import measure
 from tellapart.data.catalog import Catalog
 from tellapart.infer.predict import Answered, predict_fully
 from tellapart.models.create import create_network
@@ -40,7 +41,6 @@ from tellapart.training import setting
 from tellapart.training.checkpoint import State
 from tellapart.training.fit import fit
 from tellapart.training.material import Material
-from tellapart.training.setting import measure
 from tellapart.training.source import Inputs, Rows, Source, prepare
 
 DATA = Path(os.environ["TELLAPART_TEST_DATA"])
@@ -62,7 +62,7 @@ def jpegs(n_rows: int) -> dict[str, object]:
     network = create_network(recipe.model, len(catalog.classes), recipe.data)
     rows = np.arange(len(catalog))
     material = Material(catalog, rows, rows[:1], network.preprocessing, recipe.augment, 0)
-    runtime = measure(network, recipe, material, torch.tensor(catalog.target()))
+    runtime = measure(network, recipe, material)
     ours = epochs(recipe, material, runtime)
     with patch.object(setting, "live", made_up):
         imagined = epochs(recipe, material, runtime)
@@ -173,7 +173,7 @@ def one(seed: int, folder: Path, recipe: Recipe) -> dict[str, float]:
     torch.manual_seed(seed)
     network = create_network(recipe.model, len(catalog.classes), recipe.data)
     material = Material(catalog, train, test[:0], network.preprocessing, recipe.augment, seed)
-    runtime = measure(network, recipe, material, torch.tensor(catalog.target()))
+    runtime = measure(network, recipe, material)
     start = time.perf_counter()
     # As the retraining on everything: nothing is validated, the last epoch is what counts.
     state = State(chosen=[stage.epochs for stage in recipe.stages], retraining=True)

@@ -121,7 +121,7 @@ def test_candidates_differ_and_begin_with_the_plainest():
 # Measured
 
 
-BASE = Runtime("cpu", frozen="bfloat16", workers=3, steps=False)
+BASE = Runtime("cpu", frozen="bfloat16", workers=3)
 
 
 def instant(way: Runtime) -> None:
@@ -160,16 +160,16 @@ def test_layers_that_only_answer_have_their_own_precision(fast):
     slow = {"float32": "bfloat16", "bfloat16": "float32"}[fast]
     frozen = Step("frozen", {fast: 0.002, slow: 0.06})
     base = for_answering({}, frozen, instant)
-    assert (base.frozen, base.steps) == (fast, False)
+    assert base.frozen == fast
     assert base.why.startswith("the frozen layers take ")
     chosen = for_training({}, base, Step("precision", {slow: 0.002, fast: 0.06}), False)
-    assert (chosen.precision, chosen.frozen, chosen.steps) == (slow, fast, True)
+    assert (chosen.precision, chosen.frozen) == (slow, fast)
 
 
 def test_what_was_found_for_layers_that_only_answer_is_kept():
     chosen = for_training({}, BASE, instant, False)
     assert (chosen.frozen, chosen.workers) == ("bfloat16", 3)
-    other = for_training({}, Runtime("cpu", frozen="float32", workers=1, steps=False), never, False)
+    other = for_training({}, Runtime("cpu", frozen="float32", workers=1), never, False)
     assert (other.frozen, other.workers) == ("float32", 1)  # remembered is how steps are run, nothing else
 
 

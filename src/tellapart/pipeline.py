@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tellapart.data.split import Split
     from tellapart.models.network import Network
     from tellapart.recipe import Recipe
-    from tellapart.runtime import Runtime
     from tellapart.training.checkpoint import Checkpoints, State
     from tellapart.training.material import Material
 
@@ -167,6 +166,7 @@ def _train(job: _Job, network: Network, state: State, checkpoints: Checkpoints) 
 
 def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, State]:
     """The training loop's caller: log, checkpoints, stopping, pictures that broke. Gives where the training stands."""
+    from tellapart.runtime import Runtime, parse
     from tellapart.training.checkpoint import load_checkpoint
     from tellapart.training.fit import fit
 
@@ -174,12 +174,13 @@ def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints)
     log = EventLog.continued(run.events_file, state.events)
     while state.stage < len(recipe.stages):
         begun = {(e.get("retraining", False), e["stage"]): e for e in run.events() if e["event"] == "StageStarted"}
+        known = {stage: Runtime(**event["runtime"]) for (_, stage), event in begun.items()}
         material = _material(job, network, state.retraining)
         started = time.monotonic()
         try:
             if not state.retraining:
                 _look(run, network, recipe, material)
-            for event in fit(network, recipe, material, state, _runtime(job.wishes, list(begun.values()))):
+            for event in fit(network, recipe, material, state, parse(job.wishes.runtime), known):
                 if isinstance(event, StageStarted) and (event.retraining, event.stage) in begun:
                     pass
                 elif isinstance(event, Logged):
@@ -228,14 +229,6 @@ def _material(job: _Job, network: Network, everything: bool) -> Material:
             )
     how, recipe = network.preprocessing, job.recipe
     return Material(job.catalog, train, validation, how, recipe.augment, recipe.seed, recipe.data.ahead)
-
-
-def _runtime(wishes: Wishes, begun: list[dict[str, Any]]) -> Runtime | None:
-    """What is settled: the user's wish, or what the stage that was begun last was begun with."""
-    from tellapart.runtime import Runtime, parse
-
-    wish = parse(wishes.runtime)
-    return wish or (Runtime(**begun[-1]["runtime"]) if begun else None)
 
 
 def _skip(job: _Job, error: UnreadableError) -> None:

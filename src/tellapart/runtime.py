@@ -42,7 +42,6 @@ class Runtime:
         why: one sentence on how this was chosen.
         at_once: so many pictures of a training step go through the layers at once, 0: all. The gradients are summed,
             so the step is the same but for rounding; only for layers in which pictures do not depend on each other.
-        steps: whether it says how training steps are run; False where none has been timed yet.
     """
 
     device: str
@@ -52,7 +51,6 @@ class Runtime:
     workers: int = 2
     why: str = ""
     at_once: int = 0
-    steps: bool = True
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which forward passes run."""
@@ -170,7 +168,7 @@ def for_answering(
     """
 
     def choose() -> Runtime:
-        best, told = Runtime(default_device(), workers=default_workers(), steps=False), list[str]()
+        best, told = Runtime(default_device(), workers=default_workers()), list[str]()
         if frozen:
             ways = [replace(best, frozen=precision) for precision in ("float32", "bfloat16")]
             run = [(_seconds(frozen, runtime, math.inf), runtime) for runtime in ways]

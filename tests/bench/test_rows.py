@@ -69,7 +69,7 @@ def test_an_epoch_of_a_real_stage_is_a_turn(catalog):
     recipe = layers.recipe_of("tutorial-cnn", {"train": "all", "augment": False})
     network = layers.network_of(recipe, catalog)
     material = layers._material(catalog, catalog.readable[:20], recipe)
-    runtime = layers.measure(network, recipe, material, torch.tensor(catalog.target()))
+    runtime = layers.measure(network, recipe, material)
     turns = layers.stage(network, recipe, material, runtime)
     assert [n for n, _ in zip((n for n in turns if n), range(3), strict=False)] == [20, 20, 20]
 

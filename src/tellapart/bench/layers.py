@@ -23,7 +23,7 @@ from tellapart.training.checkpoint import State
 from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
 from tellapart.training.material import Material
-from tellapart.training.setting import measure
+from tellapart.training.setting import measure_answers, measure_steps
 
 Rows = npt.NDArray[np.int64]
 NETWORKS = ("mobilenetv2_100", "resnet34", "efficientnet_b2")
@@ -46,10 +46,10 @@ def finetune(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generat
     keeping, updating = (
         recipe_of(name, {"train": "all", "augment": False, "batch_norm": how}) for how in ("keep", "update")
     )
-    material, target = _material(catalog, rows, keeping), torch.tensor(catalog.target())
+    material = _material(catalog, rows, keeping)
 
     def ours(recipe: Recipe) -> tuple[Contestant, str]:
-        runtime = measure(network_of(recipe, catalog), recipe, material, target)
+        runtime = measure(network_of(recipe, catalog), recipe, material)
         return stage(network_of(recipe, catalog), recipe, material, runtime), in_words(runtime)
 
     (kept, how_kept), (updated, how_updated) = ours(keeping), ours(updating)
@@ -75,10 +75,10 @@ def stored(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generator
     chance = recipe_of(name, common, augment=[_FLIP])
     material, again = _material(catalog, rows, fixed), _material(catalog, rows, chance)
     ours, same = network_of(fixed, catalog), network_of(chance, catalog)
-    runtime = measure(ours, fixed, material, torch.tensor(catalog.target()))
+    runtime = measure(ours, fixed, material)
     contestants = {
         "from stored activations": stage(ours, fixed, material, runtime),
-        "without": stage(same, chance, again, measure(same, chance, again, torch.tensor(catalog.target()))),
+        "without": stage(same, chance, again, measure(same, chance, again)),
     }
     start = time.perf_counter()
     while not next(contestants["from stored activations"]):
@@ -106,6 +106,12 @@ def network_of(recipe: Recipe, catalog: Catalog) -> Network:
     """The recipe's network, with the same random weights every time."""
     torch.manual_seed(0)
     return create_network(recipe.model, len(catalog.classes), recipe.data)
+
+
+def measure(network: Network, recipe: Recipe, material: Material) -> Runtime:
+    """How a training of one stage is run, as `fit` would find out."""
+    answers = measure_answers(network, recipe, material)
+    return measure_steps(network, recipe, 0, material, torch.tensor(material.catalog.target()), answers)
 
 
 def _material(catalog: Catalog, rows: Rows, recipe: Recipe) -> Material:

@@ -6,10 +6,11 @@ Whatever is to happen at an event (writing a log or a checkpoint, stopping) happ
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -24,12 +25,27 @@ from tellapart.training.ema import Average
 from tellapart.training.find_rate import found_rate
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.setting import Setting, check_stages, losses, measure, n_right, position_seed, prepare, solves
+from tellapart.training.setting import (
+    Setting,
+    check_stages,
+    losses,
+    measure_answers,
+    measure_steps,
+    n_right,
+    position_seed,
+    prepare,
+    solves,
+)
 from tellapart.training.solve_head import solutions
 
 
 def fit(
-    network: Network, recipe: Recipe, material: Material, state: State, runtime: Runtime | None = None
+    network: Network,
+    recipe: Recipe,
+    material: Material,
+    state: State,
+    runtime: Runtime | None = None,
+    begun: Mapping[int, Runtime] = MappingProxyType({}),
 ) -> Iterator[Event]:
     """Train a network, stage by stage, from where `state` stands.
 
@@ -42,7 +58,8 @@ def fit(
         material: the pictures. For the retraining: all of them to train on, none to validate on.
         state: changed in place. Where `state.retraining`, each stage ends when `state.chosen` says, and its last
             epoch is kept.
-        runtime: how to run it; what it leaves open is measured when a stage needs it, None: everything.
+        runtime: how to run every stage; None: as it was begun, or measured.
+        begun: how stages were run that this training has begun before, by number.
 
     Raises:
         RecipeError: it asks for something that cannot be done; said before the first stage begins.
@@ -51,11 +68,15 @@ def fit(
     """
     target = torch.tensor(material.catalog.target())
     check_stages(network, recipe, material)
+    answers = next(iter(begun.values()), None)  # this part of it is the same for all stages
     while state.stage < len(recipe.stages):
-        # A linear head is solved: before its first score nobody should wait for the timing of training steps.
-        if not (runtime and (runtime.steps or solves(recipe.stages[state.stage]))):
-            runtime = measure(network, recipe, material, target, runtime, not solves(recipe.stages[state.stage]))
-        setting = yield from prepare(network, recipe, material, target, state, runtime)
+        how = runtime or begun.get(state.stage)
+        if how is None:
+            answers = answers or measure_answers(network, recipe, material)
+            # A linear head is solved: before its first score nobody should wait for the timing of training steps.
+            alone = solves(recipe.stages[state.stage])
+            how = answers if alone else measure_steps(network, recipe, state.stage, material, target, answers)
+        setting = yield from prepare(network, recipe, material, target, state, how)
         if isinstance(setting.stage.rate, FoundRate):
             setting = yield from _find_rate(setting, setting.stage.rate, state)
         yield from _run(setting, state)

@@ -353,44 +353,27 @@ def _inputs(part: Part, recipe: Recipe, stage: Stage) -> str:
 
 
 def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
-    """The next stage's part, if what it will store serves this stage too: a head's features can be made from it."""
-    if number + 1 >= len(recipe.stages):
+    """The part of a later stage, if what it will store serves this stage too: a head's features can be made from it."""
+    stage = recipe.stages[number]
+    following = next((later for later in recipe.stages[number + 1 :] if later.train != "head"), None)
+    if stage.train != "head" or following is None or stage.size != following.size:
         return None
-    stage, following = recipe.stages[number], recipe.stages[number + 1]
-    same = stage.views == following.views and stage.size == following.size
-    if stage.train != "head" or following.train == "head" or not same:
+    if any(view not in (following.views or [[]]) for view in stage.views or [[]]):
         return None
     part = select(network, following.train, following.batch_norm)
     return part if part.rest is not None and _from_store(part, recipe, following) else None
 
 
-def measure(
-    network: Network,
-    recipe: Recipe,
-    material: Material,
-    target: Tensor,
-    known: Runtime | None = None,
-    steps: bool = True,
-) -> Runtime:
-    """Time the layers of the stage that trains most, on the first pictures, under each way to run them, on a copy.
+def measure_answers(network: Network, recipe: Recipe, material: Material) -> Runtime:
+    """Time the frozen layers of the stage that trains most, on the first pictures, on a copy; and reading pictures.
 
-    Args:
-        known: what has been timed already; None: nothing.
-        steps: whether training steps are needed, besides what frozen layers take.
+    It is the same for all stages, so that what one of them stores serves the others.
     """
-    spare = copy.deepcopy(network).to(default_device())  # where so many pictures go through frozen layers at once
+    spare = copy.deepcopy(network).to(default_device())
     parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
     part, stage = max(zip(parts, recipe.stages, strict=True), key=lambda pair: pair[0].n_groups)
-    part = select(spare, stage.train, stage.batch_norm)
-    from_store = _from_store(part, recipe, stage)
-    # A GPU is not filled by so few pictures as are enough to time a processor.
-    rows = material.train[: min(stage.batch_size, 32 if default_device() == "cpu" else 256)]
-    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
-    loss = build_loss("auto", material.catalog.several)
-    key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows), "stored": from_store}
+    rows, pixels = _first_pictures(spare, stage, material)
     ready: dict[str, Forward] = {}
-    learning: dict[str, Forward] = {}
-    pixels = spare.normalise(pictures.to(spare.scale.device))
 
     def frozen(runtime: Runtime) -> None:
         assert part.prefix is not None
@@ -402,9 +385,31 @@ def measure(
         for _ in batches(material.items[:_LOADED], _LOADED, material.view, runtime.workers):
             pass
 
+    key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows)}
+    return for_answering(key, frozen if _from_store(part, recipe, stage) else None, load)
+
+
+def measure_steps(
+    network: Network, recipe: Recipe, number: int, material: Material, target: Tensor, base: Runtime
+) -> Runtime:
+    """Time a training step of a stage, on the first pictures, under each way to run it, on a copy.
+
+    Args:
+        base: what `measure_answers` found.
+    """
+    spare, stage = copy.deepcopy(network).to(base.device), recipe.stages[number]
+    material = _sized(spare, stage, material, number)
+    part = select(spare, stage.train, stage.batch_norm)
+    from_store = _from_store(part, recipe, stage)
+    rows, pixels = _first_pictures(spare, stage, material)
+    loss = build_loss("auto", material.catalog.several)
+    with torch.no_grad():
+        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
+    part.train_mode()
+    learning: dict[str, Forward] = {}
+
     def step(runtime: Runtime) -> None:
         spare.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-        part.train_mode()
         inputs = given.to(runtime.device)
         inputs = inputs.contiguous(memory_format=runtime.memory_format) if inputs.ndim == 4 else inputs
         wanted = target[rows].to(runtime.device)
@@ -417,10 +422,14 @@ def measure(
             loss(logits.float(), wanted[some]).backward()  # type: ignore[no-untyped-call]
         spare.zero_grad(set_to_none=True)
 
-    base = known or for_answering(key, frozen if from_store else None, load)
-    if not steps:
-        return base
-    with torch.no_grad():
-        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
-    part.train_mode()
-    return for_training({**key, "norms": "joined"}, base, step, part.apart)
+    seen = {"size": [material.how.height, material.how.width], "n": len(rows), "stored": from_store}
+    key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": "joined", **seen}
+    return for_training(key, base, step, part.apart)
+
+
+def _first_pictures(network: Network, stage: Stage, material: Material) -> tuple[Rows, Tensor]:
+    """Rows of the first training pictures, at most a batch, and the body's input of them."""
+    # A GPU is not filled by so few pictures as are enough to time a processor.
+    rows = material.train[: min(stage.batch_size, 32 if default_device() == "cpu" else 256)]
+    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    return rows, network.normalise(pictures.to(network.scale.device))
