@@ -413,6 +413,53 @@ def test_a_picture_that_breaks_after_the_scan_is_named(build: Build) -> None:
         train(network, plan, material)
 
 
+def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_timed_at_its_size(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    small = {"epochs": 1, "train": 2, "views": [[]], "batch_size": 8}
+    solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]]}
+    plan = recipe([solved, small, {**small, "size": 16}], model={"name": "small-cnn", "pretrained": False})
+    network, material = build(plan)
+    events = list(fit(network, plan, material, State()))
+    head, first, second = [event for event in events if isinstance(event, StageStarted)]
+    assert head.runtime["why"].startswith("the frozen layers take ")
+    assert "training step" not in head.runtime["why"]
+    assert first.runtime["why"].startswith("a training step takes ")
+    assert second.runtime["why"].startswith("a training step takes ")
+    assert len(list((tmp_path / "cache" / "runtime").iterdir())) == 3
+    assert {event.runtime["frozen"] for event in (head, first, second)} == {head.runtime["frozen"]}
+    # What stages were begun with is taken as it is, for every one of them.
+    network, material = build(plan)
+    other = {0: CPU, 1: replace(CPU, why="begun so"), 2: replace(CPU, at_once=8)}
+    again = [event for event in fit(network, plan, material, State(), begun=other) if isinstance(event, StageStarted)]
+    assert [event.runtime for event in again] == [way.as_dict() for way in other.values()]
+
+
+def test_a_head_on_plain_pictures_makes_use_of_what_a_later_stage_stores(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No layer runs twice on a view: not for the first stage and again for the second or third."""
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1}
+    last = {"train": 3, "epochs": 1, "views": FLIPPED}
+    plan = recipe([{**solved, "views": [[]]}, {**solved, "views": FLIPPED}, last])
+    network, material = build(plan)
+    events = [event for event in train(network, plan, material) if isinstance(event, Computing)]
+    n_train, n_validation = len(material.train), len(material.validation)
+    totals = {(event.stage, event.what): event.total for event in events}
+    assert totals == {
+        (0, "first layers, training pictures"): n_train,
+        (0, "features, training pictures"): n_train,
+        (0, "first layers, validation pictures"): n_validation,
+        (0, "features, validation pictures"): n_validation,
+        (1, "first layers, training pictures"): 2 * n_train,
+        (1, "features, training pictures"): 2 * n_train,
+    }
+    begun = [next(e.done for e in events if (e.stage, e.what) == key) for key in totals]
+    assert min(begun[4:]) > n_train  # the plain views are there already
+
+
 def test_runtimes_are_measured_where_they_are_not_settled(build: Build) -> None:
     plan = recipe([{"epochs": 1}])
     network, material = build(plan)
