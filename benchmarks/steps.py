@@ -23,7 +23,7 @@ WAYS = {
     "kept": ("plain", "joined", "compiled", "joined and compiled"),
     "updated": ("plain", "large pages", "compiled"),
 }
-SIDE, BATCH, STEPS, ROUNDS = 224, 32, 4, 3
+SIDE, BATCH, STEPS, ROUNDS = 224, 32, 4, 2
 
 
 def time_steps(network: str, statistics: str, way: str) -> dict[str, Any]:
