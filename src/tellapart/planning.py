@@ -185,7 +185,7 @@ def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing 
     job = Job(n_items, len(views), n_judged, int(counts.min()), times)
     choice = choose(trials, job, minutes, time.monotonic() - start)
     yield from map(Note, choice.why)
-    stages = [stage.model_copy(update={"views": views[: choice.n_views]}) for stage in recipe.stages]
+    stages = [s.model_copy(update={"views": (s.views or views)[: choice.n_views]}) for s in recipe.stages]
     if choice.epochs or len(stages) == 1:
         stages[-1] = stages[-1].model_copy(update={"epochs": max(1, choice.epochs)})
     else:
