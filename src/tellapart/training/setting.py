@@ -423,7 +423,7 @@ def measure_steps(
         spare.zero_grad(set_to_none=True)
 
     seen = {"size": [material.how.height, material.how.width], "n": len(rows), "stored": from_store}
-    key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": "joined", **seen}
+    key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": part.statistics, **seen}
     return for_training(key, base, step, part.apart)
 
 
