@@ -99,6 +99,10 @@ def test_a_training_begins_with_the_choice_and_keeps_it(
     stored = Run(tmp_path / "run").recipe
     assert stored.plan
     assert stored.plan.why == notes
+    # The first look stays one at plain pictures, whatever the others see.
+    plain, both = [[]], [[], ["horizontal_flip"]]
+    assert [[[t.transform for t in view] for view in s.views or ()] for s in recipe.stages] == [plain, both, both]
+    assert [s.views for s in stored.stages] == [s.views for s in recipe.stages][: len(stored.stages)]
     assert "small-cnn at 32 pixels" in stored.plan.why[0]
     assert stored.plan.why[0] in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
     # The same command again: nothing is tried again, nothing refused.

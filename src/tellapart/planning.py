@@ -185,7 +185,7 @@ def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing 
     job = Job(n_items, len(views), n_judged, int(counts.min()), times)
     choice = choose(trials, job, minutes, time.monotonic() - start)
     yield from map(Note, choice.why)
-    stages = [stage.model_copy(update={"views": views[: choice.n_views]}) for stage in recipe.stages]
+    stages = [s.model_copy(update={"views": (s.views or views)[: choice.n_views]}) for s in recipe.stages]
     if choice.epochs or len(stages) == 1:
         stages[-1] = stages[-1].model_copy(update={"epochs": max(1, choice.epochs)})
     else:
@@ -257,10 +257,11 @@ def _tail(network: Network, stage: Stage, pictures: torch.Tensor, several: bool)
     n_classes = network.architecture.n_classes
     target = torch.zeros(len(pictures), n_classes) if several else torch.zeros(len(pictures), dtype=torch.int64)
     loss = build_loss("auto", several)
+    part.train_mode()
+    forward = part.learning(part.prefix is not None)
 
     def step() -> None:
-        part.train_mode()
-        logits = (part.tail if part.prefix else part.whole)(given)
+        logits = forward(given)
         loss(logits.float(), target.to(logits.device)).backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
 

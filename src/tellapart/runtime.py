@@ -27,6 +27,7 @@ _MEASURED_STEPS = 2
 _FITS_A_CACHE = 8
 #: What a user may ask for: at most one of each line.
 _RIVALS = (("cpu", "cuda", "mps"), ("float32", "bfloat16"), ("channels-last", "contiguous"))
+_ASKED_FOR = "asked for"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ class Runtime:
         if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device, torch.bfloat16)
+
+    @property
+    def answering(self) -> Runtime:
+        """What of it is the same for all stages of a training, nothing being timed of steps."""
+        return Runtime(self.device, frozen=self.frozen, workers=self.workers, why=self.why)
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether it is the user's wish."""
+        return self.why == _ASKED_FOR
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -124,7 +135,7 @@ def parse(text: str) -> Runtime | None:
             f"--runtime {text}: this machine has no device '{device}' that torch can use.", f"Here: {here}."
         )
     precision: Precision = "bfloat16" if "bfloat16" in words else "float32"
-    return Runtime(device, precision, precision, "contiguous" not in words, default_workers(), "asked for")
+    return Runtime(device, precision, precision, "contiguous" not in words, default_workers(), _ASKED_FOR)
 
 
 def _has(device: str) -> bool:

@@ -203,6 +203,20 @@ def test_norms_that_take_statistics_are_not_joined() -> None:
     assert not torch.equal(network.state_dict()["3.running_mean"], before["3.running_mean"])
 
 
+def test_what_other_norms_make_of_few_pictures_does_not_decide() -> None:
+    """Statistics of two pictures that are nearly alike are mostly rounding: whether to join would be chance."""
+    behind = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4, eps=1e-12))
+    network = unsettled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), behind)).train()
+    network[1].eval()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        x = torch.randn(1, 3, 8, 8) + 1e-5 * torch.randn(2, 3, 8, 8)
+        fast = joined(network, x)
+        assert fast is not network
+        assert fast[2][1].training
+        assert network[2][1].training
+
+
 def test_a_norm_that_does_not_follow_its_convolution_is_left_alone() -> None:
     class Otherwise(nn.Module):
         def __init__(self) -> None:

@@ -13,7 +13,7 @@ from tellapart.errors import RecipeError, TrainingError, UnreadableError
 from tellapart.models.network import Network
 from tellapart.recipe import Recipe
 from tellapart.records import Computing, Event, Progress, StageDone, StageStarted, Validated
-from tellapart.runtime import Runtime
+from tellapart.runtime import Runtime, parse
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit
 from tellapart.training.material import Material
@@ -427,6 +427,7 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
     assert "training step" not in head.runtime["why"]
     assert first.runtime["why"].startswith("a training step takes ")
     assert second.runtime["why"].startswith("a training step takes ")
+    assert "frozen layers" not in second.runtime["why"]  # that has been said
     assert len(list((tmp_path / "cache" / "runtime").iterdir())) == 3
     assert {event.runtime["frozen"] for event in (head, first, second)} == {head.runtime["frozen"]}
     # What stages were begun with is taken as it is, for every one of them.
@@ -434,6 +435,29 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
     other = {0: CPU, 1: replace(CPU, why="begun so"), 2: replace(CPU, at_once=8)}
     again = [event for event in fit(network, plan, material, State(), begun=other) if isinstance(event, StageStarted)]
     assert [event.runtime for event in again] == [way.as_dict() for way in other.values()]
+
+
+def test_a_stage_after_a_stop_is_run_as_it_would_have_been_without(build: Build) -> None:
+    solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]]}
+    plan = recipe([{"train": 2, "epochs": 1, "views": [[]]}, solved], model={"name": "small-cnn", "pretrained": False})
+
+    def second(first: Runtime) -> Runtime:
+        network, material = build(plan)
+        event = next(fit(network, plan, material, State(stage=1), begun={0: first}))
+        assert isinstance(event, StageStarted)
+        return Runtime(**event.runtime)
+
+    # How training steps were run concerns the stage that made them; what layers that only answer were run in, all.
+    steps = replace(CPU, precision="bfloat16", frozen="bfloat16", channels_last=False, at_once=8, why="timed")
+    assert second(steps) == replace(CPU, frozen="bfloat16", why="timed")
+    wish = parse("cpu,bfloat16,contiguous")
+    assert wish
+    assert second(wish) == wish
+    network, material = build(plan)
+    begun, other = [event for event in fit(network, plan, material, State()) if isinstance(event, StageStarted)]
+    assert begun.runtime["why"].startswith("a training step takes ")
+    assert "; the frozen layers take " in begun.runtime["why"]
+    assert second(Runtime(**begun.runtime)) == Runtime(**other.runtime)
 
 
 def test_a_head_on_plain_pictures_makes_use_of_what_a_later_stage_stores(

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
@@ -58,7 +59,7 @@ def fit(
         material: the pictures. For the retraining: all of them to train on, none to validate on.
         state: changed in place. Where `state.retraining`, each stage ends when `state.chosen` says, and its last
             epoch is kept.
-        runtime: how to run every stage; None: as it was begun, or measured.
+        runtime: how to run every stage; None: as it was begun, or as was asked for before, or measured.
         begun: how stages were run that this training has begun before, by number.
 
     Raises:
@@ -68,18 +69,32 @@ def fit(
     """
     target = torch.tensor(material.catalog.target())
     check_stages(network, recipe, material)
-    answers = next(iter(begun.values()), None)  # this part of it is the same for all stages
+    before = begun[max(begun)] if begun else None
     while state.stage < len(recipe.stages):
-        how = runtime or begun.get(state.stage)
-        if how is None:
-            answers = answers or measure_answers(network, recipe, material)
-            # A linear head is solved: before its first score nobody should wait for the timing of training steps.
-            alone = solves(recipe.stages[state.stage])
-            how = answers if alone else measure_steps(network, recipe, state.stage, material, target, answers)
+        how = runtime or begun.get(state.stage) or _measured(network, recipe, state.stage, material, target, before)
+        before = how
         setting = yield from prepare(network, recipe, material, target, state, how)
         if isinstance(setting.stage.rate, FoundRate):
             setting = yield from _find_rate(setting, setting.stage.rate, state)
         yield from _run(setting, state)
+
+
+def _measured(
+    network: Network, recipe: Recipe, number: int, material: Material, target: Tensor, before: Runtime | None
+) -> Runtime:
+    """How to run a stage: as was asked for once, or timed.
+
+    Args:
+        before: how the stage before it was run: what is the same for all stages is taken from there, not timed again.
+    """
+    if before and before.asked_for:
+        return before
+    answers = before.answering if before else measure_answers(network, recipe, material)
+    # A linear head is solved: before its first score nobody should wait for the timing of training steps.
+    if solves(recipe.stages[number]):
+        return answers
+    steps = measure_steps(network, recipe, number, material, target, answers)
+    return steps if before or not answers.why else replace(steps, why=f"{steps.why}; {answers.why}")
 
 
 def _find_rate(setting: Setting, wanted: FoundRate, state: State) -> Generator[Event, None, Setting]:

@@ -365,13 +365,14 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
 
 
 def measure_answers(network: Network, recipe: Recipe, material: Material) -> Runtime:
-    """Time the frozen layers of the stage that trains most, on the first pictures, on a copy; and reading pictures.
+    """Time the frozen layers of the stage that trains most of those that store what such layers give; and reading.
 
-    It is the same for all stages, so that what one of them stores serves the others.
+    On the first pictures, on a copy. It is the same for all stages, so that what one of them stores serves the others.
     """
     spare = copy.deepcopy(network).to(default_device())
     parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
-    part, stage = max(zip(parts, recipe.stages, strict=True), key=lambda pair: pair[0].n_groups)
+    pairs = zip(parts, recipe.stages, strict=True)
+    part, stage = max(pairs, key=lambda pair: (_from_store(pair[0], recipe, pair[1]), pair[0].n_groups))
     rows, pixels = _first_pictures(spare, stage, material)
     ready: dict[str, Forward] = {}
 
@@ -423,7 +424,7 @@ def measure_steps(
         spare.zero_grad(set_to_none=True)
 
     seen = {"size": [material.how.height, material.how.width], "n": len(rows), "stored": from_store}
-    key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": "joined", **seen}
+    key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": part.statistics, **seen}
     return for_training(key, base, step, part.apart)
 
 

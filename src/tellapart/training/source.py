@@ -104,8 +104,8 @@ def stored(
     """Inputs computed once by the frozen layers: for training in each of the stage's views, for validation plain.
 
     Args:
-        base: the next stage's part, if that stage will need what fewer layers give of the same views: then that is
-            stored first, and the rest of the body runs from there, so that no layer runs twice.
+        base: a later stage's part, if that stage will need what fewer layers give of the same views, among others: then
+            that is stored first, and the rest of the body runs from there, so that no layer runs twice.
     """
     views: Views = stage.views or [[]]
     at_once = runtime.answers_at_once
