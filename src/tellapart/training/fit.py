@@ -27,6 +27,7 @@ from tellapart.training.find_rate import found_rate
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
 from tellapart.training.setting import (
+    Forward,
     Setting,
     check_stages,
     losses,
@@ -112,11 +113,12 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
     solver = _solver(setting, state) if setting.solves else None
     optimizer = None if solver else _optimizer(setting, state)
     average = _average(setting, state)
+    forward = setting.part.learning(setting.from_store)
     while state.epoch < setting.epochs and not _exhausted(setting, state):
         rates: tuple[float, ...] = ()
         train_accuracy = None
         if optimizer:
-            yield from _epoch(setting, state, optimizer, average)
+            yield from _epoch(setting, state, optimizer, average, forward)
             state.settle()
             _check_finite(state.loss_sum, setting, state, state.step, "loss")
             train_loss, train_accuracy = state.loss_sum / state.seen, state.right / state.seen
@@ -184,12 +186,12 @@ def _steps_done(setting: Setting, epoch: int) -> int:
 
 
 def _epoch(
-    setting: Setting, state: State, optimizer: torch.optim.Optimizer, average: Average | None
+    setting: Setting, state: State, optimizer: torch.optim.Optimizer, average: Average | None, forward: Forward
 ) -> Iterator[Progress]:
     """The rest of an epoch, from `state.step` on."""
     stage, material, factor = setting.stage, setting.material, setting.schedule
     setting.part.train_mode()
-    forward, apart = setting.part.learning(setting.from_store), setting.part.apart
+    apart = setting.part.apart
     batches = setting.source.train(setting.order(state.epoch), state.epoch, state.step * stage.accumulate)
     while state.step < setting.steps_in(state.epoch):
         parts = list(islice(batches, stage.accumulate))
