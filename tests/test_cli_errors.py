@@ -242,7 +242,7 @@ def test_a_device_that_is_not_there(
     ("options", "says"),
     [
         (["--recipe", "scratch", "--minutes", 3], "leaves nothing open"),
-        (["--set", "stages.1.epochs=5"], "plan decides how many epochs"),
+        (["--set", "stages.2.epochs=5"], "plan decides how many epochs"),
         (["--recipe", "scratch", "--model", "auto"], "which only a [plan] can choose"),
     ],
 )
