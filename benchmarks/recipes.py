@@ -3,6 +3,7 @@
 TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/recipes.py study-cnn breeds-transfer --seeds 0
 python benchmarks/recipes.py labels-transfer --set balance.sampler=rarest --name balanced
 python benchmarks/recipes.py study-cnn --finished runs/fruit
+python benchmarks/recipes.py cifar-mobile --finished runs/cifar --made pictures
 
 Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures that
 have to be made are written into a temporary folder; the cache is empty at the beginning of each run.
@@ -82,22 +83,33 @@ def parts_of(out: Path) -> dict[str, Any]:
     return {part: {**scores(value), "n": value["n"]} for part, value in evaluations.items()}
 
 
-def finished(recipe: str, out: Path) -> dict[str, Any]:
-    """The scores of a run that was trained before, if it was trained with the recipe as it is."""
+def submitted(out: Path, folder: Path, environment: dict[str, str]) -> float:
+    """The score of a run's answers to the competition's test pictures, which lie in a folder with their solution."""
+    answers = folder / "submission.csv"
+    tellapart("predict", out, folder / "cifar" / "test", "--submission", answers, environment=environment)
+    return cifar_competition.score(answers, folder / "solution.csv")
+
+
+def finished(recipe: str, out: Path, folder: Path | None) -> dict[str, Any]:
+    """The scores of a run that was trained before, if it was trained with the recipe as it is.
+
+    Args:
+        folder: where the pictures were made that it was trained on; only for a competition.
+    """
     theirs, ours = load_recipe(out / "recipe.toml"), load_recipe(recipe)
     if theirs.model_copy(update={"about": "", "seed": 0}) != ours.model_copy(update={"about": "", "seed": 0}):
         raise SystemExit(f"{out} is no run of {recipe} as it is.")
-    return {"seed": theirs.seed, **parts_of(out)}
+    score = {"submission": submitted(out, folder, {**os.environ})} if folder else {}
+    return {"seed": theirs.seed, **parts_of(out), **score}
 
 
 def one(recipe: str, seed: int, changes: list[str], folder: Path) -> dict[str, Any]:
     """Run a recipe once."""
     out = folder / "run"
     kind = PICTURES[recipe]
-    solution = folder / "solution.csv"
     if kind == "cifar":
         pictures = folder / "cifar"
-        cifar_competition.make(pictures, solution, None)
+        cifar_competition.make(pictures, folder / "solution.csv", None)
     elif kind == "labels":
         pictures = labels_folder(folder / "animals")
     else:
@@ -113,9 +125,7 @@ def one(recipe: str, seed: int, changes: list[str], folder: Path) -> dict[str, A
         return {"seconds": took, "all folds": scores(result["pooled"]), "n": result["pooled"]["n"]}
     found: dict[str, Any] = {"seconds": took, **parts_of(out)}
     if kind == "cifar":
-        answers = folder / "submission.csv"
-        tellapart("predict", out, pictures / "test", "--submission", answers, environment=environment)
-        found["submission"] = cifar_competition.score(answers, solution)
+        found["submission"] = submitted(out, folder, environment)
     return found
 
 
@@ -125,10 +135,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--set", action="append", default=[], help="a change to the recipe")
     parser.add_argument("--finished", type=Path, help="a run that was trained before: only its scores")
+    parser.add_argument("--made", type=Path, help="with --finished: where its cifar/ and solution.csv lie")
     parser.add_argument("--name", default="", help="of the variant, for the result's name")
     given = parser.parse_args()
     for recipe in given.recipes:
-        runs = [finished(recipe, given.finished)] if given.finished else []
+        runs = [finished(recipe, given.finished, given.made)] if given.finished else []
         for seed in given.seeds if not given.finished else ():
             with tempfile.TemporaryDirectory() as folder:
                 runs.append({"seed": seed, **one(recipe, seed, given.set, Path(folder))})
