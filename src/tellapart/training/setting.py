@@ -237,7 +237,7 @@ def epoch_counts(recipe: Recipe, material: Material, target: Tensor, stage: int)
 
 def losses(
     setting: Setting,
-    forward: Callable[[Tensor], Tensor],
+    forward: Forward,
     apart: bool,
     inputs: Tensor,
     rows: Rows,
