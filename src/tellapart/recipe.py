@@ -129,6 +129,11 @@ class Stage(Section):
     batch_size: int = Field(default=64, ge=1)
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
     size: int | None = Field(default=None, ge=1, le=4096, description="side of the pictures in this stage, in pixels")
+    per_class: int | None = Field(
+        default=None,
+        ge=1,
+        description="train on at most so many pictures of a class, drawn at random; by default all",
+    )
     loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "squeezed"] = "auto"
     optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon", "lbfgs"] = Field(
         default="adamw",

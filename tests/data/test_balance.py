@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
+from tellapart.data.balance import at_most, class_weights, contents, epoch_order, positive_weights
 
 COUNTS = (6403, 1200, 300, 95)
 
@@ -107,6 +107,38 @@ def test_any_labels_give_a_full_epoch(labels, method):
     assert shown.n == len(labels)
     assert shown.without_label == (targets[order].sum(axis=1) == 0).sum()
     assert shown.per_class.tolist() == targets[order].sum(axis=0).tolist()
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=30),
+    st.integers(1, 12),
+    st.integers(0, 5),
+    st.booleans(),
+)
+def test_at_most_so_many_of_a_class(labels, per_class, seed, several):
+    """Of one label so many, or all there are; of several at least that, and no more pictures than these need."""
+    targets = (
+        np.array(labels, np.uint8) if several else np.array([row.index(True) if any(row) else -1 for row in labels])
+    )
+    rows = np.arange(len(labels)) * 3 + 5
+    taken = at_most(rows, targets, 3, per_class, seed)
+    assert np.isin(taken, rows).all()
+    assert (np.diff(taken) > 0).all()
+    assert np.array_equal(taken, at_most(rows, targets, 3, per_class, seed))
+    every = [{*np.flatnonzero(row)} or {3} for row in targets] if several else [{int(one)} for one in targets]
+    carried = [every[place] for place in (taken - 5) // 3]
+    for label in set.union(*every):
+        wanted, found = min(per_class, sum(label in one for one in every)), sum(label in one for one in carried)
+        assert found >= wanted if several else found == wanted
+    assert len(taken) <= per_class * 4
+
+
+def test_at_most_draws_at_random():
+    rows, targets = unbalanced()
+    first, second = (at_most(rows, targets, 4, 100, seed) for seed in (0, 1))
+    assert len(np.intersect1d(first, second)) < 250  # all of the 95, and by chance few of the others
+    assert first.mean() == pytest.approx(rows.mean(), rel=0.1)
 
 
 def test_contents_by_hand():

@@ -196,6 +196,35 @@ def test_a_stage_counted_in_steps_does_so_many_and_is_validated_at_its_end(
     assert events[-1].reason == f"all {n} steps done"
 
 
+def test_a_first_look_at_some_pictures_of_each_class_serves_the_later_stages(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solved as a head is that has only these pictures; judged on all; what was computed is not computed again."""
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    look = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]], "per_class": 3}
+    later = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": FLIPPED}
+    network, material = build(recipe([look, later]))
+    events = train(network, recipe([look, later]), material)
+    first, second = of(StageStarted, events)
+    assert set(first.shown.values()) == {3}
+    assert "at most 3 of each class" in first.plan
+    assert sum(second.shown.values()) == len(material.train)
+    assert len(of(Validated, events)) == 2
+    computed = [(event.stage, event.what, event.done, event.total) for event in of(Computing, events)]
+    n_look, n_later = sum(first.shown.values()), 2 * len(material.train)
+    training = [one for one in computed if "training" in one[1]]
+    assert [one[3] for one in training if one[0] == 0][-1] == n_look
+    done, of_all = next(one[2:] for one in training if one[0] == 1)
+    assert n_look < done <= n_look + CPU.answers_at_once
+    assert of_all == n_later
+    assert not [one for one in computed if one[0] == 1 and "validation" in one[1]]
+    whole = recipe([{key: look[key] for key in look if key != "per_class"}])
+    alone, given = build(whole)
+    some = prepared(network, recipe([look]), material, State()).material.train
+    found = train(alone, whole, replace(given, train=some))
+    assert of(Validated, found)[0].validation_loss == of(Validated, events)[0].validation_loss
+
+
 def test_patience_on_the_gap_counts_epochs_in_which_it_grew(build: Build) -> None:
     plan = recipe(
         [

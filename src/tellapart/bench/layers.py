@@ -23,7 +23,7 @@ from tellapart.training.checkpoint import State
 from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
 from tellapart.training.material import Material
-from tellapart.training.setting import measure_answers, measure_steps
+from tellapart.training.timing import measure_answers, measure_steps
 
 Rows = npt.NDArray[np.int64]
 NETWORKS = ("mobilenetv2_100", "resnet34", "efficientnet_b2")

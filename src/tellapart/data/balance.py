@@ -64,6 +64,28 @@ def epoch_order(rows: Rows, targets: Targets, n_classes: int, method: Method, se
     return rows[_rarest_first(line, label, len(rows), rng)]
 
 
+def at_most(rows: Rows, targets: Targets, n_classes: int, per_class: int, seed: int) -> Rows:
+    """Those of the rows that are among the first so many of their class, in a random order; all of a smaller class.
+
+    With several labels, a picture is taken where it is among the first of any label it carries, so that each label has
+    as many pictures at least.
+
+    Args:
+        rows, targets, n_classes: see `epoch_order`.
+        per_class: at least 1.
+        seed: 0 or more; the order is a function of it.
+
+    Returns:
+        int64, in the order of `rows`.
+    """
+    place = np.random.default_rng(seed).permutation(len(rows))
+    line, label = _carried(targets, n_classes)
+    by_label = np.lexsort((place[line], label))
+    starts = np.searchsorted(label[by_label], label[by_label])
+    first = np.arange(len(line)) - starts < per_class
+    return rows[np.unique(line[by_label[first]])]
+
+
 def _carried(targets: Targets, n_classes: int) -> tuple[Rows, Rows]:
     """Every pair of a picture (its place in `targets`) and a label it carries; "none" is label n_classes."""
     if targets.ndim == 1:

@@ -24,21 +24,13 @@ from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.ema import Average
 from tellapart.training.find_rate import found_rate
+from tellapart.training.layers import Forward
 from tellapart.training.material import Material
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.setting import (
-    Forward,
-    Setting,
-    check_stages,
-    losses,
-    measure_answers,
-    measure_steps,
-    n_right,
-    position_seed,
-    prepare,
-    solves,
-)
+from tellapart.training.setting import Setting, check_stages, losses, n_right, position_seed, prepare
+from tellapart.training.shown import solves
 from tellapart.training.solve_head import solutions
+from tellapart.training.timing import measure_answers, measure_steps
 
 
 def fit(

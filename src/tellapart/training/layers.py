@@ -15,6 +15,7 @@ from tellapart.models.groups import cut_before, layer_groups, split_body, train_
 from tellapart.models.network import Network
 
 Statistics = Literal["update", "keep", "free"]
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Part:
         logits: Tensor = self.network.head(self.rest(activations) if self.rest else activations)
         return logits
 
-    def learning(self, stored: bool) -> Callable[[Tensor], Tensor]:
+    def learning(self, stored: bool) -> Forward:
         """`tail` where inputs are stored, else `whole`, as a training step runs them: norms that keep are joined.
 
         Layers are in the modes that they have at the first call.

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
-from tellapart.data.loader import Rows, batches
+from tellapart.data.loader import Rows
 from tellapart.data.mix import mix
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe, Stage
 from tellapart.records import NO_LABEL, Event, StageStarted
-from tellapart.runtime import Runtime, default_device, for_answering, for_training, in_words
-from tellapart.training.activations import answering
+from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State
-from tellapart.training.layers import Part, n_trained, select
-from tellapart.training.losses import build_loss
+from tellapart.training.layers import Forward, Part, n_trained, select
+from tellapart.training.losses import Loss, build_loss
 from tellapart.training.material import Material
 from tellapart.training.schedule import Schedule, group_rates, schedule
+from tellapart.training.shown import changing, inputs_in_words, mixing, repeats, shown, solves
 from tellapart.training.solve_head import strengths
 from tellapart.training.source import Source, live, stored
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-Forward = Callable[[Tensor], Tensor]
-#: Pictures that are loaded to find out with how many threads that is fastest.
-_LOADED = 64
 
 
 @dataclass(frozen=True)
@@ -132,11 +125,6 @@ class Setting:
         return self.stage.augment and not self.stage.views and mixing(self.recipe)
 
 
-def solves(stage: Stage) -> bool:
-    """Whether a stage solves a linear head, instead of training step by step."""
-    return stage.optimizer == "lbfgs"
-
-
 def prepare(
     network: Network, recipe: Recipe, material: Material, target: Tensor, state: State, runtime: Runtime
 ) -> Generator[Event, None, Setting]:
@@ -145,10 +133,10 @@ def prepare(
     base = _next_part(network, recipe, number)
     setting = live_setting(network, recipe, number, material, target, runtime)
     stage, part = setting.stage, setting.part
-    from_store = _from_store(part, recipe, stage)
+    from_store = repeats(part, recipe, stage)
     until = state.chosen[number] if state.retraining else None
     setting = replace(setting, from_store=from_store, until=until)
-    plan = f"trains {part.what}; {_inputs(part, recipe, stage)}"
+    plan = f"trains {part.what}; {inputs_in_words(part, recipe, stage)}"
     yield StageStarted(
         number,
         stage.name,
@@ -180,8 +168,8 @@ def check_stages(network: Network, recipe: Recipe, material: Material) -> None:
             build_loss(stage.loss, material.catalog.several, label_smoothing=stage.label_smoothing)
         except RecipeError as error:
             raise RecipeError(f"Stage {number + 1}: {error.message}", error.hint) from None
-        _sized(network, stage, material, number)
-        stored = not _changing(recipe, stage) and stage.batch_norm != "free"
+        shown(network, stage, material, number)
+        stored = not changing(recipe, stage) and stage.batch_norm != "free"
         if stage.optimizer == "lbfgs" and not (n == 1 and linear and stored):
             raise RecipeError(
                 f"Stage {number + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
@@ -199,7 +187,7 @@ def live_setting(
         target: of all rows of the catalog.
     """
     stage = recipe.stages[number]
-    material = _sized(network, stage, material, number)
+    material = shown(network, stage, material, number)
     part = select(network, stage.train, stage.batch_norm)
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     return Setting(
@@ -291,11 +279,6 @@ def position_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def mixing(recipe: Recipe) -> bool:
-    """Whether a recipe mixes pictures at all."""
-    return recipe.mix.mixup + recipe.mix.cutmix > 0
-
-
 def _peaks(part: Part, stage: Stage) -> tuple[float, ...]:
     """Peak rates of the trained groups."""
     if solves(stage):
@@ -317,41 +300,6 @@ def _loss(recipe: Recipe, stage: Stage, material: Material, target: Tensor) -> L
     return build_loss(stage.loss, several, label_smoothing=stage.label_smoothing, **weights)
 
 
-def _sized(network: Network, stage: Stage, material: Material, number: int) -> Material:
-    """The pictures at the stage's own size, if it has one that the network can take."""
-    if stage.size is None:
-        return material
-    how = replace(material.how, height=stage.size, width=stage.size)
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, how.height, how.width, 3, dtype=torch.uint8, device=network.scale.device))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise RecipeError(
-            f"Stage {number + 1}: {network.architecture.name} cannot take pictures of {stage.size} pixels: {error}",
-            f"Leave out stages.{number}.size, or choose a larger one.",
-        ) from None
-    return replace(material, how=how)
-
-
-def _from_store(part: Part, recipe: Recipe, stage: Stage) -> bool:
-    """Whether a stage's inputs repeat exactly: then what the frozen layers make of them is worth storing."""
-    return bool(part.cut) and not _changing(recipe, stage) and part.statistics != "free"
-
-
-def _changing(recipe: Recipe, stage: Stage) -> bool:
-    """Whether the stage sees each picture otherwise in every epoch."""
-    return stage.augment and not stage.views and (bool(recipe.augment) or mixing(recipe))
-
-
-def _inputs(part: Part, recipe: Recipe, stage: Stage) -> str:
-    """From what the stage trains, in words."""
-    if _from_store(part, recipe, stage):
-        return "what the frozen layers give is computed once and stored"
-    if part.cut and part.statistics == "free":
-        return "from pictures, as the statistics of the frozen layers are free to change"
-    return "from pictures"
-
-
 def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
     """The part of a later stage, if what it will store serves this stage too: a head's features can be made from it."""
     stage = recipe.stages[number]
@@ -361,76 +309,4 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
     if any(view not in (following.views or [[]]) for view in stage.views or [[]]):
         return None
     part = select(network, following.train, following.batch_norm)
-    return part if part.rest is not None and _from_store(part, recipe, following) else None
-
-
-def measure_answers(network: Network, recipe: Recipe, material: Material) -> Runtime:
-    """Time the frozen layers of the stage that trains most of those that store what such layers give; and reading.
-
-    On the first pictures, on a copy. It is the same for all stages, so that what one of them stores serves the others.
-    """
-    spare = copy.deepcopy(network).to(default_device())
-    parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
-    pairs = zip(parts, recipe.stages, strict=True)
-    part, stage = max(pairs, key=lambda pair: (_from_store(pair[0], recipe, pair[1]), pair[0].n_groups))
-    rows, pixels = _first_pictures(spare, stage, material)
-    ready: dict[str, Forward] = {}
-
-    def frozen(runtime: Runtime) -> None:
-        assert part.prefix is not None
-        run = ready.setdefault(runtime.frozen, answering(part.prefix, runtime))
-        for start in range(0, len(rows), runtime.answers_at_once):
-            run(pixels[start : start + runtime.answers_at_once].to(runtime.device))
-
-    def load(runtime: Runtime) -> None:
-        for _ in batches(material.items[:_LOADED], _LOADED, material.view, runtime.workers):
-            pass
-
-    key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows)}
-    return for_answering(key, frozen if _from_store(part, recipe, stage) else None, load)
-
-
-def measure_steps(
-    network: Network, recipe: Recipe, number: int, material: Material, target: Tensor, base: Runtime
-) -> Runtime:
-    """Time a training step of a stage, on the first pictures, under each way to run it, on a copy.
-
-    Args:
-        base: what `measure_answers` found.
-    """
-    spare, stage = copy.deepcopy(network).to(base.device), recipe.stages[number]
-    material = _sized(spare, stage, material, number)
-    part = select(spare, stage.train, stage.batch_norm)
-    from_store = _from_store(part, recipe, stage)
-    rows, pixels = _first_pictures(spare, stage, material)
-    loss = build_loss("auto", material.catalog.several)
-    with torch.no_grad():
-        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
-    part.train_mode()
-    learning: dict[str, Forward] = {}
-
-    def step(runtime: Runtime) -> None:
-        spare.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-        inputs = given.to(runtime.device)
-        inputs = inputs.contiguous(memory_format=runtime.memory_format) if inputs.ndim == 4 else inputs
-        wanted = target[rows].to(runtime.device)
-        size = runtime.at_once or len(rows)
-        forward = learning.setdefault(in_words(runtime), part.learning(from_store))
-        for start in range(0, len(rows), size):
-            some = slice(start, start + size)
-            with runtime.autocast():
-                logits = forward(inputs[some])
-            loss(logits.float(), wanted[some]).backward()  # type: ignore[no-untyped-call]
-        spare.zero_grad(set_to_none=True)
-
-    seen = {"size": [material.how.height, material.how.width], "n": len(rows), "stored": from_store}
-    key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": part.statistics, **seen}
-    return for_training(key, base, step, part.apart)
-
-
-def _first_pictures(network: Network, stage: Stage, material: Material) -> tuple[Rows, Tensor]:
-    """Rows of the first training pictures, at most a batch, and the body's input of them."""
-    # A GPU is not filled by so few pictures as are enough to time a processor.
-    rows = material.train[: min(stage.batch_size, 32 if default_device() == "cpu" else 256)]
-    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
-    return rows, network.normalise(pictures.to(network.scale.device))
+    return part if part.rest is not None and repeats(part, recipe, following) else None
