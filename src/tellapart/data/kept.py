@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart import cache
-from tellapart.data.augment import decode_at_least
+from tellapart.data.augment import decode_at_least, scaled
 from tellapart.data.decode import decode
 from tellapart.files import cache_folder, write_text
-from tellapart.preprocess import Pixels, Preprocessing, resize
+from tellapart.preprocess import Pixels, Preprocessing
 from tellapart.recipe_transforms import Transform
 from tellapart.store import Keys, Store
 
@@ -52,7 +52,7 @@ def source(path: Path, side: int, how: Preprocessing) -> Pixels:
     scale = side / min(height, width)
     if scale >= 1:
         return pixels
-    return resize(pixels, max(side, round(height * scale)), max(side, round(width * scale)), how.interpolation)
+    return scaled(pixels, max(side, round(height * scale)), max(side, round(width * scale)), how.interpolation)
 
 
 class Kept:

@@ -79,7 +79,7 @@ class Material:
                 return kept
             side = source_side(self.transforms, self.how)
             about = {"as": "source of crops", "side": side, "background": self.how.background}
-            about["interpolation"] = self.how.interpolation
+            about |= {"interpolation": self.how.interpolation, "torch": torch.__version__}
             path, how, keys = self.catalog.path, self.how, content_keys(self.catalog, self.train)
             return replace(kept, sources=Kept(self.train, keys, about, lambda row: source(path(row), side, how)))
         except OSError:

@@ -37,7 +37,7 @@ def measure_answers(network: Network, recipe: Recipe, material: Material) -> Run
     def frozen(runtime: Runtime) -> None:
         assert part.prefix is not None
         run, size = ready.setdefault(runtime.frozen, answering(part.prefix, runtime)), runtime.answers_at_once
-        for some in pixels.split(size)[:2]:  # everybody waits for this: two batches tell the two apart
+        for some in torch.split(pixels, size)[:2]:  # everybody waits for this: two batches tell the two apart
             run(some.to(runtime.device))
 
     def load(runtime: Runtime) -> None:
