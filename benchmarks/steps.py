@@ -32,7 +32,7 @@ def time_steps(network: str, statistics: str, way: str) -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from tellapart.models.folded import joined
+    from tellapart.models.folded import learning
 
     torch.manual_seed(0)
     model: nn.Module = timm.create_model(network, num_classes=3).to(memory_format=torch.channels_last).train()
@@ -42,7 +42,7 @@ def time_steps(network: str, statistics: str, way: str) -> dict[str, Any]:
                 module.eval()
     inputs = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     target = torch.arange(BATCH) % 3
-    run: Any = joined(model, inputs[:2]) if "joined" in way else model
+    run: Any = learning(model, inputs[:2]) if "joined" in way else model
     run = torch.compile(run) if "compiled" in way else run
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     took = []

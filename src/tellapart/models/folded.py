@@ -2,7 +2,7 @@
 
 In evaluation mode a batch norm multiplies and adds fixed numbers, which the convolution's weights can take over
 (Jacob et al. 2018, arXiv 1712.05877, section 3.2). On a CPU that saves a pass over every map. `folded` is for networks
-that only answer, `joined` for layers that learn while their norms keep their statistics.
+that only answer, `learning` for layers that learn while their norms keep their statistics.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 #: How far the folded network's answers may be from the plain one's, relative to their largest value.
 TOLERANCE = 1e-3
+#: Activations whose gradient is computed from their input: in place, autograd has to copy it first.
+_NEEDING_INPUT = (nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Mish)
 
 
 def folded(module: nn.Module, example: Tensor) -> nn.Module:
@@ -34,33 +36,41 @@ def folded(module: nn.Module, example: Tensor) -> nn.Module:
     return trial.eval() if _alike(plain, trial, example) else plain  # eval: also what came in place of the norms
 
 
-def joined(module: nn.Module, example: Tensor) -> nn.Module:
-    """Layers with the same parameters, in which a batch norm in evaluation mode is part of the convolution before it.
+def learning(module: nn.Module, example: Tensor) -> nn.Module:
+    """Layers with the same parameters, as a training step runs them fastest; their answers and gradients are the same.
+
+    A batch norm in evaluation mode is part of the convolution before it, unless that would change the answers. An
+    activation does not work in place where autograd would then copy what it is given.
 
     Parameters and buffers are shared: gradients reach the module's own, and its steps are seen here. Modes are those of
-    the moment. Where it would change the answers, or there is nothing to join, the module itself comes back.
+    the moment.
 
     Args:
         module: left as it is.
         example: an input.
     """
+    plain = _shared(module)
     if not any(isinstance(part, nn.BatchNorm2d) and not part.training for part in module.modules()):
-        return module
+        return plain
     spare = copy.deepcopy(module)
-    trial = _joined(spare)
+    trial = _shared(spare)
+    _fold(trial, _Joined)
     for part in chain(spare.modules(), trial.modules()):
         if isinstance(part, _BatchNorm):  # the statistics of few pictures would make much of a difference in rounding
             part.eval()
     with torch.autocast(example.device.type, enabled=False):
         if not _alike(spare, trial, example.float()):
-            return module
-    return _joined(module)
+            return plain
+    _fold(plain, _Joined)
+    return plain
 
 
-def _joined(module: nn.Module) -> nn.Module:
-    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
-    made = copy.deepcopy(module, shared)
-    _fold(made, _Joined)
+def _shared(module: nn.Module) -> nn.Module:
+    """A copy with the same parameters and buffers."""
+    made = copy.deepcopy(module, {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())})
+    for part in made.modules():
+        if isinstance(part, _NEEDING_INPUT):
+            part.inplace = False
     return made
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tellapart.errors import RecipeError
-from tellapart.models.folded import joined
+from tellapart.models.folded import learning
 from tellapart.models.groups import cut_before, layer_groups, split_body, train_last
 from tellapart.models.network import Network
 
@@ -69,7 +69,7 @@ class Part:
         return logits
 
     def learning(self, stored: bool) -> Forward:
-        """`tail` where inputs are stored, else `whole`, as a training step runs them: norms that keep are joined.
+        """`tail` where inputs are stored, else `whole`, as a training step runs them; see `folded.learning`.
 
         Layers are in the modes that they have at the first call.
         """
@@ -79,7 +79,7 @@ class Part:
 
         def run(inputs: Tensor) -> Tensor:
             if not ready:
-                ready.append(joined(layers, inputs[:2]))
+                ready.append(learning(layers, inputs[:2]))
             logits: Tensor = ready[0](inputs)
             return logits
 
