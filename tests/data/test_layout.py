@@ -191,7 +191,7 @@ def test_a_table_is_preferred_to_folders_unless_asked(draw: Draw) -> None:
     (root / "labels.csv").write_text("file_name,label\na/1.png,cat\nb/2.png,dog\n")
     layout = found(root)
     assert layout.classes == ("cat", "dog")
-    assert "folders not taken for classes (layout='folders' does)" in layout.sentence
+    assert "folders not taken for classes (the layout 'folders' does)" in layout.sentence
     assert found(root, layout="folders").classes == ("a", "b")
 
 
@@ -459,7 +459,7 @@ def test_two_lists_are_given_parts_and_the_first_label_counts(draw: Draw) -> Non
     (root / "classes.csv").write_text("Class Name (str),Class ID (int)\nx-ray,0\nyacht,1\n")
     layout = found(root)
     assert layout.classes == ("x", "y")
-    assert "train.txt, val.txt not used (layout='list' does)" in layout.sentence
+    assert "train.txt, val.txt not used (the layout 'list' does)" in layout.sentence
     layout = found(root, layout="list")
     assert labels(layout) == {"train/x/1.png": ["x-ray"], "train/y/2.png": ["yacht"], "val/x/3.png": ["x-ray"]}
     assert set(column(layout, "split").values()) == {"train", "validation"}
@@ -499,9 +499,9 @@ def test_a_picture_in_two_lists_is_an_error(draw: Draw) -> None:
     ("how", "expected"),
     [
         ({"layout": "magic"}, "There is no layout 'magic'."),
-        ({"layout": "folders", "labels": "labels.csv"}, "layout='folders' takes labels from folders"),
-        ({"label_depth": 0}, "label_depth is a number of folder levels"),
-        ({"label_depth": 1}, "label_depth counts folders, but the labels come from a table"),
+        ({"layout": "folders", "labels": "labels.csv"}, "The layout 'folders' takes labels from folders"),
+        ({"label_depth": 0}, "The label depth is a number of folder levels"),
+        ({"label_depth": 1}, "The label depth counts folders, but the labels come from a table"),
         ({"delimiter": ";"}, "A delimiter divides the cells of a column 'labels'"),
         ({"delimiter": ";", "layout": "folders"}, "A delimiter divides labels in a table"),
     ],

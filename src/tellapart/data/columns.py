@@ -142,8 +142,8 @@ def _find_delimiter(cells: pl.Series) -> tuple[str, list[str]]:
     in_company = distinct.filter(distinct.list.len() > 1).explode(empty_as_null=False).unique()
     again = counts.filter((pl.col("n") > 1) & pl.col(counts.columns[0]).is_in(in_company.implode()))
     if 2 * again.height > len(in_company):
-        return " ", ["labels divided at blanks (with delimiter='' a cell is one label)"]
-    return "", ["cells with blanks were taken as one label (delimiter=' ' divides them)"]
+        return " ", ["labels divided at blanks (with the delimiter '' a cell is one label)"]
+    return "", ["cells with blanks were taken as one label (the delimiter ' ' divides them)"]
 
 
 def _one_column_each(table: Table, path: str) -> Labels:

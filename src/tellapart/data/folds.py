@@ -30,7 +30,7 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
     """
     if n_folds < 2 or not 0 < validation < 1:
         raise UsageError(
-            f"{n_folds} folds with validation={validation} cannot be made.",
+            f"{n_folds} folds with {validation:g} for validation cannot be made.",
             "At least two folds, and a share for validation above 0 and below 1.",
         )
     rows = usable(catalog)

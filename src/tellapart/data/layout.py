@@ -78,7 +78,8 @@ def find_layout(
     if files:
         if label_depth is not None:
             raise UsageError(
-                "label_depth counts folders, but the labels come from a table.", "Add layout='folders' to use folders."
+                "The label depth counts folders, but the labels come from a table.",
+                "Ask for the layout 'folders' to use folders.",
             )
         labelling = _from_tables(files, found, delimiter, follow_links)
     else:
@@ -112,9 +113,11 @@ def _check_arguments(layout: str | None, labels: Path | None, label_depth: int |
     if layout is not None and layout not in NAMES:
         raise UsageError(f"There is no layout {layout!r}.", f"Layouts are: {', '.join(NAMES)}.")
     if layout == "folders" and labels is not None:
-        raise UsageError(f"layout='folders' takes labels from folders, but {labels.name} is given too.")
+        raise UsageError(f"The layout 'folders' takes labels from folders, but {labels.name} is given too.")
     if label_depth == 0:
-        raise UsageError("label_depth is a number of folder levels: 1, 2 … from the root, -1, -2 … from the picture.")
+        raise UsageError(
+            "The label depth is a number of folder levels: 1, 2 … from the root, -1, -2 … from the picture."
+        )
 
 
 def _choose(
@@ -131,14 +134,14 @@ def _choose(
         files = lists if layout == "list" else named
         if not files:
             what = "list (a path and a label a line)" if layout == "list" else "table with file_name and label columns"
-            raise DataError(f"There is no {what} in {found.root}.", "Name the file with labels=.")
+            raise DataError(f"There is no {what} in {found.root}.", "Name the file as labels.")
         return _one_or_parts(files), notes
     if named:
-        unused = ["folders not taken for classes (layout='folders' does)"] if has_classes else []
+        unused = ["folders not taken for classes (the layout 'folders' does)"] if has_classes else []
         return _one_or_parts(named), [*notes, *unused]
     if lists and has_classes:
         names = some(file.name for file in lists)
-        return [], [*notes, f"{names} not used (layout='list' does)"]
+        return [], [*notes, f"{names} not used (the layout 'list' does)"]
     return _one_or_parts(lists), notes
 
 
@@ -176,7 +179,7 @@ def _one_or_parts(files: list[Path]) -> list[Path]:
     if len(files) > 1 and (None in parts or len(set(parts)) < len(parts)):
         raise DataError(
             f"Several files could hold the labels: {', '.join(file.name for file in files)}.",
-            "Name one with labels=, or take the folders with layout='folders'.",
+            "Name one as labels, or ask for the layout 'folders'.",
         )
     return files
 

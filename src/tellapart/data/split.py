@@ -116,7 +116,7 @@ def split(catalog: Catalog, *, validation: float = 0.15, test: float = 0.15, see
     """
     if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise UsageError(
-            f"validation={validation} and test={test} leave nothing to train on, or are no shares.",
+            f"Validation {validation:g}, test {test:g}: these are no shares, or they leave nothing to train on.",
             "Shares lie between 0 and 1, validation above 0, and together they stay below 1.",
         )
     rows = usable(catalog)
