@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import tellapart as ta
+from tellapart.pipeline import Wishes, run
+from tellapart.recipe import load_recipe
+from tellapart.records import Note
 from tellapart.run_directory import Run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
@@ -177,6 +181,20 @@ def test_a_rule_for_several_labels_is_refused_where_there_is_one(digits: Path, t
     assert refused.returncode == 2
     assert "several labels" in refused.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_another_size_than_the_one_trained_at_is_said(digits: Path, tmp_path: Path) -> None:
+    catalog = ta.scan(digits)
+    told, wishes = {}, Wishes(runtime="cpu,float32")
+    for size in (48, 64):
+        changes = ["model.name='mobilenetv2_100'", "data.size=64", f"stages.0.size={size}"]
+        events = run(load_recipe("scratch", changes), catalog, ta.split(catalog), tmp_path / str(size), wishes)
+        told[size] = [event.text for event in takewhile(lambda event: isinstance(event, Note), events)]
+    assert told[64] == []
+    (note,) = told[48]
+    assert "at 48 pixels" in note
+    assert "at 64" in note
+    assert "data.size = 48" in note
 
 
 def test_predict_never_loads_torch(finished: Run, digits: Path) -> None:

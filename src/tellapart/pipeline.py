@@ -142,6 +142,12 @@ def _network(job: _Job) -> Generator[Event, None, tuple[Network, State, Checkpoi
         if note:
             yield Note(note)
         return network, state, checkpoints
+    answers, last = network.preprocessing.height, recipe.stages[-1].size
+    if last not in (None, answers):
+        yield Note(
+            f"The last stage trains at {last} pixels, and the classifier will answer at {answers}, which may cost it "
+            f"much of what it learnt. With data.size = {last} both are the same."
+        )
     save_checkpoint(run.checkpoint("initial"), network, State())
     run.write_json(run.environment_file, {**run.environment, "weights": network.weights_source})
     return network, State(), checkpoints
