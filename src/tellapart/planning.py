@@ -40,7 +40,7 @@ _MOST_EPOCHS = 8
 _FAIR_EPOCHS = 3  # of the last layers, for which a network should leave time
 _TRYING = 0.25  # share of the minutes after which no further network is tried
 _FEW = 10  # training pictures a class below which layers of the body are left alone
-_END = 15.0  # seconds for loading, bundle and report
+_END = 30.0  # seconds for loading, certainty, bundle and report with its explanations
 _SIZES = (0.7, 1.3)  # tried besides the weights' own, as shares of it
 
 
