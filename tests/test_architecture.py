@@ -27,6 +27,7 @@ GROUND = {
     "recipe_networks",
     "preprocess",
     "processors",
+    "memory",
     "extras",
     "stopping",
     "answering",

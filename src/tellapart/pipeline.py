@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tellapart.concluding import check_judgement, conclude, unbroken
 from tellapart.errors import DataError, MissingExtraError, UnreadableError
 from tellapart.files import plainly, sweep
+from tellapart.memory import give_back, keep_freed
 from tellapart.records import Event, Logged, Note, RateFound, Retrained, StageDone, StageStarted, Validated
 from tellapart.run_directory import EventLog, Run, locked
 from tellapart.stopping import stop_politely
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 # Threads of torch that wait for each other spin by default; where other programs use the processors too, that makes a
 # training many times slower. Spinning briefly costs little on a quiet machine. Read when torch is loaded: later.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-# What layers give is as large as it is short-lived: with large pages the system is asked for it 500 times less often.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 Rows = npt.NDArray[np.int64]
 
@@ -96,6 +95,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     training = Run(out)
     check_place(training)
     with plainly(), locked(out), stop_politely() as stop:
+        keep_freed()
         skip = wishes.on_unreadable == "skip"
         about = {"command": wishes.command, **environment()}
         about |= {"corrections": wishes.corrections} if wishes.corrections else {}
@@ -110,6 +110,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         job = _Job(training, recipe, catalog, split, wishes, stop)
         network, state, checkpoints = yield from _network(job)
         yield from _train(job, network, state, checkpoints)
+        give_back()
         yield from _finish(job, network)
 
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tellapart.bench.turns import Contestant, Figure, in_turn
+from tellapart.bench.turns import Contestant, Figure, apart, in_turn
 from tellapart.data.catalog import Catalog
+from tellapart.memory import keep_freed
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe import Recipe
@@ -34,9 +35,9 @@ _FLIP = {"transform": "horizontal_flip"}
 def finetune(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generator[Computing, None, Figure]:
     """All layers of one network: a real stage under the measured runtime, and the plainest float32 loop, in turn.
 
-    Weights are random: they make no difference to the speed. The others have their pictures ready in memory. fastai is
-    among them where it is installed. Tellapart keeps the batch-norm statistics, as its recipes for pretrained networks
-    do, and is timed once more updating them, as the others do.
+    Weights are random: they make no difference to the speed. The others have their pictures ready in memory, and run in
+    processes of their own. fastai is among them where it is installed. Tellapart keeps the batch-norm statistics, as
+    its recipes for pretrained networks do, and is timed once more updating them, as the others do.
 
     Args:
         catalog, rows: the pictures; a batch of them is enough.
@@ -55,11 +56,11 @@ def finetune(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generat
     (kept, how_kept), (updated, how_updated) = ours(keeping), ours(updating)
     contestants = {
         "Tellapart": kept,
-        "plain loop, float32, contiguous": plain(network_of(updating, catalog), material),
+        "plain loop, float32, contiguous": apart(rival, "plain", updating, catalog, rows),
         "Tellapart, statistics updated": updated,
     }
     if importlib.util.find_spec("fastai"):
-        contestants["fastai"] = fastai(network_of(updating, catalog), material)
+        contestants["fastai"] = apart(rival, "fastai", updating, catalog, rows)
     found = yield from in_turn(name, contestants, seconds)
     note = f"measured: {how_kept}; with statistics updated: {how_updated}"
     return Figure(f"fine-tuning all layers of {name}, {SIDE} pixels", "pictures/s", found, note)
@@ -121,6 +122,7 @@ def _material(catalog: Catalog, rows: Rows, recipe: Recipe) -> Material:
 
 def stage(network: Network, recipe: Recipe, material: Material, runtime: Runtime) -> Contestant:
     """A real training; an epoch's steps count, what lies between epochs does not."""
+    keep_freed()
     n = 0
     for event in fit(network, recipe, material, State(), runtime):
         if isinstance(event, Progress):
@@ -129,6 +131,12 @@ def stage(network: Network, recipe: Recipe, material: Material, runtime: Runtime
                 continue
         yield n
         n = 0
+
+
+def rival(name: str, recipe: Recipe, catalog: Catalog, rows: Rows) -> Contestant:
+    """The plainest loop, or fastai's, on the first of these pictures."""
+    of = {"plain": plain, "fastai": fastai}[name]
+    return of(network_of(recipe, catalog), _material(catalog, rows, recipe))
 
 
 def plain(network: Network, material: Material) -> Contestant:

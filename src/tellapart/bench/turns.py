@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 from tellapart.records import Computing
@@ -98,6 +101,37 @@ def in_turn(
             done += 1
             yield Computing(-1, what, done, total)
     return found
+
+
+def apart(make: Callable[..., Contestant], *given: Any) -> Contestant:
+    """A contestant in a process of its own, so that what ours asks of the process (see `memory`) is not done for it.
+
+    Args:
+        make: makes it, there; a function of a module.
+        given: to `make`; must be able to be pickled.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make, given), daemon=True)
+    process.start()
+    there.close()
+    try:
+        while True:
+            here.send("go on")
+            yield here.recv()
+    finally:
+        here.close()
+        process.join()
+
+
+def _serve(pipe: Connection[int, str], make: Callable[..., Contestant], given: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks for turns is stopped, and then asks for no more
+    try:
+        for n in make(*given):
+            pipe.recv()
+            pipe.send(n)
+    except (EOFError, BrokenPipeError):
+        return
 
 
 def _turn(contestant: Contestant, clock: Callable[[], float]) -> float:

@@ -181,10 +181,11 @@ def scaled(pixels: Pixels, height: int, width: int, interpolation: Interpolation
     from torch.nn.functional import interpolate
 
     left, top, right, bottom = box or (0, 0, pixels.shape[1], pixels.shape[0])
-    # A copy: torch takes no read-only memory, and its kernel is fast only on rows without gaps.
-    window = torch.from_numpy(pixels[top:bottom, left:right].copy()).unsqueeze(0).permute(0, 3, 1, 2)
-    result = interpolate(window, (height, width), mode=interpolation, antialias=True)
-    return np.asarray(result[0].permute(1, 2, 0).contiguous().numpy())
+    # A copy: torch takes no read-only memory, and its kernel is fast only on rows without gaps. Views are NumPy's: for
+    # each of torch's a thread gives up Python's lock, and has to wait for it.
+    window = pixels[None, top:bottom, left:right].copy().transpose(0, 3, 1, 2)
+    result = interpolate(torch.from_numpy(window), (height, width), mode=interpolation, antialias=True)
+    return np.ascontiguousarray(result.numpy()[0].transpose(1, 2, 0))
 
 
 def _quarter_turns(pixels: Pixels, transform: QuarterTurns, how: Preprocessing, rng: Random) -> Pixels:

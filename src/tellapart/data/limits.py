@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from tellapart.memory import give_back
 
 #: Memory, in bytes, that everything being decoded at one time in this process may take. With what Python and its
 #: libraries take, the process stays below 512 MB.
@@ -17,21 +17,6 @@ ALLOWANCE = 380_000_000
 
 _SMALL, _LARGE = 1_000_000, 50_000_000
 _NOTHING = nullcontext()
-
-
-def _give_back() -> None:
-    """Return freed memory to the system: the GNU allocator keeps some for every thread, which would add up."""
-    trim = getattr(_c_library(), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-@functools.cache
-def _c_library() -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(None)
-    except (OSError, TypeError):  # systems without one that can be named so
-        return None
 
 
 class _Quiet:
@@ -78,7 +63,7 @@ class _Allowance:
             yield
         finally:
             if n_bytes > _LARGE:
-                _give_back()
+                give_back()
             with self.changed:
                 self.free += n_bytes
                 self.changed.notify_all()

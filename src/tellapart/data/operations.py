@@ -126,7 +126,7 @@ def flip_horizontal(pixels: Pixels) -> Pixels:
 
     # numpy copies pixels[:, ::-1] in threes of bytes, which takes ten times as long. Torch takes no read-only memory.
     writable = pixels if pixels.flags.writeable else pixels.copy()
-    return np.asarray(torch.from_numpy(writable).permute(2, 0, 1).flip(2).permute(1, 2, 0).numpy())
+    return np.asarray(torch.from_numpy(writable.transpose(2, 0, 1)).flip(2).numpy().transpose(1, 2, 0))
 
 
 def flip_vertical(pixels: Pixels) -> Pixels:

@@ -1,0 +1,36 @@
+"""What becomes of memory that is freed: kept for the next step, or given back to the system. With GNU's C library."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+# As malloc.h has them.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_PAD = 1 << 26
+
+
+def keep_freed() -> None:
+    """From now on, large pieces of memory that are freed stay with the process, up to the most it has needed.
+
+    A training step needs what the step before it has freed. The system would hand it out anew page by page, each filled
+    with zeros first, which takes longer than many a layer.
+    """
+    if change := getattr(_c_library(), "mallopt", None):
+        change(_MMAP_MAX, 0)  # no piece is mapped apart, only to be unmapped when it is freed
+        change(_TRIM_THRESHOLD, -1)  # never
+        change(_TOP_PAD, _PAD)
+
+
+def give_back() -> None:
+    """Return freed memory to the system: the C library keeps some for every thread, which would add up."""
+    if trim := getattr(_c_library(), "malloc_trim", None):
+        trim(0)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):  # systems without one that can be named so
+        return None
