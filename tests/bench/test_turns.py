@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import time
 from itertools import count
 
 import pytest
 
-from tellapart.bench.turns import ROUNDS, Figure, in_turn
+from tellapart.bench.turns import ROUNDS, Figure, apart, in_turn
 
 
 class Clock:
@@ -84,3 +87,25 @@ def test_a_lone_value_has_no_ratio():
     figure = Figure("work", "s", {"theirs": [40.0]})
     assert figure.as_dict()["times faster"] is None
     assert len(figure.lines()) == 2
+
+
+def working(notes):
+    """A contestant that writes down each of its turns, and in which process it is."""
+    for number in count(1):
+        with notes.open("a") as file:
+            file.write(f"{os.getpid()} {number}\n")
+        yield number
+
+
+def test_a_contestant_apart_works_in_its_own_turns_alone(tmp_path):
+    notes = tmp_path / "notes"
+    contestant = apart(working, notes)
+    assert not notes.exists()
+    for number in (1, 2, 3):
+        assert next(contestant) == number
+        time.sleep(0.2)
+        lines = notes.read_text().splitlines()
+        assert [line.split()[1] for line in lines] == [str(n) for n in range(1, number + 1)]
+    assert {int(line.split()[0]) for line in lines} != {os.getpid()}
+    contestant.close()
+    assert not multiprocessing.active_children()

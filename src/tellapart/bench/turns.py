@@ -126,10 +126,11 @@ def apart(make: Callable[..., Contestant], *given: Any) -> Contestant:
 
 def _serve(pipe: Connection[int, str], make: Callable[..., Contestant], given: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks for turns is stopped, and then asks for no more
+    contestant = make(*given)
     try:
-        for n in make(*given):
-            pipe.recv()
-            pipe.send(n)
+        while True:
+            pipe.recv()  # nothing is done ahead: it would be in the others' turns
+            pipe.send(next(contestant))
     except (EOFError, BrokenPipeError):
         return
 
