@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ from itertools import count
 import pytest
 
 from tellapart.bench.turns import ROUNDS, Figure, apart, in_turn
+from tellapart.errors import TellapartError
 
 
 class Clock:
@@ -89,18 +91,32 @@ def test_a_lone_value_has_no_ratio():
     assert len(figure.lines()) == 2
 
 
+MODULE = """
+import os
+from itertools import count
+
 def working(notes):
-    """A contestant that writes down each of its turns, and in which process it is."""
     for number in count(1):
-        with notes.open("a") as file:
-            file.write(f"{os.getpid()} {number}\n")
+        with open(notes, "a") as file:
+            file.write(f"{os.getpid()} {number}\\n")
         yield number
 
+def failing():
+    raise OSError("no such thing")
+"""
 
-def test_a_contestant_apart_works_in_its_own_turns_alone(tmp_path):
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module that another process can load, too."""
+    (tmp_path / "contestants_apart.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module("contestants_apart")
+
+
+def test_a_contestant_apart_works_in_its_own_turns_alone(module, tmp_path):
     notes = tmp_path / "notes"
-    contestant = apart(working, notes)
-    assert not notes.exists()
+    contestant = apart(module.working, str(notes))
     for number in (1, 2, 3):
         assert next(contestant) == number
         time.sleep(0.2)
@@ -108,4 +124,10 @@ def test_a_contestant_apart_works_in_its_own_turns_alone(tmp_path):
         assert [line.split()[1] for line in lines] == [str(n) for n in range(1, number + 1)]
     assert {int(line.split()[0]) for line in lines} != {os.getpid()}
     contestant.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_contestant_apart_that_fails_is_named(module):
+    with pytest.raises(TellapartError, match="failing ended before its turn was over"):
+        next(apart(module.failing))
     assert not multiprocessing.active_children()

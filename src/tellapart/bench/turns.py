@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tellapart.errors import TellapartError
 from tellapart.records import Computing
 
 #: What `in_turn` lets run: each step ends with the number of pictures that were worked on since the one before. 0 says
@@ -109,6 +110,9 @@ def apart(make: Callable[..., Contestant], *given: Any) -> Contestant:
     Args:
         make: makes it, there; a function of a module.
         given: to `make`; must be able to be pickled.
+
+    Raises:
+        TellapartError: the process has ended.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -119,6 +123,8 @@ def apart(make: Callable[..., Contestant], *given: Any) -> Contestant:
         while True:
             here.send("go on")
             yield here.recv()
+    except (EOFError, ConnectionError):
+        raise TellapartError(f"{make.__name__} ended before its turn was over; what it said stands above.") from None
     finally:
         here.close()
         process.join()
