@@ -13,6 +13,7 @@ import torch
 from tellapart.bench.turns import Contestant, Figure, in_turn
 from tellapart.data.catalog import Catalog
 from tellapart.data.loader import batches
+from tellapart.memory import keep_freed
 from tellapart.preprocess import Preprocessing
 from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
 from tellapart.records import Computing
@@ -38,6 +39,7 @@ def data(catalog: Catalog, rows: Rows, seconds: float) -> Generator[Computing, N
 
 def kept_crops(catalog: Catalog, rows: Rows, workers: int = 1) -> Contestant:
     """An epoch a step through Tellapart's own pictures kept on disk, made by so many threads."""
+    keep_freed()  # as trainings do; here it helps the rival as well
     how = Preprocessing(SIDE, SIDE, interpolation="bilinear")  # torchvision's default too
     material = Material(catalog, rows, rows[:1], how, [RandomResizedCrop(), HorizontalFlip(probability=0.5)], 0).kept()
     epoch = 0
