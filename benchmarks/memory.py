@@ -38,6 +38,7 @@ def train(rows: int, steps: int) -> dict[str, int]:
     import tellapart as ta
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import split
+    from tellapart.memory import keep_freed
     from tellapart.models.create import create_network
     from tellapart.records import Progress
     from tellapart.runtime import Runtime
@@ -72,6 +73,7 @@ def train(rows: int, steps: int) -> dict[str, int]:
 
     watching = threading.Thread(target=watch)
     watching.start()
+    keep_freed()  # as every training does
     torch.manual_seed(0)
     events = fit(network, recipe, material, State(), Runtime("cpu", workers=2))
     training = (event for event in events if isinstance(event, Progress))
