@@ -6,6 +6,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import signal
 import time
 from itertools import count
 
@@ -93,7 +94,11 @@ def test_a_lone_value_has_no_ratio():
 
 MODULE = """
 import os
+import signal
 from itertools import count
+
+if os.getpid() != ASKS:
+    os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C at a terminal reaches whoever is still loading, too
 
 def working(notes):
     for number in count(1):
@@ -109,12 +114,13 @@ def failing():
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """A module that another process can load, too."""
-    (tmp_path / "contestants_apart.py").write_text(MODULE)
+    (tmp_path / "contestants_apart.py").write_text(f"ASKS = {os.getpid()}\n{MODULE}")
     monkeypatch.syspath_prepend(tmp_path)
     return importlib.import_module("contestants_apart")
 
 
 def test_a_contestant_apart_works_in_its_own_turns_alone(module, tmp_path):
+    """Whatever Ctrl-C says while it loads."""
     notes = tmp_path / "notes"
     contestant = apart(module.working, str(notes))
     for number in (1, 2, 3):
@@ -128,6 +134,8 @@ def test_a_contestant_apart_works_in_its_own_turns_alone(module, tmp_path):
 
 
 def test_a_contestant_apart_that_fails_is_named(module):
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(TellapartError, match="failing ended before its turn was over"):
         next(apart(module.failing))
     assert not multiprocessing.active_children()
+    assert signal.getsignal(signal.SIGINT) is before

@@ -117,7 +117,11 @@ def apart(make: Callable[..., Contestant], *given: Any) -> Contestant:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make, given), daemon=True)
+    # Who asks for turns is stopped, and then asks for no more. The new process is deaf from its first moment on: while
+    # it loads torch it would answer with a traceback.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.start()
+    signal.signal(signal.SIGINT, before)
     there.close()
     try:
         while True:
@@ -131,7 +135,7 @@ def apart(make: Callable[..., Contestant], *given: Any) -> Contestant:
 
 
 def _serve(pipe: Connection[int, str], make: Callable[..., Contestant], given: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks for turns is stopped, and then asks for no more
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems that do not pass it on
     contestant = make(*given)
     try:
         while True:
