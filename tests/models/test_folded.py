@@ -185,6 +185,21 @@ def test_activations_that_would_be_copied_do_not_work_in_place(name: str) -> Non
     assert any(getattr(module, "inplace", False) for module in network.modules())  # left as it is
 
 
+def test_what_rests_on_working_in_place_is_left_alone() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(3, 3, 1), nn.SiLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            result: Tensor = self.act(x) + x
+            return result
+
+    network = Twice()
+    assert learning(network, torch.randn(2, 3, 8, 8)) is network
+
+
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet18", "efficientnet_b0", "densenet121"])
 def test_joined_layers_have_the_gradients_of_the_plain_ones(name: str) -> None:
     torch.manual_seed(0)

@@ -110,7 +110,8 @@ def network_of(recipe: Recipe, catalog: Catalog) -> Network:
 
 
 def measure(network: Network, recipe: Recipe, material: Material) -> Runtime:
-    """How a training of one stage is run, as `fit` would find out."""
+    """How a training of one stage is run, as `fit` would find out; memory is kept from here on, as trainings keep it."""
+    keep_freed()
     answers = measure_answers(network, recipe, material)
     return measure_steps(network, recipe, 0, material, torch.tensor(material.catalog.target()), answers)
 
@@ -122,7 +123,6 @@ def _material(catalog: Catalog, rows: Rows, recipe: Recipe) -> Material:
 
 def stage(network: Network, recipe: Recipe, material: Material, runtime: Runtime) -> Contestant:
     """A real training; an epoch's steps count, what lies between epochs does not."""
-    keep_freed()
     n = 0
     for event in fit(network, recipe, material, State(), runtime):
         if isinstance(event, Progress):

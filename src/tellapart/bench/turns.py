@@ -128,7 +128,10 @@ def apart(make: Callable[..., Contestant], *given: Any) -> Contestant:
             here.send("go on")
             yield here.recv()
     except (EOFError, ConnectionError):
-        raise TellapartError(f"{make.__name__} ended before its turn was over; what it said stands above.") from None
+        name = " ".join([make.__name__, *(word for word in given if isinstance(word, str))])
+        raise TellapartError(
+            f"{name} ended before its turn was over; what it said stands above.", "Leave this row out with --rows."
+        ) from None
     finally:
         here.close()
         process.join()

@@ -37,10 +37,11 @@ def folded(module: nn.Module, example: Tensor) -> nn.Module:
 
 
 def learning(module: nn.Module, example: Tensor) -> nn.Module:
-    """Layers with the same parameters, as a training step runs them fastest; their answers and gradients are the same.
+    """Layers with the same parameters, as a training step runs them fastest.
 
-    A batch norm in evaluation mode is part of the convolution before it, unless that would change the answers. An
-    activation does not work in place where autograd would then copy what it is given.
+    A batch norm in evaluation mode is part of the convolution before it, and activations do not work in place where
+    autograd would then copy what it is given. What changes the answers is not done; where nothing can be done, the
+    module itself comes back.
 
     Parameters and buffers are shared: gradients reach the module's own, and its steps are seen here. Modes are those of
     the moment.
@@ -49,28 +50,29 @@ def learning(module: nn.Module, example: Tensor) -> nn.Module:
         module: left as it is.
         example: an input.
     """
-    plain = _shared(module)
-    if not any(isinstance(part, nn.BatchNorm2d) and not part.training for part in module.modules()):
-        return plain
-    spare = copy.deepcopy(module)
-    trial = _shared(spare)
-    _fold(trial, _Joined)
-    for part in chain(spare.modules(), trial.modules()):
-        if isinstance(part, _BatchNorm):  # the statistics of few pictures would make much of a difference in rounding
-            part.eval()
-    with torch.autocast(example.device.type, enabled=False):
-        if not _alike(spare, trial, example.float()):
-            return plain
-    _fold(plain, _Joined)
-    return plain
+    parts = list(module.modules())
+    keeps = any(isinstance(part, nn.BatchNorm2d) and not part.training for part in parts)
+    copies = any(isinstance(part, _NEEDING_INPUT) and part.inplace for part in parts)
+    for join in (True, False) if keeps else (False,) if copies else ():
+        spare = copy.deepcopy(module)
+        trial = _shared(spare, join)
+        for part in chain(spare.modules(), trial.modules()):
+            if isinstance(part, _BatchNorm):  # statistics of few pictures would make much of a difference in rounding
+                part.eval()
+        with torch.autocast(example.device.type, enabled=False):
+            if _alike(spare, trial, example.float()):
+                return _shared(module, join)
+    return module
 
 
-def _shared(module: nn.Module) -> nn.Module:
-    """A copy with the same parameters and buffers."""
+def _shared(module: nn.Module, join: bool) -> nn.Module:
+    """A copy with the same parameters and buffers, made faster; its norms joined or not."""
     made = copy.deepcopy(module, {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())})
     for part in made.modules():
         if isinstance(part, _NEEDING_INPUT):
             part.inplace = False
+    if join:
+        _fold(made, _Joined)
     return made
 
 
