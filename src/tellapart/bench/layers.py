@@ -110,7 +110,7 @@ def network_of(recipe: Recipe, catalog: Catalog) -> Network:
 
 
 def measure(network: Network, recipe: Recipe, material: Material) -> Runtime:
-    """How a training of one stage is run, as `fit` would find out; memory is kept from here on, as trainings keep it."""
+    """How a training of one stage is run, as `fit` would find out. Memory is kept from here on, as in trainings."""
     keep_freed()
     answers = measure_answers(network, recipe, material)
     return measure_steps(network, recipe, 0, material, torch.tensor(material.catalog.target()), answers)
