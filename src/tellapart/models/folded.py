@@ -2,7 +2,7 @@
 
 In evaluation mode a batch norm multiplies and adds fixed numbers, which the convolution's weights can take over
 (Jacob et al. 2018, arXiv 1712.05877, section 3.2). On a CPU that saves a pass over every map. `folded` is for networks
-that only answer, `learning` for layers that learn while their norms keep their statistics.
+that only answer, `learning` for layers that learn: there, norms that keep their statistics.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def learning(module: nn.Module, example: Tensor) -> nn.Module:
     parts = list(module.modules())
     keeps = any(isinstance(part, nn.BatchNorm2d) and not part.training for part in parts)
     copies = any(isinstance(part, _NEEDING_INPUT) and part.inplace for part in parts)
-    for join in (True, False) if keeps else (False,) if copies else ():
+    for join in [True] * keeps + [False] * copies:
         spare = copy.deepcopy(module)
         trial = _shared(spare, join)
         for part in chain(spare.modules(), trial.modules()):
