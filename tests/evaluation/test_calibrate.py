@@ -77,6 +77,67 @@ def test_temperature_stays_1_where_all_are_right():
     assert fit_temperature(predictions_of([[4.0, -2.0], [-1.0, 3.0]], [[1, 0], [0, 1]])) == 1
 
 
+def mean_loss(predictions, temperature):
+    return metrics.scores(predictions, temperature)["log_loss"]
+
+
+@pytest.mark.parametrize("right", [1, 2])
+def test_a_tie_is_no_right_answer_whichever_of_the_two_comes_first(right):
+    """The loss falls to log 2, and no further: no certainty of 100 % can come of it."""
+    predictions = predictions_of([[-1, 0, 0]], [right])
+    assert fit_temperature(predictions) == 0.05
+    assert mean_loss(predictions, 0.05) == pytest.approx(np.log(2))
+    assert mean_loss(predictions, 1.0) > 0.86
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_a_tie_of_a_label_is_no_right_answer(answer):
+    predictions = predictions_of([[2.0, 0.0], [-3.0, -1.0]], [[1, answer], [0, 0]])
+    assert fit_temperature(predictions) == 0.05
+
+
+def test_a_tie_beside_errors_leaves_the_optimum_inside_the_range():
+    logits = [[-1, 0, 0], [3, 0, -5], [2, 0, 0], [0, 1, 0]]
+    predictions = predictions_of(logits, [2, 0, 0, 0])
+    inside = fit_temperature(predictions)
+    assert 0.05 < inside < 20
+    for other in (0.98, 1.02):
+        assert mean_loss(predictions, inside) < mean_loss(predictions, other * inside)
+
+
+@pytest.mark.parametrize("logits", [[[0.0, 0.0]], [[7.0, 7.0]], [[3e7, 3e7], [-0.1, -0.1]], [[5.0]]])
+def test_temperature_stays_1_where_the_loss_does_not_depend_on_it(logits):
+    assert fit_temperature(predictions_of(logits, [len(logits[0]) - 1] * len(logits))) == 1
+
+
+def test_temperature_stays_1_where_every_label_is_undecided():
+    assert fit_temperature(predictions_of(np.zeros((2, 3)), [[0, 1, 0], [1, 1, 0]])) == 1
+
+
+def test_temperature_falls_to_the_end_where_the_loss_falls_below_what_floats_tell_apart():
+    """At every temperature below about 0.13 the loss is log 2 to the last bit, and its slope 0."""
+    assert fit_temperature(predictions_of([[-100, 49.9, 49.9]], [2])) == 0.05
+    assert fit_temperature(predictions_of([[-50, 50, 50, 50], [-1, 0, 0, -7]], [1, 2])) == 0.05
+
+
+def test_temperature_where_the_slope_at_1_is_already_0():
+    """Sigmoid of 0 and of equal logits: p is the share of the right ones at temperature 1 exactly."""
+    logits = np.full((4, 1), np.log(3))
+    assert fit_temperature(predictions_of(logits, [[1], [1], [1], [0]])) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_label_that_says_nothing_keeps_the_temperature_of_all():
+    logits, target = honest(400, 3, seed=8, several=True)
+    logits[:, 1] = 0
+    logits[:, 2] = np.where(target[:, 2] == 1, 2.0, -2.0)
+    predictions = predictions_of(4 * logits, target)
+    temperatures = fit_temperatures(predictions)
+    assert temperatures[1] == temperatures[2] == fit_temperature(predictions)
+    assert temperatures[0] != temperatures[1]
+    logits[0, 2] = 0  # a tie: from now on it has a best temperature, the lowest
+    assert fit_temperatures(predictions_of(4 * logits, target))[2] == 0.05
+
+
 def test_unlabelled_pictures_do_not_matter_and_none_at_all_is_an_error():
     logits, target = honest(200, 4)
     blank = np.append(target, [-1] * 50)

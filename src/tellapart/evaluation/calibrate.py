@@ -14,6 +14,7 @@ import numpy as np
 
 from tellapart.errors import DataError
 from tellapart.evaluation.metrics import Array, answers, by_parts, count, known, per_class, ratio
+from tellapart.extras import require
 from tellapart.records import Floats, Predictions, Temperature, probabilities
 
 LOWEST, HIGHEST = 0.05, 20.0
@@ -26,30 +27,17 @@ Rule: TypeAlias = Literal["f1"] | Mapping[str, float]
 def fit_temperature(predictions: Predictions) -> float:
     """The temperature that makes the log loss lowest, in 0.05..20; one for all labels.
 
-    The loss is convex in 1 / temperature, so the one place where its slope is 0 is found by Newton's method, kept
-    inside an interval that is halved wherever a step would leave it.
-
-    Where every picture is answered rightly, the loss has no minimum (it falls on and on as the temperature goes to 0,
-    to a certainty of 100 % that nothing supports): the temperature then stays 1.
+    It stays 1 where nothing speaks for another one: where the loss does not depend on it, and where every picture is
+    answered rightly and without a tie. There the loss has no minimum: it falls on and on as the temperature goes to
+    0, to a certainty of 100 % that nothing supports.
 
     Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On calibration of modern neural networks, ICML 2017.
 
     Raises:
         DataError: no picture has a label.
     """
-    predictions = _some(predictions)
-    if not by_parts(predictions, _shortfall).any():
-        return 1.0
-    low, high, inverse = 1 / HIGHEST, 1 / LOWEST, 1.0
-    for _ in range(60):
-        slope, curvature = by_parts(predictions, partial(_derivatives, inverse=inverse)).mean(axis=0)
-        low, high = (inverse, high) if slope < 0 else (low, inverse)
-        step = inverse - slope / curvature if curvature > 0 else 0.0
-        following = step if low <= step <= high else float(np.sqrt(low * high))
-        if abs(following - inverse) <= 1e-10 * inverse:
-            break
-        inverse = following
-    return float(np.clip(1 / inverse, LOWEST, HIGHEST))
+    temperature = _best_temperature(_some(predictions))
+    return 1.0 if temperature is None else temperature
 
 
 def fit_temperatures(predictions: Predictions) -> Temperature:
@@ -66,14 +54,15 @@ def fit_temperatures(predictions: Predictions) -> Temperature:
         return shared
     given = predictions.target.sum(axis=0, dtype=np.int64)
     enough = np.minimum(given, len(predictions) - given) >= LEAST_PICTURES
-    found = []
+    temperatures = []
     for i, name in enumerate(predictions.classes):
         column = slice(i, i + 1)
         alone = replace(
             predictions, logits=predictions.logits[:, column], target=predictions.target[:, column], classes=(name,)
         )
-        found.append(fit_temperature(alone) if enough[i] and _shortfall(alone).any() else shared)
-    return tuple(found)
+        own = _best_temperature(_some(alone)) if enough[i] else None
+        temperatures.append(shared if own is None else own)
+    return tuple(temperatures)
 
 
 def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: Rule = "f1") -> Floats:
@@ -134,25 +123,53 @@ def _some(predictions: Predictions) -> Predictions:
     return predictions
 
 
-def _shortfall(predictions: Predictions) -> Floats:
-    """[n]: by how much the right answer's logit falls short of being the answer; 0 where the answer is right."""
+def _best_temperature(predictions: Predictions) -> float | None:
+    """Where the log loss is lowest; None where nothing speaks for any, see `fit_temperature`.
+
+    The loss is convex in 1 / temperature: its slope changes its sign once, or nowhere.
+    """
+
+    def slope(inverse: float) -> float:
+        return float(by_parts(predictions, partial(_slopes, inverse=inverse)).mean())
+
+    if by_parts(predictions, _surely_right).all():
+        return None
+    low, high = slope(1 / HIGHEST), slope(1 / LOWEST)
+    if low == high == 0:
+        return None
+    if low >= 0:
+        return HIGHEST
+    if high <= 0:
+        return LOWEST
+    optimize = require("scipy.optimize", "Calibration", "train")
+    inverse = float(optimize.brentq(slope, 1 / HIGHEST, 1 / LOWEST, xtol=1e-12, rtol=1e-12))
+    return float(np.clip(1 / inverse, LOWEST, HIGHEST))
+
+
+def _surely_right(predictions: Predictions) -> Array:
+    """[n], bool: whether the right logit is above all others; with several labels, whether each is on its side of 0.
+
+    A tie is not enough: with logits (-1, 0, 0) the loss can fall to log 2 and no further, whichever of the two equal
+    ones is right.
+    """
     z = predictions.logits
     if predictions.several:
-        return np.asarray(np.where(predictions.target == 1, -z, z).clip(0).sum(axis=1))
-    return np.asarray(z.max(axis=1) - z[np.arange(len(z)), predictions.target])
+        return np.asarray((np.where(predictions.target == 1, z, -z) > 0).all(axis=1))
+    right = np.take_along_axis(z, predictions.target[:, None], axis=1)
+    return np.asarray((z >= right).sum(axis=1) == 1)
 
 
-def _derivatives(predictions: Predictions, inverse: float) -> Floats:
-    """[n, 2]: first and second derivative of each picture's log loss by 1 / temperature."""
+def _slopes(predictions: Predictions, inverse: float) -> Floats:
+    """[n]: derivative of each picture's log loss by 1 / temperature.
+
+    Differences to the right logit come before the sum, so that a slope without a positive term is never rounded to
+    a positive one: such a loss falls to the end of the range.
+    """
     z = predictions.logits.astype(np.float64)
     p = predictions.probabilities(1 / inverse)
     if predictions.several:
-        first, second = ((p - predictions.target) * z).mean(axis=1), (p * (1 - p) * z**2).mean(axis=1)
-    else:
-        expected = (p * z).sum(axis=1)
-        first = expected - z[np.arange(len(z)), predictions.target]
-        second = (p * (z - expected[:, None]) ** 2).sum(axis=1)
-    return np.stack([first, second], axis=1)
+        return np.asarray(((p - predictions.target) * z).mean(axis=1))
+    return np.asarray((p * (z - np.take_along_axis(z, predictions.target[:, None], axis=1))).sum(axis=1))
 
 
 def _best_threshold(given: Array, p: Floats, rule: Rule) -> float:
