@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,35 +39,56 @@ def make_session(picture_folder: Callable[..., Path], tmp_path: Path) -> Callabl
     return make
 
 
-@dataclass(frozen=True)
 class Served:
-    """Where a review is served."""
+    """A review's server, which can be stopped and started again at its address."""
 
-    session: Session
-    address: str
-    token: str
+    def __init__(self, session: Session) -> None:
+        from tellapart.review.app import make_app, new_token
+
+        self.session, self.token = session, new_token()
+        self._app = make_app(session, self.token)
+        # Never listens: it holds the port, so that nobody else gets it while the server is stopped.
+        self._port = self._bind(0)
+        self.address = f"http://127.0.0.1:{self._port.getsockname()[1]}/{self.token}/"
+
+    def start(self) -> None:
+        import uvicorn
+
+        listener = self._bind(self._port.getsockname()[1])
+        listener.listen()  # from here on a browser is let in, though the thread may begin later
+        self._server = uvicorn.Server(uvicorn.Config(self._app, log_level="warning", lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the server: whoever asks afterwards is refused."""
+        self._server.should_exit = True
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        self.stop()
+        self._port.close()
+
+    @staticmethod
+    def _bind(port: int) -> socket.socket:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(("127.0.0.1", port))
+        return bound
 
 
 @pytest.fixture
 def serve_session() -> Iterator[Callable[[Session], Served]]:
-    uvicorn = pytest.importorskip("uvicorn")
+    pytest.importorskip("uvicorn")
     pytest.importorskip("fastapi")
-    from tellapart.review.app import make_app, new_token
-
     running = []
 
     def serve(session: Session) -> Served:
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        token = new_token()
-        server = uvicorn.Server(uvicorn.Config(make_app(session, token), log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        running.append((server, thread, listener))
-        return Served(session, f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/", token)
+        running.append(Served(session))
+        running[-1].start()
+        return running[-1]
 
     yield serve
-    for server, thread, listener in running:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
+    for served in running:
+        served.close()

@@ -196,16 +196,39 @@ def test_several_labels_are_toggled(context: Any, make_session: Any, serve_sessi
 
 
 def test_a_server_that_stopped_is_said_and_nothing_is_lost(context: Any, make_session: Any, serve_session: Any) -> None:
+    """Stopped in earnest: a browser that is set offline may still let the next request through."""
     served = serve_session(make_session())
     tab = Tab(context, served.address)
     tab.press("Space", 1)
-    context.set_offline(True)
+    served.stop()
     tab.page.keyboard.press("x")
     tab.waits("#trouble:not([hidden])")
     assert "Not saved" in tab.text("#trouble")
-    context.set_offline(False)
-    tab.said.clear()  # the browser tells of the failed request
+    assert tab.text("#count") == "1 of 9"
+    served.start()
     tab.press("x", 2)
+    tab.said.clear()  # the browser tells of the failed requests
+    tab.close()
+    assert [decision for decision, _ in decisions(served.session)] == ["keep", "exclude"]
+
+
+def test_an_answer_that_a_decision_has_overtaken_is_not_shown(
+    context: Any, make_session: Any, serve_session: Any
+) -> None:
+    served = serve_session(make_session())
+    held: list[tuple[Any, Any]] = []
+    context.route("**/state", lambda route: held.append((route, route.fetch())))
+    tab = Tab(context, served.address)
+    tab.until(lambda: len(held) > 0)  # the tab asks what others decided; the answer is under way
+    tab.press("Space", 1)
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    asked = len(held)
+    tab.until(lambda: len(held) > asked + 1)  # a second later it asks again
+    assert tab.text("#count") == "1 of 9"
+    for route, answer in held[1:]:
+        route.fulfill(response=answer)
+    context.unroute_all(behavior="wait")
     tab.close()
 
 

@@ -262,8 +262,10 @@
   // Other tabs, and other reviews of the same pictures, write to the same log.
   const agree = async () => {
     if (busy || document.hidden) return;
+    const before = version;
     const state = await fetch("state").then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
-    if (!state || busy || state.version === version) return;
+    // An answer that a decision of this tab has overtaken is older than what is shown.
+    if (!state || busy || version !== before || state.version === version) return;
     take(state);
     if (get("review").hidden) onward();  // one may have been taken back
     else progress();
