@@ -27,8 +27,8 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.bench.data import OURS, THEIRS, image_folder, kept_crops
+from tellapart.core.preprocess import Preprocessing
 from tellapart.data.kept import source, source_side
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
 from tellapart.runtime import default_workers
 

@@ -31,11 +31,11 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.bench.layers import measure
+from tellapart.core.events import Computing, Progress
 from tellapart.data.catalog import Catalog
 from tellapart.infer.predict import Answered, predict_fully
 from tellapart.models.create import create_network
 from tellapart.recipe import Recipe, load_recipe
-from tellapart.records import Computing, Progress
 from tellapart.runtime import Runtime
 from tellapart.training import setting
 from tellapart.training.checkpoint import State

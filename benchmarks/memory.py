@@ -36,11 +36,11 @@ def train(rows: int, steps: int) -> dict[str, int]:
     import torch
 
     import tellapart as ta
+    from tellapart.core.events import Progress
+    from tellapart.core.system import keep_freed
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import split
-    from tellapart.memory import keep_freed
     from tellapart.models.create import create_network
-    from tellapart.records import Progress
     from tellapart.runtime import Runtime
     from tellapart.training.checkpoint import State
     from tellapart.training.fit import fit

@@ -33,7 +33,7 @@ def time_steps(network: str, statistics: str, way: str) -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from tellapart.memory import keep_freed
+    from tellapart.core.system import keep_freed
     from tellapart.models.folded import learning
 
     if "memory kept" in way:

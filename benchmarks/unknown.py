@@ -22,11 +22,11 @@ import numpy as np
 import record
 
 from tellapart.answering import unit_length
+from tellapart.core.predictions import Predictions
+from tellapart.core.preprocess import preprocess
 from tellapart.data.decode import read_picture
 from tellapart.evaluation.calibrate import fit_temperatures
 from tellapart.evaluation.unknown import fit_known, fit_strangeness
-from tellapart.preprocess import preprocess
-from tellapart.records import Predictions
 
 _BATCH = 32
 _EXTENSIONS = (".jpg", ".jpeg", ".png")

@@ -22,10 +22,10 @@ import record
 
 import tellapart as ta
 from tellapart.console import Console
+from tellapart.core.preprocess import Preprocessing
 from tellapart.data.ahead import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.split import Split
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Recipe
 from tellapart.recipe_transforms import EIGHTFOLD
 

@@ -31,10 +31,10 @@ import torchvision  # noqa: F401
 import tellapart as ta
 from tellapart import retelling
 from tellapart.bundle import write
-from tellapart.files import write_text
+from tellapart.core.files import write_text
+from tellapart.core.signals import STOPPED, stopped_soon
 from tellapart.pipeline import Wishes, run
 from tellapart.resume import divide
-from tellapart.stopping import STOPPED, stopped_soon
 from tellapart.training import checkpoint, fit  # noqa: F401
 
 LONGEST = 120.0  # seconds; a training that takes longer hangs

@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 import tellapart as ta
+from tellapart.core.predictions import Predictions
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.records import Predictions
 from tellapart.run_directory import Run
 
 

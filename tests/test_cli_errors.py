@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 import tellapart as ta
 from tellapart import cli
+from tellapart.core.events import Computing, StageDone, StageStarted, Validated
 from tellapart.errors import DataError, RunError, UnreadableError
 from tellapart.pipeline import Wishes, run
-from tellapart.records import Computing, StageDone, StageStarted, Validated
 from tellapart.resume import divide
 from tellapart.run_directory import Run
 

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 import tellapart as ta
 from tellapart.cli import app
+from tellapart.core.predictions import Predictions
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.split import split
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe import load_recipe
-from tellapart.records import Predictions
 from tellapart.report.differences import text
 from tellapart.run_directory import Run
 

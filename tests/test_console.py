@@ -12,8 +12,8 @@ import pytest
 
 from tellapart import console
 from tellapart.console import Console
+from tellapart.core.events import Computing, Progress, StageDone, StageStarted, Validated
 from tellapart.recipe import Recipe, Stage
-from tellapart.records import Computing, Progress, StageDone, StageStarted, Validated
 
 RUNTIME = {"why": "a training step takes 3 ms in float32 contiguous"}
 EVENTS = [

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
+from tellapart.core.predictions import Predictions
 from tellapart.cross_validation import cross_validate, pooled
 from tellapart.errors import UsageError
-from tellapart.records import Predictions
 from tellapart.run_directory import Run
 
 QUICK = [

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from tellapart import recipe_transforms as rt
+from tellapart.core.events import Event, Validated
+from tellapart.core.preprocess import Preprocessing
 from tellapart.data import augment_batch
 from tellapart.data.chance import Chance
 from tellapart.data.scan import scan
@@ -17,9 +19,7 @@ from tellapart.data.split import split
 from tellapart.infer.predict import predict
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Recipe
-from tellapart.records import Event, Validated
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit

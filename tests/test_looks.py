@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tellapart.core.preprocess import Preprocessing
 from tellapart.data.scan import scan
 from tellapart.looks import network_table, write_sheets
 from tellapart.models.create import create_network
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import load_recipe
 from tellapart.training.material import Material
 

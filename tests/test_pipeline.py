@@ -18,9 +18,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import tellapart as ta
+from tellapart.core.events import Note
 from tellapart.pipeline import Wishes, run
 from tellapart.recipe import load_recipe
-from tellapart.records import Note
 from tellapart.run_directory import Run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tellapart as ta
+from tellapart.core.events import StageStarted
 from tellapart.errors import RunError
-from tellapart.records import StageStarted
 from tellapart.resume import begin, check_place, divide
 from tellapart.run_directory import EventLog, Run
 

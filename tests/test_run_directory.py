@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tellapart.core.events import StageDone, StageStarted, Validated
+from tellapart.core.predictions import Predictions
+from tellapart.core.scores import Evaluation, Metric
 from tellapart.errors import RunError
 from tellapart.recipe import Recipe
-from tellapart.records import Evaluation, Metric, Predictions, StageDone, StageStarted, Validated
 from tellapart.run_directory import EventLog, Run, locked
 
 # The lock

@@ -24,10 +24,10 @@ from PIL import Image
 import tellapart as ta
 from tellapart import retelling
 from tellapart.bundle import write
+from tellapart.core.events import Event, Note, StageDone, Validated
+from tellapart.core.files import write_text
 from tellapart.errors import RunError
-from tellapart.files import write_text
 from tellapart.pipeline import Wishes, run
-from tellapart.records import Event, Note, StageDone, Validated
 from tellapart.resume import divide
 from tellapart.run_directory import Run
 from tellapart.training import checkpoint

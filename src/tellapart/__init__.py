@@ -13,12 +13,15 @@ The names below are loaded when they are first used, so that `import tellapart` 
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from tellapart.core.version import __version__
 
 if TYPE_CHECKING:
     from tellapart.auditing import audit as audit
     from tellapart.averaging import average as average
     from tellapart.comparing import compare as compare
+    from tellapart.core.predictions import Predictions as Predictions
+    from tellapart.core.scores import Evaluation as Evaluation
+    from tellapart.core.scores import Metric as Metric
     from tellapart.cross_validation import CrossValidation as CrossValidation
     from tellapart.cross_validation import cross_validate as cross_validate
     from tellapart.data.audit.findings import Audit as Audit
@@ -34,9 +37,6 @@ if TYPE_CHECKING:
     from tellapart.pipeline import train as train
     from tellapart.recipe import Recipe as Recipe
     from tellapart.recipe import load_recipe as load_recipe
-    from tellapart.records import Evaluation as Evaluation
-    from tellapart.records import Metric as Metric
-    from tellapart.records import Predictions as Predictions
     from tellapart.serve.answer import Answer as Answer
     from tellapart.serve.answer import Classifier as Classifier
     from tellapart.serve.answer import load as load
@@ -53,10 +53,10 @@ _PUBLIC = {
     "Classifier": "tellapart.serve.answer",
     "Comparison": "tellapart.evaluation.compare",
     "CrossValidation": "tellapart.cross_validation",
-    "Evaluation": "tellapart.records",
+    "Evaluation": "tellapart.core.scores",
     "Finding": "tellapart.data.audit.findings",
-    "Metric": "tellapart.records",
-    "Predictions": "tellapart.records",
+    "Metric": "tellapart.core.scores",
+    "Predictions": "tellapart.core.predictions",
     "Recipe": "tellapart.recipe",
     "Slices": "tellapart.evaluation.slices",
     "Split": "tellapart.data.split",

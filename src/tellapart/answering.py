@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Floats
+from tellapart.core.predictions import Floats
 
 _PART = 2**22  # numbers handled at a time
 

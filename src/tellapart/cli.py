@@ -82,9 +82,9 @@ def _top(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
 ) -> None:
     if version:
-        import tellapart
+        from tellapart.core.version import __version__
 
-        print(f"tellapart {tellapart.__version__}")
+        print(f"tellapart {__version__}")
         raise typer.Exit
 
 
@@ -142,10 +142,10 @@ def train(
     """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
     from tellapart.auditing import grouped_scan
     from tellapart.console import Console
+    from tellapart.core.signals import stopped_soon
     from tellapart.pipeline import Wishes, follow
     from tellapart.recipe import load_recipe
     from tellapart.run_directory import Run
-    from tellapart.stopping import stopped_soon
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
@@ -282,8 +282,8 @@ def cross_validate(
 ) -> None:
     """Train once a fold, so that every picture is judged. For small sets."""
     from tellapart.console import Console
+    from tellapart.core.signals import stopped_soon
     from tellapart.cross_validation import cross_validate as run_folds
-    from tellapart.stopping import stopped_soon
 
     changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
     command = shlex.join(["tellapart", *sys.argv[1:]])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli_options import Quiet
-from tellapart.extras import require
+from tellapart.core.extras import require
 
 
 def bench(
@@ -26,7 +26,7 @@ def bench(
         require(module, "Measuring speed", "train")
     from tellapart.benching import bench as measure
     from tellapart.console import Console
-    from tellapart.files import write_text
+    from tellapart.core.files import write_text
 
     found = measure(pictures, [row.strip() for row in rows.split(",")], minutes, Console(quiet))
     print(found.table())

@@ -17,7 +17,7 @@ app = typer.Typer(
 def show(context: typer.Context) -> None:
     """Show what is kept to save work: kind, number, size, last use."""
     if context.invoked_subcommand is None:
-        from tellapart.cache import table
+        from tellapart.core.cache import table
 
         print(table())
 
@@ -27,7 +27,7 @@ def clear(
     kind: Annotated[str | None, typer.Argument(help="activations, pictures or runtime; by default all.")] = None,
 ) -> None:
     """Remove it. What another process uses at the moment stays, and is named."""
-    from tellapart import cache
+    from tellapart.core import cache
 
     freed, left = cache.clear(kind)
     print(f"{cache.size(freed)} given back.")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tellapart.core.predictions import Floats, Predictions
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.compare import Answered, Comparison, Contender
 from tellapart.evaluation.compare import compare as compared
 from tellapart.evaluation.metrics import known
-from tellapart.records import Floats, Predictions
 from tellapart.report import words
 from tellapart.report.answers import Answers
 from tellapart.report.differences import MOST, Told, comparison_page, write_differences_figure

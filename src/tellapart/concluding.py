@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.events import Computing
+from tellapart.core.scores import BEFORE_RETRAINING, Evaluation
 from tellapart.errors import RecipeError
-from tellapart.records import BEFORE_RETRAINING, Computing, Evaluation
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:

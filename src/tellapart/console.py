@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tellapart.records import (
+from tellapart.core.events import (
     Computing,
     Event,
     Note,

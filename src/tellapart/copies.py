@@ -11,7 +11,7 @@ from itertools import count, islice
 
 import numpy as np
 
-from tellapart.preprocess import Interpolation, Pixels, resize
+from tellapart.core.preprocess import Interpolation, Pixels, resize
 
 SHARE = 0.9  # of the side that a crop keeps
 _PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))  # centre and corners: (down, right)

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from tellapart.console import Console
+from tellapart.core.files import write_text
+from tellapart.core.predictions import Predictions
+from tellapart.core.scores import Evaluation
 from tellapart.data.catalog import Catalog
 from tellapart.data.folds import kfold
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.files import write_text
 from tellapart.pipeline import Wishes, run
 from tellapart.recipe import Recipe, load_recipe
-from tellapart.records import Evaluation, Predictions
 from tellapart.run_directory import Run
 
 _RESULT = "cross_validation.json"

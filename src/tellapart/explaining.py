@@ -12,15 +12,16 @@ import numpy as np
 import torch
 
 from tellapart.chapters.explained import Check, Why, keep_explained, why_blocks
+from tellapart.core.events import Computing
+from tellapart.core.files import replacing
+from tellapart.core.predictions import Predictions, Rows
+from tellapart.core.preprocess import Pixels
 from tellapart.data.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
 from tellapart.evaluation.errors import least_certain, wrongest
 from tellapart.explain.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
 from tellapart.explain.neighbours import most_alike
 from tellapart.explain.overlay import Map, at_eye_size, legend, overlay
-from tellapart.files import replacing
-from tellapart.preprocess import Pixels
-from tellapart.records import Computing, Predictions, Rows
 from tellapart.report import words
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tellapart.core.predictions import Mean, Predictions, Rows
+from tellapart.core.scores import Evaluation
 from tellapart.errors import DataError, RunError, UsageError
-from tellapart.records import Evaluation, Mean, Predictions, Rows
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ def _answered(bundle: Bundle, catalog: Catalog, rows: Rows, n_copies: int, mean:
     """The bundle's predictions for pictures."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from tellapart.core.preprocess import Pixels
     from tellapart.data.decode import read_picture
-    from tellapart.preprocess import Pixels
 
     def load(row: int) -> Pixels:
         return read_picture(catalog.path(row), bundle.preprocessing)

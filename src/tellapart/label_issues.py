@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.core.predictions import Floats, Predictions, probabilities
 from tellapart.data.catalog import Catalog
 from tellapart.data.divide import Ties, divide
 from tellapart.data.split import ties_of
 from tellapart.errors import DataError, RunError, WeightsError
 from tellapart.evaluation.wrong_labels import agreement, doubts, nearest
 from tellapart.label_table import LabelIssues
-from tellapart.records import Floats, Predictions, probabilities
 from tellapart.report.words import certainty, some
 from tellapart.run_directory import Run
 from tellapart.runtime import plain_runtime

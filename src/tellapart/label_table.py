@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.files import guarded, replacing
+from tellapart.core.predictions import Predictions
 from tellapart.errors import RunError
-from tellapart.files import guarded, replacing
-from tellapart.records import Predictions
 
 _FILE = "label_issues.parquet"
 

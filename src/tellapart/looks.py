@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tellapart.core.files import replacing
+from tellapart.core.preprocess import Pixels
 from tellapart.data.mix import cutmix, mixup
 from tellapart.data.sheet import grid
-from tellapart.files import replacing
 from tellapart.models.network import Network
-from tellapart.preprocess import Pixels
 from tellapart.recipe import Recipe
 from tellapart.recipe_transforms import Transform
 from tellapart.training.material import Material

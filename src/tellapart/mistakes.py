@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellapart.core.predictions import Predictions
 from tellapart.data.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
 from tellapart.evaluation.errors import most_confused, of_class
-from tellapart.records import Predictions
 from tellapart.report import words
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, Text

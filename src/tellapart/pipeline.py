@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.concluding import check_judgement, conclude, unbroken
+from tellapart.core.events import Event, Logged, Note, RateFound, Retrained, StageDone, StageStarted, Validated
+from tellapart.core.files import plainly, sweep
+from tellapart.core.signals import stop_politely
+from tellapart.core.system import give_back, keep_freed
 from tellapart.errors import DataError, MissingExtraError, UnreadableError
-from tellapart.files import plainly, sweep
-from tellapart.memory import give_back, keep_freed
-from tellapart.records import Event, Logged, Note, RateFound, Retrained, StageDone, StageStarted, Validated
 from tellapart.run_directory import EventLog, Run, locked
-from tellapart.stopping import stop_politely
 
 if TYPE_CHECKING:
     from tellapart.console import Console

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tellapart.core.events import Computing, Note
 from tellapart.models import hub
 from tellapart.models.create import create_network
 from tellapart.models.pretrained import local_weights
 from tellapart.models.scratch import OWN
 from tellapart.recipe import Recipe, Stage
-from tellapart.records import Computing, Note
 from tellapart.runtime import Runtime, default_device, plain_runtime, synchronise
 from tellapart.training.activations import answering
 from tellapart.training.features import features

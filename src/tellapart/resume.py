@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tellapart.core.files import write_text
 from tellapart.data.catalog import PARTS, Catalog
 from tellapart.data.split import Split, explain_change, split
 from tellapart.errors import RunError
-from tellapart.files import write_text
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:

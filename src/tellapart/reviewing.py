@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 
 from tellapart.chapters.mended import descendants, told
+from tellapart.core.extras import require
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import CorrectionLog
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.ask_next import ask_next, uncertainty
-from tellapart.extras import require
 from tellapart.label_table import LabelIssues, load_table
 from tellapart.review.app import make_app, new_token
 from tellapart.review.session import Item, Session

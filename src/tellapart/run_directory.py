@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tellapart.core.events import Logged
+from tellapart.core.files import naming, write_text
+from tellapart.core.predictions import Predictions
+from tellapart.core.scores import Evaluation
 from tellapart.errors import RunError
-from tellapart.files import naming, write_text
-from tellapart.records import Evaluation, Logged, Predictions
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import torch
 
+from tellapart.core.files import cache_folder, write_text
+from tellapart.core.system import n_processors
 from tellapart.errors import UsageError
-from tellapart.files import cache_folder, write_text
-from tellapart.processors import n_processors
 
 Precision = Literal["float32", "bfloat16"]
 _MEASURED_STEPS = 2
@@ -286,13 +286,13 @@ def _machine() -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """What a result depends on besides recipe and pictures: versions, machine, threads."""
-    import tellapart
+    from tellapart.core.version import __version__
 
     # Asked of the installed packages, since importing them takes seconds.
     installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
     packages = ("torchvision", "timm", "numpy", "pillow", "simplejpeg", "onnxruntime")
     return {
-        "tellapart": tellapart.__version__,
+        "tellapart": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{package: installed[package] for package in packages if package in installed},

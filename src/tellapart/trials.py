@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from tellapart.console import Console
+from tellapart.core.files import replacing
 from tellapart.data.ahead import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.sheet import contact_sheet
 from tellapart.data.split import split
 from tellapart.errors import DataError, UsageError
-from tellapart.files import replacing
 from tellapart.looks import layers_of
 from tellapart.models.create import create_network
 from tellapart.recipe import Recipe

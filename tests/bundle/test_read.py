@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tellapart.bundle.read import DESCRIPTION, GOLDEN, MODEL, WEIGHTS, Bundle, own_digest
+from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import BundleError
-from tellapart.preprocess import Preprocessing
 
 VOUCHED = (DESCRIPTION, MODEL, WEIGHTS, GOLDEN)
 

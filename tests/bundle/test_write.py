@@ -20,12 +20,12 @@ from torch import nn
 from tellapart.answering import Strangeness
 from tellapart.bundle import write as write_module
 from tellapart.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
+from tellapart.core.preprocess import preprocess
 from tellapart.data.decode import decode
 from tellapart.errors import BundleError
 from tellapart.evaluation.unknown import fit_known
 from tellapart.models.create import create_network
 from tellapart.models.network import Architecture, Network
-from tellapart.preprocess import preprocess
 from tellapart.recipe import Data, Model
 
 FILES = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, CARD}

@@ -11,11 +11,11 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.chapters.slices import section, slices_chapter
+from tellapart.core.predictions import Predictions
 from tellapart.data.scan import scan
 from tellapart.data.traits import names, traits
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.records import Predictions
 from tellapart.report.blocks import Page
 from tellapart.report.page import write_page
 from tellapart.run_directory import Run

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tellapart.console import Console
+from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data import ahead
 from tellapart.data.ahead import multiply, origin, view
 from tellapart.data.catalog import Catalog
@@ -21,7 +22,6 @@ from tellapart.data.decode import decode
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, split
 from tellapart.errors import DataError, UsageError
-from tellapart.preprocess import Preprocessing, preprocess
 from tellapart.recipe_transforms import EIGHTFOLD, HorizontalFlip, RandomResizedCrop, Rotation
 
 HOW = Preprocessing(28, 28, crop=0.875)

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tellapart.core.array_store import KEY
+from tellapart.core.files import cache_folder
+from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data import augment_batch, kept
 from tellapart.data.augment import augment, augment_frame, crops, generator
 from tellapart.data.kept import Kept, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
-from tellapart.files import cache_folder
-from tellapart.preprocess import Preprocessing, preprocess
 from tellapart.recipe_transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
-from tellapart.store import KEY
 from tellapart.training.material import Material
 
 HOW = Preprocessing(24, 24, crop=0.875)

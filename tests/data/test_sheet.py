@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augment import augment, generator
 from tellapart.data.decode import decode
 from tellapart.data.scan import scan
 from tellapart.data.sheet import contact_sheet, transform_sheet
-from tellapart.preprocess import Preprocessing, preprocess
 from tellapart.recipe_transforms import HorizontalFlip, Negative, RandomResizedCrop
 
 HOW = Preprocessing(48, 64)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tellapart.core.extras import require
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.divide import tie
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, explain_change, split
 from tellapart.errors import MissingExtraError, RunError, SplitError, TellapartError, UsageError
-from tellapart.extras import require
 
 
 def catalog_of(

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
+from tellapart.core.predictions import Predictions
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.average import average
-from tellapart.records import Predictions
 
 CLASSES = ("ash", "birch", "cedar")
 

@@ -10,11 +10,11 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import f1_score
 
+from tellapart.core.predictions import Predictions, probabilities
 from tellapart.errors import DataError
 from tellapart.evaluation import metrics
 from tellapart.evaluation.calibrate import fit_temperature, fit_temperatures, misses, thresholds
 from tellapart.evaluation.reliability import expected_calibration_error, reliability
-from tellapart.records import Predictions, probabilities
 
 
 def predictions_of(logits, target) -> Predictions:

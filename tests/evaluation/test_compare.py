@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
+from tellapart.core.predictions import Predictions
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation import intervals, metrics
 from tellapart.evaluation.compare import Answered, Comparison, Contender, compare, scorer
-from tellapart.records import Predictions
 
 CLASSES = ("a", "b", "c")
 

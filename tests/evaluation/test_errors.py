@@ -7,9 +7,9 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
+from tellapart.core.predictions import Predictions
 from tellapart.evaluation import errors
 from tellapart.evaluation.errors import Judged
-from tellapart.records import Predictions
 
 CLASSES = ("beagle", "basset", "boxer")
 # row: 10 right and sure, 11 wrong and sure, 12 wrong and unsure, 13 right and unsure, 14 without a label

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
+from tellapart.core.predictions import Predictions
+from tellapart.core.scores import Evaluation
 from tellapart.errors import DataError
 from tellapart.evaluation import metrics
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.records import Evaluation, Predictions
 
 
 def predictions_of(logits, target) -> Predictions:

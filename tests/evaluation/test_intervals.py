@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
+from tellapart.core.predictions import Predictions
 from tellapart.evaluation import intervals, metrics
-from tellapart.records import Predictions
 
 
 def predictions_of(logits, target) -> Predictions:

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import expit, softmax
 from sklearn import metrics as reference
 
+from tellapart.core.predictions import Predictions
 from tellapart.evaluation import metrics
-from tellapart.records import Predictions
 
 
 def predictions_of(logits, target) -> Predictions:

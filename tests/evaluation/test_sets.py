@@ -9,8 +9,8 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from tellapart.answering import pictures_needed, prediction_sets
+from tellapart.core.predictions import Predictions
 from tellapart.evaluation.sets import LEVELS, coverages, set_thresholds
-from tellapart.records import Predictions
 
 
 def drawn(n, n_classes=6, seed=0, spread=2.0):

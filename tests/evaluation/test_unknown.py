@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tellapart.answering import Known, Strangeness, unit_length
+from tellapart.core.predictions import Predictions
 from tellapart.evaluation.certainty import check_certainty, fit_certainty, keeps_its_share, sample
 from tellapart.evaluation.unknown import DIRECTIONS, fit_known, fit_strangeness, judge
-from tellapart.records import Predictions
 
 
 def clouds(n, n_features=20, n_classes=4, seed=0):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.errors import ModelError
 from tellapart.explain.attribution import (
     GRAD_CAM,
@@ -20,7 +21,6 @@ from tellapart.explain.attribution import (
 from tellapart.explain.overlay import heat
 from tellapart.models.create import create_network, rebuild
 from tellapart.models.network import Architecture, Network, Source
-from tellapart.preprocess import Pixels, Preprocessing
 from tellapart.recipe import Data, Head, Model
 
 PLAIN = Preprocessing(32, 32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

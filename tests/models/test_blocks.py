@@ -14,11 +14,11 @@ from torchvision.models.resnet import BasicBlock
 
 from tellapart.bundle.read import Bundle
 from tellapart.bundle.write import write_bundle
+from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError
 from tellapart.models.blocks import InceptionBlock, ResidualBlock, build_blocks, shapes
 from tellapart.models.groups import chain
 from tellapart.models.network import Architecture, Network
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Head
 from tellapart.recipe_networks import Conv, Dense, Dropout, Inception, Pool, Residual, read_blocks
 

@@ -10,12 +10,12 @@ from torch import nn
 
 from tellapart.bundle.read import Bundle
 from tellapart.bundle.write import write_bundle
+from tellapart.core.preprocess import Preprocessing
 from tellapart.models.create import create_network
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.network import Architecture, Network
 from tellapart.models.resize import ResizeInside
 from tellapart.models.scratch import build_own
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Data, Head, Model
 from tellapart.recipe_networks import Member
 

@@ -356,7 +356,7 @@ def test_real_weights_see_what_the_published_network_sees(
     from PIL import Image
     from safetensors.torch import load_file
 
-    from tellapart.preprocess import preprocess
+    from tellapart.core.preprocess import preprocess
 
     monkeypatch.setenv("TELLAPART_WEIGHTS", str(weights))
     network = create_network(Model(name=name), 3, Data()).eval()

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from tellapart.core.preprocess import resize
 from tellapart.models.groups import chain
 from tellapart.models.resize import ResizeInside
-from tellapart.preprocess import resize
 
 
 @pytest.mark.parametrize("size", [(96, 96), (20, 31), (32, 100), (32, 32)])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tellapart.records import Evaluation, Metric, Predictions
+from tellapart.core.predictions import Predictions
+from tellapart.core.scores import Evaluation, Metric
 from tellapart.report.story import Part, Pictures, Story
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from tellapart.core.predictions import Predictions
 from tellapart.evaluation.errors import wrongest
-from tellapart.records import Predictions
 from tellapart.report.answers import Answers
 
 CLASSES = ("a", "b", "c")

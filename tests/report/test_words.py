@@ -1,6 +1,6 @@
 import pytest
 
-from tellapart.records import Evaluation, Metric
+from tellapart.core.scores import Evaluation, Metric
 from tellapart.report import words
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tellapart.bundle.read import DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, describe_files, own_digest
-from tellapart.preprocess import Preprocessing
+from tellapart.core.preprocess import Preprocessing
 
 CLASSES = ("red", "green", "blue")
 SIDE = 8

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tellapart.core.files import unguarded
 from tellapart.errors import UsageError
-from tellapart.files import unguarded
 from tellapart.serve.answer import Answer, answers, find_pictures
 from tellapart.serve.formats import FORMATS, columns, csv_cell, write_answers
 

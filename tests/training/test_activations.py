@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from tellapart.core.array_store import KEY, Store
+from tellapart.core.files import cache_folder
 from tellapart.data.augment import left_to_chance
 from tellapart.data.scan import scan
 from tellapart.errors import CacheError
-from tellapart.files import cache_folder
 from tellapart.models.create import create_network
 from tellapart.recipe import Data, Model
 from tellapart.recipe_transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
 from tellapart.runtime import Runtime
-from tellapart.store import KEY, Store
 from tellapart.training.activations import Activations, about_layers, answering, compute
 from tellapart.training.features import features
 from tellapart.training.material import Material
@@ -164,7 +164,7 @@ def test_a_disk_that_takes_no_more_is_said(monkeypatch: pytest.MonkeyPatch, numb
 
 
 def test_work_that_the_disk_cannot_hold_is_refused_at_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tellapart.cache._free", lambda place: 1000)
+    monkeypatch.setattr("tellapart.core.cache._free", lambda place: 1000)
     layers = Layers()
     with pytest.raises(CacheError, match="only 1000 B left"):
         finished(run(layers, range(N)))

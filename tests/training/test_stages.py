@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tellapart.errors import RecipeError, TrainingError
-from tellapart.models.network import Network
-from tellapart.recipe import Recipe
-from tellapart.records import (
+from tellapart.core.events import (
     Computing,
     Event,
     Logged,
@@ -25,6 +22,9 @@ from tellapart.records import (
     StageStarted,
     Validated,
 )
+from tellapart.errors import RecipeError, TrainingError
+from tellapart.models.network import Network
+from tellapart.recipe import Recipe
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.find_rate import raise_rate, suggestions

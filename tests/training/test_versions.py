@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tellapart.console import Console
+from tellapart.core.events import NO_LABEL, StageDone, StageStarted, Validated
+from tellapart.core.preprocess import Preprocessing
 from tellapart.data.ahead import write_views
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, split
 from tellapart.models.network import Network
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Recipe
 from tellapart.recipe_transforms import EIGHTFOLD
-from tellapart.records import NO_LABEL, StageDone, StageStarted, Validated
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit

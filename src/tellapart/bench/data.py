@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 
 from tellapart.bench.turns import Contestant, Figure, in_turn
+from tellapart.core.events import Computing
+from tellapart.core.preprocess import Preprocessing
+from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
 from tellapart.data.loader import batches
-from tellapart.memory import keep_freed
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
-from tellapart.records import Computing
 from tellapart.training.material import Material
 
 Rows = npt.NDArray[np.int64]

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from tellapart.bench.turns import Contestant, Figure, apart, in_turn
+from tellapart.core.events import Computing, Progress
+from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
-from tellapart.memory import keep_freed
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe import Recipe
-from tellapart.records import Computing, Progress
 from tellapart.runtime import Runtime, default_device, in_words
 from tellapart.training.checkpoint import State
 from tellapart.training.fit import fit

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tellapart.core.events import Computing
 from tellapart.errors import TellapartError
-from tellapart.records import Computing
 
 #: What `in_turn` lets run: each step ends with the number of pictures that were worked on since the one before. 0 says
 #: that what was done until now (getting ready, judging) is not to be timed.

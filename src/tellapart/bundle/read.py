@@ -27,9 +27,9 @@ import numpy.typing as npt
 from tellapart.answering import Known, Strangeness
 from tellapart.bundle.tensors import read_tensors
 from tellapart.copies import copies
+from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.errors import BundleError, UsageError
-from tellapart.preprocess import Pixels, Preprocessing
-from tellapart.records import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 
 FORMAT = 2
 DESCRIPTION = "bundle.json"

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart import __version__
 from tellapart.answering import Known, Strangeness
 from tellapart.bundle.card import card
 from tellapart.bundle.read import (
@@ -32,10 +31,11 @@ from tellapart.bundle.read import (
     waiting,
 )
 from tellapart.bundle.verify import verify
+from tellapart.core.files import naming, sync_folder
+from tellapart.core.predictions import Mean, Temperature
+from tellapart.core.preprocess import Pixels
+from tellapart.core.version import __version__
 from tellapart.errors import BundleError, MissingExtraError
-from tellapart.files import naming, sync_folder
-from tellapart.preprocess import Pixels
-from tellapart.records import Mean, Temperature
 
 if TYPE_CHECKING:
     import onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tellapart.records import Metric
+from tellapart.core.scores import Metric
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Chart, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from tellapart.records import NO_LABEL
+from tellapart.core.events import NO_LABEL
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table
 from tellapart.run_directory import Run

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tellapart.files import replacing
+from tellapart.core.files import replacing
 from tellapart.report import words
 from tellapart.report.blocks import Block, Card, Explained, HeatMap, Label, Section, Text
 from tellapart.run_directory import Run, read_json

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tellapart.core.predictions import Predictions
+from tellapart.core.scores import Evaluation
 from tellapart.errors import RunError
 from tellapart.evaluation.compare import Answered, Contender, Difference, compare
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
-from tellapart.records import Evaluation, Predictions
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Section, Table, Text
 from tellapart.run_directory import Run

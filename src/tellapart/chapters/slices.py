@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from tellapart.core.events import Computing
+from tellapart.core.scores import Metric
 from tellapart.data.traits import USUAL, table_traits, traits
 from tellapart.evaluation.metrics import answers, known
 from tellapart.evaluation.slices import SMALLEST, Slice, Slices
 from tellapart.evaluation.slices import slices as sliced
-from tellapart.records import Computing, Metric
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Fold, Section, Table, Text
 from tellapart.run_directory import Run

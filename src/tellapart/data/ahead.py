@@ -24,15 +24,15 @@ import numpy.typing as npt
 import polars as pl
 from PIL import Image
 
+from tellapart.core.events import Computing
+from tellapart.core.files import replacing
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augment import augment, decode_at_least
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
 from tellapart.data.divide import tie
 from tellapart.errors import DataError, UsageError
-from tellapart.files import replacing
-from tellapart.preprocess import Pixels, Preprocessing
 from tellapart.recipe_transforms import Transform
-from tellapart.records import Computing
 
 if TYPE_CHECKING:
     from tellapart.data.split import Split

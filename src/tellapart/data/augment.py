@@ -13,9 +13,9 @@ from itertools import groupby
 
 import numpy as np
 
-from tellapart import preprocess
+from tellapart.core import preprocess
+from tellapart.core.preprocess import Interpolation, Pixels, Preprocessing
 from tellapart.data import operations as ops
-from tellapart.preprocess import Interpolation, Pixels, Preprocessing
 from tellapart.recipe_transforms import (
     Erasing,
     Noise,

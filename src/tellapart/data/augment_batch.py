@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data import operations as ops
 from tellapart.data.chance import Chance, Lanes
-from tellapart.preprocess import Pixels, Preprocessing
 from tellapart.recipe_transforms import Erasing, Normal, RandomResizedCrop, Transform, Uniform, strengths
 
 _KINDS = (

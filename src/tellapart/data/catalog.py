@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.core.files import replacing
 from tellapart.errors import DataError, RunError
-from tellapart.files import replacing
 
 #: Columns of `Catalog.table`, in order. `problem` is null where the picture can be read.
 SCHEMA: dict[str, Any] = {

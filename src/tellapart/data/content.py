@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.array_store import KEY, Keys
 from tellapart.data.catalog import Catalog
-from tellapart.store import KEY, Keys
 
 Rows = npt.NDArray[np.int64]
 _CHUNK = 100_000

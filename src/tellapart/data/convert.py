@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from tellapart.core.preprocess import Pixels
 from tellapart.data.reasons import Unusable
-from tellapart.preprocess import Pixels
 
 Colour = tuple[int, int, int]
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.files import replacing
 from tellapart.data.catalog import Catalog
 from tellapart.data.columns import counted
 from tellapart.errors import DataError
-from tellapart.files import replacing
 
 DECISIONS = ("keep", "relabel", "exclude", "unsure", "undo")
 _DIGEST = 64  # hex digits of a SHA-256

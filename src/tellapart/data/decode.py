@@ -21,11 +21,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.data import convert, jpeg, reasons
 from tellapart.data.limits import ALLOWANCE, quiet, reserve
 from tellapart.data.reasons import Unusable
 from tellapart.errors import UnreadableError
-from tellapart.preprocess import Pixels, Preprocessing, preprocess
 
 #: Suffixes, in lower case, of the files that are taken for pictures. Those of the last line are pictures that
 #: cannot be read; they are listed with the reason rather than passed over.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.extras import require
 from tellapart.data.columns import some
 from tellapart.errors import SplitError
-from tellapart.extras import require
 
 Ints = npt.NDArray[np.int64]
 _WHAT = "Dividing pictures into parts"

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart import cache
+from tellapart.core import cache
+from tellapart.core.array_store import Keys, Store
+from tellapart.core.files import cache_folder, write_text
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augment import decode_at_least, scaled
 from tellapart.data.decode import decode
-from tellapart.files import cache_folder, write_text
-from tellapart.preprocess import Pixels, Preprocessing
 from tellapart.recipe_transforms import Transform
-from tellapart.store import Keys, Store
 
 Rows = npt.NDArray[np.int64]
 #: How much larger than the network's input a picture is kept for random crops (see docs/decisions/0016).

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tellapart.preprocess import Pixels
+from tellapart.core.preprocess import Pixels
 
 Rows = npt.NDArray[np.int64]
 T = TypeVar("T")

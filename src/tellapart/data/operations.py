@@ -18,7 +18,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from tellapart.preprocess import Pixels, Preprocessing
+from tellapart.core.preprocess import Pixels, Preprocessing
 
 #: 3 × 3: where a point (x, y, 1) of the picture goes, in pixels from its middle, x to the right and y down.
 Matrix = npt.NDArray[np.float64]

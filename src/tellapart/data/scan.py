@@ -9,13 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.system import n_processors
 from tellapart.data.audit.measures import Measures
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.decode import Facts, examine
 from tellapart.data.layout import find_layout
 from tellapart.data.limits import quiet
 from tellapart.errors import UsageError
-from tellapart.processors import n_processors
 
 _BATCH = 32  # files a task: enough that handing out tasks costs nothing
 _CHUNK = 8192  # rows gathered before they become columns

@@ -8,11 +8,11 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.data.augment import augment, crops, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode, read_picture
 from tellapart.data.kept import source, source_side
-from tellapart.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.recipe_transforms import Transform
 
 _GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 12, 112  # at 11 the font's blanks are too thin to see

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.core.files import write_text
 from tellapart.data.catalog import PARTS, Catalog
 from tellapart.data.columns import counted, some
 from tellapart.data.divide import Ties, divide, tie
 from tellapart.errors import RunError, SplitError, UsageError
-from tellapart.files import write_text
 
 Rows = npt.NDArray[np.int64]
 _VERSION = 1

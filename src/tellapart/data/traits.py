@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.core.events import Computing
+from tellapart.core.predictions import Rows
 from tellapart.data.audit.audit import measure
 from tellapart.data.audit.measures import place, stored
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.tables import PATHS, read_table
 from tellapart.errors import DataError, UsageError
-from tellapart.records import Computing, Rows
 
 Column = npt.NDArray[Any]
 #: Those looked at unless others are asked for, with what they are called in a catalog.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Floats
+from tellapart.core.predictions import Floats
 
 
 def uncertainty(probabilities: Floats, several: bool) -> Floats:

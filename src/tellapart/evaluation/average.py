@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tellapart.core.predictions import Floats, Predictions, average_logits
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.metrics import Array
-from tellapart.records import Floats, Predictions, average_logits
 
 _SHOWN = 5
 

@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from tellapart.core.extras import require
+from tellapart.core.predictions import Floats, Predictions, Temperature, probabilities
 from tellapart.errors import DataError
 from tellapart.evaluation.metrics import Array, answers, by_parts, count, known, per_class, ratio
-from tellapart.extras import require
-from tellapart.records import Floats, Predictions, Temperature, probabilities
 
 LOWEST, HIGHEST = 0.05, 20.0
 LEAST_PICTURES = 20

@@ -25,11 +25,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation import metrics, paired
 from tellapart.evaluation.intervals import PROPORTIONS, resampled_rows
 from tellapart.evaluation.metrics import Array, Counts
-from tellapart.records import Floats, Predictions, Temperature
 
 Verdict = Literal["better", "worse", "cannot tell"]
 #: With fewer pictures answered differently than this, even the most uneven division is no proof (McNemar: p > 0.05).

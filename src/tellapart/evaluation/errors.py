@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.evaluation.metrics import Array, answers, by_parts, known, take
-from tellapart.records import Floats, Predictions, Temperature
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.predictions import Predictions, Temperature
+from tellapart.core.scores import Evaluation, Metric
 from tellapart.errors import DataError
 from tellapart.evaluation import intervals, metrics
 from tellapart.evaluation.metrics import Array, Counts
-from tellapart.records import Evaluation, Metric, Predictions, Temperature
 
 
 def evaluate_predictions(

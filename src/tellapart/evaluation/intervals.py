@@ -18,9 +18,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.evaluation import metrics
 from tellapart.evaluation.metrics import Array, Counts
-from tellapart.records import Floats, Predictions, Temperature
 
 #: Scores that are a share of the pictures; recall weighted by class size is accuracy.
 PROPORTIONS = ("accuracy", "top_5_accuracy", "recall_weighted", "exact_match")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Floats, Predictions, Temperature
+from tellapart.core.predictions import Floats, Predictions, Temperature
 
 Array = npt.NDArray[Any]
 

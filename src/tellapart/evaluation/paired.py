@@ -18,7 +18,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Floats
+from tellapart.core.predictions import Floats
 
 #: Share of false alarms that is put up with, and of true differences that a planned comparison shall find.
 ALPHA, POWER = 0.05, 0.8

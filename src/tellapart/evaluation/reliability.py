@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tellapart.core.predictions import Floats, Predictions, Temperature
+from tellapart.core.scores import Metric
 from tellapart.errors import DataError
 from tellapart.evaluation import intervals
 from tellapart.evaluation.metrics import Array, known, ratio, take
-from tellapart.records import Floats, Metric, Predictions, Temperature
 
 BINS = 15
 _PART = 2**20  # probabilities handled at a time

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from tellapart.answering import prediction_sets
+from tellapart.core.predictions import Predictions, Temperature
+from tellapart.core.scores import Metric
 from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.metrics import known
-from tellapart.records import Metric, Predictions, Temperature
 
 #: The coverages for which a training stores a threshold; others cannot be asked for afterwards.
 LEVELS = (0.8, 0.9, 0.95, 0.98, 0.99)

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.answering import Known, Strangeness, unit_length
+from tellapart.core.predictions import Floats, Predictions, Temperature
+from tellapart.core.scores import Metric
 from tellapart.evaluation.intervals import wilson
-from tellapart.records import Floats, Metric, Predictions, Temperature
 
 DIRECTIONS = 128
 #: With fewer validation pictures than this share asks for, nothing can be said of what is known.

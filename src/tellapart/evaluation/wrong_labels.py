@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.extras import require
-from tellapart.records import Floats
+from tellapart.core.extras import require
+from tellapart.core.predictions import Floats
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

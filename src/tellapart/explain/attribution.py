@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tellapart.core.extras import require
+from tellapart.core.preprocess import Pixels
 from tellapart.errors import ModelError
 from tellapart.explain.overlay import Map, heat, rank_correlation, smooth
-from tellapart.extras import require
 from tellapart.models.create import rebuild
 from tellapart.models.ensemble import SideBySide
 from tellapart.models.network import Network
-from tellapart.preprocess import Pixels
 
 Classes = npt.NDArray[np.int64]
 GRAD_CAM, INTEGRATED = "grad-cam", "integrated-gradients"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Rows
+from tellapart.core.predictions import Rows
 
 _PART = 256
 

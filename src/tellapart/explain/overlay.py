@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tellapart.preprocess import Pixels
+from tellapart.core.preprocess import Pixels
 
 Map = npt.NDArray[np.float32]
 #: From little to much: viridis, whose steps look even and whose brightness alone tells the order (van der Walt and

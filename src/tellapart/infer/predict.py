@@ -13,13 +13,14 @@ from torch import nn
 
 from tellapart.answering import Known
 from tellapart.copies import copies
+from tellapart.core.events import Computing
+from tellapart.core.predictions import Floats, Mean, Predictions, average_logits
+from tellapart.core.preprocess import Pixels
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import read_picture
 from tellapart.data.loader import batches
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
-from tellapart.preprocess import Pixels
-from tellapart.records import Computing, Floats, Mean, Predictions, average_logits
 from tellapart.runtime import Runtime
 
 

@@ -14,9 +14,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from tellapart.core.preprocess import Interpolation, Preprocessing
 from tellapart.errors import ModelError
 from tellapart.models.scratch import OWN
-from tellapart.preprocess import Interpolation, Preprocessing
 
 #: Family of torchvision: the layer that gives the logits; the parts of its body, in order. `pool` and `flatten` are
 #: made where torchvision calls a function instead. No parts: not a chain, its own `forward` is kept.

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError, WeightsError
 from tellapart.models import bodies, hub
 from tellapart.models.blocks import build_blocks
@@ -20,7 +21,6 @@ from tellapart.models.network import Architecture, Network, Source
 from tellapart.models.pretrained import find, local_weights
 from tellapart.models.scratch import OWN, build_own
 from tellapart.models.weights import State, fill, head_of, read_weights
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Data, Head, Model, load_recipe
 from tellapart.recipe_networks import read_blocks
 

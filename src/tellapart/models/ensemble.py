@@ -15,8 +15,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from tellapart.core.preprocess import Preprocessing
 from tellapart.models.resize import ResizeInside
-from tellapart.preprocess import Preprocessing
 
 
 def shared_preprocessing(members: Sequence[Preprocessing]) -> Preprocessing:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tellapart.core.preprocess import Preprocessing
 from tellapart.models.resize import ResizeInside
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Head
 
 Source = Literal["own", "timm", "torchvision", "ensemble"]

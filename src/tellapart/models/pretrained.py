@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError, TellapartError, WeightsError
 from tellapart.models import bodies, hub
 from tellapart.models.network import Architecture, Source
 from tellapart.models.scratch import OWN
 from tellapart.models.weights import State, first_line, read_weights
-from tellapart.preprocess import Preprocessing
 from tellapart.recipe import Model
 
 FOLDER = "TELLAPART_WEIGHTS"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.evaluation.errors import Judged
-from tellapart.records import Floats, Predictions, Temperature
 from tellapart.report.blocks import Card, Label
 
 Positions = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
-from tellapart.files import replacing
+from tellapart.core.files import replacing
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Chart, Fold, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Evaluation
+from tellapart.core.scores import Evaluation
 from tellapart.report import words
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Cell, Group, Matrix, MatrixCell, Table

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.files import replacing
-from tellapart.records import Evaluation
+from tellapart.core.files import replacing
+from tellapart.core.scores import Evaluation
 from tellapart.report import words
 from tellapart.report.confusion import MOST_CLASSES, worst_classes
 from tellapart.report.curves import Curves, curves

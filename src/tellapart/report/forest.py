@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tellapart.files import replacing
+from tellapart.core.files import replacing
 from tellapart.report import words
 from tellapart.report.charts import linear_axis
 from tellapart.report.figures import new_figure, style

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tellapart.records import BEFORE_RETRAINING, Evaluation, Metric
+from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, Metric
 from tellapart.report import words
 from tellapart.report.blocks import Headline
 from tellapart.report.curves import Curves

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tellapart import __version__
-from tellapart.files import write_text
+from tellapart.core.files import write_text
+from tellapart.core.version import __version__
 from tellapart.report import words
 from tellapart.report.blocks import Page, in_order_of_need
 from tellapart.report.sections import tell

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.records import Evaluation, Metric
+from tellapart.core.scores import Evaluation, Metric
 from tellapart.report import words
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import (

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.records import Evaluation, Predictions, Rows, Temperature
+from tellapart.core.predictions import Predictions, Rows, Temperature
+from tellapart.core.scores import Evaluation
 from tellapart.report.blocks import Section
 
 

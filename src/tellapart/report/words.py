@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tellapart.records import BEFORE_RETRAINING, Evaluation, Metric
+from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, Metric
 
 #: What a metric means, in a few words. The names are scikit-learn's.
 MEANING = {

@@ -7,9 +7,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.extras import require
 from tellapart.data.decode import decode
 from tellapart.errors import TellapartError
-from tellapart.extras import require
 from tellapart.report.thumbnail import thumbnail
 from tellapart.review.session import Session
 

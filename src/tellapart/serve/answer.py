@@ -20,11 +20,11 @@ from PIL import Image
 
 from tellapart.answering import pictures_needed, prediction_sets
 from tellapart.bundle.read import Bundle
+from tellapart.core.predictions import Mean
+from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
+from tellapart.core.system import n_processors
 from tellapart.data.decode import EXTENSIONS, read_picture
 from tellapart.errors import UnreadableError, UsageError
-from tellapart.preprocess import Pixels, Preprocessing, preprocess
-from tellapart.processors import n_processors
-from tellapart.records import Mean
 
 Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image
 

@@ -13,8 +13,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from tellapart.core.files import guarded, replacing
 from tellapart.errors import UsageError
-from tellapart.files import guarded, replacing
 from tellapart.serve.answer import Answer, percent
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from tellapart.core.files import replacing
 from tellapart.errors import UsageError
-from tellapart.files import replacing
 from tellapart.serve.answer import Answer
 from tellapart.serve.formats import Summary
 

@@ -24,15 +24,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tellapart import cache
+from tellapart.core import cache
+from tellapart.core.array_store import Keys, Store
+from tellapart.core.events import Computing
+from tellapart.core.files import cache_folder, write_text
+from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import CacheError, TrainingError
-from tellapart.files import cache_folder, write_text
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
-from tellapart.preprocess import Preprocessing
-from tellapart.records import Computing
 from tellapart.runtime import Runtime
-from tellapart.store import Keys, Store
 
 Rows = npt.NDArray[np.int64]
 #: What has been computed is written when it is so old or so large: a kill loses no more than that.

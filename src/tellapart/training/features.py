@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from tellapart.core.events import Computing
 from tellapart.data.catalog import Catalog
 from tellapart.data.loader import batches
 from tellapart.models.network import Network
-from tellapart.records import Computing
 from tellapart.runtime import Runtime
 from tellapart.training.activations import about_layers, answering, compute
 from tellapart.training.material import Material

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tellapart.core.events import Computing, RateFound
 from tellapart.data.loader import Rows
 from tellapart.errors import TrainingError
 from tellapart.recipe import FoundRate
-from tellapart.records import Computing, RateFound
 from tellapart.runtime import Runtime
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
 from tellapart.training.rate_suggestions import RateSuggestions, blew_up, smooth, suggest, sweep

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tellapart.core.events import Event, Progress, RateFound, Retrained, StageDone, Validated
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe
-from tellapart.records import Event, Progress, RateFound, Retrained, StageDone, Validated
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.ema import Average

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tellapart.core.array_store import KEY, Keys
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data import ahead, augment_batch
 from tellapart.data.augment import augment, augment_frame, crops, generator, left_to_chance
 from tellapart.data.augment_batch import Drawn
@@ -22,8 +24,6 @@ from tellapart.data.chance import Chance
 from tellapart.data.content import content_keys, marked
 from tellapart.data.decode import decode, read_picture
 from tellapart.data.kept import Kept, source, source_side
-from tellapart.preprocess import Pixels, Preprocessing
-from tellapart.store import KEY, Keys
 
 Rows = npt.NDArray[np.int64]
 Views = Sequence[Sequence[Any]]

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from tellapart.records import Computing, Floats, probabilities
+from tellapart.core.events import Computing
+from tellapart.core.predictions import Floats, probabilities
 from tellapart.training.solve_head import solutions
 
 #: Strengths of the penalty that are tried: strong ones, since weak ones follow wrong labels.

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tellapart.files import replacing
+from tellapart.core.files import replacing
 
 _TYPES = {
     torch.float64: "F64",

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from tellapart.core.events import NO_LABEL, Event, StageStarted
 from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
 from tellapart.data.loader import Rows
 from tellapart.data.mix import mix
@@ -17,7 +18,6 @@ from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe import FoundRate, Recipe, Stage
-from tellapart.records import NO_LABEL, Event, StageStarted
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State
 from tellapart.training.layers import Forward, Part, n_trained, select

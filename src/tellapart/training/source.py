@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tellapart.core.events import Computing
+from tellapart.core.preprocess import Pixels
 from tellapart.data import ahead, augment_batch
 from tellapart.data.augment import generator
 from tellapart.data.augment_batch import Drawn
 from tellapart.data.loader import batches, gathered
 from tellapart.models.network import Network
-from tellapart.preprocess import Pixels
 from tellapart.recipe import Stage
-from tellapart.records import Computing
 from tellapart.runtime import Runtime
 from tellapart.training.activations import Activations, about_layers, answering, compute
 from tellapart.training.layers import Part

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.core.events import Computing
 from tellapart.data.audit.findings import KINDS, Audit
 from tellapart.data.audit.groups import with_groups
 from tellapart.data.audit.labels import label_facts, label_findings
@@ -18,7 +19,6 @@ from tellapart.data.audit.pictures import picture_findings
 from tellapart.data.audit.shortcuts import shortcut_findings
 from tellapart.data.catalog import PARTS, Catalog
 from tellapart.errors import MissingExtraError
-from tellapart.records import Computing
 
 if TYPE_CHECKING:
     from tellapart.data.split import Split

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tellapart.core.files import cache_folder, replacing
+from tellapart.core.preprocess import Pixels
 from tellapart.data.decode import Facts, examine
-from tellapart.files import cache_folder, replacing
-from tellapart.preprocess import Pixels
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

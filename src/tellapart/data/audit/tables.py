@@ -7,10 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.files import guarded, replacing
 from tellapart.data.audit.findings import Audit
 from tellapart.data.catalog import Catalog
 from tellapart.errors import DataError, UsageError
-from tellapart.files import guarded, replacing
 
 _MARKS = ";|,"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tellapart import cache, cli
+from tellapart import cli
+from tellapart.core import cache
+from tellapart.core.array_store import KEY, Store
 from tellapart.errors import CacheError, UsageError
-from tellapart.store import KEY, Store
 
 Fill = Callable[[str, int, int], Path]
 

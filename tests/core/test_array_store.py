@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellapart.store import KEY, Store
+from tellapart.core.array_store import KEY, Store
 
 
 def keys(*numbers: int) -> np.ndarray:

@@ -1,13 +1,19 @@
-"""What becomes of memory that is freed: kept for the next step, or given back to the system. With GNU's C library."""
+"""What the system gives: processors, and what becomes of memory that is freed (with GNU's C library)."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import os
 
 # As malloc.h has them.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _PAD = 1 << 26
+
+
+def n_processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed() -> None:

@@ -11,10 +11,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import tellapart
+from tellapart.core.array_store import lock
+from tellapart.core.files import cache_folder
+from tellapart.core.version import __version__
 from tellapart.errors import CacheError, UsageError
-from tellapart.files import cache_folder
-from tellapart.store import lock
 
 KINDS = {
     "activations": "what frozen layers make of pictures",
@@ -179,4 +179,4 @@ def size(n_bytes: int) -> str:
 def versions() -> dict[str, str]:
     """Of what decides on the pixels of a picture."""
     libraries = ("Pillow", "simplejpeg", "numpy")
-    return {"tellapart": tellapart.__version__, **{name: importlib.metadata.version(name) for name in libraries}}
+    return {"tellapart": __version__, **{name: importlib.metadata.version(name) for name in libraries}}

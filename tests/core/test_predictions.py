@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tellapart.core.predictions import Predictions, probabilities
+from tellapart.core.scores import Evaluation, Metric
 from tellapart.errors import RunError
-from tellapart.records import Evaluation, Metric, Predictions, probabilities
 
 CLASSES = ("ash", "beech", 'Bäume, "quoted"')
 

@@ -74,7 +74,7 @@ def test_who_sees_the_wish_may_finish_its_step():
 
 
 def test_handlers_are_put_back():
-    from tellapart.stopping import stop_politely, stopped_soon
+    from tellapart.core.signals import stop_politely, stopped_soon
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with stopped_soon(), stop_politely():

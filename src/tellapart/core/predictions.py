@@ -1,25 +1,33 @@
-"""The plain values that pass between the rooms: predictions, evaluations and the events of a training."""
+"""Predictions, the waist of the house: what a model said of some pictures, and how answers are averaged."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.files import replacing
 from tellapart.errors import RunError
-from tellapart.files import replacing
 
 Rows = npt.NDArray[np.int64]
+
+
 Floats = npt.NDArray[np.float64]
+
+
 #: What logits are divided by before they become probabilities: one number, or one a class (several labels only).
 Temperature: TypeAlias = float | tuple[float, ...]
+
+
 #: What is averaged where several answers to one picture become one.
 Mean: TypeAlias = Literal["logits", "probabilities"]
+
+
 MEANS: tuple[Mean, ...] = get_args(Mean)
 
 
@@ -162,203 +170,3 @@ def average_logits(
         else:
             yes = np.logaddexp(yes, np.log(part) + z - np.logaddexp.reduce(z, axis=1, keepdims=True))
     return yes - no if several else yes
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score with its 95 % interval. `n` is the number of pictures it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-#: `Evaluation.on` of the network that was validated, where the one that answers was trained on these pictures too.
-BEFORE_RETRAINING = "validation, before retraining"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How good a model is on one set of pictures.
-
-    Attributes:
-        on: which pictures: "test", "validation", `BEFORE_RETRAINING` or a folder.
-        several: True where pictures may have several labels.
-        n: number of pictures with a known answer.
-        classes: names, in the order used below.
-        metrics: by scikit-learn's names, e.g. "accuracy", "f1_macro", "log_loss"; the first is the headline.
-        per_class: one dictionary a class: "precision", "recall", "f1" (each a Metric), "n" and "n_predicted".
-        confusion: counts [n_classes][n_classes], row = given, column = answered; empty for several labels.
-    """
-
-    on: str
-    several: bool
-    n: int
-    classes: tuple[str, ...]
-    metrics: dict[str, Metric]
-    per_class: tuple[dict[str, Any], ...] = field(default=())
-    confusion: tuple[tuple[int, ...], ...] = field(default=())
-
-    @property
-    def headline(self) -> tuple[str, Metric]:
-        """Name and value of the score that is shown first."""
-        name = next(iter(self.metrics))
-        return name, self.metrics[name]
-
-    def table(self) -> str:
-        """The metrics as lines of text: name, value, interval."""
-        width = max(map(len, self.metrics))
-        lines = [f"{self.on}: {self.n} pictures, {len(self.classes)} classes"]
-        lines += [
-            f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for name, m in self.metrics.items()
-        ]
-        return "\n".join(lines)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Evaluation:
-        """The inverse of `as_dict`."""
-
-        def revive(entry: dict[str, Any]) -> dict[str, Any]:
-            return {k: Metric(**v) if isinstance(v, dict) else v for k, v in entry.items()}
-
-        return cls(
-            on=values["on"],
-            several=values["several"],
-            n=values["n"],
-            classes=tuple(values["classes"]),
-            metrics=revive(values["metrics"]),
-            per_class=tuple(revive(entry) for entry in values["per_class"]),
-            confusion=tuple(tuple(line) for line in values["confusion"]),
-        )
-
-
-#: Stands for pictures without a label where labels are counted.
-NO_LABEL = "(no label)"
-
-
-@dataclass(frozen=True)
-class StageStarted:
-    """Sent before a stage's first step.
-
-    `plan` says what is trained and from what; `runtime` how, and why so; `shown` how often the stage's first epoch
-    shows each label, pictures without any under `NO_LABEL`.
-    `retraining`, here and below: the event belongs to the retraining on training and validation pictures together.
-    `several`: pictures may have several labels, and so accuracies are shares of labels, not of pictures.
-    """
-
-    stage: int
-    name: str
-    plan: str
-    epochs: int
-    runtime: dict[str, Any]
-    shown: dict[str, int] = field(default_factory=dict)
-    retraining: bool = False
-    several: bool = False
-
-
-@dataclass(frozen=True)
-class RateFound:
-    """Sent when the learning-rate test at a stage's beginning is over.
-
-    Attributes:
-        stage: which.
-        rate: the peak rate that the stage takes for its head.
-        taken: name of the suggestion that it is; "otherwise" where none could be read and the recipe's own was taken.
-        suggestions: rates by name: "valley", "steepest", "tenth_of_minimum", "highest_falling"; empty where the loss
-            did not fall.
-        rates, losses, smoothed: the curve, one value a step of the test.
-        rose: whether the loss rose clearly after its lowest point; if not, the test ended too early.
-    """
-
-    stage: int
-    rate: float
-    taken: str
-    suggestions: dict[str, float]
-    rates: tuple[float, ...]
-    losses: tuple[float, ...]
-    smoothed: tuple[float, ...]
-    rose: bool
-
-
-@dataclass(frozen=True)
-class Computing:
-    """Sent while something is computed once, ahead of the steps that need it."""
-
-    stage: int
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Sent after every training step. `loss` is the epoch's mean so far; `step` counts from 1 within the epoch."""
-
-    stage: int
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    rate: float
-    n_pictures: int
-    retraining: bool = False
-
-
-@dataclass(frozen=True)
-class Validated:
-    """Sent after each epoch's validation; losses are means a picture.
-
-    Accuracy is the share of pictures named right; with several labels, the share of labels that are right.
-    `train_accuracy` is None where it was not measured. `rates` are the learning rates of the epoch's steps (of the
-    group with the highest rate), empty where the stage has none.
-    """
-
-    stage: int
-    epoch: int
-    epochs: int
-    train_loss: float
-    train_accuracy: float | None
-    validation_loss: float
-    validation_accuracy: float
-    rates: tuple[float, ...]
-    best: bool
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """Sent after each epoch of the retraining on everything: as `Validated`, but there is nothing to validate on."""
-
-    stage: int
-    epoch: int
-    epochs: int
-    train_loss: float
-    train_accuracy: float | None
-    rates: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class StageDone:
-    """Sent when a stage ends. `reason` is a plain sentence: all epochs done, or stopped early and why."""
-
-    stage: int
-    epochs: int
-    best_epoch: int
-    reason: str
-    retraining: bool = False
-
-
-@dataclass(frozen=True)
-class Note:
-    """Sent where something happened that must not pass in silence, such as a damaged file that was made up for."""
-
-    text: str
-
-
-Logged = StageStarted | RateFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
-Event = Logged | Note | Computing | Progress

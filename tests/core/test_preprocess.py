@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tellapart.preprocess import Preprocessing, preprocess, resize
+from tellapart.core.preprocess import Preprocessing, preprocess, resize
 
 FITS = ("crop", "squash", "pad")
 FILTERS = {

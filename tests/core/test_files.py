@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tellapart.files import cache_folder, replacing, sync_folder, write_text
+from tellapart.core.files import cache_folder, replacing, sync_folder, write_text
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and permissions of POSIX")
 

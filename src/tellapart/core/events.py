@@ -1,0 +1,134 @@
+"""The events that a training yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Stands for pictures without a label where labels are counted.
+NO_LABEL = "(no label)"
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """Sent before a stage's first step.
+
+    `plan` says what is trained and from what; `runtime` how, and why so; `shown` how often the stage's first epoch
+    shows each label, pictures without any under `NO_LABEL`.
+    `retraining`, here and below: the event belongs to the retraining on training and validation pictures together.
+    `several`: pictures may have several labels, and so accuracies are shares of labels, not of pictures.
+    """
+
+    stage: int
+    name: str
+    plan: str
+    epochs: int
+    runtime: dict[str, Any]
+    shown: dict[str, int] = field(default_factory=dict)
+    retraining: bool = False
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class RateFound:
+    """Sent when the learning-rate test at a stage's beginning is over.
+
+    Attributes:
+        stage: which.
+        rate: the peak rate that the stage takes for its head.
+        taken: name of the suggestion that it is; "otherwise" where none could be read and the recipe's own was taken.
+        suggestions: rates by name: "valley", "steepest", "tenth_of_minimum", "highest_falling"; empty where the loss
+            did not fall.
+        rates, losses, smoothed: the curve, one value a step of the test.
+        rose: whether the loss rose clearly after its lowest point; if not, the test ended too early.
+    """
+
+    stage: int
+    rate: float
+    taken: str
+    suggestions: dict[str, float]
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    rose: bool
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Sent while something is computed once, ahead of the steps that need it."""
+
+    stage: int
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Sent after every training step. `loss` is the epoch's mean so far; `step` counts from 1 within the epoch."""
+
+    stage: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    n_pictures: int
+    retraining: bool = False
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Sent after each epoch's validation; losses are means a picture.
+
+    Accuracy is the share of pictures named right; with several labels, the share of labels that are right.
+    `train_accuracy` is None where it was not measured. `rates` are the learning rates of the epoch's steps (of the
+    group with the highest rate), empty where the stage has none.
+    """
+
+    stage: int
+    epoch: int
+    epochs: int
+    train_loss: float
+    train_accuracy: float | None
+    validation_loss: float
+    validation_accuracy: float
+    rates: tuple[float, ...]
+    best: bool
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Sent after each epoch of the retraining on everything: as `Validated`, but there is nothing to validate on."""
+
+    stage: int
+    epoch: int
+    epochs: int
+    train_loss: float
+    train_accuracy: float | None
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """Sent when a stage ends. `reason` is a plain sentence: all epochs done, or stopped early and why."""
+
+    stage: int
+    epochs: int
+    best_epoch: int
+    reason: str
+    retraining: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """Sent where something happened that must not pass in silence, such as a damaged file that was made up for."""
+
+    text: str
+
+
+Logged = StageStarted | RateFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
+
+
+Event = Logged | Note | Computing | Progress

@@ -1,0 +1,79 @@
+"""Metrics with their intervals, and an evaluation of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score with its 95 % interval. `n` is the number of pictures it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+#: `Evaluation.on` of the network that was validated, where the one that answers was trained on these pictures too.
+BEFORE_RETRAINING = "validation, before retraining"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is on one set of pictures.
+
+    Attributes:
+        on: which pictures: "test", "validation", `BEFORE_RETRAINING` or a folder.
+        several: True where pictures may have several labels.
+        n: number of pictures with a known answer.
+        classes: names, in the order used below.
+        metrics: by scikit-learn's names, e.g. "accuracy", "f1_macro", "log_loss"; the first is the headline.
+        per_class: one dictionary a class: "precision", "recall", "f1" (each a Metric), "n" and "n_predicted".
+        confusion: counts [n_classes][n_classes], row = given, column = answered; empty for several labels.
+    """
+
+    on: str
+    several: bool
+    n: int
+    classes: tuple[str, ...]
+    metrics: dict[str, Metric]
+    per_class: tuple[dict[str, Any], ...] = field(default=())
+    confusion: tuple[tuple[int, ...], ...] = field(default=())
+
+    @property
+    def headline(self) -> tuple[str, Metric]:
+        """Name and value of the score that is shown first."""
+        name = next(iter(self.metrics))
+        return name, self.metrics[name]
+
+    def table(self) -> str:
+        """The metrics as lines of text: name, value, interval."""
+        width = max(map(len, self.metrics))
+        lines = [f"{self.on}: {self.n} pictures, {len(self.classes)} classes"]
+        lines += [
+            f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for name, m in self.metrics.items()
+        ]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Evaluation:
+        """The inverse of `as_dict`."""
+
+        def revive(entry: dict[str, Any]) -> dict[str, Any]:
+            return {k: Metric(**v) if isinstance(v, dict) else v for k, v in entry.items()}
+
+        return cls(
+            on=values["on"],
+            several=values["several"],
+            n=values["n"],
+            classes=tuple(values["classes"]),
+            metrics=revive(values["metrics"]),
+            per_class=tuple(revive(entry) for entry in values["per_class"]),
+            confusion=tuple(tuple(line) for line in values["confusion"]),
+        )
