@@ -4,8 +4,8 @@ The first copy of each picture is the file itself; further ones are the same fil
 pictures are enlarged first, since 32 × 32 pixels are decoded in less time than a file takes to open. Decoding and
 audit run in processes of their own, in turn, several times, on the same number of threads.
 
-TELLAPART_TEST_DATA=… python benchmarks/audit_speed.py --n 100000
-TELLAPART_TEST_DATA=… python benchmarks/audit_speed.py --n 10000 --side 300
+TELLAPART_TEST_DATA=… python -m benchmarks.audit_speed --n 100000
+TELLAPART_TEST_DATA=… python -m benchmarks.audit_speed --n 10000 --side 300
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import record
 from PIL import Image
+
+from benchmarks import record
 
 DECODE = """
 import sys

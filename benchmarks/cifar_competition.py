@@ -1,9 +1,9 @@
 """CIFAR-10 in the form of a competition, and the score of a submission.
 
-TELLAPART_TEST_DATA=… python benchmarks/cifar_competition.py make cifar/ --solution solution.csv
+TELLAPART_TEST_DATA=… python -m benchmarks.cifar_competition make cifar/ --solution solution.csv
 tellapart train cifar/ --out runs/cifar
 tellapart predict runs/cifar cifar/test/ --submission submission.csv
-python benchmarks/cifar_competition.py score submission.csv --solution solution.csv
+python -m benchmarks.cifar_competition score submission.csv --solution solution.csv
 
 `make` writes cifar/trainLabels.csv (id,label), cifar/train/1.png … 50000.png and cifar/test/1.png … 10000.png, numbered
 in a shuffled order; the labels of the test pictures go to the solution, which must lie outside of the folder.

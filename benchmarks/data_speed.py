@@ -6,7 +6,7 @@ on all cores, with a thread or a process for each, by the clock; and once each o
 First epoch: photographs of 12 megapixels (made from the folder's pictures) to what is kept of them, beside decoding
 them in full with Pillow, with and without bringing them to size; on one core, by the processor's time.
 
-OMP_NUM_THREADS=1 TELLAPART_TEST_DATA=… python benchmarks/data_speed.py [--pictures 600] [--rounds 5]
+OMP_NUM_THREADS=1 TELLAPART_TEST_DATA=… python -m benchmarks.data_speed [--pictures 600] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import record
 import torch
 from PIL import Image
 
 import tellapart as ta
-from tellapart.bench.data import OURS, THEIRS, image_folder, kept_crops
+from benchmarks import record
+from benchmarks.row_data import OURS, THEIRS, image_folder, kept_crops
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.kept import source, source_side
 from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop

@@ -1,7 +1,7 @@
 """The main job on the fruit pictures: defaults only, from the command line, scan to report; several seeds.
 
-TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/fruit.py transfer --seeds 0 1 2
-TELLAPART_TEST_DATA=… python benchmarks/fruit.py scratch --model tutorial-cnn --seeds 0
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.fruit transfer --seeds 0 1 2
+TELLAPART_TEST_DATA=… python -m benchmarks.fruit scratch --model tutorial-cnn --seeds 0
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import record
+from benchmarks import record
 
 
 def main() -> None:

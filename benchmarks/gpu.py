@@ -1,7 +1,7 @@
 """What needs a GPU: whether JPEGs keep it busy, and CIFAR-10 to 94 % beside a published program.
 
-TELLAPART_TEST_DATA=… python benchmarks/gpu.py jpegs [--rows 20000]
-TELLAPART_TEST_DATA=… python benchmarks/gpu.py cifar [--seeds 0 1 2] [--at-once 4] [--airbench]
+TELLAPART_TEST_DATA=… python -m benchmarks.gpu jpegs [--rows 20000]
+TELLAPART_TEST_DATA=… python -m benchmarks.gpu cifar [--seeds 0 1 2] [--at-once 4] [--airbench]
 
 `jpegs` trains ResNet-34 at 224 pixels with random resized crops and flips, from the second epoch on; "made-up" is the
 same training on pictures that lie on the GPU already. What CIFAR-10 is compared with is Keller Jordan's
@@ -25,12 +25,12 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
-import record
 import torch
 from PIL import Image
 
 import tellapart as ta
-from tellapart.bench.layers import measure
+from benchmarks import record
+from benchmarks.row_layers import measure
 from tellapart.core.events import Computing, Progress
 from tellapart.data.catalog import Catalog
 from tellapart.infer.predict import Answered, predict_fully
@@ -150,7 +150,7 @@ def cifar(seeds: list[int], at_once: int, folder: Path, options: list[str]) -> d
     ta.scan(folder / "cifar10").save(folder / "catalog.parquet")
 
     def run(some: list[int]) -> list[dict[str, float]]:
-        command = [sys.executable, __file__, "one", "--folder", str(folder), *options, "--seeds"]
+        command = [sys.executable, "-m", "benchmarks.gpu", "one", "--folder", str(folder), *options, "--seeds"]
         begun = [subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) for seed in some]
         said = [process.communicate()[0].splitlines()[-1] for process in begun]
         print(said, flush=True)

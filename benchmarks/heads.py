@@ -4,7 +4,7 @@
 same epochs: hidden layers (none, 128, 256, 512) x losses (cross entropy, focal) x dropout (0, 0.2, 0.5, 0.7) x weight
 decay (0.01, 1). All on the same training, validation and test pictures; the seconds count from an empty cache.
 
-TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/heads.py [--pictures 3607]
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.heads [--pictures 3607]
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import record
 import torch
 from torch import Tensor, nn
 
 import tellapart as ta
+from benchmarks import record
 from tellapart.console import Console
 from tellapart.models.create import create_network
 from tellapart.models.heads import build_head

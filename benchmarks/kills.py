@@ -1,6 +1,6 @@
 """`kill -9` of the real command at 200 random moments, and SIGTERM at 20: what each leaves is compared, bit for bit.
 
-    python benchmarks/kills.py [N_KILLS] [N_STOPS]
+    python -m benchmarks.kills [N_KILLS] [N_STOPS]
 
 A small training (made-up pictures, a network of our own, two stages, stored activations) is run once unbroken; then it
 is killed again and again, each time after a random part of its whole duration, and repeated until it ends. What may
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import record
 from PIL import Image
+
+from benchmarks import record
 
 RECIPE = """
 [data]

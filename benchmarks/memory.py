@@ -5,7 +5,7 @@ labels and checksum. Trained from pictures for a number of steps, with loader th
 belongs to the process alone (without pages of files, which the system takes back when it is short of memory), at its
 highest, each in a process of its own.
 
-TELLAPART_TEST_DATA=… python benchmarks/memory.py [--rows 1000000] [--steps 30]
+TELLAPART_TEST_DATA=… python -m benchmarks.memory [--rows 1000000] [--steps 30]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 from itertools import islice
 from pathlib import Path
 
-import record
+from benchmarks import record
 
 
 def resident(kind: str) -> int:
@@ -96,7 +96,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     for rows in (1000, asked.rows):
         with tempfile.TemporaryDirectory() as scratch:
-            command = [sys.executable, __file__, "--measure", str(rows), "--steps", str(asked.steps)]
+            command = [sys.executable, "-m", "benchmarks.memory", "--measure", str(rows), "--steps", str(asked.steps)]
             environment = {**os.environ, "TELLAPART_CACHE": scratch}
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
         for kind, n_bytes in json.loads(said).items():

@@ -5,7 +5,7 @@ these), and the altered ones stand among the originals. A pair that is no plante
 originals are themselves near duplicates by the same search without anything planted: real sets have such pairs. Where
 there are any (n_natural_pairs), the precision is an upper limit: nobody has checked these.
 
-TELLAPART_TEST_DATA=… python benchmarks/near_duplicates.py --sets fruit breeds grocery animals --most 1000 --speed 60000
+TELLAPART_TEST_DATA=… python -m benchmarks.near_duplicates --sets fruit breeds grocery animals --most 1000 --speed 60000
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import record
 from PIL import Image, ImageEnhance, ImageOps
 
+from benchmarks import record
 from tellapart.auditing import measured_scan
 from tellapart.console import Console
 from tellapart.data.audit.pairs import find_pairs

@@ -1,9 +1,9 @@
 """Every shipped recipe of the five systems, run for real on the pictures that it is for, from the command line.
 
-TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/recipes.py study-cnn breeds-transfer --seeds 0
-python benchmarks/recipes.py labels-transfer --set balance.sampler=rarest --name balanced
-python benchmarks/recipes.py study-cnn --finished runs/fruit
-python benchmarks/recipes.py cifar-mobile --finished runs/cifar --made pictures
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.recipes study-cnn breeds-transfer --seeds 0
+python -m benchmarks.recipes labels-transfer --set balance.sampler=rarest --name balanced
+python -m benchmarks.recipes study-cnn --finished runs/fruit
+python -m benchmarks.recipes cifar-mobile --finished runs/cifar --made pictures
 
 Writes benchmarks/results/recipe_NAME.json: scores on pictures not trained on, seconds, seeds. Folders of pictures that
 have to be made are written into a temporary folder; the cache is empty at the beginning of each run.
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import cifar_competition
-import record
 
+from benchmarks import record
 from tellapart.recipe import load_recipe
 
 DATA = Path(os.environ["TELLAPART_TEST_DATA"])

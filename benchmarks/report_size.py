@@ -1,6 +1,6 @@
 """The report of a run with 10,000 test pictures: how large it is, and how long a browser takes to open it.
 
-TELLAPART_TEST_DATA=… python benchmarks/report_size.py --chromium /usr/bin/chromium
+TELLAPART_TEST_DATA=… python -m benchmarks.report_size --chromium /usr/bin/chromium
 
 A small network is trained for one epoch on 3,000 pictures of CIFAR-10 and judged on all 10,000 test pictures. Each
 time, a browser that has just been started opens the file: from the request until the page has both loaded (the load
@@ -18,10 +18,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import record
 from cifar_competition import pictures
 from playwright.sync_api import sync_playwright
 
+from benchmarks import record
 from tellapart.run_directory import Run
 
 A_CLASS = 300  # training pictures

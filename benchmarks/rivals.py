@@ -7,7 +7,7 @@ Seconds from the command to the end, accuracy on validation and test; Tellapart'
 fastai is no dependency of Tellapart. It can have an environment of its own:
 
     uv venv rivals && uv pip install --python rivals/bin/python fastai 'tellapart[train]'
-    TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/rivals.py --fastai rivals/bin/python
+    TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.rivals --fastai rivals/bin/python
 
 Rivals that cannot be imported are left out, and said so. Keras is not among them: with its own weights, layers and
 loader it would be another backbone, not another way to train the same.
@@ -23,10 +23,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import record
-
 import tellapart as ta
-from tellapart.bench import accuracy
+from benchmarks import record, row_accuracy
 
 
 def has_fastai(python: str) -> bool:
@@ -48,14 +46,16 @@ def main() -> None:
     if "fastai" in rivals and not has_fastai(asked.fastai):
         left_out.append("fastai cannot be imported")
         del rivals["fastai"]
-    courses: dict[str, list[accuracy.Course]] = {}
+    courses: dict[str, list[row_accuracy.Course]] = {}
     for seed in range(asked.rounds):
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "pictures.csv"
-            n_train = accuracy.write_table(catalog, ta.split(catalog, seed=seed), table, asked.pictures)
-            ways = [partial(accuracy.tellapart, catalog.root, table, Path(folder), recipe) for recipe in asked.recipes]
+            n_train = row_accuracy.write_table(catalog, ta.split(catalog, seed=seed), table, asked.pictures)
+            ways = [
+                partial(row_accuracy.tellapart, catalog.root, table, Path(folder), recipe) for recipe in asked.recipes
+            ]
             for name, (size, python) in rivals.items():
-                ways.append(partial(accuracy.rival, name, catalog.root, table, size, python=python))
+                ways.append(partial(row_accuracy.rival, name, catalog.root, table, size, python=python))
             for way in ways:
                 course = way()
                 print(course, flush=True)
@@ -68,7 +68,7 @@ def main() -> None:
     record.write("rivals", {"training pictures": n_train, "left out": left_out, **figures})
 
 
-def figures_of(courses: list[accuracy.Course]) -> dict[str, object]:
+def figures_of(courses: list[row_accuracy.Course]) -> dict[str, object]:
     return {
         "seconds": record.spread([course.seconds for course in courses]),
         "validation_accuracy": record.spread([max(value for _, value in course.validated) for course in courses]),
@@ -77,7 +77,7 @@ def figures_of(courses: list[accuracy.Course]) -> dict[str, object]:
     }
 
 
-def times(ours: list[accuracy.Course], theirs: list[accuracy.Course]) -> dict[str, object]:
+def times(ours: list[row_accuracy.Course], theirs: list[row_accuracy.Course]) -> dict[str, object]:
     """Seconds, and how many times faster; None where it was not reached."""
     seconds = [own.until(other.validated[-1][1]) for own, other in zip(ours, theirs, strict=True)]
     if None in seconds:

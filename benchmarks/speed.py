@@ -2,7 +2,7 @@
 
 Where fastai is installed, its loop is a third contestant in fine-tuning (see benchmarks/rivals.py for an environment).
 
-TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/speed.py [--rows data,stages,finetune] [--minutes 15]
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.speed [--rows data,stages,finetune] [--minutes 15]
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import argparse
 import os
 from pathlib import Path
 
-import record
-
-from tellapart.benching import bench
+from benchmarks import record
+from benchmarks.run import bench
 from tellapart.console import Console
 
 

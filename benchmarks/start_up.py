@@ -2,7 +2,7 @@
 
 `scan` is timed twice: as a command, start-up included, and as the call itself.
 
-TELLAPART_TEST_DATA=… python benchmarks/start_up.py RUN_DIRECTORY
+TELLAPART_TEST_DATA=… python -m benchmarks.start_up RUN_DIRECTORY
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-import record
-
 import tellapart as ta
+from benchmarks import record
 
 
 def seconds(*arguments: str) -> float:

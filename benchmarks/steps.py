@@ -1,6 +1,6 @@
 """Ways to run a training step of all layers: what keeping memory, joining norms and compiling are worth here.
 
-TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/steps.py [--network mobilenetv2_100]
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.steps [--network mobilenetv2_100]
 
 Statistics of batch norm are kept, or updated. Each way is a process of its own, since what is asked of memory holds for
 a process; the ways take turns, each step after two that warm up (the first of a compiled network compiles it, and is
@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-import record
+from benchmarks import record
 
 WAYS = {
     "kept": ("plain", "large pages", "memory kept", "memory kept, joined", "memory kept, compiled"),
@@ -71,7 +71,7 @@ def main() -> None:
     for turn in range(ROUNDS):
         pairs = [(statistics, way) for statistics, ways in WAYS.items() for way in ways]
         for statistics, way in pairs[:: -1 if turn % 2 else 1]:
-            command = [sys.executable, __file__, "--network", given.network, "--one", statistics, way]
+            command = [sys.executable, "-m", "benchmarks.steps", "--network", given.network, "--one", statistics, way]
             environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": str(int(way == "large pages"))}
             said = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
             one = json.loads(said.splitlines()[-1])

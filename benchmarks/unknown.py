@@ -1,6 +1,6 @@
 """How well pictures of none of the known classes are told from those of the known ones, score by score.
 
-TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/unknown.py [--model NAME] [--seeds N]
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.unknown [--model NAME] [--seeds N]
 
 The pictures are the folders breeds/, fruit/ and grocery/. For each seed a quarter of the classes of a set is left out
 of training (the near unknown); the others are divided into training, validation, test. A linear head is fitted on the
@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import record
 
+from benchmarks import record
 from tellapart.answering import unit_length
 from tellapart.core.predictions import Predictions
 from tellapart.core.preprocess import preprocess

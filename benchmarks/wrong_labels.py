@@ -1,6 +1,6 @@
 """How many planted wrong labels are found: a share of the fruit labels is swapped, several times over.
 
-TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python benchmarks/wrong_labels.py --seeds 0 1 2 3 4
+TELLAPART_TEST_DATA=… TELLAPART_WEIGHTS=… python -m benchmarks.wrong_labels --seeds 0 1 2 3 4
 
 The pictures have some wrong labels of their own, which take places in the ranking and count as not found; what the
 ranking would give a picture at random is the share itself.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import record
 
+from benchmarks import record
 from tellapart.console import Console
 from tellapart.label_issues import issues_of_pictures
 

@@ -5,7 +5,7 @@ fifth of the versions for validation; the right order draws a fifth of the pictu
 that are left. The same small network is trained on both. Compared is what validation promises with what the pictures
 kept aside say.
 
-TELLAPART_TEST_DATA=… python benchmarks/wrong_order.py --seeds 0 1
+TELLAPART_TEST_DATA=… python -m benchmarks.wrong_order --seeds 0 1
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import record
 
 import tellapart as ta
+from benchmarks import record
 from tellapart.console import Console
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.ahead import write_views

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from tellapart import cli_audit, cli_bench, cli_cache, cli_explain, cli_mend, cli_runs
+from tellapart import cli_audit, cli_cache, cli_explain, cli_mend, cli_runs
 from tellapart.cli_options import Changes, Found, Pictures, Quiet, RecipeName, Seed, TtaMean, finds_labels
 from tellapart.errors import TellapartError, UsageError
 
@@ -19,7 +19,7 @@ from tellapart.errors import TellapartError, UsageError
 _COMMANDS = (
     *("scan", "audit", "train", "cross-validate", "evaluate", "predict", "errors", "review", "explain"),
     *("compare", "slices", "curves", "average", "recipes", "models", "summary", "find-rate", "augment", "ahead"),
-    *("cache", "bench"),
+    "cache",
 )
 
 
@@ -50,7 +50,6 @@ app.command()(cli_runs.curves)
 app.command()(cli_runs.average)
 app.command()(cli_runs.compare)
 app.command()(cli_runs.slices)
-app.command()(cli_bench.bench)
 
 UNREADABLE = 3
 

@@ -1,6 +1,6 @@
 """Whole trainings as others write them, with the same pictures, division, backbone and weights; run as a program.
 
-python -m tellapart.bench.rivals plain photos/ pictures.csv --model mobilenetv2_100
+python -m benchmarks.rivals_programs plain photos/ pictures.csv --model mobilenetv2_100
 
 The table has the columns file_name, label and split. Two lines of JSON are printed: when the training has
 ended, with the accuracy on validation; and the accuracy on the test.
@@ -40,7 +40,7 @@ def plain(parts: Listed, n_classes: int, model: str, size: int, epochs: int, wor
     from torch.utils.data import DataLoader
     from torchvision import transforms as T
 
-    from tellapart.bench.data import Listed as Pictures
+    from benchmarks.row_data import Listed as Pictures
     from tellapart.runtime import default_device
 
     torch.manual_seed(0)

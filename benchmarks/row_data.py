@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tellapart.bench.turns import Contestant, Figure, in_turn
+from benchmarks.turns import Contestant, Figure, in_turn
 from tellapart.core.events import Computing
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.system import keep_freed

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tellapart.bench import accuracy
-from tellapart.bench.data import data
-from tellapart.bench.layers import NETWORKS, finetune, plain_speed, stored
-from tellapart.bench.rivals import EPOCHS
-from tellapart.bench.turns import Figure
+from benchmarks import row_accuracy
+from benchmarks.rivals_programs import EPOCHS
+from benchmarks.row_data import data
+from benchmarks.row_layers import NETWORKS, finetune, plain_speed, stored
+from benchmarks.turns import Figure
 from tellapart.console import Console
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
@@ -111,21 +111,21 @@ def to_accuracy(catalog: Catalog, known: Rows, seconds: float, scratch: Path, co
         UsageError: that is too few pictures.
     """
     rivals = ["plain", *(["fastai"] if importlib.util.find_spec("fastai") else [])]
-    speed = plain_speed(catalog, known, accuracy.MODEL)
+    speed = plain_speed(catalog, known, row_accuracy.MODEL)
     n = int(0.7 * seconds / len(rivals) * speed / EPOCHS)
     if n < _FEWEST:
         least = _FEWEST * EPOCHS * len(rivals) / speed / 0.7 / 60 / ROWS["accuracy"]
         raise UsageError(f"In that time a plain loop sees {n} pictures, too few.", f"Try --minutes {least + 0.5:.0f}.")
     table = scratch / "pictures.csv"
-    n_train = accuracy.write_table(catalog, split(catalog), table, n)
+    n_train = row_accuracy.write_table(catalog, split(catalog), table, n)
     console.say(f"whole trainings on {n_train:,} pictures: Tellapart's")
-    ours = accuracy.tellapart(catalog.root, table, scratch)
+    ours = row_accuracy.tellapart(catalog.root, table, scratch)
     for name in rivals:
         console.say(f"whole trainings on {n_train:,} pictures: {_RIVALS[name]}")
-        yield reached(ours, accuracy.rival(name, catalog.root, table), n_train)
+        yield reached(ours, row_accuracy.rival(name, catalog.root, table), n_train)
 
 
-def reached(ours: accuracy.Course, other: accuracy.Course, n_train: int) -> Figure:
+def reached(ours: row_accuracy.Course, other: row_accuracy.Course, n_train: int) -> Figure:
     """The seconds until the accuracy that another training ended with."""
     theirs, target = other.validated[-1]
     seconds = ours.until(target)
@@ -134,7 +134,7 @@ def reached(ours: accuracy.Course, other: accuracy.Course, n_train: int) -> Figu
     ends = f"ended after {ours.seconds:.0f} s, report and all, with {best:.1%} and {ours.test:.1%} on the test"
     note = f"{n_train:,} training pictures; {ours.name} {'' if seconds else 'did not reach it, and '}{ends}"
     note += f" (the other: {other.test:.1%})"
-    return Figure(f"from the command to {target:.1%} on validation, {accuracy.MODEL}", "s", values, note)
+    return Figure(f"from the command to {target:.1%} on validation, {row_accuracy.MODEL}", "s", values, note)
 
 
 def _some(rows: Rows, n: int) -> Rows:

@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tellapart import benching
-from tellapart.bench import accuracy, data, layers, rivals
-from tellapart.bench.accuracy import Course, write_table
+from benchmarks import rivals_programs, row_accuracy, row_data, row_layers, run
+from benchmarks.row_accuracy import Course, write_table
 from tellapart.console import Console
 from tellapart.data.scan import scan
 from tellapart.data.split import split
@@ -30,15 +29,15 @@ def figure_of(work):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(layers, "SIDE", 32)
-    monkeypatch.setattr(layers, "BATCH", 8)
+    monkeypatch.setattr(row_layers, "SIDE", 32)
+    monkeypatch.setattr(row_layers, "BATCH", 8)
 
 
 def test_data(catalog, monkeypatch):
-    monkeypatch.setattr(data, "SIDE", 32)
+    monkeypatch.setattr(row_data, "SIDE", 32)
     threads = torch.get_num_threads()
-    figure = figure_of(data.data(catalog, catalog.readable, -1.0))
-    assert list(figure.values) == [data.OURS, data.THEIRS]
+    figure = figure_of(row_data.data(catalog, catalog.readable, -1.0))
+    assert list(figure.values) == [row_data.OURS, row_data.THEIRS]
     assert all(rate > 0 for values in figure.values.values() for rate in values)
     assert torch.get_num_threads() == threads
 
@@ -49,7 +48,7 @@ def test_the_rival_loads_what_image_folder_loads(catalog):
 
     step = transforms.PILToTensor()
     folder = ImageFolder(str(catalog.root), step)
-    listed = data.Listed(folder.samples, step)
+    listed = row_data.Listed(folder.samples, step)
     assert len(listed) == len(folder)
     for place in (0, len(folder) - 1):
         assert torch.equal(listed[place][0], folder[place][0])
@@ -58,7 +57,7 @@ def test_the_rival_loads_what_image_folder_loads(catalog):
 
 @pytest.mark.usefixtures("small")
 def test_all_layers_beside_the_plain_loop(catalog):
-    figure = figure_of(layers.finetune(catalog, catalog.readable[:8], "tutorial-cnn", -1.0))
+    figure = figure_of(row_layers.finetune(catalog, catalog.readable[:8], "tutorial-cnn", -1.0))
     assert list(figure.values) == ["Tellapart", "plain loop, float32, contiguous", "Tellapart, statistics updated"]
     assert len(figure.ratios) == 3
     assert figure.note.startswith("measured: ")
@@ -66,27 +65,27 @@ def test_all_layers_beside_the_plain_loop(catalog):
 
 @pytest.mark.usefixtures("small")
 def test_an_epoch_of_a_real_stage_is_a_turn(catalog):
-    recipe = layers.recipe_of("tutorial-cnn", {"train": "all", "augment": False})
-    network = layers.network_of(recipe, catalog)
-    material = layers._material(catalog, catalog.readable[:20], recipe)
-    runtime = layers.measure(network, recipe, material)
-    turns = layers.stage(network, recipe, material, runtime)
+    recipe = row_layers.recipe_of("tutorial-cnn", {"train": "all", "augment": False})
+    network = row_layers.network_of(recipe, catalog)
+    material = row_layers._material(catalog, catalog.readable[:20], recipe)
+    runtime = row_layers.measure(network, recipe, material)
+    turns = row_layers.stage(network, recipe, material, runtime)
     assert [n for n, _ in zip((n for n in turns if n), range(3), strict=False)] == [20, 20, 20]
 
 
 @pytest.mark.usefixtures("small")
 def test_the_last_third_with_and_without_stored_activations(catalog):
-    figure = figure_of(layers.stored(catalog, catalog.readable[:16], "mobilenetv2_100", -1.0))
+    figure = figure_of(row_layers.stored(catalog, catalog.readable[:16], "mobilenetv2_100", -1.0))
     assert list(figure.values) == ["from stored activations", "without"]
     assert "storing two views" in figure.note
 
 
 @pytest.mark.usefixtures("small")
 def test_the_plain_loop_is_plain_and_learns(catalog):
-    recipe = layers.recipe_of("tutorial-cnn", {})
-    network = layers.network_of(recipe, catalog)
+    recipe = row_layers.recipe_of("tutorial-cnn", {})
+    network = row_layers.network_of(recipe, catalog)
     before = [p.detach().clone() for p in network.parameters()]
-    turns = layers.plain(network, layers._material(catalog, catalog.readable, recipe))
+    turns = row_layers.plain(network, row_layers._material(catalog, catalog.readable, recipe))
     assert [next(turns) for _ in range(3)] == [0, 8, 8]
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in network.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
@@ -96,7 +95,7 @@ def test_every_contestant_gets_the_same_pictures(catalog, tmp_path):
     divided = split(catalog, validation=0.25, test=0.25)
     n_train = write_table(catalog, divided, tmp_path / "all.csv")
     assert n_train == len(divided.train)
-    parts, classes = rivals.read_table(catalog.root, tmp_path / "all.csv")
+    parts, classes = rivals_programs.read_table(catalog.root, tmp_path / "all.csv")
     assert tuple(classes) == catalog.classes
     for part, rows in parts.items():
         expected = getattr(divided, part)
@@ -120,40 +119,40 @@ def test_a_share_of_the_pictures_keeps_each_class(catalog, tmp_path):
 def test_a_plain_training_from_end_to_end(catalog, tmp_path, weights, monkeypatch):
     monkeypatch.setenv("TELLAPART_WEIGHTS", str(weights))
     write_table(catalog, split(catalog, validation=0.25, test=0.25), tmp_path / "pictures.csv")
-    parts, classes = rivals.read_table(catalog.root, tmp_path / "pictures.csv")
-    reached = list(rivals.plain(parts, len(classes), "mobilenetv2_100", 32, 1, 0))
+    parts, classes = rivals_programs.read_table(catalog.root, tmp_path / "pictures.csv")
+    reached = list(rivals_programs.plain(parts, len(classes), "mobilenetv2_100", 32, 1, 0))
     assert len(reached) == 2
     assert all(0 <= accuracy <= 1 for accuracy in reached)
 
 
 def test_a_training_that_fails_is_told(tmp_path):
     with pytest.raises(TrainingError, match=r"ended with an error: .*nowhere\.csv") as caught:
-        accuracy.rival("plain", tmp_path, tmp_path / "nowhere.csv")
-    assert "tellapart.bench.rivals plain" in caught.value.hint
+        row_accuracy.rival("plain", tmp_path, tmp_path / "nowhere.csv")
+    assert "benchmarks.rivals_programs plain" in caught.value.hint
 
 
 def test_the_time_to_what_another_reached():
     ours = Course("Tellapart, transfer", [(20.0, 0.8), (30.0, 0.9), (40.0, 0.95)], 60.0, 0.94)
-    figure = benching.reached(ours, Course("plain", [(300.0, 0.88)], 320.0, 0.87), 100)
+    figure = run.reached(ours, Course("plain", [(300.0, 0.88)], 320.0, 0.87), 100)
     assert figure.ratios == [10.0]
     assert "88.0% on validation" in figure.what
-    never = benching.reached(ours, Course("plain", [(300.0, 0.99)], 320.0, 0.98), 100)
+    never = run.reached(ours, Course("plain", [(300.0, 0.99)], 320.0, 0.98), 100)
     assert list(never.values) == ["a plain loop of 3 epochs"]
     assert "did not reach it" in never.note
 
 
 def test_unknown_rows(tmp_path):
     with pytest.raises(UsageError, match="'speed' is unknown"):
-        benching.bench(tmp_path, ["data", "speed"], 1.0, Console(quiet=True))
+        run.bench(tmp_path, ["data", "speed"], 1.0, Console(quiet=True))
 
 
 def test_the_command_on_made_pictures(tmp_path, monkeypatch, capsys):
     from tellapart.cli_bench import bench
 
-    monkeypatch.setattr(benching, "_DATA", 8)
-    cache = benching.os.environ["TELLAPART_CACHE"]
+    monkeypatch.setattr(run, "_DATA", 8)
+    cache = run.os.environ["TELLAPART_CACHE"]
     bench(None, "data,accuracy", 0.01, tmp_path / "bench.json", quiet=True)
-    assert benching.os.environ["TELLAPART_CACHE"] == cache
+    assert run.os.environ["TELLAPART_CACHE"] == cache
     said = capsys.readouterr().out
     assert "times faster" in said
     assert "accuracy was left out" in said
@@ -163,15 +162,15 @@ def test_the_command_on_made_pictures(tmp_path, monkeypatch, capsys):
 
 
 def test_too_few_minutes_for_an_accuracy_lose_nothing_else(catalog, monkeypatch):
-    monkeypatch.setattr(benching, "_DATA", 8)
-    monkeypatch.setattr(benching, "plain_speed", lambda catalog, rows, name: 1.0)
-    found = benching.bench(catalog.root, ["data", "accuracy"], 0.01, Console(quiet=True))
+    monkeypatch.setattr(run, "_DATA", 8)
+    monkeypatch.setattr(run, "plain_speed", lambda catalog, rows, name: 1.0)
+    found = run.bench(catalog.root, ["data", "accuracy"], 0.01, Console(quiet=True))
     assert len(found.figures) == 1
     assert "accuracy was left out: In that time a plain loop sees 0 pictures, too few. Try --minutes" in found.table()
 
 
 def test_made_pictures_can_be_read(tmp_path):
-    folder = benching._made(tmp_path / "made")
+    folder = run._made(tmp_path / "made")
     found = sorted(folder.rglob("*.jpg"))
     assert len(found) == 200
     with Image.open(found[0]) as picture:

@@ -98,7 +98,7 @@ def rival(
     command = [
         python,
         "-m",
-        "tellapart.bench.rivals",
+        "benchmarks.rivals_programs",
         name,
         str(root),
         str(table),
@@ -108,7 +108,7 @@ def rival(
         model,
     ]
     # Where Tellapart lies, for an interpreter of another environment.
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     said = [(seconds, what) for seconds, what in _said(command, {**os.environ, "PYTHONPATH": path}) if what]
     reached = {what["part"]: (seconds, what["accuracy"]) for seconds, what in said}
     return Course(name, [reached["validation"]], reached["test"][0], reached["test"][1])

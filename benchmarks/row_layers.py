@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tellapart.bench.turns import Contestant, Figure, apart, in_turn
+from benchmarks.turns import Contestant, Figure, apart, in_turn
 from tellapart.core.events import Computing, Progress
 from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog

@@ -12,7 +12,7 @@ from itertools import count
 
 import pytest
 
-from tellapart.bench.turns import ROUNDS, Figure, apart, in_turn
+from benchmarks.turns import ROUNDS, Figure, apart, in_turn
 from tellapart.errors import TellapartError
 
 

@@ -1,0 +1,1 @@
+"""What is measured, and how: one script a claim; results/ has the figures."""
