@@ -29,7 +29,7 @@ from benchmarks import record
 from benchmarks.row_data import OURS, THEIRS, image_folder, kept_crops
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.kept import source, source_side
-from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
+from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
 from tellapart.runtime import default_workers
 
 HOW = Preprocessing(224, 224, interpolation="bilinear")  # torchvision's default too

@@ -35,7 +35,8 @@ from tellapart.core.events import Computing, Progress
 from tellapart.data.catalog import Catalog
 from tellapart.infer.predict import Answered, predict_fully
 from tellapart.models.create import create_network
-from tellapart.recipe import Recipe, load_recipe
+from tellapart.recipe.load import load_recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.runtime import Runtime
 from tellapart.training import setting
 from tellapart.training.checkpoint import State

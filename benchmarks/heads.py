@@ -27,7 +27,7 @@ from benchmarks import record
 from tellapart.console import Console
 from tellapart.models.create import create_network
 from tellapart.models.heads import build_head
-from tellapart.recipe import Data, Head, Model
+from tellapart.recipe.schema import Data, Head, Model
 from tellapart.runtime import Runtime, default_device, default_workers
 from tellapart.training.features import features
 from tellapart.training.losses import build_loss

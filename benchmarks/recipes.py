@@ -26,7 +26,7 @@ from typing import Any
 import cifar_competition
 
 from benchmarks import record
-from tellapart.recipe import load_recipe
+from tellapart.recipe.load import load_recipe
 
 DATA = Path(os.environ["TELLAPART_TEST_DATA"])
 #: Which pictures each recipe is for.

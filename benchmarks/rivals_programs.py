@@ -115,7 +115,7 @@ def fastai(parts: Listed, classes: list[str], model: str, size: int, epochs: int
 def _network(model: str, n_classes: int) -> Any:
     """The backbone with the weights that Tellapart would take, and a new linear head."""
     from tellapart.models.create import create_network
-    from tellapart.recipe import Data, Model
+    from tellapart.recipe.schema import Data, Model
 
     return create_network(Model(name=model), n_classes, Data())
 

@@ -16,7 +16,7 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
 from tellapart.data.loader import batches
-from tellapart.recipe_transforms import HorizontalFlip, RandomResizedCrop
+from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
 from tellapart.training.material import Material
 
 Rows = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.runtime import Runtime, default_device, in_words
 from tellapart.training.checkpoint import State
 from tellapart.training.fit import fit

@@ -75,7 +75,7 @@ def _features(weights: str, sets: dict[str, list[Path]]) -> Iterator[tuple[str, 
 
     from tellapart.models.create import create_network
     from tellapart.models.folded import folded
-    from tellapart.recipe import Data, Model
+    from tellapart.recipe.schema import Data, Model
 
     network = create_network(Model(name=weights), 2, Data())
     how = network.preprocessing

@@ -26,8 +26,8 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.data.ahead import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.split import Split
-from tellapart.recipe import Recipe
-from tellapart.recipe_transforms import EIGHTFOLD
+from tellapart.recipe.schema import Recipe
+from tellapart.recipe.transforms import EIGHTFOLD
 
 SIZE = 64
 HOW = Preprocessing(SIZE, SIZE)

@@ -18,7 +18,7 @@ from tellapart.data.scan import scan
 from tellapart.data.split import split
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.recipe import load_recipe
+from tellapart.recipe.load import load_recipe
 from tellapart.report.differences import text
 from tellapart.run_directory import Run
 

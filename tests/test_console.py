@@ -13,7 +13,7 @@ import pytest
 from tellapart import console
 from tellapart.console import Console
 from tellapart.core.events import Computing, Progress, StageDone, StageStarted, Validated
-from tellapart.recipe import Recipe, Stage
+from tellapart.recipe.schema import Recipe, Stage
 
 RUNTIME = {"why": "a training step takes 3 ms in float32 contiguous"}
 EVENTS = [

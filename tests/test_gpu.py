@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from tellapart import recipe_transforms as rt
 from tellapart.core.events import Event, Validated
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data import augment_batch
@@ -19,7 +18,8 @@ from tellapart.data.split import split
 from tellapart.infer.predict import predict
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe
+from tellapart.recipe import transforms as rt
+from tellapart.recipe.schema import Recipe
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit

@@ -14,7 +14,7 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.data.scan import scan
 from tellapart.looks import network_table, write_sheets
 from tellapart.models.create import create_network
-from tellapart.recipe import load_recipe
+from tellapart.recipe.load import load_recipe
 from tellapart.training.material import Material
 
 

@@ -87,7 +87,7 @@ def test_wheel_holds_every_file(tmp_path):
     source = {f"tellapart/{path.relative_to(SOURCE).as_posix()}" for path in SOURCE.rglob("*") if path.is_file()}
     assert held == {name for name in source if "__pycache__" not in name}
     code = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import tellapart, tellapart.recipe as r;"
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import tellapart, tellapart.recipe.load as r;"
         "print(json.dumps([tellapart.__version__, tellapart.__file__, sorted(r.shipped())]))"
     )
     out = subprocess.run(
@@ -100,4 +100,4 @@ def test_wheel_holds_every_file(tmp_path):
     version, where, recipes = json.loads(out)
     assert version == tellapart.__version__
     assert Path(where).is_relative_to(tmp_path)
-    assert recipes == sorted(path.stem for path in (SOURCE / "recipes").glob("*.toml"))
+    assert recipes == sorted(path.stem for path in (SOURCE / "recipe" / "shipped").glob("*.toml"))

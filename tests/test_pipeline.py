@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 import tellapart as ta
 from tellapart.core.events import Note
 from tellapart.pipeline import Wishes, run
-from tellapart.recipe import load_recipe
+from tellapart.recipe.load import load_recipe
 from tellapart.run_directory import Run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tellapart as ta
 from tellapart.core.events import Note
 from tellapart.planning import Job, Trial, choose, seconds
-from tellapart.recipe import load_recipe
+from tellapart.recipe.load import load_recipe
 from tellapart.run_directory import Run
 
 SLOW_GOOD = Trial("large", 224, 0.95, 200, frozen=0.05, tail=0.1)

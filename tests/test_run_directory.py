@@ -16,7 +16,7 @@ from tellapart.core.events import StageDone, StageStarted, Validated
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.errors import RunError
-from tellapart.recipe import Recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.run_directory import EventLog, Run, locked
 
 # The lock

@@ -12,7 +12,7 @@ import tellapart as ta
 from tellapart.data.scan import scan
 from tellapart.data.split import split
 from tellapart.errors import RunError, UsageError
-from tellapart.recipe import load_recipe
+from tellapart.recipe.load import load_recipe
 from tellapart.report.compared import best, closest, differing
 from tellapart.run_directory import Run
 

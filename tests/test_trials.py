@@ -12,7 +12,7 @@ import tellapart as ta
 from tellapart.console import Console
 from tellapart.errors import UsageError
 from tellapart.models.create import create_network
-from tellapart.recipe import load_recipe
+from tellapart.recipe.load import load_recipe
 from tellapart.resume import divide
 from tellapart.runtime import Runtime
 from tellapart.training.find_rate import raise_rate

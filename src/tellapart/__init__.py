@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from tellapart.evaluation.slices import Slices as Slices
     from tellapart.judging import evaluate as evaluate
     from tellapart.pipeline import train as train
-    from tellapart.recipe import Recipe as Recipe
-    from tellapart.recipe import load_recipe as load_recipe
+    from tellapart.recipe.load import load_recipe as load_recipe
+    from tellapart.recipe.schema import Recipe as Recipe
     from tellapart.serve.answer import Answer as Answer
     from tellapart.serve.answer import Classifier as Classifier
     from tellapart.serve.answer import load as load
@@ -57,7 +57,7 @@ _PUBLIC = {
     "Finding": "tellapart.data.audit.findings",
     "Metric": "tellapart.core.scores",
     "Predictions": "tellapart.core.predictions",
-    "Recipe": "tellapart.recipe",
+    "Recipe": "tellapart.recipe.schema",
     "Slices": "tellapart.evaluation.slices",
     "Split": "tellapart.data.split",
     "TellapartError": "tellapart.errors",
@@ -68,7 +68,7 @@ _PUBLIC = {
     "curves": "tellapart.side_by_side",
     "evaluate": "tellapart.judging",
     "load": "tellapart.serve.answer",
-    "load_recipe": "tellapart.recipe",
+    "load_recipe": "tellapart.recipe.load",
     "predict": "tellapart.serve.answer",
     "scan": "tellapart.data.scan",
     "slices": "tellapart.slicing",

@@ -143,7 +143,7 @@ def train(
     from tellapart.console import Console
     from tellapart.core.signals import stopped_soon
     from tellapart.pipeline import Wishes, follow
-    from tellapart.recipe import load_recipe
+    from tellapart.recipe.load import load_recipe
     from tellapart.run_directory import Run
 
     if on_unreadable not in ("error", "skip"):
@@ -252,7 +252,7 @@ def predict(
 def recipes(context: typer.Context) -> None:
     """List the recipes that come with Tellapart."""
     if context.invoked_subcommand is None:
-        from tellapart.recipe import describe_shipped
+        from tellapart.recipe.load import describe_shipped
 
         for name, about in describe_shipped().items():
             print(f"{name:<16} {about}")
@@ -261,7 +261,7 @@ def recipes(context: typer.Context) -> None:
 @recipes_app.command("show")
 def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
     """Print a recipe, to read or to begin one's own from."""
-    from tellapart.recipe import recipe_text
+    from tellapart.recipe.load import recipe_text
 
     print(recipe_text(name), end="")
 
@@ -309,7 +309,7 @@ def find_rate(
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
     from tellapart.console import Console
-    from tellapart.recipe import load_recipe
+    from tellapart.recipe.load import load_recipe
     from tellapart.trials import rates, stage_with_rate, suggested
 
     plan = load_recipe(recipe, set_)
@@ -337,7 +337,7 @@ def augment(
 ) -> None:
     """Draw pictures, plain and as training would change them."""
     from tellapart.console import Console
-    from tellapart.recipe import load_recipe
+    from tellapart.recipe.load import load_recipe
     from tellapart.trials import augmented
 
     plan = load_recipe(recipe, set_)
@@ -358,7 +358,7 @@ def ahead(
 ) -> None:
     """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
     from tellapart.console import Console
-    from tellapart.recipe import load_recipe
+    from tellapart.recipe.load import load_recipe
     from tellapart.trials import multiplied
 
     console, plan = Console(quiet), load_recipe(recipe, set_)
@@ -378,7 +378,7 @@ def summary(
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
 ) -> None:
     """Print a recipe's network layer by layer. Shapes, parameters, memory."""
-    from tellapart.recipe import load_recipe
+    from tellapart.recipe.load import load_recipe
     from tellapart.trials import layers
 
     print(layers(load_recipe(recipe, set_), classes))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.certainty import Certainty
     from tellapart.infer.predict import Answered
     from tellapart.models.network import Network
-    from tellapart.recipe import Recipe
+    from tellapart.recipe.schema import Recipe
     from tellapart.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]

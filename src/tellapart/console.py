@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from tellapart.data.catalog import Catalog
-    from tellapart.recipe import Recipe
+    from tellapart.recipe.schema import Recipe
 
 T = TypeVar("T")
 #: Seconds between two plain lines of progress.

@@ -20,7 +20,8 @@ from tellapart.data.folds import kfold
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.pipeline import Wishes, run
-from tellapart.recipe import Recipe, load_recipe
+from tellapart.recipe.load import load_recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.run_directory import Run
 
 _RESULT = "cross_validation.json"

@@ -15,8 +15,8 @@ from tellapart.core.preprocess import Pixels
 from tellapart.data.mix import cutmix, mixup
 from tellapart.data.sheet import grid
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe
-from tellapart.recipe_transforms import Transform
+from tellapart.recipe.schema import Recipe
+from tellapart.recipe.transforms import Transform
 from tellapart.training.material import Material
 
 _PICTURES, _EPOCHS, _VIEWS, _DRAWS = 4, 5, 8, 20

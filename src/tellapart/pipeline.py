@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import Split
     from tellapart.models.network import Network
-    from tellapart.recipe import Recipe
+    from tellapart.recipe.schema import Recipe
     from tellapart.training.checkpoint import Checkpoints, State
     from tellapart.training.material import Material
 
@@ -306,7 +306,8 @@ def train(
         TellapartError: whatever is wrong with pictures, recipe, weights or directory, in plain words.
     """
     from tellapart import console
-    from tellapart.recipe import Recipe, load_recipe
+    from tellapart.recipe.load import load_recipe
+    from tellapart.recipe.schema import Recipe
 
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     show = console.Console(quiet=quiet)

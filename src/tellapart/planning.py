@@ -17,7 +17,7 @@ from tellapart.models import hub
 from tellapart.models.create import create_network
 from tellapart.models.pretrained import local_weights
 from tellapart.models.scratch import OWN
-from tellapart.recipe import Recipe, Stage
+from tellapart.recipe.schema import Recipe, Stage
 from tellapart.runtime import Runtime, default_device, plain_runtime, synchronise
 from tellapart.training.activations import answering
 from tellapart.training.features import features

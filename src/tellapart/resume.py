@@ -17,7 +17,7 @@ from tellapart.errors import RunError
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
-    from tellapart.recipe import Recipe
+    from tellapart.recipe.schema import Recipe
 
 _OWN = {"recipe.toml", "catalog.parquet", "split.json", "environment.json", "skipped.json"}
 #: What may change a result more than in its last digits, and what in these alone.

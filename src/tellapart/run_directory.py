@@ -20,7 +20,7 @@ from tellapart.errors import RunError
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.data.split import Split
-    from tellapart.recipe import Recipe
+    from tellapart.recipe.schema import Recipe
 
 
 _BEGIN_AGAIN = "Delete the folder 'checkpoints' to begin this training again from the start."
@@ -119,7 +119,7 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        from tellapart.recipe import load_recipe
+        from tellapart.recipe.load import load_recipe
 
         self._need(self.recipe_file)
         return load_recipe(self.recipe_file)

@@ -15,7 +15,7 @@ from tellapart.report.page import write_page
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
-    from tellapart.recipe import Recipe
+    from tellapart.recipe.schema import Recipe
 
 _FORMS = (".html", ".png", ".svg")
 

@@ -16,7 +16,7 @@ from tellapart.data.split import split
 from tellapart.errors import DataError, UsageError
 from tellapart.looks import layers_of
 from tellapart.models.create import create_network
-from tellapart.recipe import Recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.report.figures import write_rate_figure
 from tellapart.runtime import plain_runtime
 from tellapart.training.find_rate import raise_rate, suggestions

@@ -10,7 +10,7 @@ from tellapart.bundle.write import write_bundle
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.models.network import Architecture, Network
-from tellapart.recipe import Head
+from tellapart.recipe.schema import Head
 
 CLASSES = ("apple", "bèe & <b>", "cat")
 SIZE = (12, 16)  # height, width

@@ -26,7 +26,7 @@ from tellapart.errors import BundleError
 from tellapart.evaluation.unknown import fit_known
 from tellapart.models.create import create_network
 from tellapart.models.network import Architecture, Network
-from tellapart.recipe import Data, Model
+from tellapart.recipe.schema import Data, Model
 
 FILES = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, CARD}
 SEVERAL = {"several": True, "thresholds": [0.2, 0.5, 0.9]}

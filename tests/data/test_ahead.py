@@ -22,7 +22,7 @@ from tellapart.data.decode import decode
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, split
 from tellapart.errors import DataError, UsageError
-from tellapart.recipe_transforms import EIGHTFOLD, HorizontalFlip, RandomResizedCrop, Rotation
+from tellapart.recipe.transforms import EIGHTFOLD, HorizontalFlip, RandomResizedCrop, Rotation
 
 HOW = Preprocessing(28, 28, crop=0.875)
 VIEWS = [(), (HorizontalFlip(),), (Rotation(),)]

@@ -13,11 +13,11 @@ import torch
 import torchvision.transforms.v2 as v2
 from scipy import stats
 
-from tellapart import recipe_transforms as rt
 from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data import operations as ops
 from tellapart.data.augment import _operations, _window, augment, decode_at_least, draw, generator
-from tellapart.recipe_transforms import Normal, RandomResizedCrop, Transform, Uniform
+from tellapart.recipe import transforms as rt
+from tellapart.recipe.transforms import Normal, RandomResizedCrop, Transform, Uniform
 
 HOW = Preprocessing(32, 32)
 LYING = Preprocessing(24, 40, interpolation="bilinear")

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellapart import recipe_transforms as rt
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data import augment_batch
 from tellapart.data.augment import augment, augment_frame, generator
 from tellapart.data.chance import Chance
+from tellapart.recipe import transforms as rt
 
 HOW = Preprocessing(40, 56, interpolation="bilinear")
 

@@ -21,7 +21,7 @@ from tellapart.data.augment import augment, augment_frame, crops, generator
 from tellapart.data.kept import Kept, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
-from tellapart.recipe_transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
+from tellapart.recipe.transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
 from tellapart.training.material import Material
 
 HOW = Preprocessing(24, 24, crop=0.875)

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from tellapart.data.mix import cutmix, mix, mixup
-from tellapart.recipe_transforms import Mix
+from tellapart.recipe.transforms import Mix
 
 ONE_LABEL = torch.eye(4)[torch.tensor([0, 1, 2, 3, 0, 1])]
 SEVERAL = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1], [1, 0, 0, 0]]).float()

@@ -9,7 +9,7 @@ from tellapart.data.augment import augment, generator
 from tellapart.data.decode import decode
 from tellapart.data.scan import scan
 from tellapart.data.sheet import contact_sheet, transform_sheet
-from tellapart.recipe_transforms import HorizontalFlip, Negative, RandomResizedCrop
+from tellapart.recipe.transforms import HorizontalFlip, Negative, RandomResizedCrop
 
 HOW = Preprocessing(48, 64)
 

@@ -21,7 +21,7 @@ from tellapart.explain.attribution import (
 from tellapart.explain.overlay import heat
 from tellapart.models.create import create_network, rebuild
 from tellapart.models.network import Architecture, Network, Source
-from tellapart.recipe import Data, Head, Model
+from tellapart.recipe.schema import Data, Head, Model
 
 PLAIN = Preprocessing(32, 32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

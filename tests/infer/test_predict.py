@@ -12,7 +12,7 @@ from tellapart.data.decode import read_picture
 from tellapart.evaluation.unknown import fit_known
 from tellapart.infer.predict import predict, predict_fully
 from tellapart.models.create import create_network
-from tellapart.recipe import Data, Model
+from tellapart.recipe.schema import Data, Model
 from tellapart.runtime import Runtime
 
 

@@ -19,8 +19,8 @@ from tellapart.errors import ModelError
 from tellapart.models.blocks import InceptionBlock, ResidualBlock, build_blocks, shapes
 from tellapart.models.groups import chain
 from tellapart.models.network import Architecture, Network
-from tellapart.recipe import Head
-from tellapart.recipe_networks import Conv, Dense, Dropout, Inception, Pool, Residual, read_blocks
+from tellapart.recipe.networks import Conv, Dense, Dropout, Inception, Pool, Residual, read_blocks
+from tellapart.recipe.schema import Head
 
 ALL_KINDS = [
     Conv(channels=8, kernel=5, stride=2, dropout=0.1),

@@ -8,8 +8,8 @@ import torch
 from tellapart.errors import ModelError, WeightsError
 from tellapart.models.create import ModelInfo, available_models, create_network
 from tellapart.models.scratch import OWN
-from tellapart.recipe import Data, Head, Model, Recipe
-from tellapart.recipe_networks import Conv, Member, Pool
+from tellapart.recipe.networks import Conv, Member, Pool
+from tellapart.recipe.schema import Data, Head, Model, Recipe
 from tellapart.training.checkpoint import State, save_checkpoint
 
 

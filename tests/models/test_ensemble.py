@@ -16,8 +16,8 @@ from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.network import Architecture, Network
 from tellapart.models.resize import ResizeInside
 from tellapart.models.scratch import build_own
-from tellapart.recipe import Data, Head, Model
-from tellapart.recipe_networks import Member
+from tellapart.recipe.networks import Member
+from tellapart.recipe.schema import Data, Head, Model
 
 IMAGENET = Preprocessing(32, 32)
 HALVES = replace(IMAGENET, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -19,7 +19,7 @@ from tellapart.models.groups import (
 )
 from tellapart.models.network import Network
 from tellapart.models.scratch import OWN
-from tellapart.recipe import Data, Model
+from tellapart.recipe.schema import Data, Model
 
 CUTTABLE = {
     "mobilenetv2_100": 15,

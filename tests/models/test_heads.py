@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tellapart.models.heads import build_head
-from tellapart.recipe import Head
+from tellapart.recipe.schema import Head
 
 
 def kinds(head: nn.Sequential) -> list[str]:

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from tellapart.models.create import create_network, rebuild
 from tellapart.models.network import Architecture, Network
-from tellapart.recipe import Data, Head, Model
+from tellapart.recipe.schema import Data, Head, Model
 
 
 def small(size: int = 32, **how: object) -> Network:

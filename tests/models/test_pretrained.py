@@ -20,7 +20,7 @@ from tellapart.errors import ModelError, WeightsError
 from tellapart.models import hub
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
-from tellapart.recipe import Data, Model
+from tellapart.recipe.schema import Data, Model
 
 State = dict[str, Tensor]
 

@@ -8,7 +8,7 @@ from torch import nn
 from tellapart.errors import ModelError
 from tellapart.models.create import create_network
 from tellapart.models.scratch import OWN, build_own
-from tellapart.recipe import Data, Model
+from tellapart.recipe.schema import Data, Model
 
 
 def layers(body: nn.Module, *kinds: type[nn.Module]) -> list[nn.Module]:

@@ -12,7 +12,7 @@ from tellapart.data.scan import scan
 from tellapart.data.split import split
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.training.material import Material
 
 Build = Callable[[Recipe], tuple[Network, Material]]

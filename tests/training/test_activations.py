@@ -20,8 +20,8 @@ from tellapart.data.augment import left_to_chance
 from tellapart.data.scan import scan
 from tellapart.errors import CacheError
 from tellapart.models.create import create_network
-from tellapart.recipe import Data, Model
-from tellapart.recipe_transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
+from tellapart.recipe.schema import Data, Model
+from tellapart.recipe.transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
 from tellapart.runtime import Runtime
 from tellapart.training.activations import Activations, about_layers, answering, compute
 from tellapart.training.features import features

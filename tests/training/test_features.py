@@ -11,7 +11,7 @@ import torch
 
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
-from tellapart.recipe import Data, Model
+from tellapart.recipe.schema import Data, Model
 from tellapart.runtime import Runtime
 from tellapart.training.features import features
 from tellapart.training.material import Material

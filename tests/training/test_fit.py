@@ -12,7 +12,7 @@ import torch
 from tellapart.core.events import Computing, Event, Progress, StageDone, StageStarted, Validated
 from tellapart.errors import RecipeError, TrainingError, UnreadableError
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.runtime import Runtime, parse
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit

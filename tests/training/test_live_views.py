@@ -9,7 +9,7 @@ import torch
 
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
-from tellapart.recipe import Data, Model, Stage
+from tellapart.recipe.schema import Data, Model, Stage
 from tellapart.runtime import Runtime
 from tellapart.training.material import Material
 from tellapart.training.source import live, prepare

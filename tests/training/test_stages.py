@@ -24,7 +24,7 @@ from tellapart.core.events import (
 )
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe
+from tellapart.recipe.schema import Recipe
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.find_rate import raise_rate, suggestions

@@ -24,8 +24,8 @@ from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, split
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe
-from tellapart.recipe_transforms import EIGHTFOLD
+from tellapart.recipe.schema import Recipe
+from tellapart.recipe.transforms import EIGHTFOLD
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.fit import fit

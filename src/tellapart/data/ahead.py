@@ -32,7 +32,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode
 from tellapart.data.divide import tie
 from tellapart.errors import DataError, UsageError
-from tellapart.recipe_transforms import Transform
+from tellapart.recipe.transforms import Transform
 
 if TYPE_CHECKING:
     from tellapart.data.split import Split

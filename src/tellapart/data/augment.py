@@ -16,7 +16,7 @@ import numpy as np
 from tellapart.core import preprocess
 from tellapart.core.preprocess import Interpolation, Pixels, Preprocessing
 from tellapart.data import operations as ops
-from tellapart.recipe_transforms import (
+from tellapart.recipe.transforms import (
     Erasing,
     Noise,
     Normal,

@@ -18,7 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data import operations as ops
 from tellapart.data.chance import Chance, Lanes
-from tellapart.recipe_transforms import Erasing, Normal, RandomResizedCrop, Transform, Uniform, strengths
+from tellapart.recipe.transforms import Erasing, Normal, RandomResizedCrop, Transform, Uniform, strengths
 
 _KINDS = (
     *("random_resized_crop", "horizontal_flip", "vertical_flip", *ops.MOVES, "erasing"),

@@ -25,7 +25,7 @@ from tellapart.core.files import cache_folder, write_text
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augment import decode_at_least, scaled
 from tellapart.data.decode import decode
-from tellapart.recipe_transforms import Transform
+from tellapart.recipe.transforms import Transform
 
 Rows = npt.NDArray[np.int64]
 #: How much larger than the network's input a picture is kept for random crops (see docs/decisions/0016).

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tellapart.recipe_transforms import Mix
+from tellapart.recipe.transforms import Mix
 
 Mixed = tuple[Tensor, Tensor]
 Random = np.random.Generator

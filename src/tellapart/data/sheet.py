@@ -13,7 +13,7 @@ from tellapart.data.augment import augment, crops, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decode import decode, read_picture
 from tellapart.data.kept import source, source_side
-from tellapart.recipe_transforms import Transform
+from tellapart.recipe.transforms import Transform
 
 _GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 12, 112  # at 11 the font's blanks are too thin to see
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tellapart.errors import ModelError
 from tellapart.models.heads import ACTIVATIONS
-from tellapart.recipe_networks import AnyBlock, Conv, Dense, Dropout, Inception, Pool, Residual
+from tellapart.recipe.networks import AnyBlock, Conv, Dense, Dropout, Inception, Pool, Residual
 
 _LARGEST_SIDE = 4096
 

@@ -21,8 +21,9 @@ from tellapart.models.network import Architecture, Network, Source
 from tellapart.models.pretrained import find, local_weights
 from tellapart.models.scratch import OWN, build_own
 from tellapart.models.weights import State, fill, head_of, read_weights
-from tellapart.recipe import Data, Head, Model, load_recipe
-from tellapart.recipe_networks import read_blocks
+from tellapart.recipe.load import load_recipe
+from tellapart.recipe.networks import read_blocks
+from tellapart.recipe.schema import Data, Head, Model
 
 #: Where a run directory has the weights that it began with.
 INITIAL = Path("checkpoints") / "initial.safetensors"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tellapart.recipe import Head
+from tellapart.recipe.schema import Head
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.models.resize import ResizeInside
-from tellapart.recipe import Head
+from tellapart.recipe.schema import Head
 
 Source = Literal["own", "timm", "torchvision", "ensemble"]
 

@@ -15,7 +15,7 @@ from tellapart.models import bodies, hub
 from tellapart.models.network import Architecture, Source
 from tellapart.models.scratch import OWN
 from tellapart.models.weights import State, first_line, read_weights
-from tellapart.recipe import Model
+from tellapart.recipe.schema import Model
 
 FOLDER = "TELLAPART_WEIGHTS"
 

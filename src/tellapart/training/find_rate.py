@@ -18,7 +18,7 @@ from torch import Tensor
 from tellapart.core.events import Computing, RateFound
 from tellapart.data.loader import Rows
 from tellapart.errors import TrainingError
-from tellapart.recipe import FoundRate
+from tellapart.recipe.schema import FoundRate
 from tellapart.runtime import Runtime
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
 from tellapart.training.rate_suggestions import RateSuggestions, blew_up, smooth, suggest, sweep

@@ -19,7 +19,7 @@ from torch import Tensor
 from tellapart.core.events import Event, Progress, RateFound, Retrained, StageDone, Validated
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
-from tellapart.recipe import FoundRate, Recipe
+from tellapart.recipe.schema import FoundRate, Recipe
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.ema import Average

@@ -17,7 +17,7 @@ from tellapart.data.mix import mix
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network
-from tellapart.recipe import FoundRate, Recipe, Stage
+from tellapart.recipe.schema import FoundRate, Recipe, Stage
 from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State
 from tellapart.training.layers import Forward, Part, n_trained, select

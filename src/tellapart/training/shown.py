@@ -9,7 +9,7 @@ import torch
 from tellapart.data.balance import at_most
 from tellapart.errors import RecipeError
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe, Stage
+from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.layers import Part
 from tellapart.training.material import Material
 

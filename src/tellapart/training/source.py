@@ -18,7 +18,7 @@ from tellapart.data.augment import generator
 from tellapart.data.augment_batch import Drawn
 from tellapart.data.loader import batches, gathered
 from tellapart.models.network import Network
-from tellapart.recipe import Stage
+from tellapart.recipe.schema import Stage
 from tellapart.runtime import Runtime
 from tellapart.training.activations import Activations, about_layers, answering, compute
 from tellapart.training.layers import Part

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tellapart.data.loader import Rows, batches
 from tellapart.models.network import Network
-from tellapart.recipe import Recipe, Stage
+from tellapart.recipe.schema import Recipe, Stage
 from tellapart.runtime import Runtime, default_device, for_answering, for_training, in_words
 from tellapart.training.activations import answering
 from tellapart.training.layers import Forward, select

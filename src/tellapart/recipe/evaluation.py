@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tellapart.core.predictions import Mean
-from tellapart.recipe_transforms import Section
+from tellapart.recipe.transforms import Section
 
 
 def _rule(written: Any) -> Any:

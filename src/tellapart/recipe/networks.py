@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
-from tellapart.recipe_transforms import Section
+from tellapart.recipe.transforms import Section
 
 
 def _is_odd(kernel: int) -> int:

@@ -11,19 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tellapart.errors import RecipeError
-from tellapart.recipe import (
-    Data,
-    FoundRate,
-    Head,
-    Model,
-    Recipe,
-    Stage,
-    describe_shipped,
-    load_recipe,
-    recipe_text,
-    shipped,
-)
-from tellapart.recipe_transforms import EIGHTFOLD, Balance, Mix, Rotation
+from tellapart.recipe.load import describe_shipped, load_recipe, recipe_text, shipped
+from tellapart.recipe.schema import Data, FoundRate, Head, Model, Recipe, Stage
+from tellapart.recipe.transforms import EIGHTFOLD, Balance, Mix, Rotation
 
 
 def write(folder: Path, text: str, name: str = "mine.toml") -> Path:

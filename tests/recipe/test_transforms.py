@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellapart import recipe_transforms as rt
 from tellapart.errors import RecipeError
-from tellapart.recipe import Stage, load_recipe
+from tellapart.recipe import transforms as rt
+from tellapart.recipe.load import load_recipe
+from tellapart.recipe.schema import Stage
 
 KINDS = typing.get_args(typing.get_args(rt.AnyTransform)[0])
 NAMES = [kind.model_fields["transform"].default for kind in KINDS]

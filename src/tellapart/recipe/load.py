@@ -1,0 +1,155 @@
+"""Reading recipes: a shipped name or a file, what it extends, and changes from the command line."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tellapart.errors import RecipeError
+from tellapart.recipe.locate import Source, explain
+from tellapart.recipe.schema import Recipe
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def shipped() -> dict[str, Path]:
+    """Name and file of every recipe that comes with Tellapart."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def describe_shipped() -> dict[str, str]:
+    """Name and first sentence of every shipped recipe."""
+    return {name: tomllib.loads(path.read_text(encoding="utf-8")).get("about", "") for name, path in shipped().items()}
+
+
+def recipe_text(name: str) -> str:
+    """The text of a shipped recipe or a recipe file, comments included.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    return _text(_find(name))
+
+
+def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: the name of a shipped recipe or the path of a TOML file. A file may begin from another recipe with
+            `extends = "transfer"` (a shipped name, or a path relative to the file).
+        changes: "key=value" texts, e.g. "stages.0.epochs=2"; values are TOML, or bare words for text.
+
+    Raises:
+        RecipeError: no such recipe, bad TOML, an unknown key, a wrong type or a value out of range; with the file,
+            the line and a suggestion.
+    """
+    sources = _read(_find(name))
+    values: dict[str, Any] = {}
+    for source in reversed(sources):
+        values = _merge(values, source.values)
+    if changes:
+        values.setdefault("stages", [{}])  # the default, so that a change can reach into it
+    for change in changes or []:
+        _apply(values, change)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(*explain(error, sources, changes or [])) from None
+    last = f"stages.{len(recipe.stages) - 1}.epochs"
+    for change in changes or []:
+        if recipe.plan and not recipe.plan.why and change.partition("=")[0].strip() == last:
+            raise RecipeError(
+                f"--set {change}: this recipe's plan decides how many epochs its last stage has.",
+                "Say what it may take (--minutes), or take a recipe without a plan: --recipe transfer",
+            )
+    return recipe
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
+    """A recipe's file, then the one that it extends, and so on."""
+    text = _text(path)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    parent = values.pop("extends", None)
+    source = Source(path, text, values)
+    if parent is None:
+        return [source]
+    place = source.place("extends")
+    if not isinstance(parent, str):
+        raise RecipeError(f"{place}: 'extends' must be the name or path of one recipe.", 'For example: "transfer"')
+    try:
+        base = _find(parent, path.parent)
+    except RecipeError as error:
+        raise RecipeError(f"{place}: {error.message}", error.hint) from None
+    if base in (*seen, path):
+        raise RecipeError(f"{place}: 'extends' leads back to the same recipe.", "Remove one of the two 'extends'.")
+    return [source, *_read(base, (*seen, path))]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}", "A recipe is a text file in UTF-8.") from error
+
+
+def _find(name: str | Path, folder: Path | None = None) -> Path:
+    known = shipped()
+    if str(name) in known:
+        return known[str(name)].resolve()
+    path = (folder or Path()) / Path(name).expanduser()
+    if path.is_file():
+        return path.resolve()
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    where = f" in {folder}" if folder else ""
+    raise RecipeError(
+        f"There is no recipe '{name}'{where}.", f"{hint}Shipped: {', '.join(known)}. Or give a .toml file."
+    )
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key; everything else, lists of stages too, is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    """Put one "key=value" into the values."""
+    key, equals, text = change.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise RecipeError(f"--set {change}: expected key=value.", "For example: --set stages.0.epochs=2")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    place: Any = values
+    *path, last = key.split(".")
+    for depth, part in enumerate(path):
+        place = _step(place, part, ".".join(path[: depth + 1]), change)
+    _step(place, last, key, change)
+    place[int(last) if isinstance(place, list) else last] = value
+
+
+def _step(place: Any, part: str, key: str, change: str) -> Any:
+    if isinstance(place, list):
+        if not part.isdecimal() or int(part) >= len(place):
+            raise RecipeError(
+                f"--set {change}: '{key}' does not exist.", f"It has {len(place)} entries, counted from 0."
+            )
+        return place[int(part)]
+    if not isinstance(place, dict):
+        raise RecipeError(f"--set {change}: '{key}' lies below a plain value.", "Set that plain value itself.")
+    if part.isdecimal():
+        raise RecipeError(f"--set {change}: '{key}' does not exist.", "The recipe has no such list.")
+    return place.setdefault(part, {})

@@ -1,0 +1,161 @@
+"""Where in a recipe a mistake stands, and what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_origin
+
+from pydantic import ValidationError
+
+from tellapart.recipe.schema import FoundRate, Recipe
+from tellapart.recipe.transforms import Section
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a recipe, and what it says itself."""
+
+    path: Path
+    text: str
+    values: dict[str, Any]
+
+    def place(self, key: str) -> str:
+        """Where a key of the outermost table stands."""
+        return f"{self.path}, line {line_of(self.text, [key])}"
+
+
+def explain(error: ValidationError, sources: list[Source], changes: list[str]) -> tuple[str, str]:
+    """Message and hint for the first thing wrong."""
+    errors = error.errors()
+    # A rate may be a section or a plain value. It was meant as the section where it says what to find.
+    found = [e for e in errors if FoundRate.__name__ in e["loc"]]
+    meant = found and all(e["type"] not in ("missing", "model_type") for e in found)
+    first = found[0] if meant else errors[0]
+    where = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    # A union reports the member it tried last ("int", "literal…"): that is not a key of the recipe.
+    section, where = _section_of(where)
+    if first["type"] == "union_tag_invalid":
+        where = [*where, first["ctx"]["discriminator"].strip("'")]
+    key = ".".join(map(str, where))
+    place = _place(where, sources, changes)
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
+    if first["type"] == "union_tag_invalid":
+        tag, names = first["ctx"]["tag"], re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
+        return f"{place}: '{key}': there is no {where[-1]} '{tag}'.", _did_you_mean(tag, names)
+    if first["type"] == "union_tag_not_found":
+        tag = first["ctx"]["discriminator"].strip("'")
+        return f"{place}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
+    # What does not go together is a whole table, and too long to be repeated.
+    said = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
+    at = f"'{key}': " if key else ""
+    return (
+        f"{place}: {at}{first['msg']}{said}.",
+        "tellapart recipes show NAME prints examples.",
+    )
+
+
+_EXAMPLES = {"transform": "horizontal_flip", "block": "conv"}  # by the key that tells sections of a list apart
+
+
+def _place(where: list[Any], sources: list[Source], changes: list[str]) -> str:
+    """The change or the file and line that a location comes from. The last change wins, then the first file."""
+    key = ".".join(map(str, where)) + "."
+    for change in reversed(changes):
+        changed = change.partition("=")[0].strip() + "."
+        if key.startswith(changed) or changed.startswith(key):
+            return f"--set {change}"
+    source = next((source for source in sources if _holds(source.values, where)), sources[0])
+    line = line_of(source.text, where)
+    return f"{source.path}, line {line}" if line else str(source.path)
+
+
+def _holds(values: Any, where: list[Any]) -> bool:
+    """Whether a file says what stands at a location; a list counts as a whole, since it replaces that of a parent."""
+    for part in where:
+        if isinstance(part, int):
+            return True
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _did_you_mean(written: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(written, names, n=1)
+    return f"Did you mean '{close[0]}'?" if close else f"Possible here: {', '.join(names)}."
+
+
+def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
+    """The section that holds the last key of a location, and the part of the location that names keys."""
+    section: type[Section] = Recipe
+    inner: dict[str, type[Section]] = {}
+    keys: list[Any] = []
+    for part in where:
+        if part in inner:  # which of several sections it was taken for: not a key
+            section, inner = inner[part], {}
+            continue
+        if inner and not isinstance(part, int):  # a plain value beside such sections
+            break
+        keys.append(part)
+        if isinstance(part, int):
+            continue
+        field = section.model_fields.get(part)
+        if field is None:
+            break
+        inner = _sections_in(field.annotation)
+        if len(inner) == 1 and get_origin(field.annotation) not in (Union, UnionType):
+            section, inner = next(iter(inner.values())), {}
+        elif not inner:
+            break
+    return section, keys
+
+
+def _sections_in(annotation: Any) -> dict[str, type[Section]]:
+    """The sections that a field may hold; those told apart by a key such as `transform` by its value."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        tag = next((annotation.model_fields[key] for key in _EXAMPLES if key in annotation.model_fields), None)
+        return {tag.default if tag else annotation.__name__: annotation}
+    found: dict[str, type[Section]] = {}
+    for part in getattr(annotation, "__args__", ()):
+        found |= _sections_in(part)
+    return found
+
+
+# Not a line of an array, such as `[{ transform = "negative" }]` or `[1, 2]`.
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]{},=]+?)\s*\]\]?\s*(#.*)?$")
+
+
+def line_of(text: str, where: list[Any]) -> int | None:
+    """Line of a key, found by following table headers; None where it was inherited or set elsewhere."""
+    table: list[Any] = []
+    counts: dict[tuple[Any, ...], int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = _HEADER.match(line)
+        if header:
+            table = _table(header[2], header[1] == "[[", counts)
+            if table == where:
+                return number
+        else:
+            key = line.split("=", 1)[0].strip()
+            path = [*table, *(part.strip().strip("\"'") for part in key.split("."))]
+            if "=" in line and path == where[: len(path)] and len(path) > len(table):
+                return number
+    return None
+
+
+def _table(header: str, is_list: bool, counts: dict[tuple[Any, ...], int]) -> list[Any]:
+    """Location of the table that a header opens; `counts` holds how often each list of tables was added to."""
+    table: list[Any] = []
+    names = [part.strip().strip("\"'") for part in header.split(".")]
+    for depth, name in enumerate(names, start=1):
+        table.append(name)
+        if is_list and depth == len(names):
+            counts[tuple(table)] = counts.get(tuple(table), -1) + 1
+        if tuple(table) in counts:
+            table.append(counts[tuple(table)])
+    return table

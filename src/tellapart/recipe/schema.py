@@ -1,0 +1,248 @@
+"""The whole plan of a training as sections of keys. Strict: an unknown key is an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tellapart.recipe.evaluation import Judgement
+from tellapart.recipe.networks import AnyBlock, Member
+from tellapart.recipe.toml import as_toml
+from tellapart.recipe.transforms import AnyTransform, Balance, Mix, Section, named_views
+
+_RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
+
+
+class Data(Section):
+    """How pictures are divided, multiplied and brought to size."""
+
+    size: int | None = Field(default=None, ge=1, le=4096, description="side in pixels; by default the weights' own")
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    crop: float | None = Field(
+        default=None, gt=0, le=1, description="share kept by fit='crop'; by default the weights' own"
+    )
+    validation: float = Field(default=0.15, gt=0, lt=1, description="share of pictures for validation")
+    test: float = Field(default=0.15, ge=0, lt=1, description="share of pictures for the test")
+    split_seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="what the parts are drawn with, to keep them over several seeds; by default seed",
+    )
+    ahead: Annotated[list[list[AnyTransform]], BeforeValidator(named_views)] = Field(
+        default_factory=list,
+        description='versions of each training picture, all of which an epoch shows: "eightfold", or one list of '
+        "transforms a version, an empty one for the picture itself",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.fit != "crop" and self.crop not in (None, 1):
+            raise PydanticCustomError("unused", f'\'crop\' belongs to fit = "crop"; "{self.fit}" cuts nothing off')
+        return self
+
+
+class Head(Section):
+    """What stands on top of the body: linear, or hidden layers before it."""
+
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, description="sizes of hidden layers")
+    activation: Literal["relu", "gelu", "silu", "hardswish"] = "relu"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.activation != "relu" and not self.hidden:
+            raise PydanticCustomError("unused", "'activation' belongs to hidden layers: 'hidden' gives their sizes")
+        return self
+
+
+class Model(Section):
+    """Which network, and where its weights come from."""
+
+    name: str = "mobilenetv2_100"
+    pretrained: bool = True
+    weights: str | None = Field(
+        default=None,
+        description="a file of weights, instead of the pretrained ones; or a run directory: what it began with",
+    )
+    head: Head = Head()
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="for the networks of our own")
+    blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': what it is built of")
+    members: list[Member] = Field(default_factory=list, description="name = 'ensemble': bodies side by side")
+    resize_inside: int | None = Field(
+        default=None, ge=1, le=4096, description="side that the network brings pictures of data.size to"
+    )
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Self:
+        for name, key, given in (("blocks", "blocks", self.blocks), ("ensemble", "members", self.members)):
+            if (self.name == name) != bool(given):
+                raise PydanticCustomError("model", f"name = '{name}' and [[model.{key}]] belong together")
+        if self.members and not self.pretrained:
+            raise PydanticCustomError("unused", "each of [[model.members]] has a 'pretrained' of its own: say it there")
+        return self
+
+
+class FoundRate(Section):
+    """A peak learning rate that is found by a test at the stage's beginning; `rate = "find"` is the valley."""
+
+    find: Literal["valley", "steepest", "tenth_of_minimum", "highest_falling"]
+    spread: float = Field(
+        default=1.0, ge=1, description="the first layers take the head's rate divided by this, those between in steps"
+    )
+    otherwise: float | None = Field(default=None, gt=0, description="the rate where the loss does not fall in the test")
+
+
+#: What an optimizer that goes step by step is told.
+_OF_STEPS = (
+    "steps",
+    "batch_size",
+    "accumulate",
+    "rate",
+    "weight_decay",
+    "momentum",
+    "clip",
+    "average",
+    "schedule",
+    "warmup",
+)
+
+
+class Stage(Section):
+    """One piece of the training: what is trained, for how long, how."""
+
+    name: str = ""
+    train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default="all",
+        description="the head, everything, the last n groups of layers, or a share of the groups, below 1",
+    )
+    epochs: int = Field(default=10, ge=1)
+    steps: int | None = Field(default=None, ge=1, description="length in steps of the optimizer, instead of epochs")
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
+    size: int | None = Field(default=None, ge=1, le=4096, description="side of the pictures in this stage, in pixels")
+    per_class: int | None = Field(
+        default=None,
+        ge=1,
+        description="train on at most so many pictures of a class, drawn at random; by default all",
+    )
+    loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "squeezed"] = "auto"
+    optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon", "lbfgs"] = Field(
+        default="adamw",
+        description="lbfgs solves a linear head exactly, one strength of regularisation an epoch, at most nine",
+    )
+    rate: (
+        Annotated[float, Field(gt=0)]
+        | list[float]
+        | Annotated[str, Field(pattern=_RANGE)]
+        | FoundRate
+        | dict[str, float]
+    ) = Field(
+        default=1e-3,
+        description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
+        '{ head = 1e-3, decay = 0.75 }; found by a test: "find", or { find = "valley", spread = 100 }',
+    )
+    weight_decay: float = Field(default=0.01, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    clip: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
+    average: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of a running mean of the weights, which is then what is validated"
+    )
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "sgdr"] = "cosine"
+    step_epochs: int = Field(default=1, ge=1, description="step: epochs between two steps down")
+    step_factor: float = Field(default=0.1, gt=0, le=1, description="step: what the rate is multiplied by")
+    cycle_length: int = Field(default=1, ge=1, description="sgdr: epochs of the first cycle")
+    cycle_multiplier: int = Field(default=1, ge=1, description="sgdr: how much longer each cycle is than the last")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    batch_norm: Literal["update", "keep", "free"] = Field(
+        default="update",
+        description="statistics of batch normalisation: update those of trained layers, keep all, or free: update "
+        "those of frozen layers too, which then run in every epoch, as what they give changes",
+    )
+    patience: int | None = Field(default=None, ge=1, description="epochs without improvement before the stage stops")
+    stop_on: Literal["monitor", "gap"] = Field(
+        default="monitor",
+        description="what patience waits for: a better epoch; or gap: validation loss less training loss grows in so "
+        "many epochs on end",
+    )
+    monitor: Literal["score", "loss"] = Field(default="loss", description="what decides which epoch is best")
+    augment: bool = Field(default=True, description="whether the recipe's [[augment]] is applied")
+    views: list[list[AnyTransform]] = Field(
+        default_factory=list,
+        description="fixed views of each training picture. Where layers are frozen, what they make of each view is "
+        "computed once and stored; an epoch shows one view of each picture, drawn at random",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        """An option that this schedule or optimizer does not use is a mistake, not a detail."""
+        of_schedule = {"step": ("step_epochs", "step_factor"), "sgdr": ("cycle_length", "cycle_multiplier")}
+        for schedule, names in of_schedule.items():
+            for name in names:
+                if self.schedule != schedule and getattr(self, name) != Stage.model_fields[name].default:
+                    raise PydanticCustomError("unused", f"'{name}' belongs to schedule = \"{schedule}\"")
+        if self.steps is not None and self.epochs != Stage.model_fields["epochs"].default:
+            raise PydanticCustomError("unused", "'epochs' and 'steps' exclude each other")
+        for name in _OF_STEPS if self.optimizer == "lbfgs" else ():
+            if getattr(self, name) != Stage.model_fields[name].default:
+                raise PydanticCustomError(
+                    "unused", f"'{name}' is not for optimizer = \"lbfgs\", which solves the head without steps"
+                )
+        if self.stop_on == "gap" and self.patience is None:
+            raise PydanticCustomError("unused", "stop_on = \"gap\" needs 'patience'")
+        return self
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _find(cls, rate: Any) -> Any:
+        return {"find": "valley"} if rate == "find" else rate
+
+
+class Plan(Section):
+    """What is left open and chosen for the pictures and the machine: `model.name = "auto"`, `data.size`, epochs."""
+
+    minutes: float = Field(default=5.0, gt=0, description="what the training may take, from scan to report")
+    why: list[str] = Field(default_factory=list, description="filled in with the choice: its reasons")
+
+
+class Recipe(Section):
+    """A whole training. Every key has a default; a recipe file states what it changes."""
+
+    about: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    data: Data = Data()
+    augment: list[AnyTransform] = Field(default_factory=list)
+    mix: Mix = Mix()
+    balance: Balance = Balance()
+    model: Model = Model()
+    stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
+    evaluation: Judgement = Judgement()
+    retrain: bool = Field(
+        default=False,
+        description="train once more, from the same initial weights, on training and validation pictures together, "
+        "each stage for as long as was best on validation",
+    )
+    plan: Plan | None = None
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        """Random changes that no stage applies are a mistake, not a detail."""
+        given = {"[[augment]]": bool(self.augment), "[mix]": self.mix.mixup + self.mix.cutmix > 0}
+        applied = any(stage.augment and not stage.views for stage in self.stages)
+        for name in (name for name, is_given in given.items() if is_given and not applied):
+            raise PydanticCustomError(
+                "unused",
+                f"no stage applies {name}: every one has fixed 'views', which take its place, or augment = false",
+            )
+        return self
+
+    @property
+    def split_seed(self) -> int:
+        """What the pictures are divided with."""
+        return self.seed if self.data.split_seed is None else self.data.split_seed
+
+    def to_toml(self) -> str:
+        """The complete recipe, defaults included, as TOML that `load_recipe` reads back to an equal one."""
+        return as_toml(self.model_dump(exclude_none=True))
