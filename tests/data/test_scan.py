@@ -21,9 +21,9 @@ from PIL import Image
 
 from tellapart.data import scan as scanning
 from tellapart.data.catalog import SCHEMA, Catalog
+from tellapart.data.labels.tables import read_table
+from tellapart.data.labels.walk import BAD_NAME
 from tellapart.data.scan import scan
-from tellapart.data.tables import read_table
-from tellapart.data.walk import BAD_NAME
 from tellapart.errors import DataError, UsageError
 
 Draw = Callable[..., Path]

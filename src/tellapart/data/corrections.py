@@ -22,7 +22,7 @@ import polars as pl
 
 from tellapart.core.files import replacing
 from tellapart.data.catalog import Catalog
-from tellapart.data.columns import counted
+from tellapart.data.labels.columns import counted
 from tellapart.errors import DataError
 
 DECISIONS = ("keep", "relabel", "exclude", "unsure", "undo")

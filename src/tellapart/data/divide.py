@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.extras import require
-from tellapart.data.columns import some
+from tellapart.data.labels.columns import some
 from tellapart.errors import SplitError
 
 Ints = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from tellapart.core.system import n_processors
 from tellapart.data.audit.measures import Measures
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.decode import Facts, examine
-from tellapart.data.layout import find_layout
+from tellapart.data.labels.layout import find_layout
 from tellapart.data.limits import quiet
 from tellapart.errors import UsageError
 

@@ -16,7 +16,7 @@ from tellapart.core.predictions import Rows
 from tellapart.data.audit.audit import measure
 from tellapart.data.audit.measures import place, stored
 from tellapart.data.catalog import SCHEMA, Catalog
-from tellapart.data.tables import PATHS, read_table
+from tellapart.data.labels.tables import PATHS, read_table
 from tellapart.errors import DataError, UsageError
 
 Column = npt.NDArray[Any]

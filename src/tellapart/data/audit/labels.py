@@ -10,7 +10,7 @@ import numpy as np
 
 from tellapart.data.audit.findings import Finding
 from tellapart.data.catalog import Catalog
-from tellapart.data.columns import counted
+from tellapart.data.labels.columns import counted
 
 #: Pictures that a class needs at least, to be learned from and judged by.
 _FEW = 10

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tellapart.data.columns import counted, part_of, some
-from tellapart.data.walk import Walk
+from tellapart.data.labels.columns import counted, part_of, some
+from tellapart.data.labels.walk import Walk
 
 _FOLDERS = pl.col("folders")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tellapart.data.columns import some
-from tellapart.data.tables import Table, read_table
+from tellapart.data.labels.columns import some
+from tellapart.data.labels.tables import Table, read_table
 from tellapart.errors import DataError
 
 #: Files in the root that are taken for a class file when labels are integers.

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tellapart.data.layout import Layout, find_layout
+from tellapart.data.labels.layout import Layout, find_layout
 from tellapart.errors import DataError, UsageError
 
 Draw = Callable[..., Path]

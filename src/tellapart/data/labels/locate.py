@@ -8,10 +8,10 @@ import re
 
 import polars as pl
 
-from tellapart.data.columns import part_of, some
 from tellapart.data.decode import EXTENSIONS
-from tellapart.data.tables import PATHS, PLACE, Table
-from tellapart.data.walk import Walk
+from tellapart.data.labels.columns import part_of, some
+from tellapart.data.labels.tables import PATHS, PLACE, Table
+from tellapart.data.labels.walk import Walk
 from tellapart.errors import DataError
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tellapart.data.tables import LABEL, LABELS, PATHS, PLACE, Table
+from tellapart.data.labels.tables import LABEL, LABELS, PATHS, PLACE, Table
 from tellapart.errors import DataError, UsageError
 
 SPLIT = ("split", "subset", "part", "partition")

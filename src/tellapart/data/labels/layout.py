@@ -19,13 +19,13 @@ from pathlib import Path
 
 import polars as pl
 
-from tellapart.data import classes, tables
-from tellapart.data.columns import can_label, counted, part_of, some, understand
 from tellapart.data.decode import EXTENSIONS
-from tellapart.data.folders import Labelling, describe_leftovers, from_folders
-from tellapart.data.locate import fits, locate
-from tellapart.data.tables import LABEL, LABELS, PLACE, read_table
-from tellapart.data.walk import Walk, walk
+from tellapart.data.labels import classes, tables
+from tellapart.data.labels.columns import can_label, counted, part_of, some, understand
+from tellapart.data.labels.folders import Labelling, describe_leftovers, from_folders
+from tellapart.data.labels.locate import fits, locate
+from tellapart.data.labels.tables import LABEL, LABELS, PLACE, read_table
+from tellapart.data.labels.walk import Walk, walk
 from tellapart.errors import DataError, UsageError
 
 #: What `layout` may be.

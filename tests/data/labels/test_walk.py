@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tellapart.data.walk import BAD_NAME, walk
+from tellapart.data.labels.walk import BAD_NAME, walk
 from tellapart.errors import DataError
 
 Draw = Callable[..., Path]
