@@ -26,7 +26,7 @@ from benchmarks import record
 from tellapart.auditing import measured_scan
 from tellapart.console import Console
 from tellapart.data.audit.pairs import find_pairs
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 

@@ -24,7 +24,7 @@ from benchmarks import record
 from tellapart.answering import unit_length
 from tellapart.core.predictions import Predictions
 from tellapart.core.preprocess import preprocess
-from tellapart.data.decode import read_picture
+from tellapart.data.decoding.decode import read_picture
 from tellapart.evaluation.calibrate import fit_temperatures
 from tellapart.evaluation.unknown import fit_known, fit_strangeness
 

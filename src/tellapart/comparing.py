@@ -12,7 +12,7 @@ import numpy as np
 
 from tellapart.core.predictions import Floats, Predictions
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.compare import Answered, Comparison, Contender
 from tellapart.evaluation.compare import compare as compared

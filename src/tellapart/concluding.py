@@ -119,7 +119,7 @@ def _bundle(
     evaluation: Evaluation,
 ) -> None:
     from tellapart.bundle.write import write_bundle
-    from tellapart.data.decode import read_picture
+    from tellapart.data.decoding.decode import read_picture
 
     rows = unbroken(run, catalog, split.validation)
     spread = np.unique(rows[np.linspace(0, len(rows) - 1, _GOLDEN).astype(int)])

@@ -16,7 +16,7 @@ from tellapart.core.events import Computing
 from tellapart.core.files import replacing
 from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
-from tellapart.data.decode import decode, read_picture
+from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
 from tellapart.evaluation.errors import least_certain, wrongest
 from tellapart.explain.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready

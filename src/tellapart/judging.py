@@ -153,7 +153,7 @@ def _answered(bundle: Bundle, catalog: Catalog, rows: Rows, n_copies: int, mean:
     from concurrent.futures import ThreadPoolExecutor
 
     from tellapart.core.preprocess import Pixels
-    from tellapart.data.decode import read_picture
+    from tellapart.data.decoding.decode import read_picture
 
     def load(row: int) -> Pixels:
         return read_picture(catalog.path(row), bundle.preprocessing)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.core.predictions import Predictions
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
 from tellapart.evaluation.errors import most_confused, of_class
 from tellapart.report import words

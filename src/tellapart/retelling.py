@@ -15,7 +15,7 @@ from tellapart.chapters.rates import rates
 from tellapart.chapters.sizes import sizes
 from tellapart.chapters.slices import slices_chapter
 from tellapart.data.catalog import PARTS
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.report.blocks import Section
 from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report

@@ -21,7 +21,7 @@ from tellapart.answering import Strangeness
 from tellapart.bundle import write as write_module
 from tellapart.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.core.preprocess import preprocess
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.errors import BundleError
 from tellapart.evaluation.unknown import fit_known
 from tellapart.models.create import create_network

@@ -18,7 +18,7 @@ from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data import ahead
 from tellapart.data.ahead import multiply, origin, view
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, split
 from tellapart.errors import DataError, UsageError

@@ -6,7 +6,7 @@ import numpy as np
 
 from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augment import augment, generator
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.data.scan import scan
 from tellapart.data.sheet import contact_sheet, transform_sheet
 from tellapart.recipe.transforms import HorizontalFlip, Negative, RandomResizedCrop

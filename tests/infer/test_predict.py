@@ -8,7 +8,7 @@ import torch
 
 import tellapart as ta
 from tellapart.copies import copies
-from tellapart.data.decode import read_picture
+from tellapart.data.decoding.decode import read_picture
 from tellapart.evaluation.unknown import fit_known
 from tellapart.infer.predict import predict, predict_fully
 from tellapart.models.create import create_network

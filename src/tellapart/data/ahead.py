@@ -29,7 +29,7 @@ from tellapart.core.files import replacing
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augment import augment, decode_at_least
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.data.divide import tie
 from tellapart.errors import DataError, UsageError
 from tellapart.recipe.transforms import Transform

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.data.augment import augment, crops, generator
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import decode, read_picture
+from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.kept import source, source_side
 from tellapart.recipe.transforms import Transform
 

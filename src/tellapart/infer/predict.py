@@ -17,7 +17,7 @@ from tellapart.core.events import Computing
 from tellapart.core.predictions import Floats, Mean, Predictions, average_logits
 from tellapart.core.preprocess import Pixels
 from tellapart.data.catalog import Catalog
-from tellapart.data.decode import read_picture
+from tellapart.data.decoding.decode import read_picture
 from tellapart.data.loader import batches
 from tellapart.models.folded import folded
 from tellapart.models.network import Network

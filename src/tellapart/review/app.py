@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.core.extras import require
-from tellapart.data.decode import decode
+from tellapart.data.decoding.decode import decode
 from tellapart.errors import TellapartError
 from tellapart.report.thumbnail import thumbnail
 from tellapart.review.session import Session

@@ -23,7 +23,7 @@ from tellapart.bundle.read import Bundle
 from tellapart.core.predictions import Mean
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.core.system import n_processors
-from tellapart.data.decode import EXTENSIONS, read_picture
+from tellapart.data.decoding.decode import EXTENSIONS, read_picture
 from tellapart.errors import UnreadableError, UsageError
 
 Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image

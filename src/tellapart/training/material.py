@@ -22,7 +22,7 @@ from tellapart.data.augment_batch import Drawn
 from tellapart.data.catalog import Catalog
 from tellapart.data.chance import Chance
 from tellapart.data.content import content_keys, marked
-from tellapart.data.decode import decode, read_picture
+from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.kept import Kept, source, source_side
 
 Rows = npt.NDArray[np.int64]

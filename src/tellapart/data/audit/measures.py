@@ -17,7 +17,7 @@ from PIL import Image
 
 from tellapart.core.files import cache_folder, replacing
 from tellapart.core.preprocess import Pixels
-from tellapart.data.decode import Facts, examine
+from tellapart.data.decoding.decode import Facts, examine
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

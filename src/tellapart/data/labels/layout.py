@@ -19,7 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tellapart.data.decode import EXTENSIONS
+from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.data.labels import classes, tables
 from tellapart.data.labels.columns import can_label, counted, part_of, some, understand
 from tellapart.data.labels.folders import Labelling, describe_leftovers, from_folders

@@ -8,7 +8,7 @@ import re
 
 import polars as pl
 
-from tellapart.data.decode import EXTENSIONS
+from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.data.labels.columns import part_of, some
 from tellapart.data.labels.tables import PATHS, PLACE, Table
 from tellapart.data.labels.walk import Walk

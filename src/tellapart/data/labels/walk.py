@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tellapart.data.decode import EXTENSIONS
+from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.errors import DataError
 
 _HIDDEN = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini"}

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tellapart.core.preprocess import Pixels
-from tellapart.data.reasons import Unusable
+from tellapart.data.decoding.messages import Unusable
 
 Colour = tuple[int, int, int]
 

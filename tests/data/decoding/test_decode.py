@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from tellapart.data import limits
-from tellapart.data.decode import EXTENSIONS, MAX_PIXELS, decode, examine
+from tellapart.data.decoding import limits
+from tellapart.data.decoding.decode import EXTENSIONS, MAX_PIXELS, decode, examine
 from tellapart.errors import UnreadableError
 
 

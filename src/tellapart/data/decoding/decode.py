@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
-from tellapart.data import convert, jpeg, reasons
-from tellapart.data.limits import ALLOWANCE, quiet, reserve
-from tellapart.data.reasons import Unusable
+from tellapart.data.decoding import color, jpeg, messages
+from tellapart.data.decoding.limits import ALLOWANCE, quiet, reserve
+from tellapart.data.decoding.messages import Unusable
 from tellapart.errors import UnreadableError
 
 #: Suffixes, in lower case, of the files that are taken for pictures. Those of the last line are pictures that
@@ -98,7 +98,7 @@ class Facts:
     problem: str | None = None
 
 
-def decode(source: Path | bytes, at_least: int | None = None, background: convert.Colour = (255, 255, 255)) -> Pixels:
+def decode(source: Path | bytes, at_least: int | None = None, background: color.Colour = (255, 255, 255)) -> Pixels:
     """Read a picture: upright, 8-bit RGB, its first frame, transparent parts over `background`.
 
     Args:
@@ -176,7 +176,7 @@ def _load(path: str | Path) -> tuple[BytesIO | BufferedReader, int]:
         # Without O_NONBLOCK, opening a pipe would wait until somebody writes to it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
-        raise Unusable(reasons.of_system(error)) from error
+        raise Unusable(messages.of_system(error)) from error
     keep = False
     try:
         status = os.fstat(handle)
@@ -190,7 +190,7 @@ def _load(path: str | Path) -> tuple[BytesIO | BufferedReader, int]:
             data += more
         return BytesIO(data), len(data)
     except OSError as error:
-        raise Unusable(reasons.of_system(error)) from error
+        raise Unusable(messages.of_system(error)) from error
     finally:
         if not keep:
             os.close(handle)
@@ -201,11 +201,11 @@ def _reason(error: Exception, source: str | Path | bytes) -> str:
     if isinstance(error, Unusable):
         return str(error)
     if isinstance(source, bytes):
-        return reasons.of_error(error, source[:_START])
+        return messages.of_error(error, source[:_START])
     start = b""
     with contextlib.suppress(OSError), open(source, "rb") as file:
         start = file.read(_START)
-    return reasons.of_error(error, start)
+    return messages.of_error(error, start)
 
 
 @dataclass(slots=True)
@@ -254,12 +254,10 @@ def _check_icon(start: bytes, file: BinaryIO) -> None:
         sides = (head[16:20], head[20:24]) if png else (head[4:8], head[8:12])
         width, height = (abs(int.from_bytes(side, "big" if png else "little", signed=True)) for side in sides)
         if width * height > _MAX_ICON:
-            raise Unusable(reasons.of_size(width, height, _MAX_ICON))
+            raise Unusable(messages.of_size(width, height, _MAX_ICON))
 
 
-def _pixels(
-    picture: _Picture, at_least: int | None, background: convert.Colour = (255, 255, 255)
-) -> tuple[Pixels, int]:
+def _pixels(picture: _Picture, at_least: int | None, background: color.Colour = (255, 255, 255)) -> tuple[Pixels, int]:
     """Pixels as stored, and the orientation they should be given."""
     factor = _factor(picture, at_least)
     with reserve(picture.memory(factor)):
@@ -267,7 +265,7 @@ def _pixels(
             picture.file.seek(0)
             return jpeg.read_pixels(picture.file.read(), picture.source, factor), picture.source.orientation
         picture.source.load()
-        return convert.to_rgb(picture.source, factor, background), _orientation(picture.source)
+        return color.to_rgb(picture.source, factor, background), _orientation(picture.source)
 
 
 def _factor(picture: _Picture, at_least: int | None) -> int:
@@ -280,7 +278,7 @@ def _factor(picture: _Picture, at_least: int | None) -> int:
         if factor >= smallest and picture.memory(factor) <= ALLOWANCE:
             return factor
     limit = picture.width * picture.height * ALLOWANCE // picture.memory(_FACTORS[-1])
-    raise Unusable(reasons.of_size(picture.width, picture.height, limit))
+    raise Unusable(messages.of_size(picture.width, picture.height, limit))
 
 
 def _decoder_memory(image: Image.Image, n_bytes: int) -> int:

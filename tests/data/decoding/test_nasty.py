@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tellapart.data.decode import decode, examine
+from tellapart.data.decoding.decode import decode, examine
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
 

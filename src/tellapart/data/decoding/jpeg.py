@@ -15,8 +15,8 @@ import simplejpeg
 from PIL import Image
 
 from tellapart.core.preprocess import Pixels
-from tellapart.data.convert import to_rgb
-from tellapart.data.reasons import TRUNCATED, Unusable
+from tellapart.data.decoding.color import to_rgb
+from tellapart.data.decoding.messages import TRUNCATED, Unusable
 
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
