@@ -23,7 +23,7 @@ import tellapart as ta
 from benchmarks import record
 from tellapart.console import Console
 from tellapart.core.preprocess import Preprocessing
-from tellapart.data.ahead import write_views
+from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.split import Split
 from tellapart.recipe.schema import Recipe

@@ -11,8 +11,8 @@ import torch
 
 from tellapart.core.events import Event, Validated
 from tellapart.core.preprocess import Preprocessing
-from tellapart.data import augment_batch
-from tellapart.data.chance import Chance
+from tellapart.data.augmentation import gpu_batch
+from tellapart.data.augmentation.philox import Chance
 from tellapart.data.scan import scan
 from tellapart.data.split import split
 from tellapart.infer.predict import predict
@@ -110,9 +110,9 @@ def test_batches_are_changed_as_on_a_processor(transforms: list[rt.Transform], i
     pictures[12:] = (pictures[12:] > 127) * 255  # sums of bicubic weights go beyond black and white
     rows = np.arange(len(pictures))
     sizes = np.repeat([size[:2]], len(rows), axis=0)
-    drawn = augment_batch.draw(transforms, how, sizes, Chance(3, 1, rows, rows * 0))
-    batch = augment_batch.lay_out(list(pictures), drawn, pinned=True)
-    ours, theirs = augment_batch.apply(batch.cuda(), drawn, how).cpu(), augment_batch.apply(batch, drawn, how)
+    drawn = gpu_batch.draw(transforms, how, sizes, Chance(3, 1, rows, rows * 0))
+    batch = gpu_batch.lay_out(list(pictures), drawn, pinned=True)
+    ours, theirs = gpu_batch.apply(batch.cuda(), drawn, how).cpu(), gpu_batch.apply(batch, drawn, how)
     apart = (ours.int() - theirs.int()).abs()
     assert apart.max() <= 3
     assert apart.float().mean() < 0.3

@@ -356,7 +356,7 @@ def _write_sheet(run: Run, network: Network, why: Why, out: Path) -> None:
     """One line a picture: as the network sees it, the maps, the pictures alike; below, what the colours mean."""
     from PIL import Image
 
-    from tellapart.data.sheet import grid
+    from tellapart.data.augmentation.contact_sheet import grid
 
     lines = []
     for entry in why.explained:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tellapart.core.files import replacing
 from tellapart.core.preprocess import Pixels
-from tellapart.data.mix import cutmix, mixup
-from tellapart.data.sheet import grid
+from tellapart.data.augmentation.contact_sheet import grid
+from tellapart.data.augmentation.mixup import cutmix, mixup
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import Transform

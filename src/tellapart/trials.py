@@ -9,9 +9,9 @@ import torch
 
 from tellapart.console import Console
 from tellapart.core.files import replacing
-from tellapart.data.ahead import write_views
+from tellapart.data.augmentation.contact_sheet import contact_sheet
+from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
-from tellapart.data.sheet import contact_sheet
 from tellapart.data.split import split
 from tellapart.errors import DataError, UsageError
 from tellapart.looks import layers_of

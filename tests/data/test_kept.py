@@ -16,8 +16,9 @@ from PIL import Image
 from tellapart.core.array_store import KEY
 from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data import augment_batch, kept
-from tellapart.data.augment import augment, augment_frame, crops, generator
+from tellapart.data import kept
+from tellapart.data.augmentation import gpu_batch
+from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator
 from tellapart.data.kept import Kept, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
@@ -220,6 +221,6 @@ def test_a_batch_is_changed_as_its_pictures_would_be(material: Material) -> None
     material = replace(material, how=replace(HOW, interpolation="bilinear")).kept()
     pictures = [material.unchanged(int(row)) for row in material.train]
     drawn = material.drawn(material.train, pictures, 4)
-    changed = augment_batch.apply(augment_batch.lay_out(pictures, drawn, pinned=False), drawn, material.how)
+    changed = gpu_batch.apply(gpu_batch.lay_out(pictures, drawn, pinned=False), drawn, material.how)
     for row, whole in zip(material.train, changed.numpy(), strict=True):
         assert np.abs(material.augmented(int(row), 4).astype(int) - whole).max() <= 2

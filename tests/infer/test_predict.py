@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tellapart as ta
-from tellapart.copies import copies
+from tellapart.data.augmentation.tta import copies
 from tellapart.data.decoding.decode import read_picture
 from tellapart.evaluation.unknown import fit_known
 from tellapart.infer.predict import predict, predict_fully

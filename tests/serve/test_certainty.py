@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 
 from tellapart.answering import Known, Strangeness
 from tellapart.bundle.read import KNOWN, Bundle
-from tellapart.copies import copies
+from tellapart.data.augmentation.tta import copies
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.unknown import fit_known
 from tellapart.serve.answer import Classifier, answers

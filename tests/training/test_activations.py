@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tellapart.core.array_store import KEY, Store
 from tellapart.core.files import cache_folder
-from tellapart.data.augment import left_to_chance
+from tellapart.data.augmentation.transforms import left_to_chance
 from tellapart.data.scan import scan
 from tellapart.errors import CacheError
 from tellapart.models.create import create_network

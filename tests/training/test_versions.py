@@ -19,7 +19,7 @@ from torch import nn
 from tellapart.console import Console
 from tellapart.core.events import NO_LABEL, StageDone, StageStarted, Validated
 from tellapart.core.preprocess import Preprocessing
-from tellapart.data.ahead import write_views
+from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
 from tellapart.data.split import Split, split

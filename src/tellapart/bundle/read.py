@@ -26,9 +26,9 @@ import numpy.typing as npt
 
 from tellapart.answering import Known, Strangeness
 from tellapart.bundle.tensors import read_tensors
-from tellapart.copies import copies
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
+from tellapart.data.augmentation.tta import copies
 from tellapart.errors import BundleError, UsageError
 
 FORMAT = 2

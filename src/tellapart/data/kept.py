@@ -23,7 +23,7 @@ from tellapart.core import cache
 from tellapart.core.array_store import Keys, Store
 from tellapart.core.files import cache_folder, write_text
 from tellapart.core.preprocess import Pixels, Preprocessing
-from tellapart.data.augment import decode_at_least, scaled
+from tellapart.data.augmentation.transforms import decode_at_least, scaled
 from tellapart.data.decoding.decode import decode
 from tellapart.recipe.transforms import Transform
 

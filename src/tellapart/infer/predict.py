@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from tellapart.answering import Known
-from tellapart.copies import copies
 from tellapart.core.events import Computing
 from tellapart.core.predictions import Floats, Mean, Predictions, average_logits
 from tellapart.core.preprocess import Pixels
+from tellapart.data.augmentation.tta import copies
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import read_picture
 from tellapart.data.loader import batches

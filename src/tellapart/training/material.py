@@ -16,11 +16,11 @@ import torch
 
 from tellapart.core.array_store import KEY, Keys
 from tellapart.core.preprocess import Pixels, Preprocessing
-from tellapart.data import ahead, augment_batch
-from tellapart.data.augment import augment, augment_frame, crops, generator, left_to_chance
-from tellapart.data.augment_batch import Drawn
+from tellapart.data.augmentation import gpu_batch, offline
+from tellapart.data.augmentation.gpu_batch import Drawn
+from tellapart.data.augmentation.philox import Chance
+from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator, left_to_chance
 from tellapart.data.catalog import Catalog
-from tellapart.data.chance import Chance
 from tellapart.data.content import content_keys, marked
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.kept import Kept, source, source_side
@@ -99,11 +99,11 @@ class Material:
     @property
     def items(self) -> Rows:
         """What an epoch of training shows: every version of every training picture, int64 [n_train × n_versions]."""
-        return ahead.multiply(self.train, len(self.versions))
+        return offline.multiply(self.train, len(self.versions))
 
     def rows(self, items: Rows) -> Rows:
         """The catalog's rows that items are made of."""
-        return ahead.origin(items, len(self.versions))[0]
+        return offline.origin(items, len(self.versions))[0]
 
     def plain(self, row: int) -> Pixels:
         """The picture as validation, test and the finished model see it."""
@@ -117,7 +117,7 @@ class Material:
     @property
     def by_batch(self) -> bool:
         """Whether what `augmented` does can be done to whole batches."""
-        return not self.ahead and augment_batch.fits(self.transforms, self.how)
+        return not self.ahead and gpu_batch.fits(self.transforms, self.how)
 
     def unchanged(self, row: int) -> Pixels:
         """What the changes of a whole batch begin with: the picture to cut crops from, or the frame."""
@@ -134,7 +134,7 @@ class Material:
         """What one epoch of training does to a batch; see `unchanged`."""
         sizes = np.array([picture.shape[:2] for picture in pictures])
         chance = Chance(self.seed, epoch, rows, np.zeros(len(rows), np.int64))
-        return augment_batch.draw(self.transforms, self.how, sizes, chance)
+        return gpu_batch.draw(self.transforms, self.how, sizes, chance)
 
     def view(self, item: int, view: int = 0, views: Views = ((),)) -> Pixels:
         """One of the item's fixed views, by default without any change; its random choices are made once."""
@@ -149,7 +149,7 @@ class Material:
         contents = content_keys(self.catalog, self.train)
         keys = np.empty((len(contents), len(self.versions), len(views)), KEY)
         for number, version in enumerate(self.versions):
-            made = [_plain(version), ahead.enough(self.versions, self.how)] if version else []
+            made = [_plain(version), offline.enough(self.versions, self.how)] if version else []
             made += [self.seed, number] if left_to_chance(version) else []
             for n, view in enumerate(views):
                 mark = [made, _plain(view)]
@@ -177,8 +177,8 @@ class Material:
     def _version(self, item: int) -> Pixels:
         """The version made ahead that an item is."""
         row, version = divmod(item, len(self.versions))
-        pixels = decode(self.catalog.path(row), ahead.enough(self.versions, self.how), self.how.background)
-        return ahead.view(pixels, self.versions, self.how, self.seed, row, version)
+        pixels = decode(self.catalog.path(row), offline.enough(self.versions, self.how), self.how.background)
+        return offline.view(pixels, self.versions, self.how, self.seed, row, version)
 
 
 def _plain(transforms: Sequence[Any]) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from tellapart.core.events import Computing
 from tellapart.core.preprocess import Pixels
-from tellapart.data import ahead, augment_batch
-from tellapart.data.augment import generator
-from tellapart.data.augment_batch import Drawn
+from tellapart.data.augmentation import gpu_batch, offline
+from tellapart.data.augmentation.gpu_batch import Drawn
+from tellapart.data.augmentation.transforms import generator
 from tellapart.data.loader import batches, gathered
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
@@ -58,7 +58,7 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
     def changed(order: Rows, epoch: int) -> Inputs:
         def make(rows: Rows, pictures: Sequence[Pixels]) -> _Made:
             drawn = material.drawn(rows, pictures, epoch)
-            return rows, augment_batch.lay_out(pictures, drawn, pinned=True), drawn
+            return rows, gpu_batch.lay_out(pictures, drawn, pinned=True), drawn
 
         ready, load = material.unchanged_together, material.unchanged
         yield from brought(gathered(order, stage.batch_size, ready, load, make, runtime.workers))
@@ -147,7 +147,7 @@ def stored(
     place[material.train] = np.arange(len(material.train))
 
     def first_view(items: Rows) -> Rows:
-        rows, versions = ahead.origin(items, n_versions)
+        rows, versions = offline.origin(items, n_versions)
         found: Rows = (place[rows] * n_versions + versions) * len(views)
         return found
 
@@ -181,7 +181,7 @@ def _brought(made: Iterator[_Made], material: Material, device: str) -> Inputs:
     for rows, image, drawn in made:
         with torch.cuda.stream(aside):
             there = image.to(device, non_blocking=True)
-            there = augment_batch.apply(there, drawn, material.how) if drawn else there
+            there = gpu_batch.apply(there, drawn, material.how) if drawn else there
         if before:
             yield before
         torch.cuda.current_stream().wait_stream(aside)

@@ -14,8 +14,8 @@ import torchvision.transforms.v2 as v2
 from scipy import stats
 
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data import operations as ops
-from tellapart.data.augment import _operations, _window, augment, decode_at_least, draw, generator
+from tellapart.data.augmentation import pixel_ops as ops
+from tellapart.data.augmentation.transforms import _operations, _window, augment, decode_at_least, draw, generator
 from tellapart.recipe import transforms as rt
 from tellapart.recipe.transforms import Normal, RandomResizedCrop, Transform, Uniform
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tellapart.core.preprocess import Preprocessing
-from tellapart.data import augment_batch
-from tellapart.data.augment import augment, augment_frame, generator
-from tellapart.data.chance import Chance
+from tellapart.data.augmentation import gpu_batch
+from tellapart.data.augmentation.philox import Chance
+from tellapart.data.augmentation.transforms import augment, augment_frame, generator
 from tellapart.recipe import transforms as rt
 
 HOW = Preprocessing(40, 56, interpolation="bilinear")
@@ -27,9 +27,9 @@ def scene(number: int, height: int, width: int) -> np.ndarray:
 def changed(transforms, how, pictures, epoch=2, seed=5):
     rows = np.arange(len(pictures)) + 11
     sizes = np.array([picture.shape[:2] for picture in pictures])
-    drawn = augment_batch.draw(transforms, how, sizes, Chance(seed, epoch, rows, rows * 0))
-    batch = augment_batch.lay_out(pictures, drawn, pinned=False)
-    return augment_batch.apply(batch, drawn, how).numpy()
+    drawn = gpu_batch.draw(transforms, how, sizes, Chance(seed, epoch, rows, rows * 0))
+    batch = gpu_batch.lay_out(pictures, drawn, pinned=False)
+    return gpu_batch.apply(batch, drawn, how).numpy()
 
 
 def alone(transforms, how, pictures, epoch=2, seed=5):
@@ -146,10 +146,10 @@ def test_what_follows_greyscale_changes_the_others_no_more():
     ],
 )
 def test_what_cannot_be_done_in_batches_is_known(transforms):
-    assert not augment_batch.fits(transforms, HOW)
+    assert not gpu_batch.fits(transforms, HOW)
 
 
 def test_other_filters_are_left_to_the_processor():
     crop = [rt.RandomResizedCrop()]
-    assert augment_batch.fits(crop, HOW)
-    assert not augment_batch.fits(crop, Preprocessing(40, 56, interpolation="lanczos"))
+    assert gpu_batch.fits(crop, HOW)
+    assert not gpu_batch.fits(crop, Preprocessing(40, 56, interpolation="lanczos"))

@@ -15,8 +15,8 @@ from PIL import Image
 
 from tellapart.console import Console
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data import ahead
-from tellapart.data.ahead import multiply, origin, view
+from tellapart.data.augmentation import offline
+from tellapart.data.augmentation.offline import multiply, origin, view
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
 from tellapart.data.scan import scan
@@ -29,7 +29,7 @@ VIEWS = [(), (HorizontalFlip(),), (Rotation(),)]
 
 
 def write_views(*given, **options) -> Path:
-    return Console(quiet=True).watch(ahead.write_views(*given, **options))
+    return Console(quiet=True).watch(offline.write_views(*given, **options))
 
 
 @pytest.fixture

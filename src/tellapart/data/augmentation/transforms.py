@@ -15,7 +15,7 @@ import numpy as np
 
 from tellapart.core import preprocess
 from tellapart.core.preprocess import Interpolation, Pixels, Preprocessing
-from tellapart.data import operations as ops
+from tellapart.data.augmentation import pixel_ops as ops
 from tellapart.recipe.transforms import (
     Erasing,
     Noise,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from tellapart.data.mix import cutmix, mix, mixup
+from tellapart.data.augmentation.mixup import cutmix, mix, mixup
 from tellapart.recipe.transforms import Mix
 
 ONE_LABEL = torch.eye(4)[torch.tensor([0, 1, 2, 3, 0, 1])]

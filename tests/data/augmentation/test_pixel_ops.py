@@ -12,7 +12,7 @@ import torchvision.transforms.v2.functional as tv
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
-from tellapart.data import operations as ops
+from tellapart.data.augmentation import pixel_ops as ops
 
 
 def smooth(height: int = 60, width: int = 80) -> np.ndarray:

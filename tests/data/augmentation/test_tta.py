@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tellapart.copies import copies
+from tellapart.data.augmentation.tta import copies
 
 
 @pytest.fixture

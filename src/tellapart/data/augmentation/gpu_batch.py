@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from tellapart.core.preprocess import Pixels, Preprocessing
-from tellapart.data import operations as ops
-from tellapart.data.chance import Chance, Lanes
+from tellapart.data.augmentation import pixel_ops as ops
+from tellapart.data.augmentation.philox import Chance, Lanes
 from tellapart.recipe.transforms import Erasing, Normal, RandomResizedCrop, Transform, Uniform, strengths
 
 _KINDS = (

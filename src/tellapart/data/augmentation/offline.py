@@ -27,7 +27,7 @@ from PIL import Image
 from tellapart.core.events import Computing
 from tellapart.core.files import replacing
 from tellapart.core.preprocess import Pixels, Preprocessing
-from tellapart.data.augment import augment, decode_at_least
+from tellapart.data.augmentation.transforms import augment, decode_at_least
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
 from tellapart.data.divide import tie

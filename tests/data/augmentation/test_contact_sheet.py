@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data.augment import augment, generator
+from tellapart.data.augmentation.contact_sheet import contact_sheet, transform_sheet
+from tellapart.data.augmentation.transforms import augment, generator
 from tellapart.data.decoding.decode import decode
 from tellapart.data.scan import scan
-from tellapart.data.sheet import contact_sheet, transform_sheet
 from tellapart.recipe.transforms import HorizontalFlip, Negative, RandomResizedCrop
 
 HOW = Preprocessing(48, 64)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
-from tellapart.data.augment import augment, crops, generator
+from tellapart.data.augmentation.transforms import augment, crops, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.kept import source, source_side
