@@ -28,7 +28,7 @@ import tellapart as ta
 from benchmarks import record
 from benchmarks.row_data import OURS, THEIRS, image_folder, kept_crops
 from tellapart.core.preprocess import Preprocessing
-from tellapart.data.kept import source, source_side
+from tellapart.data.loading.picture_cache import source, source_side
 from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
 from tellapart.runtime import default_workers
 

@@ -15,7 +15,7 @@ from tellapart.core.events import Computing
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
-from tellapart.data.loader import batches
+from tellapart.data.loading.loader import batches
 from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
 from tellapart.training.material import Material
 

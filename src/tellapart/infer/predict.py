@@ -18,7 +18,7 @@ from tellapart.core.preprocess import Pixels
 from tellapart.data.augmentation.tta import copies
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import read_picture
-from tellapart.data.loader import batches
+from tellapart.data.loading.loader import batches
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
 from tellapart.runtime import Runtime

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tellapart.core.events import Computing
 from tellapart.data.catalog import Catalog
-from tellapart.data.loader import batches
+from tellapart.data.loading.loader import batches
 from tellapart.models.network import Network
 from tellapart.runtime import Runtime
 from tellapart.training.activations import about_layers, answering, compute

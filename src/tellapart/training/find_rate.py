@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tellapart.core.events import Computing, RateFound
-from tellapart.data.loader import Rows
+from tellapart.data.loading.loader import Rows
 from tellapart.errors import TrainingError
 from tellapart.recipe.schema import FoundRate
 from tellapart.runtime import Runtime

@@ -21,9 +21,9 @@ from tellapart.data.augmentation.gpu_batch import Drawn
 from tellapart.data.augmentation.philox import Chance
 from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator, left_to_chance
 from tellapart.data.catalog import Catalog
-from tellapart.data.content import content_keys, marked
 from tellapart.data.decoding.decode import decode, read_picture
-from tellapart.data.kept import Kept, source, source_side
+from tellapart.data.loading.content_keys import content_keys, marked
+from tellapart.data.loading.picture_cache import Kept, source, source_side
 
 Rows = npt.NDArray[np.int64]
 Views = Sequence[Sequence[Any]]

@@ -12,8 +12,8 @@ from torch.nn.functional import one_hot
 
 from tellapart.core.events import NO_LABEL, Event, StageStarted
 from tellapart.data.augmentation.mixup import mix
-from tellapart.data.balance import class_weights, contents, epoch_order, positive_weights
-from tellapart.data.loader import Rows
+from tellapart.data.loading.loader import Rows
+from tellapart.data.loading.sampling import class_weights, contents, epoch_order, positive_weights
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.groups import layer_groups
 from tellapart.models.network import Network

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from tellapart.data.balance import at_most
+from tellapart.data.loading.sampling import at_most
 from tellapart.errors import RecipeError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage

@@ -16,7 +16,7 @@ from tellapart.core.preprocess import Pixels
 from tellapart.data.augmentation import gpu_batch, offline
 from tellapart.data.augmentation.gpu_batch import Drawn
 from tellapart.data.augmentation.transforms import generator
-from tellapart.data.loader import batches, gathered
+from tellapart.data.loading.loader import batches, gathered
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
 from tellapart.runtime import Runtime

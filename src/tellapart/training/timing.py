@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tellapart.data.loader import Rows, batches
+from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.runtime import Runtime, default_device, for_answering, for_training, in_words

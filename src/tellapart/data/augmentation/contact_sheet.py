@@ -12,7 +12,7 @@ from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.data.augmentation.transforms import augment, crops, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode, read_picture
-from tellapart.data.kept import source, source_side
+from tellapart.data.loading.picture_cache import source, source_side
 from tellapart.recipe.transforms import Transform
 
 _GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 12, 112  # at 11 the font's blanks are too thin to see

@@ -16,10 +16,10 @@ from PIL import Image
 from tellapart.core.array_store import KEY
 from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data import kept
 from tellapart.data.augmentation import gpu_batch
 from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator
-from tellapart.data.kept import Kept, source, source_side
+from tellapart.data.loading import picture_cache
+from tellapart.data.loading.picture_cache import Kept, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
 from tellapart.recipe.transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
@@ -62,7 +62,7 @@ def test_without_a_cache_with_a_cold_and_with_a_warm_one(
     material = Material(material.catalog, material.train, material.validation, HOW, transforms, 3)
     expected = shown(material)
     assert same(shown(material.kept()), expected)
-    monkeypatch.setattr("tellapart.data.kept.decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr("tellapart.training.material.read_picture", lambda *_: pytest.fail("decoded again"))
     assert same(shown(material.kept()), expected)
 
@@ -82,7 +82,7 @@ def test_versions_made_ahead_are_made_once(
 
     expected = epochs(material)
     assert same(epochs(material.kept()), expected)
-    monkeypatch.setattr("tellapart.data.kept.decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
     for again in ("decode", "read_picture"):
         monkeypatch.setattr(f"tellapart.training.material.{again}", lambda *_: pytest.fail("decoded again"))
     assert same(epochs(material.kept()), expected)
@@ -100,8 +100,8 @@ def test_what_was_not_expected_is_read_all_the_same(material: Material, augmente
 
 
 def test_threads_share_it(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "_PORTION", 5000)
-    monkeypatch.setattr(kept, "_RELEASE", 20000)
+    monkeypatch.setattr(picture_cache, "_PORTION", 5000)
+    monkeypatch.setattr(picture_cache, "_RELEASE", 20000)
     expected, keeping = shown(material, 3), material.kept()
     barrier = threading.Barrier(4)
 

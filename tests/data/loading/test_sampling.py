@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from tellapart.data.balance import at_most, class_weights, contents, epoch_order, positive_weights
+from tellapart.data.loading.sampling import at_most, class_weights, contents, epoch_order, positive_weights
 
 COUNTS = (6403, 1200, 300, 95)
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellapart.data.loader import AHEAD, batches, gathered
+from tellapart.data.loading.loader import AHEAD, batches, gathered
 
 
 def load(row: int) -> np.ndarray:
@@ -46,7 +46,7 @@ def test_batches_together_are_the_order(rows, batch_size, workers):
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 3))
 def test_in_turn_the_batches_are_the_same(n, batch_size, workers):
     order = np.arange(n)[::-1]
-    with mock.patch("tellapart.data.loader._IN_TURN", 16):
+    with mock.patch("tellapart.data.loading.loader._IN_TURN", 16):
         found = list(batches(order, batch_size, load, workers, in_turn=True))
     expected = list(batches(order, batch_size, load, workers))
     assert [batch.row.tolist() for batch in found] == [batch.row.tolist() for batch in expected]
@@ -55,7 +55,7 @@ def test_in_turn_the_batches_are_the_same(n, batch_size, workers):
 
 def test_in_turn_nothing_is_loaded_while_a_batch_is_used():
     seen = []
-    with mock.patch("tellapart.data.loader._IN_TURN", 16):
+    with mock.patch("tellapart.data.loading.loader._IN_TURN", 16):
         for _ in batches(np.arange(32), 4, lambda row: (seen.append(row), load(row))[1], 2, in_turn=True):
             before = len(seen)
             time.sleep(0.01)
