@@ -39,7 +39,7 @@ def train(rows: int, steps: int) -> dict[str, int]:
     from tellapart.core.events import Progress
     from tellapart.core.system import keep_freed
     from tellapart.data.catalog import Catalog
-    from tellapart.data.split import split
+    from tellapart.data.splitting.split import split
     from tellapart.models.create import create_network
     from tellapart.runtime import Runtime
     from tellapart.training.checkpoint import State

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.data.catalog import Catalog
-from tellapart.data.split import Split
+from tellapart.data.splitting.split import Split
 from tellapart.errors import TrainingError
 
 MODEL = "mobilenetv2_100"

@@ -23,7 +23,7 @@ from benchmarks.turns import Figure
 from tellapart.console import Console
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
-from tellapart.data.split import split
+from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, TellapartError, UsageError
 from tellapart.runtime import environment
 

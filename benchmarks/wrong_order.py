@@ -25,7 +25,7 @@ from tellapart.console import Console
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
-from tellapart.data.split import Split
+from tellapart.data.splitting.split import Split
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import EIGHTFOLD
 

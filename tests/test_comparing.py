@@ -15,7 +15,7 @@ from tellapart.cli import app
 from tellapart.core.predictions import Predictions
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
-from tellapart.data.split import split
+from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe

@@ -14,7 +14,7 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.data.augmentation import gpu_batch
 from tellapart.data.augmentation.philox import Chance
 from tellapart.data.scan import scan
-from tellapart.data.split import split
+from tellapart.data.splitting.split import split
 from tellapart.infer.predict import predict
 from tellapart.models.create import create_network
 from tellapart.models.network import Network

@@ -87,7 +87,7 @@ def test_a_training_begins_with_the_choice_and_keeps_it(
     picture_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tellapart.data.scan import scan
-    from tellapart.data.split import split
+    from tellapart.data.splitting.split import split
     from tellapart.pipeline import Wishes, run
 
     catalog = scan(picture_folder(n=20))

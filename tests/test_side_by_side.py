@@ -10,7 +10,7 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart.data.scan import scan
-from tellapart.data.split import split
+from tellapart.data.splitting.split import split
 from tellapart.errors import RunError, UsageError
 from tellapart.recipe.load import load_recipe
 from tellapart.report.compared import best, closest, differing

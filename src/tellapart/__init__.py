@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tellapart.data.audit.findings import Finding as Finding
     from tellapart.data.catalog import Catalog as Catalog
     from tellapart.data.scan import scan as scan
-    from tellapart.data.split import Split as Split
-    from tellapart.data.split import split as split
+    from tellapart.data.splitting.split import Split as Split
+    from tellapart.data.splitting.split import split as split
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.evaluation.compare import Comparison as Comparison
     from tellapart.evaluation.slices import Slices as Slices
@@ -59,7 +59,7 @@ _PUBLIC = {
     "Predictions": "tellapart.core.predictions",
     "Recipe": "tellapart.recipe.schema",
     "Slices": "tellapart.evaluation.slices",
-    "Split": "tellapart.data.split",
+    "Split": "tellapart.data.splitting.split",
     "TellapartError": "tellapart.errors",
     "audit": "tellapart.auditing",
     "average": "tellapart.averaging",
@@ -72,7 +72,7 @@ _PUBLIC = {
     "predict": "tellapart.serve.answer",
     "scan": "tellapart.data.scan",
     "slices": "tellapart.slicing",
-    "split": "tellapart.data.split",
+    "split": "tellapart.data.splitting.split",
     "train": "tellapart.pipeline",
 }
 

@@ -19,7 +19,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
-    from tellapart.data.split import Split
+    from tellapart.data.splitting.split import Split
 
 _EXAMPLES = 3
 

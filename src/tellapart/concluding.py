@@ -18,7 +18,7 @@ from tellapart.run_directory import Run
 if TYPE_CHECKING:
     from tellapart.answering import Known
     from tellapart.data.catalog import Catalog
-    from tellapart.data.split import Split
+    from tellapart.data.splitting.split import Split
     from tellapart.evaluation.certainty import Certainty
     from tellapart.infer.predict import Answered
     from tellapart.models.network import Network

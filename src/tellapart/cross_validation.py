@@ -16,7 +16,7 @@ from tellapart.core.files import write_text
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.data.catalog import Catalog
-from tellapart.data.folds import kfold
+from tellapart.data.splitting.kfold import kfold
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.pipeline import Wishes, run

@@ -12,8 +12,8 @@ import polars as pl
 
 from tellapart.core.predictions import Floats, Predictions, probabilities
 from tellapart.data.catalog import Catalog
-from tellapart.data.divide import Ties, divide
-from tellapart.data.split import ties_of
+from tellapart.data.splitting.split import ties_of
+from tellapart.data.splitting.stratify import Ties, divide
 from tellapart.errors import DataError, RunError, WeightsError
 from tellapart.evaluation.wrong_labels import agreement, doubts, nearest
 from tellapart.label_table import LabelIssues

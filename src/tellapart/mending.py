@@ -14,7 +14,7 @@ import polars as pl
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import corrected
 from tellapart.data.labels.columns import counted
-from tellapart.data.split import Split
+from tellapart.data.splitting.split import Split
 from tellapart.errors import DataError
 from tellapart.run_directory import Run
 

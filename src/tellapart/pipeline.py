@@ -24,7 +24,7 @@ from tellapart.run_directory import EventLog, Run, locked
 if TYPE_CHECKING:
     from tellapart.console import Console
     from tellapart.data.catalog import Catalog
-    from tellapart.data.split import Split
+    from tellapart.data.splitting.split import Split
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
     from tellapart.training.checkpoint import Checkpoints, State

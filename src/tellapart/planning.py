@@ -28,7 +28,7 @@ from tellapart.training.solve_head import solutions
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
-    from tellapart.data.split import Split
+    from tellapart.data.splitting.split import Split
     from tellapart.models.network import Network
 
 Rows = npt.NDArray[np.int64]

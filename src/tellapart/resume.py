@@ -12,7 +12,7 @@ import polars as pl
 
 from tellapart.core.files import write_text
 from tellapart.data.catalog import PARTS, Catalog
-from tellapart.data.split import Split, explain_change, split
+from tellapart.data.splitting.split import Split, explain_change, split
 from tellapart.errors import RunError
 from tellapart.run_directory import Run
 

@@ -19,7 +19,7 @@ from tellapart.errors import RunError
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
-    from tellapart.data.split import Split
+    from tellapart.data.splitting.split import Split
     from tellapart.recipe.schema import Recipe
 
 
@@ -133,7 +133,7 @@ class Run:
 
     @cached_property
     def split(self) -> Split:
-        from tellapart.data.split import Split
+        from tellapart.data.splitting.split import Split
 
         self._need(self.split_file)
         return Split.load(self.split_file)

@@ -12,7 +12,7 @@ from tellapart.core.files import replacing
 from tellapart.data.augmentation.contact_sheet import contact_sheet
 from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
-from tellapart.data.split import split
+from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, UsageError
 from tellapart.looks import layers_of
 from tellapart.models.create import create_network

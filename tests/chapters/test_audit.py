@@ -6,7 +6,7 @@ from PIL import ImageOps
 
 from tellapart.chapters.audit import audit_chapter
 from tellapart.data.scan import scan
-from tellapart.data.split import Split
+from tellapart.data.splitting.split import Split
 from tellapart.report.blocks import Fold, Pairs
 from tellapart.run_directory import Run
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tellapart.data.scan import scan
-from tellapart.data.split import split
+from tellapart.data.splitting.split import split
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe

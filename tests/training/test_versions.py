@@ -22,7 +22,7 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
-from tellapart.data.split import Split, split
+from tellapart.data.splitting.split import Split, split
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import EIGHTFOLD

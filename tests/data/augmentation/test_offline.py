@@ -20,7 +20,7 @@ from tellapart.data.augmentation.offline import multiply, origin, view
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
 from tellapart.data.scan import scan
-from tellapart.data.split import Split, split
+from tellapart.data.splitting.split import Split, split
 from tellapart.errors import DataError, UsageError
 from tellapart.recipe.transforms import EIGHTFOLD, HorizontalFlip, RandomResizedCrop, Rotation
 

@@ -21,7 +21,7 @@ from tellapart.data.catalog import PARTS, Catalog
 from tellapart.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from tellapart.data.split import Split
+    from tellapart.data.splitting.split import Split
 
 Ints = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.data.catalog import Catalog
-from tellapart.data.divide import tie
+from tellapart.data.splitting.stratify import tie
 
 
 def with_groups(catalog: Catalog, ties: npt.NDArray[np.int64]) -> Catalog:

@@ -30,12 +30,12 @@ from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.transforms import augment, decode_at_least
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
-from tellapart.data.divide import tie
+from tellapart.data.splitting.stratify import tie
 from tellapart.errors import DataError, UsageError
 from tellapart.recipe.transforms import Transform
 
 if TYPE_CHECKING:
-    from tellapart.data.split import Split
+    from tellapart.data.splitting.split import Split
 
 Rows = npt.NDArray[np.int64]
 View = Sequence[Transform]

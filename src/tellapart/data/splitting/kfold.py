@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.data.catalog import Catalog
-from tellapart.data.divide import Ties
-from tellapart.data.split import Split, draw, leaks, left_out, ties_of, usable
+from tellapart.data.splitting.split import Split, draw, leaks, left_out, ties_of, usable
+from tellapart.data.splitting.stratify import Ties
 from tellapart.errors import SplitError, UsageError
 
 

@@ -12,8 +12,8 @@ import polars as pl
 
 from tellapart.core.files import write_text
 from tellapart.data.catalog import PARTS, Catalog
-from tellapart.data.divide import Ties, divide, tie
 from tellapart.data.labels.columns import counted, some
+from tellapart.data.splitting.stratify import Ties, divide, tie
 from tellapart.errors import RunError, SplitError, UsageError
 
 Rows = npt.NDArray[np.int64]

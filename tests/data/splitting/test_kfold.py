@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from tellapart.data.catalog import SCHEMA, Catalog
-from tellapart.data.divide import Ties
-from tellapart.data.folds import deal, kfold
+from tellapart.data.splitting.kfold import deal, kfold
+from tellapart.data.splitting.stratify import Ties
 from tellapart.errors import SplitError, UsageError
 
 

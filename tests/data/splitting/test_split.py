@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tellapart.core.extras import require
 from tellapart.data.catalog import SCHEMA, Catalog
-from tellapart.data.divide import tie
 from tellapart.data.scan import scan
-from tellapart.data.split import Split, explain_change, split
+from tellapart.data.splitting.split import Split, explain_change, split
+from tellapart.data.splitting.stratify import tie
 from tellapart.errors import MissingExtraError, RunError, SplitError, TellapartError, UsageError
 
 
