@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import record
-from tellapart.answering import unit_length
 from tellapart.core.predictions import Predictions
 from tellapart.core.preprocess import preprocess
 from tellapart.data.decoding.decode import read_picture
 from tellapart.evaluation.calibrate import fit_temperatures
-from tellapart.evaluation.unknown import fit_known, fit_strangeness
+from tellapart.evaluation.fit_open_set import fit_known, fit_strangeness
+from tellapart.evaluation.open_set import unit_length
 
 _BATCH = 32
 _EXTENSIONS = (".jpg", ".jpeg", ".png")

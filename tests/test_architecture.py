@@ -52,7 +52,6 @@ TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.tor
 
 # These have not been given their room yet.
 MOVING = {
-    "answering",
     "auditing",
     "averaging",
     "bundle",
@@ -86,7 +85,6 @@ MOVING = {
     "infer",
     "judging",
     "label_issues",
-    "label_table",
     "looks",
     "mending",
     "mistakes",

@@ -13,7 +13,7 @@ import pytest
 from tellapart.console import Console
 from tellapart.data.scan import scan
 from tellapart.errors import DataError, UsageError
-from tellapart.label_table import load_table
+from tellapart.evaluation.label_issues_table import load_table
 from tellapart.mistakes import errors_of_pictures
 
 QUIET = Console(quiet=True)

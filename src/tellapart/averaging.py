@@ -11,8 +11,8 @@ import numpy as np
 
 from tellapart.core.scores import Evaluation
 from tellapart.errors import DataError, RunError, UsageError
-from tellapart.evaluation.average import average as mean_of
 from tellapart.evaluation.calibrate import fit_temperature, thresholds
+from tellapart.evaluation.ensemble import average as mean_of
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.report import words
 from tellapart.report.blocks import Cell, Section, Table, Text

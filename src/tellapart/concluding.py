@@ -16,10 +16,10 @@ from tellapart.errors import RecipeError
 from tellapart.run_directory import Run
 
 if TYPE_CHECKING:
-    from tellapart.answering import Known
     from tellapart.data.catalog import Catalog
     from tellapart.data.splitting.split import Split
-    from tellapart.evaluation.certainty import Certainty
+    from tellapart.evaluation.calibration_summary import Certainty
+    from tellapart.evaluation.open_set import Known
     from tellapart.infer.predict import Answered
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
@@ -34,7 +34,7 @@ def conclude(
 ) -> Generator[Computing, None, None]:
     """Predictions, certainty, scores, bundle, report."""
     from tellapart.data.audit.audit import measure
-    from tellapart.evaluation.certainty import check_certainty, copies_gain, fit_certainty, keeps_its_share
+    from tellapart.evaluation.calibration_summary import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.explaining import explain_for_report
     from tellapart.infer.predict import predict_fully
@@ -93,7 +93,7 @@ def _known(
     run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime
 ) -> Generator[Computing, None, Known]:
     """Where the classes lie among the network's features, from some of the training pictures."""
-    from tellapart.evaluation.unknown import fit_known
+    from tellapart.evaluation.fit_open_set import fit_known
     from tellapart.training.features import features
 
     rows = _known_rows(run, catalog, split)
@@ -103,7 +103,7 @@ def _known(
 
 def _known_rows(run: Run, catalog: Catalog, split: Split) -> Rows:
     """Some training pictures whose features are computed, and stored, for what is known."""
-    from tellapart.evaluation.certainty import sample
+    from tellapart.evaluation.calibration_summary import sample
 
     return sample(unbroken(run, catalog, split.train), len(catalog.classes))
 

@@ -18,7 +18,7 @@ from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
-from tellapart.evaluation.errors import least_certain, wrongest
+from tellapart.evaluation.mistakes import least_certain, wrongest
 from tellapart.explain.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
 from tellapart.explain.neighbours import most_alike
 from tellapart.explain.overlay import Map, at_eye_size, legend, overlay

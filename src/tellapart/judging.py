@@ -38,7 +38,7 @@ class Copies:
 
     def __str__(self) -> str:
         """One sentence."""
-        from tellapart.evaluation.certainty import tell_copies
+        from tellapart.evaluation.calibration_summary import tell_copies
 
         return tell_copies(self.plain, self.averaged, self.n, self.mean, self.times, "the time")
 

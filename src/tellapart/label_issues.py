@@ -15,8 +15,8 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import ties_of
 from tellapart.data.splitting.stratify import Ties, divide
 from tellapart.errors import DataError, RunError, WeightsError
-from tellapart.evaluation.wrong_labels import agreement, doubts, nearest
-from tellapart.label_table import LabelIssues
+from tellapart.evaluation.label_issues import agreement, doubts, nearest
+from tellapart.evaluation.label_issues_table import LabelIssues
 from tellapart.report.words import certainty, some
 from tellapart.run_directory import Run
 from tellapart.runtime import plain_runtime

@@ -11,7 +11,7 @@ import numpy as np
 from tellapart.core.predictions import Predictions
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
-from tellapart.evaluation.errors import most_confused, of_class
+from tellapart.evaluation.mistakes import most_confused, of_class
 from tellapart.report import words
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, Text
@@ -23,7 +23,7 @@ from tellapart.run_directory import Run
 if TYPE_CHECKING:
     from tellapart.console import Console
     from tellapart.data.catalog import Catalog
-    from tellapart.label_table import LabelIssues
+    from tellapart.evaluation.label_issues_table import LabelIssues
 
 _SHOWN = 42
 

@@ -18,8 +18,8 @@ from tellapart.core.extras import require
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import CorrectionLog
 from tellapart.errors import DataError, UsageError
-from tellapart.evaluation.ask_next import ask_next, uncertainty
-from tellapart.label_table import LabelIssues, load_table
+from tellapart.evaluation.active_learning import ask_next, uncertainty
+from tellapart.evaluation.label_issues_table import LabelIssues, load_table
 from tellapart.review.app import make_app, new_token
 from tellapart.review.session import Item, Session
 from tellapart.run_directory import Run

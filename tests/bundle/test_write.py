@@ -17,13 +17,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tellapart.answering import Strangeness
 from tellapart.bundle import write as write_module
 from tellapart.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.core.preprocess import preprocess
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import BundleError
-from tellapart.evaluation.unknown import fit_known
+from tellapart.evaluation.fit_open_set import fit_known
+from tellapart.evaluation.open_set import Strangeness
 from tellapart.models.create import create_network
 from tellapart.models.network import Architecture, Network
 from tellapart.recipe.schema import Data, Model

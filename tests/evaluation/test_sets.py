@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from tellapart.answering import pictures_needed, prediction_sets
 from tellapart.core.predictions import Predictions
-from tellapart.evaluation.sets import LEVELS, coverages, set_thresholds
+from tellapart.evaluation.sets import LEVELS, coverages, pictures_needed, prediction_sets, set_thresholds
 
 
 def drawn(n, n_classes=6, seed=0, spread=2.0):

@@ -9,7 +9,7 @@ import torch
 import tellapart as ta
 from tellapart.data.augmentation.tta import copies
 from tellapart.data.decoding.decode import read_picture
-from tellapart.evaluation.unknown import fit_known
+from tellapart.evaluation.fit_open_set import fit_known
 from tellapart.infer.predict import predict, predict_fully
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model

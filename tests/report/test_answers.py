@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tellapart.core.predictions import Predictions
-from tellapart.evaluation.errors import wrongest
+from tellapart.evaluation.mistakes import wrongest
 from tellapart.report.answers import Answers
 
 CLASSES = ("a", "b", "c")

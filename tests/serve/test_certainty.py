@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from tellapart.answering import Known, Strangeness
 from tellapart.bundle.read import KNOWN, Bundle
 from tellapart.data.augmentation.tta import copies
 from tellapart.errors import BundleError, UsageError
-from tellapart.evaluation.unknown import fit_known
+from tellapart.evaluation.fit_open_set import fit_known
+from tellapart.evaluation.open_set import Known, Strangeness
 from tellapart.serve.answer import Classifier, answers
 from tellapart.serve.formats import write_answers
 

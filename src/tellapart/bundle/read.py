@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.answering import Known, Strangeness
 from tellapart.bundle.tensors import read_tensors
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.tta import copies
 from tellapart.errors import BundleError, UsageError
+from tellapart.evaluation.open_set import Known, Strangeness
 
 FORMAT = 2
 DESCRIPTION = "bundle.json"

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart.answering import Known, Strangeness
 from tellapart.bundle.card import card
 from tellapart.bundle.read import (
     CARD,
@@ -36,6 +35,7 @@ from tellapart.core.predictions import Mean, Temperature
 from tellapart.core.preprocess import Pixels
 from tellapart.core.version import __version__
 from tellapart.errors import BundleError, MissingExtraError
+from tellapart.evaluation.open_set import Known, Strangeness
 
 if TYPE_CHECKING:
     import onnx

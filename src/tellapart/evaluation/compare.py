@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.errors import DataError, UsageError
-from tellapart.evaluation import metrics, paired
+from tellapart.evaluation import metrics, significance
 from tellapart.evaluation.intervals import PROPORTIONS, resampled_rows
 from tellapart.evaluation.metrics import Array, Counts
 
@@ -267,7 +267,7 @@ class _Spread:
 def _spreads(standings: Sequence[Standing], samples: Sequence[Floats]) -> list[_Spread] | None:
     """One a contender; None where no recipe was trained more than once."""
     known = {
-        i: paired.seed_variance(standing.scores, samples[i])
+        i: significance.seed_variance(standing.scores, samples[i])
         for i, standing in enumerate(standings)
         if len(standing.scores) > 1
     }
@@ -309,13 +309,13 @@ def _difference(
         parts += [(spread.plain, spread.freedom) for spread in both]
     total = pictures + seeds
     if total < 1e-18:  # all answers alike, or all unlike: as sure as so many pictures make it, and not more
-        low, high = paired.share_interval(0, 0, n) if metric != "log_loss" else (0.0, 0.0)
+        low, high = significance.share_interval(0, 0, n) if metric != "log_loss" else (0.0, 0.0)
         error, low, high = high / 1.96, value + low, value + high
-        p = paired.mcnemar(0, n) if abs(value) > 1e-12 else 1.0
+        p = significance.mcnemar(0, n) if abs(value) > 1e-12 else 1.0
     else:
-        error, degrees = math.sqrt(total), paired.freedom(total, parts)
-        reach = paired.t_limit(degrees) * error
-        low, high, p = value - reach, value + reach, paired.t_test(value / error, degrees)
+        error, degrees = math.sqrt(total), significance.freedom(total, parts)
+        reach = significance.t_limit(degrees) * error
+        low, high, p = value - reach, value + reach, significance.t_test(value / error, degrees)
     test = "paired bootstrap" if spreads is None else "paired bootstrap and seeds"
     by_answers = discordant is not None and metric not in ("log_loss", "mean_average_precision")
     if by_answers and _n_differing(one[0], other[0]) < FEWEST:
@@ -331,8 +331,8 @@ def _difference(
         "cannot tell",
         discordant,
         test,
-        needed=paired.pictures_needed(value, pictures * n, seeds),
-        smallest=paired.smallest_difference(error),
+        needed=significance.pictures_needed(value, pictures * n, seeds),
+        smallest=significance.smallest_difference(error),
         seed_share=None if spreads is None else seeds / total if total else 0.0,
     )
 
@@ -340,9 +340,9 @@ def _difference(
 def _of_shares(first: int, second: int, discordant: tuple[int, int], n: int) -> Difference:
     """Two single networks and a score that is a share of the pictures: no resampling is needed."""
     value = (discordant[1] - discordant[0]) / n
-    low, high = paired.share_interval(*discordant, n)
-    p = paired.mcnemar(*discordant)
-    if p >= paired.ALPHA:  # the exact test is a little stricter than the interval; the stricter one counts
+    low, high = significance.share_interval(*discordant, n)
+    p = significance.mcnemar(*discordant)
+    if p >= significance.ALPHA:  # the exact test is a little stricter than the interval; the stricter one counts
         low, high = min(low, 0.0), max(high, 0.0)
     differing = sum(discordant) / n
     smoothed = (sum(discordant) + 2) / (n + 2)
@@ -357,8 +357,8 @@ def _of_shares(first: int, second: int, discordant: tuple[int, int], n: int) -> 
         "cannot tell",
         discordant,
         "McNemar, exact",
-        needed=paired.pictures_needed(value, differing - value**2),
-        smallest=paired.smallest_difference(math.sqrt(smoothed / n)),
+        needed=significance.pictures_needed(value, differing - value**2),
+        smallest=significance.smallest_difference(math.sqrt(smoothed / n)),
         seed_share=None,
     )
 
@@ -386,9 +386,9 @@ def _corrected(pairs: Sequence[Difference], metric: str) -> list[Difference]:
     """The same with p-values for all together, and verdicts."""
     sign = -1 if metric == "log_loss" else 1
     result = []
-    for pair, p in zip(pairs, paired.holm([pair.p for pair in pairs]).tolist(), strict=True):
+    for pair, p in zip(pairs, significance.holm([pair.p for pair in pairs]).tolist(), strict=True):
         verdict: Verdict = "cannot tell"
-        if p < paired.ALPHA:
+        if p < significance.ALPHA:
             verdict = "better" if sign * pair.value > 0 else "worse"
         result.append(replace(pair, p_corrected=p, verdict=verdict))
     return result

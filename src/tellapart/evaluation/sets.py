@@ -15,8 +15,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from tellapart.answering import prediction_sets
 from tellapart.core.predictions import Predictions, Temperature
 from tellapart.core.scores import Metric
 from tellapart.evaluation.intervals import wilson
@@ -67,3 +67,22 @@ def coverages(
         low, high = map(float, wilson(share, n))
         found[level] = (Metric(share, low, high, n), float(sets.sum(axis=1).mean()))
     return found
+
+
+def pictures_needed(coverage: float) -> int:
+    """The fewest validation pictures with which prediction sets of a coverage, in 0..1, can be promised at all."""
+    return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+
+def prediction_sets(probabilities: npt.ArrayLike, least: float) -> npt.NDArray[np.bool_]:
+    """Which classes belong to each picture's set: those at least this probable, and always the most probable one.
+
+    Args:
+        probabilities: [n, n_classes].
+        least: see `evaluation.sets.set_thresholds`.
+
+    Returns:
+        bool [n, n_classes].
+    """
+    chances = np.asarray(probabilities, np.float64)
+    return np.asarray((chances >= least) | (chances == chances.max(axis=-1, keepdims=True)))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.metrics import Array
-from tellapart.evaluation.paired import ALPHA, fewer_right, holm
+from tellapart.evaluation.significance import ALPHA, fewer_right, holm
 
 #: Pictures that a part must have to be looked at: with fewer, an interval reaches over half the scale.
 SMALLEST = 20

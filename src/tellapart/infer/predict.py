@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from tellapart.answering import Known
 from tellapart.core.events import Computing
 from tellapart.core.predictions import Floats, Mean, Predictions, average_logits
 from tellapart.core.preprocess import Pixels
@@ -19,6 +18,7 @@ from tellapart.data.augmentation.tta import copies
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import read_picture
 from tellapart.data.loading.loader import batches
+from tellapart.evaluation.open_set import Known
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
 from tellapart.runtime import Runtime

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.predictions import Floats, Predictions, Temperature
-from tellapart.evaluation.errors import Judged
+from tellapart.evaluation.mistakes import Judged
 from tellapart.report.blocks import Card, Label
 
 Positions = npt.NDArray[np.int64]

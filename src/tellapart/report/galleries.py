@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.evaluation import errors
+from tellapart.evaluation import mistakes
 from tellapart.report import words
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Cell, Fold, Gallery, Section, Table
@@ -30,9 +30,9 @@ def errors_section(answers: Answers | None) -> Section | None:
 def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     """The most wrong and the least certain answers."""
     how = _how(answers)
-    n = int((errors.n_wrong(answers.predictions, **how) > 0).sum())
+    n = int((mistakes.n_wrong(answers.predictions, **how) > 0).sum())
     several = answers.predictions.several
-    wrong = errors.wrongest(answers.predictions, most, **how)
+    wrong = mistakes.wrongest(answers.predictions, most, **how)
     first = Gallery(
         "The most wrong answers",
         answers.cards_of(wrong),
@@ -44,7 +44,7 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     )
     second = Gallery(
         "The least certain answers",
-        answers.cards_of(errors.least_certain(answers.predictions, most, **how)),
+        answers.cards_of(mistakes.least_certain(answers.predictions, most, **how)),
         "Pictures with a label that the model can hardly decide on, the hardest first."
         if several
         else "The lowest certainties, right or wrong, the lowest first.",
@@ -55,10 +55,10 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
 def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     """Right and most certain, right, wrong: the latter two drawn evenly over all of them."""
     how, predictions = _how(answers), answers.predictions
-    n_wrong = int((errors.n_wrong(predictions, **how) > 0).sum())
-    n_right = len(errors.n_wrong(predictions, **how)) - n_wrong
-    certain = errors.right_and_certain(predictions, most, **how)
-    right, wrong = errors.right(predictions, most, **how), errors.wrong(predictions, most, **how)
+    n_wrong = int((mistakes.n_wrong(predictions, **how) > 0).sum())
+    n_right = len(mistakes.n_wrong(predictions, **how)) - n_wrong
+    certain = mistakes.right_and_certain(predictions, most, **how)
+    right, wrong = mistakes.right(predictions, most, **how), mistakes.wrong(predictions, most, **how)
     galleries = [
         Gallery(
             "Right and most certain", answers.cards_of(certain), "The highest certainties.", "No answer was right."
@@ -75,7 +75,7 @@ def _drawn(shown: int, n: int) -> str:
 
 def pairs_table(answers: Answers) -> Table | None:
     """One label: the pairs most often confused; None where every answer was right."""
-    pairs = errors.most_confused(answers.predictions, _PAIRS)
+    pairs = mistakes.most_confused(answers.predictions, _PAIRS)
     if not pairs:
         return None
     totals = np.bincount(answers.given[answers.given >= 0], minlength=len(answers.predictions.classes))
@@ -89,16 +89,16 @@ def pairs_table(answers: Answers) -> Table | None:
 def label_blocks(answers: Answers, most: int = MANY) -> list[Block]:
     """Several labels: how many are wrong a picture, which ones, where most are, and which may be missing."""
     how, predictions = _how(answers), answers.predictions
-    worst = errors.most_wrong_labels(predictions, most, **how)
-    missing = errors.missing_labels(predictions, most, **how)
+    worst = mistakes.most_wrong_labels(predictions, most, **how)
+    missing = mistakes.missing_labels(predictions, most, **how)
     rows = [int(np.searchsorted(predictions.row, found.row)) for found in missing]
     cards = [
         answers.card(i, note=f"missing? {words.visible(found.answer[0])}, {words.certainty(found.certainty)}")
         for i, found in zip(rows, missing, strict=True)
     ]
     return [
-        _histogram(errors.n_wrong(predictions, **how)),
-        _by_label(errors.wrong_by_class(predictions, **how)),
+        _histogram(mistakes.n_wrong(predictions, **how)),
+        _by_label(mistakes.wrong_by_class(predictions, **how)),
         Gallery(
             "Pictures with the most wrong labels",
             answers.cards_of(worst),

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tellapart.answering import pictures_needed, prediction_sets
 from tellapart.bundle.read import Bundle
 from tellapart.core.predictions import Mean
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.core.system import n_processors
 from tellapart.data.decoding.decode import EXTENSIONS, read_picture
 from tellapart.errors import UnreadableError, UsageError
+from tellapart.evaluation.sets import pictures_needed, prediction_sets
 
 Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image
 

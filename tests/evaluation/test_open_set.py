@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tellapart.answering import Known, Strangeness, unit_length
 from tellapart.core.predictions import Predictions
-from tellapart.evaluation.certainty import check_certainty, fit_certainty, keeps_its_share, sample
-from tellapart.evaluation.unknown import DIRECTIONS, fit_known, fit_strangeness, judge
+from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, sample
+from tellapart.evaluation.fit_open_set import DIRECTIONS, fit_known, fit_strangeness, judge
+from tellapart.evaluation.open_set import Known, Strangeness, unit_length
 
 
 def clouds(n, n_features=20, n_classes=4, seed=0):

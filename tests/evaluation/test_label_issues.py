@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
-from tellapart.evaluation.wrong_labels import agreement, doubts, nearest
+from tellapart.evaluation.label_issues import agreement, doubts, nearest
 
 DIGITS = load_digits()
 N = 900

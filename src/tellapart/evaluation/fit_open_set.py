@@ -11,10 +11,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.answering import Known, Strangeness, unit_length
 from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.core.scores import Metric
 from tellapart.evaluation.intervals import wilson
+from tellapart.evaluation.open_set import Known, Strangeness, unit_length
 
 DIRECTIONS = 128
 #: With fewer validation pictures than this share asks for, nothing can be said of what is known.

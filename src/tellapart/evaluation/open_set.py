@@ -1,11 +1,7 @@
-"""What follows from logits and features, in numpy alone: prediction sets, and how strange a picture is.
-
-The same functions judge a training at its end and answer for a bundle.
-"""
+"""How far a picture lies from the known classes, and from where on it is called unknown; in numpy alone."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,25 +11,6 @@ import numpy.typing as npt
 from tellapart.core.predictions import Floats
 
 _PART = 2**22  # numbers handled at a time
-
-
-def pictures_needed(coverage: float) -> int:
-    """The fewest validation pictures with which prediction sets of a coverage, in 0..1, can be promised at all."""
-    return math.ceil(coverage / (1 - coverage) - 1e-9)
-
-
-def prediction_sets(probabilities: npt.ArrayLike, least: float) -> npt.NDArray[np.bool_]:
-    """Which classes belong to each picture's set: those at least this probable, and always the most probable one.
-
-    Args:
-        probabilities: [n, n_classes].
-        least: see `evaluation.sets.set_thresholds`.
-
-    Returns:
-        bool [n, n_classes].
-    """
-    chances = np.asarray(probabilities, np.float64)
-    return np.asarray((chances >= least) | (chances == chances.max(axis=-1, keepdims=True)))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tellapart.evaluation.ask_next import ask_next, uncertainty
+from tellapart.evaluation.active_learning import ask_next, uncertainty
 
 
 def test_uncertainty_is_one_less_the_margin() -> None:

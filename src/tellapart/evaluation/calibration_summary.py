@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.answering import Strangeness
 from tellapart.core.predictions import Floats, Mean, Predictions, Temperature
 from tellapart.core.scores import Evaluation
 from tellapart.evaluation.calibrate import Rule, fit_temperatures, misses, thresholds
 from tellapart.evaluation.evaluate import evaluate_predictions
+from tellapart.evaluation.fit_open_set import fit_strangeness, judge
 from tellapart.evaluation.metrics import known
+from tellapart.evaluation.open_set import Strangeness
 from tellapart.evaluation.reliability import BINS, reliability
 from tellapart.evaluation.sets import coverages, set_thresholds
-from tellapart.evaluation.unknown import fit_strangeness, judge
 
 _SHOWN = 5
 

@@ -8,7 +8,7 @@ from scipy.special import expit, softmax
 
 from tellapart.core.predictions import Predictions
 from tellapart.errors import DataError, UsageError
-from tellapart.evaluation.average import average
+from tellapart.evaluation.ensemble import average
 
 CLASSES = ("ash", "birch", "cedar")
 
