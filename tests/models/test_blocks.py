@@ -17,7 +17,7 @@ from tellapart.bundle.write import write_bundle
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError
 from tellapart.models.blocks import InceptionBlock, ResidualBlock, build_blocks, shapes
-from tellapart.models.groups import chain
+from tellapart.models.layer_groups import chain
 from tellapart.models.network import Architecture, Network
 from tellapart.recipe.networks import Conv, Dense, Dropout, Inception, Pool, Residual, read_blocks
 from tellapart.recipe.schema import Head

@@ -13,8 +13,8 @@ from tellapart.bundle.write import write_bundle
 from tellapart.core.preprocess import Preprocessing
 from tellapart.models.create import create_network
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
+from tellapart.models.heads import ResizeInside
 from tellapart.models.network import Architecture, Network
-from tellapart.models.resize import ResizeInside
 from tellapart.models.scratch import build_own
 from tellapart.recipe.networks import Member
 from tellapart.recipe.schema import Data, Head, Model

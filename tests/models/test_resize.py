@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from tellapart.core.preprocess import resize
-from tellapart.models.groups import chain
-from tellapart.models.resize import ResizeInside
+from tellapart.models.heads import ResizeInside
+from tellapart.models.layer_groups import chain
 
 
 @pytest.mark.parametrize("size", [(96, 96), (20, 31), (32, 100), (32, 32)])

@@ -13,7 +13,7 @@ from torch import nn
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError, WeightsError
-from tellapart.models import bodies, hub
+from tellapart.models import backbones, hub
 from tellapart.models.blocks import build_blocks
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.heads import build_head
@@ -163,7 +163,7 @@ def available_models(pretrained_only: bool = False) -> list[ModelInfo]:
     import timm
 
     local, cached = local_weights().keys(), hub.cached_names()
-    torchvision = sorted(bodies.torchvision_names() - bodies.timm_names())
+    torchvision = sorted(backbones.torchvision_names() - backbones.timm_names())
     sources: dict[str, Source] = {} if pretrained_only else dict.fromkeys(OWN, "own")
     sources |= dict.fromkeys(timm.list_models(pretrained=pretrained_only), "timm")
     sources |= dict.fromkeys(torchvision, "torchvision")
@@ -184,7 +184,7 @@ def _build(a: Architecture, weights: Iterable[tuple[State | None, str]]) -> Netw
         body: nn.Module = SideBySide([body for body, _ in filled], [part.preprocessing for part in parts], seen)
     else:
         body, origin = _filled(a, *next(iter(weights)))
-    n_features = bodies.count_features(a.name, body, height, width)
+    n_features = backbones.count_features(a.name, body, height, width)
     head = build_head(n_features, a.n_classes, a.head)
     return Network(body, head, a, n_features, origin).to(memory_format=torch.channels_last)  # as pictures come
 
@@ -193,9 +193,9 @@ def _filled(a: Architecture, state: State | None, origin: str) -> tuple[nn.Modul
     """One body with its weights, ready for pictures of its size, and where the weights come from."""
     body = _body(a)
     if state is not None:
-        origin = fill(body, state, bodies.classifier_keys(a.source, a.name, body), origin)
+        origin = fill(body, state, backbones.classifier_keys(a.source, a.name, body), origin)
     if a.source == "timm":
-        bodies.resize_timm(a.name, body, a.options, *a.body_size)
+        backbones.resize_timm(a.name, body, a.options, *a.body_size)
     return body, origin
 
 
@@ -205,8 +205,8 @@ def _body(a: Architecture) -> nn.Module:
     if a.source == "own":
         return build_own(a.name, *a.body_size, **a.options)
     if a.source == "timm":
-        return bodies.timm_body(a.name, a.options)
-    return bodies.torchvision_body(a.name)
+        return backbones.timm_body(a.name, a.options)
+    return backbones.torchvision_body(a.name)
 
 
 def _preprocessing(published: Preprocessing, data: Data) -> Preprocessing:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.core.preprocess import Preprocessing
-from tellapart.models.resize import ResizeInside
+from tellapart.models.heads import ResizeInside
 
 
 def shared_preprocessing(members: Sequence[Preprocessing]) -> Preprocessing:

@@ -1,8 +1,9 @@
-"""What stands on top of a body: from features to logits."""
+"""What stands before and on top of a body: resizing inside the network, and the head from features to logits."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from tellapart.recipe.schema import Head
 
@@ -36,3 +37,25 @@ def build_head(n_features: int, n_classes: int, head: Head) -> nn.Sequential:
     if head.dropout and not head.hidden:
         layers.append(nn.Dropout(head.dropout))
     return nn.Sequential(*layers, nn.Linear(width, n_classes))
+
+
+class ResizeInside(nn.Module):
+    """Brings pictures to one size, ignoring the aspect ratio.
+
+    Bilinear with antialiasing: when shrinking, the triangle grows with the factor, so that every pixel counts; when
+    enlarging, plain bilinear. As Pillow does it, but on floats and without rounding to whole grey levels. Exported
+    to ONNX it is one Resize.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def extra_repr(self) -> str:
+        """The size, for `print`."""
+        return f"{self.height}, {self.width}"
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Float [n, c, h, w] → [n, c, height, width], in the same memory format."""
+        size = (self.height, self.width)
+        return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.core.preprocess import Preprocessing
-from tellapart.models.resize import ResizeInside
+from tellapart.models.heads import ResizeInside
 from tellapart.recipe.schema import Head
 
 Source = Literal["own", "timm", "torchvision", "ensemble"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError, TellapartError, WeightsError
-from tellapart.models import bodies, hub
+from tellapart.models import backbones, hub
 from tellapart.models.network import Architecture, Source
 from tellapart.models.scratch import OWN
 from tellapart.models.weights import State, first_line, read_weights
@@ -107,8 +107,8 @@ def _sources(name: str) -> list[Source]:
     """Who defines a network of this name, first choice first."""
     if name in OWN:
         return ["own"]
-    found: list[Source] = ["timm"] if bodies.is_timm(name) else []
-    return [*found, "torchvision"] if name in bodies.torchvision_names() else found
+    found: list[Source] = ["timm"] if backbones.is_timm(name) else []
+    return [*found, "torchvision"] if name in backbones.torchvision_names() else found
 
 
 def _unknown(name: str, local: dict[str, Path]) -> ModelError:
@@ -117,7 +117,7 @@ def _unknown(name: str, local: dict[str, Path]) -> ModelError:
             'The recipe leaves open which network it is (model.name = "auto"), which only a [plan] can choose.',
             "Name it, --set model.name=mobilenetv2_100 for one; or train with --recipe fast.",
         )
-    names = [*OWN, *local, *sorted(bodies.timm_names() | bodies.torchvision_names())]
+    names = [*OWN, *local, *sorted(backbones.timm_names() | backbones.torchvision_names())]
     close = difflib.get_close_matches(name, names, n=4)
     hint = f"Did you mean {', '.join(close)}? " if close else ""
     return ModelError(f"There is no network '{name}'.", f"{hint}tellapart models lists them all.")
@@ -126,10 +126,10 @@ def _unknown(name: str, local: dict[str, Path]) -> ModelError:
 def _described(name: str, source: Source) -> Found:
     """A network as its source defines it, without weights."""
     if source == "own":
-        return Found(source, name, bodies.own_preprocessing(name))
+        return Found(source, name, backbones.own_preprocessing(name))
     if source == "torchvision":
-        return Found(source, name, bodies.torchvision_preprocessing(name))
-    return Found(source, name, bodies.timm_preprocessing(hub.timm_published(name)))
+        return Found(source, name, backbones.torchvision_preprocessing(name))
+    return Found(source, name, backbones.timm_preprocessing(hub.timm_published(name)))
 
 
 def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) -> Found:
@@ -159,10 +159,10 @@ def _described_by_config(folder: Path) -> Found:
         config = json.loads(file.read_text(encoding="utf-8"))
         published = config.get("pretrained_cfg", config)
         architecture, options = str(config["architecture"]), dict(config.get("model_args") or {})
-        preprocessing = bodies.timm_preprocessing(published)
+        preprocessing = backbones.timm_preprocessing(published)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{file} is not as timm's hub writes it: {type(error).__name__}: {error}") from None
-    if not bodies.is_timm(architecture):
+    if not backbones.is_timm(architecture):
         raise ModelError(f"{file} asks for '{architecture}', a network that the installed timm does not know.")
     options.pop("num_classes", None)
     if published.get("fixed_input_size"):
@@ -183,7 +183,7 @@ def _described_by_bundle(file: Path, name: str) -> Found:
 
 def _overlap(name: str, source: Source, state: State) -> int:
     """Number of names that a state shares with a body: tells timm's layout from torchvision's."""
-    body = bodies.timm_body(name, {}) if source == "timm" else bodies.torchvision_body(name)
+    body = backbones.timm_body(name, {}) if source == "timm" else backbones.torchvision_body(name)
     return len(body.state_dict().keys() & state.keys())
 
 

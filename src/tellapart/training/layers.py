@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tellapart.errors import RecipeError
 from tellapart.models.folded import learning
-from tellapart.models.groups import cut_before, layer_groups, split_body, train_last
+from tellapart.models.layer_groups import cut_before, layer_groups, split_body, train_last
 from tellapart.models.network import Network
 
 Statistics = Literal["update", "keep", "free"]

@@ -15,7 +15,7 @@ from tellapart.data.augmentation.mixup import mix
 from tellapart.data.loading.loader import Rows
 from tellapart.data.loading.sampling import class_weights, contents, epoch_order, positive_weights
 from tellapart.errors import RecipeError, TrainingError
-from tellapart.models.groups import layer_groups
+from tellapart.models.layer_groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe.schema import FoundRate, Recipe, Stage
 from tellapart.runtime import Runtime

@@ -8,7 +8,7 @@ from torch import nn
 
 from tellapart.errors import ModelError
 from tellapart.models.create import create_network
-from tellapart.models.groups import (
+from tellapart.models.layer_groups import (
     chain,
     cut_before,
     cut_points,
