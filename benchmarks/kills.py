@@ -81,7 +81,7 @@ def where(out: Path) -> str:
 
 def result(out: Path) -> dict[str, Any]:
     """A digest of everything that may not differ."""
-    from tellapart.run_directory import Run
+    from tellapart.runs.run import Run
 
     run = Run(out)
     assert run.finished

@@ -22,7 +22,7 @@ from cifar_competition import pictures
 from playwright.sync_api import sync_playwright
 
 from benchmarks import record
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 A_CLASS = 300  # training pictures
 QUICK = ("model.name=cnn8", "data.size=32", "stages.0.epochs=1")

@@ -168,7 +168,7 @@ def same_runs() -> Callable[[Path, Path], None]:
 
 def _result(directory: Path) -> dict[str, Any]:
     """All of a finished run that must not depend on whether it was broken off: everything but times."""
-    from tellapart.run_directory import Run
+    from tellapart.runs.run import Run
 
     run = Run(directory)
     assert run.finished

@@ -34,7 +34,7 @@ from tellapart.bundle import write
 from tellapart.core.files import write_text
 from tellapart.core.signals import STOPPED, stopped_soon
 from tellapart.pipeline import Wishes, run
-from tellapart.resume import divide
+from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
 
 LONGEST = 120.0  # seconds; a training that takes longer hangs

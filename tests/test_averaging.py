@@ -13,7 +13,7 @@ import tellapart as ta
 from tellapart.core.predictions import Predictions
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def finished(folder: Path, pictures: Path, seed: int, split_seed: int = 0) -> Run:

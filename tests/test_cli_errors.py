@@ -19,8 +19,8 @@ from tellapart import cli
 from tellapart.core.events import Computing, StageDone, StageStarted, Validated
 from tellapart.errors import DataError, RunError, UnreadableError
 from tellapart.pipeline import Wishes, run
-from tellapart.resume import divide
-from tellapart.run_directory import Run
+from tellapart.runs.resume import divide
+from tellapart.runs.run import Run
 
 Pictures = Callable[..., Path]
 TINY = ["data.size=16", 'model.name="mlp"', "stages.0.epochs=2"]

@@ -20,7 +20,7 @@ from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe
 from tellapart.report.differences import text
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def finished(folder: Path, catalog: Catalog, wrong: int, *changes: str, seed: int = 0, rows=None, classes=None) -> Run:

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 from tellapart.core.predictions import Predictions
 from tellapart.cross_validation import cross_validate, pooled
 from tellapart.errors import UsageError
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 QUICK = [
     "--recipe",

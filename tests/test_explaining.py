@@ -20,7 +20,7 @@ from tellapart.explain import attribution
 from tellapart.explaining import Wanted, explain, explain_for_report
 from tellapart.label_issues import trained
 from tellapart.retelling import report
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 QUIET = Console(quiet=True)
 HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")

@@ -17,7 +17,7 @@ from tellapart.errors import DataError, RunError
 from tellapart.mending import mend
 from tellapart.mistakes import errors_of_run
 from tellapart.reviewing import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 PictureFolder = Callable[..., Path]
 QUIET = Console(quiet=True)

@@ -21,7 +21,7 @@ import tellapart as ta
 from tellapart.core.events import Note
 from tellapart.pipeline import Wishes, run
 from tellapart.recipe.load import load_recipe
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
 

@@ -14,7 +14,7 @@ from tellapart.data.splitting.split import split
 from tellapart.errors import RunError, UsageError
 from tellapart.recipe.load import load_recipe
 from tellapart.report.compared import best, closest, differing
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def begun(folder: Path, pictures: Path, losses: list[tuple[float, float]], *changes: str, seed: int = 0) -> Run:

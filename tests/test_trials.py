@@ -13,7 +13,7 @@ from tellapart.console import Console
 from tellapart.errors import UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
-from tellapart.resume import divide
+from tellapart.runs.resume import divide
 from tellapart.runtime import Runtime
 from tellapart.training.find_rate import raise_rate
 from tellapart.training.material import Material

@@ -28,8 +28,8 @@ from tellapart.core.events import Event, Note, StageDone, Validated
 from tellapart.core.files import write_text
 from tellapart.errors import RunError
 from tellapart.pipeline import Wishes, run
-from tellapart.resume import divide
-from tellapart.run_directory import Run
+from tellapart.runs.resume import divide
+from tellapart.runs.run import Run
 from tellapart.training import checkpoint
 from tellapart.training.sealed import read_sealed
 

@@ -20,7 +20,7 @@ from tellapart.report.opening import span
 from tellapart.report.page import write_report
 from tellapart.report.story import Story
 from tellapart.retelling import pictures_of
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 _HINT = "Average runs that were trained with the same pictures and the same split."
 

@@ -144,7 +144,7 @@ def train(
     from tellapart.core.signals import stopped_soon
     from tellapart.pipeline import Wishes, follow
     from tellapart.recipe.load import load_recipe
-    from tellapart.run_directory import Run
+    from tellapart.runs.run import Run
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")

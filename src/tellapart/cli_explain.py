@@ -33,7 +33,7 @@ def explain(
     from tellapart.console import Console
     from tellapart.explaining import Wanted
     from tellapart.explaining import explain as explain_run
-    from tellapart.run_directory import Run
+    from tellapart.runs.run import Run
 
     wanted = Wanted(method, only, limit, alike)
     written, why = explain_run(Run(run), pictures or (), row or (), wanted, out, Console(quiet))

@@ -30,7 +30,7 @@ def errors(
     """Show what was answered wrongly, and labels to be doubted."""
     from tellapart.console import Console
     from tellapart.mistakes import errors_of_pictures, errors_of_run
-    from tellapart.run_directory import Run
+    from tellapart.runs.run import Run
 
     console = Console(quiet)
     run = Run(where)
@@ -83,7 +83,7 @@ def review(
     """Look through suspicious labels in the browser. Decisions go to corrections.csv; nothing of yours is changed."""
     from tellapart.console import Console
     from tellapart.reviewing import Wanted, serve, session_of_pictures, session_of_run, session_of_unlabelled
-    from tellapart.run_directory import Run
+    from tellapart.runs.run import Run
 
     console, wanted, reviewed = Console(quiet), Wanted(limit, by, model), Run(where)
     if reviewed.started:

@@ -37,7 +37,7 @@ def average(
     """Average the answers of finished runs. Their mean is compared with each; it answers no new pictures."""
     from tellapart.averaging import average as average_runs
     from tellapart.averaging import beside_text
-    from tellapart.run_directory import Run
+    from tellapart.runs.run import Run
 
     averaged = average_runs(runs, out, _numbers(weights) if weights else None)
     on, mean = next(iter(averaged.evaluations.items()))

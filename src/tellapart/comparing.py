@@ -22,7 +22,7 @@ from tellapart.report.answers import Answers
 from tellapart.report.differences import MOST, Told, comparison_page, write_differences_figure
 from tellapart.report.page import write_page
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 from tellapart.side_by_side import settings
 
 _FORMS = (".html", ".png", ".svg")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tellapart.core.events import Computing
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation
 from tellapart.errors import RecipeError
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog

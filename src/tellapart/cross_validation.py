@@ -22,7 +22,7 @@ from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.pipeline import Wishes, run
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 _RESULT = "cross_validation.json"
 

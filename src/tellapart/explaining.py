@@ -27,7 +27,7 @@ from tellapart.report.answers import Answers
 from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
 from tellapart.report.page import write_page
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 from tellapart.runtime import default_device, plain_runtime
 from tellapart.training.features import features
 

@@ -12,7 +12,7 @@ import numpy as np
 from tellapart.core.predictions import Mean, Predictions, Rows
 from tellapart.core.scores import Evaluation
 from tellapart.errors import DataError, RunError, UsageError
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
     from tellapart.bundle.read import Bundle

@@ -18,7 +18,7 @@ from tellapart.errors import DataError, RunError, WeightsError
 from tellapart.evaluation.label_issues import agreement, doubts, nearest
 from tellapart.evaluation.label_issues_table import LabelIssues
 from tellapart.report.words import certainty, some
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 from tellapart.runtime import plain_runtime
 from tellapart.training.features import features
 from tellapart.training.out_of_sample import kernel_map, out_of_sample

@@ -16,7 +16,7 @@ from tellapart.data.corrections import corrected
 from tellapart.data.labels.columns import counted
 from tellapart.data.splitting.split import Split
 from tellapart.errors import DataError
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, 
 from tellapart.report.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
 from tellapart.report.page import write_page
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
     from tellapart.console import Console

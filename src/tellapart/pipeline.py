@@ -19,7 +19,7 @@ from tellapart.core.files import plainly, sweep
 from tellapart.core.signals import stop_politely
 from tellapart.core.system import give_back, keep_freed
 from tellapart.errors import DataError, MissingExtraError, UnreadableError
-from tellapart.run_directory import EventLog, Run, locked
+from tellapart.runs.run import EventLog, Run, locked
 
 if TYPE_CHECKING:
     from tellapart.console import Console
@@ -86,7 +86,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         RecipeError: the recipe judges several labels, and the pictures have one each.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
-    from tellapart.resume import begin, check_place, planned
+    from tellapart.runs.resume import begin, check_place, planned
     from tellapart.runtime import environment, parse
 
     _need_train_extra()
@@ -334,7 +334,7 @@ def follow(
 ) -> None:
     """Apply corrections, divide the pictures unless a split is given, and `run` to the end with progress shown."""
     from tellapart.mending import mend
-    from tellapart.resume import divide
+    from tellapart.runs.resume import divide
 
     mended = mend(catalog, corrections, console.say)
     divided = split or divide(mended.catalog, recipe, out, mended.split)

@@ -21,7 +21,7 @@ from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
 from tellapart.report.story import Part, Pictures, Story
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.run_directory import Run, read_json
+from tellapart.runs.run import Run, read_json
 
 #: What a report shows besides its own sections: each makes a section, or adds blocks to one that is there (a section
 #: of the same anchor), from what the run directory holds; None where that holds nothing for it. See `Story.more`.

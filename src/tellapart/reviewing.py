@@ -22,7 +22,7 @@ from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
 from tellapart.review.app import make_app, new_token
 from tellapart.review.session import Item, Session
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
     from tellapart.console import Console

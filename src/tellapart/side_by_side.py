@@ -12,7 +12,7 @@ from tellapart.errors import RunError, UsageError
 from tellapart.report.compared import MOST, Compared, compared_page, differing, write_compared_figure
 from tellapart.report.curves import curves as curves_of
 from tellapart.report.page import write_page
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe

@@ -11,7 +11,7 @@ from tellapart.data.traits import USUAL
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.slices import SMALLEST, Slices
 from tellapart.report import words
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def slices(

@@ -8,7 +8,7 @@ from tellapart.chapters.audit import audit_chapter
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split
 from tellapart.report.blocks import Fold, Pairs
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 @pytest.fixture

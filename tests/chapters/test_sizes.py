@@ -8,7 +8,7 @@ from PIL import Image
 
 from tellapart.chapters.sizes import SHOWN, sizes
 from tellapart.data.scan import scan
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def told(folder: Path, out: Path) -> tuple[str, list[list[str]], str]:

@@ -18,7 +18,7 @@ from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.report.blocks import Page
 from tellapart.report.page import write_page
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 from tellapart.slicing import text
 
 GROUP = "<script>alert(1)</script> \n'a'"

@@ -11,7 +11,7 @@ import tellapart as ta
 from tellapart.chapters.epochs import epochs
 from tellapart.chapters.rates import rates
 from tellapart.report.blocks import Fold, Table
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def run_with(folder: Path, pictures: Path, *events: dict) -> Run:

@@ -13,7 +13,7 @@ from tellapart.data.audit.findings import KINDS, PAIRS, SEVERITIES, Audit, Findi
 from tellapart.data.catalog import Catalog
 from tellapart.report import words
 from tellapart.report.blocks import Block, Card, Cell, Fold, Gallery, Page, Pairs, Section, Table, Text
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 #: Pictures, and pairs, of one kind that a page shows.
 _MOST, _MOST_PAIRS = 42, 30

@@ -9,7 +9,7 @@ from tellapart.core.scores import Metric
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Chart, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 _MEANING = {
     "accepted": "pictures of the known classes that are answered",

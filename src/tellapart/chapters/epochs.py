@@ -9,7 +9,7 @@ import numpy as np
 from tellapart.core.events import NO_LABEL
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 #: Longest width of a sheet in the page, in pixels.
 _WIDTH = 1400

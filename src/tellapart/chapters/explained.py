@@ -9,7 +9,7 @@ from typing import Any
 from tellapart.core.files import replacing
 from tellapart.report import words
 from tellapart.report.blocks import Block, Card, Explained, HeatMap, Label, Section, Text
-from tellapart.run_directory import Run, read_json
+from tellapart.runs.run import Run, read_json
 
 #: Where it is kept, in the run's folder of figures; its pictures lie beside it.
 KEPT = "explained.json"

@@ -17,7 +17,7 @@ from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Section, Table, Text
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 @dataclass(frozen=True)

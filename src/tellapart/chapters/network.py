@@ -8,7 +8,7 @@ from typing import Any
 
 from tellapart.report import words
 from tellapart.report.blocks import Cell, Fold, Section, Table
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def network(run: Run) -> Section | None:

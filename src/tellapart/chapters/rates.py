@@ -10,7 +10,7 @@ import numpy as np
 
 from tellapart.report.blocks import Block, Chart, Section, Side
 from tellapart.report.charts import Line, line_chart
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 
 def rates(run: Run) -> Section | None:

@@ -6,7 +6,7 @@ import polars as pl
 
 from tellapart.report import words
 from tellapart.report.blocks import Cell, Fold, Section, Table
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 #: More sizes than this are counted together.
 SHOWN = 20

@@ -13,7 +13,7 @@ from tellapart.evaluation.slices import SMALLEST, Slice, Slices
 from tellapart.evaluation.slices import slices as sliced
 from tellapart.report import words
 from tellapart.report.blocks import Block, Cell, Fold, Section, Table, Text
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 #: Pictures that the report opens to learn how bright they are; more are left to `tellapart slices`.
 _MOST = 1000

@@ -14,7 +14,7 @@ from tellapart.core.files import write_text
 from tellapart.data.catalog import PARTS, Catalog
 from tellapart.data.splitting.split import Split, explain_change, split
 from tellapart.errors import RunError
-from tellapart.run_directory import Run
+from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe

@@ -17,7 +17,7 @@ from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.errors import RunError
 from tellapart.recipe.schema import Recipe
-from tellapart.run_directory import EventLog, Run, locked
+from tellapart.runs.run import EventLog, Run, locked
 
 # The lock
 

@@ -12,8 +12,8 @@ import pytest
 import tellapart as ta
 from tellapart.core.events import StageStarted
 from tellapart.errors import RunError
-from tellapart.resume import begin, check_place, divide
-from tellapart.run_directory import EventLog, Run
+from tellapart.runs.resume import begin, check_place, divide
+from tellapart.runs.run import EventLog, Run
 
 ABOUT = {"command": "tellapart train", "tellapart": "1", "torch": "2", "python": "3.11", "threads": 2}
 TWO_STAGES = """
