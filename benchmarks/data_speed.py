@@ -30,7 +30,7 @@ from benchmarks.row_data import OURS, THEIRS, image_folder, kept_crops
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.loading.picture_cache import source, source_side
 from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
-from tellapart.runtime import default_workers
+from tellapart.training.runtime import default_workers
 
 HOW = Preprocessing(224, 224, interpolation="bilinear")  # torchvision's default too
 TRANSFORMS = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]

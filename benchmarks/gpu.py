@@ -33,16 +33,16 @@ from benchmarks import record
 from benchmarks.row_layers import measure
 from tellapart.core.events import Computing, Progress
 from tellapart.data.catalog import Catalog
-from tellapart.infer.predict import Answered, predict_fully
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
-from tellapart.runtime import Runtime
-from tellapart.training import setting
+from tellapart.training import stage
 from tellapart.training.checkpoint import State
+from tellapart.training.dataset import Material
 from tellapart.training.fit import fit
-from tellapart.training.material import Material
-from tellapart.training.source import Inputs, Rows, Source, prepare
+from tellapart.training.inputs import Inputs, Rows, Source, prepare
+from tellapart.training.predict import Answered, predict_fully
+from tellapart.training.runtime import Runtime
 
 DATA = Path(os.environ["TELLAPART_TEST_DATA"])
 ROUNDS, BATCH = 5, 256
@@ -65,7 +65,7 @@ def jpegs(n_rows: int) -> dict[str, object]:
     material = Material(catalog, rows, rows[:1], network.preprocessing, recipe.augment, 0)
     runtime = measure(network, recipe, material)
     ours = epochs(recipe, material, runtime)
-    with patch.object(setting, "live", made_up):
+    with patch.object(stage, "live", made_up):
         imagined = epochs(recipe, material, runtime)
         next(imagined)
     first = next(ours)  # decodes

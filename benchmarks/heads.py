@@ -28,10 +28,10 @@ from tellapart.console import Console
 from tellapart.models.create import create_network
 from tellapart.models.heads import build_head
 from tellapart.recipe.schema import Data, Head, Model
-from tellapart.runtime import Runtime, default_device, default_workers
-from tellapart.training.features import features
+from tellapart.training.extract_features import features
+from tellapart.training.linear_probe import STRENGTHS, solutions
 from tellapart.training.losses import build_loss
-from tellapart.training.solve_head import STRENGTHS, solutions
+from tellapart.training.runtime import Runtime, default_device, default_workers
 
 EPOCHS, BATCH, RATE = 15, 256, 1e-3
 

@@ -41,10 +41,10 @@ def train(rows: int, steps: int) -> dict[str, int]:
     from tellapart.data.catalog import Catalog
     from tellapart.data.splitting.split import split
     from tellapart.models.create import create_network
-    from tellapart.runtime import Runtime
     from tellapart.training.checkpoint import State
+    from tellapart.training.dataset import Material
     from tellapart.training.fit import fit
-    from tellapart.training.material import Material
+    from tellapart.training.runtime import Runtime
 
     found = ta.scan(Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit" / "cherry")
     few = found.without(np.arange(300, len(found)))

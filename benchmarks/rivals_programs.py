@@ -41,7 +41,7 @@ def plain(parts: Listed, n_classes: int, model: str, size: int, epochs: int, wor
     from torchvision import transforms as T
 
     from benchmarks.row_data import Listed as Pictures
-    from tellapart.runtime import default_device
+    from tellapart.training.runtime import default_device
 
     torch.manual_seed(0)
     network, device = _network(model, n_classes), default_device()
@@ -122,7 +122,7 @@ def _network(model: str, n_classes: int) -> Any:
 
 def main() -> None:
     """Train one rival and print what it reached."""
-    from tellapart.runtime import default_workers
+    from tellapart.training.runtime import default_workers
 
     parser = argparse.ArgumentParser()
     parser.add_argument("rival", choices=("plain", "fastai"))

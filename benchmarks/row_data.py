@@ -17,7 +17,7 @@ from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
 from tellapart.data.loading.loader import batches
 from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
-from tellapart.training.material import Material
+from tellapart.training.dataset import Material
 
 Rows = npt.NDArray[np.int64]
 SIDE, BATCH = 224, 64

@@ -19,11 +19,11 @@ from tellapart.data.catalog import Catalog
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
-from tellapart.runtime import Runtime, default_device, in_words
 from tellapart.training.checkpoint import State
+from tellapart.training.dataset import Material
 from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
-from tellapart.training.material import Material
+from tellapart.training.runtime import Runtime, default_device, in_words
 from tellapart.training.timing import measure_answers, measure_steps
 
 Rows = npt.NDArray[np.int64]

@@ -25,7 +25,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, TellapartError, UsageError
-from tellapart.runtime import environment
+from tellapart.training.runtime import environment
 
 Rows = npt.NDArray[np.int64]
 #: Rows of the table, and the share of the minutes that each gets.

@@ -15,15 +15,15 @@ from tellapart.data.augmentation import gpu_batch
 from tellapart.data.augmentation.philox import Chance
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
-from tellapart.infer.predict import predict
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe import transforms as rt
 from tellapart.recipe.schema import Recipe
-from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+from tellapart.training.dataset import Material
 from tellapart.training.fit import fit
-from tellapart.training.material import Material
+from tellapart.training.predict import predict
+from tellapart.training.runtime import Runtime
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = Runtime("cuda", workers=2)

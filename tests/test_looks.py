@@ -15,7 +15,7 @@ from tellapart.data.scan import scan
 from tellapart.looks import network_table, write_sheets
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
-from tellapart.training.material import Material
+from tellapart.training.dataset import Material
 
 
 def test_layers_shapes_and_parameters_are_torchs_own():

@@ -14,10 +14,10 @@ from tellapart.errors import UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.resume import divide
-from tellapart.runtime import Runtime
-from tellapart.training.find_rate import raise_rate
-from tellapart.training.material import Material
-from tellapart.training.setting import live_setting
+from tellapart.training.dataset import Material
+from tellapart.training.lr_finder import raise_rate
+from tellapart.training.runtime import Runtime
+from tellapart.training.stage import live_setting
 from tellapart.trials import augmented, layers, multiplied, rates, stage_with_rate
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]

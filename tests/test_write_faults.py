@@ -31,7 +31,7 @@ from tellapart.pipeline import Wishes, run
 from tellapart.runs.resume import divide
 from tellapart.runs.run import Run
 from tellapart.training import checkpoint
-from tellapart.training.sealed import read_sealed
+from tellapart.training.checkpoint_file import read_sealed
 
 TINY = ["data.size=8", 'model.name="mlp"', "stages.0.epochs=2", "stages.0.batch_size=16"]
 FAULTS = itertools.cycle([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EACCES])

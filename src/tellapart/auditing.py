@@ -138,8 +138,8 @@ def look(
 def _features(catalog: Catalog, model: str, console: Console) -> Floats:
     """What a pretrained network makes of each picture, [n, d]; zeros where it cannot be read."""
     from tellapart.models.create import pretrained_network
-    from tellapart.runtime import plain_runtime
-    from tellapart.training.features import features
+    from tellapart.training.extract_features import features
+    from tellapart.training.runtime import plain_runtime
 
     network = pretrained_network(model, max(1, len(catalog.classes)))
     rows = catalog.readable

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tellapart.data.splitting.split import Split
     from tellapart.evaluation.calibration_summary import Certainty
     from tellapart.evaluation.open_set import Known
-    from tellapart.infer.predict import Answered
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
-    from tellapart.runtime import Runtime
+    from tellapart.training.predict import Answered
+    from tellapart.training.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]
 _GOLDEN = 8
@@ -37,9 +37,9 @@ def conclude(
     from tellapart.evaluation.calibration_summary import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.explaining import explain_for_report
-    from tellapart.infer.predict import predict_fully
     from tellapart.retelling import report
-    from tellapart.runtime import plain_runtime
+    from tellapart.training.predict import predict_fully
+    from tellapart.training.runtime import plain_runtime
 
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = plain_runtime()
@@ -94,7 +94,7 @@ def _known(
 ) -> Generator[Computing, None, Known]:
     """Where the classes lie among the network's features, from some of the training pictures."""
     from tellapart.evaluation.fit_open_set import fit_known
-    from tellapart.training.features import features
+    from tellapart.training.extract_features import features
 
     rows = _known_rows(run, catalog, split)
     found = yield from features(network, catalog, rows, runtime, "features of known pictures")

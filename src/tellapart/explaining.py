@@ -28,8 +28,8 @@ from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
 from tellapart.report.page import write_page
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
-from tellapart.runtime import default_device, plain_runtime
-from tellapart.training.features import features
+from tellapart.training.extract_features import features
+from tellapart.training.runtime import default_device, plain_runtime
 
 if TYPE_CHECKING:
     from tellapart.console import Console

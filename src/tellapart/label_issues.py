@@ -19,9 +19,9 @@ from tellapart.evaluation.label_issues import agreement, doubts, nearest
 from tellapart.evaluation.label_issues_table import LabelIssues
 from tellapart.report.words import certainty, some
 from tellapart.runs.run import Run
-from tellapart.runtime import plain_runtime
-from tellapart.training.features import features
-from tellapart.training.out_of_sample import kernel_map, out_of_sample
+from tellapart.training.cross_val_predict import kernel_map, out_of_sample
+from tellapart.training.extract_features import features
+from tellapart.training.runtime import plain_runtime
 
 if TYPE_CHECKING:
     from tellapart.console import Console

@@ -17,7 +17,7 @@ from tellapart.data.augmentation.mixup import cutmix, mixup
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import Transform
-from tellapart.training.material import Material
+from tellapart.training.dataset import Material
 
 _PICTURES, _EPOCHS, _VIEWS, _DRAWS = 4, 5, 8, 20
 #: How deeply nested layers are listed; what lies deeper is counted with what holds it.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
     from tellapart.training.checkpoint import Checkpoints, State
-    from tellapart.training.material import Material
+    from tellapart.training.dataset import Material
 
 # Threads of torch that wait for each other spin by default; where other programs use the processors too, that makes a
 # training many times slower. Spinning briefly costs little on a quiet machine. Read when torch is loaded: later.
@@ -87,7 +87,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
     from tellapart.runs.resume import begin, check_place, planned
-    from tellapart.runtime import environment, parse
+    from tellapart.training.runtime import environment, parse
 
     _need_train_extra()
     parse(wishes.runtime)  # a mistake in it shows before anything is written
@@ -116,7 +116,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
 
 def _planned(recipe: Recipe, catalog: Catalog, split: Split, wishes: Wishes) -> Generator[Event, None, Recipe]:
     """The recipe with nothing left open; a picture that broke after the scan is passed over, if that was asked for."""
-    from tellapart.planning import plan
+    from tellapart.training.auto_plan import plan
 
     while True:
         try:
@@ -173,9 +173,9 @@ def _train(job: _Job, network: Network, state: State, checkpoints: Checkpoints) 
 
 def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, State]:
     """The training loop's caller: log, checkpoints, stopping, pictures that broke. Gives where the training stands."""
-    from tellapart.runtime import Runtime, parse
     from tellapart.training.checkpoint import load_checkpoint
     from tellapart.training.fit import fit
+    from tellapart.training.runtime import Runtime, parse
 
     run, recipe = job.run, job.recipe
     log = EventLog.continued(run.events_file, state.events)
@@ -223,7 +223,7 @@ def _look(run: Run, network: Network, recipe: Recipe, material: Material) -> Non
 
 def _material(job: _Job, network: Network, everything: bool) -> Material:
     """The pictures to train and to validate on; in the retraining, all of them to train on."""
-    from tellapart.training.material import Material
+    from tellapart.training.dataset import Material
 
     train, validation = (unbroken(job.run, job.catalog, rows) for rows in (job.split.train, job.split.validation))
     if everything:

@@ -18,11 +18,11 @@ from tellapart.looks import layers_of
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Recipe
 from tellapart.report.figures import write_rate_figure
-from tellapart.runtime import plain_runtime
-from tellapart.training.find_rate import raise_rate, suggestions
-from tellapart.training.material import Material
-from tellapart.training.rate_suggestions import RateSuggestions, suggest
-from tellapart.training.setting import live_setting
+from tellapart.training.dataset import Material
+from tellapart.training.lr_finder import raise_rate, suggestions
+from tellapart.training.lr_suggestions import RateSuggestions, suggest
+from tellapart.training.runtime import plain_runtime
+from tellapart.training.stage import live_setting
 
 if TYPE_CHECKING:
     from tellapart.models.network import Network

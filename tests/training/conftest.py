@@ -13,7 +13,7 @@ from tellapart.data.splitting.split import split
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
-from tellapart.training.material import Material
+from tellapart.training.dataset import Material
 
 Build = Callable[[Recipe], tuple[Network, Material]]
 

@@ -12,7 +12,7 @@ from torch import nn
 from tellapart.errors import RunError
 from tellapart.training import checkpoint
 from tellapart.training.checkpoint import Checkpoints, State, copy_of, load_checkpoint, save_checkpoint
-from tellapart.training.sealed import read_sealed, write_sealed
+from tellapart.training.checkpoint_file import read_sealed, write_sealed
 
 
 def trained(kind: type[torch.optim.Optimizer]) -> tuple[nn.Module, State]:

@@ -13,12 +13,12 @@ from tellapart.core.events import Computing, Event, Progress, StageDone, StageSt
 from tellapart.errors import RecipeError, TrainingError, UnreadableError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
-from tellapart.runtime import Runtime, parse
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+from tellapart.training.dataset import Material
 from tellapart.training.fit import fit
-from tellapart.training.material import Material
-from tellapart.training.setting import epoch_items, losses
-from tellapart.training.solve_head import STRENGTHS, strengths
+from tellapart.training.linear_probe import STRENGTHS, strengths
+from tellapart.training.runtime import Runtime, parse
+from tellapart.training.stage import epoch_items, losses
 
 Build = Callable[[Recipe], tuple[Network, Material]]
 CPU = Runtime("cpu", workers=2)

@@ -10,9 +10,9 @@ import torch
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model, Stage
-from tellapart.runtime import Runtime
-from tellapart.training.material import Material
-from tellapart.training.source import live, prepare
+from tellapart.training.dataset import Material
+from tellapart.training.inputs import live, prepare
+from tellapart.training.runtime import Runtime
 
 VIEWS = [[{"transform": "horizontal_flip"}], [{"transform": "vertical_flip"}]]
 

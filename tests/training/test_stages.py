@@ -25,13 +25,13 @@ from tellapart.core.events import (
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
-from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.find_rate import raise_rate, suggestions
+from tellapart.training.dataset import Material
 from tellapart.training.fit import fit
-from tellapart.training.material import Material
-from tellapart.training.rate_suggestions import suggest
-from tellapart.training.setting import Setting, prepare
+from tellapart.training.lr_finder import raise_rate, suggestions
+from tellapart.training.lr_suggestions import suggest
+from tellapart.training.runtime import Runtime
+from tellapart.training.stage import Setting, prepare
 
 Build = Callable[[Recipe], tuple[Network, Material]]
 CPU = Runtime("cpu", workers=2)

@@ -26,13 +26,13 @@ from tellapart.data.splitting.split import Split, split
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import EIGHTFOLD
-from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
+from tellapart.training.dataset import Material
 from tellapart.training.fit import fit
-from tellapart.training.layers import select
-from tellapart.training.material import Material
-from tellapart.training.setting import epoch_counts, epoch_items
-from tellapart.training.source import Source, live, stored
+from tellapart.training.inputs import Source, live, stored
+from tellapart.training.runtime import Runtime
+from tellapart.training.stage import epoch_counts, epoch_items
+from tellapart.training.trainable import select
 
 Build = Callable[[Recipe], tuple[Network, Material]]
 CPU = Runtime("cpu", workers=2)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tellapart.errors import RunError
-from tellapart.training.sealed import read_sealed, write_sealed
+from tellapart.training.checkpoint_file import read_sealed, write_sealed
 
 #: The share of a training's time that saving it may take.
 SHARE = 0.02

@@ -20,17 +20,16 @@ from tellapart.core.events import Event, Progress, RateFound, Retrained, StageDo
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import FoundRate, Recipe
-from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State, copy_of
+from tellapart.training.dataset import Material
 from tellapart.training.ema import Average
-from tellapart.training.find_rate import found_rate
-from tellapart.training.layers import Forward
-from tellapart.training.material import Material
+from tellapart.training.linear_probe import solutions
+from tellapart.training.lr_finder import found_rate
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.setting import Setting, check_stages, losses, n_right, position_seed, prepare
-from tellapart.training.shown import solves
-from tellapart.training.solve_head import solutions
+from tellapart.training.runtime import Runtime
+from tellapart.training.stage import Setting, check_stages, losses, n_right, position_seed, prepare, solves
 from tellapart.training.timing import measure_answers, measure_steps
+from tellapart.training.trainable import Forward
 
 
 def fit(

@@ -11,12 +11,12 @@ from torch import Tensor
 from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
-from tellapart.runtime import Runtime, default_device, for_answering, for_training, in_words
-from tellapart.training.activations import answering
-from tellapart.training.layers import Forward, select
+from tellapart.training.dataset import Material
+from tellapart.training.feature_cache import answering
 from tellapart.training.losses import build_loss
-from tellapart.training.material import Material
-from tellapart.training.shown import repeats, shown
+from tellapart.training.runtime import Runtime, default_device, for_answering, for_training, in_words
+from tellapart.training.stage import repeats, shown
+from tellapart.training.trainable import Forward, select
 
 #: Pictures that are loaded to find out with how many threads that is fastest.
 _LOADED = 64

@@ -23,7 +23,7 @@ from tellapart.data.loading.picture_cache import Kept, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
 from tellapart.recipe.transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
-from tellapart.training.material import Material
+from tellapart.training.dataset import Material
 
 HOW = Preprocessing(24, 24, crop=0.875)
 CROP = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
@@ -63,7 +63,7 @@ def test_without_a_cache_with_a_cold_and_with_a_warm_one(
     expected = shown(material)
     assert same(shown(material.kept()), expected)
     monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr("tellapart.training.material.read_picture", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("tellapart.training.dataset.read_picture", lambda *_: pytest.fail("decoded again"))
     assert same(shown(material.kept()), expected)
 
 
@@ -84,7 +84,7 @@ def test_versions_made_ahead_are_made_once(
     assert same(epochs(material.kept()), expected)
     monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
     for again in ("decode", "read_picture"):
-        monkeypatch.setattr(f"tellapart.training.material.{again}", lambda *_: pytest.fail("decoded again"))
+        monkeypatch.setattr(f"tellapart.training.dataset.{again}", lambda *_: pytest.fail("decoded again"))
     assert same(epochs(material.kept()), expected)
     other = replace(material, seed=4).kept()
     with pytest.raises(pytest.fail.Exception):  # another seed, another rotation

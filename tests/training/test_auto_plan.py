@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import tellapart as ta
 from tellapart.core.events import Note
-from tellapart.planning import Job, Trial, choose, seconds
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
+from tellapart.training.auto_plan import Job, Trial, choose, seconds
 
 SLOW_GOOD = Trial("large", 224, 0.95, 200, frozen=0.05, tail=0.1)
 QUICK_FAIR = Trial("small", 160, 0.80, 200, frozen=0.005, tail=0.01)

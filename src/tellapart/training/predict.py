@@ -21,7 +21,7 @@ from tellapart.data.loading.loader import batches
 from tellapart.evaluation.open_set import Known
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
-from tellapart.runtime import Runtime
+from tellapart.training.runtime import Runtime
 
 
 def predict(

@@ -19,10 +19,10 @@ from tellapart.core.events import Computing, RateFound
 from tellapart.data.loading.loader import Rows
 from tellapart.errors import TrainingError
 from tellapart.recipe.schema import FoundRate
-from tellapart.runtime import Runtime
+from tellapart.training.lr_suggestions import RateSuggestions, blew_up, smooth, suggest, sweep
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
-from tellapart.training.rate_suggestions import RateSuggestions, blew_up, smooth, suggest, sweep
-from tellapart.training.setting import Setting, losses, position_seed
+from tellapart.training.runtime import Runtime
+from tellapart.training.stage import Setting, losses, position_seed
 
 FIRST, LAST, STEPS = 1e-7, 10.0, 100
 Curve = tuple[list[float], list[float]]

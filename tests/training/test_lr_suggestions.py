@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.errors import TrainingError
-from tellapart.training.rate_suggestions import _valley, blew_up, smooth, suggest, sweep
+from tellapart.training.lr_suggestions import _valley, blew_up, smooth, suggest, sweep
 
 
 def test_smooth_by_its_definition() -> None:

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from tellapart.core.events import Computing
 from tellapart.core.predictions import Floats, probabilities
-from tellapart.training.solve_head import solutions
+from tellapart.training.linear_probe import solutions
 
 #: Strengths of the penalty that are tried: strong ones, since weak ones follow wrong labels.
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)

@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
-from tellapart import runtime
 from tellapart.errors import UsageError
-from tellapart.runtime import (
+from tellapart.training import runtime
+from tellapart.training.runtime import (
     Runtime,
     candidates,
     default_device,
@@ -185,19 +185,19 @@ def test_a_slow_first_step_does_not_count():
 
 
 def test_a_few_pictures_at_once_only_where_they_do_not_depend_on_each_other(monkeypatch):
-    monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cpu")
+    monkeypatch.setattr("tellapart.training.runtime.default_device", lambda: "cpu")
     step = Step("at_once", {0: 0.03, 8: 0.002})
     chosen = for_training({"network": "apart"}, BASE, step, True)
     assert chosen.at_once == 8
     assert " with 8 pictures at once" in chosen.why
     assert for_training({"network": "apart"}, BASE, step, False).at_once == 0
-    monkeypatch.setattr("tellapart.runtime.default_device", lambda: "cuda")
+    monkeypatch.setattr("tellapart.training.runtime.default_device", lambda: "cuda")
     assert {way.at_once for way in candidates(True)} == {0}
 
 
 @pytest.mark.parametrize("fast", [2, 4, 16])
 def test_the_number_of_threads_that_load_fastest_is_taken(fast, monkeypatch):
-    monkeypatch.setattr("tellapart.runtime.n_processors", lambda: 24)
+    monkeypatch.setattr("tellapart.training.runtime.n_processors", lambda: 24)
     load = Step("workers", {2: 0.04, 4: 0.04, 8: 0.04, 16: 0.04} | {fast: 0.002})
     chosen = for_answering({"network": "threads"}, None, load)
     assert chosen.workers == fast
@@ -207,12 +207,12 @@ def test_the_number_of_threads_that_load_fastest_is_taken(fast, monkeypatch):
 
 @pytest.mark.parametrize(("n", "expected"), [(1, [1]), (2, [2]), (3, [2, 3]), (6, [2, 4, 6]), (64, [2, 4, 8, 16])])
 def test_numbers_of_threads_worth_timing(n, expected, monkeypatch):
-    monkeypatch.setattr("tellapart.runtime.n_processors", lambda: n)
+    monkeypatch.setattr("tellapart.training.runtime.n_processors", lambda: n)
     assert numbers_of_workers() == expected
 
 
 def test_one_number_of_threads_needs_no_timing(monkeypatch):
-    monkeypatch.setattr("tellapart.runtime.n_processors", lambda: 2)
+    monkeypatch.setattr("tellapart.training.runtime.n_processors", lambda: 2)
     assert for_answering({"network": "two"}, None, never).workers == 2
 
 

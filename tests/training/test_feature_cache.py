@@ -22,10 +22,10 @@ from tellapart.errors import CacheError
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
 from tellapart.recipe.transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
-from tellapart.runtime import Runtime
-from tellapart.training.activations import Activations, about_layers, answering, compute
-from tellapart.training.features import features
-from tellapart.training.material import Material
+from tellapart.training.dataset import Material
+from tellapart.training.extract_features import features
+from tellapart.training.feature_cache import Activations, about_layers, answering, compute
+from tellapart.training.runtime import Runtime
 
 N = 200
 BATCH = 64
@@ -112,7 +112,7 @@ def test_what_was_computed_before_a_stop_is_kept() -> None:
 
 def test_what_was_written_before_a_kill_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after kill -9: what has not been written by then is gone, and nothing else runs any more."""
-    monkeypatch.setattr("tellapart.training.activations._BYTES", 2 * BATCH * 48 - 1)
+    monkeypatch.setattr("tellapart.training.feature_cache._BYTES", 2 * BATCH * 48 - 1)
     layers = Layers()
     work = run(layers, range(N))
     for _ in range(3):
@@ -172,7 +172,7 @@ def test_work_that_the_disk_cannot_hold_is_refused_at_its_beginning(monkeypatch:
 
 
 def test_pages_are_given_back_without_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tellapart.training.activations._RELEASE", 0)
+    monkeypatch.setattr("tellapart.training.feature_cache._RELEASE", 0)
     stored = finished(run(Layers(), range(N)))
     for _ in range(3):
         assert right(stored, range(N))

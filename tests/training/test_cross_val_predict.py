@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import normalize
 
-from tellapart.training.out_of_sample import kernel_map, out_of_sample
+from tellapart.training.cross_val_predict import kernel_map, out_of_sample
 
 
 def finished(work: Generator[Any, None, Any]) -> Any:

@@ -10,10 +10,10 @@ import tellapart as ta
 from tellapart.data.augmentation.tta import copies
 from tellapart.data.decoding.decode import read_picture
 from tellapart.evaluation.fit_open_set import fit_known
-from tellapart.infer.predict import predict, predict_fully
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
-from tellapart.runtime import Runtime
+from tellapart.training.predict import predict, predict_fully
+from tellapart.training.runtime import Runtime
 
 
 def finished(events):

@@ -19,10 +19,10 @@ from tellapart.data.augmentation.transforms import generator
 from tellapart.data.loading.loader import batches, gathered
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
-from tellapart.runtime import Runtime
-from tellapart.training.activations import Activations, about_layers, answering, compute
-from tellapart.training.layers import Part
-from tellapart.training.material import Material, Views
+from tellapart.training.dataset import Material, Views
+from tellapart.training.feature_cache import Activations, about_layers, answering, compute
+from tellapart.training.runtime import Runtime
+from tellapart.training.trainable import Part
 
 Rows = npt.NDArray[np.int64]
 Inputs = Iterator[tuple[Tensor, Rows]]

@@ -32,7 +32,7 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import CacheError, TrainingError
 from tellapart.models.folded import folded
 from tellapart.models.network import Network
-from tellapart.runtime import Runtime
+from tellapart.training.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]
 #: What has been computed is written when it is so old or so large: a kill loses no more than that.

@@ -12,9 +12,9 @@ import torch
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
-from tellapart.runtime import Runtime
-from tellapart.training.features import features
-from tellapart.training.material import Material
+from tellapart.training.dataset import Material
+from tellapart.training.extract_features import features
+from tellapart.training.runtime import Runtime
 
 
 def finished(work: Generator[Any, None, Any]) -> tuple[int, Any]:

@@ -7,26 +7,26 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tellapart.core.events import NO_LABEL, Event, StageStarted
 from tellapart.data.augmentation.mixup import mix
 from tellapart.data.loading.loader import Rows
-from tellapart.data.loading.sampling import class_weights, contents, epoch_order, positive_weights
+from tellapart.data.loading.sampling import at_most, class_weights, contents, epoch_order, positive_weights
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.layer_groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe.schema import FoundRate, Recipe, Stage
-from tellapart.runtime import Runtime
 from tellapart.training.checkpoint import State
-from tellapart.training.layers import Forward, Part, n_trained, select
+from tellapart.training.dataset import Material
+from tellapart.training.inputs import Source, live, stored
+from tellapart.training.linear_probe import strengths
 from tellapart.training.losses import Loss, build_loss
-from tellapart.training.material import Material
+from tellapart.training.runtime import Runtime
 from tellapart.training.schedule import Schedule, group_rates, schedule
-from tellapart.training.shown import changing, inputs_in_words, mixing, repeats, shown, solves
-from tellapart.training.solve_head import strengths
-from tellapart.training.source import Source, live, stored
+from tellapart.training.trainable import Forward, Part, n_trained, select
 
 
 @dataclass(frozen=True)
@@ -310,3 +310,57 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
         return None
     part = select(network, following.train, following.batch_norm)
     return part if part.rest is not None and repeats(part, recipe, following) else None
+
+
+def shown(network: Network, stage: Stage, material: Material, number: int) -> Material:
+    """The pictures of a stage, by its number: at its own size, if it has one, and no more of a class than it wants.
+
+    Raises:
+        RecipeError: the network cannot take pictures of that size.
+    """
+    if stage.per_class is not None:
+        target, classes = material.catalog.target(material.train), material.catalog.classes
+        train = at_most(material.train, target, len(classes), stage.per_class, material.seed)
+        material = replace(material, train=train)
+    if stage.size is None:
+        return material
+    how = replace(material.how, height=stage.size, width=stage.size)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, how.height, how.width, 3, dtype=torch.uint8, device=network.scale.device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise RecipeError(
+            f"Stage {number + 1}: {network.architecture.name} cannot take pictures of {stage.size} pixels: {error}",
+            f"Leave out stages.{number}.size, or choose a larger one.",
+        ) from None
+    return replace(material, how=how)
+
+
+def repeats(part: Part, recipe: Recipe, stage: Stage) -> bool:
+    """Whether a stage's inputs repeat exactly: then what the frozen layers make of them is worth storing."""
+    return bool(part.cut) and not changing(recipe, stage) and part.statistics != "free"
+
+
+def changing(recipe: Recipe, stage: Stage) -> bool:
+    """Whether the stage sees each picture otherwise in every epoch."""
+    return stage.augment and not stage.views and (bool(recipe.augment) or mixing(recipe))
+
+
+def inputs_in_words(part: Part, recipe: Recipe, stage: Stage) -> str:
+    """From what the stage trains, in words."""
+    some = f"at most {stage.per_class} of each class" if stage.per_class else ""
+    if repeats(part, recipe, stage):
+        return f"what the frozen layers give{some and f' of {some}'} is computed once and stored"
+    freed = part.cut and part.statistics == "free"
+    why = ", as the statistics of the frozen layers are free to change" if freed else ""
+    return f"from pictures{some and f', {some}'}{why}"
+
+
+def mixing(recipe: Recipe) -> bool:
+    """Whether a recipe mixes pictures at all."""
+    return recipe.mix.mixup + recipe.mix.cutmix > 0
+
+
+def solves(stage: Stage) -> bool:
+    """Whether a stage solves a linear head, instead of training step by step."""
+    return stage.optimizer == "lbfgs"

@@ -12,10 +12,10 @@ from tellapart.core.events import Computing
 from tellapart.data.catalog import Catalog
 from tellapart.data.loading.loader import batches
 from tellapart.models.network import Network
-from tellapart.runtime import Runtime
-from tellapart.training.activations import about_layers, answering, compute
-from tellapart.training.material import Material
-from tellapart.training.source import prepare
+from tellapart.training.dataset import Material
+from tellapart.training.feature_cache import about_layers, answering, compute
+from tellapart.training.inputs import prepare
+from tellapart.training.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]
 

@@ -18,13 +18,13 @@ from tellapart.models.create import create_network
 from tellapart.models.pretrained import local_weights
 from tellapart.models.scratch import OWN
 from tellapart.recipe.schema import Recipe, Stage
-from tellapart.runtime import Runtime, default_device, plain_runtime, synchronise
-from tellapart.training.activations import answering
-from tellapart.training.features import features
-from tellapart.training.layers import select
+from tellapart.training.dataset import Material
+from tellapart.training.extract_features import features
+from tellapart.training.feature_cache import answering
+from tellapart.training.linear_probe import solutions
 from tellapart.training.losses import build_loss
-from tellapart.training.material import Material
-from tellapart.training.solve_head import solutions
+from tellapart.training.runtime import Runtime, default_device, plain_runtime, synchronise
+from tellapart.training.trainable import select
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
