@@ -21,10 +21,10 @@ from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State
 from tellapart.training.dataset import Material
+from tellapart.training.fast.autotune import measure_answers, measure_steps
 from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
 from tellapart.training.runtime import Runtime, default_device, in_words
-from tellapart.training.timing import measure_answers, measure_steps
 
 Rows = npt.NDArray[np.int64]
 NETWORKS = ("mobilenetv2_100", "resnet34", "efficientnet_b2")

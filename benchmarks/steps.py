@@ -34,7 +34,7 @@ def time_steps(network: str, statistics: str, way: str) -> dict[str, Any]:
     from torch import nn
 
     from tellapart.core.system import keep_freed
-    from tellapart.models.folded import learning
+    from tellapart.training.fast.fuse_batchnorm import learning
 
     if "memory kept" in way:
         keep_freed()

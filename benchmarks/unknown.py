@@ -74,8 +74,8 @@ def _features(weights: str, sets: dict[str, list[Path]]) -> Iterator[tuple[str, 
     from sklearn.datasets import load_digits
 
     from tellapart.models.create import create_network
-    from tellapart.models.folded import folded
     from tellapart.recipe.schema import Data, Model
+    from tellapart.training.fast.fuse_batchnorm import folded
 
     network = create_network(Model(name=weights), 2, Data())
     how = network.preprocessing

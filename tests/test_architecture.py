@@ -82,7 +82,6 @@ MOVING = {
     "data.traits",
     "explain",
     "explaining",
-    "infer",
     "judging",
     "label_issues",
     "looks",

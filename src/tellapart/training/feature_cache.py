@@ -30,8 +30,8 @@ from tellapart.core.events import Computing
 from tellapart.core.files import cache_folder, write_text
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import CacheError, TrainingError
-from tellapart.models.folded import folded
 from tellapart.models.network import Network
+from tellapart.training.fast.fuse_batchnorm import folded
 from tellapart.training.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]

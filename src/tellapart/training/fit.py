@@ -23,12 +23,12 @@ from tellapart.recipe.schema import FoundRate, Recipe
 from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.dataset import Material
 from tellapart.training.ema import Average
+from tellapart.training.fast.autotune import measure_answers, measure_steps
 from tellapart.training.linear_probe import solutions
 from tellapart.training.lr_finder import found_rate
 from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import Setting, check_stages, losses, n_right, position_seed, prepare, solves
-from tellapart.training.timing import measure_answers, measure_steps
 from tellapart.training.trainable import Forward
 
 

@@ -19,8 +19,8 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import read_picture
 from tellapart.data.loading.loader import batches
 from tellapart.evaluation.open_set import Known
-from tellapart.models.folded import folded
 from tellapart.models.network import Network
+from tellapart.training.fast.fuse_batchnorm import folded
 from tellapart.training.runtime import Runtime
 
 

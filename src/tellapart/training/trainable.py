@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tellapart.errors import RecipeError
-from tellapart.models.folded import learning
 from tellapart.models.layer_groups import cut_before, layer_groups, split_body, train_last
 from tellapart.models.network import Network
+from tellapart.training.fast.fuse_batchnorm import learning
 
 Statistics = Literal["update", "keep", "free"]
 Forward = Callable[[Tensor], Tensor]

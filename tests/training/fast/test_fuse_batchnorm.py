@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tellapart.models.folded import TOLERANCE, folded, learning
+from tellapart.training.fast.fuse_batchnorm import TOLERANCE, folded, learning
 
 
 def unsettled(network: nn.Module) -> nn.Module:
