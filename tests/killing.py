@@ -30,9 +30,9 @@ import torchvision  # noqa: F401
 
 import tellapart as ta
 from tellapart import retelling
-from tellapart.bundle import write
 from tellapart.core.files import write_text
 from tellapart.core.signals import STOPPED, stopped_soon
+from tellapart.deploy.bundle import write
 from tellapart.pipeline import Wishes, run
 from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401

@@ -23,9 +23,9 @@ from PIL import Image
 
 import tellapart as ta
 from tellapart import retelling
-from tellapart.bundle import write
 from tellapart.core.events import Event, Note, StageDone, Validated
 from tellapart.core.files import write_text
+from tellapart.deploy.bundle import write
 from tellapart.errors import RunError
 from tellapart.pipeline import Wishes, run
 from tellapart.runs.resume import divide

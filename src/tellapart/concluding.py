@@ -118,8 +118,8 @@ def _bundle(
     known: Known | None,
     evaluation: Evaluation,
 ) -> None:
-    from tellapart.bundle.write import write_bundle
     from tellapart.data.decoding.decode import read_picture
+    from tellapart.deploy.bundle.write import write_bundle
 
     rows = unbroken(run, catalog, split.validation)
     spread = np.unique(rows[np.linspace(0, len(rows) - 1, _GOLDEN).astype(int)])

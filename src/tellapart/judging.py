@@ -15,8 +15,8 @@ from tellapart.errors import DataError, RunError, UsageError
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
-    from tellapart.bundle.read import Bundle
     from tellapart.data.catalog import Catalog
+    from tellapart.deploy.bundle.read import Bundle
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _stored(finished: Run, on: str) -> Evaluation:
 
 
 def _bundle(finished: Run) -> Bundle:
-    from tellapart.bundle.read import Bundle
+    from tellapart.deploy.bundle.read import Bundle
 
     return Bundle.load(finished.directory)
 

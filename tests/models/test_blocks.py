@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from tellapart.bundle.read import Bundle
-from tellapart.bundle.write import write_bundle
 from tellapart.core.preprocess import Preprocessing
+from tellapart.deploy.bundle.read import Bundle
+from tellapart.deploy.bundle.write import write_bundle
 from tellapart.errors import ModelError
 from tellapart.models.blocks import InceptionBlock, ResidualBlock, build_blocks, shapes
 from tellapart.models.layer_groups import chain

@@ -8,9 +8,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from tellapart.bundle.read import Bundle
-from tellapart.bundle.write import write_bundle
 from tellapart.core.preprocess import Preprocessing
+from tellapart.deploy.bundle.read import Bundle
+from tellapart.deploy.bundle.write import write_bundle
 from tellapart.models.create import create_network
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.heads import ResizeInside

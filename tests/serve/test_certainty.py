@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from tellapart.bundle.read import KNOWN, Bundle
 from tellapart.data.augmentation.tta import copies
+from tellapart.deploy.bundle.read import KNOWN, Bundle
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.fit_open_set import fit_known
 from tellapart.evaluation.open_set import Known, Strangeness

@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tellapart.bundle.read import Bundle
 from tellapart.core.predictions import Mean
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.core.system import n_processors
 from tellapart.data.decoding.decode import EXTENSIONS, read_picture
+from tellapart.deploy.bundle.read import Bundle
 from tellapart.errors import UnreadableError, UsageError
 from tellapart.evaluation.sets import pictures_needed, prediction_sets
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tellapart.bundle.read import DESCRIPTION, GOLDEN, Bundle, describe_files, own_digest
-from tellapart.bundle.verify import verify
+from tellapart.deploy.bundle.read import DESCRIPTION, GOLDEN, Bundle, describe_files, own_digest
+from tellapart.deploy.bundle.verify import verify
 from tellapart.errors import BundleError
 
 

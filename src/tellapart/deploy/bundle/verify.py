@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.bundle.read import GOLDEN, Bundle
+from tellapart.deploy.bundle.read import GOLDEN, Bundle
 from tellapart.errors import BundleError, MissingExtraError
 
 

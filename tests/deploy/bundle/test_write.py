@@ -17,10 +17,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tellapart.bundle import write as write_module
-from tellapart.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.core.preprocess import preprocess
 from tellapart.data.decoding.decode import decode
+from tellapart.deploy.bundle import write as write_module
+from tellapart.deploy.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.errors import BundleError
 from tellapart.evaluation.fit_open_set import fit_known
 from tellapart.evaluation.open_set import Strangeness

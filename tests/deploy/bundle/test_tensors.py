@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tellapart.bundle.tensors import read_tensors
+from tellapart.deploy.bundle.tensors import read_tensors
 
 
 def test_what_the_library_writes_is_read(tmp_path):

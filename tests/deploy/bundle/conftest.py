@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from tellapart.bundle.write import write_bundle
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.scores import Evaluation, Metric
+from tellapart.deploy.bundle.write import write_bundle
 from tellapart.models.network import Architecture, Network
 from tellapart.recipe.schema import Head
 

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart.bundle.card import card
-from tellapart.bundle.read import (
+from tellapart.core.files import naming, sync_folder
+from tellapart.core.predictions import Mean, Temperature
+from tellapart.core.preprocess import Pixels
+from tellapart.core.version import __version__
+from tellapart.deploy.bundle.card import card
+from tellapart.deploy.bundle.read import (
     CARD,
     DESCRIPTION,
     FORMAT,
@@ -29,11 +33,7 @@ from tellapart.bundle.read import (
     own_digest,
     waiting,
 )
-from tellapart.bundle.verify import verify
-from tellapart.core.files import naming, sync_folder
-from tellapart.core.predictions import Mean, Temperature
-from tellapart.core.preprocess import Pixels
-from tellapart.core.version import __version__
+from tellapart.deploy.bundle.verify import verify
 from tellapart.errors import BundleError, MissingExtraError
 from tellapart.evaluation.open_set import Known, Strangeness
 

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.bundle.tensors import read_tensors
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.tta import copies
+from tellapart.deploy.bundle.tensors import read_tensors
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.open_set import Known, Strangeness
 
