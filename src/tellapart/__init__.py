@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from tellapart.data.scan import scan as scan
     from tellapart.data.splitting.split import Split as Split
     from tellapart.data.splitting.split import split as split
+    from tellapart.deploy.predictor import Answer as Answer
+    from tellapart.deploy.predictor import Classifier as Classifier
+    from tellapart.deploy.predictor import load as load
+    from tellapart.deploy.predictor import predict as predict
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.evaluation.compare import Comparison as Comparison
     from tellapart.evaluation.slices import Slices as Slices
@@ -37,20 +41,16 @@ if TYPE_CHECKING:
     from tellapart.pipeline import train as train
     from tellapart.recipe.load import load_recipe as load_recipe
     from tellapart.recipe.schema import Recipe as Recipe
-    from tellapart.serve.answer import Answer as Answer
-    from tellapart.serve.answer import Classifier as Classifier
-    from tellapart.serve.answer import load as load
-    from tellapart.serve.answer import predict as predict
     from tellapart.side_by_side import curves as curves
     from tellapart.slicing import slices as slices
 
 # Where each public name lives. No name may be that of a module beside this file: importing the module would
 # put the module in the name's place.
 _PUBLIC = {
-    "Answer": "tellapart.serve.answer",
+    "Answer": "tellapart.deploy.predictor",
     "Audit": "tellapart.data.audit.findings",
     "Catalog": "tellapart.data.catalog",
-    "Classifier": "tellapart.serve.answer",
+    "Classifier": "tellapart.deploy.predictor",
     "Comparison": "tellapart.evaluation.compare",
     "CrossValidation": "tellapart.cross_validation",
     "Evaluation": "tellapart.core.scores",
@@ -67,9 +67,9 @@ _PUBLIC = {
     "cross_validate": "tellapart.cross_validation",
     "curves": "tellapart.side_by_side",
     "evaluate": "tellapart.judging",
-    "load": "tellapart.serve.answer",
+    "load": "tellapart.deploy.predictor",
     "load_recipe": "tellapart.recipe.load",
-    "predict": "tellapart.serve.answer",
+    "predict": "tellapart.deploy.predictor",
     "scan": "tellapart.data.scan",
     "slices": "tellapart.slicing",
     "split": "tellapart.data.splitting.split",

@@ -224,9 +224,9 @@ def predict(
     ] = None,
 ) -> None:
     """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
-    from tellapart.serve.answer import answers, find_pictures, load
-    from tellapart.serve.formats import write_answers
-    from tellapart.serve.submission import COLUMNS, write_submission
+    from tellapart.deploy.output_formats import write_answers
+    from tellapart.deploy.predictor import answers, find_pictures, load
+    from tellapart.deploy.submission import COLUMNS, write_submission
 
     classifier = load(run)
     asked = find_pictures(pictures)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tellapart.core.files import replacing
+from tellapart.deploy.output_formats import Summary
+from tellapart.deploy.predictor import Answer
 from tellapart.errors import UsageError
-from tellapart.serve.answer import Answer
-from tellapart.serve.formats import Summary
 
 #: Names of the two columns where the training's table does not tell them.
 COLUMNS = ("id", "label")

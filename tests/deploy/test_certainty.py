@@ -11,11 +11,11 @@ from scipy.special import expit, softmax
 
 from tellapart.data.augmentation.tta import copies
 from tellapart.deploy.bundle.read import KNOWN, Bundle
+from tellapart.deploy.output_formats import write_answers
+from tellapart.deploy.predictor import Classifier, answers
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.fit_open_set import fit_known
 from tellapart.evaluation.open_set import Known, Strangeness
-from tellapart.serve.answer import Classifier, answers
-from tellapart.serve.formats import write_answers
 
 SETS = {"0.8": 0.5, "0.95": 0.1}
 

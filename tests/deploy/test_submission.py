@@ -10,9 +10,9 @@ from PIL import Image
 
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
+from tellapart.deploy.predictor import Answer
+from tellapart.deploy.submission import write_submission
 from tellapart.errors import UsageError
-from tellapart.serve.answer import Answer
-from tellapart.serve.submission import write_submission
 
 
 def answer(path: str, *chosen: str, problem: str | None = None) -> Answer:

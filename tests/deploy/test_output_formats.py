@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.core.files import unguarded
+from tellapart.deploy.output_formats import FORMATS, columns, csv_cell, write_answers
+from tellapart.deploy.predictor import Answer, answers, find_pictures
 from tellapart.errors import UsageError
-from tellapart.serve.answer import Answer, answers, find_pictures
-from tellapart.serve.formats import FORMATS, columns, csv_cell, write_answers
 
 
 def answer(path="a.png", label="Beagle", certainty=0.98, others=(("Basset", 0.0123456789), ("Pug", 1e-9))):

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tellapart.deploy import predictor as answer_module
+from tellapart.deploy.predictor import Answer, Classifier, answers, find_pictures, load, percent
 from tellapart.errors import BundleError, UsageError
-from tellapart.serve import answer as answer_module
-from tellapart.serve.answer import Answer, Classifier, answers, find_pictures, load, percent
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tellapart.core.files import guarded, replacing
+from tellapart.deploy.predictor import Answer, percent
 from tellapart.errors import UsageError
-from tellapart.serve.answer import Answer, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
