@@ -29,11 +29,11 @@ import torch
 import torchvision  # noqa: F401
 
 import tellapart as ta
-from tellapart import retelling
 from tellapart.core.files import write_text
 from tellapart.core.signals import STOPPED, stopped_soon
 from tellapart.deploy.bundle import write
 from tellapart.pipeline import Wishes, run
+from tellapart.report import run_report
 from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
 
@@ -52,7 +52,7 @@ def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: 
     os.environ["TELLAPART_CACHE"] = str(out.with_suffix(".cache"))
     if exported is not None:
         write._export = lambda network, golden, path: shutil.copy(exported, path)  # type: ignore[assignment]
-        retelling.write_figures = lambda story, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
+        run_report.write_figures = lambda story, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
     plan = ta.load_recipe(recipe)
     catalog = ta.scan(pictures)
     wishes = Wishes(runtime="cpu,float32,contiguous", command="tellapart train")

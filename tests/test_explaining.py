@@ -19,7 +19,7 @@ from tellapart.errors import MissingExtraError, ModelError, UnreadableError, Usa
 from tellapart.explain import attribution
 from tellapart.explaining import Wanted, explain, explain_for_report
 from tellapart.label_issues import trained
-from tellapart.retelling import report
+from tellapart.report.run_report import report
 from tellapart.runs.run import Run
 
 QUIET = Console(quiet=True)

@@ -22,12 +22,12 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
-from tellapart import retelling
 from tellapart.core.events import Event, Note, StageDone, Validated
 from tellapart.core.files import write_text
 from tellapart.deploy.bundle import write
 from tellapart.errors import RunError
 from tellapart.pipeline import Wishes, run
+from tellapart.report import run_report
 from tellapart.runs.resume import divide
 from tellapart.runs.run import Run
 from tellapart.training import checkpoint
@@ -78,7 +78,7 @@ def train(photos: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
     """Trains, saves at every event, and leaves out the slow export of a model that must be the same."""
     monkeypatch.setattr(checkpoint, "SHARE", 1.0)
     monkeypatch.setattr(checkpoint, "WITHIN_EPOCH", 0.0)
-    monkeypatch.setattr(retelling, "write_figures", lambda _story, folder: write_text(folder / "curves.svg", "<svg/>"))
+    monkeypatch.setattr(run_report, "write_figures", lambda _story, folder: write_text(folder / "curves.svg", "<svg/>"))
     model = (unbroken / "bundle" / "model.onnx").read_bytes()
     monkeypatch.setattr(write, "_export", lambda _network, _golden, path: path.write_bytes(model))
     return partial(follow, photos)

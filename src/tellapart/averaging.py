@@ -14,12 +14,12 @@ from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.calibrate import fit_temperature, thresholds
 from tellapart.evaluation.ensemble import average as mean_of
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Section, Table, Text
 from tellapart.report.opening import span
 from tellapart.report.page import write_report
-from tellapart.report.story import Story
-from tellapart.retelling import pictures_of
+from tellapart.report.run_data import Story
+from tellapart.report.run_report import pictures_of
 from tellapart.runs.run import Run
 
 _HINT = "Average runs that were trained with the same pictures and the same split."
@@ -119,8 +119,10 @@ def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluatio
         cells = [Cell(name)]
         for number, metric in enumerate(shown):
             value = evaluation.metrics[metric]
-            drawn = span(value) if number == 0 and words.is_share(metric, value.value) else None
-            cells.append(Cell(words.score(metric, value.value), value.value, words.interval(metric, value), drawn))
+            drawn = span(value) if number == 0 and formatting.is_share(metric, value.value) else None
+            cells.append(
+                Cell(formatting.score(metric, value.value), value.value, formatting.interval(metric, value), drawn)
+            )
         rows.append(cells)
     first = shown[0]
     top = max(evaluation.metrics[first].value for evaluation in members)
@@ -128,7 +130,7 @@ def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluatio
     said = "better than" if gain > 0 else "as good as" if gain == 0 else "not as good as"
     verdict = f"On the {mean.on} pictures the mean is {said} the best of the runs."
     caption = "In small figures: the 95\u202f% interval. All are judged on the same pictures."
-    table = Table(["run", *map(words.plain, shown)], rows, caption)
+    table = Table(["run", *map(formatting.plain, shown)], rows, caption)
     return Section("together", "Alone and together", [Text(verdict, "lead"), table], "Together", after="pictures")
 
 

@@ -17,7 +17,7 @@ from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.compare import Answered, Comparison, Contender
 from tellapart.evaluation.compare import compare as compared
 from tellapart.evaluation.metrics import known
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.differences import MOST, Told, comparison_page, write_differences_figure
 from tellapart.report.page import write_page
@@ -181,7 +181,8 @@ def _aligned(first: Opened, other: Opened) -> Opened:
     if wrong:
         i, j = wrong[0]
         raise DataError(
-            f"{who}: {len(wrong):,} of {words.some(len(mine), 'picture')} have other labels in the second; for example "
+            f"{who}: {len(wrong):,} of {formatting.some(len(mine), 'picture')} have other labels in the second; for "
+            "example "
             f"{_path(first, i)} ({_listed(labels[i]) or 'none'} and {_listed(other_labels[j]) or 'none'}).",
             "Judge both on the same labels: train one of them again.",
         )
@@ -216,7 +217,7 @@ def _check_pictures(who: str, first: Opened, other: Opened, mine: Sequence[bytes
     if sorted(mine) == sorted(theirs):
         return
     here, there = set(mine), set(theirs)
-    said = [f"{words.some(len(mine), 'picture')} and {len(theirs):,}, {len(here & there):,} of them in both"]
+    said = [f"{formatting.some(len(mine), 'picture')} and {len(theirs):,}, {len(here & there):,} of them in both"]
     for run, contents, others in ((first, mine, there), (other, theirs, here)):
         only = [i for i, content in enumerate(contents) if content not in others]
         if only:
@@ -225,11 +226,11 @@ def _check_pictures(who: str, first: Opened, other: Opened, mine: Sequence[bytes
 
 
 def _path(opened: Opened, i: int) -> str:
-    return words.visible(str(opened.catalog.table["path"][int(opened.answered.predictions.row[i])]))
+    return formatting.visible(str(opened.catalog.table["path"][int(opened.answered.predictions.row[i])]))
 
 
 def _listed(names: Sequence[str] | set[str], most: int = 5) -> str:
-    shown = ", ".join(words.visible(name) for name in sorted(names)[:most])
+    shown = ", ".join(formatting.visible(name) for name in sorted(names)[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 

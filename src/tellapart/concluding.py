@@ -37,7 +37,7 @@ def conclude(
     from tellapart.evaluation.calibration_summary import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.explaining import explain_for_report
-    from tellapart.retelling import report
+    from tellapart.report.run_report import report
     from tellapart.training.predict import predict_fully
     from tellapart.training.runtime import plain_runtime
 

@@ -22,7 +22,7 @@ from tellapart.evaluation.mistakes import least_certain, wrongest
 from tellapart.explain.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
 from tellapart.explain.neighbours import most_alike
 from tellapart.explain.overlay import Map, at_eye_size, legend, overlay
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
 from tellapart.report.page import write_page
@@ -121,7 +121,7 @@ def explain(
     if out.suffix.lower() == ".png":
         _write_sheet(run, network, why, out)
     else:
-        about = [run.recipe.model.name, METHODS[method], words.some(len(asked.rows), "picture")]
+        about = [run.recipe.model.name, METHODS[method], formatting.some(len(asked.rows), "picture")]
         page = Page(
             title=f"Why: {run.catalog.root.name}",
             subtitle=about,
@@ -309,7 +309,7 @@ def _told(methods: Mapping[str, int], n: int) -> str:
     says = {GRAD_CAM: "says which region", INTEGRATED: "say which pixels"}
     parts: list[str] = []
     for method, shown in methods.items():
-        some = "" if shown == n else f" (of the first {words.some(shown, 'picture')})"
+        some = "" if shown == n else f" (of the first {formatting.some(shown, 'picture')})"
         name = METHODS[method] if not parts else METHODS[method].lower()
         parts.append(f"{name}{some} {says[method]}")
     return f"{', '.join(parts)}."
@@ -347,7 +347,7 @@ def _alike(
 
 def _card(catalog: Catalog, row: int, similarity: float) -> Card:
     labels = [catalog.classes[number] for number in catalog.table["labels"][row]]
-    note = f"{words.visible(', '.join(labels)) or 'no label'}: {similarity:.2f}"
+    note = f"{formatting.visible(', '.join(labels)) or 'no label'}: {similarity:.2f}"
     link = catalog.path(row).absolute().as_uri()
     return Card(row, str(catalog.table["path"][row]), has_answer=False, link=link, note=note)
 

@@ -17,7 +17,7 @@ from tellapart.data.splitting.stratify import Ties, divide
 from tellapart.errors import DataError, RunError, WeightsError
 from tellapart.evaluation.label_issues import agreement, doubts, nearest
 from tellapart.evaluation.label_issues_table import LabelIssues
-from tellapart.report.words import certainty, some
+from tellapart.report.formatting import certainty, some
 from tellapart.runs.run import Run
 from tellapart.training.cross_val_predict import kernel_map, out_of_sample
 from tellapart.training.extract_features import features

@@ -12,7 +12,7 @@ from tellapart.core.predictions import Predictions
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
 from tellapart.evaluation.mistakes import most_confused, of_class
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, Text
 from tellapart.report.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
@@ -65,7 +65,7 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, console
     limits = None if limits is None else np.asarray(limits, np.float64)
     answers = _answers(run.catalog, predictions, judged["temperature"], limits)
     issues, why_not = _issues(run, console)
-    about = f"{run.recipe.model.name}, {words.some(len(predictions), f'{on} picture')}"
+    about = f"{run.recipe.model.name}, {formatting.some(len(predictions), f'{on} picture')}"
     return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about)
 
 
@@ -84,7 +84,9 @@ def errors_of_pictures(
 
     issues = issues_of_pictures(catalog, model, console, seed)
     answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
-    about = f"{words.some(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
+    about = (
+        f"{formatting.some(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
+    )
     found = _write(catalog, answers, issues, "", out, only, about)
     catalog.save(out / "catalog.parquet")  # last: it says that the ranking beside it is of these pictures
     return found
@@ -128,7 +130,7 @@ def _write(
 ) -> Found:
     page = Page(
         title=f"Errors: {catalog.root.name}",
-        subtitle=[about, *([f"given {words.visible(only)}"] if only is not None else [])],
+        subtitle=[about, *([f"given {formatting.visible(only)}"] if only is not None else [])],
         sections=_sections(catalog, answers, issues, why_not, only),
     )
     path = out / "errors.html"
@@ -176,7 +178,7 @@ def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Bloc
         for line in table.head(_SHOWN).iter_rows(named=True)
     ]
     n = table.height
-    which = f"{words.some(n, 'picture')} with a label that may be wrong"
+    which = f"{formatting.some(n, 'picture')} with a label that may be wrong"
     first = f"; here are the {len(cards)} most suspicious" if n > len(cards) else ""
     return Gallery(
         "The most suspicious first",
@@ -192,12 +194,14 @@ def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
     if not answers.predictions.several:
         pairs = most_confused(answers.predictions, 5)
         width = max((len(f"{a} taken for {b}") for a, b, _ in pairs), default=0)
-        lines += [f"  {f'{words.visible(a)} taken for {words.visible(b)}':<{width}}  {n:>5,}" for a, b, n in pairs]
+        lines += [
+            f"  {f'{formatting.visible(a)} taken for {formatting.visible(b)}':<{width}}  {n:>5,}" for a, b, n in pairs
+        ]
         lines = ["Most often confused:", *lines] if pairs else ["No answer was wrong."]
     if issues is None:
         return "\n".join([*lines, why_not])
-    lines.append(f"{words.some(issues.n_suspicious, 'picture')} with a label that may be wrong.")
+    lines.append(f"{formatting.some(issues.n_suspicious, 'picture')} with a label that may be wrong.")
     for line in issues.table.filter(issues.table["suspicious"]).head(10).iter_rows(named=True):
-        given = ", ".join(map(words.visible, line["given"])) or "no label"
-        lines.append(f"  {words.visible(line['file'])} ({given}): {words.visible(line['reason'])}")
+        given = ", ".join(map(formatting.visible, line["given"])) or "no label"
+        lines.append(f"  {formatting.visible(line['file'])} ({given}): {formatting.visible(line['reason'])}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from tellapart.console import Console
 from tellapart.data.traits import USUAL
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.slices import SMALLEST, Slices
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.runs.run import Run
 
 
@@ -53,17 +53,17 @@ def text(found: Slices, most: int = 20) -> str:
     """The worst parts and a verdict, for a terminal."""
     shown = found.found[:most]
     width = max((len(told(part)) for part in shown), default=0)
-    total = words.percent(found.right / found.n) if found.n else "–"
-    lines = [f"{words.some(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
+    total = formatting.percent(found.right / found.n) if found.n else "–"
+    lines = [f"{formatting.some(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
     for part in shown:
         mark = "!" if part.worse else " "
-        span = f"(95 %: {words.number(part.low)} to {words.percent(part.high)})"
+        span = f"(95 %: {formatting.number(part.low)} to {formatting.percent(part.high)})"
         lines.append(
-            f"{mark} {told(part):<{width}}  {words.percent(part.value):>7}  {span:<23}  n = {part.n:<6,}  "
-            f"elsewhere {words.percent(part.rest):>7}  p = {words.chance(part.p_corrected)}"
+            f"{mark} {told(part):<{width}}  {formatting.percent(part.value):>7}  {span:<23}  n = {part.n:<6,}  "
+            f"elsewhere {formatting.percent(part.rest):>7}  p = {formatting.chance(part.p_corrected)}"
         )
     if len(found.found) > most:
         lines.append(f"  and {len(found.found) - most} more, none of them lower")
     if found.n_small:
-        lines.append(f"Left out for having fewer pictures: {words.some(found.n_small, 'part')}.")
+        lines.append(f"Left out for having fewer pictures: {formatting.some(found.n_small, 'part')}.")
     return "\n".join([*lines, verdict(found)])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation, Metric
-from tellapart.report.story import Part, Pictures, Story
+from tellapart.report.run_data import Part, Pictures, Story
 
 
 def make_jpeg(row: int, side: int = 96) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tellapart.report.page import write_report
-from tellapart.report.story import Story
+from tellapart.report.run_data import Story
 
 Make = Callable[..., Story]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from tellapart.report.figures import write_figures
-from tellapart.report.story import Story
+from tellapart.report.run_data import Story
 
 ALL = {"loss", "accuracy", "learning_rate", "confusion_counts", "confusion_fractions", "f1", "class_counts"}
 

@@ -9,9 +9,9 @@ import pytest
 
 from tellapart.errors import UnreadableError
 from tellapart.report.blocks import Photo, Section, Text
+from tellapart.report.main_page import tell
 from tellapart.report.page import TEMPLATES, json_in_html, write_report
-from tellapart.report.sections import tell
-from tellapart.report.story import Story
+from tellapart.report.run_data import Story
 from tellapart.report.thumbnail import gather, thumbnail
 
 BAD = "<script>alert(1)</script>"

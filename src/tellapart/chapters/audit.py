@@ -11,7 +11,7 @@ from tellapart.chapters.sizes import size_table
 from tellapart.data.audit.audit import audited
 from tellapart.data.audit.findings import KINDS, PAIRS, SEVERITIES, Audit, Finding
 from tellapart.data.catalog import Catalog
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Block, Card, Cell, Fold, Gallery, Page, Pairs, Section, Table, Text
 from tellapart.runs.run import Run
 
@@ -45,8 +45,8 @@ def audit_page(audit: Audit, when: str = "") -> Page:
             sections.append(Section(anchor, _TITLES.get(anchor, title), blocks, title))
     sections.append(_sizes(catalog))
     counts = Counter(finding.weight for finding in audit.found)
-    facts = [("pictures", words.count(len(catalog)), ""), ("classes", words.count(len(catalog.classes)), "")]
-    facts += [(words.some(counts[s], s).partition(" ")[2], words.count(counts[s]), "") for s in SEVERITIES]
+    facts = [("pictures", formatting.count(len(catalog)), ""), ("classes", formatting.count(len(catalog.classes)), "")]
+    facts += [(formatting.some(counts[s], s).partition(" ")[2], formatting.count(counts[s]), "") for s in SEVERITIES]
     return Page(
         title=f"{catalog.root.name}: what is odd",
         subtitle=[text for text in (catalog.layout, when) if text],
@@ -62,7 +62,7 @@ def leak_section(audit: Audit) -> Section | None:
     leaks = [block for kind in ("leak", "near-leak") for block in kind_blocks(audit, kind)]
     n = len(audit.of("leak")) + len(audit.of("near-leak"))
     if leaks:
-        said = f"{words.some(n, 'pair')} of one picture on two sides of the split: the score may be flattered."
+        said = f"{formatting.some(n, 'pair')} of one picture on two sides of the split: the score may be flattered."
         blocks += [Text(said, "warning"), *leaks]
     else:
         blocks.append(Text("No picture stands on two sides of the split, exactly or nearly."))
@@ -110,8 +110,8 @@ def kind_blocks(audit: Audit, kind: str) -> list[Block]:
     found = audit.of(kind)
     if not found:
         return []
-    n = words.some(len(found), "finding")
-    title, caption = f"{KINDS[kind].title} ({words.count(len(found))})", KINDS[kind].meaning
+    n = formatting.some(len(found), "finding")
+    title, caption = f"{KINDS[kind].title} ({formatting.count(len(found))})", KINDS[kind].meaning
     if kind in PAIRS:
         shown = sorted(found, key=lambda finding: -(finding.score or 0))[:_MOST_PAIRS]
         caption += f" The first {len(shown)} of {n}." if len(found) > len(shown) else ""
@@ -136,7 +136,9 @@ def _pair(audit: Audit, finding: Finding) -> tuple[Card, Card, str]:
     assert finding.row is not None
     assert finding.other is not None
     cards = [_card(audit, row, audit.named(row)) for row in (finding.row, finding.other)]
-    alike = "" if finding.score is None or finding.score >= 1 else f" ({words.number(finding.score, 0)} of 100 alike)"
+    alike = (
+        "" if finding.score is None or finding.score >= 1 else f" ({formatting.number(finding.score, 0)} of 100 alike)"
+    )
     return cards[0], cards[1], finding.detail + alike
 
 
@@ -160,7 +162,7 @@ def _label_tables(audit: Audit) -> list[Block]:
         return []
     total = max(1, facts["n"])
     ordered = sorted(facts["classes"].items(), key=lambda item: -item[1])
-    counts = [[Cell(name), _number(n), Cell(words.percent(n / total), n / total)] for name, n in ordered]
+    counts = [[Cell(name), _number(n), Cell(formatting.percent(n / total), n / total)] for name, n in ordered]
     what = "label" if facts["several"] else "class"
     blocks: list[Block] = [
         Fold(f"Pictures of each {what}", [Table([what, "pictures", "share"], counts, sortable=True)])
@@ -178,4 +180,4 @@ def _label_tables(audit: Audit) -> list[Block]:
 
 
 def _number(n: int) -> Cell:
-    return Cell(words.count(n), n)
+    return Cell(formatting.count(n), n)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tellapart.core.scores import Metric
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
 from tellapart.runs.run import Run
@@ -43,9 +43,11 @@ def _told(found: Mapping[str, Any], on: str, several: bool) -> str:
     what = "a label's probability" if several else "the certainty of an answer"
     flattering = " It was fitted on these very pictures, so this is flattering." if on == "validation" else ""
     return (
-        f"On average {what} is off by {words.percent(after.value)} (95\u202f% interval {words.interval('', after)}), "
-        f"measured on the {on} pictures; without the temperature by {words.percent(before.value)} "
-        f"({words.interval('', before)}). This is the expected calibration error; with few pictures it is above 0 even "
+        f"On average {what} is off by {formatting.percent(after.value)} (95\u202f% interval "
+        f"{formatting.interval('', after)}), "
+        f"measured on the {on} pictures; without the temperature by {formatting.percent(before.value)} "
+        f"({formatting.interval('', before)}). This is the expected calibration error; with few pictures it is "
+        "above 0 even "
         f"where every certainty is true.{flattering}"
     )
 
@@ -60,7 +62,7 @@ def _diagram(title: str, reliability: Mapping[str, Any]) -> Chart:
         ],
         title=f"{title}: share that is right, over certainty",
         x_title="certainty",
-        form=lambda share: words.percent(share, 0),
+        form=lambda share: formatting.percent(share, 0),
         y_limits=(0.0, 1.0),
     )
     return Chart(title, svg, "Above the straight line it is too modest, below it too sure.")
@@ -68,13 +70,13 @@ def _diagram(title: str, reliability: Mapping[str, Any]) -> Chart:
 
 def _metric(values: Mapping[str, Any]) -> Cell:
     metric = Metric(**values)
-    return Cell(words.percent(metric.value), metric.value, quiet=words.interval("", metric))
+    return Cell(formatting.percent(metric.value), metric.value, quiet=formatting.interval("", metric))
 
 
 def _sets(sets: list[Mapping[str, Any]], n_validation: int) -> Table:
     rows = [
         [
-            Cell(words.percent(entry["coverage"], 0), entry["coverage"]),
+            Cell(formatting.percent(entry["coverage"], 0), entry["coverage"]),
             _metric(entry["covered"]),
             Cell(f"{entry['size']:.2f}", entry["size"]),
         ]
@@ -84,7 +86,7 @@ def _sets(sets: list[Mapping[str, Any]], n_validation: int) -> Table:
         ["coverage", "sets that hold the right class", "classes a set"],
         rows,
         "Asked for with --coverage, an answer is a set of classes that holds the right one at least this often, "
-        f"as {words.count(n_validation)} validation pictures promise.",
+        f"as {formatting.count(n_validation)} validation pictures promise.",
         title="Prediction sets",
     )
 
@@ -98,6 +100,6 @@ def _unknown(judged: Mapping[str, Any], strangeness: Mapping[str, Any]) -> Table
         ["what", "share"],
         rows,
         "A picture unlike all classes is answered with “unknown”; the limit is such that at least "
-        f"{words.percent(strangeness['share'])} of known pictures are expected to be answered. {default}",
+        f"{formatting.percent(strangeness['share'])} of known pictures are expected to be answered. {default}",
         title="None of these",
     )

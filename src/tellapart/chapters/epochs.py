@@ -7,7 +7,7 @@ import io
 import numpy as np
 
 from tellapart.core.events import NO_LABEL
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table
 from tellapart.runs.run import Run
 
@@ -69,7 +69,9 @@ def _contents(run: Run) -> Block | None:
     rows = []
     for label, n in given.items():
         times = [int(stages[stage]["shown"].get(label, 0)) for stage in sorted(stages)]
-        rows.append([Cell(label), Cell(words.count(n), n), *(Cell(words.count(time), time) for time in times)])
+        rows.append(
+            [Cell(label), Cell(formatting.count(n), n), *(Cell(formatting.count(time), time) for time in times)]
+        )
     names = [stages[stage].get("name") or f"stage {stage + 1}" for stage in sorted(stages)]
     caption = "Training pictures with each label, and how often the first epoch of each stage showed one."
     if target.ndim == 2:

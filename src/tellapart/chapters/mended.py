@@ -15,7 +15,7 @@ from tellapart.errors import RunError
 from tellapart.evaluation.compare import Answered, Contender, Difference, compare
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Section, Table, Text
 from tellapart.runs.run import Run
 
@@ -105,8 +105,8 @@ def told(first: Run, second: Run) -> list[str]:
     name = found.before.headline[0]
     scores = [_score(name, evaluation) for evaluation in (found.before, found.mended, found.after)]
     return [
-        f"{second.directory.name}, on the {words.count(found.n)} test pictures of both runs, "
-        f"{words.count(found.n_corrected)} of them with a corrected label; {words.plain(name).lower()}:",
+        f"{second.directory.name}, on the {formatting.count(found.n)} test pictures of both runs, "
+        f"{formatting.count(found.n_corrected)} of them with a corrected label; {formatting.plain(name).lower()}:",
         f"{first.directory.name} by the labels as given {scores[0]}; by the corrected labels {scores[1]}; "
         f"{second.directory.name} by the corrected labels {scores[2]}.",
         _said(found),
@@ -119,9 +119,10 @@ def _table(first: Run, second: Run) -> list[Block]:
         return [Text("The test pictures or classes are others than before; the scores cannot be compared.", "note")]
     names = [name for name in found.after.metrics if name in found.before.metrics]
     evaluations = (found.before, found.mended, found.after)
-    rows = [[Cell(words.plain(name)), *(_cell(name, e) for e in evaluations)] for name in names]
+    rows = [[Cell(formatting.plain(name)), *(_cell(name, e) for e in evaluations)] for name in names]
     caption = (
-        f"On the {words.count(found.n)} test pictures that both runs have; {words.count(found.n_corrected)} of them "
+        f"On the {formatting.count(found.n)} test pictures that both runs have; "
+        f"{formatting.count(found.n_corrected)} of them "
         "have a corrected label. From the first column to the second only the labels differ, from the second to the "
         "third only the training."
     )
@@ -132,12 +133,12 @@ def _table(first: Run, second: Run) -> list[Block]:
 
 def _cell(name: str, evaluation: Evaluation) -> Cell:
     metric = evaluation.metrics[name]
-    return Cell(words.score(name, metric.value), metric.value, quiet=words.interval(name, metric))
+    return Cell(formatting.score(name, metric.value), metric.value, quiet=formatting.interval(name, metric))
 
 
 def _score(name: str, evaluation: Evaluation) -> str:
     metric = evaluation.metrics[name]
-    return f"{words.score(name, metric.value)} ({words.interval(name, metric)})"
+    return f"{formatting.score(name, metric.value)} ({formatting.interval(name, metric)})"
 
 
 def _first(run: Run) -> Path | None:
@@ -162,7 +163,9 @@ def _answered(run: Run, predictions: Predictions) -> Answered:
 def _said(found: Change) -> str:
     """The difference that the new training makes, with its interval and a verdict."""
     name, d = found.after.headline[0], found.difference
-    span = f"{words.plain(name)} {100 * d.value:+.1f} points (95\u202f%: {100 * d.low:+.1f} to {100 * d.high:+.1f})"
+    span = (
+        f"{formatting.plain(name)} {100 * d.value:+.1f} points (95\u202f%: {100 * d.low:+.1f} to {100 * d.high:+.1f})"
+    )
     return f"The training with corrections against the first, by the corrected labels: {span}: {d.verdict}."
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Fold, Section, Table
 from tellapart.runs.run import Run
 
@@ -22,21 +22,21 @@ def network(run: Run) -> Section | None:
             Cell(layer["name"], quiet=layer["kind"], indent=layer["depth"]),
             Cell(_shape(layer["input"])),
             Cell(_shape(layer["output"])),
-            Cell(words.count(layer["parameters"]) if layer["parameters"] > 0 else "–", layer["parameters"]),
+            Cell(formatting.count(layer["parameters"]) if layer["parameters"] > 0 else "–", layer["parameters"]),
         ]
         for layer in layers
     ]
     table = Table(["layer", "input", "output", "parameters"], rows, _totals(about))
-    summary = f"The network: {words.count(about['parameters'])} parameters, layer by layer"
+    summary = f"The network: {formatting.count(about['parameters'])} parameters, layer by layer"
     return Section("training", "", [Fold(summary, [table])])
 
 
 def _totals(about: dict[str, Any]) -> str:
     weights, activations, pixels = (about["bytes"][name] for name in ("weights", "activations", "input"))
     return (
-        f"Shapes are of one picture. {words.count(about['parameters'])} parameters; "
+        f"Shapes are of one picture. {formatting.count(about['parameters'])} parameters; "
         f"{about['multiply_adds'] / 1e6:,.0f} million multiplications for one picture. "
-        f"Memory when all of it is trained with {words.some(about['batch_size'], 'picture')} a batch, in float32: "
+        f"Memory when all of it is trained with {formatting.some(about['batch_size'], 'picture')} a batch, in float32: "
         f"about {_megabytes(weights + activations + pixels)} MB ({_megabytes(weights)} weights, "
         f"{_megabytes(activations)} activations and their gradients, {_megabytes(pixels)} pictures)."
     )

@@ -11,7 +11,7 @@ from tellapart.data.traits import USUAL, table_traits, traits
 from tellapart.evaluation.metrics import answers, known
 from tellapart.evaluation.slices import SMALLEST, Slice, Slices
 from tellapart.evaluation.slices import slices as sliced
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Fold, Section, Table, Text
 from tellapart.runs.run import Run
 
@@ -64,7 +64,7 @@ def section(found: Slices, several: bool) -> Section:
     blocks.append(_table(first, several, _caption(found)))
     rest = [part for part in found.found if part not in first]
     if rest:
-        summary = f"{words.some(len(rest), 'other part')} of the pictures"
+        summary = f"{formatting.some(len(rest), 'other part')} of the pictures"
         blocks.append(Fold(summary, [_table(rest, several, "")]))
     return Section("slices", "Which pictures it finds hard", blocks, "Slices", after="errors")
 
@@ -74,23 +74,24 @@ def verdict(found: Slices) -> str:
     if not found.found:
         return f"No part of the pictures has {found.smallest} of them and leaves as many: there is nothing to compare."
     by = ", ".join(dict.fromkeys(part.by for part in found.found))
-    looked = f"Of {words.some(len(found.found), 'part')} of the pictures (by {by})"
+    looked = f"Of {formatting.some(len(found.found), 'part')} of the pictures (by {by})"
     if not found.worst:
         return f"{looked}, none is proven to be harder than the rest."
     n, first = len(found.worst), found.worst[0]
     return (
-        f"{looked}, {words.count(n)} {'is' if n == 1 else 'are'} proven to be harder than the rest; the hardest, "
-        f"{told(first)}, has {words.percent(first.value)} right, against {words.percent(first.rest)} elsewhere."
+        f"{looked}, {formatting.count(n)} {'is' if n == 1 else 'are'} proven to be harder than the rest; the hardest, "
+        f"{told(first)}, has {formatting.percent(first.value)} right, against {formatting.percent(first.rest)} "
+        "elsewhere."
     )
 
 
 def told(part: Slice) -> str:
     """A part in words: "brightness: 12–63, lowest quarter"."""
-    return f"{part.by}: {words.visible(part.name)}"
+    return f"{part.by}: {formatting.visible(part.name)}"
 
 
 def _caption(found: Slices) -> str:
-    small = f" {words.some(found.n_small, 'smaller one')} left out." if found.n_small else ""
+    small = f" {formatting.some(found.n_small, 'smaller one')} left out." if found.n_small else ""
     return (
         f"Parts of {found.smallest} pictures or more.{small} In small figures: the 95\u202f% interval. "
         f"p: how often chance alone would leave so few right, corrected for all {len(found.found)} parts (Holm); below "
@@ -103,14 +104,14 @@ def _table(parts: Sequence[Slice], several: bool, caption: str) -> Table:
         [
             Cell(told(part)),
             Cell(
-                words.percent(part.value),
+                formatting.percent(part.value),
                 part.value,
-                words.interval("", Metric(part.value, part.low, part.high, part.n)),
+                formatting.interval("", Metric(part.value, part.low, part.high, part.n)),
                 (part.low, part.value, part.high),
             ),
-            Cell(words.percent(part.rest), part.rest),
-            Cell(words.count(part.n), part.n),
-            Cell(words.chance(part.p_corrected), part.p_corrected),
+            Cell(formatting.percent(part.rest), part.rest),
+            Cell(formatting.count(part.n), part.n),
+            Cell(formatting.chance(part.p_corrected), part.p_corrected),
         ]
         for part in parts
     ]

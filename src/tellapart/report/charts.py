@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from tellapart.report.words import visible
+from tellapart.report.formatting import visible
 
 WIDTH, HEIGHT = 420, 280
 _TOP, _RIGHT, _BOTTOM, _LEFT = 38, 84, 44, 52

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from tellapart.core.files import replacing
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Fold, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
 from tellapart.report.curves import Curves
@@ -101,7 +101,7 @@ def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
 
 def _verdict(runs: Sequence[Compared]) -> str:
     top, near = best(runs), closest(runs)
-    said = [f"{_called(runs, top)} has the best validation accuracy, {words.percent(runs[top].accuracy)}."]
+    said = [f"{_called(runs, top)} has the best validation accuracy, {formatting.percent(runs[top].accuracy)}."]
     if near is not None:
         said.append(
             f"{_called(runs, near)} has the smallest gap between training and validation loss, "
@@ -111,7 +111,7 @@ def _verdict(runs: Sequence[Compared]) -> str:
 
 
 def _called(runs: Sequence[Compared], i: int) -> str:
-    return f"{ascii_uppercase[i]} ({words.shortened(runs[i].name, 40)})"
+    return f"{ascii_uppercase[i]} ({formatting.shortened(runs[i].name, 40)})"
 
 
 def _curves_of(run: Compared, what: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -133,7 +133,7 @@ def _chart(runs: Sequence[Compared], what: str) -> Chart:
         lines,
         title=f"{what} of each run after each epoch, on training and validation pictures",
         x_title="epoch",
-        form=words.short_percent if share else None,
+        form=formatting.short_percent if share else None,
         whole_x=True,
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
     )
@@ -145,12 +145,12 @@ def _results(runs: Sequence[Compared]) -> Table:
     rows = [
         [
             Cell(f"{ascii_uppercase[i]}  {run.name}"),
-            Cell(words.percent(run.train_accuracy), run.train_accuracy),
-            Cell(words.percent(run.accuracy), run.accuracy, "best score" if i == top else ""),
+            Cell(formatting.percent(run.train_accuracy), run.train_accuracy),
+            Cell(formatting.percent(run.accuracy), run.accuracy, "best score" if i == top else ""),
             Cell(str(run.at), run.at),
             Cell(_signed(run.gap), run.gap, "smallest gap" if i == near else ""),
             Cell(str(len(run.course.epoch)), len(run.course.epoch)),
-            Cell(words.duration(run.course.total_seconds), run.course.total_seconds),
+            Cell(formatting.duration(run.course.total_seconds), run.course.total_seconds),
         ]
         for i, run in enumerate(runs)
     ]
@@ -175,7 +175,7 @@ def _settings(runs: Sequence[Compared], different: Mapping[str, Sequence[str]]) 
     table = Table(["setting", *letters], rows, "Settings that are the same in all runs are left out.")
     blocks: list[Block] = [table]
     if len(different) > _FEW:
-        blocks = [Fold(f"{words.some(len(different), 'setting')} differ", [table])]
+        blocks = [Fold(f"{formatting.some(len(different), 'setting')} differ", [table])]
     return Section("settings", "What differs", blocks, "Settings")
 
 
@@ -191,7 +191,7 @@ def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
             for i, run in enumerate(runs):
                 train, validation = _curves_of(run, what)
                 colour, marker = _HUES[i % len(_HUES)], "o" if len(run.course.epoch) <= 30 else ""
-                name = f"{ascii_uppercase[i]}  {words.shortened(run.name, 32)}"
+                name = f"{ascii_uppercase[i]}  {formatting.shortened(run.name, 32)}"
                 axes.plot(run.course.epoch, train, "--", color=colour, lw=1.1)
                 axes.plot(run.course.epoch, validation, color=colour, lw=1.8, marker=marker, ms=3, label=name)
             axes.set_xlabel("epoch")

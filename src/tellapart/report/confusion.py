@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.scores import Evaluation
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Cell, Group, Matrix, MatrixCell, Table
 
@@ -55,13 +55,13 @@ def worst_classes(counts: Counts, most: int) -> list[int]:
 
 
 def _title(names: tuple[str, ...], given: int, answered: int) -> str:
-    a, b = words.visible(names[given]), words.visible(names[answered])
+    a, b = formatting.visible(names[given]), formatting.visible(names[answered])
     return f"{a}, answered right" if given == answered else f"{a}, answered {b}"
 
 
 def _group(key: str, title: str, n: int, share: float, answers: Answers, given: int, answered: int) -> Group:
     positions = answers.cell(given, answered)[:IN_CELL]
-    of = f"{words.percent(share)} of {words.count(round(n / share))}"
+    of = f"{formatting.percent(share)} of {formatting.count(round(n / share))}"
     return Group(key, title, n, of, answers.cards(positions), given == answered)
 
 
@@ -87,8 +87,8 @@ def _confused_pairs(counts: Counts, names: tuple[str, ...], keys: set[str]) -> T
                 [
                     Cell(names[given]),
                     Cell(names[answered]),
-                    Cell(words.count(n), n, opens=key if key in keys else ""),
-                    Cell(words.percent(n / total), n / total),
+                    Cell(formatting.count(n), n, opens=key if key in keys else ""),
+                    Cell(formatting.percent(n / total), n / total),
                 ]
             )
     all_pairs = int((off > 0).sum())
@@ -109,9 +109,9 @@ def label_matrix(answers: Answers) -> Matrix:
             n, key = len(positions), f"{label}-{number}"
             line.append(MatrixCell(n, n / given, key if n else ""))
             if n:
-                share = f"{words.percent(n / given)} of the {words.count(given)} given"
+                share = f"{formatting.percent(n / given)} of the {formatting.count(given)} given"
                 cards = answers.cards(positions[:IN_CELL])
-                groups.append(Group(key, f"{words.visible(name)}, {what}", n, share, cards, number == 0))
+                groups.append(Group(key, f"{formatting.visible(name)}, {what}", n, share, cards, number == 0))
         cells.append(line)
     first = max(
         (cell for line in cells for cell in line[1:] if cell.n), key=lambda cell: cell.n, default=MatrixCell(0, 0.0)

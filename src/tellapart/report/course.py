@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Fold, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
 from tellapart.report.curves import Curves
@@ -52,7 +52,7 @@ def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validatio
         [Line("training", course.epoch, train, quiet=True), Line("validation", course.epoch, validation)],
         title=f"{title} after each epoch, on training and validation pictures",
         x_title="epoch",
-        form=words.short_percent if share else None,
+        form=formatting.short_percent if share else None,
         whole_x=True,
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
         spans=[(span.name, span.start, span.end) for span in course.stages],
@@ -91,7 +91,7 @@ def _stage_table(course: Curves) -> Table:
             Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, runtime, span.reason))))),
             Cell(str(span.end - span.start), span.end - span.start),
             Cell(str(span.best) if span.best else "–", span.best or 0),
-            Cell(words.duration(span.seconds), span.seconds),
+            Cell(formatting.duration(span.seconds), span.seconds),
         ]
         for span, runtime in zip(course.stages, runtimes, strict=True)
     ]
@@ -107,7 +107,7 @@ def _epoch_table(course: Curves) -> Table:
         return Cell(f"{value:.4f}" if math.isfinite(value) else "–", value)
 
     def share(value: float) -> Cell:
-        return Cell(words.percent(value), value)
+        return Cell(formatting.percent(value), value)
 
     rows = [
         [
@@ -116,7 +116,7 @@ def _epoch_table(course: Curves) -> Table:
             loss(course.validation_loss[i]),
             share(course.train_accuracy[i]),
             share(course.validation_accuracy[i]),
-            Cell(words.duration(course.seconds[i]), course.seconds[i]),
+            Cell(formatting.duration(course.seconds[i]), course.seconds[i]),
         ]
         for i, epoch in enumerate(course.epoch)
     ]

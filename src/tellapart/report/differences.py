@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.evaluation.compare import Comparison, Difference
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Table, Text
 from tellapart.report.forest import Interval, forest_chart, write_forest_figure
@@ -45,13 +45,13 @@ class Told:
 
 def amount(metric: str, value: float) -> str:
     """A difference with its sign: "+1.3 points", or "−0.042" of a loss."""
-    figure = f"{100 * value:+.1f} points" if words.is_share(metric, 0.5) else f"{value:+.3f}"
+    figure = f"{100 * value:+.1f} points" if formatting.is_share(metric, 0.5) else f"{value:+.3f}"
     return figure.replace("-", "−")
 
 
 def span_of(metric: str, difference: Difference) -> str:
     """Its interval: "−0.4 to +3.0"."""
-    scale, decimals = (100, 1) if words.is_share(metric, 0.5) else (1, 3)
+    scale, decimals = (100, 1) if formatting.is_share(metric, 0.5) else (1, 3)
     ends = (difference.low * scale, difference.high * scale)
     return " to ".join(f"{end:+.{decimals}f}".replace("-", "−") for end in ends)
 
@@ -59,14 +59,14 @@ def span_of(metric: str, difference: Difference) -> str:
 def verdict(comparison: Comparison, difference: Difference) -> str:
     """One pair in a sentence or two: "B is better than A: …"."""
     first, second = (ascii_uppercase[i] for i in (difference.first, difference.second))
-    what = words.plain(comparison.metric)
+    what = formatting.plain(comparison.metric)
     seen = (
         f"{amount(comparison.metric, difference.value)} of {_lower(what)}, 95 % interval "
         f"{span_of(comparison.metric, difference)}"
     )
     if difference.verdict != "cannot tell":
         return f"{second} is {difference.verdict} than {first}: {seen}."
-    n = words.some(comparison.n, "picture")
+    n = formatting.some(comparison.n, "picture")
     return f"Cannot tell {second} from {first} with {n}: {seen}. {needed(comparison, difference)}"
 
 
@@ -77,27 +77,27 @@ def needed(comparison: Comparison, difference: Difference) -> str:
     if math.isinf(difference.needed):
         return "With so few seeds no number of pictures would tell: train more seeds."
     n = _rounded(max(difference.needed, comparison.n + 1))
-    more = f"more than {words.count(10_000_000)}" if n > 10_000_000 else f"about {words.count(n)}"
+    more = f"more than {formatting.count(10_000_000)}" if n > 10_000_000 else f"about {formatting.count(n)}"
     return f"Were it truly so large, {more} pictures would tell."
 
 
 def text(comparison: Comparison, on: str) -> str:
     """Scores and verdicts, for a terminal."""
-    names = [words.visible(s.name) for s in comparison.standings]
+    names = [formatting.visible(s.name) for s in comparison.standings]
     width = max(map(len, names))
-    lines = [f"{on}, {comparison.metric}, {words.some(comparison.n, 'picture')}:"]
+    lines = [f"{on}, {comparison.metric}, {formatting.some(comparison.n, 'picture')}:"]
     for i, standing in enumerate(comparison.standings):
         spread = "" if standing.deviation is None else f" ± {standing.deviation:.4f} over {len(standing.scores)} seeds"
         lines.append(f"  {ascii_uppercase[i]}  {names[i]:<{width}}  {standing.value:.4f}{spread}")
     pairs = comparison.differences
-    unit = "points" if words.is_share(comparison.metric, 0.5) else "difference"
+    unit = "points" if formatting.is_share(comparison.metric, 0.5) else "difference"
     lines.append(f"\n  pair   {unit:>10}  95 % interval      {'p':>11}  {'pictures needed':>16}  can be told")
     for pair in pairs:
         told = [
             f"{ascii_uppercase[pair.second]} − {ascii_uppercase[pair.first]}",
             f"{amount(comparison.metric, pair.value).removesuffix(' points'):>11}",
             f"{span_of(comparison.metric, pair):<17}",
-            f"{words.chance(pair.p_corrected):>11}",
+            f"{formatting.chance(pair.p_corrected):>11}",
             f"{_needed_cell(pair):>16}",
             _size(comparison.metric, pair.smallest),
         ]
@@ -125,12 +125,12 @@ def seeds_note(comparison: Comparison) -> str:
 
 def comparison_page(comparison: Comparison, told: Told) -> Page:
     """The whole page."""
-    names = [words.shortened(standing.name, 30) for standing in comparison.standings]
+    names = [formatting.shortened(standing.name, 30) for standing in comparison.standings]
     sections = [_difference_section(comparison), _scores(comparison)]
     sections += [_pictures(comparison, told), _settings(told)]
     return Page(
         title=" or ".join(names) if len(names) < 4 else f"{len(names)} recipes compared",
-        subtitle=[f"{words.plain(comparison.metric)} on {words.some(comparison.n, f'{told.on} picture')}"],
+        subtitle=[f"{formatting.plain(comparison.metric)} on {formatting.some(comparison.n, f'{told.on} picture')}"],
         sections=sections,
         notes=told.notes,
     )
@@ -150,7 +150,7 @@ def _difference_section(comparison: Comparison) -> Section:
     worse, better = ("← better", "worse →") if comparison.lower_is_better else ("← worse", "better →")
     svg = forest_chart(
         _intervals(comparison),
-        title=f"Differences in {_lower(words.plain(metric))} with their 95 % intervals",
+        title=f"Differences in {_lower(formatting.plain(metric))} with their 95 % intervals",
         x_title=_axis(metric),
         form=lambda value: _tick(metric, value),
         ends=(worse, better),
@@ -179,13 +179,13 @@ def _intervals(comparison: Comparison) -> list[Interval]:
 def _pairs(comparison: Comparison) -> Table:
     rows = []
     for pair in comparison.differences:
-        only = ("–", "–") if pair.discordant is None else tuple(map(words.count, pair.discordant))
+        only = ("–", "–") if pair.discordant is None else tuple(map(formatting.count, pair.discordant))
         rows.append(
             [
                 Cell(f"{ascii_uppercase[pair.second]} against {ascii_uppercase[pair.first]}"),
                 Cell(pair.verdict),
                 Cell(amount(comparison.metric, pair.value), pair.value, span_of(comparison.metric, pair)),
-                Cell(words.chance(pair.p_corrected), pair.p_corrected, pair.test),
+                Cell(formatting.chance(pair.p_corrected), pair.p_corrected, pair.test),
                 Cell(only[1], float("nan") if pair.discordant is None else pair.discordant[1]),
                 Cell(only[0], float("nan") if pair.discordant is None else pair.discordant[0]),
                 Cell(_needed_cell(pair), min(pair.needed, 1e12)),
@@ -209,7 +209,7 @@ def _needed_cell(pair: Difference) -> str:
     if math.isinf(pair.needed):
         return "–"
     n = _rounded(pair.needed)
-    return words.count(n) if n <= 10_000_000 else f"over {words.count(10_000_000)}"
+    return formatting.count(n) if n <= 10_000_000 else f"over {formatting.count(10_000_000)}"
 
 
 def _scores(comparison: Comparison) -> Section:
@@ -224,13 +224,13 @@ def _scores(comparison: Comparison) -> Section:
             quiet = [] if name != metric or i != best else ["best"]
             if name == metric and standing.deviation is not None:
                 quiet.insert(0, f"± {_size(name, standing.deviation)}, {len(standing.scores)} seeds")
-            cells.append(Cell(words.score(name, value), value, ", ".join(quiet)))
+            cells.append(Cell(formatting.score(name, value), value, ", ".join(quiet)))
         rows.append(cells)
     caption = "All on the same pictures. Only the first score was compared."
     several = [s for s in comparison.standings if s.deviation is not None]
     if several:
         caption += " Of several seeds: the mean, ± standard deviation."
-    table = Table(["run", *map(words.plain, names)], rows, caption, sortable=len(rows) > 2)
+    table = Table(["run", *map(formatting.plain, names)], rows, caption, sortable=len(rows) > 2)
     return Section("scores", "Scores", [table])
 
 
@@ -263,9 +263,9 @@ def _gallery(told: Told, right: int, wrong: int) -> Gallery:
     cards = [bad.card(int(i), note=_answer_note(letter, good, int(i))) for i in found[:_SHOWN].tolist()]
     several = good.predictions.several
     what = f"more labels right in {letter} than in {other}" if several else f"right in {letter}, wrong in {other}"
-    more = f"{words.some(len(found), 'picture')}; here are {len(cards)}. " if len(found) > len(cards) else ""
+    more = f"{formatting.some(len(found), 'picture')}; here are {len(cards)}. " if len(found) > len(cards) else ""
     caption = f"{more}Shown is the answer of {other}, the surest first."
-    return Gallery(f"{words.count(len(found))} {what}", cards, caption, "There is no such picture.")
+    return Gallery(f"{formatting.count(len(found))} {what}", cards, caption, "There is no such picture.")
 
 
 def _n_wrong(answers: Answers) -> npt.NDArray[np.int64]:
@@ -275,7 +275,7 @@ def _n_wrong(answers: Answers) -> npt.NDArray[np.int64]:
 
 def _answer_note(letter: str, answers: Answers, i: int) -> str:
     card: Card = answers.card(i)
-    said = ", ".join(f"{words.visible(a.name)} {words.certainty(a.certainty or 0.0)}" for a in card.answered)
+    said = ", ".join(f"{formatting.visible(a.name)} {formatting.certainty(a.certainty or 0.0)}" for a in card.answered)
     return f"{letter}: {said or 'no label'}"
 
 
@@ -295,18 +295,18 @@ def _rounded(n: float) -> int:
 
 
 def _size(metric: str, value: float) -> str:
-    return f"{100 * value:.1f} points" if words.is_share(metric, 0.5) else f"{value:.3f}"
+    return f"{100 * value:.1f} points" if formatting.is_share(metric, 0.5) else f"{value:.3f}"
 
 
 def _tick(metric: str, value: float) -> str:
-    if words.is_share(metric, 0.5):
+    if formatting.is_share(metric, 0.5):
         value *= 100
     return f"{value:+.4g}".replace("-", "−") if abs(value) > 1e-9 else "0"
 
 
 def _axis(metric: str) -> str:
-    unit = ", percentage points" if words.is_share(metric, 0.5) else ""
-    return f"difference in {_lower(words.plain(metric))}{unit}"
+    unit = ", percentage points" if formatting.is_share(metric, 0.5) else ""
+    return f"difference in {_lower(formatting.plain(metric))}{unit}"
 
 
 def _lower(name: str) -> str:

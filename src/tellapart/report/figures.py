@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from tellapart.core.files import replacing
 from tellapart.core.scores import Evaluation
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.confusion import MOST_CLASSES, worst_classes
 from tellapart.report.curves import Curves, curves
-from tellapart.report.story import Pictures, Story
+from tellapart.report.run_data import Pictures, Story
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -210,7 +210,7 @@ def _over_epochs(axes: Axes, course: Curves) -> None:
             axes.axvline(span.start, color=_GREY, lw=0.8, ls=":")
         middle = (span.start + span.end) / 2
         axes.annotate(
-            words.shortened(span.name, 14),
+            formatting.shortened(span.name, 14),
             (middle, 1.02),
             xycoords=("data", "axes fraction"),
             ha="center",
@@ -227,7 +227,7 @@ def _confusion(evaluation: Evaluation, fractions: bool) -> Figure:
     kept = worst_classes(counts, MOST_CLASSES)
     shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(kept, kept)]
     counts = counts[np.ix_(kept, kept)]
-    names = [words.shortened(evaluation.classes[i]) for i in kept]
+    names = [formatting.shortened(evaluation.classes[i]) for i in kept]
     n = len(names)
     side = n * (max(0.5, 2.6 / n) if n <= 20 else 0.3 if n <= _NUMBERED else 0.16)
     figure, axes = new_figure(side * 1.3, side * 1.3)
@@ -268,7 +268,7 @@ def _f1(evaluation: Evaluation) -> Figure:
         elinewidth=1.2,
         ecolor=_GREY,
     )
-    axes.set_yticks(range(len(order)), [words.shortened(evaluation.classes[i], 28) for i in order])
+    axes.set_yticks(range(len(order)), [formatting.shortened(evaluation.classes[i], 28) for i in order])
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("F1, with 95 % interval")
     return figure
@@ -304,7 +304,7 @@ def _class_counts(pictures: Pictures) -> Figure:
         counts = part.counts(n)
         axes.barh(range(n), counts, 0.7, left, color=colour, label={"train": "training"}.get(name, name))
         left = left + counts
-    axes.set_yticks(range(n), [words.shortened(name, 28) for name in pictures.classes])
+    axes.set_yticks(range(n), [formatting.shortened(name, 28) for name in pictures.classes])
     axes.invert_yaxis()
     axes.set_xlabel("pictures")
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))

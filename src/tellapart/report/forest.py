@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tellapart.core.files import replacing
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.charts import linear_axis
 from tellapart.report.figures import new_figure, style
 
@@ -84,14 +84,14 @@ def write_forest_figure(
             axes.plot([one.low, one.high], [i, i], color=colour, lw=1.8, solid_capstyle="round")
             axes.plot([one.value], [i], "o", ms=6, color=colour)
         axes.axvline(0, color=_HUES[""], lw=1)
-        axes.set_yticks(range(len(intervals)), [words.shortened(one.name, 40) for one in intervals])
+        axes.set_yticks(range(len(intervals)), [formatting.shortened(one.name, 40) for one in intervals])
         axes.set_ylim(len(intervals) - 0.5, -0.5)
         axes.xaxis.set_major_formatter(lambda value, _: form(value))
         axes.set_xlabel(x_title)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", lw=0.6, alpha=0.5)
         axes.set_axisbelow(True)
-        below = "\n".join(words.visible(line) for line in legend)
+        below = "\n".join(formatting.visible(line) for line in legend)
         figure.tight_layout()
         figure.text(0.02, -0.02, below, ha="left", va="top", fontsize=8)
         with replacing(path) as beside:
@@ -105,4 +105,4 @@ def _values(intervals: Sequence[Interval]) -> list[float]:
 
 
 def _text(text: str) -> Markup:
-    return escape(words.visible(text))
+    return escape(formatting.visible(text))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tellapart.evaluation import mistakes
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Cell, Fold, Gallery, Section, Table
 
@@ -36,7 +36,7 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     first = Gallery(
         "The most wrong answers",
         answers.cards_of(wrong),
-        f"{words.some(n, 'picture')} with a wrong {'label' if several else 'answer'}"
+        f"{formatting.some(n, 'picture')} with a wrong {'label' if several else 'answer'}"
         + (f"; here are {len(wrong)}, " if n > len(wrong) else ", ")
         + ("those furthest off in a label first. " if several else "the most certain first. ")
         + "Some of them may have been given a wrong label.",
@@ -70,7 +70,7 @@ def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
 
 
 def _drawn(shown: int, n: int) -> str:
-    return f"{shown} of {words.count(n)}, drawn evenly." if n > shown else f"All {words.count(n)}."
+    return f"{shown} of {formatting.count(n)}, drawn evenly." if n > shown else f"All {formatting.count(n)}."
 
 
 def pairs_table(answers: Answers) -> Table | None:
@@ -82,7 +82,9 @@ def pairs_table(answers: Answers) -> Table | None:
     rows = []
     for given, answered, n in pairs:
         total = int(totals[answers.predictions.classes.index(given)])
-        rows.append([Cell(given), Cell(answered), Cell(words.count(n), n), Cell(words.percent(n / total), n / total)])
+        rows.append(
+            [Cell(given), Cell(answered), Cell(formatting.count(n), n), Cell(formatting.percent(n / total), n / total)]
+        )
     return Table(["given", "answered", "pictures", "of the given"], rows, title="Most often confused", sortable=True)
 
 
@@ -93,7 +95,7 @@ def label_blocks(answers: Answers, most: int = MANY) -> list[Block]:
     missing = mistakes.missing_labels(predictions, most, **how)
     rows = [int(np.searchsorted(predictions.row, found.row)) for found in missing]
     cards = [
-        answers.card(i, note=f"missing? {words.visible(found.answer[0])}, {words.certainty(found.certainty)}")
+        answers.card(i, note=f"missing? {formatting.visible(found.answer[0])}, {formatting.certainty(found.certainty)}")
         for i, found in zip(rows, missing, strict=True)
     ]
     return [
@@ -120,8 +122,8 @@ def _histogram(n_wrong: Any) -> Table:
     rows = [
         [
             Cell(str(k), k),
-            Cell(words.percent(n / total), n / total, span=(0.0, n / total, n / total)),
-            Cell(words.count(n), n),
+            Cell(formatting.percent(n / total), n / total, span=(0.0, n / total, n / total)),
+            Cell(formatting.count(n), n),
         ]
         for k, n in enumerate(counts.tolist())
     ]
@@ -131,7 +133,7 @@ def _histogram(n_wrong: Any) -> Table:
 def _by_label(counts: Sequence[tuple[str, int, int, int]]) -> Table:
     rows = []
     for name, given, missed, more in sorted(counts, key=lambda c: -(c[2] + c[3])):
-        cells = [Cell(words.count(n), n) for n in (missed + more, missed, more, given)]
+        cells = [Cell(formatting.count(n), n) for n in (missed + more, missed, more, given)]
         rows.append([Cell(name), *cells])
     caption = "Missed: given, not answered. Too many: answered, not given."
     columns = ["label", "wrong", "missed", "too many", "given"]

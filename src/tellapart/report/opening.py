@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, Metric
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Headline
 from tellapart.report.curves import Curves
-from tellapart.report.story import Story
+from tellapart.report.run_data import Story
 
 #: What the parts are called on the page.
 PARTS = {"train": "training"}
@@ -21,20 +21,23 @@ def headline(story: Story) -> Headline | None:
     if story.evaluation is None:
         return None
     name, metric = story.evaluation.headline
-    share = words.is_share(name, metric.value)
-    text = [words.sentence(story.evaluation)]
+    share = formatting.is_share(name, metric.value)
+    text = [formatting.sentence(story.evaluation)]
     mark = _commonest(story) if name == "accuracy" else None
     if mark:
-        text.append(f"Always answering “{words.visible(mark[1])}”, the commonest, would get {words.percent(mark[0])}.")
+        text.append(
+            f"Always answering “{formatting.visible(mark[1])}”, the commonest, would get {formatting.percent(mark[0])}."
+        )
     if story.evaluation.on == "validation":
         text.append("The best epoch was chosen on these pictures, so this is a little flattering.")
     if story.evaluation.on == BEFORE_RETRAINING:
         text.append("The network that answers was trained on these pictures too: no pictures are left to judge it.")
     return Headline(
-        figure=words.number(metric.value) if share else words.score(name, metric.value),
+        figure=formatting.number(metric.value) if share else formatting.score(name, metric.value),
         unit="%" if share else "",
-        what=f"{words.plain(name).lower() if name[:2] != 'f1' else words.plain(name)} on {_which(story.evaluation)}",
-        interval=f"95\u202f% interval: {words.interval(name, metric)}",
+        what=f"{formatting.plain(name).lower() if name[:2] != 'f1' else formatting.plain(name)}"
+        f" on {_which(story.evaluation)}",
+        interval=f"95\u202f% interval: {formatting.interval(name, metric)}",
         sentence=" ".join(text),
         span=span(metric) if share else None,
         mark=(mark[0], "always the commonest class") if mark and share else None,
@@ -43,7 +46,7 @@ def headline(story: Story) -> Headline | None:
 
 def _which(evaluation: Evaluation) -> str:
     """Which pictures a score comes from: "540 test pictures"."""
-    n = words.count(evaluation.n)
+    n = formatting.count(evaluation.n)
     if evaluation.on == "test":
         return f"{n} test pictures"
     if evaluation.on == "validation":
@@ -52,7 +55,7 @@ def _which(evaluation: Evaluation) -> str:
         return f"{n} validation pictures, before retraining"
     if evaluation.on == "train":
         return f"{n} pictures it was trained on"
-    return f"{n} pictures of {words.visible(evaluation.on)}"
+    return f"{n} pictures of {formatting.visible(evaluation.on)}"
 
 
 def _commonest(story: Story) -> tuple[float, str] | None:
@@ -76,16 +79,18 @@ def span(metric: Metric) -> tuple[float, float, float] | None:
 def facts(story: Story, course: Curves) -> list[tuple[str, str, str]]:
     """How many pictures, classes and epochs, and the time: (what, value, a quiet addition)."""
     parts = ", ".join(
-        f"{words.count(len(part))} {PARTS.get(name, name)}" for name, part in story.pictures.parts.items() if len(part)
+        f"{formatting.count(len(part))} {PARTS.get(name, name)}"
+        for name, part in story.pictures.parts.items()
+        if len(part)
     )
     what = "labels" if story.pictures.several else "classes"
     facts = [
-        ("pictures", words.count(story.pictures.n), parts),
-        (what, words.count(len(story.pictures.classes)), ""),
+        ("pictures", formatting.count(story.pictures.n), parts),
+        (what, formatting.count(len(story.pictures.classes)), ""),
     ]
     if course.epoch:
-        stages = words.some(len(course.stages), "stage") if len(course.stages) > 1 else ""
-        facts.append(("epochs", words.count(len(course.epoch)), stages))
+        stages = formatting.some(len(course.stages), "stage") if len(course.stages) > 1 else ""
+        facts.append(("epochs", formatting.count(len(course.epoch)), stages))
     if course.total_seconds:
-        facts.append(("training time", words.duration(course.total_seconds), ""))
+        facts.append(("training time", formatting.duration(course.total_seconds), ""))
     return facts

@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from tellapart.core.files import write_text
 from tellapart.core.version import __version__
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.blocks import Page, in_order_of_need
-from tellapart.report.sections import tell
-from tellapart.report.story import Story
+from tellapart.report.main_page import tell
+from tellapart.report.run_data import Story
 from tellapart.report.thumbnail import Thumbnails, gather
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -84,11 +84,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        visible=words.visible,
-        shortened=words.shortened,
-        certainty=words.certainty,
-        count=words.count,
-        some=words.some,
+        visible=formatting.visible,
+        shortened=formatting.shortened,
+        certainty=formatting.certainty,
+        count=formatting.count,
+        some=formatting.some,
         data_uri=lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
     )
     return environment

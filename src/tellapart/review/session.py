@@ -9,7 +9,7 @@ from typing import Any
 
 from tellapart.data.corrections import Correction, CorrectionLog, of_cell, standing, to_cell
 from tellapart.errors import DataError
-from tellapart.report.words import certainty, visible
+from tellapart.report.formatting import certainty, visible
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tellapart.data.decoding.decode import decode
 from tellapart.report.blocks import Section
 from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
-from tellapart.report.story import Part, Pictures, Story
+from tellapart.report.run_data import Part, Pictures, Story
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run, read_json
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tellapart.core.scores import Evaluation, Metric
-from tellapart.report import words
+from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import (
     Block,
@@ -30,7 +30,7 @@ from tellapart.report.course import training_section
 from tellapart.report.curves import curves
 from tellapart.report.galleries import errors_section
 from tellapart.report.opening import PARTS, facts, headline, span
-from tellapart.report.story import Story
+from tellapart.report.run_data import Story
 
 _LISTED = 200
 
@@ -109,14 +109,14 @@ def _label_counts(story: Story) -> str:
     none, one = int((per_picture == 0).sum()), int((per_picture == 1).sum())
     more = len(per_picture) - none - one
     return (
-        f"A picture may have several labels: {words.count(none)} have none, {words.count(one)} one, "
-        f"{words.count(more)} two or more."
+        f"A picture may have several labels: {formatting.count(none)} have none, {formatting.count(one)} one, "
+        f"{formatting.count(more)} two or more."
     )
 
 
 def _unreadable(files: Iterable[tuple[str, str]]) -> Block:
     listed = list(files)
-    n = words.some(len(listed), "file")
+    n = formatting.some(len(listed), "file")
     rows = [[Cell(path), Cell(reason)] for path, reason in listed[:_LISTED]]
     caption = f"The first {_LISTED} of {n}." if len(listed) > _LISTED else ""
     inner = Table(["file", "why"], rows, caption)
@@ -141,15 +141,17 @@ def _metrics_table(story: Story) -> Table:
     names = list(dict.fromkeys(name for evaluation in story.evaluations for name in evaluation.metrics))
     rows = []
     for name in names:
-        cells = [Cell(words.plain(name), quiet=words.meaning(name))]
+        cells = [Cell(formatting.plain(name), quiet=formatting.meaning(name))]
         for evaluation in story.evaluations:
             metric = evaluation.metrics.get(name)
             if metric is None:
                 cells.append(Cell("–", math.nan))
             else:
-                cells.append(Cell(words.score(name, metric.value), metric.value, quiet=words.interval(name, metric)))
+                cells.append(
+                    Cell(formatting.score(name, metric.value), metric.value, quiet=formatting.interval(name, metric))
+                )
         rows.append(cells)
-    columns = ["metric", *(f"{words.visible(e.on)} ({words.count(e.n)})" for e in story.evaluations)]
+    columns = ["metric", *(f"{formatting.visible(e.on)} ({formatting.count(e.n)})" for e in story.evaluations)]
     return Table(columns, rows, "In small figures: the 95\u202f% interval.")
 
 
@@ -161,7 +163,7 @@ def classes_section(evaluation: Evaluation | None) -> Section | None:
     rows = []
     for name, entry in zip(evaluation.classes, evaluation.per_class, strict=True):
         scores = [_score_cell(entry.get(field), drawn=field == "f1") for field in ("f1", "precision", "recall")]
-        counts = [Cell(words.count(entry[field]), entry[field]) for field in ("n", "n_predicted")]
+        counts = [Cell(formatting.count(entry[field]), entry[field]) for field in ("n", "n_predicted")]
         rows.append([Cell(name), *scores, *counts])
     caption = (
         f"Precision: of the pictures answered with a {what}, the share to which it was given. "
@@ -175,7 +177,9 @@ def classes_section(evaluation: Evaluation | None) -> Section | None:
 def _score_cell(metric: Metric | None, drawn: bool) -> Cell:
     if metric is None or not math.isfinite(metric.value):
         return Cell("–", -1.0)
-    return Cell(words.percent(metric.value), metric.value, words.interval("", metric), span(metric) if drawn else None)
+    return Cell(
+        formatting.percent(metric.value), metric.value, formatting.interval("", metric), span(metric) if drawn else None
+    )
 
 
 def repeat_section(story: Story) -> Section | None:
