@@ -19,7 +19,7 @@ from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe
-from tellapart.report.differences import text
+from tellapart.report.sections.comparison_page import text
 from tellapart.runs.run import Run
 
 

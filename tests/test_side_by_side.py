@@ -13,7 +13,7 @@ from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.errors import RunError, UsageError
 from tellapart.recipe.load import load_recipe
-from tellapart.report.compared import best, closest, differing
+from tellapart.report.sections.curves_page import best, closest, differing
 from tellapart.runs.run import Run
 
 

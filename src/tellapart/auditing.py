@@ -152,10 +152,10 @@ def _features(catalog: Catalog, model: str, console: Console) -> Floats:
 
 def write(found: Audit, out: Path, exclude: Iterable[str], group: bool, table: Path | None) -> Written:
     """Write page and tables; and one of the pictures to train on, if any are excluded or tied into groups."""
-    from tellapart.chapters.audit import audit_page
     from tellapart.data.audit.tables import write_findings, write_table
     from tellapart.data.decoding.decode import decode
     from tellapart.report.page import write_page
+    from tellapart.report.sections.audit import audit_page
     from tellapart.report.thumbnail import SIZE, thumbnail
 
     out.mkdir(parents=True, exist_ok=True)

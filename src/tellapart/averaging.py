@@ -16,10 +16,10 @@ from tellapart.evaluation.ensemble import average as mean_of
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Section, Table, Text
-from tellapart.report.opening import span
 from tellapart.report.page import write_report
 from tellapart.report.run_data import Story
 from tellapart.report.run_report import pictures_of
+from tellapart.report.sections.headline import span
 from tellapart.runs.run import Run
 
 _HINT = "Average runs that were trained with the same pictures and the same split."

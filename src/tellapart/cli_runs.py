@@ -17,7 +17,7 @@ def curves(
     out: Annotated[Path, typer.Option(help="A page (.html), or the figure alone (.png, .svg).")] = Path("curves.html"),
 ) -> None:
     """Draw training and validation curves of several runs. In one figure, with what differs between them."""
-    from tellapart.report.compared import best, closest
+    from tellapart.report.sections.curves_page import best, closest
     from tellapart.side_by_side import curves as draw
 
     together = draw(runs, out)
@@ -56,7 +56,7 @@ def compare(
     import json
 
     from tellapart.comparing import compare_runs
-    from tellapart.report.differences import text
+    from tellapart.report.sections.comparison_page import text
 
     comparison, on = compare_runs(runs, metric, on, out)
     if as_json:

@@ -19,8 +19,8 @@ from tellapart.evaluation.compare import compare as compared
 from tellapart.evaluation.metrics import known
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
-from tellapart.report.differences import MOST, Told, comparison_page, write_differences_figure
 from tellapart.report.page import write_page
+from tellapart.report.sections.comparison_page import MOST, Told, comparison_page, write_differences_figure
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
 from tellapart.side_by_side import settings

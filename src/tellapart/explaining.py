@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tellapart.chapters.explained import Check, Why, keep_explained, why_blocks
 from tellapart.core.events import Computing
 from tellapart.core.files import replacing
 from tellapart.core.predictions import Predictions, Rows
@@ -26,6 +25,7 @@ from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
 from tellapart.report.page import write_page
+from tellapart.report.sections.explanations import Check, Why, keep_explained, why_blocks
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
 from tellapart.training.extract_features import features

@@ -15,8 +15,8 @@ from tellapart.evaluation.mistakes import most_confused, of_class
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, Text
-from tellapart.report.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
 from tellapart.report.page import write_page
+from tellapart.report.sections.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tellapart.chapters.mended import descendants, told
 from tellapart.core.extras import require
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import CorrectionLog
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
+from tellapart.report.sections.corrections import descendants, told
 from tellapart.review.app import make_app, new_token
 from tellapart.review.session import Item, Session
 from tellapart.runs.run import Run

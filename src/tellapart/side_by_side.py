@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.errors import RunError, UsageError
-from tellapart.report.compared import MOST, Compared, compared_page, differing, write_compared_figure
 from tellapart.report.curves import curves as curves_of
 from tellapart.report.page import write_page
+from tellapart.report.sections.curves_page import MOST, Compared, compared_page, differing, write_compared_figure
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:

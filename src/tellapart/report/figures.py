@@ -18,9 +18,9 @@ import numpy.typing as npt
 from tellapart.core.files import replacing
 from tellapart.core.scores import Evaluation
 from tellapart.report import formatting
-from tellapart.report.confusion import MOST_CLASSES, worst_classes
 from tellapart.report.curves import Curves, curves
 from tellapart.report.run_data import Pictures, Story
+from tellapart.report.sections.confusion import MOST_CLASSES, worst_classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,12 +25,12 @@ from tellapart.report.blocks import (
     Table,
     Text,
 )
-from tellapart.report.confusion import confusion_matrix, label_matrix
-from tellapart.report.course import training_section
 from tellapart.report.curves import curves
-from tellapart.report.galleries import errors_section
-from tellapart.report.opening import PARTS, facts, headline, span
 from tellapart.report.run_data import Story
+from tellapart.report.sections.confusion import confusion_matrix, label_matrix
+from tellapart.report.sections.curves import training_section
+from tellapart.report.sections.galleries import errors_section
+from tellapart.report.sections.headline import PARTS, facts, headline, span
 
 _LISTED = 200
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tellapart.chapters.audit import audit_chapter
-from tellapart.chapters.certainty import certainty
-from tellapart.chapters.epochs import epochs
-from tellapart.chapters.explained import explained
-from tellapart.chapters.mended import mended
-from tellapart.chapters.network import network
-from tellapart.chapters.rates import rates
-from tellapart.chapters.sizes import sizes
-from tellapart.chapters.slices import slices_chapter
 from tellapart.data.catalog import PARTS
 from tellapart.data.decoding.decode import decode
 from tellapart.report.blocks import Section
 from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
 from tellapart.report.run_data import Part, Pictures, Story
+from tellapart.report.sections.audit import audit_chapter
+from tellapart.report.sections.calibration import certainty
+from tellapart.report.sections.corrections import mended
+from tellapart.report.sections.epochs import epochs
+from tellapart.report.sections.explanations import explained
+from tellapart.report.sections.image_sizes import sizes
+from tellapart.report.sections.lr_finder import rates
+from tellapart.report.sections.network import network
+from tellapart.report.sections.slices import slices_chapter
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run, read_json
 

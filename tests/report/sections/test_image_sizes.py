@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tellapart.chapters.sizes import SHOWN, sizes
 from tellapart.data.scan import scan
+from tellapart.report.sections.image_sizes import SHOWN, sizes
 from tellapart.runs.run import Run
 
 

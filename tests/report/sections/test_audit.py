@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import ImageOps
 
-from tellapart.chapters.audit import audit_chapter
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split
 from tellapart.report.blocks import Fold, Pairs
+from tellapart.report.sections.audit import audit_chapter
 from tellapart.runs.run import Run
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 import tellapart as ta
-from tellapart.chapters.epochs import epochs
-from tellapart.chapters.rates import rates
 from tellapart.report.blocks import Fold, Table
+from tellapart.report.sections.epochs import epochs
+from tellapart.report.sections.lr_finder import rates
 from tellapart.runs.run import Run
 
 

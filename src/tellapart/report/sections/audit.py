@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from tellapart.chapters.sizes import size_table
 from tellapart.data.audit.audit import audited
 from tellapart.data.audit.findings import KINDS, PAIRS, SEVERITIES, Audit, Finding
 from tellapart.data.catalog import Catalog
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Card, Cell, Fold, Gallery, Page, Pairs, Section, Table, Text
+from tellapart.report.sections.image_sizes import size_table
 from tellapart.runs.run import Run
 
 #: Pictures, and pairs, of one kind that a page shows.

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
-from tellapart.chapters.slices import section, slices_chapter
 from tellapart.core.predictions import Predictions
 from tellapart.data.scan import scan
 from tellapart.data.traits import names, traits
@@ -18,6 +17,7 @@ from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.report.blocks import Page
 from tellapart.report.page import write_page
+from tellapart.report.sections.slices import section, slices_chapter
 from tellapart.runs.run import Run
 from tellapart.slicing import text
 
