@@ -54,7 +54,6 @@ TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.tor
 MOVING = {
     "auditing",
     "averaging",
-    "chapters",
     "cli",
     "cli_audit",
     "cli_cache",

@@ -20,9 +20,9 @@ from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
 from tellapart.report.sections.corrections import descendants, told
-from tellapart.review.app import make_app, new_token
-from tellapart.review.session import Item, Session
 from tellapart.runs.run import Run
+from tellapart.web.review.app import make_app, new_token
+from tellapart.web.review.session import Item, Session
 
 if TYPE_CHECKING:
     from tellapart.console import Console

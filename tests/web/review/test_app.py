@@ -15,7 +15,7 @@ def client(make_session):
     pytest.importorskip("fastapi")
     from starlette.testclient import TestClient
 
-    from tellapart.review.app import make_app
+    from tellapart.web.review.app import make_app
 
     session = make_session()
     with TestClient(make_app(session, TOKEN), base_url="http://127.0.0.1:8000") as client:

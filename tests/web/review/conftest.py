@@ -13,7 +13,7 @@ import pytest
 
 from tellapart.data.corrections import CorrectionLog
 from tellapart.data.scan import scan
-from tellapart.review.session import Item, Session
+from tellapart.web.review.session import Item, Session
 
 # As folder names: what HTML, CSV and URLs might trip over.
 CLASSES = ("<script>document.title='owned'</script>".replace("/", "\u2215"), 'a "b", c', "томат\n1")
@@ -43,7 +43,7 @@ class Served:
     """A review's server, which can be stopped and started again at its address."""
 
     def __init__(self, session: Session) -> None:
-        from tellapart.review.app import make_app, new_token
+        from tellapart.web.review.app import make_app, new_token
 
         self.session, self.token = session, new_token()
         self._app = make_app(session, self.token)

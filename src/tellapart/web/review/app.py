@@ -11,7 +11,7 @@ from tellapart.core.extras import require
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import TellapartError
 from tellapart.report.thumbnail import thumbnail
-from tellapart.review.session import Session
+from tellapart.web.review.session import Session
 
 _STATIC = Path(__file__).parent / "static"
 _KINDS = {"page.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
