@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 import tellapart as ta
 from benchmarks import record
-from tellapart.console import Console
 from tellapart.models.create import create_network
 from tellapart.models.heads import build_head
 from tellapart.recipe.schema import Data, Head, Model
@@ -32,6 +31,7 @@ from tellapart.training.extract_features import features
 from tellapart.training.linear_probe import STRENGTHS, solutions
 from tellapart.training.losses import build_loss
 from tellapart.training.runtime import Runtime, default_device, default_workers
+from tellapart.workflows.progress import Console
 
 EPOCHS, BATCH, RATE = 15, 256, 1e-3
 

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks import record
-from tellapart.auditing import measured_scan
-from tellapart.console import Console
 from tellapart.data.audit.pairs import find_pairs
 from tellapart.data.decoding.decode import decode
+from tellapart.workflows.audit import measured_scan
+from tellapart.workflows.progress import Console
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 

@@ -20,12 +20,12 @@ from benchmarks.rivals_programs import EPOCHS
 from benchmarks.row_data import data
 from benchmarks.row_layers import NETWORKS, finetune, plain_speed, stored
 from benchmarks.turns import Figure
-from tellapart.console import Console
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, TellapartError, UsageError
 from tellapart.training.runtime import environment
+from tellapart.workflows.progress import Console
 
 Rows = npt.NDArray[np.int64]
 #: Rows of the table, and the share of the minutes that each gets.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.run import bench
-from tellapart.console import Console
+from tellapart.workflows.progress import Console
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks import record
-from tellapart.console import Console
-from tellapart.label_issues import issues_of_pictures
+from tellapart.workflows.label_issues import issues_of_pictures
+from tellapart.workflows.progress import Console
 
 SHARE = 0.05
 

@@ -21,13 +21,13 @@ import polars as pl
 
 import tellapart as ta
 from benchmarks import record
-from tellapart.console import Console
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import Split
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import EIGHTFOLD
+from tellapart.workflows.progress import Console
 
 SIZE = 64
 HOW = Preprocessing(SIZE, SIZE)

@@ -32,10 +32,10 @@ import tellapart as ta
 from tellapart.core.files import write_text
 from tellapart.core.signals import STOPPED, stopped_soon
 from tellapart.deploy.bundle import write
-from tellapart.pipeline import Wishes, run
 from tellapart.report import run_report
 from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
+from tellapart.workflows.train import Wishes, run
 
 LONGEST = 120.0  # seconds; a training that takes longer hangs
 

@@ -52,8 +52,6 @@ TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.tor
 
 # These have not been given their room yet.
 MOVING = {
-    "auditing",
-    "averaging",
     "cli",
     "cli_audit",
     "cli_cache",
@@ -61,10 +59,6 @@ MOVING = {
     "cli_mend",
     "cli_options",
     "cli_runs",
-    "comparing",
-    "concluding",
-    "console",
-    "cross_validation",
     "data.audit",
     "data.audit.audit",
     "data.audit.compare",
@@ -79,19 +73,6 @@ MOVING = {
     "data.audit.tables",
     "data.traits",
     "explain",
-    "explaining",
-    "judging",
-    "label_issues",
-    "looks",
-    "mending",
-    "mistakes",
-    "pipeline",
-    "review",
-    "reviewing",
-    "side_by_side",
-    "slicing",
-    "summary",
-    "trials",
 }
 
 

@@ -18,9 +18,9 @@ import tellapart as ta
 from tellapart import cli
 from tellapart.core.events import Computing, StageDone, StageStarted, Validated
 from tellapart.errors import DataError, RunError, UnreadableError
-from tellapart.pipeline import Wishes, run
 from tellapart.runs.resume import divide
 from tellapart.runs.run import Run
+from tellapart.workflows.train import Wishes, run
 
 Pictures = Callable[..., Path]
 TINY = ["data.size=16", 'model.name="mlp"', "stages.0.epochs=2"]

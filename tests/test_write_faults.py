@@ -26,12 +26,12 @@ from tellapart.core.events import Event, Note, StageDone, Validated
 from tellapart.core.files import write_text
 from tellapart.deploy.bundle import write
 from tellapart.errors import RunError
-from tellapart.pipeline import Wishes, run
 from tellapart.report import run_report
 from tellapart.runs.resume import divide
 from tellapart.runs.run import Run
 from tellapart.training import checkpoint
 from tellapart.training.checkpoint_file import read_sealed
+from tellapart.workflows.train import Wishes, run
 
 TINY = ["data.size=8", 'model.name="mlp"', "stages.0.epochs=2", "stages.0.batch_size=16"]
 FAULTS = itertools.cycle([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EACCES])

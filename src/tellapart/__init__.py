@@ -16,14 +16,9 @@ from typing import TYPE_CHECKING
 from tellapart.core.version import __version__
 
 if TYPE_CHECKING:
-    from tellapart.auditing import audit as audit
-    from tellapart.averaging import average as average
-    from tellapart.comparing import compare as compare
     from tellapart.core.predictions import Predictions as Predictions
     from tellapart.core.scores import Evaluation as Evaluation
     from tellapart.core.scores import Metric as Metric
-    from tellapart.cross_validation import CrossValidation as CrossValidation
-    from tellapart.cross_validation import cross_validate as cross_validate
     from tellapart.data.audit.findings import Audit as Audit
     from tellapart.data.audit.findings import Finding as Finding
     from tellapart.data.catalog import Catalog as Catalog
@@ -37,12 +32,17 @@ if TYPE_CHECKING:
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.evaluation.compare import Comparison as Comparison
     from tellapart.evaluation.slices import Slices as Slices
-    from tellapart.judging import evaluate as evaluate
-    from tellapart.pipeline import train as train
     from tellapart.recipe.load import load_recipe as load_recipe
     from tellapart.recipe.schema import Recipe as Recipe
-    from tellapart.side_by_side import curves as curves
-    from tellapart.slicing import slices as slices
+    from tellapart.workflows.audit import audit as audit
+    from tellapart.workflows.average import average as average
+    from tellapart.workflows.compare import compare as compare
+    from tellapart.workflows.cross_validate import CrossValidation as CrossValidation
+    from tellapart.workflows.cross_validate import cross_validate as cross_validate
+    from tellapart.workflows.curves import curves as curves
+    from tellapart.workflows.evaluate import evaluate as evaluate
+    from tellapart.workflows.slices import slices as slices
+    from tellapart.workflows.train import train as train
 
 # Where each public name lives. No name may be that of a module beside this file: importing the module would
 # put the module in the name's place.
@@ -52,7 +52,7 @@ _PUBLIC = {
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.deploy.predictor",
     "Comparison": "tellapart.evaluation.compare",
-    "CrossValidation": "tellapart.cross_validation",
+    "CrossValidation": "tellapart.workflows.cross_validate",
     "Evaluation": "tellapart.core.scores",
     "Finding": "tellapart.data.audit.findings",
     "Metric": "tellapart.core.scores",
@@ -61,19 +61,19 @@ _PUBLIC = {
     "Slices": "tellapart.evaluation.slices",
     "Split": "tellapart.data.splitting.split",
     "TellapartError": "tellapart.errors",
-    "audit": "tellapart.auditing",
-    "average": "tellapart.averaging",
-    "compare": "tellapart.comparing",
-    "cross_validate": "tellapart.cross_validation",
-    "curves": "tellapart.side_by_side",
-    "evaluate": "tellapart.judging",
+    "audit": "tellapart.workflows.audit",
+    "average": "tellapart.workflows.average",
+    "compare": "tellapart.workflows.compare",
+    "cross_validate": "tellapart.workflows.cross_validate",
+    "curves": "tellapart.workflows.curves",
+    "evaluate": "tellapart.workflows.evaluate",
     "load": "tellapart.deploy.predictor",
     "load_recipe": "tellapart.recipe.load",
     "predict": "tellapart.deploy.predictor",
     "scan": "tellapart.data.scan",
-    "slices": "tellapart.slicing",
+    "slices": "tellapart.workflows.slices",
     "split": "tellapart.data.splitting.split",
-    "train": "tellapart.pipeline",
+    "train": "tellapart.workflows.train",
 }
 
 __all__ = ["__version__", *_PUBLIC]

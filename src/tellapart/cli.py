@@ -98,8 +98,8 @@ def scan(
     quiet: Quiet = False,
 ) -> None:
     """Say what is there: classes, counts, sizes, trouble. Nothing is changed."""
-    from tellapart.console import Console
-    from tellapart.summary import summary_json, summary_text
+    from tellapart.workflows.progress import Console
+    from tellapart.workflows.scan_summary import summary_json, summary_text
 
     catalog = Console(quiet=quiet or as_json).scan(pictures, **found, workers=workers)
     print(summary_json(catalog) if as_json else summary_text(catalog))
@@ -139,12 +139,12 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
-    from tellapart.auditing import grouped_scan
-    from tellapart.console import Console
     from tellapart.core.signals import stopped_soon
-    from tellapart.pipeline import Wishes, follow
     from tellapart.recipe.load import load_recipe
     from tellapart.runs.run import Run
+    from tellapart.workflows.audit import grouped_scan
+    from tellapart.workflows.progress import Console
+    from tellapart.workflows.train import Wishes, follow
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
@@ -191,8 +191,8 @@ def evaluate(
     """Say how good a finished training is, with 95 % intervals."""
     import json
 
-    from tellapart.judging import evaluate as evaluate_run
-    from tellapart.judging import try_copies
+    from tellapart.workflows.evaluate import evaluate as evaluate_run
+    from tellapart.workflows.evaluate import try_copies
 
     tried = try_copies(run, on, tta, tta_mean) if tta else None
     result = tried.averaged if tried else evaluate_run(run, on, tta_mean=tta_mean)
@@ -280,9 +280,9 @@ def cross_validate(
     quiet: Quiet = False,
 ) -> None:
     """Train once a fold, so that every picture is judged. For small sets."""
-    from tellapart.console import Console
     from tellapart.core.signals import stopped_soon
-    from tellapart.cross_validation import cross_validate as run_folds
+    from tellapart.workflows.cross_validate import cross_validate as run_folds
+    from tellapart.workflows.progress import Console
 
     changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
     command = shlex.join(["tellapart", *sys.argv[1:]])
@@ -308,9 +308,9 @@ def find_rate(
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
-    from tellapart.console import Console
     from tellapart.recipe.load import load_recipe
-    from tellapart.trials import rates, stage_with_rate, suggested
+    from tellapart.workflows.preview import rates, stage_with_rate, suggested
+    from tellapart.workflows.progress import Console
 
     plan = load_recipe(recipe, set_)
     number = stage_with_rate(plan, stage)
@@ -336,9 +336,9 @@ def augment(
     quiet: Quiet = False,
 ) -> None:
     """Draw pictures, plain and as training would change them."""
-    from tellapart.console import Console
     from tellapart.recipe.load import load_recipe
-    from tellapart.trials import augmented
+    from tellapart.workflows.preview import augmented
+    from tellapart.workflows.progress import Console
 
     plan = load_recipe(recipe, set_)
     print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **found), plan, out)}")
@@ -357,9 +357,9 @@ def ahead(
     quiet: Quiet = False,
 ) -> None:
     """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
-    from tellapart.console import Console
     from tellapart.recipe.load import load_recipe
-    from tellapart.trials import multiplied
+    from tellapart.workflows.preview import multiplied
+    from tellapart.workflows.progress import Console
 
     console, plan = Console(quiet), load_recipe(recipe, set_)
     print(multiplied(console.scan(pictures, **found), plan, out if write else None, console))
@@ -379,7 +379,7 @@ def summary(
 ) -> None:
     """Print a recipe's network layer by layer. Shapes, parameters, memory."""
     from tellapart.recipe.load import load_recipe
-    from tellapart.trials import layers
+    from tellapart.workflows.preview import layers
 
     print(layers(load_recipe(recipe, set_), classes))
 

@@ -41,9 +41,9 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
-    from tellapart.auditing import look, summary_text, write
-    from tellapart.console import Console
     from tellapart.data.audit.findings import SEVERITIES, check_kinds
+    from tellapart.workflows.audit import look, summary_text, write
+    from tellapart.workflows.progress import Console
 
     excluded = check_kinds(_listed(exclude))
     failing = check_kinds(_listed(fail_on), SEVERITIES)

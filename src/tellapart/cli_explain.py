@@ -30,10 +30,10 @@ def explain(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Show which parts of a picture speak for the answer. And which training pictures it looks like."""
-    from tellapart.console import Console
-    from tellapart.explaining import Wanted
-    from tellapart.explaining import explain as explain_run
     from tellapart.runs.run import Run
+    from tellapart.workflows.explain import Wanted
+    from tellapart.workflows.explain import explain as explain_run
+    from tellapart.workflows.progress import Console
 
     wanted = Wanted(method, only, limit, alike)
     written, why = explain_run(Run(run), pictures or (), row or (), wanted, out, Console(quiet))

@@ -28,9 +28,9 @@ def errors(
     quiet: Quiet = False,
 ) -> None:
     """Show what was answered wrongly, and labels to be doubted."""
-    from tellapart.console import Console
-    from tellapart.mistakes import errors_of_pictures, errors_of_run
     from tellapart.runs.run import Run
+    from tellapart.workflows.errors import errors_of_pictures, errors_of_run
+    from tellapart.workflows.progress import Console
 
     console = Console(quiet)
     run = Run(where)
@@ -81,9 +81,9 @@ def review(
     quiet: Quiet = False,
 ) -> None:
     """Look through suspicious labels in the browser. Decisions go to corrections.csv; nothing of yours is changed."""
-    from tellapart.console import Console
-    from tellapart.reviewing import Wanted, serve, session_of_pictures, session_of_run, session_of_unlabelled
     from tellapart.runs.run import Run
+    from tellapart.workflows.progress import Console
+    from tellapart.workflows.review import Wanted, serve, session_of_pictures, session_of_run, session_of_unlabelled
 
     console, wanted, reviewed = Console(quiet), Wanted(limit, by, model), Run(where)
     if reviewed.started:

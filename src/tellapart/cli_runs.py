@@ -18,7 +18,7 @@ def curves(
 ) -> None:
     """Draw training and validation curves of several runs. In one figure, with what differs between them."""
     from tellapart.report.sections.curves_page import best, closest
-    from tellapart.side_by_side import curves as draw
+    from tellapart.workflows.curves import curves as draw
 
     together = draw(runs, out)
     top, near = together[best(together)], closest(together)
@@ -35,9 +35,9 @@ def average(
     weights: Annotated[str | None, typer.Option(help="How much each run counts, such as 2,1,1.")] = None,
 ) -> None:
     """Average the answers of finished runs. Their mean is compared with each; it answers no new pictures."""
-    from tellapart.averaging import average as average_runs
-    from tellapart.averaging import beside_text
     from tellapart.runs.run import Run
+    from tellapart.workflows.average import average as average_runs
+    from tellapart.workflows.average import beside_text
 
     averaged = average_runs(runs, out, _numbers(weights) if weights else None)
     on, mean = next(iter(averaged.evaluations.items()))
@@ -55,8 +55,8 @@ def compare(
     """Say whether one run is better than another. With how sure that is, and how many pictures would tell."""
     import json
 
-    from tellapart.comparing import compare_runs
     from tellapart.report.sections.comparison_page import text
+    from tellapart.workflows.compare import compare_runs
 
     comparison, on = compare_runs(runs, metric, on, out)
     if as_json:
@@ -84,8 +84,8 @@ def slices(
     from dataclasses import asdict
 
     from tellapart.data.traits import USUAL
-    from tellapart.slicing import slices as slices_of
-    from tellapart.slicing import text
+    from tellapart.workflows.slices import slices as slices_of
+    from tellapart.workflows.slices import text
 
     found = slices_of(run, on=on, by=by or USUAL, table=table, smallest=smallest, quiet=quiet)
     print(json.dumps(asdict(found)) if as_json else text(found))

@@ -12,10 +12,10 @@ from PIL import Image
 
 from benchmarks import rivals_programs, row_accuracy, row_data, row_layers, run
 from benchmarks.row_accuracy import Course, write_table
-from tellapart.console import Console
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.errors import TrainingError, UsageError
+from tellapart.workflows.progress import Console
 
 
 @pytest.fixture

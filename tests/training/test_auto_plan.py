@@ -88,7 +88,7 @@ def test_a_training_begins_with_the_choice_and_keeps_it(
 ) -> None:
     from tellapart.data.scan import scan
     from tellapart.data.splitting.split import split
-    from tellapart.pipeline import Wishes, run
+    from tellapart.workflows.train import Wishes, run
 
     catalog = scan(picture_folder(n=20))
     changes = ["model.name=small-cnn", "model.pretrained=false", "data.size=32", "plan.minutes=1"]

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tellapart.console import Console
 from tellapart.core.events import NO_LABEL, StageDone, StageStarted, Validated
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.augmentation.offline import write_views
@@ -33,6 +32,7 @@ from tellapart.training.inputs import Source, live, stored
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import epoch_counts, epoch_items
 from tellapart.training.trainable import select
+from tellapart.workflows.progress import Console
 
 Build = Callable[[Recipe], tuple[Network, Material]]
 CPU = Runtime("cpu", workers=2)

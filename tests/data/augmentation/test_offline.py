@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tellapart.console import Console
 from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augmentation import offline
 from tellapart.data.augmentation.offline import multiply, origin, view
@@ -23,6 +22,7 @@ from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split, split
 from tellapart.errors import DataError, UsageError
 from tellapart.recipe.transforms import EIGHTFOLD, HorizontalFlip, RandomResizedCrop, Rotation
+from tellapart.workflows.progress import Console
 
 HOW = Preprocessing(28, 28, crop=0.875)
 VIEWS = [(), (HorizontalFlip(),), (Rotation(),)]

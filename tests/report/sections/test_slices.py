@@ -19,7 +19,7 @@ from tellapart.report.blocks import Page
 from tellapart.report.page import write_page
 from tellapart.report.sections.slices import section, slices_chapter
 from tellapart.runs.run import Run
-from tellapart.slicing import text
+from tellapart.workflows.slices import text
 
 GROUP = "<script>alert(1)</script> \n'a'"
 

@@ -23,7 +23,7 @@ from tellapart.report.page import write_page
 from tellapart.report.sections.comparison_page import MOST, Told, comparison_page, write_differences_figure
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
-from tellapart.side_by_side import settings
+from tellapart.workflows.curves import settings
 
 _FORMS = (".html", ".png", ".svg")
 _SAME = (

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.concluding import check_judgement, conclude, unbroken
 from tellapart.core.events import Event, Logged, Note, RateFound, Retrained, StageDone, StageStarted, Validated
 from tellapart.core.files import plainly, sweep
 from tellapart.core.signals import stop_politely
 from tellapart.core.system import give_back, keep_freed
 from tellapart.errors import DataError, MissingExtraError, UnreadableError
 from tellapart.runs.run import EventLog, Run, locked
+from tellapart.workflows.finalize import check_judgement, conclude, unbroken
 
 if TYPE_CHECKING:
-    from tellapart.console import Console
     from tellapart.data.catalog import Catalog
     from tellapart.data.splitting.split import Split
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
     from tellapart.training.checkpoint import Checkpoints, State
     from tellapart.training.dataset import Material
+    from tellapart.workflows.progress import Console
 
 # Threads of torch that wait for each other spin by default; where other programs use the processors too, that makes a
 # training many times slower. Spinning briefly costs little on a quiet machine. Read when torch is loaded: later.
@@ -214,7 +214,7 @@ def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints)
 
 def _look(run: Run, network: Network, recipe: Recipe, material: Material) -> None:
     """What can be seen before the first step is written once: contact sheets, then the network's layers."""
-    from tellapart.looks import network_table, write_sheets
+    from tellapart.workflows.preview_images import network_table, write_sheets
 
     if not run.network_file.is_file():
         write_sheets(material, recipe, run.figures)
@@ -305,12 +305,12 @@ def train(
     Raises:
         TellapartError: whatever is wrong with pictures, recipe, weights or directory, in plain words.
     """
-    from tellapart import console
     from tellapart.recipe.load import load_recipe
     from tellapart.recipe.schema import Recipe
+    from tellapart.workflows import progress
 
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    show = console.Console(quiet=quiet)
+    show = progress.Console(quiet=quiet)
     catalog = show.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / catalog.root.name
     source = shlex.quote(str(pictures)) if isinstance(pictures, str | Path) else shlex.quote(str(catalog.root))
@@ -333,8 +333,8 @@ def follow(
     corrections: str | Path | None = None,
 ) -> None:
     """Apply corrections, divide the pictures unless a split is given, and `run` to the end with progress shown."""
-    from tellapart.mending import mend
     from tellapart.runs.resume import divide
+    from tellapart.workflows.apply_corrections import mend
 
     mended = mend(catalog, corrections, console.say)
     divided = split or divide(mended.catalog, recipe, out, mended.split)

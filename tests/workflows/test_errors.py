@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tellapart.console import Console
 from tellapart.data.scan import scan
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.label_issues_table import load_table
-from tellapart.mistakes import errors_of_pictures
+from tellapart.workflows.errors import errors_of_pictures
+from tellapart.workflows.progress import Console
 
 QUIET = Console(quiet=True)
 MODEL = "tf_mobilenetv3_small_100"

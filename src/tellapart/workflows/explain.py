@@ -32,9 +32,9 @@ from tellapart.training.extract_features import features
 from tellapart.training.runtime import default_device, plain_runtime
 
 if TYPE_CHECKING:
-    from tellapart.console import Console
     from tellapart.data.catalog import Catalog
     from tellapart.models.network import Network
+    from tellapart.workflows.progress import Console
 
 _MOST_TRAINING = 20_000  # training pictures among which alike ones are looked for
 _CHECKED = 4  # pictures with which the maps are checked
@@ -100,7 +100,7 @@ def explain(
         ModelError: Grad-CAM is asked for, and the network has no layer for it.
         MissingExtraError: integrated gradients without captum.
     """
-    from tellapart.label_issues import trained
+    from tellapart.workflows.label_issues import trained
 
     out = out or run.directory / "explain.html"
     if out.suffix.lower() not in (".html", ".png"):

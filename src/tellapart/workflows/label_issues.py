@@ -24,8 +24,8 @@ from tellapart.training.extract_features import features
 from tellapart.training.runtime import plain_runtime
 
 if TYPE_CHECKING:
-    from tellapart.console import Console
     from tellapart.models.network import Network
+    from tellapart.workflows.progress import Console
 
 Rows = npt.NDArray[np.int64]
 _FOLDS, _LEAST = 5, 3  # folds; pictures that a class needs to be judged

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tellapart.console import Console
 from tellapart.data.traits import USUAL
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.slices import SMALLEST, Slices
 from tellapart.report import formatting
 from tellapart.report.sections.slices import slices_of, told, verdict
 from tellapart.runs.run import Run
+from tellapart.workflows.progress import Console
 
 
 def slices(

@@ -12,9 +12,9 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from tellapart.core.predictions import Predictions
-from tellapart.cross_validation import cross_validate, pooled
 from tellapart.errors import UsageError
 from tellapart.runs.run import Run
+from tellapart.workflows.cross_validate import cross_validate, pooled
 
 QUICK = [
     "--recipe",

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.console import Console
 from tellapart.core.files import write_text
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
@@ -19,10 +18,11 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.kfold import kfold
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
-from tellapart.pipeline import Wishes, run
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
 from tellapart.runs.run import Run
+from tellapart.workflows.progress import Console
+from tellapart.workflows.train import Wishes, run
 
 _RESULT = "cross_validation.json"
 

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 import tellapart as ta
 from tellapart.cli import app
-from tellapart.console import Console
 from tellapart.errors import MissingExtraError, ModelError, UnreadableError, UsageError
 from tellapart.explain import attribution
-from tellapart.explaining import Wanted, explain, explain_for_report
-from tellapart.label_issues import trained
 from tellapart.report.run_report import report
 from tellapart.runs.run import Run
+from tellapart.workflows.explain import Wanted, explain, explain_for_report
+from tellapart.workflows.label_issues import trained
+from tellapart.workflows.progress import Console
 
 QUIET = Console(quiet=True)
 HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")

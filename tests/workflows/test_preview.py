@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 import tellapart as ta
-from tellapart.console import Console
 from tellapart.errors import UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
@@ -18,7 +17,8 @@ from tellapart.training.dataset import Material
 from tellapart.training.lr_finder import raise_rate
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import live_setting
-from tellapart.trials import augmented, layers, multiplied, rates, stage_with_rate
+from tellapart.workflows.preview import augmented, layers, multiplied, rates, stage_with_rate
+from tellapart.workflows.progress import Console
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
 

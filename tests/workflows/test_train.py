@@ -19,9 +19,9 @@ from safetensors.numpy import load_file
 
 import tellapart as ta
 from tellapart.core.events import Note
-from tellapart.pipeline import Wishes, run
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
+from tellapart.workflows.train import Wishes, run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
 

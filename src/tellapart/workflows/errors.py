@@ -21,9 +21,9 @@ from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
-    from tellapart.console import Console
     from tellapart.data.catalog import Catalog
     from tellapart.evaluation.label_issues_table import LabelIssues
+    from tellapart.workflows.progress import Console
 
 _SHOWN = 42
 
@@ -80,7 +80,7 @@ def errors_of_pictures(
         WeightsError: no pretrained weights are at hand.
         MissingExtraError: cleanlab is not installed.
     """
-    from tellapart.label_issues import issues_of_pictures
+    from tellapart.workflows.label_issues import issues_of_pictures
 
     issues = issues_of_pictures(catalog, model, console, seed)
     answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
@@ -94,7 +94,7 @@ def errors_of_pictures(
 
 def _issues(run: Run, console: Console) -> tuple[LabelIssues | None, str]:
     """The ranking, or why there is none: the galleries do without it."""
-    from tellapart.label_issues import issues_of_run
+    from tellapart.workflows.label_issues import issues_of_run
 
     try:
         return issues_of_run(run, console), ""

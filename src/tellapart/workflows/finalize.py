@@ -36,10 +36,10 @@ def conclude(
     from tellapart.data.audit.audit import measure
     from tellapart.evaluation.calibration_summary import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
-    from tellapart.explaining import explain_for_report
     from tellapart.report.run_report import report
     from tellapart.training.predict import predict_fully
     from tellapart.training.runtime import plain_runtime
+    from tellapart.workflows.explain import explain_for_report
 
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = plain_runtime()

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart.console import Console
 from tellapart.data.audit import audit as room
 from tellapart.data.audit.findings import KINDS, Audit
 from tellapart.data.audit.measures import Floats, Measured, Measures, place, store
 from tellapart.data.catalog import Catalog
 from tellapart.errors import UsageError
+from tellapart.workflows.progress import Console
 
 if TYPE_CHECKING:
     from tellapart.data.splitting.split import Split

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from tellapart import console
-from tellapart.console import Console
 from tellapart.core.events import Computing, Progress, StageDone, StageStarted, Validated
 from tellapart.recipe.schema import Recipe, Stage
+from tellapart.workflows import progress
+from tellapart.workflows.progress import Console
 
 RUNTIME = {"why": "a training step takes 3 ms in float32 contiguous"}
 EVENTS = [
@@ -71,7 +71,7 @@ def test_a_single_stage_without_a_name_has_no_number(capfd):
 
 
 def test_progress_is_told_in_lines_now_and_then(capfd, monkeypatch):
-    monkeypatch.setattr(console, "_PLAIN_EVERY", -1.0)
+    monkeypatch.setattr(progress, "_PLAIN_EVERY", -1.0)
     follow(Console())
     lines = capfd.readouterr().err.splitlines()
     assert lines[:2] == ["  features: 1 of 2", "  features: 2 of 2"]
@@ -166,7 +166,7 @@ def test_a_quiet_scan(capfd, picture_folder):
     [(0, "0:00"), (0.6, "0:01"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (36061, "10:01:01")],
 )
 def test_times_are_those_of_a_clock(seconds, text):
-    assert console._time(seconds) == text
+    assert progress._time(seconds) == text
 
 
 # At a terminal
@@ -256,7 +256,7 @@ def test_a_terminal_that_can_do_nothing():
 def test_speed_is_a_running_mean_that_leaves_out_validation(monkeypatch):
     times = iter([0.0, 2.0, 4.0, 104.0, 106.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(times) + 1000)
-    meter = console._Meter()
+    meter = progress._Meter()
     steps = [Progress(0, epoch, 2, step, 3, 0.5, 0.1, 8) for epoch, step in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]]
     assert [meter.add(step) for step in steps] == [0.0, 4.0, 4.0, 4.0, 4.0]
 

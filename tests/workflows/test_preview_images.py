@@ -12,10 +12,10 @@ from PIL import Image
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.data.scan import scan
-from tellapart.looks import network_table, write_sheets
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.training.dataset import Material
+from tellapart.workflows.preview_images import network_table, write_sheets
 
 
 def test_layers_shapes_and_parameters_are_torchs_own():

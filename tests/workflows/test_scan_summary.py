@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tellapart.data.scan import scan
-from tellapart.summary import summary, summary_json, summary_text
+from tellapart.workflows.scan_summary import summary, summary_json, summary_text
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
 
 if TYPE_CHECKING:
-    from tellapart.console import Console
+    from tellapart.workflows.progress import Console
 
 _LEAST, _NEXT, _NEAR = 30, 200, 5
 
@@ -49,7 +49,7 @@ def session_of_run(run: Run, wanted: Wanted, console: Console) -> Session:
     """Review the labels of a run's pictures; corrections.csv lies in its directory."""
 
     def make() -> LabelIssues:
-        from tellapart.label_issues import issues_of_run
+        from tellapart.workflows.label_issues import issues_of_run
 
         return issues_of_run(run, console)
 
@@ -68,7 +68,7 @@ def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, console: Cons
         (out / "label_issues.parquet").unlink(missing_ok=True)
 
     def make() -> LabelIssues:
-        from tellapart.label_issues import issues_of_pictures
+        from tellapart.workflows.label_issues import issues_of_pictures
 
         return issues_of_pictures(catalog, wanted.model, console)
 
@@ -92,7 +92,7 @@ def session_of_unlabelled(
     Raises:
         DataError: every picture has a label.
     """
-    from tellapart.label_issues import answers_and_features
+    from tellapart.workflows.label_issues import answers_and_features
 
     catalog = console.scan(pictures, **found)
     rows = np.setdiff1d(catalog.readable, np.flatnonzero((catalog.table["labels"].list.len() > 0).to_numpy()))

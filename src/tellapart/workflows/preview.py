@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tellapart.console import Console
 from tellapart.core.files import replacing
 from tellapart.data.augmentation.contact_sheet import contact_sheet
 from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, UsageError
-from tellapart.looks import layers_of
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Recipe
 from tellapart.report.figures import write_rate_figure
@@ -23,6 +21,8 @@ from tellapart.training.lr_finder import raise_rate, suggestions
 from tellapart.training.lr_suggestions import RateSuggestions, suggest
 from tellapart.training.runtime import plain_runtime
 from tellapart.training.stage import live_setting
+from tellapart.workflows.preview_images import layers_of
+from tellapart.workflows.progress import Console
 
 if TYPE_CHECKING:
     from tellapart.models.network import Network

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import tellapart as ta
-from tellapart.console import Console
 from tellapart.data.corrections import CorrectionLog, read_corrections
 from tellapart.errors import DataError, RunError
-from tellapart.mending import mend
-from tellapart.mistakes import errors_of_run
 from tellapart.report.sections.corrections import change, descendants, told
-from tellapart.reviewing import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
 from tellapart.runs.run import Run
+from tellapart.workflows.apply_corrections import mend
+from tellapart.workflows.errors import errors_of_run
+from tellapart.workflows.progress import Console
+from tellapart.workflows.review import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
 
 PictureFolder = Callable[..., Path]
 QUIET = Console(quiet=True)

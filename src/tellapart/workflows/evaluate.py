@@ -125,7 +125,7 @@ def _pictures(finished: Run, bundle: Bundle, on: str | Path) -> tuple[Catalog, R
 
 def _elsewhere(bundle: Bundle, folder: Path) -> tuple[Catalog, Rows]:
     """Labelled pictures of another folder or table."""
-    from tellapart.console import Console
+    from tellapart.workflows.progress import Console
 
     if not folder.exists():
         raise UsageError(f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation.")
