@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks import record
-from tellapart.data.audit.pairs import find_pairs
+from tellapart.auditing.duplicates import find_pairs
 from tellapart.data.decoding.decode import decode
 from tellapart.workflows.audit import measured_scan
 from tellapart.workflows.progress import Console

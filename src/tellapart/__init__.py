@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from tellapart.core.version import __version__
 
 if TYPE_CHECKING:
+    from tellapart.auditing.findings import Audit as Audit
+    from tellapart.auditing.findings import Finding as Finding
     from tellapart.core.predictions import Predictions as Predictions
     from tellapart.core.scores import Evaluation as Evaluation
     from tellapart.core.scores import Metric as Metric
-    from tellapart.data.audit.findings import Audit as Audit
-    from tellapart.data.audit.findings import Finding as Finding
     from tellapart.data.catalog import Catalog as Catalog
     from tellapart.data.scan import scan as scan
     from tellapart.data.splitting.split import Split as Split
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 # put the module in the name's place.
 _PUBLIC = {
     "Answer": "tellapart.deploy.predictor",
-    "Audit": "tellapart.data.audit.findings",
+    "Audit": "tellapart.auditing.findings",
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.deploy.predictor",
     "Comparison": "tellapart.evaluation.compare",
     "CrossValidation": "tellapart.workflows.cross_validate",
     "Evaluation": "tellapart.core.scores",
-    "Finding": "tellapart.data.audit.findings",
+    "Finding": "tellapart.auditing.findings",
     "Metric": "tellapart.core.scores",
     "Predictions": "tellapart.core.predictions",
     "Recipe": "tellapart.recipe.schema",

@@ -41,7 +41,7 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
-    from tellapart.data.audit.findings import SEVERITIES, check_kinds
+    from tellapart.auditing.findings import SEVERITIES, check_kinds
     from tellapart.workflows.audit import look, summary_text, write
     from tellapart.workflows.progress import Console
 

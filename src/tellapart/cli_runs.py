@@ -83,7 +83,7 @@ def slices(
     import json
     from dataclasses import asdict
 
-    from tellapart.data.traits import USUAL
+    from tellapart.auditing.traits import USUAL
     from tellapart.workflows.slices import slices as slices_of
     from tellapart.workflows.slices import text
 

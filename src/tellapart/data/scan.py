@@ -10,11 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.core.system import n_processors
-from tellapart.data.audit.measures import Measures
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.decoding.decode import Facts, examine
 from tellapart.data.decoding.limits import quiet
 from tellapart.data.labels.layout import find_layout
+from tellapart.data.statistics import Measures
 from tellapart.errors import UsageError
 
 _BATCH = 32  # files a task: enough that handing out tasks costs nothing

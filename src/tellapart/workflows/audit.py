@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart.data.audit import audit as room
-from tellapart.data.audit.findings import KINDS, Audit
-from tellapart.data.audit.measures import Floats, Measured, Measures, place, store
+from tellapart.auditing import audit as room
+from tellapart.auditing.findings import KINDS, Audit
 from tellapart.data.catalog import Catalog
+from tellapart.data.statistics import Floats, Measured, Measures, place, store
 from tellapart.errors import UsageError
 from tellapart.workflows.progress import Console
 
@@ -152,7 +152,7 @@ def _features(catalog: Catalog, model: str, console: Console) -> Floats:
 
 def write(found: Audit, out: Path, exclude: Iterable[str], group: bool, table: Path | None) -> Written:
     """Write page and tables; and one of the pictures to train on, if any are excluded or tied into groups."""
-    from tellapart.data.audit.tables import write_findings, write_table
+    from tellapart.auditing.export_table import write_findings, write_table
     from tellapart.data.decoding.decode import decode
     from tellapart.report.page import write_page
     from tellapart.report.sections.audit import audit_page

@@ -33,7 +33,7 @@ def conclude(
     run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
 ) -> Generator[Computing, None, None]:
     """Predictions, certainty, scores, bundle, report."""
-    from tellapart.data.audit.audit import measure
+    from tellapart.auditing.audit import measure
     from tellapart.evaluation.calibration_summary import check_certainty, copies_gain, fit_certainty, keeps_its_share
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.report.run_report import report

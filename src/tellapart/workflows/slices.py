@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tellapart.data.traits import USUAL
+from tellapart.auditing.traits import USUAL
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.slices import SMALLEST, Slices
 from tellapart.report import formatting

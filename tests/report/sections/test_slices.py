@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import tellapart as ta
+from tellapart.auditing.traits import names, traits
 from tellapart.core.predictions import Predictions
 from tellapart.data.scan import scan
-from tellapart.data.traits import names, traits
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.report.blocks import Page

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from tellapart.data.audit.audit import audited
-from tellapart.data.audit.findings import KINDS, PAIRS, SEVERITIES, Audit, Finding
+from tellapart.auditing.audit import audited
+from tellapart.auditing.findings import KINDS, PAIRS, SEVERITIES, Audit, Finding
 from tellapart.data.catalog import Catalog
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Card, Cell, Fold, Gallery, Page, Pairs, Section, Table, Text

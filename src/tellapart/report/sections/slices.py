@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from tellapart.auditing.traits import USUAL, table_traits, traits
 from tellapart.core.events import Computing
 from tellapart.core.scores import Metric
-from tellapart.data.traits import USUAL, table_traits, traits
 from tellapart.evaluation.metrics import answers, known
 from tellapart.evaluation.slices import SMALLEST, Slice, Slices
 from tellapart.evaluation.slices import slices as sliced

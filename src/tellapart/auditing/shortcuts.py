@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.auditing.findings import Finding, Severity
 from tellapart.core.extras import require
-from tellapart.data.audit.findings import Finding, Severity
-from tellapart.data.audit.measures import Measured
 from tellapart.data.catalog import Catalog
+from tellapart.data.statistics import Measured
 
 Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.data.audit.findings import Finding
+from tellapart.auditing.findings import Finding
 from tellapart.data.catalog import Catalog
 from tellapart.data.labels.columns import counted
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.auditing.alignment import sameness
+from tellapart.auditing.findings import Finding
+from tellapart.auditing.nearest import candidates, looks
 from tellapart.core.events import Computing
-from tellapart.data.audit.compare import sameness
-from tellapart.data.audit.findings import Finding
-from tellapart.data.audit.measures import Floats, Measured
-from tellapart.data.audit.search import candidates, looks
 from tellapart.data.catalog import Catalog
+from tellapart.data.statistics import Floats, Measured
 
 Ints = npt.NDArray[np.int64]
 Sides = npt.NDArray[np.str_]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.data.audit.measures import SIDE, Bytes
+from tellapart.data.statistics import SIDE, Bytes
 
 Floats = npt.NDArray[np.float32]
 _BLOCK = 512

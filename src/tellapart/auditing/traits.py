@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.auditing.audit import measure
 from tellapart.core.events import Computing
 from tellapart.core.predictions import Rows
-from tellapart.data.audit.audit import measure
-from tellapart.data.audit.measures import place, stored
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.labels.tables import PATHS, read_table
+from tellapart.data.statistics import place, stored
 from tellapart.errors import DataError, UsageError
 
 Column = npt.NDArray[Any]

@@ -16,9 +16,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
 import tellapart as ta
-from tellapart.data.audit.audit import measure
-from tellapart.data.audit.search import candidates, looks
-from tellapart.data.audit.shortcuts import told
+from tellapart.auditing.audit import measure
+from tellapart.auditing.nearest import candidates, looks
+from tellapart.auditing.shortcuts import told
 from tellapart.errors import UsageError
 
 Scene = Callable[..., Image.Image]

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.auditing.duplicates import LEAST_SIDE, find_pairs, pair_findings, placeholders, tied
+from tellapart.auditing.findings import KINDS, Audit
+from tellapart.auditing.groups import with_groups
+from tellapart.auditing.labels import label_facts, label_findings
+from tellapart.auditing.pictures import picture_findings
+from tellapart.auditing.shortcuts import shortcut_findings
 from tellapart.core.events import Computing
-from tellapart.data.audit.findings import KINDS, Audit
-from tellapart.data.audit.groups import with_groups
-from tellapart.data.audit.labels import label_facts, label_findings
-from tellapart.data.audit.measures import Floats, Measured, Measures, place, store, stored
-from tellapart.data.audit.pairs import LEAST_SIDE, find_pairs, pair_findings, placeholders, tied
-from tellapart.data.audit.pictures import picture_findings
-from tellapart.data.audit.shortcuts import shortcut_findings
 from tellapart.data.catalog import PARTS, Catalog
+from tellapart.data.statistics import Floats, Measured, Measures, place, store, stored
 from tellapart.errors import MissingExtraError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.auditing.findings import Audit
 from tellapart.core.files import guarded, replacing
-from tellapart.data.audit.findings import Audit
 from tellapart.data.catalog import Catalog
 from tellapart.errors import DataError, UsageError
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tellapart.data.audit.findings import Finding
-from tellapart.data.audit.measures import Measured
+from tellapart.auditing.findings import Finding
 from tellapart.data.catalog import Catalog
+from tellapart.data.statistics import Measured
 
 Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tellapart.data.audit.groups import with_groups
+from tellapart.auditing.groups import with_groups
 from tellapart.data.catalog import Catalog
 from tellapart.errors import UsageError
 

@@ -16,8 +16,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.data.audit.compare import window
-from tellapart.data.audit.measures import SIDE, Bytes
+from tellapart.auditing.alignment import window
+from tellapart.data.statistics import SIDE, Bytes
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
