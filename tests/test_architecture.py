@@ -59,7 +59,6 @@ MOVING = {
     "cli_mend",
     "cli_options",
     "cli_runs",
-    "explain",
 }
 
 

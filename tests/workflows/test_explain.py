@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import tellapart as ta
 from tellapart.cli import app
 from tellapart.errors import MissingExtraError, ModelError, UnreadableError, UsageError
-from tellapart.explain import attribution
+from tellapart.explaining import attribution
 from tellapart.report.run_report import report
 from tellapart.runs.run import Run
 from tellapart.workflows.explain import Wanted, explain, explain_for_report

@@ -18,9 +18,9 @@ from tellapart.core.preprocess import Pixels
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
 from tellapart.evaluation.mistakes import least_certain, wrongest
-from tellapart.explain.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
-from tellapart.explain.neighbours import most_alike
-from tellapart.explain.overlay import Map, at_eye_size, legend, overlay
+from tellapart.explaining.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
+from tellapart.explaining.neighbours import most_alike
+from tellapart.explaining.overlay import Map, at_eye_size, legend, overlay
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section

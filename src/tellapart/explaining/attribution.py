@@ -19,7 +19,7 @@ from torch.nn import functional
 from tellapart.core.extras import require
 from tellapart.core.preprocess import Pixels
 from tellapart.errors import ModelError
-from tellapart.explain.overlay import Map, heat, rank_correlation, smooth
+from tellapart.explaining.overlay import Map, heat, rank_correlation, smooth
 from tellapart.models.create import rebuild
 from tellapart.models.ensemble import SideBySide
 from tellapart.models.network import Network

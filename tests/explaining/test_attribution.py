@@ -9,7 +9,7 @@ from torch import nn
 
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.errors import ModelError
-from tellapart.explain.attribution import (
+from tellapart.explaining.attribution import (
     GRAD_CAM,
     INTEGRATED,
     METHODS,
@@ -18,7 +18,7 @@ from tellapart.explain.attribution import (
     attribute,
     with_random_weights,
 )
-from tellapart.explain.overlay import heat
+from tellapart.explaining.overlay import heat
 from tellapart.models.create import create_network, rebuild
 from tellapart.models.network import Architecture, Network, Source
 from tellapart.recipe.schema import Data, Head, Model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tellapart.explain.neighbours import most_alike
+from tellapart.explaining.neighbours import most_alike
 
 
 def test_the_same_neighbours_as_scikit_learn() -> None:

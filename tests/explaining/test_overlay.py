@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import spearmanr
 
-from tellapart.explain.overlay import COLOURS, at_eye_size, coloured, heat, legend, overlay, rank_correlation, smooth
+from tellapart.explaining.overlay import COLOURS, at_eye_size, coloured, heat, legend, overlay, rank_correlation, smooth
 
 
 @settings(max_examples=40, deadline=None)
