@@ -86,7 +86,7 @@ def main() -> None:
             command = [
                 sys.executable,
                 "-m",
-                "tellapart.cli",
+                "tellapart",
                 "audit",
                 pictures,
                 "--out",

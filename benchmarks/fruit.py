@@ -32,7 +32,7 @@ def main() -> None:
     for seed in given.seeds:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
-            command = [sys.executable, "-m", "tellapart.cli", "train", str(pictures), "--recipe", given.recipe]
+            command = [sys.executable, "-m", "tellapart", "train", str(pictures), "--recipe", given.recipe]
             command += ["--out", str(out), "--seed", str(seed)]
             command += ["--model", given.model] if given.model else []
             command += [part for change in given.set for part in ("--set", change)]

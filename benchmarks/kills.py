@@ -64,7 +64,7 @@ def start(photos: Path, recipe: Path, out: Path) -> subprocess.Popen[bytes]:
     alone = {"OMP_NUM_THREADS": "1", "TELLAPART_CACHE": str(out.with_suffix(".cache"))}
     with out.with_suffix(".said").open("wb") as said:
         return subprocess.Popen(
-            [sys.executable, "-m", "tellapart.cli", *words], stdout=said, stderr=said, env={**os.environ, **alone}
+            [sys.executable, "-m", "tellapart", *words], stdout=said, stderr=said, env={**os.environ, **alone}
         )
 
 

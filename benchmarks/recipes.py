@@ -51,7 +51,7 @@ N_UNLABELLED = 150
 def tellapart(*arguments: str | Path, environment: dict[str, str]) -> float:
     """Run a command; the seconds that it took."""
     start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "tellapart.cli", *map(str, arguments)], check=True, env=environment)
+    subprocess.run([sys.executable, "-m", "tellapart", *map(str, arguments)], check=True, env=environment)
     return round(time.monotonic() - start, 1)
 
 

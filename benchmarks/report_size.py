@@ -45,7 +45,7 @@ def train(folder: Path) -> Run:
             place.mkdir(parents=True, exist_ok=True)
             (place / f"{number}.jpg").write_bytes(content)
     changes = [word for change in QUICK for word in ("--set", change)]
-    command = [sys.executable, "-m", "tellapart.cli", "train", folder / "cifar10", "--recipe", "scratch", *changes]
+    command = [sys.executable, "-m", "tellapart", "train", folder / "cifar10", "--recipe", "scratch", *changes]
     environment = {**os.environ, "TELLAPART_CACHE": str(folder / "cache")}
     subprocess.run([*command, "--out", folder / "run"], check=True, env=environment)
     return Run(folder / "run")

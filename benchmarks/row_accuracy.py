@@ -72,7 +72,7 @@ def write_table(catalog: Catalog, split: Split, out: Path, n: int | None = None)
 def tellapart(root: Path, table: Path, scratch: Path, recipe: str = "transfer", model: str = MODEL) -> Course:
     """`tellapart train` with a recipe as it is and an empty cache, on the pictures of a table below a folder."""
     out = scratch / f"run-{recipe}"
-    command = [sys.executable, "-m", "tellapart.cli", "train", str(root), "--labels", str(table), "--json"]
+    command = [sys.executable, "-m", "tellapart", "train", str(root), "--labels", str(table), "--json"]
     environment = {**os.environ, "TELLAPART_CACHE": str(scratch / f"cache-{recipe}")}
     validated, seconds = [], 0.0
     for seconds, said in _said([*command, "--out", str(out), "--recipe", recipe, "--model", model], environment):

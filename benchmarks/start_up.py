@@ -19,7 +19,7 @@ from benchmarks import record
 
 def seconds(*arguments: str) -> float:
     start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "tellapart.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "tellapart", *arguments], check=True, stdout=subprocess.DEVNULL)
     return round(time.monotonic() - start, 3)
 
 

@@ -69,13 +69,13 @@ def chromium() -> str:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a command of the program in this process, without loading all libraries once more."""
-    from tellapart import cli
+    from tellapart.cli import main
 
     def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", ["tellapart", *map(str, words)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            main.main()
         printed = capsys.readouterr()
         return subprocess.CompletedProcess(sys.argv, int(left.value.code or 0), printed.out, printed.err)
 

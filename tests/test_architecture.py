@@ -50,18 +50,6 @@ TORCH_ROOMS = {"workflows", "explaining", "training", "models", "data.augmentati
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.torch"}
 
 
-# These have not been given their room yet.
-MOVING = {
-    "cli",
-    "cli_audit",
-    "cli_cache",
-    "cli_explain",
-    "cli_mend",
-    "cli_options",
-    "cli_runs",
-}
-
-
 @dataclass(frozen=True)
 class Arrow:
     """One import. `late` where it stands in a function and so happens only when that runs."""
@@ -210,8 +198,7 @@ def _ways_to_torch(module: str, ways: dict[str, list[Arrow]]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def found() -> list[Arrow]:
-    drawn = arrows(SOURCE, tellapart._PUBLIC)
-    return [a for a in drawn if not room(a.source, MOVING) and not room(a.target, MOVING)]
+    return arrows(SOURCE, tellapart._PUBLIC)
 
 
 def test_no_arrow_runs_back(found):
@@ -227,7 +214,7 @@ def test_torch_stays_in_its_places(found):
 
 
 def test_every_module_lies_in_a_room():
-    assert [name for name in modules(SOURCE) if room(name, {*MAY_IMPORT, *MOVING}) is None] == []
+    assert [name for name in modules(SOURCE) if room(name, MAY_IMPORT) is None] == []
 
 
 def test_the_house_has_no_circle_of_rooms():
@@ -241,11 +228,7 @@ def test_rooms_have_empty_inits():
 
 def test_light_modules_load_no_torch():
     """The drawing may overlook a library that loads torch by itself; the interpreter does not."""
-    light = [
-        f"tellapart.{name}"
-        for name in modules(SOURCE)
-        if not may_use_torch(name) and not name.startswith("__") and not room(name, MOVING)
-    ]
+    light = [f"tellapart.{name}" for name in modules(SOURCE) if not may_use_torch(name) and not name.startswith("__")]
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code, *light], stdout=subprocess.PIPE, text=True, check=True).stdout
     assert TORCH & set(loaded.split()) == set()

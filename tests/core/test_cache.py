@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tellapart import cli
+from tellapart.cli import main
 from tellapart.core import cache
 from tellapart.core.array_store import KEY, Store
 from tellapart.errors import CacheError, UsageError
@@ -68,7 +68,7 @@ def test_one_kind_is_cleared(fill: Fill, monkeypatch: pytest.MonkeyPatch, capsys
     activations, pictures = fill("activations/a", 2048, 100), fill("pictures/b", 2048, 100)
     monkeypatch.setattr("sys.argv", ["tellapart", "cache", "clear", "pictures"])
     with pytest.raises(SystemExit, match="0"):
-        cli.main()
+        main.main()
     assert "2.1 KiB given back." in capsys.readouterr().out
     assert activations.exists()
     assert not pictures.exists()
@@ -84,7 +84,7 @@ def test_the_table_says_what_lies_there(
     monkeypatch.setenv("TELLAPART_CACHE_LIMIT", "20 GB")
     monkeypatch.setattr("sys.argv", ["tellapart", "cache"])
     with pytest.raises(SystemExit, match="0"):
-        cli.main()
+        main.main()
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("activations"))
     assert line.split()[:6] == ["activations", "2", "2.0", "MiB", "1971-01-02", line.split()[5]]

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 import tellapart as ta
-from tellapart.cli import app
+from tellapart.cli.main import app
 from tellapart.errors import DataError, TellapartError, UsageError
 
 Scene = Callable[..., Image.Image]

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import tellapart as ta
-from tellapart.cli import app
+from tellapart.cli.main import app
 from tellapart.core.predictions import Predictions
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import tellapart as ta
-from tellapart.cli import app
+from tellapart.cli.main import app
 from tellapart.errors import MissingExtraError, ModelError, UnreadableError, UsageError
 from tellapart.explaining import attribution
 from tellapart.report.run_report import report

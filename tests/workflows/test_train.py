@@ -34,7 +34,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 def tellapart(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "tellapart.cli", *map(str, arguments)]
+    command = [sys.executable, "-W", "error", "-m", "tellapart", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
 
 
@@ -253,7 +253,7 @@ def test_stopped_by_signals_the_same_command_goes_on_to_the_same_weights(
     command = three_epochs(digits, out)
     for epoch, number in enumerate((signal.SIGINT, signal.SIGTERM), 1):
         process = subprocess.Popen(
-            [sys.executable, "-m", "tellapart.cli", *map(str, command), "--json"],
+            [sys.executable, "-m", "tellapart", *map(str, command), "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -307,7 +307,7 @@ def test_trained_again_on_everything(
     assert all(np.array_equal(one[key], other[key]) for key in other)
 
     out = tmp_path / "killed"
-    again = [sys.executable, "-m", "tellapart.cli", *map(str, command), "--out", str(out), "--json"]
+    again = [sys.executable, "-m", "tellapart", *map(str, command), "--out", str(out), "--json"]
     again += ["--weights", str(finished.directory)]
     process = subprocess.Popen(again, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
     assert process.stdout

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli_options import Found, Pictures, Quiet, finds_labels
+from tellapart.cli.options import Found, Pictures, Quiet, finds_labels
 from tellapart.errors import UsageError
 
 FOUND = 4

@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 import tellapart as ta
-from tellapart import cli
+from tellapart.cli import main
 from tellapart.core.events import Computing, StageDone, StageStarted, Validated
 from tellapart.errors import DataError, RunError, UnreadableError
 from tellapart.runs.resume import divide
@@ -41,7 +41,7 @@ def tellapart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         monkeypatch.setattr(sys, "argv", ["tellapart", *map(str, words)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            main.main()
         return int(left.value.code or 0), capsys.readouterr().err
 
     return command
@@ -255,7 +255,7 @@ def test_nothing_is_chosen_where_nothing_is_open(
 
 
 def test_every_command_is_listed_with_a_whole_sentence() -> None:
-    said = CliRunner().invoke(cli.app, ["--help"]).stdout
+    said = CliRunner().invoke(main.app, ["--help"]).stdout
     listed = said.partition("Commands:")[2].strip().splitlines()
     assert listed[0].split()[0] == "scan"
     assert [line for line in listed if not line.rstrip().endswith(".") or line.rstrip().endswith("...")] == []
@@ -322,5 +322,5 @@ def test_what_the_system_refuses_is_an_error_in_words(
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "runs/first")
 
-    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(main, "app", full)
     assert tellapart() == (2, "Error: runs/first: No space left on device.\n")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli_options import Found, Quiet, finds_labels
+from tellapart.cli.options import Found, Quiet, finds_labels
 from tellapart.errors import UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from tellapart import cli_audit, cli_cache, cli_explain, cli_mend, cli_runs
-from tellapart.cli_options import Changes, Found, Pictures, Quiet, RecipeName, Seed, TtaMean, finds_labels
+from tellapart.cli import audit, cache, explain, review, runs
+from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, Seed, TtaMean, finds_labels
 from tellapart.errors import TellapartError, UsageError
 
 #: As they are listed: in the order in which they are likely to be wanted.
@@ -41,15 +41,15 @@ recipes_app = typer.Typer(
     help="List the recipes that come with Tellapart, or show one.", rich_markup_mode=None, invoke_without_command=True
 )
 app.add_typer(recipes_app, name="recipes")
-app.command()(cli_mend.errors)
-app.command()(cli_mend.review)
-app.command()(cli_audit.audit)
-app.command()(cli_explain.explain)
-app.add_typer(cli_cache.app, name="cache")
-app.command()(cli_runs.curves)
-app.command()(cli_runs.average)
-app.command()(cli_runs.compare)
-app.command()(cli_runs.slices)
+app.command()(review.errors)
+app.command()(review.review)
+app.command()(audit.audit)
+app.command()(explain.explain)
+app.add_typer(cache.app, name="cache")
+app.command()(runs.curves)
+app.command()(runs.average)
+app.command()(runs.compare)
+app.command()(runs.slices)
 
 UNREADABLE = 3
 

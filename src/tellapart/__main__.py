@@ -1,0 +1,5 @@
+"""`python -m tellapart` is the command."""
+
+from tellapart.cli.main import main
+
+main()
