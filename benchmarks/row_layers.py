@@ -142,7 +142,7 @@ def rival(name: str, recipe: Recipe, catalog: Catalog, rows: Rows) -> Contestant
 def plain(network: Network, material: Material) -> Contestant:
     """The plainest loop: float32, contiguous memory, every picture ready in memory; a step after the other."""
     model, inputs, target = _plainly(network, material)
-    loss = build_loss("auto", material.catalog.several)
+    loss = build_loss("auto", material.catalog.multilabel)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     model.train()
     yield 0
@@ -169,7 +169,7 @@ def fastai(network: Network, material: Material) -> Contestant:
     model, inputs, target = _plainly(network, material)
     pairs = list(zip(inputs, target, strict=True))
     loaders = DataLoaders.from_dsets(pairs, pairs, bs=len(pairs), num_workers=0, device=default_device())
-    loss = build_loss("auto", material.catalog.several)
+    loss = build_loss("auto", material.catalog.multilabel)
     learner = Learner(loaders, model, loss_func=loss, lr=1e-4, cbs=NoValidation())
     with learner.no_bar(), learner.no_logging():
         while True:

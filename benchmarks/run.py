@@ -94,7 +94,7 @@ def bench(pictures: Path | None, rows: Sequence[str], minutes: float, console: C
         for name in NETWORKS if "finetune" in rows else ():
             seconds = each * ROWS["finetune"] / len(NETWORKS)
             figures.append(console.watch(finetune(catalog, _some(known, _FINETUNE), name, seconds)))
-        if "accuracy" in rows and (pictures is None or catalog.several):
+        if "accuracy" in rows and (pictures is None or catalog.multilabel):
             notes.append("accuracy was left out: it needs pictures of yours with one label each.")
         elif "accuracy" in rows:
             try:

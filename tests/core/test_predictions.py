@@ -19,9 +19,9 @@ from tellapart.errors import RunError
 CLASSES = ("ash", "beech", 'Bäume, "quoted"')
 
 
-def some(several: bool, n: int = 5) -> Predictions:
+def some(multilabel: bool, n: int = 5) -> Predictions:
     random = np.random.default_rng(0)
-    target = random.integers(0, 2, (n, 3)) if several else random.integers(-1, 3, n)
+    target = random.integers(0, 2, (n, 3)) if multilabel else random.integers(-1, 3, n)
     return Predictions.of(np.arange(n) * 7, random.standard_normal((n, 3)), target, CLASSES)
 
 
@@ -39,7 +39,7 @@ def test_rows_are_sorted_and_the_first_of_repeated_ones_is_kept():
     assert made.logits[:, 0].tolist() == [2, 5, 9]
     assert made.target.tolist() == [0, 1, -1]
     assert (made.row.dtype, made.logits.dtype, made.target.dtype) == (np.int64, np.float32, np.int64)
-    assert not made.several
+    assert not made.multilabel
     assert len(made) == 3
 
 
@@ -53,11 +53,11 @@ def test_repetition_is_dropped_as_a_dictionary_would(rows):
 
 
 def test_padding_cannot_distort():
-    plain = some(several=True)
+    plain = some(multilabel=True)
     again = [0, 1, 2, 3, 4, 4, 0]
     padded = Predictions.of(plain.row[again], plain.logits[again], plain.target[again], CLASSES)
     assert equal(padded, plain)
-    assert padded.several
+    assert padded.multilabel
     assert padded.target.dtype == np.uint8
 
 
@@ -84,11 +84,11 @@ def test_what_does_not_belong_together_is_refused(row, logits, target, words):
 # Writing
 
 
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize("n", [0, 1, 5])
-def test_what_is_saved_is_loaded(tmp_path, several, n):
+def test_what_is_saved_is_loaded(tmp_path, multilabel, n):
     path = tmp_path / "predictions" / "test.parquet"
-    made = some(several, n)
+    made = some(multilabel, n)
     made.save(path)
     assert equal(Predictions.load(path), made)
     assert list(path.parent.iterdir()) == [path]
@@ -101,9 +101,9 @@ def test_what_is_saved_is_loaded(tmp_path, several, n):
     ),
     st.booleans(),
 )
-def test_any_logits_survive_bit_for_bit(tmp_path_factory, logits, several):
+def test_any_logits_survive_bit_for_bit(tmp_path_factory, logits, multilabel):
     n, n_classes = logits.shape
-    target = np.ones((n, n_classes)) if several else np.zeros(n)
+    target = np.ones((n, n_classes)) if multilabel else np.zeros(n)
     made = Predictions.of(range(n), logits, target, tuple(map(str, range(n_classes))))
     path = tmp_path_factory.mktemp("predictions") / "test.parquet"
     made.save(path)
@@ -113,20 +113,20 @@ def test_any_logits_survive_bit_for_bit(tmp_path_factory, logits, several):
 
 
 def test_columns_are_as_they_are_told(tmp_path):
-    some(several=False).save(tmp_path / "p.parquet")
+    some(multilabel=False).save(tmp_path / "p.parquet")
     table = pl.read_parquet(tmp_path / "p.parquet")
     assert table.columns == ["row", "target", "logits"]
     assert json.loads(pl.read_parquet_metadata(tmp_path / "p.parquet")["classes"]) == list(CLASSES)
 
 
 def test_saving_replaces(tmp_path):
-    some(several=True).save(tmp_path / "p.parquet")
-    some(several=False).save(tmp_path / "p.parquet")
-    assert equal(Predictions.load(tmp_path / "p.parquet"), some(several=False))
+    some(multilabel=True).save(tmp_path / "p.parquet")
+    some(multilabel=False).save(tmp_path / "p.parquet")
+    assert equal(Predictions.load(tmp_path / "p.parquet"), some(multilabel=False))
 
 
 def damage(path, how):
-    some(several=False).save(path)
+    some(multilabel=False).save(path)
     content = path.read_bytes()
     table = pl.read_parquet(path)
     match how:
@@ -192,16 +192,16 @@ def test_sigmoid_is_that_of_scipy(logits, temperature):
     np.testing.assert_allclose(ours, scipy.special.expit(logits.astype(float) / temperature), rtol=1e-9, atol=1e-300)
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_extreme_logits_do_not_overflow(several):
-    ours = probabilities([[3e38, -3e38, 0.0]], several, 0.01)
-    assert ours.tolist() == [[1.0, 0.0, 0.5 if several else 0.0]]
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_extreme_logits_do_not_overflow(multilabel):
+    ours = probabilities([[3e38, -3e38, 0.0]], multilabel, 0.01)
+    assert ours.tolist() == [[1.0, 0.0, 0.5 if multilabel else 0.0]]
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_predictions_know_which_kind_they_are(several):
-    made = some(several)
-    np.testing.assert_array_equal(made.probabilities(2.0), probabilities(made.logits, several, 2.0))
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_predictions_know_which_kind_they_are(multilabel):
+    made = some(multilabel)
+    np.testing.assert_array_equal(made.probabilities(2.0), probabilities(made.logits, multilabel, 2.0))
 
 
 # Evaluations
@@ -211,7 +211,7 @@ def test_an_evaluation_survives_json():
     score = Metric(0.5, 0.25, 0.75, 4)
     made = Evaluation(
         on="test",
-        several=False,
+        multilabel=False,
         n=4,
         classes=("a", "b"),
         metrics={"accuracy": score, "log_loss": Metric(1.0, 0.0, 2.0, 4)},

@@ -49,9 +49,9 @@ def test_hostile_names_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1)), st.booleans())
-def test_cells(labels: list[str], several: bool) -> None:
-    labels = labels if several else labels[:1]
-    assert of_cell(to_cell(labels, several), several) == labels
+def test_cells(labels: list[str], multilabel: bool) -> None:
+    labels = labels if multilabel else labels[:1]
+    assert of_cell(to_cell(labels, multilabel), multilabel) == labels
 
 
 def test_every_decision_is_on_disk_at_once_and_other_writers_are_seen(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_several_labels_and_none(picture_folder, tmp_path: Path) -> None:
         "file_name,labels\n" + "".join(f"{p.relative_to(folder)},sea;tree\n" for p in sorted(folder.rglob("*.png")))
     )
     catalog = scan(folder)
-    assert catalog.several
+    assert catalog.multilabel
     log = CorrectionLog(tmp_path / "c.csv")
     path = catalog.table["path"]
     log.add(0, path[0], '["sea", "tree"]', '["tree"]', "me", "relabel", sha(catalog, 0))

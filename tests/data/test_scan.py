@@ -38,7 +38,7 @@ def test_the_catalog_holds_the_facts_of_every_file(draw: Draw) -> None:
     catalog = scan(root)
     assert dict(catalog.table.schema) == SCHEMA
     assert catalog.root == root
-    assert (catalog.classes, catalog.several) == (("cat", "dog"), False)
+    assert (catalog.classes, catalog.multilabel) == (("cat", "dog"), False)
     rows = {row["path"]: row for row in catalog.table.iter_rows(named=True)}
     assert list(rows) == ["cat/1.png", "cat/2.jpg", "dog/3.png", "dog/4.jpg", "dog/5.png"]
     turned = rows["dog/4.jpg"]

@@ -17,14 +17,18 @@ SCALE = 10.0  # logit of a channel: SCALE × its mean over the picture, 0 to 1; 
 
 
 def _make_bundle(
-    folder: Path, classes=CLASSES, several=False, temperature=1.0, thresholds=(), known=None, **more
+    folder: Path, classes=CLASSES, multilabel=False, temperature=1.0, thresholds=(), known=None, **more
 ) -> Path:
     """A bundle made by hand, whose answers can be told by eye: it says how red, green and blue a picture is.
 
     With `known`, its features are how red, green and blue a picture is.
     """
     folder.mkdir(parents=True)
-    constants = {"axes": np.array([1, 2]), "scale": np.float32(SCALE / 255), "shift": np.float32(several * SCALE / 2)}
+    constants = {
+        "axes": np.array([1, 2]),
+        "scale": np.float32(SCALE / 255),
+        "shift": np.float32(multilabel * SCALE / 2),
+    }
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
@@ -48,7 +52,7 @@ def _make_bundle(
         "tellapart": "0",
         "architecture": {},
         "classes": classes,
-        "several": several,
+        "multilabel": multilabel,
         "preprocessing": Preprocessing(SIDE, SIDE).as_dict(),
         "temperature": temperature,
         "thresholds": thresholds,
@@ -80,7 +84,7 @@ def bundle(bundle_folder) -> Bundle:
 def tagger(tmp_path_factory) -> Bundle:
     """One for several labels."""
     folder = tmp_path_factory.mktemp("tags") / "bundle"
-    return Bundle.load(_make_bundle(folder, several=True, thresholds=(0.5, 0.5, 0.9)))
+    return Bundle.load(_make_bundle(folder, multilabel=True, thresholds=(0.5, 0.5, 0.9)))
 
 
 @pytest.fixture

@@ -117,20 +117,20 @@ def test_copies_are_averaged_as_logits(make_bundle, tmp_path, known):
     assert dict(none.labels)["red"] != dict(by_default.labels)["red"]
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_copies_are_averaged_as_probabilities(make_bundle, tmp_path, several):
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_copies_are_averaged_as_probabilities(make_bundle, tmp_path, multilabel):
     """The very mean of what the network gives for each copy, before any temperature."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    labels = {"several": True, "thresholds": [0.5] * 3} if several else {}
+    labels = {"multilabel": True, "thresholds": [0.5] * 3} if multilabel else {}
     bundle = Bundle.load(make_bundle(tmp_path / "bundle", temperature=2.0, tta=3, tta_mean="probabilities", **labels))
-    chance = expit if several else partial(softmax, axis=-1)
+    chance = expit if multilabel else partial(softmax, axis=-1)
     expected = np.mean(
         [chance(bundle.predict_pixels(copy).astype(float)) for copy in copies(pixels, 3, flip=False)], axis=0
     )
     found, _ = bundle.predict_distance(pixels, n_copies=3, mean="probabilities")
     np.testing.assert_allclose(chance(found.astype(float)), expected, rtol=1e-5)
     by_default, of_logits = (list(answers(bundle, pixels, tta_mean=mean)) for mean in (None, "logits"))
-    logits = np.log(expected) if not several else np.log(expected / (1 - expected))
+    logits = np.log(expected) if not multilabel else np.log(expected / (1 - expected))
     for answer, other, line in zip(by_default, of_logits, chance(logits / 2), strict=True):
         named = dict(answer.labels)
         assert [named[name] for name in bundle.classes] == pytest.approx(line, rel=1e-4)

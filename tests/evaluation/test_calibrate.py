@@ -23,20 +23,20 @@ def predictions_of(logits, target) -> Predictions:
     return Predictions.of(np.arange(len(logits)), logits, target, names)
 
 
-def honest(n, n_classes, seed=0, several=False):
+def honest(n, n_classes, seed=0, multilabel=False):
     """Logits whose probabilities are the truth."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(n, n_classes))
-    p = probabilities(logits, several)
-    if several:
+    p = probabilities(logits, multilabel)
+    if multilabel:
         return logits, (rng.random(p.shape) < p).astype(np.uint8)
     return logits, (rng.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, n_classes - 1)
 
 
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize("factor", [0.2, 1.0, 6.0])
-def test_temperature_is_where_scipy_finds_the_lowest_loss(several, factor):
-    logits, target = honest(500, 6, several=several)
+def test_temperature_is_where_scipy_finds_the_lowest_loss(multilabel, factor):
+    logits, target = honest(500, 6, multilabel=multilabel)
     predictions = predictions_of(logits * factor, target)
     found = fit_temperature(predictions)
     expected = minimize_scalar(
@@ -54,8 +54,8 @@ def test_temperature_is_where_scipy_finds_the_lowest_loss(several, factor):
 def test_temperature_of_anything_is_no_worse_than_others(data):
     n, n_classes = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 4))
     logits = data.draw(hnp.arrays(np.float32, (n, n_classes), elements=st.floats(-50, 50, width=32)))
-    several = data.draw(st.booleans())
-    shape, top = ((n, n_classes), 1) if several else (n, n_classes - 1)
+    multilabel = data.draw(st.booleans())
+    shape, top = ((n, n_classes), 1) if multilabel else (n, n_classes - 1)
     predictions = predictions_of(logits, data.draw(hnp.arrays(np.int64, shape, elements=st.integers(0, top))))
     found = fit_temperature(predictions)
     assert 0.05 <= found <= 20
@@ -127,7 +127,7 @@ def test_temperature_where_the_slope_at_1_is_already_0():
 
 
 def test_a_label_that_says_nothing_keeps_the_temperature_of_all():
-    logits, target = honest(400, 3, seed=8, several=True)
+    logits, target = honest(400, 3, seed=8, multilabel=True)
     logits[:, 1] = 0
     logits[:, 2] = np.where(target[:, 2] == 1, 2.0, -2.0)
     predictions = predictions_of(4 * logits, target)
@@ -211,7 +211,7 @@ def test_labels_that_miss_the_precision_are_named():
 
 
 def test_each_label_has_its_own_temperature_where_it_has_pictures():
-    logits, target = honest(2000, 4, seed=5, several=True)
+    logits, target = honest(2000, 4, seed=5, multilabel=True)
     target[:, 3] = 0
     target[:5, 3] = 1
     factors = np.array([0.5, 1.0, 4.0, 1.0])
@@ -236,13 +236,13 @@ def test_thresholds_are_for_several_labels():
         thresholds(predictions_of(np.eye(2), [0, 1]))
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_calibration_error_by_the_definition(several):
-    logits, target = honest(700, 5, seed=3, several=several)
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_calibration_error_by_the_definition(multilabel):
+    logits, target = honest(700, 5, seed=3, multilabel=multilabel)
     predictions = predictions_of(3 * logits, target)
     p = predictions.probabilities(2.0)
-    certainty = p.ravel() if several else p.max(axis=1)
-    right = target.ravel() if several else p.argmax(axis=1) == target
+    certainty = p.ravel() if multilabel else p.max(axis=1)
+    right = target.ravel() if multilabel else p.argmax(axis=1) == target
     expected = 0.0
     for low in np.arange(15) / 15:
         inside = (certainty > low) & (certainty <= low + 1 / 15)
@@ -259,11 +259,11 @@ def test_calibration_error_falls_with_the_fitted_temperature():
     assert after < 0.03
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_bins_hold_every_answer_once(several):
-    logits, target = honest(400, 5, seed=6, several=several)
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_bins_hold_every_answer_once(multilabel):
+    logits, target = honest(400, 5, seed=6, multilabel=multilabel)
     found = reliability(predictions_of(logits, target))
-    assert sum(b.n for b in found.bins) == (2000 if several else 400)
+    assert sum(b.n for b in found.bins) == (2000 if multilabel else 400)
     assert all(b.low <= b.certainty <= b.high for b in found.bins)
     assert all(b.right.low <= b.right.value <= b.right.high for b in found.bins)
     assert type(found).from_dict(found.as_dict()) == found

@@ -193,8 +193,8 @@ def test_mean_and_deviation_over_seeds():
 def test_looking_at_many_pairs_is_corrected_for():
     rng = np.random.default_rng(7)
     target = rng.integers(0, 3, 100)
-    several = [network(target, rng.random(100) < 0.8, rng) for _ in range(5)]
-    found = of(*several)
+    multilabel = [network(target, rng.random(100) < 0.8, rng) for _ in range(5)]
+    found = of(*multilabel)
     assert len(found.differences) == 10
     assert all(d.p_corrected >= d.p for d in found.differences)
     alarms = []

@@ -23,9 +23,9 @@ def predictions_of(logits, target) -> Predictions:
     return Predictions.of(np.arange(len(logits)), logits, target, names)
 
 
-def random_predictions(n, n_classes, seed, several=False):
+def random_predictions(n, n_classes, seed, multilabel=False):
     rng = np.random.default_rng(seed)
-    if several:
+    if multilabel:
         target = rng.integers(0, 2, (n, n_classes))
         return predictions_of(rng.normal(size=(n, n_classes)) + target, target)
     target = rng.integers(0, n_classes, n)
@@ -38,7 +38,7 @@ def test_one_label():
     answer = predictions.logits.argmax(axis=1)
     assert {name: metric.value for name, metric in found.metrics.items()} == metrics.scores(predictions, 1.5)
     assert found.headline == ("accuracy", found.metrics["accuracy"])
-    assert (found.on, found.several, found.n, found.classes) == ("test", False, 200, predictions.classes)
+    assert (found.on, found.multilabel, found.n, found.classes) == ("test", False, 200, predictions.classes)
     assert np.array_equal(found.confusion, confusion_matrix(predictions.target, answer, labels=range(7)))
     for i, entry in enumerate(found.per_class):
         assert list(entry) == ["precision", "recall", "f1", "n", "n_predicted"]
@@ -48,7 +48,7 @@ def test_one_label():
 
 
 def test_several_labels():
-    predictions = random_predictions(200, 4, 1, several=True)
+    predictions = random_predictions(200, 4, 1, multilabel=True)
     limits = [0.3, 0.5, 0.6, 0.7]
     found = evaluate_predictions(predictions, on="validation", temperature=0.8, thresholds=limits)
     answer = predictions.probabilities(0.8) >= limits
@@ -61,8 +61,8 @@ def test_several_labels():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 9), st.integers(2, 7), st.booleans(), st.integers(0, 1000))
-def test_every_interval_is_finite_and_contains_its_score(n, n_classes, several, seed):
-    found = evaluate_predictions(random_predictions(n, n_classes, seed, several), on="test", n_bootstrap=25)
+def test_every_interval_is_finite_and_contains_its_score(n, n_classes, multilabel, seed):
+    found = evaluate_predictions(random_predictions(n, n_classes, seed, multilabel), on="test", n_bootstrap=25)
     entries = [
         *found.metrics.items(),
         *((k, v) for c in found.per_class for k, v in c.items() if not k.startswith("n")),
@@ -78,9 +78,9 @@ def test_thirty_of_thirty_is_not_certainty():
     found = evaluate_predictions(predictions_of(np.eye(3)[np.arange(30) % 3], np.arange(30) % 3), on="test")
     for name in ("accuracy", "f1_macro", "balanced_accuracy", "precision_weighted"):
         assert (found.metrics[name].low, found.metrics[name].high) == pytest.approx((0.8865, 1), abs=1e-4)
-    several = evaluate_predictions(predictions_of(2 * np.eye(2) - 1, np.eye(2)), on="test")
-    assert several.metrics["f1_micro"].low < 0.4
-    assert several.metrics["f1_micro"].value == 1
+    multilabel = evaluate_predictions(predictions_of(2 * np.eye(2) - 1, np.eye(2)), on="test")
+    assert multilabel.metrics["f1_micro"].low < 0.4
+    assert multilabel.metrics["f1_micro"].value == 1
 
 
 def test_recall_weighted_by_class_size_is_accuracy_with_its_interval():

@@ -108,11 +108,11 @@ def test_large_random_sets_are_as_in_scikit_learn():
         reference.balanced_accuracy_score(target, one.logits.argmax(axis=1))
     )
     labels = rng.integers(0, 2, (800, 20))
-    several = predictions_of(rng.normal(size=(800, 20)) + labels, labels)
-    assert metrics.scores(several) == pytest.approx(expected_several(several))
-    assert metrics.scores(several)["exact_match"] == reference.accuracy_score(labels, several.logits >= 0)
-    assert metrics.scores(several)["mean_average_precision"] == pytest.approx(
-        reference.average_precision_score(labels, several.logits, average="macro")
+    multilabel = predictions_of(rng.normal(size=(800, 20)) + labels, labels)
+    assert metrics.scores(multilabel) == pytest.approx(expected_several(multilabel))
+    assert metrics.scores(multilabel)["exact_match"] == reference.accuracy_score(labels, multilabel.logits >= 0)
+    assert metrics.scores(multilabel)["mean_average_precision"] == pytest.approx(
+        reference.average_precision_score(labels, multilabel.logits, average="macro")
     )
 
 
@@ -149,9 +149,9 @@ def test_top_5_of_a_network_that_cannot_tell():
 
 def test_the_headline_comes_first_and_the_order_is_fixed():
     one = metrics.scores(predictions_of(np.eye(6), np.arange(6)))
-    several = metrics.scores(predictions_of(np.eye(6), np.eye(6)))
+    multilabel = metrics.scores(predictions_of(np.eye(6), np.eye(6)))
     assert tuple(one) == metrics.ONE_LABEL
-    assert tuple(several) == metrics.SEVERAL_LABELS
+    assert tuple(multilabel) == metrics.SEVERAL_LABELS
 
 
 def test_pictures_without_a_label_are_left_out():
@@ -202,7 +202,7 @@ def test_average_precision_counts_a_picture_as_often_as_its_weight():
 def test_parts_give_the_same_as_the_whole(monkeypatch):
     rng = np.random.default_rng(2)
     one = predictions_of(rng.normal(size=(50, 7)), rng.integers(0, 7, 50))
-    several = predictions_of(rng.normal(size=(50, 7)), rng.integers(0, 2, (50, 7)))
-    whole = metrics.scores(one), metrics.scores(several)
+    multilabel = predictions_of(rng.normal(size=(50, 7)), rng.integers(0, 2, (50, 7)))
+    whole = metrics.scores(one), metrics.scores(multilabel)
     monkeypatch.setattr(metrics, "_PART", 16)
-    assert (metrics.scores(one), metrics.scores(several)) == whole
+    assert (metrics.scores(one), metrics.scores(multilabel)) == whole

@@ -54,11 +54,11 @@ def make_events(stages: tuple[tuple[str, int, float], ...] = (("head", 4, 1e-3),
     return events
 
 
-def make_predictions(classes: tuple[str, ...], n: int, several: bool = False, skill: float = 4.0) -> Predictions:
+def make_predictions(classes: tuple[str, ...], n: int, multilabel: bool = False, skill: float = 4.0) -> Predictions:
     """Answers that are mostly right; neighbouring classes are confused more than others."""
     random = np.random.default_rng(1)
     k = len(classes)
-    if several:
+    if multilabel:
         target = (random.random((n, k)) < np.linspace(0.35, 0.05, k)).astype(np.uint8)
         logits = (2.0 * target - 1) * 2.2 + random.normal(0, 1.6, (n, k))
     else:
@@ -73,7 +73,7 @@ def make_evaluation(predictions: Predictions, on: str = "test") -> Evaluation:
     """Scores by their plainest formulas, with the usual approximate intervals."""
     classes, target = predictions.classes, predictions.target
     p, n = predictions.probabilities(), len(predictions)
-    if predictions.several:
+    if predictions.multilabel:
         given, answered = target.astype(bool), p >= 0.5
     else:
         given = target[:, None] == np.arange(len(classes))
@@ -95,7 +95,7 @@ def make_evaluation(predictions: Predictions, on: str = "test") -> Evaluation:
         }
         for i in range(len(classes))
     )
-    if predictions.several:
+    if predictions.multilabel:
         scores = {
             "f1_micro": 2 * both.sum() / (n_given.sum() + n_answered.sum()),
             "f1_macro": f1.mean(),
@@ -113,19 +113,19 @@ def make_evaluation(predictions: Predictions, on: str = "test") -> Evaluation:
         confusion = tuple(map(tuple, counts.tolist()))
     metrics = {name: metric(value, n) for name, value in scores.items()}
     metrics["log_loss"] = Metric(0.231, 0.19, 0.28, n)
-    return Evaluation(on, predictions.several, n, classes, metrics, per_class, confusion)
+    return Evaluation(on, predictions.multilabel, n, classes, metrics, per_class, confusion)
 
 
 def make_story(
     classes: tuple[str, ...] = ("Cherry", "Strawberry", "Tomato"),
     n: int = 90,
-    several: bool = False,
+    multilabel: bool = False,
     skill: float = 4.0,
     name: Callable[[int], str] = "pictures/{:05d}.jpg".format,
     jpeg: Callable[[int], bytes] = make_jpeg,
     **other: object,
 ) -> Story:
-    predictions = make_predictions(classes, n, several, skill)
+    predictions = make_predictions(classes, n, multilabel, skill)
     random = np.random.default_rng(2)
 
     def part(start: int, n: int) -> Part:
@@ -134,7 +134,7 @@ def make_story(
 
     pictures = Pictures(
         classes=classes,
-        several=several,
+        multilabel=multilabel,
         parts={"train": part(9, 4 * n), "validation": part(8, n), "test": Part(predictions.row, predictions.target)},
         name=name,
         jpeg=jpeg,

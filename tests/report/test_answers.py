@@ -16,7 +16,7 @@ def one_label() -> Answers:
     return Answers(predictions, "{}.jpg".format)
 
 
-def several() -> Answers:
+def multilabel() -> Answers:
     chances = np.array([[0.9, 0.2, 0.6], [0.4, 0.1, 0.2], [0.97, 0.45, 0.1]])
     logits = np.log(chances / (1 - chances))
     target = [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
@@ -53,7 +53,7 @@ def test_temperature_changes_certainty_not_answers() -> None:
 
 
 def test_several_labels() -> None:
-    answers = several()
+    answers = multilabel()
     assert answers.answered.tolist() == [[True, False, True], [False, False, False], [True, False, False]]
     assert answers.label_cell(0, given=True, answered=True).tolist() == [0]
     assert answers.label_cell(0, given=False, answered=True).tolist() == [2]
@@ -61,13 +61,13 @@ def test_several_labels() -> None:
 
 
 def test_several_labels_have_a_threshold_each() -> None:
-    plain = several()
+    plain = multilabel()
     answers = Answers(plain.predictions, plain.name, thresholds=np.array([0.95, 0.4, 0.5]))
     assert answers.answered.tolist() == [[False, False, True], [False, False, False], [True, True, False]]
 
 
 def test_a_card_of_several_labels_marks_each() -> None:
-    card = several().card(2)
+    card = multilabel().card(2)
     assert [(label.name, label.right) for label in card.answered] == [("a", False)]
     assert [(label.name, label.right) for label in card.given] == [("b", False)]
 

@@ -132,7 +132,7 @@ def test_dark_by_the_system_and_by_the_button(browser: Any, make_story: Make, tm
 def test_nothing_sticks_out_on_a_phone(browser: Any, make_story: Make, tmp_path: Path, kind: str) -> None:
     story = {
         "one": lambda: make_story(),
-        "several": lambda: make_story(several=True),
+        "several": lambda: make_story(multilabel=True),
         "many": lambda: make_story(tuple(f"a rather long name {i}" for i in range(81)), 600),
         "hostile": lambda: make_story(
             ("<script>alert(1)</script>", "'\"&", "x" * 200, "日本の柴犬"), name=lambda row: "n" * 300

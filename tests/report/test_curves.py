@@ -74,7 +74,7 @@ def test_no_events_no_curves() -> None:
     assert course.stages == ()
 
 
-@pytest.mark.parametrize(("several", "name"), [(False, "Accuracy"), (True, "Label accuracy")])
-def test_accuracies_are_called_what_they_are(several: bool, name: str) -> None:
-    started = {"event": "StageStarted", "stage": 0, "several": several}
+@pytest.mark.parametrize(("multilabel", "name"), [(False, "Accuracy"), (True, "Label accuracy")])
+def test_accuracies_are_called_what_they_are(multilabel: bool, name: str) -> None:
+    started = {"event": "StageStarted", "stage": 0, "multilabel": multilabel}
     assert curves([started, validated(0, 1)]).accuracy_name == name

@@ -39,7 +39,7 @@ def test_class_names_are_text_not_formulas_or_markup(make_story: Callable[..., S
 
 
 def test_several_labels_have_no_confusion_matrix(make_story: Callable[..., Story], tmp_path: Path) -> None:
-    written = write_figures(make_story(several=True), tmp_path)
+    written = write_figures(make_story(multilabel=True), tmp_path)
     assert {path.stem for path in written} == {name for name in ALL if not name.startswith("confusion")}
 
 

@@ -48,8 +48,8 @@ def test_scores_are_percentages_but_losses_are_not() -> None:
     assert formatting.interval("log_loss", Metric(0.2, 0.1, 0.3, 540)) == "0.100 to 0.300"
 
 
-def evaluation(metrics: dict[str, Metric], several: bool = False, on: str = "test") -> Evaluation:
-    return Evaluation(on, several, 540, ("a", "b"), metrics)
+def evaluation(metrics: dict[str, Metric], multilabel: bool = False, on: str = "test") -> Evaluation:
+    return Evaluation(on, multilabel, 540, ("a", "b"), metrics)
 
 
 def test_a_share_that_is_not_known_has_no_sign() -> None:
@@ -79,7 +79,7 @@ def test_sentence_for_several_labels_speaks_of_both_kinds_of_error() -> None:
         "precision_micro": Metric(0.78, 0.76, 0.8, 540),
         "recall_micro": Metric(0.76, 0.74, 0.79, 540),
     }
-    told = flat(formatting.sentence(evaluation(metrics, several=True)))
+    told = flat(formatting.sentence(evaluation(metrics, multilabel=True)))
     assert "it finds about 76 (95 %: 74 to 79)" in told
     assert "about 78 are right (95 %: 76 to 80)" in told
 

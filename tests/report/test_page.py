@@ -92,11 +92,11 @@ def test_all_counts_of_the_confusion_matrix_are_there(make_story: Make, tmp_path
     assert cells == expected
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_names_cannot_become_markup(make_story: Make, tmp_path: Path, several: bool) -> None:
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_names_cannot_become_markup(make_story: Make, tmp_path: Path, multilabel: bool) -> None:
     story = make_story(
         HOSTILE,
-        several=several,
+        multilabel=multilabel,
         title=f"<img src=x onerror=alert(1)>{BAD}",
         when=BAD,
         model=BAD,

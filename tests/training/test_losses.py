@@ -61,9 +61,9 @@ def test_cross_entropy_by_its_formula(logits: Tensor, numbers: Tensor) -> None:
 
 def test_auto(logits: Tensor, numbers: Tensor, labels: Tensor) -> None:
     one = build_loss("auto", False)(logits, numbers)
-    several = build_loss("auto", True)(logits, labels)
+    multilabel = build_loss("auto", True)(logits, labels)
     torch.testing.assert_close(one, F.cross_entropy(logits, numbers))
-    torch.testing.assert_close(several, F.binary_cross_entropy_with_logits(logits, labels))
+    torch.testing.assert_close(multilabel, F.binary_cross_entropy_with_logits(logits, labels))
 
 
 def test_binary_cross_entropy_is_torchs(logits: Tensor, labels: Tensor) -> None:
@@ -134,19 +134,19 @@ def test_squeezed_by_its_formula(logits: Tensor, labels: Tensor) -> None:
     assert float(worst) == pytest.approx(-3 * math.log(0.005), rel=1e-4)
 
 
-def target_for(several: bool, numbers: Tensor, labels: Tensor) -> Tensor:
-    return labels if several else numbers
+def target_for(multilabel: bool, numbers: Tensor, labels: Tensor) -> Tensor:
+    return labels if multilabel else numbers
 
 
-@pytest.mark.parametrize(("kind", "several"), KINDS)
+@pytest.mark.parametrize(("kind", "multilabel"), KINDS)
 def test_the_mean_is_that_of_the_pictures(
-    kind: str, several: bool, logits: Tensor, numbers: Tensor, labels: Tensor
+    kind: str, multilabel: bool, logits: Tensor, numbers: Tensor, labels: Tensor
 ) -> None:
-    target = target_for(several, numbers, labels)
-    each = build_loss(kind, several, label_smoothing=0.1, reduction="none")(logits, target)
+    target = target_for(multilabel, numbers, labels)
+    each = build_loss(kind, multilabel, label_smoothing=0.1, reduction="none")(logits, target)
     assert each.shape == (N,)
-    torch.testing.assert_close(build_loss(kind, several, label_smoothing=0.1)(logits, target), each.mean())
-    alone = build_loss(kind, several, label_smoothing=0.1)
+    torch.testing.assert_close(build_loss(kind, multilabel, label_smoothing=0.1)(logits, target), each.mean())
+    alone = build_loss(kind, multilabel, label_smoothing=0.1)
     torch.testing.assert_close(torch.stack([alone(logits[i : i + 1], target[i : i + 1]) for i in range(N)]), each)
 
 
@@ -165,28 +165,30 @@ def test_several_labels_of_any_type(dtype: torch.dtype, logits: Tensor, labels: 
 
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
 @pytest.mark.parametrize(
-    ("kind", "several", "options"),
+    ("kind", "multilabel", "options"),
     [
-        *((kind, several, {}) for kind, several in KINDS),
-        *(("focal", several, {"gamma": 0.5}) for several in (False, True)),
+        *((kind, multilabel, {}) for kind, multilabel in KINDS),
+        *(("focal", multilabel, {"gamma": 0.5}) for multilabel in (False, True)),
         *(("asymmetric", True, {"gamma": gamma, "clip": clip}) for gamma in (0.0, 0.5) for clip in (0.0, 0.05)),
     ],
 )
-def test_extreme_logits_stay_finite(kind: str, several: bool, options: dict[str, float], size: float) -> None:
+def test_extreme_logits_stay_finite(kind: str, multilabel: bool, options: dict[str, float], size: float) -> None:
     signs = torch.tensor([[1.0, -1, 0], [-1, 1, 0], [1, 1, -1], [-1, -1, 1]])
     x = (signs * size).requires_grad_()
-    target = torch.tensor([[1.0, 0, 1], [1, 0, 0], [0, 1, 1], [0, 0, 0]]) if several else torch.tensor([0, 0, 2, 1])
-    loss = build_loss(kind, several, **options)(x, target)  # type: ignore[arg-type]
+    target = torch.tensor([[1.0, 0, 1], [1, 0, 0], [0, 1, 1], [0, 0, 0]]) if multilabel else torch.tensor([0, 0, 2, 1])
+    loss = build_loss(kind, multilabel, **options)(x, target)  # type: ignore[arg-type]
     (gradient,) = torch.autograd.grad(loss, x)
     assert torch.isfinite(loss)
     assert torch.isfinite(gradient).all()
     assert float(loss.detach()) >= 0
 
 
-@pytest.mark.parametrize(("kind", "several"), KINDS)
-def test_float32_even_under_autocast(kind: str, several: bool, logits: Tensor, numbers: Tensor, labels: Tensor) -> None:
-    target = target_for(several, numbers, labels)
-    loss = build_loss(kind, several)
+@pytest.mark.parametrize(("kind", "multilabel"), KINDS)
+def test_float32_even_under_autocast(
+    kind: str, multilabel: bool, logits: Tensor, numbers: Tensor, labels: Tensor
+) -> None:
+    target = target_for(multilabel, numbers, labels)
+    loss = build_loss(kind, multilabel)
     low = logits.bfloat16()
     expected = loss(low.float(), target)
     with torch.autocast("cpu", torch.bfloat16):
@@ -196,11 +198,11 @@ def test_float32_even_under_autocast(kind: str, several: bool, logits: Tensor, n
 
 
 def test_a_weight_of_one_changes_nothing(logits: Tensor, numbers: Tensor, labels: Tensor) -> None:
-    for kind, several in KINDS:
-        target = target_for(several, numbers, labels)
-        option: dict[str, Any] = {"positive_weights" if several else "class_weights": [1.0] * CLASSES}
+    for kind, multilabel in KINDS:
+        target = target_for(multilabel, numbers, labels)
+        option: dict[str, Any] = {"positive_weights" if multilabel else "class_weights": [1.0] * CLASSES}
         torch.testing.assert_close(
-            build_loss(kind, several, **option)(logits, target), build_loss(kind, several)(logits, target)
+            build_loss(kind, multilabel, **option)(logits, target), build_loss(kind, multilabel)(logits, target)
         )
 
 

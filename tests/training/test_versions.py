@@ -204,7 +204,7 @@ def test_of_several_labels_each_is_counted_and_pictures_without_any_too() -> Non
     catalog = named(30, 3, [None] * 30, list(range(30)))
     labels = [[], [0], [0, 1], [0], [0, 2], []] * 5
     table = catalog.table.with_columns(labels=pl.Series(labels, dtype=SCHEMA["labels"]))
-    catalog = replace(catalog, table=table, several=True)
+    catalog = replace(catalog, table=table, multilabel=True)
     target = torch.tensor(catalog.target())
     material = Material(catalog, np.arange(24), np.arange(24, 30), HOW, (), 0, EIGHTFOLD)
 

@@ -203,7 +203,7 @@ def test_several_labels(pictures_at: Callable[..., Path], tmp_path: Path) -> Non
     ]
     (root / "labels.csv").write_text("file_name,labels\n" + "\n".join(lines) + "\n")
     run = trained_on(root / "labels.csv", tmp_path / "run")
-    assert run.catalog.several
+    assert run.catalog.multilabel
     own = tmp_path / "own.png"
     Image.new("RGB", (40, 40), "red").save(own)
     _, why = explain(run, [own], [int(run.split.test[0])], Wanted(), tmp_path / "e.html", QUIET)

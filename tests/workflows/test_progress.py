@@ -262,7 +262,7 @@ def test_speed_is_a_running_mean_that_leaves_out_validation(monkeypatch):
 
 
 def test_accuracy_of_several_labels_is_called_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    Console().follow([StageStarted(0, "", "all layers", 1, RUNTIME, several=True)], Recipe())
+    Console().follow([StageStarted(0, "", "all layers", 1, RUNTIME, multilabel=True)], Recipe())
     said = capsys.readouterr().err
     assert "labels right" in said
     assert "val. accuracy" not in said

@@ -42,7 +42,7 @@ def test_what_is_counted(folder):
     assert facts == {
         "root": str(folder),
         "n": 7,
-        "several": False,
+        "multilabel": False,
         "classes": {"ash": 3, "beech": 1, "yew": 3},
         "n_without_label": 0,
         "parts": {},
@@ -98,7 +98,7 @@ def test_several_labels_and_given_parts(folder):
         ],
     )
     facts = summary(catalog)
-    assert facts["several"]
+    assert facts["multilabel"]
     assert facts["classes"] == {"ash": 2, "old": 2}
     assert facts["n_without_label"] == 1
     assert list(facts["parts"].items()) == [("train", 2), ("test", 1), ("validation", 1)]  # ties by name

@@ -356,7 +356,7 @@ def test_several_labels_from_table_to_answer(
     assert done.returncode == 0, done.stderr
     assert "f1_micro" in done.stdout
     run = Run(out)
-    assert run.catalog.several
+    assert run.catalog.multilabel
     assert run.predictions("test").target.shape[1] == 4
     answer = ta.load(out).predict(next(photos.glob("*/*.png")))
     assert len(answer.labels) == 4

@@ -54,7 +54,7 @@ def write_table(catalog: Catalog, path: Path) -> Path:
         "group",
     )
     _check_names(catalog)
-    if not catalog.several:
+    if not catalog.multilabel:
         table = table.with_columns(pl.col("labels").list.first().fill_null("")).rename({"labels": "label"})
     elif path.suffix.lower() == ".csv":
         table = table.with_columns(pl.col("labels").list.join(_mark(catalog)))

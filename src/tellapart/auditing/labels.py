@@ -23,7 +23,7 @@ def label_findings(catalog: Catalog) -> list[Finding]:
     rows = catalog.readable
     found = [*_alike(catalog.classes)]
     target = catalog.target(rows)
-    if catalog.several:
+    if catalog.multilabel:
         counts = target.sum(axis=0, dtype=np.int64)
         found += [Finding("no-labels", "none of the labels", int(row)) for row in rows[~target.any(axis=1)]]
     else:
@@ -58,8 +58,8 @@ def _alike(classes: tuple[str, ...]) -> list[Finding]:
 
 def label_facts(catalog: Catalog) -> dict[str, Any]:
     """Counts of labels; with several labels also how many a picture has and which come together."""
-    facts: dict[str, Any] = {"several": catalog.several, "classes": catalog.counts()}
-    if catalog.several and len(catalog):
+    facts: dict[str, Any] = {"multilabel": catalog.multilabel, "classes": catalog.counts()}
+    if catalog.multilabel and len(catalog):
         target = catalog.target().astype(np.int64)
         a_picture = np.bincount(target.sum(axis=1))
         facts["labels_a_picture"] = {str(k): int(n) for k, n in enumerate(a_picture) if n}

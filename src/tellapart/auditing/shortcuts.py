@@ -117,7 +117,7 @@ def shortcut_findings(catalog: Catalog, measured: Measured, groups: Ints, seed: 
 def _tasks(catalog: Catalog, rows: Ints) -> list[tuple[str, Ints]]:
     """What is to be told: the class; or, with several labels, each of the commonest."""
     target: Any = catalog.target(rows)
-    if not catalog.several:
+    if not catalog.multilabel:
         return [("", target)]
     n = target.sum(axis=0, dtype=np.int64)
     common = np.argsort(-np.minimum(n, len(rows) - n), kind="stable")[:_MOST_LABELS]

@@ -16,7 +16,7 @@ class StageStarted:
     `plan` says what is trained and from what; `runtime` how, and why so; `shown` how often the stage's first epoch
     shows each label, pictures without any under `NO_LABEL`.
     `retraining`, here and below: the event belongs to the retraining on training and validation pictures together.
-    `several`: pictures may have several labels, and so accuracies are shares of labels, not of pictures.
+    `multilabel`: pictures may have several labels, and so accuracies are shares of labels, not of pictures.
     """
 
     stage: int
@@ -26,7 +26,7 @@ class StageStarted:
     runtime: dict[str, Any]
     shown: dict[str, int] = field(default_factory=dict)
     retraining: bool = False
-    several: bool = False
+    multilabel: bool = False
 
 
 @dataclass(frozen=True)

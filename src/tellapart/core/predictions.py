@@ -84,20 +84,20 @@ class Predictions:
         return len(self.row)
 
     @property
-    def several(self) -> bool:
+    def multilabel(self) -> bool:
         """True where a picture may have several labels, or none."""
         return self.target.ndim == 2
 
     def probabilities(self, temperature: Temperature = 1.0) -> Floats:
         """float64 [n, n_classes]: softmax (one label) or sigmoid (several) of logits / temperature."""
-        return probabilities(self.logits, self.several, temperature)
+        return probabilities(self.logits, self.multilabel, temperature)
 
     def save(self, path: Path) -> None:
         """Write as Parquet: columns `row`, `target`, `logits`; class names in the file's metadata."""
         import polars as pl
 
         n = len(self.classes)
-        target: Any = self.target if not self.several else pl.Series(self.target, dtype=pl.Array(pl.UInt8, n))
+        target: Any = self.target if not self.multilabel else pl.Series(self.target, dtype=pl.Array(pl.UInt8, n))
         frame = pl.DataFrame(
             {
                 "row": self.row,
@@ -125,16 +125,16 @@ class Predictions:
             raise RunError(f"{path} cannot be read as predictions: {error}", "Run the evaluation again.") from error
 
 
-def probabilities(logits: npt.ArrayLike, several: bool, temperature: Temperature = 1.0) -> Floats:
+def probabilities(logits: npt.ArrayLike, multilabel: bool, temperature: Temperature = 1.0) -> Floats:
     """Softmax (one label) or sigmoid (several) of logits / temperature, in float64, without overflow.
 
     Args:
         logits: [..., n_classes].
-        several: sigmoid instead of softmax.
+        multilabel: sigmoid instead of softmax.
         temperature: above 0, one number or one a class; 1 leaves the logits as they are.
     """
     z = np.asarray(logits, np.float64) / np.asarray(temperature)
-    if several:
+    if multilabel:
         return np.asarray(np.exp(-np.logaddexp(0.0, -z)))
     z = z - z.max(axis=-1, keepdims=True)
     e = np.exp(z)
@@ -142,13 +142,13 @@ def probabilities(logits: npt.ArrayLike, several: bool, temperature: Temperature
 
 
 def average_logits(
-    versions: Sequence[npt.ArrayLike], several: bool, mean: Mean, shares: Sequence[float] | None = None
+    versions: Sequence[npt.ArrayLike], multilabel: bool, mean: Mean, shares: Sequence[float] | None = None
 ) -> Floats:
     """Several answers to the same pictures as one.
 
     Args:
         versions: at least one, each [n, n_classes]: logits before any temperature.
-        several: probabilities are sigmoids instead of softmax.
+        multilabel: probabilities are sigmoids instead of softmax.
         mean: of what.
         shares: how much each version counts, with the sum 1; equal by default.
 
@@ -164,9 +164,9 @@ def average_logits(
     yes, no = np.full(shape, -np.inf), np.full(shape, -np.inf)
     for part, version in zip(parts, versions, strict=True):
         z = np.asarray(version, np.float64)
-        if several:
+        if multilabel:
             yes = np.logaddexp(yes, np.log(part) - np.logaddexp(0, -z))
             no = np.logaddexp(no, np.log(part) - np.logaddexp(0, z))
         else:
             yes = np.logaddexp(yes, np.log(part) + z - np.logaddexp.reduce(z, axis=1, keepdims=True))
-    return yes - no if several else yes
+    return yes - no if multilabel else yes

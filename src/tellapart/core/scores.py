@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tellapart.core.old_names import current_keys
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -26,7 +28,7 @@ class Evaluation:
 
     Attributes:
         on: which pictures: "test", "validation", `BEFORE_RETRAINING` or a folder.
-        several: True where pictures may have several labels.
+        multilabel: True where pictures may have several labels.
         n: number of pictures with a known answer.
         classes: names, in the order used below.
         metrics: by scikit-learn's names, e.g. "accuracy", "f1_macro", "log_loss"; the first is the headline.
@@ -35,7 +37,7 @@ class Evaluation:
     """
 
     on: str
-    several: bool
+    multilabel: bool
     n: int
     classes: tuple[str, ...]
     metrics: dict[str, Metric]
@@ -65,12 +67,14 @@ class Evaluation:
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
         """The inverse of `as_dict`."""
 
+        values = current_keys(values)
+
         def revive(entry: dict[str, Any]) -> dict[str, Any]:
             return {k: Metric(**v) if isinstance(v, dict) else v for k, v in entry.items()}
 
         return cls(
             on=values["on"],
-            several=values["several"],
+            multilabel=values["multilabel"],
             n=values["n"],
             classes=tuple(values["classes"]),
             metrics=revive(values["metrics"]),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.core.files import replacing
+from tellapart.core.old_names import current_keys
 from tellapart.errors import DataError, RunError
 
 #: Columns of `Catalog.table`, in order. `problem` is null where the picture can be read.
@@ -44,7 +45,7 @@ class Catalog:
         table: one row a picture, columns as in `SCHEMA`; `labels` are numbers into `classes`, `path` is relative
             to `root` with forward slashes; width and height are those of the upright picture, in pixels.
         classes: class names in their one order.
-        several: True where a picture may have none, one or several labels; False where each has exactly one.
+        multilabel: True where a picture may have none, one or several labels; False where each has exactly one.
         root: the folder that paths are relative to.
         layout: one sentence on how the labels were found.
         columns: of a table that they were found in, the names of the columns with pictures and labels.
@@ -52,7 +53,7 @@ class Catalog:
 
     table: pl.DataFrame
     classes: tuple[str, ...]
-    several: bool
+    multilabel: bool
     root: Path
     layout: str = ""
     columns: tuple[str, ...] = ()
@@ -63,7 +64,7 @@ class Catalog:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over path, content, labels (by name), given split and group of every row, and the class list."""
-        digest = hashlib.sha256(json.dumps([self.classes, self.several]).encode())
+        digest = hashlib.sha256(json.dumps([self.classes, self.multilabel]).encode())
         for start in range(0, len(self), _CHUNK):
             part = self.table.slice(start, _CHUNK)
             for row in part.select("path", "sha256", "labels", "split", "group", "problem").iter_rows():
@@ -81,7 +82,7 @@ class Catalog:
     @property
     def labelled(self) -> npt.NDArray[np.int64]:
         """Row numbers with a known answer. With several labels every row counts: having none is an answer."""
-        if self.several:
+        if self.multilabel:
             return np.arange(len(self))
         return np.flatnonzero((self.table["labels"].list.len() > 0).to_numpy())
 
@@ -98,7 +99,7 @@ class Catalog:
         """
         picked = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
         labels = self.table["labels"].gather(picked)
-        if not self.several:
+        if not self.multilabel:
             return labels.list.first().cast(pl.Int64).fill_null(-1).to_numpy()
         target = np.zeros((len(picked), len(self.classes)), np.uint8)
         line = np.repeat(np.arange(len(picked)), labels.list.len().to_numpy())
@@ -138,7 +139,7 @@ class Catalog:
 
     def save(self, path: Path) -> None:
         """Write as Parquet, with classes, root and layout in the file's metadata."""
-        about = {name: getattr(self, name) for name in ("classes", "several", "layout", "columns")}
+        about = {name: getattr(self, name) for name in ("classes", "multilabel", "layout", "columns")}
         about["root"] = str(self.root)
         with replacing(path) as beside:
             self.table.write_parquet(beside, metadata={"tellapart": json.dumps(about)})
@@ -152,8 +153,8 @@ class Catalog:
         """
         try:
             table = pl.read_parquet(path)
-            about = json.loads(pl.read_parquet_metadata(path)["tellapart"])
+            about = current_keys(json.loads(pl.read_parquet_metadata(path)["tellapart"]))
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path} cannot be read as a catalog: {error}") from error
         classes, columns = tuple(about["classes"]), tuple(about.get("columns", ()))
-        return cls(table, classes, about["several"], Path(about["root"]), about["layout"], columns)
+        return cls(table, classes, about["multilabel"], Path(about["root"]), about["layout"], columns)

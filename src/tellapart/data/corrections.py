@@ -46,18 +46,18 @@ class Correction:
 _HEADER = [{"before": "from", "after": "to"}.get(f.name, f.name) for f in fields(Correction)]
 
 
-def to_cell(labels: Sequence[str], several: bool) -> str:
+def to_cell(labels: Sequence[str], multilabel: bool) -> str:
     """Labels as they stand in the table."""
-    return json.dumps(list(labels), ensure_ascii=False) if several else "".join(labels)
+    return json.dumps(list(labels), ensure_ascii=False) if multilabel else "".join(labels)
 
 
-def of_cell(cell: str, several: bool) -> list[str]:
+def of_cell(cell: str, multilabel: bool) -> list[str]:
     """The inverse of `to_cell`.
 
     Raises:
         ValueError: not a list of names.
     """
-    if not several:
+    if not multilabel:
         return [cell] if cell else []
     labels = json.loads(cell) if cell else []
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
@@ -225,13 +225,13 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
     """
     wanted = standing(read_corrections(path))
     changes = {name: c for name, c in wanted.items() if c.decision in ("relabel", "exclude")}
-    several = catalog.several
+    multilabel = catalog.multilabel
     if not catalog.classes:  # nothing has a label yet: the review knew whether a picture may have several
-        several = any(c.after.startswith("[") for c in changes.values() if c.decision == "relabel")
+        multilabel = any(c.after.startswith("[") for c in changes.values() if c.decision == "relabel")
     places = catalog.table.with_row_index("at").filter(pl.col("path").is_in(list(changes)))
     rows = dict(zip(places["path"], places["at"], strict=True))
     classes = catalog.classes or tuple(
-        sorted({n for c in changes.values() for n in _labels(c.after, c, path, several)})
+        sorted({n for c in changes.values() for n in _labels(c.after, c, path, multilabel)})
     )
     labels = catalog.table["labels"].to_list()
     excluded, relabelled = [], 0
@@ -241,10 +241,10 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
             excluded.append(row)
             continue
         now = sorted(catalog.classes[i] for i in labels[row])
-        after = sorted(_labels(correction.after, correction, path, several))
+        after = sorted(_labels(correction.after, correction, path, multilabel))
         if now == after:
             continue
-        if now != sorted(_labels(correction.before, correction, path, several)):
+        if now != sorted(_labels(correction.before, correction, path, multilabel)):
             raise DataError(
                 f"{path}: {name} is to be corrected from {correction.before!r} to {correction.after!r}, "
                 f"but is given {', '.join(now) or 'no label'}.",
@@ -256,13 +256,13 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
     applied = Applied(path, relabelled, len(excluded), len(wanted) - relabelled - len(excluded))
     table = catalog.table.with_columns(pl.Series("labels", labels, dtype=pl.List(pl.UInt32)))
     layout = f"{catalog.layout} {applied.sentence}".strip()
-    mended = replace(catalog, table=table, classes=classes, several=several, layout=layout)
+    mended = replace(catalog, table=table, classes=classes, multilabel=multilabel, layout=layout)
     return mended.without(excluded), applied
 
 
-def _labels(cell: str, correction: Correction, path: Path, several: bool) -> list[str]:
+def _labels(cell: str, correction: Correction, path: Path, multilabel: bool) -> list[str]:
     try:
-        return of_cell(cell, several)
+        return of_cell(cell, multilabel)
     except ValueError as error:
         raise DataError(
             f"{path}: the labels {cell!r} of {correction.file} cannot be read: {error}.",

@@ -75,7 +75,7 @@ def scan(
     table = (
         pl.concat([found.table.drop("problem"), facts], how="horizontal").select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
     )
-    return Catalog(table, found.classes, found.several, found.root, found.sentence, found.columns)
+    return Catalog(table, found.classes, found.multilabel, found.root, found.sentence, found.columns)
 
 
 def _examine_all(

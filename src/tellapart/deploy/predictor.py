@@ -225,7 +225,7 @@ def _set_threshold(bundle: Bundle, coverage: float) -> float:
     Raises:
         UsageError: the bundle has none for it.
     """
-    if bundle.several:
+    if bundle.multilabel:
         raise UsageError(
             "Prediction sets are for models that give one label a picture; this one gives several.",
             "To find nearly all pictures of each label, train with --set evaluation.thresholds.recall=0.95",
@@ -253,7 +253,7 @@ def _refuses(bundle: Bundle, unknown: bool | None) -> bool:
         return bundle.strangeness.by_default if unknown is None else unknown
     if not unknown:
         return False
-    if bundle.several:
+    if bundle.multilabel:
         raise UsageError(
             "A model that gives several labels answers “none” where no label reaches its threshold, and cannot tell "
             "whether a picture is of something else altogether.",
@@ -291,7 +291,7 @@ def _answer(
 ) -> Answer:
     """The answer that follows from one picture's probabilities [n_classes]."""
     order = np.argsort(-probabilities, kind="stable").tolist()
-    chosen = [i for i in order if probabilities[i] >= bundle.thresholds[i]] if bundle.several else order[:1]
+    chosen = [i for i in order if probabilities[i] >= bundle.thresholds[i]] if bundle.multilabel else order[:1]
     certainty = probabilities[chosen[-1]] if chosen else 1 - probabilities[order[0]]
     picked = set(chosen)
     others = [i for i in order if i not in picked][: None if top is None else max(0, top - 1)]

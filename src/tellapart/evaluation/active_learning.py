@@ -8,16 +8,16 @@ import numpy.typing as npt
 from tellapart.core.predictions import Floats
 
 
-def uncertainty(probabilities: Floats, several: bool) -> Floats:
+def uncertainty(probabilities: Floats, multilabel: bool) -> Floats:
     """How unsure a model is, [n] in 0..1: 1 − the margin between its two best answers (Scheffer et al. 2001).
 
     With several labels: of the label that it can decide on least, 1 for a probability of one half.
 
     Args:
         probabilities: [n, n_classes].
-        several: whether a picture may have several labels.
+        multilabel: whether a picture may have several labels.
     """
-    if several:
+    if multilabel:
         return np.asarray((1 - np.abs(2 * probabilities - 1)).max(axis=1))
     if probabilities.shape[1] < 2:
         return 1 - probabilities[:, 0]

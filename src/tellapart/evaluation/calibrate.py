@@ -50,7 +50,7 @@ def fit_temperatures(predictions: Predictions) -> Temperature:
         DataError: no picture has a label.
     """
     shared = fit_temperature(predictions)
-    if not predictions.several:
+    if not predictions.multilabel:
         return shared
     given = predictions.target.sum(axis=0, dtype=np.int64)
     enough = np.minimum(given, len(predictions) - given) >= LEAST_PICTURES
@@ -86,13 +86,13 @@ def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: R
         DataError: no pictures.
         ValueError: predictions of one label a picture.
     """
-    if not predictions.several:
+    if not predictions.multilabel:
         raise ValueError("thresholds are for several labels; with one label the most probable class is the answer")
     predictions = _some(predictions)
     each = np.broadcast_to(temperature, len(predictions.classes))
     return np.array(
         [
-            _best_threshold(given == 1, probabilities(logits, several=True, temperature=float(t)), rule)
+            _best_threshold(given == 1, probabilities(logits, multilabel=True, temperature=float(t)), rule)
             for given, logits, t in zip(predictions.target.T, predictions.logits.T, each, strict=True)
         ]
     )
@@ -153,7 +153,7 @@ def _surely_right(predictions: Predictions) -> Array:
     ones is right.
     """
     z = predictions.logits
-    if predictions.several:
+    if predictions.multilabel:
         return np.asarray((np.where(predictions.target == 1, z, -z) > 0).all(axis=1))
     right = np.take_along_axis(z, predictions.target[:, None], axis=1)
     return np.asarray((z >= right).sum(axis=1) == 1)
@@ -167,7 +167,7 @@ def _slopes(predictions: Predictions, inverse: float) -> Floats:
     """
     z = predictions.logits.astype(np.float64)
     p = predictions.probabilities(1 / inverse)
-    if predictions.several:
+    if predictions.multilabel:
         return np.asarray(((p - predictions.target) * z).mean(axis=1))
     return np.asarray((p * (z - np.take_along_axis(z, predictions.target[:, None], axis=1))).sum(axis=1))
 

@@ -55,7 +55,7 @@ def fit_certainty(validation: Predictions, distance: Floats, rule: Rule = "f1", 
     """
     temperature = fit_temperatures(validation)
     n = len(known(validation))
-    if validation.several:
+    if validation.multilabel:
         limits = thresholds(validation, temperature, rule)
         return Certainty(
             temperature,
@@ -95,13 +95,13 @@ def check_certainty(certainty: Certainty, predictions: Predictions, distance: Fl
         dictionary a coverage ("coverage", "covered": a Metric, "size": classes a set); "unknown": see `unknown.judge`.
     """
     # A bin of a handful of answers says nothing: fewer bins where there are fewer than 20 answers for each of the 15.
-    n = len(known(predictions)) * (len(predictions.classes) if predictions.several else 1)
+    n = len(known(predictions)) * (len(predictions.classes) if predictions.multilabel else 1)
     bins = min(BINS, max(3, n // 20))
     found: dict[str, Any] = {
         "before": reliability(predictions, bins=bins).as_dict(),
         "after": reliability(predictions, certainty.temperature, bins).as_dict(),
     }
-    if not predictions.several:
+    if not predictions.multilabel:
         turned_out = coverages(predictions, certainty.temperature, certainty.sets)
         found["sets"] = [
             {"coverage": level, "covered": asdict(covered), "size": size}

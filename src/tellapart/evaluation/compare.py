@@ -118,14 +118,14 @@ class Comparison:
     """Contenders on the same pictures.
 
     Attributes:
-        metric: the score compared. n: number of pictures. several: whether they may have several labels.
+        metric: the score compared. n: number of pictures. multilabel: whether they may have several labels.
         standings: one a contender, as given.
         differences: one a pair, the first contender's pairs first.
     """
 
     metric: str
     n: int
-    several: bool
+    multilabel: bool
     standings: tuple[Standing, ...]
     differences: tuple[Difference, ...]
 
@@ -182,7 +182,7 @@ def compare(contenders: Sequence[Contender], metric: str = "", n_bootstrap: int 
         _difference(i, j, contenders, standings, samples, spreads, metric)
         for i, j in combinations(range(len(contenders)), 2)
     ]
-    return Comparison(metric, len(first), first.several, standings, tuple(_corrected(pairs, metric)))
+    return Comparison(metric, len(first), first.multilabel, standings, tuple(_corrected(pairs, metric)))
 
 
 def scorer(answered: Answered, metric: str) -> Callable[[Array], Floats]:
@@ -191,7 +191,7 @@ def scorer(answered: Answered, metric: str) -> Callable[[Array], Floats]:
     Each column of weights says how often each picture counts; with ones it is the score itself.
     """
     p, answer = answered.predictions, answered.answers
-    metric = "accuracy" if metric == "recall_weighted" and not p.several else metric
+    metric = "accuracy" if metric == "recall_weighted" and not p.multilabel else metric
     if metric in _ROW_SCORES:
         rows = metrics.row_scores(p, answer, answered.temperature)[metric]
         return lambda weights: np.asarray(rows @ weights / weights.sum(axis=0), np.float64)
@@ -199,13 +199,13 @@ def scorer(answered: Answered, metric: str) -> Callable[[Array], Floats]:
         rankings = metrics.rankings(p)
         return lambda weights: metrics.mean_average_precision(rankings, weights)
     counted = _counter(p, answer)
-    return lambda weights: metrics.averages(counted(weights), p.several)[metric]
+    return lambda weights: metrics.averages(counted(weights), p.multilabel)[metric]
 
 
 def _counter(p: Predictions, answer: Array) -> Callable[[Array], Counts]:
     """Weights [n, k] → counts a class, [k, n_classes] each."""
     n_classes = len(p.classes)
-    if p.several:
+    if p.multilabel:
         sides = [side.T.astype(np.float32) for side in (p.target & answer, p.target, answer)]
         return lambda weights: Counts(*((side @ weights).T for side in sides))
     right = np.flatnonzero(p.target == answer)
@@ -373,7 +373,7 @@ def _right(answered: Answered, metric: str) -> npt.NDArray[np.bool_]:
     """Whether each picture is answered rightly, in the sense of a score that is a share; else of the plain one."""
     p = answered.predictions
     rows = metrics.row_scores(p, answered.answers, answered.temperature)
-    plain = "exact_match" if p.several else "accuracy"
+    plain = "exact_match" if p.multilabel else "accuracy"
     return rows[metric if metric in PROPORTIONS and metric in rows else plain] > 0
 
 

@@ -36,7 +36,7 @@ def average(predictions: Sequence[Predictions], weights: Sequence[float] | None 
     shares = _shares(len(predictions), weights)
     first = predictions[0]
     each = [other.logits[:, _columns(first, other, number)] for number, other in enumerate(predictions, start=1)]
-    mean = average_logits(each, first.several, "probabilities", shares.tolist())
+    mean = average_logits(each, first.multilabel, "probabilities", shares.tolist())
     return Predictions.of(first.row, mean, first.target, first.classes)
 
 
@@ -61,7 +61,7 @@ def _columns(first: Predictions, other: Predictions, number: int) -> Array:
         DataError: the two are not about the same pictures, classes and labels.
     """
     who = f"Predictions 1 and {number} cannot be averaged"
-    if first.several != other.several:
+    if first.multilabel != other.multilabel:
         raise DataError(f"{who}: one has one label a picture, the other several.", "Average runs of one kind.")
     if set(first.classes) != set(other.classes):
         here, there = set(first.classes) - set(other.classes), set(other.classes) - set(first.classes)
@@ -86,7 +86,7 @@ def _columns(first: Predictions, other: Predictions, number: int) -> Array:
 
 def _labels_differ(first: Predictions, other: Predictions, columns: Array) -> Array:
     """Pictures whose labels, by name, are not the same: bool [n]."""
-    if first.several:
+    if first.multilabel:
         return np.asarray((first.target != other.target[:, columns]).any(axis=1))
     # One entry more at the end, so that -1 (no label) stays -1.
     as_other = np.append(columns, -1)[first.target]

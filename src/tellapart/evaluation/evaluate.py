@@ -53,12 +53,12 @@ def evaluate_predictions(
         found[name] = Metric(value, low, high, len(known))
     return Evaluation(
         on=on,
-        several=known.several,
+        multilabel=known.multilabel,
         n=len(known),
         classes=known.classes,
         metrics=found,
         per_class=_per_class(metrics.count(known.target, answer, len(known.classes))),
-        confusion=() if known.several else confusion(known.target, answer, len(known.classes)),
+        confusion=() if known.multilabel else confusion(known.target, answer, len(known.classes)),
     )
 
 
@@ -74,7 +74,7 @@ def _check(known: Predictions, on: str) -> None:
             f"None of the pictures of {on} has a label: there is nothing to evaluate.",
             "Give pictures whose answer is known, in one of the layouts that `tellapart scan` understands.",
         )
-    if len(known.classes) < (1 if known.several else 2):
+    if len(known.classes) < (1 if known.multilabel else 2):
         names = ", ".join(map(repr, known.classes)) or "none"
         raise DataError(
             f"The pictures of {on} cannot be evaluated: there are not two classes to tell apart (classes: {names}).",

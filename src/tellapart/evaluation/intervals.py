@@ -93,10 +93,10 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     answer = metrics.answers(predictions, temperature, thresholds)
     rows = metrics.row_scores(predictions, answer, temperature)
-    if predictions.several:
+    if predictions.multilabel:
         return _several(predictions, answer, rows, n_bootstrap, rng)
     cells = resampled_cells(predictions.target, answer, len(predictions.classes), n_bootstrap, rng)
-    found = _joined(metrics.averages(counts, several=False) for counts in cells)
+    found = _joined(metrics.averages(counts, multilabel=False) for counts in cells)
     losses = [rows["log_loss"] @ weights for weights in resampled_rows(len(predictions), n_bootstrap, rng)]
     found["log_loss"] = np.concatenate(losses) / len(predictions)
     return {name: values for name, values in found.items() if name not in PROPORTIONS}
@@ -115,7 +115,7 @@ def _several(
         found = {name: values @ weights / n for name, values in rows.items() if name not in PROPORTIONS}
         if rankings:
             found["mean_average_precision"] = metrics.mean_average_precision(rankings, weights)
-        return metrics.averages(counts, several=True) | found
+        return metrics.averages(counts, multilabel=True) | found
 
     return _joined(map(of, resampled_rows(n, n_bootstrap, rng)))
 

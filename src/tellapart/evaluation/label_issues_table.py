@@ -39,11 +39,11 @@ class LabelIssues:
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Write `label_issues.parquet` and `label_issues.csv` into a folder; their paths."""
         wide, flat = folder / _FILE, folder / "label_issues.csv"
-        several = self.predictions.several
+        multilabel = self.predictions.multilabel
         with replacing(wide) as beside:
-            self.table.write_parquet(beside, metadata={"how": self.how, "several": json.dumps(several)})
+            self.table.write_parquet(beside, metadata={"how": self.how, "multilabel": json.dumps(multilabel)})
         cells = {
-            name: [json.dumps(v, ensure_ascii=False) if several else "".join(v) for v in self.table[name].to_list()]
+            name: [json.dumps(v, ensure_ascii=False) if multilabel else "".join(v) for v in self.table[name].to_list()]
             for name in ("given", "suggested")
         }
         table = self.table.drop("neighbours").with_columns(**{k: pl.Series(k, v) for k, v in cells.items()})

@@ -92,18 +92,18 @@ def scores(
     """
     predictions = known(predictions)
     answer = answers(predictions, temperature, thresholds)
-    found = averages(count(predictions.target, answer, len(predictions.classes)), predictions.several)
+    found = averages(count(predictions.target, answer, len(predictions.classes)), predictions.multilabel)
     found |= {name: value.mean() for name, value in row_scores(predictions, answer, temperature).items()}
-    if predictions.several and predictions.target.any():
+    if predictions.multilabel and predictions.target.any():
         once = np.ones((len(predictions), 1))
         found["mean_average_precision"] = mean_average_precision(rankings(predictions), once)[0]
-    order = SEVERAL_LABELS if predictions.several else ONE_LABEL
+    order = SEVERAL_LABELS if predictions.multilabel else ONE_LABEL
     return {name: float(found[name]) for name in order if name in found}
 
 
 def known(predictions: Predictions) -> Predictions:
     """Those with a label. With several labels that is all of them: having none is an answer."""
-    return predictions if predictions.several else take(predictions, predictions.target >= 0)
+    return predictions if predictions.multilabel else take(predictions, predictions.target >= 0)
 
 
 def take(predictions: Predictions, where: Any) -> Predictions:
@@ -120,7 +120,7 @@ def answers(predictions: Predictions, temperature: Temperature = 1.0, thresholds
     Several: uint8 [n, n_classes], 1 where the probability at this temperature reaches the label's threshold
     (`thresholds`, [n_classes], by default 0.5 each).
     """
-    if not predictions.several:
+    if not predictions.multilabel:
         return np.asarray(predictions.logits.argmax(axis=1))
     least = np.broadcast_to(0.5 if thresholds is None else np.asarray(thresholds), len(predictions.classes))
     return by_parts(predictions, lambda part: (part.probabilities(temperature) >= least).astype(np.uint8))
@@ -130,7 +130,7 @@ def row_scores(predictions: Predictions, answer: Array, temperature: Temperature
     """The scores that are a mean over pictures: name → [n], what each picture adds to that mean."""
     losses = by_parts(predictions, lambda part: _log_losses(part, temperature))
     right = answer == predictions.target
-    if predictions.several:
+    if predictions.multilabel:
         return {
             "exact_match": right.all(axis=1).astype(float),
             "label_accuracy": right.mean(axis=1),
@@ -149,14 +149,14 @@ def count(target: Array, answer: Array, n_classes: int) -> Counts:
     return Counts(*(np.bincount(c, minlength=n_classes) for c in (target[target == answer], target, answer)))
 
 
-def averages(counts: Counts, several: bool) -> dict[str, Floats]:
+def averages(counts: Counts, multilabel: bool) -> dict[str, Floats]:
     """The scores that follow from counts a class: name → [...], for counts [..., n_classes]."""
     precision, recall, f1 = per_class(counts)
     _, given, answered = counts
-    occurs = np.ones(given.shape) if several else (given + answered > 0).astype(float)
+    occurs = np.ones(given.shape) if multilabel else (given + answered > 0).astype(float)
     each = {"precision": precision, "recall": recall, "f1": f1}
     found = {f"{name}_macro": _mean(score, occurs) for name, score in each.items()}
-    if several:
+    if multilabel:
         together = per_class(Counts(*(c.sum(axis=-1) for c in counts)))
         return found | {f"{name}_micro": score for name, score in zip(each, together, strict=True)}
     found |= {f"{name}_weighted": _mean(score, given) for name, score in each.items()}
@@ -232,7 +232,7 @@ def _log_losses(predictions: Predictions, temperature: Temperature) -> Floats:
     Computed from the logits, so a probability that rounds to 0 still has its true, finite loss.
     """
     z = predictions.logits.astype(np.float64) / np.asarray(temperature)
-    if predictions.several:
+    if predictions.multilabel:
         return np.asarray(np.logaddexp(0, np.where(predictions.target == 1, -z, z)).mean(axis=1))
     highest = z.max(axis=1)
     right = z[np.arange(len(z)), predictions.target]

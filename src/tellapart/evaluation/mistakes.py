@@ -44,7 +44,7 @@ def wrongest(
     seen = known(predictions)
     answer, certainty = _judge(seen, temperature, thresholds)
     badness = certainty
-    if seen.several:
+    if seen.multilabel:
         badness = by_parts(seen, lambda part: np.abs(part.target - part.probabilities(temperature)).max(axis=1))
     return _listed(seen, answer, certainty, _sorted(-badness, _n_wrong(seen, answer) > 0, limit))
 
@@ -104,7 +104,7 @@ def of_class(predictions: Predictions, name: str) -> Predictions:
     """
     number = predictions.classes.index(name)
     target = predictions.target
-    return take(predictions, target[:, number] == 1 if predictions.several else target == number)
+    return take(predictions, target[:, number] == 1 if predictions.multilabel else target == number)
 
 
 def n_wrong(
@@ -123,7 +123,7 @@ def wrong_by_class(
     Raises:
         ValueError: predictions of one label a picture.
     """
-    if not predictions.several:
+    if not predictions.multilabel:
         raise ValueError("missed and additional labels are counted where a picture may have several")
     answer = answers(predictions, temperature, thresholds)
     given = predictions.target == 1
@@ -194,7 +194,7 @@ def missing_labels(
     Raises:
         ValueError: predictions of one label a picture.
     """
-    if not predictions.several:
+    if not predictions.multilabel:
         raise ValueError("a missing label can only be found where a picture may have several")
     answer = answers(predictions, temperature, thresholds)
     line, column = np.nonzero((answer == 1) & (predictions.target == 0))
@@ -225,7 +225,7 @@ def _judge(
 ) -> tuple[Array, Floats]:
     """Answers as in `metrics.answers`, and certainty [n]."""
     answer = answers(predictions, temperature, thresholds)
-    if not predictions.several:
+    if not predictions.multilabel:
         return answer, by_parts(predictions, lambda part: part.probabilities(temperature).max(axis=1))
 
     def weakest(part: Predictions) -> Floats:
@@ -238,7 +238,7 @@ def _judge(
 def _n_wrong(predictions: Predictions, answer: Array) -> Array:
     """[n]: number of wrong decisions of each picture."""
     wrong = answer != predictions.target
-    return np.asarray(wrong.sum(axis=1) if predictions.several else wrong.astype(np.int64))
+    return np.asarray(wrong.sum(axis=1) if predictions.multilabel else wrong.astype(np.int64))
 
 
 def _sorted(key: Floats, where: Array, limit: int) -> Array:
@@ -261,11 +261,11 @@ def _listed(predictions: Predictions, answer: Array, certainty: Floats, position
 
 def _names(predictions: Predictions, labels: Array) -> tuple[str, ...]:
     """Class names of one line of targets or answers."""
-    if predictions.several:
+    if predictions.multilabel:
         return tuple(predictions.classes[i] for i in np.flatnonzero(labels))
     return (predictions.classes[int(labels)],) if labels >= 0 else ()
 
 
 def _need_one_label(predictions: Predictions) -> None:
-    if predictions.several:
+    if predictions.multilabel:
         raise ValueError("pairs of classes are only confused where a picture has one label")

@@ -124,7 +124,7 @@ def _answers(predictions: Predictions, temperature: Temperature) -> Iterator[tup
     for start in range(0, len(predictions), step):
         part = take(predictions, slice(start, start + step))
         p = part.probabilities(temperature)
-        if part.several:
+        if part.multilabel:
             yield start, p, part.target.astype(float)
         else:
             right = part.logits.argmax(axis=1) == part.target

@@ -43,7 +43,7 @@ def set_thresholds(
     Raises:
         ValueError: predictions of several labels a picture.
     """
-    if predictions.several:
+    if predictions.multilabel:
         raise ValueError("prediction sets are for one label a picture")
     labelled = known(predictions)
     n = len(labelled)

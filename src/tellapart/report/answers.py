@@ -43,7 +43,7 @@ class Answers:
     @cached_property
     def answered(self) -> npt.NDArray[Any]:
         """One label: int64 [n], class numbers. Several: bool [n, n_classes]."""
-        if not self.predictions.several:
+        if not self.predictions.multilabel:
             return np.asarray(self.probabilities.argmax(axis=1), np.int64)
         return np.asarray(self.probabilities >= self._limits)
 
@@ -56,7 +56,7 @@ class Answers:
     def given(self) -> npt.NDArray[Any]:
         """Class numbers, -1 where unknown; or bool [n, n_classes]."""
         target = self.predictions.target
-        return target.astype(bool) if self.predictions.several else target
+        return target.astype(bool) if self.predictions.multilabel else target
 
     def cell(self, given: int, answered: int) -> Positions:
         """Pictures given one class and answered another (or the same), wrong ones by falling certainty.
@@ -85,7 +85,7 @@ class Answers:
         """Picture, given labels, answered labels, each with its probability; `note` is one more line."""
         row = int(self.predictions.row[i])
         chances, classes = self.probabilities[i], self.predictions.classes
-        if self.predictions.several:
+        if self.predictions.multilabel:
             given, answered = self.given[i], self.answered[i]
             return Card(
                 row,

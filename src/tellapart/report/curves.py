@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tellapart.core.old_names import current_keys
+
 #: More rates than this are thinned out: no screen shows them.
 _MOST = 800
 
@@ -47,7 +49,7 @@ class Curves:
         best: the epoch whose weights were kept; None where no epoch was best.
         stages: in order.
         rate_at, rate: learning rate of each step, at fractions of epochs.
-        several: pictures may have several labels; accuracies are shares of labels.
+        multilabel: pictures may have several labels; accuracies are shares of labels.
     """
 
     epoch: tuple[int, ...]
@@ -60,12 +62,12 @@ class Curves:
     stages: tuple[StageSpan, ...]
     rate_at: tuple[float, ...]
     rate: tuple[float, ...]
-    several: bool = False
+    multilabel: bool = False
 
     @property
     def accuracy_name(self) -> str:
         """What an accuracy is called: of labels, where pictures may have several."""
-        return "Label accuracy" if self.several else "Accuracy"
+        return "Label accuracy" if self.multilabel else "Accuracy"
 
     @property
     def total_seconds(self) -> float:
@@ -103,7 +105,7 @@ def curves(events: Sequence[_Line]) -> Curves:
         stages=_stages(events, epochs, place),
         rate_at=rate_at,
         rate=rate,
-        several=any(e.get("several") for e in events),
+        multilabel=any(current_keys(e).get("multilabel") for e in events),
     )
 
 

@@ -105,9 +105,9 @@ def count(n: int) -> str:
     return f"{n:,}"
 
 
-def some(n: int, what: str, several: str = "") -> str:
+def some(n: int, what: str, plural: str = "") -> str:
     """1 → "1 picture", 2 → "2 pictures"."""
-    return f"{count(n)} {what if n == 1 else several or what + 's'}"
+    return f"{count(n)} {what if n == 1 else plural or what + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -144,11 +144,11 @@ def sentence(evaluation: Evaluation) -> str:
         "validation": "it was not trained on",
         BEFORE_RETRAINING: "it was not trained on",
     }.get(evaluation.on, "it has not seen")
-    if not evaluation.several and "accuracy" in metrics:
+    if not evaluation.multilabel and "accuracy" in metrics:
         base, right, span = _of(metrics["accuracy"])
         return f"Of {base} pictures {seen}, it names {right} right ({_SURE}: {span})."
     precision, recall = _first(metrics, "precision"), _first(metrics, "recall")
-    if evaluation.several and precision and recall:
+    if evaluation.multilabel and precision and recall:
         base, found, span = _of(recall)
         first = f"Of {base} labels that belong to pictures {seen}, it finds {found} ({_SURE}: {span})."
         base, right, span = _of(precision)

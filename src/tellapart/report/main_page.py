@@ -95,7 +95,7 @@ def pictures_section(story: Story) -> Section:
     how = " ".join(filter(None, (pictures.layout, pictures.divided)))
     if how:
         blocks.append(Text(how))
-    if pictures.several:
+    if pictures.multilabel:
         blocks.append(Text(_label_counts(story), "note"))
     blocks.append(Classes(classes, max((c.n for c in classes), default=0)))
     if pictures.unreadable:
@@ -129,7 +129,7 @@ def score_section(story: Story, answers: Answers | None) -> Section | None:
         return None
     blocks: list[Block] = [_metrics_table(story)]
     if answers is not None and len(answers.predictions):
-        if story.evaluation.several:
+        if story.evaluation.multilabel:
             blocks.append(label_matrix(answers))
         elif story.evaluation.confusion:
             blocks.append(confusion_matrix(story.evaluation, answers))
@@ -159,7 +159,7 @@ def classes_section(evaluation: Evaluation | None) -> Section | None:
     """Precision, recall and F1 of each class."""
     if evaluation is None or not evaluation.per_class:
         return None
-    what = "label" if evaluation.several else "class"
+    what = "label" if evaluation.multilabel else "class"
     rows = []
     for name, entry in zip(evaluation.classes, evaluation.per_class, strict=True):
         scores = [_score_cell(entry.get(field), drawn=field == "f1") for field in ("f1", "precision", "recall")]
@@ -171,7 +171,7 @@ def classes_section(evaluation: Evaluation | None) -> Section | None:
         "In small figures, where the page is wide enough: the 95\u202f% interval."
     )
     table = Table([what, "F1", "precision", "recall", "given", "answered"], rows, caption, sortable=True)
-    return Section("classes", f"Every {what}", [table], "Labels" if evaluation.several else "Classes")
+    return Section("classes", f"Every {what}", [table], "Labels" if evaluation.multilabel else "Classes")
 
 
 def _score_cell(metric: Metric | None, drawn: bool) -> Cell:

@@ -48,7 +48,7 @@ class Pictures:
     """The pictures that a story is about.
 
     Attributes:
-        classes: names in their one order. several: whether a picture may have several labels, or none.
+        classes: names in their one order. multilabel: whether a picture may have several labels, or none.
         parts: "train", "validation", "test", in this order; empty ones may be left out.
         name: row → what a person calls the picture, such as its path below the root.
         jpeg: row → a small JPEG of it, as `thumbnail` makes; called from several threads. May raise
@@ -59,7 +59,7 @@ class Pictures:
     """
 
     classes: tuple[str, ...]
-    several: bool
+    multilabel: bool
     parts: Mapping[str, Part]
     name: Callable[[int], str]
     jpeg: Callable[[int], bytes]

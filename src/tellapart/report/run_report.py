@@ -87,7 +87,7 @@ def pictures_of(run: Run) -> Pictures:
     left_out = [(entry["path"], entry["reason"]) for entry in run.skipped]
     return Pictures(
         classes=catalog.classes,
-        several=catalog.several,
+        multilabel=catalog.multilabel,
         parts={part: Part(numbers, catalog.target(numbers)) for part, numbers in rows.items() if len(numbers)},
         name=lambda row: str(catalog.table["path"][int(row)]),
         jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),

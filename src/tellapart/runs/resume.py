@@ -165,7 +165,7 @@ def _check_pictures(run: Run, before: Catalog, now: Catalog, anyway: bool) -> li
     """What of the pictures has changed, if that was asked for and they are still the same files and classes."""
     change = explain_change(before, now)
     same = before.table["path"].equals(now.table["path"]) and before.classes == now.classes
-    if anyway and same and before.several == now.several:
+    if anyway and same and before.multilabel == now.multilabel:
         return [f"It went on with other pictures in the same division: {change}"]
     more = " Or add --resume-anyway: the division stays as it is." if same else ""
     raise RunError(

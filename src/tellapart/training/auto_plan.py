@@ -224,10 +224,10 @@ def _try(
     material = Material(catalog, rows, rows[:0], how, (), recipe.seed)
     pictures, reading = _timed(lambda: torch.from_numpy(np.stack([material.plain(int(r)) for r in rows[:_BATCH]])))
     runtime, frozen = _fastest(network, pictures)
-    tail = _tail(network, recipe.stages[-1], pictures, catalog.several)
+    tail = _tail(network, recipe.stages[-1], pictures, catalog.multilabel)
     found = yield from features(network, catalog, rows, runtime, f"trying {name} at {how.height} pixels")
     n_fit = max(1, len(rows) * 2 // 3)
-    score = _score(found, catalog.target(rows), n_fit, catalog.several)
+    score = _score(found, catalog.target(rows), n_fit, catalog.multilabel)
     frozen += reading / len(pictures) / runtime.workers
     return Trial(name, how.height, score, len(rows) - n_fit, frozen, tail)
 
@@ -248,15 +248,15 @@ def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
     return runtime, min(timed) / len(some)
 
 
-def _tail(network: Network, stage: Stage, pictures: torch.Tensor, several: bool) -> float:
+def _tail(network: Network, stage: Stage, pictures: torch.Tensor, multilabel: bool) -> float:
     """Seconds a picture for a training step of what the stage trains, from stored activations where it can be."""
     part = select(network, stage.train, stage.batch_norm)
     with torch.no_grad():
         pixels = network.normalise(pictures.to(network.scale.device))
         given = part.prefix.eval()(pixels) if part.prefix else pixels
     n_classes = network.architecture.n_classes
-    target = torch.zeros(len(pictures), n_classes) if several else torch.zeros(len(pictures), dtype=torch.int64)
-    loss = build_loss("auto", several)
+    target = torch.zeros(len(pictures), n_classes) if multilabel else torch.zeros(len(pictures), dtype=torch.int64)
+    loss = build_loss("auto", multilabel)
     part.train_mode()
     forward = part.learning(part.prefix is not None)
 
@@ -271,18 +271,18 @@ def _tail(network: Network, stage: Stage, pictures: torch.Tensor, several: bool)
     return took
 
 
-def _score(found: npt.NDArray[np.float32], target: npt.NDArray[Any], n_fit: int, several: bool) -> float:
+def _score(found: npt.NDArray[np.float32], target: npt.NDArray[Any], n_fit: int, multilabel: bool) -> float:
     """The best share of held-out pictures (or labels) named right, over a few strengths of regularisation."""
     x, y = torch.from_numpy(found), torch.tensor(target)
-    n_classes = y.shape[1] if several else int(y.max()) + 1
+    n_classes = y.shape[1] if multilabel else int(y.max()) + 1
     head = torch.nn.Linear(x.shape[1], n_classes)
-    loss = build_loss("auto", several)
-    wanted = y.float() if several else y
+    loss = build_loss("auto", multilabel)
+    wanted = y.float() if multilabel else y
     best = 0.0
     for _ in solutions(x[:n_fit], wanted[:n_fit], head, loss, n_fit, (1e-3, 1e-2, 1e-1)):
         with torch.no_grad():
             logits = head(x[n_fit:])
-        right = (logits > 0) == (y[n_fit:] > 0) if several else logits.argmax(1) == y[n_fit:]
+        right = (logits > 0) == (y[n_fit:] > 0) if multilabel else logits.argmax(1) == y[n_fit:]
         best = max(best, float(right.float().mean()) if right.numel() else 0.0)
     return best
 

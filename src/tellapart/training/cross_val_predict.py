@@ -68,10 +68,10 @@ def out_of_sample(
     Returns:
         float64 [n, k]: of each picture, by the model fitted without its fold.
     """
-    several = target.ndim == 2
-    n_classes = target.shape[1] if several else int(target.max()) + 1
-    given = torch.from_numpy(target.astype(np.float32) if several else target)
-    loss = binary_cross_entropy_with_logits if several else cross_entropy
+    multilabel = target.ndim == 2
+    n_classes = target.shape[1] if multilabel else int(target.max()) + 1
+    given = torch.from_numpy(target.astype(np.float32) if multilabel else target)
+    loss = binary_cross_entropy_with_logits if multilabel else cross_entropy
     x = torch.from_numpy(np.asarray(features, np.float32))
     logits = np.empty((len(strengths), len(target), n_classes), np.float32)
     n_folds = int(fold.max()) + 1
@@ -84,4 +84,4 @@ def out_of_sample(
                 logits[k, inside.numpy()] = head(x[inside]).numpy()
         yield Computing(-1, "probabilities of pictures left out", number + 1, n_folds)
     losses = [float(loss(torch.from_numpy(part), given)) for part in logits]
-    return probabilities(logits[int(np.argmin(losses))], several)
+    return probabilities(logits[int(np.argmin(losses))], multilabel)

@@ -22,7 +22,7 @@ SEVERAL_LABELS = ("binary_cross_entropy", "focal", "asymmetric", "squeezed")
 
 def build_loss(
     kind: str,
-    several: bool,
+    multilabel: bool,
     *,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | Tensor | None = None,
@@ -50,7 +50,7 @@ def build_loss(
 
     Args:
         kind: as above.
-        several: whether a picture may have no, one or several labels.
+        multilabel: whether a picture may have no, one or several labels.
         label_smoothing: share s in [0, 1) of the target that is spread evenly: (1 - s) t + s / n_classes for one label
             (Szegedy et al. 2016, arXiv 1512.00567), (1 - s) t + s / 2 for several.
         class_weights: for one label; each class's term is multiplied by its weight. The mean is over pictures, not
@@ -66,13 +66,13 @@ def build_loss(
             a value out of range.
     """
     if kind == "auto":
-        kind = "binary_cross_entropy" if several else "cross_entropy"
-    _check_kind(kind, several)
-    _check_options(kind, several, class_weights, positive_weights, gamma, alpha, clip)
+        kind = "binary_cross_entropy" if multilabel else "cross_entropy"
+    _check_kind(kind, multilabel)
+    _check_options(kind, multilabel, class_weights, positive_weights, gamma, alpha, clip)
     _check_range("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1")
-    weights = _as_weights("positive_weights" if several else "class_weights", class_weights, positive_weights)
+    weights = _as_weights("positive_weights" if multilabel else "class_weights", class_weights, positive_weights)
 
-    if several:
+    if multilabel:
         terms: dict[str, Callable[[], Terms]] = {
             "binary_cross_entropy": lambda: _binary,
             "focal": lambda: _focal(2.0 if gamma is None else gamma, 0.25 if alpha is None else alpha),
@@ -146,20 +146,20 @@ def _squeezed(logits: Tensor) -> tuple[Tensor, Tensor]:
     return -(0.99 * logits.sigmoid() + 0.005).log(), -(0.99 * (-logits).sigmoid() + 0.005).log()
 
 
-def _check_kind(kind: str, several: bool) -> None:
-    possible = SEVERAL_LABELS if several else ONE_LABEL
+def _check_kind(kind: str, multilabel: bool) -> None:
+    possible = SEVERAL_LABELS if multilabel else ONE_LABEL
     if kind in possible:
         return
     hint = f"Possible here: auto, {', '.join(possible)}."
     if kind in ONE_LABEL + SEVERAL_LABELS:
-        pictures, other = ("several labels", "one label") if several else ("one label", "several labels")
+        pictures, other = ("several labels", "one label") if multilabel else ("one label", "several labels")
         raise RecipeError(f"The loss '{kind}' is for {other} a picture; these pictures have {pictures}.", hint)
     raise RecipeError(f"There is no loss '{kind}'.", hint)
 
 
 def _check_options(
     kind: str,
-    several: bool,
+    multilabel: bool,
     class_weights: object,
     positive_weights: object,
     gamma: float | None,
@@ -167,15 +167,15 @@ def _check_options(
     clip: float | None,
 ) -> None:
     options = [
-        ("class_weights", class_weights, not several),
-        ("positive_weights", positive_weights, several),
+        ("class_weights", class_weights, not multilabel),
+        ("positive_weights", positive_weights, multilabel),
         ("gamma", gamma, kind in ("focal", "asymmetric")),
-        ("alpha", alpha, kind == "focal" and several),
+        ("alpha", alpha, kind == "focal" and multilabel),
         ("clip", clip, kind == "asymmetric"),
     ]
     for name, value, known in options:
         if value is not None and not known:
-            labels = "several labels" if several else "one label"
+            labels = "several labels" if multilabel else "one label"
             raise RecipeError(f"The loss '{kind}' for {labels} a picture has no '{name}'.", "Leave it out.")
     _check_range("gamma", gamma, gamma is None or gamma >= 0, "at least 0")
     _check_range("alpha", alpha, alpha is None or 0 <= alpha <= 1, "between 0 and 1")

@@ -104,7 +104,7 @@ def predict_fully(
                 if len(versions) == 1 and known is not None:
                     distance[part] = known.distance(features.float().cpu().numpy())
             plain[part] = versions[0]
-            averaged[part] = average_logits(versions, catalog.several, mean)
+            averaged[part] = average_logits(versions, catalog.multilabel, mean)
             done = part.stop
             yield Computing(-1, what, done, len(rows))
     target = catalog.target(rows)

@@ -145,7 +145,7 @@ def prepare(
         runtime.as_dict(),
         epoch_counts(recipe, setting.material, target, number),
         state.retraining,
-        material.catalog.several,
+        material.catalog.multilabel,
     )
     if not from_store:
         return setting
@@ -165,7 +165,7 @@ def check_stages(network: Network, recipe: Recipe, material: Material) -> None:
         try:
             n = n_trained(stage.train, n_all)
             group_rates(stage.rate if not isinstance(stage.rate, FoundRate) else 1.0, n_all)
-            build_loss(stage.loss, material.catalog.several, label_smoothing=stage.label_smoothing)
+            build_loss(stage.loss, material.catalog.multilabel, label_smoothing=stage.label_smoothing)
         except RecipeError as error:
             raise RecipeError(f"Stage {number + 1}: {error.message}", error.hint) from None
         shown(network, stage, material, number)
@@ -290,14 +290,14 @@ def _peaks(part: Part, stage: Stage) -> tuple[float, ...]:
 
 def _loss(recipe: Recipe, stage: Stage, material: Material, target: Tensor) -> Loss:
     """The stage's loss, with the weights that the recipe's balance asks for."""
-    several, weights = material.catalog.several, {}
+    multilabel, weights = material.catalog.multilabel, {}
     if recipe.balance.class_weights:
         known = target[material.train].numpy()
-        if several:
+        if multilabel:
             weights = {"positive_weights": positive_weights(known).tolist()}
         else:
             weights = {"class_weights": class_weights(known, len(material.catalog.classes)).tolist()}
-    return build_loss(stage.loss, several, label_smoothing=stage.label_smoothing, **weights)
+    return build_loss(stage.loss, multilabel, label_smoothing=stage.label_smoothing, **weights)
 
 
 def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:

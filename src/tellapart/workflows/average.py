@@ -62,8 +62,8 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
     if "validation" not in predictions:
         raise DataError(f"{members[0].directory} has no validation answers to fit a certainty on.", _HINT)
     temperature = fit_temperature(predictions["validation"])
-    several = predictions["validation"].several
-    limits = tuple(thresholds(predictions["validation"], temperature)) if several else None
+    multilabel = predictions["validation"].multilabel
+    limits = tuple(thresholds(predictions["validation"], temperature)) if multilabel else None
     judged = {
         on: evaluate_predictions(answers, on=on, temperature=temperature, thresholds=limits)
         for on, answers in predictions.items()

@@ -159,7 +159,7 @@ def _aligned(first: Opened, other: Opened) -> Opened:
     """
     here, there = first.answered.predictions, other.answered.predictions
     who = f"{first.path} and {other.path} cannot be compared"
-    if here.several != there.several:
+    if here.multilabel != there.multilabel:
         raise DataError(f"{who}: one has one label a picture, the other several.", "Compare runs of one kind.")
     if set(here.classes) != set(there.classes):
         only = [
@@ -208,7 +208,7 @@ def _contents(opened: Opened) -> list[bytes]:
 def _labels(predictions: Predictions) -> list[tuple[str, ...]]:
     """Names of each picture's labels, in the order of the alphabet."""
     names = predictions.classes
-    if predictions.several:
+    if predictions.multilabel:
         return [tuple(sorted(names[k] for k in np.flatnonzero(line))) for line in predictions.target]
     return [(names[k],) for k in predictions.target.tolist()]
 
@@ -288,7 +288,7 @@ def _together(group: Sequence[Opened]) -> tuple[Predictions, Floats | None]:
     first = group[0].answered
     p = np.mean([one.answered.predictions.probabilities(one.answered.temperature) for one in group], axis=0)
     p = np.clip(p, 1e-30, None)
-    logits = np.log(p) - np.log(np.clip(1 - p, 1e-16, None)) if first.predictions.several else np.log(p)
+    logits = np.log(p) - np.log(np.clip(1 - p, 1e-16, None)) if first.predictions.multilabel else np.log(p)
     limits = None
     if first.thresholds is not None:
         limits = np.mean([np.asarray(one.answered.thresholds) for one in group], axis=0)

@@ -150,7 +150,7 @@ def _sections(
             Section("wrong", "Wrong and uncertain", [Text("No picture of this class is here.")], "Wrong"),
         ]
     sections.append(Section("wrong", "Wrong and uncertain", wrong_galleries(answers, _SHOWN), "Wrong"))
-    if answers.predictions.several:
+    if answers.predictions.multilabel:
         sections.append(Section("several", "Label by label", label_blocks(answers, _SHOWN), "Label by label"))
     elif (pairs := pairs_table(answers)) is not None:
         sections.append(Section("pairs", "Taken for each other", [pairs], "Pairs"))
@@ -191,7 +191,7 @@ def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Bloc
 
 def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
     lines = []
-    if not answers.predictions.several:
+    if not answers.predictions.multilabel:
         pairs = most_confused(answers.predictions, 5)
         width = max((len(f"{a} taken for {b}") for a, b, _ in pairs), default=0)
         lines += [

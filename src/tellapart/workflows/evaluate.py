@@ -131,12 +131,12 @@ def _elsewhere(bundle: Bundle, folder: Path) -> tuple[Catalog, Rows]:
         raise UsageError(f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation.")
     console = Console()
     catalog = console.scan(folder).with_classes(bundle.classes)
-    if catalog.several and not bundle.several:
+    if catalog.multilabel and not bundle.multilabel:
         raise DataError(
             f"{folder} has any number of labels a picture; this model was trained to give one.",
             "Give pictures with one label each.",
         )
-    catalog = replace(catalog, several=bundle.several)  # one label each is a case of several
+    catalog = replace(catalog, multilabel=bundle.multilabel)  # one label each is a case of several
     rows = np.intersect1d(catalog.readable, catalog.labelled)
     if not len(rows):
         raise DataError(

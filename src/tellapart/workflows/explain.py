@@ -225,7 +225,7 @@ def _asked(run: Run, network: Network, named: Sequence[tuple[int, Path | None]])
     logits, found = (torch.cat(part).float().cpu().numpy() for part in zip(*given, strict=True))
     rows = np.array([row for row, _ in named], np.int64)
     target = catalog.target(np.maximum(rows, 0)).copy()  # what comes may not be written to
-    target[rows < 0] = 0 if catalog.several else -1
+    target[rows < 0] = 0 if catalog.multilabel else -1
     judged = run.judged
     limits = judged["thresholds"]
     answers = Answers(
@@ -320,7 +320,7 @@ def _chosen(answers: Answers, i: int, only: str | None) -> list[int]:
     classes = answers.predictions.classes
     if only is not None:
         return [classes.index(only)]
-    if answers.predictions.several:
+    if answers.predictions.multilabel:
         order = np.argsort(-answers.probabilities[i], kind="stable")
         answered = [int(k) for k in order if answers.answered[i][k]]
         missed = [int(k) for k in order if answers.given[i][k] and not answers.answered[i][k]]

@@ -43,7 +43,7 @@ def conclude(
 
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = plain_runtime()
-    known = None if catalog.several else (yield from _known(run, network, catalog, split, runtime))
+    known = None if catalog.multilabel else (yield from _known(run, network, catalog, split, runtime))
     plan, flip = recipe.evaluation, flips(recipe)
     answered: dict[str, Answered] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
@@ -139,7 +139,7 @@ def _bundle(
         run.bundle,
         network,
         catalog.classes,
-        catalog.several,
+        catalog.multilabel,
         temperature=certainty.temperature,
         thresholds=certainty.thresholds,
         about=about,
@@ -187,7 +187,7 @@ def check_judgement(recipe: Recipe, catalog: Catalog) -> None:
     Raises:
         RecipeError: thresholds are for several labels, and the pictures have one each.
     """
-    if recipe.evaluation.thresholds != "f1" and not catalog.several:
+    if recipe.evaluation.thresholds != "f1" and not catalog.multilabel:
         raise RecipeError(
             "evaluation.thresholds is for pictures with several labels; these have one each.",
             "Leave it out: the most probable class is the answer. For sets of classes: tellapart predict --coverage",

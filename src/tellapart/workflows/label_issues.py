@@ -69,7 +69,7 @@ def answers_and_features(
     with torch.no_grad():
         logits = network.to("cpu").head(torch.from_numpy(found)).numpy()
     temperature = run.judged["temperature"]
-    return probabilities(logits / np.asarray(temperature, np.float32), run.catalog.several), found
+    return probabilities(logits / np.asarray(temperature, np.float32), run.catalog.multilabel), found
 
 
 def find_issues(
@@ -91,7 +91,7 @@ def find_issues(
     rows = np.setdiff1d(np.intersect1d(catalog.readable, catalog.labelled), [] if without is None else without)
     together = ties_of(catalog, rows).tie
     kept = _judged(catalog, rows, together)
-    if not catalog.several:
+    if not catalog.multilabel:
         inside = np.isin(catalog.target(rows), kept)
         rows, together = rows[inside], np.unique(together[inside], return_inverse=True)[1]
     runtime = plain_runtime()
@@ -103,7 +103,7 @@ def find_issues(
     if left_out:
         how += f" Not judged, for want of pictures: {some(left_out, 'class', 'classes')}."
     classes = tuple(catalog.classes[i] for i in kept)
-    odds = np.log(np.clip(chances, 1e-12, 1)) - (np.log(np.clip(1 - chances, 1e-12, 1)) if catalog.several else 0)
+    odds = np.log(np.clip(chances, 1e-12, 1)) - (np.log(np.clip(1 - chances, 1e-12, 1)) if catalog.multilabel else 0)
     return LabelIssues(table, Predictions.of(rows, odds, target, classes), how)
 
 
@@ -112,7 +112,7 @@ def _judged(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
     _, number = Ties(together, catalog.target(rows), catalog.classes, False).labels()
     counts = np.bincount(number, minlength=len(catalog.classes))
     kept = np.flatnonzero(counts >= _LEAST).tolist()
-    if len(kept) < (1 if catalog.several else 2):
+    if len(kept) < (1 if catalog.multilabel else 2):
         raise DataError(
             f"Wrong labels are found by comparing classes, and of the {len(catalog.classes)} classes {len(kept)} "
             f"{'has' if len(kept) == 1 else 'have'} {_LEAST} different pictures or more. {catalog.layout}",
@@ -124,7 +124,7 @@ def _judged(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
 def _numbered(catalog: Catalog, rows: Rows, kept: list[int]) -> npt.NDArray[Any]:
     """Targets in numbers of the judged classes."""
     target = catalog.target(rows)
-    return target[:, kept] if catalog.several else np.searchsorted(kept, target)
+    return target[:, kept] if catalog.multilabel else np.searchsorted(kept, target)
 
 
 def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:

@@ -91,23 +91,23 @@ class Console:
             for event in events:
                 print(json.dumps({"event": type(event).__name__, **asdict(event)}), flush=True)
             return
-        several = len(recipe.stages) > 1
+        multilabel = len(recipe.stages) > 1
         meter = _Meter()
         with self._bar() as step:
             for event in events:
-                self._show(event, step, meter, several)
+                self._show(event, step, meter, multilabel)
 
-    def _show(self, event: Event, step: Callable[..., None], meter: _Meter, several: bool) -> None:
+    def _show(self, event: Event, step: Callable[..., None], meter: _Meter, multilabel: bool) -> None:
         match event:
             case StageStarted():
                 name = f"stage {event.stage + 1}" + (f", {event.name}" if event.name else "")
                 again = "once more, on training and validation pictures: " if event.retraining else ""
                 step(None, 0, 0)
-                self.say(f"{again}{name if several or event.name else 'training'}: {event.plan}")
+                self.say(f"{again}{name if multilabel or event.name else 'training'}: {event.plan}")
                 if meter.runtime != event.runtime["why"]:  # the same for every stage is said once
                     meter.runtime = event.runtime["why"]
                     self.say(f"  {meter.runtime}")
-                share = "labels right" if event.several else "val. accuracy"
+                share = "labels right" if event.multilabel else "val. accuracy"
                 self.say(f"  {'epoch':>7}  {'train loss':>10}  {'val. loss':>9}  {share:>13}")
             case Progress():
                 speed = meter.add(event)

@@ -99,16 +99,16 @@ def session_of_unlabelled(
     if not len(rows):
         raise DataError(f"All pictures of {pictures} have a label.", "To review labels, leave --run out.")
     chances, features = answers_and_features(run, catalog, rows, console)
-    several, classes = run.catalog.several, run.catalog.classes
-    order = ask_next(uncertainty(chances, several), features, wanted.limit or _NEXT)
-    items = [_asked(catalog, int(rows[i]), chances[i], classes, several) for i in order]
+    multilabel, classes = run.catalog.multilabel, run.catalog.classes
+    order = ask_next(uncertainty(chances, multilabel), features, wanted.limit or _NEXT)
+    items = [_asked(catalog, int(rows[i]), chances[i], classes, multilabel) for i in order]
     log = CorrectionLog(out / "corrections.csv")
     return Session(
         f"{catalog.root.name}, unlabelled",
         f"The {len(items):,} pictures that {run.directory.name} is least sure of, no two too much alike.",
         items,
         classes,
-        several,
+        multilabel,
         catalog.path,
         log,
         _who(wanted),
@@ -116,9 +116,9 @@ def session_of_unlabelled(
     )
 
 
-def _asked(catalog: Catalog, row: int, chances: Any, classes: tuple[str, ...], several: bool) -> Item:
-    best = np.flatnonzero(chances >= 0.5) if several else np.array([int(chances.argmax())])
-    chance = float(np.where(chances >= 0.5, chances, 1 - chances).min() if several else chances.max())
+def _asked(catalog: Catalog, row: int, chances: Any, classes: tuple[str, ...], multilabel: bool) -> Item:
+    best = np.flatnonzero(chances >= 0.5) if multilabel else np.array([int(chances.argmax())])
+    chance = float(np.where(chances >= 0.5, chances, 1 - chances).min() if multilabel else chances.max())
     answer = tuple(classes[i] for i in best)
     file, content = str(catalog.table["path"][row]), bytes(catalog.table["sha256"][row]).hex()
     return Item(row, file, content, (), answer, chance, "Not labelled yet.")
@@ -174,7 +174,7 @@ def _labels(catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, wa
     for line in asked.iter_rows(named=True):
         near = [(row, tuple(catalog.classes[k] for k in labels[row])) for row in line["neighbours"][:_NEAR]]
         given, suggested = tuple(line["given"]), tuple(line["suggested"])
-        chance = line["p_suggested"] if given != suggested else 1 - line["p_suggested"] if catalog.several else None
+        chance = line["p_suggested"] if given != suggested else 1 - line["p_suggested"] if catalog.multilabel else None
         items.append(
             Item(
                 line["row"],
@@ -192,7 +192,7 @@ def _labels(catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, wa
         f"{len(items):,} pictures, the most suspicious labels first; {suspicious.height:,} are suspected. {how}",
         items,
         catalog.classes,
-        catalog.several,
+        catalog.multilabel,
         catalog.path,
         CorrectionLog(folder / "corrections.csv"),
         _who(wanted),

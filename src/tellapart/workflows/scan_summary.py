@@ -28,7 +28,7 @@ def summary(catalog: Catalog) -> dict[str, Any]:
         "root": str(catalog.root),
         "layout": catalog.layout,
         "n": len(catalog),
-        "several": catalog.several,
+        "multilabel": catalog.multilabel,
         "classes": catalog.counts(),
         "n_without_label": int((table["labels"].list.len() == 0).sum()),
         "parts": _counts(table["split"]),
@@ -48,7 +48,7 @@ def _counts(column: pl.Series) -> dict[str, int]:
 def summary_text(catalog: Catalog) -> str:
     """Lines for a terminal."""
     facts = summary(catalog)
-    kind = "none, one or more labels a picture" if facts["several"] else "one label a picture"
+    kind = "none, one or more labels a picture" if facts["multilabel"] else "one label a picture"
     lines = [f"{facts['root']}: {facts['n']:,} pictures; {kind}", f"Layout: {facts['layout']}", ""]
     unlabelled = {"(no label)": facts["n_without_label"]} if facts["n_without_label"] else {}
     width = max(map(len, [*facts["classes"], *unlabelled]), default=0)

@@ -126,7 +126,7 @@ def test_no_version_of_a_validation_picture_reaches_training(photos, tmp_path, f
     pl.read_csv(table).drop(forget).write_csv(table)
     written = scan(tmp_path / "written")
     assert written.classes == photos.classes
-    assert not written.several
+    assert not written.multilabel
     for seed in range(5):
         after = split(written, validation=0.3, test=0.2, seed=seed)
         assert len(after.train) + len(after.validation) + len(after.test) == len(written)
@@ -196,14 +196,14 @@ def test_several_labels_come_back(tmp_path):
     catalog = scan(root)
     parts = Split(np.arange(5), np.arange(5, 7), np.arange(7, 8), catalog.digest, 0, "by hand")
     written = scan(write_views(catalog, parts, VIEWS, HOW, tmp_path / "written").parent)
-    assert written.several
+    assert written.multilabel
     assert written.classes == catalog.classes
     numbers = [int(Path(path).name.split(".")[0]) for path in written.table["path"]]
     assert np.array_equal(written.target(), catalog.target(numbers))
 
 
 def test_labels_that_nothing_can_divide(photos, tmp_path):
-    odd = replace(photos, classes=("a;b", "c|d", "e,f"), several=True)
+    odd = replace(photos, classes=("a;b", "c|d", "e,f"), multilabel=True)
     parts = split(photos)
     with pytest.raises(DataError, match="divide"):
         write_views(odd, parts, VIEWS, HOW, tmp_path / "written")

@@ -41,7 +41,7 @@ def refused(root: Path, kind: type[Exception] = DataError, **how: object) -> str
 def test_one_folder_a_class(draw: Draw) -> None:
     layout = found(draw("dog/1.png", "cat/1.png", "cat/2.png"))
     assert labels(layout) == {"cat/1.png": ["cat"], "cat/2.png": ["cat"], "dog/1.png": ["dog"]}
-    assert (layout.classes, layout.several) == (("cat", "dog"), False)
+    assert (layout.classes, layout.multilabel) == (("cat", "dog"), False)
     assert layout.sentence == "One folder a class: 2 classes."
 
 
@@ -165,7 +165,7 @@ def test_a_table_of_any_kind(draw: Draw, suffix: str, name: str) -> None:
     write_table(root / f"labels.{suffix}", rows)
     for layout in (found(root), found(root / f"labels.{suffix}"), found(root, layout="table")):
         assert labels(layout) == CATS_AND_DOGS
-        assert not layout.several
+        assert not layout.multilabel
         assert set(column(layout, "split").values()) == {"train"}
         assert set(column(layout, "group").values()) == {"g"}
         assert layout.sentence.startswith(f"Table labels.{suffix}: 2 classes")
@@ -223,7 +223,7 @@ def test_several_labels_in_a_cell(draw: Draw, cells: list[str], expected: list[l
     write_table(root / "labels.csv", rows)
     layout = found(root)
     assert list(labels(layout).values()) == expected
-    assert layout.several == any(len(cell) != 1 for cell in expected)
+    assert layout.multilabel == any(len(cell) != 1 for cell in expected)
     assert said in layout.sentence
 
 
@@ -246,7 +246,7 @@ def test_lists_in_json_and_parquet_need_no_delimiter(draw: Draw) -> None:
         write_table(root / name, rows)
         layout = found(root)
         assert labels(layout) == {"1.png": ["a, b", "c"], "2.png": [], "3.png": ["c"]}
-        assert layout.several
+        assert layout.multilabel
         (root / name).unlink()
 
 
@@ -259,14 +259,14 @@ def test_one_column_a_label(draw: Draw, yes_no: tuple[str, str]) -> None:
     (root / "labels.csv").write_text(text)
     layout = found(root)
     assert labels(layout) == {"1.png": ["cat"], "2.png": [], "3.png": ["cat", "dog"]}
-    assert layout.several
+    assert layout.multilabel
     assert "one column a label; columns not used: width" in layout.sentence
 
 
 def test_one_label_each_is_one_label_a_picture_whatever_the_form(draw: Draw) -> None:
     root = draw("1.png", "2.png")
     (root / "labels.csv").write_text("file_name,cat,dog\n1.png,1,0\n2.png,0,1\n")
-    assert not found(root).several
+    assert not found(root).multilabel
 
 
 def test_an_empty_label_is_no_label(draw: Draw) -> None:
@@ -274,7 +274,7 @@ def test_an_empty_label_is_no_label(draw: Draw) -> None:
     (root / "labels.csv").write_text("file_name,label\n1.png,cat\n2.png,\n3.png,dog\n")
     layout = found(root)
     assert labels(layout)["2.png"] == []
-    assert not layout.several
+    assert not layout.multilabel
 
 
 def test_pictures_in_hidden_folders_are_found_by_a_table(draw: Draw) -> None:

@@ -19,14 +19,14 @@ def unbalanced() -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(targets)) + 1000, np.random.default_rng(0).permutation(targets)
 
 
-def several(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+def multilabel(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     """Five labels from common to rare, any number of them a picture, and many pictures with none."""
     rng = np.random.default_rng(1)
     return np.arange(n), (rng.random((n, 5)) < (0.3, 0.1, 0.05, 0.02, 0.01)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("method", ["none", "weighted", "rarest"])
-@pytest.mark.parametrize("make", [unbalanced, several])
+@pytest.mark.parametrize("make", [unbalanced, multilabel])
 def test_an_order_is_a_function_of_seed_and_epoch(method, make):
     rows, targets = make()
     first = epoch_order(rows, targets, 5, method, 3, 4)
@@ -77,7 +77,7 @@ def test_rarest_evens_out_one_label_exactly():
 
 def test_rarest_takes_what_was_shown_least_at_every_step():
     """Against a slow reading of the rule: every picture carries a label with the lowest count so far."""
-    rows, targets = several(600)
+    rows, targets = multilabel(600)
     carried = np.column_stack([targets, targets.sum(axis=1) == 0])
     present = np.flatnonzero(carried.any(axis=0))
     shown = np.zeros(6, int)
@@ -88,7 +88,7 @@ def test_rarest_takes_what_was_shown_least_at_every_step():
 
 
 def test_rarest_brings_rare_labels_up():
-    rows, targets = several()
+    rows, targets = multilabel()
     plain, balanced = targets.sum(axis=0), contents(epoch_order(rows, targets, 5, "rarest", 0, 0), targets, 5)
     assert plain.max() / plain.min() > 20
     assert balanced.per_class.max() / balanced.per_class.min() < 3
@@ -116,21 +116,21 @@ def test_any_labels_give_a_full_epoch(labels, method):
     st.integers(0, 5),
     st.booleans(),
 )
-def test_at_most_so_many_of_a_class(labels, per_class, seed, several):
+def test_at_most_so_many_of_a_class(labels, per_class, seed, multilabel):
     """Of one label so many, or all there are; of several at least that, and no more pictures than these need."""
     targets = (
-        np.array(labels, np.uint8) if several else np.array([row.index(True) if any(row) else -1 for row in labels])
+        np.array(labels, np.uint8) if multilabel else np.array([row.index(True) if any(row) else -1 for row in labels])
     )
     rows = np.arange(len(labels)) * 3 + 5
     taken = at_most(rows, targets, 3, per_class, seed)
     assert np.isin(taken, rows).all()
     assert (np.diff(taken) > 0).all()
     assert np.array_equal(taken, at_most(rows, targets, 3, per_class, seed))
-    every = [{*np.flatnonzero(row)} or {3} for row in targets] if several else [{int(one)} for one in targets]
+    every = [{*np.flatnonzero(row)} or {3} for row in targets] if multilabel else [{int(one)} for one in targets]
     carried = [every[place] for place in (taken - 5) // 3]
     for label in set.union(*every):
         wanted, found = min(per_class, sum(label in one for one in every)), sum(label in one for one in carried)
-        assert found >= wanted if several else found == wanted
+        assert found >= wanted if multilabel else found == wanted
     assert len(taken) <= per_class * 4
 
 

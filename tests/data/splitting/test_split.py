@@ -27,7 +27,7 @@ def catalog_of(
     group: Sequence[str | None] | None = None,
     part: Sequence[str | None] | None = None,
     problem: Sequence[str | None] | None = None,
-    several: bool = False,
+    multilabel: bool = False,
     classes: Sequence[str] | None = None,
 ) -> Catalog:
     """A catalog of pictures that do not exist; `content` says which are copies of each other."""
@@ -48,7 +48,7 @@ def catalog_of(
         "sha256": [int(c).to_bytes(32, "big") for c in (content if content is not None else range(n))],
         "problem": list(problem or [None] * n),
     }
-    return Catalog(pl.DataFrame(values, schema=SCHEMA), tuple(names), several, Path("photos"), "One folder a class.")
+    return Catalog(pl.DataFrame(values, schema=SCHEMA), tuple(names), multilabel, Path("photos"), "One folder a class.")
 
 
 def classes(*sizes: int) -> list[list[int]]:
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_parts_and_another_gives_others() -> None:
 
 
 def test_a_division_does_not_depend_on_the_global_random_state() -> None:
-    catalog = catalog_of([[i % 3] if i % 4 else [0, i % 3] for i in range(90)], several=True)
+    catalog = catalog_of([[i % 3] if i % 4 else [0, i % 3] for i in range(90)], multilabel=True)
     results = []
     for seed in (1, 2):
         np.random.seed(seed)
@@ -125,19 +125,19 @@ def test_every_class_is_on_every_side(sizes: list[int], validation: float, test:
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), several=st.booleans(), seed=st.integers(0, 99))
-def test_groups_and_copies_never_cross(data: st.DataObject, several: bool, seed: int) -> None:
+@given(data=st.data(), multilabel=st.booleans(), seed=st.integers(0, 99))
+def test_groups_and_copies_never_cross(data: st.DataObject, multilabel: bool, seed: int) -> None:
     n = data.draw(st.integers(30, 80))
     of_picture = (
         st.lists(st.integers(0, 2), unique=True, max_size=3)
-        if several
+        if multilabel
         else st.lists(st.integers(0, 2), min_size=1, max_size=1)
     )
     labels = data.draw(st.lists(of_picture, min_size=n, max_size=n))
     content = data.draw(st.lists(st.integers(0, 60), min_size=n, max_size=n))
     group = data.draw(st.lists(st.sampled_from([None, *"abcdefghijklmnop"]), min_size=n, max_size=n))
     assume(len({i for row in labels for i in row}) == 3)
-    catalog = catalog_of(labels, content=content, group=group, several=several)
+    catalog = catalog_of(labels, content=content, group=group, multilabel=multilabel)
     try:
         divided = split(catalog, validation=0.2, test=0.2, seed=seed)
     except SplitError:
@@ -167,7 +167,7 @@ def test_groups_keep_the_shares_of_classes() -> None:
 def test_several_labels_keep_their_shares() -> None:
     random = np.random.default_rng(0)
     target = random.random((600, 4)) < [0.5, 0.2, 0.1, 0.03]
-    catalog = catalog_of([np.flatnonzero(row).tolist() for row in target], several=True)
+    catalog = catalog_of([np.flatnonzero(row).tolist() for row in target], multilabel=True)
     divided = split(catalog, validation=0.2, test=0.2)
     check_parts(divided, set(range(600)))
     for rows in (divided.validation, divided.test):
@@ -177,7 +177,7 @@ def test_several_labels_keep_their_shares() -> None:
 
 
 def test_one_label_that_may_be_missing_is_divided_too() -> None:
-    catalog = catalog_of([[0] if i % 3 else [] for i in range(60)], several=True)
+    catalog = catalog_of([[0] if i % 3 else [] for i in range(60)], multilabel=True)
     divided = split(catalog)
     check_parts(divided, set(range(60)))
     assert {len(row) for row in catalog.table["labels"].gather(divided.test)} == {0, 1}
@@ -223,7 +223,7 @@ def test_a_class_of_copies_is_too_small_and_others_are_named() -> None:
 def test_groups_that_cannot_be_divided_are_told() -> None:
     """Each label has three groups, but one part has to go without one of them."""
     labels = [[0], [0, 1], [1], [0, 1], [2], [2]]
-    catalog = catalog_of(labels, group=["a", "b", "c", "d", "a", "b"], several=True)
+    catalog = catalog_of(labels, group=["a", "b", "c", "d", "a", "b"], multilabel=True)
     with pytest.raises(SplitError, match=r"class 2' has 2 usable pictures; at least 3"):
         split(catalog, validation=0.3, test=0.3)
 
@@ -398,8 +398,8 @@ def test_changes_of_labels_parts_groups_and_classes_are_told() -> None:
     turned = catalog_of([[1], [1], [0], [0]], classes=["class 1", "class 0"])
     assert explain_change(old, turned) == "classes in another order."
     assert explain_change(old, catalog_of(classes(2, 2))) == "nothing has changed."
-    several = catalog_of(classes(2, 2), several=True)
-    assert "any number of labels" in explain_change(old, several)
+    multilabel = catalog_of(classes(2, 2), multilabel=True)
+    assert "any number of labels" in explain_change(old, multilabel)
 
 
 def test_a_missing_package_is_asked_for() -> None:

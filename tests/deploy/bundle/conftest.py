@@ -45,7 +45,7 @@ def write(network, golden):
 
     def write(folder, **changes):
         given = {"temperature": 1.5, "thresholds": None, "about": {}, "golden": golden, **changes}
-        usual = {"network": network, "classes": CLASSES, "several": False}
+        usual = {"network": network, "classes": CLASSES, "multilabel": False}
         write_bundle(folder, *(given.pop(key, value) for key, value in usual.items()), **given)
         return folder
 

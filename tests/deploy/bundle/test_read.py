@@ -25,7 +25,7 @@ def rewrite(folder: Path, **changes) -> None:
 def test_it_says_what_it_was_written_with(written):
     bundle = Bundle.load(written)
     assert bundle.classes == ("apple", "bèe & <b>", "cat")
-    assert not bundle.several
+    assert not bundle.multilabel
     assert bundle.preprocessing == Preprocessing(12, 16, crop=0.9, std=(0.1, 0.2, 0.3))
     assert (bundle.temperature, bundle.thresholds) == (1.5, ())
     assert bundle.architecture["name"] == "tiny_net"

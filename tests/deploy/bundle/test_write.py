@@ -29,7 +29,7 @@ from tellapart.models.network import Architecture, Network
 from tellapart.recipe.schema import Data, Model
 
 FILES = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, CARD}
-SEVERAL = {"several": True, "thresholds": [0.2, 0.5, 0.9]}
+SEVERAL = {"multilabel": True, "thresholds": [0.2, 0.5, 0.9]}
 
 
 def test_onnxruntime_answers_as_torch_in_evaluation_mode(written, network):
@@ -118,7 +118,7 @@ def test_nothing_can_be_unpickled(written):
 def test_several_labels_and_classes_with_odd_names(write, tmp_path):
     classes = (os.fsdecode(b"caf\xe9"), "line\nbreak", "| table")
     bundle = Bundle.load(write(tmp_path / "bundle", **SEVERAL, classes=classes))
-    assert bundle.several
+    assert bundle.multilabel
     assert bundle.classes == classes
     assert bundle.thresholds == (0.2, 0.5, 0.9)
     np.testing.assert_allclose(bundle.probabilities([[0.0, 1.5, -1.5]]), [[0.5, 0.7310586, 0.2689414]])
@@ -128,7 +128,7 @@ def test_several_labels_and_classes_with_odd_names(write, tmp_path):
 
 
 def test_several_labels_count_from_one_half_unless_told(write, tmp_path):
-    assert Bundle.load(write(tmp_path / "bundle", several=True)).thresholds == (0.5, 0.5, 0.5)
+    assert Bundle.load(write(tmp_path / "bundle", multilabel=True)).thresholds == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(

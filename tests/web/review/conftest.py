@@ -21,7 +21,7 @@ CLASSES = ("<script>document.title='owned'</script>".replace("/", "\u2215"), 'a 
 
 @pytest.fixture
 def make_session(picture_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., Session]:
-    def make(n: int = 3, several: bool = False, **changes: Any) -> Session:
+    def make(n: int = 3, multilabel: bool = False, **changes: Any) -> Session:
         catalog = scan(picture_folder(n=n, classes=CLASSES))
         names, items = catalog.table["path"], []
         for row in range(len(catalog)):
@@ -32,7 +32,7 @@ def make_session(picture_folder: Callable[..., Path], tmp_path: Path) -> Callabl
             items.append(Item(row, names[row], content, (given,), (other,), 0.97, f"Looks like {other}.", near))
         log = CorrectionLog(tmp_path / "run" / "corrections.csv")
         plain = Session(
-            "<b>fruit</b>", "", items, catalog.classes, several, catalog.path, log, "me", "tellapart train x"
+            "<b>fruit</b>", "", items, catalog.classes, multilabel, catalog.path, log, "me", "tellapart train x"
         )
         return replace(plain, **changes)
 

@@ -97,7 +97,7 @@ def test_decisions_and_undo(client) -> None:
 
 
 def test_several_labels_may_be_none(make_session) -> None:
-    session = make_session(several=True)
+    session = make_session(multilabel=True)
     session.decide(0, "relabel", [])
     assert session.state()["decisions"]["0"] == {"decision": "relabel", "to": []}
     session.decide(0, "relabel", list(reversed(session.classes)))

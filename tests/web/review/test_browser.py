@@ -180,7 +180,7 @@ def test_hostile_names_are_only_text(context: Any, make_session: Any, serve_sess
 
 
 def test_several_labels_are_toggled(context: Any, make_session: Any, serve_session: Any) -> None:
-    served = serve_session(make_session(n=1, several=True))
+    served = serve_session(make_session(n=1, multilabel=True))
     session = served.session
     tab = Tab(context, served.address)
     tab.page.keyboard.press("1")

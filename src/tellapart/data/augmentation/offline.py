@@ -124,7 +124,7 @@ def write_views(
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty.", "Name a folder that does not exist yet.")
-    between = _mark_between(catalog.classes) if catalog.several else ""
+    between = _mark_between(catalog.classes) if catalog.multilabel else ""
     made, done, total = [], 0, sum(map(len, (split.train, split.validation, split.test)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part, rows in (("train", split.train), ("validation", split.validation), ("test", split.test)):
@@ -182,7 +182,7 @@ def _described(catalog: Catalog, made: pl.DataFrame, between: str) -> pl.DataFra
     names = [between.join(catalog.classes[i] for i in labels) for labels in catalog.table["labels"].gather(rows)]
     return made.select(
         "file_name",
-        pl.Series("labels" if catalog.several else "label", names),
+        pl.Series("labels" if catalog.multilabel else "label", names),
         "split",
         pl.Series("group", _groups(catalog)[rows]),
     )

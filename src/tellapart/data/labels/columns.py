@@ -83,16 +83,16 @@ Labels = tuple[pl.Series, bool, list[str]]  # the lists, whether there is one a 
 
 
 def _labels(table: Table, path: str, delimiter: str | None) -> Labels:
-    several, one = table.find(LABELS), table.find(LABEL)
-    if several and one:
+    multilabel, one = table.find(LABELS), table.find(LABEL)
+    if multilabel and one:
         raise DataError(
-            f"{table.name} has a column {one!r} and a column {several!r}: which one holds the labels is not clear.",
+            f"{table.name} has a column {one!r} and a column {multilabel!r}: which one holds the labels is not clear.",
             "Rename or remove one of them.",
         )
     if one and isinstance(table.frame.schema[one], pl.List):
-        several, one = one, None
-    if several:
-        return _several(table.frame[several], delimiter)
+        multilabel, one = one, None
+    if multilabel:
+        return _several(table.frame[multilabel], delimiter)
     if delimiter is not None:
         raise UsageError(
             f"A delimiter divides the cells of a column 'labels'; {table.name} has no such column.",

@@ -18,14 +18,14 @@ class Labelling:
 
     Attributes:
         table: `path`, `labels` (List(String)), `split`, `group`.
-        several: True where a picture may have several labels or none.
+        multilabel: True where a picture may have several labels or none.
         how: the form, in words.
         notes: what was decided or left out, in words.
         columns: of a table, the names of the columns with pictures and labels.
     """
 
     table: pl.DataFrame
-    several: bool
+    multilabel: bool
     how: str
     notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ def from_folders(found: Walk, label_depth: int | None = None) -> Labelling:
             notes.insert(0, f"in {n_folders:,} folders")
     if depth and n_loose:
         notes.append(f"{counted(n_loose, 'picture')} in no class folder without a label")
-    return Labelling(named.drop("folders"), several=False, how=how, notes=tuple(notes))
+    return Labelling(named.drop("folders"), multilabel=False, how=how, notes=tuple(notes))
 
 
 def _take_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

@@ -42,7 +42,7 @@ class Layout:
         table: one row a picture, sorted by `path`: `labels` (List(UInt32), numbers into `classes`), `split`, `group`
             and `problem` (null, or why the file cannot even be opened).
         classes: class names in their order.
-        several: True where a picture may have several labels or none.
+        multilabel: True where a picture may have several labels or none.
         sentence: how the labels were found, and what was left out.
         columns: of a table with a header, the names of the columns with pictures and labels.
     """
@@ -50,7 +50,7 @@ class Layout:
     root: Path
     table: pl.DataFrame
     classes: tuple[str, ...]
-    several: bool
+    multilabel: bool
     sentence: str
     columns: tuple[str, ...] = ()
 
@@ -203,7 +203,7 @@ def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_l
         single = single and understood.single
         folders |= {folder} - {""}
     merged, n_repeated = _merge(pl.concat(frames), single)
-    several = not single and bool((merged["labels"].list.len() != 1).any())
+    multilabel = not single and bool((merged["labels"].list.len() != 1).any())
     said = list(notes)
     said += [f"names of files in {some(sorted(folders))}"] if folders else []
     said += [f"given parts: {_words(merged['split'])}"] if merged["split"].is_not_null().any() else []
@@ -211,7 +211,7 @@ def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_l
     said += _left_out(found, merged)
     kind = "Table" if table.has_header else "List"
     how = f"{kind}{'s' if len(files) > 1 else ''} {' and '.join(file.name for file in files)}"
-    return Labelling(merged, several, how, tuple(said), understood.columns if table.has_header else ())
+    return Labelling(merged, multilabel, how, tuple(said), understood.columns if table.has_header else ())
 
 
 def _merge(frame: pl.DataFrame, single: bool) -> tuple[pl.DataFrame, int]:
@@ -269,13 +269,13 @@ def _number(root: Path, found: Walk, labelling: Labelling, class_file: str | Pat
     numbers = pl.element().replace_strict(order, range(len(order)), return_dtype=pl.UInt32)
     table = table.with_columns(pl.col("labels").list.eval(numbers).cast(pl.List(pl.UInt32)))
     table = table.join(found.pictures, on="path", how="left").sort("path")
-    what = "labels, any number a picture" if labelling.several else "classes" if len(order) != 1 else "class"
+    what = "labels, any number a picture" if labelling.multilabel else "classes" if len(order) != 1 else "class"
     clauses = [*labelling.notes, *said, *notes]
     if order:
         clauses = [f"{len(order):,} {what}", *clauses]
     sentence = labelling.how + (": " + "; ".join(clauses) if clauses else "") + "."
     columns = ("path", "labels", "split", "group", "problem")
-    return Layout(root, table.select(columns), tuple(order), labelling.several, sentence, labelling.columns)
+    return Layout(root, table.select(columns), tuple(order), labelling.multilabel, sentence, labelling.columns)
 
 
 def _words(parts: pl.Series) -> str:

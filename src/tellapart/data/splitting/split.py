@@ -142,7 +142,7 @@ def usable(catalog: Catalog) -> Rows:
             f"None of the {len(catalog):,} pictures has a label. {catalog.layout}",
             "Put each class into a folder of its own, or add a table with the columns file_name and label.",
         )
-    if len(catalog.classes) == 1 and not catalog.several:
+    if len(catalog.classes) == 1 and not catalog.multilabel:
         raise SplitError(
             f"All pictures are of one class, {catalog.classes[0]!r}: there is nothing to tell apart. {catalog.layout}",
             "Add pictures of another class.",
@@ -177,7 +177,7 @@ def draw(
     drawn = divide(ties, shares, seed, may_lack)
     parts = {part: rows[drawn.get(part, np.empty(0, np.int64))] for part in PARTS}
     n_copies = len(rows) - catalog.table["sha256"].gather(rows).n_unique()
-    by = "labels" if catalog.several else "class"
+    by = "labels" if catalog.multilabel else "class"
     notes = [f"{_named(list(shares))} drawn by {by}{', groups kept on one side' if ties.by_group else ''}."]
     return parts, notes + ([f"Exact copies kept on one side with what they copy: {n_copies:,}."] if n_copies else [])
 
@@ -253,8 +253,8 @@ def explain_change(old: Catalog, new: Catalog) -> str:
         changed = both.filter(~pl.col(column).eq_missing(pl.col(f"{column}_new")))
         changes.append((changed["path"], what))
     said = [f"{len(paths):,} {what} ({some(paths.sort())})" for paths, what in changes if len(paths)]
-    if old.several != new.several:
-        said.append(f"pictures now have {'any number of labels' if new.several else 'one label each'}")
+    if old.multilabel != new.multilabel:
+        said.append(f"pictures now have {'any number of labels' if new.multilabel else 'one label each'}")
     if old.classes != new.classes:
         gone, come = set(old.classes) - set(new.classes), set(new.classes) - set(old.classes)
         said += [f"classes gone: {some(sorted(gone))}"] if gone else []

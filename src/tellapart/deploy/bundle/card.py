@@ -44,11 +44,11 @@ def card(description: dict[str, Any]) -> str:
     """
     about = description["about"]
     name = _text(description["architecture"]["name"])
-    several = description["several"]
+    multilabel = description["multilabel"]
     parts = [
         f"# {name}, {len(description['classes'])} classes",
         f"Tells pictures apart: {_classes(description['classes'])}.",
-        "A picture has none, one or several of these labels." if several else "A picture has exactly one of these.",
+        "A picture has none, one or several of these labels." if multilabel else "A picture has exactly one of these.",
         "## Where it comes from",
         f"* Network: {name}\n"
         f"* Training began from: {_text(description['weights_source'])}\n"
@@ -62,7 +62,7 @@ def card(description: dict[str, Any]) -> str:
         "## What it takes and gives",
         _interface(description),
         "## Limits",
-        "\n".join([_SEVERAL_LIMIT if several else _unknown(description), _LIMITS]),
+        "\n".join([_SEVERAL_LIMIT if multilabel else _unknown(description), _LIMITS]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -95,7 +95,7 @@ def _interface(description: dict[str, Any]) -> str:
         "squash": "scaled to it without regard to the aspect ratio",
     }[how["fit"]]
     tolerance = description["tolerance"]
-    certainty = "sigmoid" if description["several"] else "softmax"
+    certainty = "sigmoid" if description["multilabel"] else "softmax"
     size, n_classes = f"[n, {how['height']}, {how['width']}, 3]", len(description["classes"])
     return (
         f"`model.onnx` (opset {description['onnx_opset']}, float32): input `pictures`, uint8 {size}, RGB; "

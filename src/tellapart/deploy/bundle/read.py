@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.old_names import current_keys
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.tta import copies
@@ -46,7 +47,7 @@ class Bundle:
     Attributes:
         folder: where it lies.
         classes: names, in the order of the logits.
-        several: True where a picture may have none, one or several of the classes.
+        multilabel: True where a picture may have none, one or several of the classes.
         preprocessing: how a picture becomes the network's input.
         temperature: above 0; logits are divided by it before they become probabilities. Several labels: one a class.
         thresholds: several labels: the probability, one a class, from which on a label counts; else empty.
@@ -63,7 +64,7 @@ class Bundle:
 
     folder: Path
     classes: tuple[str, ...]
-    several: bool
+    multilabel: bool
     preprocessing: Preprocessing
     temperature: Temperature
     thresholds: tuple[float, ...]
@@ -95,7 +96,7 @@ class Bundle:
             return cls(
                 folder=folder,
                 classes=tuple(map(str, values["classes"])),
-                several=bool(values["several"]),
+                multilabel=bool(values["multilabel"]),
                 preprocessing=Preprocessing.from_dict(values["preprocessing"]),
                 temperature=_temperature(values["temperature"]),
                 thresholds=tuple(map(float, values["thresholds"])),
@@ -213,7 +214,7 @@ class Bundle:
         if n_copies:
             changed = copies(pictures, n_copies, self.flip, self.preprocessing.interpolation)[1:]
             versions = [logits, *(self.predict_pixels(version, batch_size) for version in changed)]
-            logits = average_logits(versions, self.several, mean).astype(np.float32)
+            logits = average_logits(versions, self.multilabel, mean).astype(np.float32)
         return logits, distance
 
     def _predict(
@@ -247,7 +248,7 @@ class Bundle:
 
     def probabilities(self, logits: npt.ArrayLike) -> Floats:
         """float64 [n, n_classes]: calibrated probabilities (softmax, or sigmoid for several labels)."""
-        return probabilities(logits, self.several, self.temperature)
+        return probabilities(logits, self.multilabel, self.temperature)
 
 
 def _temperature(value: Any) -> Temperature:
@@ -300,7 +301,7 @@ def _description(folder: Path) -> dict[str, Any]:
         )
     if values.get("sha256") != own_digest(values):
         raise BundleError(f"{path} is damaged, or was changed after it was written.", _AGAIN)
-    return values
+    return current_keys(values)
 
 
 def _check_files(folder: Path, files: Any) -> None:

@@ -52,7 +52,7 @@ def write_bundle(
     folder: Path,
     network: Network,
     classes: Sequence[str],
-    several: bool,
+    multilabel: bool,
     *,
     temperature: Temperature,
     thresholds: Sequence[float] | None,
@@ -76,7 +76,7 @@ def write_bundle(
         folder: where to; its parents are made. Holds nothing, or an older bundle and nothing else.
         network: what to write. It is left as it is: the export works on a copy, on the processor, in float32.
         classes: names, in the order of the logits.
-        several: True where a picture may have none, one or several of the classes.
+        multilabel: True where a picture may have none, one or several of the classes.
         temperature: above 0; see `records.probabilities`. Several labels: one number, or one a class.
         thresholds: several labels: the probability, one a class, from which on a label counts (None: 0.5 each).
             One label: None.
@@ -96,15 +96,15 @@ def write_bundle(
         MissingExtraError: onnxscript is not installed.
     """
     golden = golden[:MAX_GOLDEN]
-    thresholds = ([0.5] * len(classes) if thresholds is None else list(thresholds)) if several else thresholds
-    _check_arguments(network, golden, classes, several, temperature, thresholds)
+    thresholds = ([0.5] * len(classes) if thresholds is None else list(thresholds)) if multilabel else thresholds
+    _check_arguments(network, golden, classes, multilabel, temperature, thresholds)
     description = {
         "format": FORMAT,
         "tellapart": __version__,
         "architecture": network.architecture.as_dict(),
         "weights_source": network.weights_source,
         "classes": list(classes),
-        "several": several,
+        "multilabel": multilabel,
         "preprocessing": network.preprocessing.as_dict(),
         "temperature": list(temperature) if isinstance(temperature, tuple) else float(temperature),
         "thresholds": [float(t) for t in thresholds or ()],
@@ -141,7 +141,12 @@ def write_bundle(
 
 
 def _check_arguments(
-    network: Network, golden: Pixels, classes: Sequence[str], several: bool, temperature: Temperature, thresholds: Any
+    network: Network,
+    golden: Pixels,
+    classes: Sequence[str],
+    multilabel: bool,
+    temperature: Temperature,
+    thresholds: Any,
 ) -> None:
     how, n_classes = network.preprocessing, network.architecture.n_classes
     if golden.dtype != np.uint8 or golden.shape[1:] != (how.height, how.width, 3) or not len(golden):
@@ -151,9 +156,9 @@ def _check_arguments(
         raise ValueError(f"temperature must be above 0, not {temperature}")
     if len(set(classes)) != n_classes or len(classes) != n_classes:
         raise ValueError(f"classes must be {n_classes} names that differ, one a logit, not {list(classes)}")
-    if several and len(thresholds) != len(classes):
+    if multilabel and len(thresholds) != len(classes):
         raise ValueError(f"{len(thresholds)} thresholds for {len(classes)} classes")
-    if not several and thresholds is not None:
+    if not multilabel and thresholds is not None:
         raise ValueError("thresholds are for several labels only")
 
 

@@ -163,7 +163,7 @@ def _label_tables(audit: Audit) -> list[Block]:
     total = max(1, facts["n"])
     ordered = sorted(facts["classes"].items(), key=lambda item: -item[1])
     counts = [[Cell(name), _number(n), Cell(formatting.percent(n / total), n / total)] for name, n in ordered]
-    what = "label" if facts["several"] else "class"
+    what = "label" if facts["multilabel"] else "class"
     blocks: list[Block] = [
         Fold(f"Pictures of each {what}", [Table([what, "pictures", "share"], counts, sortable=True)])
     ]

@@ -26,8 +26,8 @@ def certainty(run: Run) -> Section | None:
     if on not in parts:  # a training of an earlier version
         return None
     found = parts[on]
-    several = judged["thresholds"] is not None
-    blocks: list[Block] = [Text(_told(found, on, several), "lead")]
+    multilabel = judged["thresholds"] is not None
+    blocks: list[Block] = [Text(_told(found, on, multilabel), "lead")]
     blocks.append(Side([_diagram("Before the temperature", found["before"]), _diagram("As answered", found["after"])]))
     if found.get("sets"):
         blocks.append(_sets(found["sets"], judged["n_validation"]))
@@ -38,9 +38,9 @@ def certainty(run: Run) -> Section | None:
     return Section("certainty", "How far its certainty can be trusted", blocks, "Certainty", after="score")
 
 
-def _told(found: Mapping[str, Any], on: str, several: bool) -> str:
+def _told(found: Mapping[str, Any], on: str, multilabel: bool) -> str:
     before, after = Metric(**found["before"]["error"]), Metric(**found["after"]["error"])
-    what = "a label's probability" if several else "the certainty of an answer"
+    what = "a label's probability" if multilabel else "the certainty of an answer"
     flattering = " It was fitted on these very pictures, so this is flattering." if on == "validation" else ""
     return (
         f"On average {what} is off by {formatting.percent(after.value)} (95\u202f% interval "

@@ -227,8 +227,8 @@ def _scores(comparison: Comparison) -> Section:
             cells.append(Cell(formatting.score(name, value), value, ", ".join(quiet)))
         rows.append(cells)
     caption = "All on the same pictures. Only the first score was compared."
-    several = [s for s in comparison.standings if s.deviation is not None]
-    if several:
+    multilabel = [s for s in comparison.standings if s.deviation is not None]
+    if multilabel:
         caption += " Of several seeds: the mean, ± standard deviation."
     table = Table(["run", *map(formatting.plain, names)], rows, caption, sortable=len(rows) > 2)
     return Section("scores", "Scores", [table])
@@ -261,8 +261,8 @@ def _gallery(told: Told, right: int, wrong: int) -> Gallery:
     found = found[np.lexsort((-sure[found], -gained[found]))]
     letter, other = ascii_uppercase[right], ascii_uppercase[wrong]
     cards = [bad.card(int(i), note=_answer_note(letter, good, int(i))) for i in found[:_SHOWN].tolist()]
-    several = good.predictions.several
-    what = f"more labels right in {letter} than in {other}" if several else f"right in {letter}, wrong in {other}"
+    multilabel = good.predictions.multilabel
+    what = f"more labels right in {letter} than in {other}" if multilabel else f"right in {letter}, wrong in {other}"
     more = f"{formatting.some(len(found), 'picture')}; here are {len(cards)}. " if len(found) > len(cards) else ""
     caption = f"{more}Shown is the answer of {other}, the surest first."
     return Gallery(f"{formatting.count(len(found))} {what}", cards, caption, "There is no such picture.")

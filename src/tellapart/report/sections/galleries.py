@@ -22,7 +22,7 @@ def errors_section(answers: Answers | None) -> Section | None:
         return None
     blocks = wrong_galleries(answers)
     blocks.append(Fold("Pictures answered rightly, and more wrong ones", right_galleries(answers)))
-    if answers.predictions.several:
+    if answers.predictions.multilabel:
         blocks += label_blocks(answers)
     return Section("errors", "Where it errs", blocks, "Errors")
 
@@ -31,14 +31,14 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     """The most wrong and the least certain answers."""
     how = _how(answers)
     n = int((mistakes.n_wrong(answers.predictions, **how) > 0).sum())
-    several = answers.predictions.several
+    multilabel = answers.predictions.multilabel
     wrong = mistakes.wrongest(answers.predictions, most, **how)
     first = Gallery(
         "The most wrong answers",
         answers.cards_of(wrong),
-        f"{formatting.some(n, 'picture')} with a wrong {'label' if several else 'answer'}"
+        f"{formatting.some(n, 'picture')} with a wrong {'label' if multilabel else 'answer'}"
         + (f"; here are {len(wrong)}, " if n > len(wrong) else ", ")
-        + ("those furthest off in a label first. " if several else "the most certain first. ")
+        + ("those furthest off in a label first. " if multilabel else "the most certain first. ")
         + "Some of them may have been given a wrong label.",
         "No answer was wrong.",
     )
@@ -46,7 +46,7 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
         "The least certain answers",
         answers.cards_of(mistakes.least_certain(answers.predictions, most, **how)),
         "Pictures with a label that the model can hardly decide on, the hardest first."
-        if several
+        if multilabel
         else "The lowest certainties, right or wrong, the lowest first.",
     )
     return [first, second]

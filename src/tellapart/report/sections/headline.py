@@ -60,7 +60,7 @@ def _which(evaluation: Evaluation) -> str:
 
 def _commonest(story: Story) -> tuple[float, str] | None:
     """Share and name of the commonest class among the pictures of the headline: what no effort at all would give."""
-    if story.predictions is None or story.predictions.several:
+    if story.predictions is None or story.predictions.multilabel:
         return None
     known = story.predictions.target[story.predictions.target >= 0]
     if not len(known):
@@ -83,7 +83,7 @@ def facts(story: Story, course: Curves) -> list[tuple[str, str, str]]:
         for name, part in story.pictures.parts.items()
         if len(part)
     )
-    what = "labels" if story.pictures.several else "classes"
+    what = "labels" if story.pictures.multilabel else "classes"
     facts = [
         ("pictures", formatting.count(story.pictures.n), parts),
         (what, formatting.count(len(story.pictures.classes)), ""),

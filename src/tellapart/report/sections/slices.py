@@ -23,7 +23,7 @@ _WORST = 10
 def slices_chapter(run: Run) -> Section | None:
     """The report's section, on the pictures of the headline; None where there are too few to look at parts."""
     found = _finish(slices_of(run, next(iter(run.evaluations)), USUAL, SMALLEST, _MOST))
-    return section(found, run.catalog.several) if found.found else None
+    return section(found, run.catalog.multilabel) if found.found else None
 
 
 def _finish(work: Generator[Computing, None, Slices]) -> Slices:
@@ -57,15 +57,15 @@ def slices_of(
     return sliced(right, columns, smallest)
 
 
-def section(found: Slices, several: bool) -> Section:
+def section(found: Slices, multilabel: bool) -> Section:
     """A verdict, the worst parts, and all others behind a click."""
     blocks: list[Block] = [Text(verdict(found), "lead")]
     first = found.worst or found.found[:_WORST]
-    blocks.append(_table(first, several, _caption(found)))
+    blocks.append(_table(first, multilabel, _caption(found)))
     rest = [part for part in found.found if part not in first]
     if rest:
         summary = f"{formatting.some(len(rest), 'other part')} of the pictures"
-        blocks.append(Fold(summary, [_table(rest, several, "")]))
+        blocks.append(Fold(summary, [_table(rest, multilabel, "")]))
     return Section("slices", "Which pictures it finds hard", blocks, "Slices", after="errors")
 
 
@@ -99,7 +99,7 @@ def _caption(found: Slices) -> str:
     )
 
 
-def _table(parts: Sequence[Slice], several: bool, caption: str) -> Table:
+def _table(parts: Sequence[Slice], multilabel: bool, caption: str) -> Table:
     rows = [
         [
             Cell(told(part)),
@@ -115,5 +115,5 @@ def _table(parts: Sequence[Slice], several: bool, caption: str) -> Table:
         ]
         for part in parts
     ]
-    share = "every label right" if several else "right"
+    share = "every label right" if multilabel else "right"
     return Table(["pictures", share, "elsewhere", "number", "p"], rows, caption, sortable=True)

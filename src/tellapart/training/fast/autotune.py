@@ -61,7 +61,7 @@ def measure_steps(
     part = select(spare, stage.train, stage.batch_norm)
     from_store = repeats(part, recipe, stage)
     rows, pixels = _first_pictures(spare, stage, material)
-    loss = build_loss("auto", material.catalog.several)
+    loss = build_loss("auto", material.catalog.multilabel)
     with torch.no_grad():
         given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
     part.train_mode()

@@ -40,7 +40,7 @@ class Session:
 
     Attributes:
         title: what is reviewed. order: in which order pictures are asked, in a sentence.
-        items: the pictures. classes: names to choose from. several: whether a picture may have several.
+        items: the pictures. classes: names to choose from. multilabel: whether a picture may have several.
         path: row → the picture's file.
         log: where decisions go. by: who decides.
         after: what to do when all is done: a command. changed: paragraphs on what corrections changed so far.
@@ -50,7 +50,7 @@ class Session:
     order: str
     items: Sequence[Item]
     classes: Sequence[str]
-    several: bool
+    multilabel: bool
     path: Callable[[int], Path]
     log: CorrectionLog
     by: str
@@ -68,7 +68,7 @@ class Session:
             "title": visible(self.title),
             "order": self.order,
             "classes": list(self.classes),
-            "several": self.several,
+            "multilabel": self.multilabel,
             "after": self.after,
             "changed": list(self.changed),
             "log": str(self.log.path),
@@ -96,7 +96,7 @@ class Session:
         for number, item in enumerate(self.items):
             found = by_file.get(item.file)
             if found is not None:
-                to = of_cell(found.after, self.several) if found.decision == "relabel" else []
+                to = of_cell(found.after, self.multilabel) if found.decision == "relabel" else []
                 yield str(number), {"decision": found.decision, "to": to}
 
     def decide(self, number: int, decision: str, to: Sequence[str]) -> None:
@@ -111,12 +111,12 @@ class Session:
             raise DataError(f"{decision!r} is not a decision.")
         item, labels = self.items[number], list(dict.fromkeys(to)) if decision == "relabel" else []
         unknown = [name for name in labels if name not in self.classes]
-        if unknown or (decision == "relabel" and not self.several and len(labels) != 1):
+        if unknown or (decision == "relabel" and not self.multilabel and len(labels) != 1):
             raise DataError(f"{unknown[0]!r} is not a class." if unknown else "A picture has one label here.")
         if decision == "relabel" and set(labels) == set(item.given):
             decision, labels = "keep", []
-        before = to_cell(item.given, self.several)
-        after = to_cell(labels, self.several) if decision == "relabel" else before if decision == "keep" else ""
+        before = to_cell(item.given, self.multilabel)
+        after = to_cell(labels, self.multilabel) if decision == "relabel" else before if decision == "keep" else ""
         self.log.add(item.row, item.file, before, after, self.by, decision, item.sha256)
 
     def undo(self) -> int | None:

@@ -12,17 +12,17 @@
   const same = (a, b) => a.length === b.length && a.every((name) => b.includes(name));
 
   const about = await (await fetch("about")).json();
-  const { items, classes, several } = about;
+  const { items, classes, multilabel } = about;
   let decisions = about.decisions, version = about.version, at = 0, chosen = [], busy = false, left = [];
 
   document.title = `Review: ${about.title}`;
   get("title").textContent = about.title;
-  get("question").textContent = several ? "Which labels does it have?" : "What is it?";
-  get("given-name").textContent = several ? "Labels" : "Label";
+  get("question").textContent = multilabel ? "Which labels does it have?" : "What is it?";
+  get("given-name").textContent = multilabel ? "Labels" : "Label";
 
   const KEYS = [
-    [several ? "Enter" : "Space", several ? "save the labels as they are marked" : "keep the label"],
-    ["1 – 9", several ? "mark or unmark a label" : "relabel"],
+    [multilabel ? "Enter" : "Space", multilabel ? "save the labels as they are marked" : "keep the label"],
+    ["1 – 9", multilabel ? "mark or unmark a label" : "relabel"],
     ["A", "take the model's answer"],
     ["/", "type a class"],
     ["X", "exclude the picture"],
@@ -37,7 +37,7 @@
   }
 
   const ACTIONS = [
-    ["keep", several ? "Save" : "Keep", several ? "Enter" : "Space", "main"],
+    ["keep", multilabel ? "Save" : "Keep", multilabel ? "Enter" : "Space", "main"],
     ["accept", "As the model says", "A", ""],
     ["exclude", "Exclude", "X", ""],
     ["unsure", "Unsure", "U", ""],
@@ -108,7 +108,7 @@
       return figure;
     }));
     get("do-accept").hidden = item.chance === null || same(item.suggested, item.given);
-    get("do-keep").hidden = !several && item.given.length === 0;
+    get("do-keep").hidden = !multilabel && item.given.length === 0;
     get("trouble").hidden = true;
     showClasses();
     progress();
@@ -181,12 +181,12 @@
       else if (state) progress();
     } else if (get("review").hidden) return;
     else if (name === "accept") { if (!get("do-accept").hidden) await decide("relabel", items[at].suggested); }
-    else if (name === "keep" && several) await decide("relabel", chosen);
+    else if (name === "keep" && multilabel) await decide("relabel", chosen);
     else if (name === "keep") { if (items[at].given.length) await decide("keep"); }
     else await decide(name);
   };
   const mark = (name) => {
-    if (!several) return decide("relabel", [name]);
+    if (!multilabel) return decide("relabel", [name]);
     chosen = chosen.includes(name) ? chosen.filter((other) => other !== name) : [...chosen, name];
     return showClasses();
   };
@@ -246,7 +246,7 @@
     const key = event.key.toLowerCase(), inside = !get("review").hidden;
     // A button that has the focus is pressed by these keys itself.
     if ((key === " " || key === "enter") && event.target.closest("button, pre")) return;
-    const by = { [several ? "enter" : " "]: "keep", a: "accept", x: "exclude", u: "unsure", z: "undo" };
+    const by = { [multilabel ? "enter" : " "]: "keep", a: "accept", x: "exclude", u: "unsure", z: "undo" };
     if (by[key]) { event.preventDefault(); if (!event.repeat) act(by[key]); }
     else if (key === "?") open.showModal();
     else if (!inside) return;

@@ -1,0 +1,31 @@
+"""What version 0.1 wrote under other names. Whoever reads a file of a run or a bundle asks here first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Keys of JSON objects.
+_KEYS = {"several": "multilabel"}
+#: Beginnings of the names of a network's layers.
+_LAYERS = {"body.": "backbone."}
+
+
+def current_keys(values: Mapping[str, T]) -> dict[str, T]:
+    """The same values under the keys of today; a key of today is left as it is."""
+    return {_KEYS.get(key, key): value for key, value in values.items()}
+
+
+def current_layers(tensors: Mapping[str, T]) -> dict[str, T]:
+    """The same tensors, or whatever belongs to layers, under the layers' names of today."""
+    return {current_layer(name): value for name, value in tensors.items()}
+
+
+def current_layer(name: str) -> str:
+    """One layer's name of today."""
+    for old, new in _LAYERS.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
