@@ -72,10 +72,10 @@ def score(submission: Path, solution: Path) -> float:
 def rows(table: Path) -> dict[str, str]:
     """Label by number."""
     with table.open(newline="") as file:
-        header, *body = csv.reader(file)
-    if header != ["id", "label"] or len({number for number, _ in body}) != len(body):
+        header, *backbone = csv.reader(file)
+    if header != ["id", "label"] or len({number for number, _ in backbone}) != len(backbone):
         sys.exit(f"{table}: expected the columns id,label and each number once.")
-    return {row[0]: row[1] for row in body}
+    return {row[0]: row[1] for row in backbone}
 
 
 def main() -> None:

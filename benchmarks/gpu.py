@@ -38,7 +38,7 @@ from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
 from tellapart.training import stage
 from tellapart.training.checkpoint import State
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.inputs import Inputs, Rows, Source, prepare
 from tellapart.training.predict import Answered, predict_fully
@@ -62,11 +62,11 @@ def jpegs(n_rows: int) -> dict[str, object]:
     )
     network = create_network(recipe.model, len(catalog.classes), recipe.data)
     rows = np.arange(len(catalog))
-    material = Material(catalog, rows, rows[:1], network.preprocessing, recipe.augment, 0)
-    runtime = measure(network, recipe, material)
-    ours = epochs(recipe, material, runtime)
+    dataset = Dataset(catalog, rows, rows[:1], network.preprocessing, recipe.augment, 0)
+    runtime = measure(network, recipe, dataset)
+    ours = epochs(recipe, dataset, runtime)
     with patch.object(stage, "live", made_up):
-        imagined = epochs(recipe, material, runtime)
+        imagined = epochs(recipe, dataset, runtime)
         next(imagined)
     first = next(ours)  # decodes
     found: dict[str, list[float]] = {"JPEGs": [], "made-up": [], "plain loop, made-up": []}
@@ -93,12 +93,12 @@ def repeated(few: Catalog, n_rows: int) -> Catalog:
     return Catalog(table.with_columns(sha256=pl.Series(content, dtype=pl.Binary)), few.classes, False, few.root)
 
 
-def epochs(recipe: Recipe, material: Material, runtime: Runtime) -> Timed:
+def epochs(recipe: Recipe, dataset: Dataset, runtime: Runtime) -> Timed:
     """Pictures and seconds of every epoch of a real training, without validation."""
     torch.manual_seed(0)
-    network = create_network(recipe.model, len(material.catalog.classes), recipe.data)
+    network = create_network(recipe.model, len(dataset.catalog.classes), recipe.data)
     start, n = time.perf_counter(), 0
-    for event in fit(network, recipe, material, State(), runtime):
+    for event in fit(network, recipe, dataset, State(), runtime):
         if isinstance(event, Progress):
             n += event.n_pictures
             if event.step == event.steps:
@@ -109,7 +109,7 @@ def epochs(recipe: Recipe, material: Material, runtime: Runtime) -> Timed:
             start = time.perf_counter()
 
 
-def made_up(network: ta.Network, stage: object, material: Material, runtime: Runtime) -> Source:
+def made_up(network: ta.Network, stage: object, dataset: Dataset, runtime: Runtime) -> Source:
     """Random pictures that lie on the device."""
     pictures = torch.randint(256, (BATCH, 224, 224, 3), dtype=torch.uint8, device=runtime.device)
 
@@ -118,13 +118,13 @@ def made_up(network: ta.Network, stage: object, material: Material, runtime: Run
             rows = order[start : start + BATCH]
             yield prepare(network, pictures[: len(rows)], runtime), rows
 
-    return Source(train, lambda: train(material.validation, 0, 0))
+    return Source(train, lambda: train(dataset.validation, 0, 0))
 
 
 def plain(recipe: Recipe, catalog: Catalog) -> float:
     """Pictures a second of a plain torch loop: bfloat16, channels-last, one batch on the GPU, nothing ever asked."""
     network = create_network(recipe.model, len(catalog.classes), recipe.data)
-    model = torch.nn.Sequential(network.body, network.head).cuda().to(memory_format=torch.channels_last)
+    model = torch.nn.Sequential(network.backbone, network.head).cuda().to(memory_format=torch.channels_last)
     inputs = torch.randn(BATCH, 3, 224, 224, device="cuda").contiguous(memory_format=torch.channels_last)
     target = torch.randint(len(catalog.classes), (BATCH,), device="cuda")
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
@@ -173,12 +173,12 @@ def one(seed: int, folder: Path, recipe: Recipe) -> dict[str, float]:
     train, test = np.flatnonzero(~in_test), np.flatnonzero(in_test)
     torch.manual_seed(seed)
     network = create_network(recipe.model, len(catalog.classes), recipe.data)
-    material = Material(catalog, train, test[:0], network.preprocessing, recipe.augment, seed)
-    runtime = measure(network, recipe, material)
+    dataset = Dataset(catalog, train, test[:0], network.preprocessing, recipe.augment, seed)
+    runtime = measure(network, recipe, dataset)
     start = time.perf_counter()
     # As the retraining on everything: nothing is validated, the last epoch is what counts.
     state = State(chosen=[stage.epochs for stage in recipe.stages], retraining=True)
-    for event in fit(network, recipe, material, state, runtime):
+    for event in fit(network, recipe, dataset, state, runtime):
         if not isinstance(event, Progress):
             print(seed, f"{time.perf_counter() - start:.1f} s", str(event)[:150], file=sys.stderr, flush=True)
     torch.cuda.synchronize()

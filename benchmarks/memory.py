@@ -42,7 +42,7 @@ def train(rows: int, steps: int) -> dict[str, int]:
     from tellapart.data.splitting.split import split
     from tellapart.models.create import create_network
     from tellapart.training.checkpoint import State
-    from tellapart.training.dataset import Material
+    from tellapart.training.dataset import Dataset
     from tellapart.training.fit import fit
     from tellapart.training.runtime import Runtime
 
@@ -62,7 +62,7 @@ def train(rows: int, steps: int) -> dict[str, int]:
     recipe = ta.load_recipe("scratch", ["stages.0.batch_size=32"])
     parts = split(catalog, validation=0.0001 if rows > 100_000 else 0.1, test=0.1)
     network = create_network(recipe.model, 3, recipe.data)
-    material = Material(catalog, parts.train, parts.validation, network.preprocessing, recipe.augment, 0)
+    dataset = Dataset(catalog, parts.train, parts.validation, network.preprocessing, recipe.augment, 0)
     highest = {"RssAnon": 0, "VmRSS": 0}
     done = threading.Event()
 
@@ -75,7 +75,7 @@ def train(rows: int, steps: int) -> dict[str, int]:
     watching.start()
     keep_freed()  # as every training does
     torch.manual_seed(0)
-    events = fit(network, recipe, material, State(), Runtime("cpu", workers=2))
+    events = fit(network, recipe, dataset, State(), Runtime("cpu", workers=2))
     training = (event for event in events if isinstance(event, Progress))
     for _ in islice(training, steps):
         pass

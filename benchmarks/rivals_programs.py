@@ -50,7 +50,7 @@ def plain(parts: Listed, n_classes: int, model: str, size: int, epochs: int, wor
     last = [T.ToTensor(), T.Normalize(how.mean, how.std)]
     training = T.Compose([T.RandomResizedCrop(size), T.RandomHorizontalFlip(), *last])
     judging = T.Compose([T.Resize(round(size / 0.875)), T.CenterCrop(size), *last])
-    net = torch.nn.Sequential(network.body, network.head).to(device).to(memory_format=torch.contiguous_format)
+    net = torch.nn.Sequential(network.backbone, network.head).to(device).to(memory_format=torch.contiguous_format)
     loader: DataLoader[Any] = DataLoader(Pictures(parts["train"], training), BATCH, shuffle=True, num_workers=workers)
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, epochs=epochs, steps_per_epoch=len(loader))
@@ -104,7 +104,7 @@ def fastai(parts: Listed, classes: list[str], model: str, size: int, epochs: int
     )
     loaders = block.dataloaders(items, bs=BATCH, num_workers=workers)
     learner = vision_learner(loaders, model, pretrained=False, metrics=accuracy)
-    learner.model[0].model.load_state_dict(network.body.state_dict())
+    learner.model[0].model.load_state_dict(network.backbone.state_dict())
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(epochs)
         yield float(learner.recorder.values[-1][-1])  # the last epoch's own

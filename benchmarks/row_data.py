@@ -17,7 +17,7 @@ from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
 from tellapart.data.loading.loader import batches
 from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 
 Rows = npt.NDArray[np.int64]
 SIDE, BATCH = 224, 64
@@ -40,14 +40,16 @@ def data(catalog: Catalog, rows: Rows, seconds: float) -> Generator[Computing, N
 def kept_crops(catalog: Catalog, rows: Rows, workers: int = 1) -> Contestant:
     """An epoch a step through Tellapart's own pictures kept on disk, made by so many threads."""
     keep_freed()  # as trainings do; here it helps the rival as well
-    how = Preprocessing(SIDE, SIDE, interpolation="bilinear")  # torchvision's default too
-    material = Material(catalog, rows, rows[:1], how, [RandomResizedCrop(), HorizontalFlip(probability=0.5)], 0).kept()
+    preprocessing = Preprocessing(SIDE, SIDE, interpolation="bilinear")  # torchvision's default too
+    dataset = Dataset(
+        catalog, rows, rows[:1], preprocessing, [RandomResizedCrop(), HorizontalFlip(probability=0.5)], 0
+    ).kept()
     epoch = 0
     while True:
         order = np.random.default_rng(epoch).permutation(rows)
-        for _ in batches(order, BATCH, lambda row, epoch=epoch: material.augmented(row, epoch), workers):  # type: ignore[misc]
+        for _ in batches(order, BATCH, lambda row, epoch=epoch: dataset.augmented(row, epoch), workers):  # type: ignore[misc]
             pass
-        material.flush()
+        dataset.flush()
         yield len(rows)
         epoch += 1
 

@@ -20,7 +20,7 @@ from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.fast.autotune import measure_answers, measure_steps
 from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
@@ -47,11 +47,11 @@ def finetune(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generat
     keeping, updating = (
         recipe_of(name, {"train": "all", "augment": False, "batch_norm": how}) for how in ("keep", "update")
     )
-    material = _material(catalog, rows, keeping)
+    dataset = _dataset(catalog, rows, keeping)
 
     def ours(recipe: Recipe) -> tuple[Contestant, str]:
-        runtime = measure(network_of(recipe, catalog), recipe, material)
-        return stage(network_of(recipe, catalog), recipe, material, runtime), in_words(runtime)
+        runtime = measure(network_of(recipe, catalog), recipe, dataset)
+        return stage(network_of(recipe, catalog), recipe, dataset, runtime), in_words(runtime)
 
     (kept, how_kept), (updated, how_updated) = ours(keeping), ours(updating)
     contestants = {
@@ -74,11 +74,11 @@ def stored(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generator
     common = {"train": 0.33, "batch_norm": "keep"}
     fixed = recipe_of(name, {**common, "views": [[], [_FLIP]]})
     chance = recipe_of(name, common, augment=[_FLIP])
-    material, again = _material(catalog, rows, fixed), _material(catalog, rows, chance)
+    dataset, again = _dataset(catalog, rows, fixed), _dataset(catalog, rows, chance)
     ours, same = network_of(fixed, catalog), network_of(chance, catalog)
-    runtime = measure(ours, fixed, material)
+    runtime = measure(ours, fixed, dataset)
     contestants = {
-        "from stored activations": stage(ours, fixed, material, runtime),
+        "from stored activations": stage(ours, fixed, dataset, runtime),
         "without": stage(same, chance, again, measure(same, chance, again)),
     }
     start = time.perf_counter()
@@ -109,22 +109,22 @@ def network_of(recipe: Recipe, catalog: Catalog) -> Network:
     return create_network(recipe.model, len(catalog.classes), recipe.data)
 
 
-def measure(network: Network, recipe: Recipe, material: Material) -> Runtime:
+def measure(network: Network, recipe: Recipe, dataset: Dataset) -> Runtime:
     """How a training of one stage is run, as `fit` would find out. Memory is kept from here on, as in trainings."""
     keep_freed()
-    answers = measure_answers(network, recipe, material)
-    return measure_steps(network, recipe, 0, material, torch.tensor(material.catalog.target()), answers)
+    answers = measure_answers(network, recipe, dataset)
+    return measure_steps(network, recipe, 0, dataset, torch.tensor(dataset.catalog.target()), answers)
 
 
-def _material(catalog: Catalog, rows: Rows, recipe: Recipe) -> Material:
+def _dataset(catalog: Catalog, rows: Rows, recipe: Recipe) -> Dataset:
     how = network_of(recipe, catalog).preprocessing
-    return Material(catalog, rows, rows[:1], how, recipe.augment, recipe.seed)
+    return Dataset(catalog, rows, rows[:1], how, recipe.augment, recipe.seed)
 
 
-def stage(network: Network, recipe: Recipe, material: Material, runtime: Runtime) -> Contestant:
+def stage(network: Network, recipe: Recipe, dataset: Dataset, runtime: Runtime) -> Contestant:
     """A real training; an epoch's steps count, what lies between epochs does not."""
     n = 0
-    for event in fit(network, recipe, material, State(), runtime):
+    for event in fit(network, recipe, dataset, State(), runtime):
         if isinstance(event, Progress):
             n += event.n_pictures
             if event.step < event.steps:
@@ -136,13 +136,13 @@ def stage(network: Network, recipe: Recipe, material: Material, runtime: Runtime
 def rival(name: str, recipe: Recipe, catalog: Catalog, rows: Rows) -> Contestant:
     """The plainest loop, or fastai's, on the first of these pictures."""
     of = {"plain": plain, "fastai": fastai}[name]
-    return of(network_of(recipe, catalog), _material(catalog, rows, recipe))
+    return of(network_of(recipe, catalog), _dataset(catalog, rows, recipe))
 
 
-def plain(network: Network, material: Material) -> Contestant:
+def plain(network: Network, dataset: Dataset) -> Contestant:
     """The plainest loop: float32, contiguous memory, every picture ready in memory; a step after the other."""
-    model, inputs, target = _plainly(network, material)
-    loss = build_loss("auto", material.catalog.multilabel)
+    model, inputs, target = _plainly(network, dataset)
+    loss = build_loss("auto", dataset.catalog.multilabel)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     model.train()
     yield 0
@@ -155,7 +155,7 @@ def plain(network: Network, material: Material) -> Contestant:
         yield len(inputs)
 
 
-def fastai(network: Network, material: Material) -> Contestant:
+def fastai(network: Network, dataset: Dataset) -> Contestant:
     """An epoch of fastai's loop without validation, every picture ready in memory."""
     import fastai.callback.progress  # noqa: F401 (so that learners have no_bar)
     from fastai.callback.core import Callback, CancelValidException
@@ -166,10 +166,10 @@ def fastai(network: Network, material: Material) -> Contestant:
         def before_validate(self) -> None:
             raise CancelValidException
 
-    model, inputs, target = _plainly(network, material)
+    model, inputs, target = _plainly(network, dataset)
     pairs = list(zip(inputs, target, strict=True))
     loaders = DataLoaders.from_dsets(pairs, pairs, bs=len(pairs), num_workers=0, device=default_device())
-    loss = build_loss("auto", material.catalog.multilabel)
+    loss = build_loss("auto", dataset.catalog.multilabel)
     learner = Learner(loaders, model, loss_func=loss, lr=1e-4, cbs=NoValidation())
     with learner.no_bar(), learner.no_logging():
         while True:
@@ -177,21 +177,21 @@ def fastai(network: Network, material: Material) -> Contestant:
             yield len(pairs)
 
 
-def _plainly(network: Network, material: Material) -> tuple[torch.nn.Module, Tensor, Tensor]:
+def _plainly(network: Network, dataset: Dataset) -> tuple[torch.nn.Module, Tensor, Tensor]:
     """A network in float32 and contiguous memory, with a batch of its inputs and their targets, all on the device."""
     device = default_device()
-    rows = material.train[:BATCH]
-    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    rows = dataset.train[:BATCH]
+    pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
     with torch.no_grad():
         inputs = network.normalise(pictures.to(network.scale.device)).to(device).contiguous()
-    model = torch.nn.Sequential(network.body, network.head).to(device).to(memory_format=torch.contiguous_format)
-    return model, inputs, torch.tensor(material.catalog.target(rows)).to(device)
+    model = torch.nn.Sequential(network.backbone, network.head).to(device).to(memory_format=torch.contiguous_format)
+    return model, inputs, torch.tensor(dataset.catalog.target(rows)).to(device)
 
 
 def plain_speed(catalog: Catalog, rows: Rows, name: str) -> float:
     """Pictures a second of the plainest loop, from one step after one that warms up."""
     recipe = recipe_of(name, {})
-    steps = (n for n in plain(network_of(recipe, catalog), _material(catalog, rows, recipe)) if n)
+    steps = (n for n in plain(network_of(recipe, catalog), _dataset(catalog, rows, recipe)) if n)
     next(steps)
     start = time.perf_counter()
     return next(steps) / (time.perf_counter() - start)

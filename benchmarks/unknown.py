@@ -69,7 +69,7 @@ def _labels(known: str, paths: list[Path], root: Path) -> np.ndarray:
 
 
 def _features(weights: str, sets: dict[str, list[Path]]) -> Iterator[tuple[str, np.ndarray]]:
-    """What a pretrained network's body makes of each set, and of digits and noise."""
+    """What a pretrained network's backbone makes of each set, and of digits and noise."""
     import torch
     from sklearn.datasets import load_digits
 
@@ -78,13 +78,13 @@ def _features(weights: str, sets: dict[str, list[Path]]) -> Iterator[tuple[str, 
     from tellapart.training.fast.fuse_batchnorm import folded
 
     network = create_network(Model(name=weights), 2, Data())
-    how = network.preprocessing
+    preprocessing = network.preprocessing
     fast = None
 
     def run(batch: np.ndarray) -> np.ndarray:
         nonlocal fast
         inputs = network.normalise(torch.from_numpy(batch))
-        fast = fast or folded(network.body, inputs)
+        fast = fast or folded(network.backbone, inputs)
         with torch.inference_mode():
             return fast(inputs).numpy()
 
@@ -93,11 +93,13 @@ def _features(weights: str, sets: dict[str, list[Path]]) -> Iterator[tuple[str, 
             parts = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
             yield (
                 name,
-                np.concatenate([run(np.stack(list(pool.map(lambda p: read_picture(p, how), b)))) for b in parts]),
+                np.concatenate(
+                    [run(np.stack(list(pool.map(lambda p: read_picture(p, preprocessing), b)))) for b in parts]
+                ),
             )
     ink = np.round(load_digits().images[:100] * (255 / 16)).astype(np.uint8)
-    digits = np.stack([preprocess(np.repeat(digit[:, :, None], 3, axis=2), how) for digit in ink])
-    noise = np.random.default_rng(0).integers(0, 256, (100, how.height, how.width, 3), np.uint8)
+    digits = np.stack([preprocess(np.repeat(digit[:, :, None], 3, axis=2), preprocessing) for digit in ink])
+    noise = np.random.default_rng(0).integers(0, 256, (100, preprocessing.height, preprocessing.width, 3), np.uint8)
     for name, pictures in (("digits", digits), ("noise", noise)):
         yield name, np.concatenate([run(pictures[start : start + _BATCH]) for start in range(0, 100, _BATCH)])
 

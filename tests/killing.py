@@ -35,7 +35,7 @@ from tellapart.deploy.bundle import write
 from tellapart.report import run_report
 from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
-from tellapart.workflows.train import Wishes, run
+from tellapart.workflows.train import RunOptions, run
 
 LONGEST = 120.0  # seconds; a training that takes longer hangs
 
@@ -55,8 +55,8 @@ def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: 
         run_report.write_figures = lambda story, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
     plan = ta.load_recipe(recipe)
     catalog = ta.scan(pictures)
-    wishes = Wishes(runtime="cpu,float32,contiguous", command="tellapart train")
-    for event in run(plan, catalog, divide(catalog, plan, out), out, wishes):
+    run_options = RunOptions(runtime="cpu,float32,contiguous", command="tellapart train")
+    for event in run(plan, catalog, divide(catalog, plan, out), out, run_options):
         stage = getattr(event, "stage", "")
         os.pwrite(seen, f"{type(event).__name__} {getattr(event, 'what', '')} {stage}".ljust(80).encode(), 0)
 

@@ -20,7 +20,7 @@ from tellapart.models.network import Network
 from tellapart.recipe import transforms as rt
 from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.predict import predict
 from tellapart.training.runtime import Runtime
@@ -40,15 +40,15 @@ PLAN = Recipe.model_validate(
 
 
 @pytest.fixture
-def begun(picture_folder: Callable[..., Path]) -> Callable[[], tuple[Network, Material]]:
+def begun(picture_folder: Callable[..., Path]) -> Callable[[], tuple[Network, Dataset]]:
     catalog = scan(picture_folder(n=12))
     parts = split(catalog, validation=0.25, test=0.25)
 
-    def made() -> tuple[Network, Material]:
+    def made() -> tuple[Network, Dataset]:
         torch.manual_seed(0)
         network = create_network(PLAN.model, len(catalog.classes), PLAN.data)
-        how = network.preprocessing
-        return network, Material(catalog, parts.train, parts.validation, how, PLAN.augment, PLAN.seed)
+        preprocessing = network.preprocessing
+        return network, Dataset(catalog, parts.train, parts.validation, preprocessing, PLAN.augment, PLAN.seed)
 
     return made
 
@@ -59,29 +59,29 @@ def validated(events: list[Event]) -> list[float]:
 
 @pytest.mark.parametrize("stop_after", [2, 4, 7])
 def test_a_training_broken_off_ends_near_an_unbroken_one(
-    begun: Callable[[], tuple[Network, Material]], tmp_path: Path, stop_after: int
+    begun: Callable[[], tuple[Network, Dataset]], tmp_path: Path, stop_after: int
 ) -> None:
-    whole, material = begun()
-    expected = validated(list(fit(whole, PLAN, material, State(), GPU)))
-    broken, material = begun()
+    whole, dataset = begun()
+    expected = validated(list(fit(whole, PLAN, dataset, State(), GPU)))
+    broken, dataset = begun()
     state, seen = State(), []
-    for number, event in enumerate(fit(broken, PLAN, material, state, GPU), start=1):
+    for number, event in enumerate(fit(broken, PLAN, dataset, state, GPU), start=1):
         seen.append(event)
         if number == stop_after:
             break
     save_checkpoint(tmp_path / "last.safetensors", broken, state)
-    resumed, material = begun()
+    resumed, dataset = begun()
     state = load_checkpoint(tmp_path / "last.safetensors", resumed)
-    seen += list(fit(resumed, PLAN, material, state, GPU))
+    seen += list(fit(resumed, PLAN, dataset, state, GPU))
     assert validated(seen) == pytest.approx(expected, rel=TOLERANCE)
 
 
-def test_answers_are_a_processors(begun: Callable[[], tuple[Network, Material]]) -> None:
-    network, material = begun()
-    rows = material.validation
+def test_answers_are_a_processors(begun: Callable[[], tuple[Network, Dataset]]) -> None:
+    network, dataset = begun()
+    rows = dataset.validation
 
     def logits(runtime: Runtime) -> np.ndarray:
-        events = predict(network, material.catalog, rows, runtime, "answers")
+        events = predict(network, dataset.catalog, rows, runtime, "answers")
         try:
             while True:
                 next(events)
@@ -104,15 +104,18 @@ def test_answers_are_a_processors(begun: Callable[[], tuple[Network, Material]])
 )
 def test_batches_are_changed_as_on_a_processor(transforms: list[rt.Transform], interpolation: str) -> None:
     """In half precision, which holds grey levels exactly, and weights of a crop nearly so."""
-    how = Preprocessing(40, 56, interpolation=interpolation)
+    preprocessing = Preprocessing(40, 56, interpolation=interpolation)
     size = (90, 120, 3) if isinstance(transforms[0], rt.RandomResizedCrop) else (40, 56, 3)
     pictures = np.random.default_rng(0).integers(0, 256, (24, *size), np.uint8)
     pictures[12:] = (pictures[12:] > 127) * 255  # sums of bicubic weights go beyond black and white
     rows = np.arange(len(pictures))
     sizes = np.repeat([size[:2]], len(rows), axis=0)
-    drawn = gpu_batch.draw(transforms, how, sizes, Chance(3, 1, rows, rows * 0))
+    drawn = gpu_batch.draw(transforms, preprocessing, sizes, Chance(3, 1, rows, rows * 0))
     batch = gpu_batch.lay_out(list(pictures), drawn, pinned=True)
-    ours, theirs = gpu_batch.apply(batch.cuda(), drawn, how).cpu(), gpu_batch.apply(batch, drawn, how)
+    ours, theirs = (
+        gpu_batch.apply(batch.cuda(), drawn, preprocessing).cpu(),
+        gpu_batch.apply(batch, drawn, preprocessing),
+    )
     apart = (ours.int() - theirs.int()).abs()
     assert apart.max() <= 3
     assert apart.float().mean() < 0.3

@@ -31,7 +31,7 @@ from tellapart.runs.resume import divide
 from tellapart.runs.run import Run
 from tellapart.training import checkpoint
 from tellapart.training.checkpoint_file import read_sealed
-from tellapart.workflows.train import Wishes, run
+from tellapart.workflows.train import RunOptions, run
 
 TINY = ["data.size=8", 'model.name="mlp"', "stages.0.epochs=2", "stages.0.batch_size=16"]
 FAULTS = itertools.cycle([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EACCES])
@@ -59,7 +59,7 @@ def follow(photos: Path, out: Path, until: type[Event] | None = None) -> list[Ev
     """Train in a directory, to the end or until an event of some kind; the events seen."""
     seen: list[Event] = []
     catalog = ta.scan(photos)
-    for event in run(RECIPE, catalog, divide(catalog, RECIPE, out), out, Wishes(runtime="cpu")):
+    for event in run(RECIPE, catalog, divide(catalog, RECIPE, out), out, RunOptions(runtime="cpu")):
         seen.append(event)
         if until and isinstance(event, until):
             break

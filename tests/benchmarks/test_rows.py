@@ -67,9 +67,9 @@ def test_all_layers_beside_the_plain_loop(catalog):
 def test_an_epoch_of_a_real_stage_is_a_turn(catalog):
     recipe = row_layers.recipe_of("tutorial-cnn", {"train": "all", "augment": False})
     network = row_layers.network_of(recipe, catalog)
-    material = row_layers._material(catalog, catalog.readable[:20], recipe)
-    runtime = row_layers.measure(network, recipe, material)
-    turns = row_layers.stage(network, recipe, material, runtime)
+    dataset = row_layers._dataset(catalog, catalog.readable[:20], recipe)
+    runtime = row_layers.measure(network, recipe, dataset)
+    turns = row_layers.stage(network, recipe, dataset, runtime)
     assert [n for n, _ in zip((n for n in turns if n), range(3), strict=False)] == [20, 20, 20]
 
 
@@ -85,7 +85,7 @@ def test_the_plain_loop_is_plain_and_learns(catalog):
     recipe = row_layers.recipe_of("tutorial-cnn", {})
     network = row_layers.network_of(recipe, catalog)
     before = [p.detach().clone() for p in network.parameters()]
-    turns = row_layers.plain(network, row_layers._material(catalog, catalog.readable, recipe))
+    turns = row_layers.plain(network, row_layers._dataset(catalog, catalog.readable, recipe))
     assert [next(turns) for _ in range(3)] == [0, 8, 8]
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in network.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))

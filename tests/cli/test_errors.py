@@ -20,7 +20,7 @@ from tellapart.core.events import Computing, StageDone, StageStarted, Validated
 from tellapart.errors import DataError, RunError, UnreadableError
 from tellapart.runs.resume import divide
 from tellapart.runs.run import Run
-from tellapart.workflows.train import Wishes, run
+from tellapart.workflows.train import RunOptions, run
 
 Pictures = Callable[..., Path]
 TINY = ["data.size=16", 'model.name="mlp"', "stages.0.epochs=2"]
@@ -62,7 +62,7 @@ def train(photos: Path, out: Path, *changes: str, on_unreadable: str = "error") 
 def events(photos: Path, out: Path, *changes: str, on_unreadable: str = "error"):  # type: ignore[no-untyped-def]
     recipe = ta.load_recipe("scratch", [*TINY, *changes])
     catalog = ta.scan(photos)
-    return run(recipe, catalog, divide(catalog, recipe, out), out, Wishes(on_unreadable, "cpu"))
+    return run(recipe, catalog, divide(catalog, recipe, out), out, RunOptions(on_unreadable, "cpu"))
 
 
 def test_a_recipe_that_cannot_work_does_not_take_the_directory(picture_folder: Pictures, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_pictures_that_break_on_the_way(part: str, how: str, picture_folder: Pic
         else:
             broken.write_bytes(b"no longer a picture")
 
-    training = run(recipe, catalog, split, out, Wishes("skip", "cpu"))
+    training = run(recipe, catalog, split, out, RunOptions("skip", "cpu"))
     for event in training:
         if isinstance(event, StageStarted) and broken.exists():  # before it is read: what was read is kept
             damage()

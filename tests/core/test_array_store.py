@@ -128,7 +128,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from tellapart.store import KEY, Store
+from tellapart.core.array_store import KEY, Store
 store, first = Store(Path(sys.argv[1])), int(sys.argv[2])
 print("ready", flush=True)
 for number in range(first, first + 100000):

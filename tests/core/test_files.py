@@ -73,7 +73,7 @@ def test_writers_of_the_same_file_do_not_meet(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from tellapart.files import replacing
+from tellapart.core.files import replacing
 with replacing(Path(sys.argv[1])) as beside, beside.open("w") as file:
     file.write("new" * 100_000)
     file.flush()

@@ -84,10 +84,10 @@ def test_crop_is_the_middle_of_the_picture_that_pillow_scales_whole(sizes, inter
     side, right, down, factor = sizes
     scaled_height, scaled_width = side + 2 * down, side + 2 * right
     pixels = picture(scaled_height * factor, scaled_width * factor)
-    how = Preprocessing(side, side, "crop", side / min(scaled_height, scaled_width), interpolation)
+    preprocessing = Preprocessing(side, side, "crop", side / min(scaled_height, scaled_width), interpolation)
     whole = Image.fromarray(pixels).resize((scaled_width, scaled_height), FILTERS[interpolation])
     expected = np.asarray(whole.crop((right, down, right + side, down + side)))
-    assert close(preprocess(pixels, how), expected)
+    assert close(preprocess(pixels, preprocessing), expected)
 
 
 @settings(deadline=None, max_examples=150)
@@ -95,9 +95,9 @@ def test_crop_is_the_middle_of_the_picture_that_pillow_scales_whole(sizes, inter
 def test_crop_without_a_margin_cuts_the_longer_side_alone(height, width, more, wide, interpolation):
     """Scaled by a whole number, so that no filter sees past the cut: as if cut first and scaled then."""
     pixels = picture(height + 2 * more * (not wide), width + 2 * more * wide)
-    how = Preprocessing(height, width, "crop", 1.0, interpolation)
+    preprocessing = Preprocessing(height, width, "crop", 1.0, interpolation)
     top, left = more * (not wide), more * wide
-    assert np.array_equal(preprocess(pixels, how), pixels[top : top + height, left : left + width])
+    assert np.array_equal(preprocess(pixels, preprocessing), pixels[top : top + height, left : left + width])
 
 
 def test_crop_scales_up_what_is_too_small():
@@ -115,11 +115,11 @@ def test_crop_of_a_frame_that_is_no_square():
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 300), st.integers(1, 300), st.floats(0.1, 1))
 def test_a_picture_decoded_at_the_size_told_is_never_scaled_up(height, width, h, w, crop):
-    how = Preprocessing(h, w, "crop", crop)
+    preprocessing = Preprocessing(h, w, "crop", crop)
     shorter = min(height, width)
-    reduced = how.decode_at_least / shorter  # such that the shorter side is as short as allowed
+    reduced = preprocessing.decode_at_least / shorter  # such that the shorter side is as short as allowed
     scale = max(h / (height * reduced), w / (width * reduced)) / crop
-    assert scale <= 1 + 0.5 / how.decode_at_least + 1e-9  # half a pixel, for rounding
+    assert scale <= 1 + 0.5 / preprocessing.decode_at_least + 1e-9  # half a pixel, for rounding
 
 
 # Pad
@@ -174,5 +174,5 @@ def test_what_is_scaled_can_be_written_to():
 
 @given(st.sampled_from(FITS), st.floats(0.01, 1), st.sampled_from(list(FILTERS)), st.tuples(*[st.integers(0, 255)] * 3))
 def test_plain_values_survive_json(fit, crop, interpolation, background):
-    how = Preprocessing(64, 48, fit, crop, interpolation, background, (0.5, 0.25, 0.125), (1.0, 0.5, 0.25))
-    assert Preprocessing.from_dict(json.loads(json.dumps(how.as_dict()))) == how
+    preprocessing = Preprocessing(64, 48, fit, crop, interpolation, background, (0.5, 0.25, 0.125), (1.0, 0.5, 0.25))
+    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.as_dict()))) == preprocessing

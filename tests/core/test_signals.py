@@ -13,16 +13,16 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 STUCK = """
 import hashlib, sys
-from tellapart import stopping
-stopping.GRACE = 0.5
-with stopping.stopped_soon(), stopping.stop_politely() as stop:
+from tellapart.core import signals
+signals.GRACE = 0.5
+with signals.stopped_soon(), signals.stop_politely() as stop:
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # one call that takes minutes and runs no handler of ours
 """
 WAITING = """
 import time
-from tellapart import stopping
-with stopping.stopped_soon():
+from tellapart.core import signals
+with signals.stopped_soon():
     try:
         print("busy", flush=True)
         time.sleep(600)
@@ -32,9 +32,9 @@ with stopping.stopped_soon():
 """
 POLITE = """
 import time
-from tellapart import stopping
-with stopping.stopped_soon():
-    with stopping.stop_politely() as stop:
+from tellapart.core import signals
+with signals.stopped_soon():
+    with signals.stop_politely() as stop:
         print("busy", flush=True)
         while not stop:
             time.sleep(0.01)

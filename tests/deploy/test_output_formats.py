@@ -244,11 +244,11 @@ def test_real_files_with_dangerous_names(bundle, plain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = list(find_pictures(sorted([*names, "+bad.png"])))
     summary = write_answers(answers(bundle, found), "csv", 2, tmp_path / "out.csv")
-    header, *body = rows((tmp_path / "out.csv").read_bytes().decode())
+    header, *backbone = rows((tmp_path / "out.csv").read_bytes().decode())
     assert header == columns(2)
-    assert [unguarded(row[0]) for row in body] == sorted([*names, "+bad.png"])
-    assert not any(EVIL.match(cell) for row in body for cell in row)
-    assert [row[1] for row in body] == ["" if row[0] == "'+bad.png" else "red" for row in body]
+    assert [unguarded(row[0]) for row in backbone] == sorted([*names, "+bad.png"])
+    assert not any(EVIL.match(cell) for row in backbone for cell in row)
+    assert [row[1] for row in backbone] == ["" if row[0] == "'+bad.png" else "red" for row in backbone]
     assert summary.n_unreadable == 1
     assert pl.read_csv(tmp_path / "out.csv").schema["certainty"] == pl.Float64
 

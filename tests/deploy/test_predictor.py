@@ -380,8 +380,8 @@ def test_answering_needs_neither_torch_nor_a_table_library(bundle_folder, plain)
     script = """
 import sys
 import tellapart as ta
-from tellapart.serve.answer import answers, find_pictures
-from tellapart.serve.formats import write_answers
+from tellapart.deploy.predictor import answers, find_pictures
+from tellapart.deploy.output_formats import write_answers
 
 run, picture, *formats = sys.argv[1:]
 classifier = ta.load(run)

@@ -1,4 +1,4 @@
-"""Maps of what speaks for a class, on networks whose decision is known, and on all kinds of bodies."""
+"""Maps of what speaks for a class, on networks whose decision is known, and on all kinds of backbones."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def colour_finder() -> Network:
         finder.bias.zero_()
         head[0].weight.copy_(torch.eye(3))
         head[0].bias.zero_()
-    body = nn.Sequential(finder, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return Network(body, head, Architecture("own", "finder", Head(), 3, PLAIN), 3, "made").eval()
+    backbone = nn.Sequential(finder, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Network(backbone, head, Architecture("own", "finder", Head(), 3, PLAIN), 3, "made").eval()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -82,7 +82,7 @@ def test_grad_cam_as_captum_has_it() -> None:
     network = own("small-cnn", 64).eval()
     seen, classes = pictures(2, 64), np.array([1, 2])
     found = attribute(network, seen, classes)
-    theirs = captum.LayerGradCam(network, network.body.stage4).attribute(
+    theirs = captum.LayerGradCam(network, network.backbone.stage4).attribute(
         torch.from_numpy(seen).float(), torch.from_numpy(classes)
     )
     theirs = captum.LayerAttribution.interpolate(theirs, (64, 64), "bilinear")[:, 0].detach().numpy()

@@ -1,4 +1,4 @@
-"""Bodies from a list of blocks: what they compute, their shapes and sizes, and how they refuse."""
+"""Backbones from a list of blocks: what they compute, their shapes and sizes, and how they refuse."""
 
 import re
 
@@ -52,13 +52,13 @@ def random_statistics(module: nn.Module) -> None:
 
 
 def test_a_conv_block_is_convolution_batch_norm_activation_dropout():
-    body = build_blocks([Conv(channels=4, kernel=5, stride=2, activation="gelu", dropout=0.3)], 9, 12)
-    conv, norm, activation, dropout = body.conv1
-    random_statistics(body.eval())
+    backbone = build_blocks([Conv(channels=4, kernel=5, stride=2, activation="gelu", dropout=0.3)], 9, 12)
+    conv, norm, activation, dropout = backbone.conv1
+    random_statistics(backbone.eval())
     x = torch.randn(2, 3, 9, 12)
     expected = F.conv2d(x, conv.weight, stride=2, padding=2)
     expected = F.batch_norm(expected, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    torch.testing.assert_close(body(x), F.gelu(expected).mean((2, 3)))
+    torch.testing.assert_close(backbone(x), F.gelu(expected).mean((2, 3)))
     assert (type(activation), dropout.p) == (nn.GELU, 0.3)
 
 
@@ -119,18 +119,20 @@ def test_a_residual_block_may_have_any_number_of_convolutions():
 
 @pytest.mark.parametrize(("kind", "function"), [("max", F.max_pool2d), ("average", F.avg_pool2d)])
 def test_a_pool_takes_the_maximum_or_the_average(kind, function):
-    body = build_blocks([Pool(kind=kind, size=3, stride=2), Pool(kind=kind)], 9, 9)
+    backbone = build_blocks([Pool(kind=kind, size=3, stride=2), Pool(kind=kind)], 9, 9)
     x = torch.randn(2, 3, 9, 9)
-    torch.testing.assert_close(body(x), function(function(x, 3, 2), 2, 2).mean((2, 3)))
+    torch.testing.assert_close(backbone(x), function(function(x, 3, 2), 2, 2).mean((2, 3)))
 
 
 def test_dense_and_dropout_stand_behind_the_global_average():
-    body = build_blocks([Conv(channels=6), Dropout(dropout=0.4), Dense(size=5, activation="silu")], 8, 8).eval()
-    assert list(dict(body.named_children())) == ["conv1", "average", "flatten", "dropout2", "dense3"]
+    backbone = build_blocks([Conv(channels=6), Dropout(dropout=0.4), Dense(size=5, activation="silu")], 8, 8).eval()
+    assert list(dict(backbone.named_children())) == ["conv1", "average", "flatten", "dropout2", "dense3"]
     x = torch.randn(2, 3, 8, 8)
-    features = body.conv1(x).mean((2, 3))
-    torch.testing.assert_close(body(x), F.silu(F.linear(features, body.dense3[0].weight, body.dense3[0].bias)))
-    assert body.dropout2.p == 0.4
+    features = backbone.conv1(x).mean((2, 3))
+    torch.testing.assert_close(
+        backbone(x), F.silu(F.linear(features, backbone.dense3[0].weight, backbone.dense3[0].bias))
+    )
+    assert backbone.dropout2.p == 0.4
 
 
 # Shapes and sizes
@@ -191,8 +193,8 @@ def test_shapes_are_those_that_come_or_the_block_is_named(blocks, height, width)
         assert len(shapes(blocks[: number - 1], height, width) if number > 1 else []) == number - 1
         assert larger is None or shapes(blocks, int(larger[1]), int(larger[1]))
         return
-    body, x, came = build_blocks(blocks, height, width).eval(), torch.zeros(1, 3, height, width), []
-    for name, module in body.named_children():
+    backbone, x, came = build_blocks(blocks, height, width).eval(), torch.zeros(1, 3, height, width), []
+    for name, module in backbone.named_children():
         x = module(x)
         came += [(*x.shape[1:], 1, 1)[:3]] if name not in ("average", "flatten") else []
     assert came == told
@@ -200,18 +202,18 @@ def test_shapes_are_those_that_come_or_the_block_is_named(blocks, height, width)
 
 
 def test_every_block_is_a_link_of_the_chain():
-    body = build_blocks(ALL_KINDS, 40, 40)
-    random_statistics(body)
-    names = {name.split(".")[0] for name, _ in chain(body, torch.randn(2, 3, 40, 40))}
-    assert names == set(dict(body.named_children()))
+    backbone = build_blocks(ALL_KINDS, 40, 40)
+    random_statistics(backbone)
+    names = {name.split(".")[0] for name, _ in chain(backbone, torch.randn(2, 3, 40, 40))}
+    assert names == set(dict(backbone.named_children()))
 
 
 def test_the_same_seed_gives_the_same_weights():
-    bodies = []
+    backbones = []
     for _ in range(2):
         torch.manual_seed(1)
-        bodies.append(build_blocks(ALL_KINDS, 40, 40).state_dict())
-    assert all(torch.equal(bodies[0][name], bodies[1][name]) for name in bodies[0])
+        backbones.append(build_blocks(ALL_KINDS, 40, 40).state_dict())
+    assert all(torch.equal(backbones[0][name], backbones[1][name]) for name in backbones[0])
 
 
 # How they refuse
@@ -300,11 +302,11 @@ def test_blocks_come_back_from_plain_values():
 
 def test_the_exported_model_answers_as_torch(tmp_path):
     torch.manual_seed(0)
-    body = build_blocks(ALL_KINDS, 40, 36)
-    random_statistics(body)
+    backbone = build_blocks(ALL_KINDS, 40, 36)
+    random_statistics(backbone)
     options = {"blocks": [block.model_dump() for block in ALL_KINDS]}
     architecture = Architecture("own", "blocks", Head(), 3, Preprocessing(40, 36), options)
-    network = Network(body, nn.Linear(7, 3), architecture, 7, "random initial weights").eval()
+    network = Network(backbone, nn.Linear(7, 3), architecture, 7, "random initial weights").eval()
     pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 36, 3), np.uint8)
     folder = tmp_path / "bundle"
     write_bundle(folder, network, ("a", "b", "c"), False, temperature=1.0, thresholds=None, about={}, golden=pictures)

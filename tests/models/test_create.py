@@ -153,7 +153,7 @@ def test_another_runs_initial_weights_bit_for_bit(tmp_path: Path, model: Model, 
 def test_with_other_classes_the_body_alone(tmp_path: Path) -> None:
     run, before = begun(tmp_path, Model(name="cnn8", pretrained=False))
     network = create_network(Model(name="cnn8", weights=str(run)), 5, Data(size=32))
-    assert all(torch.equal(before[f"body.{key}"], tensor) for key, tensor in network.body.state_dict().items())
+    assert all(torch.equal(before[f"backbone.{key}"], tensor) for key, tensor in network.backbone.state_dict().items())
     assert network.head[-1].out_features == 5  # type: ignore[index,union-attr]
     assert "but for its head" in network.weights_source
 

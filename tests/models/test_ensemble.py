@@ -1,4 +1,4 @@
-"""Bodies side by side: each gives the features that it gives alone."""
+"""Backbones side by side: each gives the features that it gives alone."""
 
 from dataclasses import replace
 
@@ -26,39 +26,42 @@ PLAIN = replace(IMAGENET, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 PICTURES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))
 
 
-def network(body: nn.Module, how: Preprocessing, n_features: int) -> Network:
-    """A network of three classes on any body."""
-    architecture = Architecture("own", "small-cnn", Head(), 3, how)
-    return Network(body, nn.Linear(n_features, 3), architecture, n_features, "random initial weights").eval()
+def network(backbone: nn.Module, preprocessing: Preprocessing, n_features: int) -> Network:
+    """A network of three classes on any backbone."""
+    architecture = Architecture("own", "small-cnn", Head(), 3, preprocessing)
+    return Network(backbone, nn.Linear(n_features, 3), architecture, n_features, "random initial weights").eval()
 
 
 def features(network: Network, pictures: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        result: torch.Tensor = network.body(network.normalise(pictures))
+        result: torch.Tensor = network.backbone(network.normalise(pictures))
     return result
 
 
-def ensemble(bodies: list[nn.Module], hows: list[Preprocessing], n_features: int) -> Network:
+def ensemble(backbones: list[nn.Module], hows: list[Preprocessing], n_features: int) -> Network:
     shared = shared_preprocessing(hows)
-    return network(SideBySide(bodies, hows, shared), shared, n_features)
+    return network(SideBySide(backbones, hows, shared), shared, n_features)
 
 
 @pytest.mark.parametrize("hows", [[IMAGENET] * 3, [IMAGENET, HALVES, CLIP], [PLAIN, PLAIN, HALVES]])
 def test_features_are_those_of_each_alone_bit_for_bit(hows):
-    bodies = [build_own(name, 32, 32).eval() for name in ("small-cnn", "cnn8", "breeds-cnn")]
-    together = features(ensemble(bodies, hows, 448), PICTURES)
-    alone = [features(network(body, how, 1), PICTURES) for body, how in zip(bodies, hows, strict=True)]
+    backbones = [build_own(name, 32, 32).eval() for name in ("small-cnn", "cnn8", "breeds-cnn")]
+    together = features(ensemble(backbones, hows, 448), PICTURES)
+    alone = [
+        features(network(backbone, preprocessing, 1), PICTURES)
+        for backbone, preprocessing in zip(backbones, hows, strict=True)
+    ]
     assert torch.equal(together, torch.cat(alone, 1))
     assert together.shape == (5, 256 + 128 + 64)
 
 
 def test_a_network_for_smaller_pictures_gets_the_same_picture_resized():
     small = replace(HALVES, height=16, width=20)
-    bodies = [build_own("small-cnn", 32, 32).eval(), build_own("breeds-cnn", 16, 20).eval()]
-    together = features(ensemble(bodies, [IMAGENET, small], 320), PICTURES)
-    assert torch.equal(together[:, :256], features(network(bodies[0], IMAGENET, 1), PICTURES))
+    backbones = [build_own("small-cnn", 32, 32).eval(), build_own("breeds-cnn", 16, 20).eval()]
+    together = features(ensemble(backbones, [IMAGENET, small], 320), PICTURES)
+    assert torch.equal(together[:, :256], features(network(backbones[0], IMAGENET, 1), PICTURES))
     pixels = ResizeInside(16, 20)(PICTURES.permute(0, 3, 1, 2).float())
-    expected = bodies[1]((pixels / 255 - 0.5) / 0.5)
+    expected = backbones[1]((pixels / 255 - 0.5) / 0.5)
     torch.testing.assert_close(together[:, 256:], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -73,9 +76,9 @@ def test_the_shared_picture_is_the_largest_and_shows_the_most():
 def test_where_all_agree_the_network_normalises_for_all():
     shared = shared_preprocessing([IMAGENET, replace(IMAGENET, height=16, width=16)])
     assert shared == IMAGENET
-    bodies = [build_own("small-cnn", 32, 32), build_own("small-cnn", 16, 16)]
-    side_by_side = SideBySide(bodies, [IMAGENET, replace(IMAGENET, height=16, width=16)], shared)
-    assert [list(dict(m.named_children())) for m in side_by_side.members] == [["body"], ["resize", "body"]]
+    backbones = [build_own("small-cnn", 32, 32), build_own("small-cnn", 16, 16)]
+    side_by_side = SideBySide(backbones, [IMAGENET, replace(IMAGENET, height=16, width=16)], shared)
+    assert [list(dict(m.named_children())) for m in side_by_side.members] == [["backbone"], ["resize", "backbone"]]
 
 
 def test_pixels_that_are_handed_on_are_whole_numbers():
@@ -86,10 +89,12 @@ def test_pixels_that_are_handed_on_are_whole_numbers():
 
 
 def test_the_state_is_that_of_the_bodies_alone():
-    bodies = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 16, 16)]
+    backbones = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 16, 16)]
     hows = [IMAGENET, replace(CLIP, height=16, width=16)]
-    state = SideBySide(bodies, hows, shared_preprocessing(hows)).state_dict()
-    assert list(state) == [f"members.{i}.body.{name}" for i, body in enumerate(bodies) for name in body.state_dict()]
+    state = SideBySide(backbones, hows, shared_preprocessing(hows)).state_dict()
+    assert list(state) == [
+        f"members.{i}.backbone.{name}" for i, backbone in enumerate(backbones) for name in backbone.state_dict()
+    ]
 
 
 @pytest.mark.parametrize("name", ["blocks", "ensemble"])
@@ -100,9 +105,9 @@ def test_a_member_is_a_network_that_has_a_name(name):
 
 def test_the_exported_model_answers_as_torch(tmp_path):
     torch.manual_seed(0)
-    bodies = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 20, 16), build_own("cnn8", 32, 32)]
+    backbones = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 20, 16), build_own("cnn8", 32, 32)]
     hows = [IMAGENET, replace(HALVES, height=20, width=16), CLIP]
-    whole = ensemble(bodies, hows, 448)
+    whole = ensemble(backbones, hows, 448)
     folder, golden = tmp_path / "bundle", PICTURES.numpy()
     write_bundle(folder, whole, ("a", "b", "c"), False, temperature=1.0, thresholds=None, about={}, golden=golden)
     with torch.inference_mode():
@@ -114,6 +119,6 @@ def test_pretrained_networks_side_by_side_see_what_each_sees_alone(weights, monk
     monkeypatch.setenv("TELLAPART_WEIGHTS", str(weights))
     names = ("mobilenetv2_100", "tf_mobilenetv3_small_100")
     alone = [create_network(Model(name=name), 3, Data(size=64, crop=0.9)).eval() for name in names]
-    together = ensemble([n.body for n in alone], [n.preprocessing for n in alone], sum(n.n_features for n in alone))
+    together = ensemble([n.backbone for n in alone], [n.preprocessing for n in alone], sum(n.n_features for n in alone))
     pictures = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8))
     assert torch.equal(features(together, pictures), torch.cat([features(n, pictures) for n in alone], 1))

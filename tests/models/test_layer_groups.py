@@ -14,7 +14,7 @@ from tellapart.models.layer_groups import (
     cut_points,
     group_parameters,
     layer_groups,
-    split_body,
+    split_backbone,
     train_last,
 )
 from tellapart.models.network import Network
@@ -73,7 +73,7 @@ def test_groups_run_from_input_to_head(name: str) -> None:
 
 def test_stages_are_groups() -> None:
     groups = layer_groups(build("resnet34"))
-    assert [group[0] for group in groups] == ["body.conv1", *(f"body.layer{i}" for i in range(1, 5)), "head"]
+    assert [group[0] for group in groups] == ["backbone.conv1", *(f"backbone.layer{i}" for i in range(1, 5)), "head"]
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "small-cnn", "cnn8"])
@@ -99,7 +99,7 @@ def test_dropout_of_frozen_groups_is_off() -> None:
     network = build("cnn8")
     train_last(network, 3)
     on = [name for name, m in network.named_modules() if isinstance(m, nn.Dropout) and m.training]
-    assert on == ["body.pair4.2", "body.pair4.6"]
+    assert on == ["backbone.pair4.2", "backbone.pair4.6"]
 
 
 @pytest.mark.parametrize("n", [0, 7])
@@ -115,25 +115,25 @@ def test_pieces_give_what_the_whole_gives(name: str) -> None:
     assert len(points) >= CUTTABLE[name]
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        whole = network.body(x.clone())
+        whole = network.backbone(x.clone())
         for at in (points[0], points[len(points) // 2], points[-1]):
-            first, rest = split_body(network, at)
+            first, rest = split_backbone(network, at)
             stored = first(x.clone())
             kept = stored.clone()
             assert torch.equal(rest(stored), whole), at
             assert torch.equal(stored, kept), f"{at} changes what was stored"
-    assert set(first.parameters()) | set(rest.parameters()) == set(network.body.parameters())
+    assert set(first.parameters()) | set(rest.parameters()) == set(network.backbone.parameters())
 
 
 def test_pieces_train_as_the_whole_does() -> None:
     network = build("test_efficientnet").train()
     x = torch.randn(4, 3, 32, 32)
-    network.body(x).sum().backward()
-    expected = {k: p.grad.clone() for k, p in network.body.named_parameters() if p.grad is not None}
+    network.backbone(x).sum().backward()
+    expected = {k: p.grad.clone() for k, p in network.backbone.named_parameters() if p.grad is not None}
     network.zero_grad()
-    first, rest = split_body(network, cut_points(network)[4])
+    first, rest = split_backbone(network, cut_points(network)[4])
     rest(first(x)).sum().backward()
-    for key, parameter in network.body.named_parameters():
+    for key, parameter in network.backbone.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[key])
 
 
@@ -150,11 +150,11 @@ def test_finding_the_chain_leaves_no_trace() -> None:
 def test_what_is_no_chain_stays_whole() -> None:
     network = build("test_vit")
     example = torch.randn(2, 3, 32, 32)
-    assert chain(network.body, example) == [("", network.body)]
+    assert chain(network.backbone, example) == [("", network.backbone)]
     assert cut_points(network) == []
     assert cut_before(network, 2) is None
     with pytest.raises(ModelError, match="cannot be cut at all"):
-        split_body(network, "blocks.1")
+        split_backbone(network, "blocks.1")
 
 
 class ActsInPlaceAndDropsInSecret(nn.Module):
@@ -169,8 +169,8 @@ class ActsInPlaceAndDropsInSecret(nn.Module):
 
 
 def test_a_chain_in_evaluation_mode_alone_is_none() -> None:
-    body = ActsInPlaceAndDropsInSecret()
-    assert chain(body, torch.randn(2, 3, 8, 8)) == [("", body)]
+    backbone = ActsInPlaceAndDropsInSecret()
+    assert chain(backbone, torch.randn(2, 3, 8, 8)) == [("", backbone)]
 
 
 def test_no_cut_before_a_module_that_spoils_its_input() -> None:
@@ -178,7 +178,7 @@ def test_no_cut_before_a_module_that_spoils_its_input() -> None:
     assert "bn1" in cut_points(network)
     assert "act1" not in cut_points(network)
     with pytest.raises(ModelError, match=r"cannot be cut before 'act1'"):
-        split_body(network, "act1")
+        split_backbone(network, "act1")
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet34", "squeezenet1_1", "small-cnn", "cnn8"])
@@ -189,7 +189,7 @@ def test_the_cut_before_the_groups_that_learn(name: str) -> None:
     for n in (2, 3):
         at = cut_before(network, n)
         assert at is not None
-        first, rest = split_body(network, at)
+        first, rest = split_backbone(network, at)
         frozen = {p for group in groups[: len(groups) - n] for p in group}
         learning = {p for group in groups[len(groups) - n : -1] for p in group}
         assert set(first.parameters()) == frozen

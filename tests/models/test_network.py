@@ -36,17 +36,17 @@ def test_normalise_keeps_the_order_of_memory() -> None:
     assert small().normalise(pictures(3, 32)).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_forward_is_head_of_body_of_normalised_pictures() -> None:
+def test_forward_is_head_of_backbone_of_normalised_pictures() -> None:
     network, x = small(), pictures(3, 32)
     with torch.no_grad():
-        features = network.body(network.normalise(x))
+        features = network.backbone(network.normalise(x))
         assert features.shape == (3, network.n_features)
         assert torch.equal(network(x), network.head(features))
         assert network(x).shape == (3, 4)
 
 
 def test_normalisation_is_no_part_of_the_state() -> None:
-    assert {key.partition(".")[0] for key in small().state_dict()} == {"body", "head"}
+    assert {key.partition(".")[0] for key in small().state_dict()} == {"backbone", "head"}
 
 
 @pytest.mark.parametrize("name", ["small-cnn", "cnn8"])
@@ -80,5 +80,5 @@ def test_rebuilt_from_its_description_it_is_the_same_network(name: str, size: in
     x = pictures(2, size)
     with torch.no_grad():
         assert torch.equal(again(x), network(x))
-    dropouts = [m.p for m in again.body.modules() if isinstance(m, torch.nn.Dropout)]
+    dropouts = [m.p for m in again.backbone.modules() if isinstance(m, torch.nn.Dropout)]
     assert name != "small-cnn" or dropouts == [0.3]

@@ -49,7 +49,7 @@ def build(name: str, size: int = 64, **how: Any) -> Network:
 def same_features(network: Network, whole: nn.Module, classifier: nn.Module, size: int = 64) -> bool:
     x = torch.randn(2, 3, size, size)
     with torch.no_grad():
-        return torch.allclose(classifier(network.body(x)), whole(x), atol=1e-5)
+        return torch.allclose(classifier(network.backbone(x)), whole(x), atol=1e-5)
 
 
 def plain(state: State) -> State:
@@ -80,7 +80,7 @@ def test_weights_from_a_file(name: str, wrap: Callable[[State], Any], resnet: nn
 
 
 def test_a_file_without_classifier_fits_too(resnet: nn.Module, tmp_path: Path) -> None:
-    path = tmp_path / "body.safetensors"
+    path = tmp_path / "backbone.safetensors"
     save_file({k: v for k, v in resnet.state_dict().items() if not k.startswith("fc.")}, path)
     network = build("test_resnet", weights=str(path))
     assert same_features(network, resnet, resnet.fc)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_a_network_of_our_own_starts_from_a_file_of_ours(tmp_path: Path) -> None
     before = build("small-cnn", pretrained=False)
     save_file(plain(before.state_dict()), tmp_path / "model.safetensors")
     after = create_network(Model(name="small-cnn", weights=str(tmp_path / "model.safetensors")), 7, Data())
-    assert all(torch.equal(v, after.body.state_dict()[k]) for k, v in before.body.state_dict().items())
+    assert all(torch.equal(v, after.backbone.state_dict()[k]) for k, v in before.backbone.state_dict().items())
     assert after.weights_source.endswith("without its classifier of 3 classes")
 
 
@@ -162,7 +162,7 @@ def test_a_file_beside_a_bundles_description_is_taken_as_that_says(tmp_path: Pat
     assert after.architecture == before.architecture
     x = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        assert torch.equal(after.body(after.normalise(x)), before.body(before.normalise(x)))
+        assert torch.equal(after.backbone(after.normalise(x)), before.backbone(before.normalise(x)))
     with pytest.raises(WeightsError, match="are those of test_efficientnet, not test_resnet"):
         build("test_resnet", weights=str(tmp_path / "model.safetensors"))
 
@@ -241,7 +241,7 @@ def test_a_plain_file_in_the_folder(ending: str, folder: Path) -> None:
     save_file(whole.state_dict(), folder / f"squeezenet1_1{ending}")
     network = build("squeezenet1_1")
     assert network.weights_source == f"{folder}/squeezenet1_1{ending}, without its classifier of 1000 classes"
-    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in network.body.state_dict().items())
+    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in network.backbone.state_dict().items())
     assert network.preprocessing.interpolation == "bilinear"
     assert network.preprocessing.crop == 224 / 256
 
@@ -278,7 +278,7 @@ def test_torchvisions_cache_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / "torch/hub/checkpoints").mkdir(parents=True)
     torch.save(whole.state_dict(), tmp_path / "torch/hub/checkpoints/squeezenet1_1-b8a52dc0.pth")
     network = build("squeezenet1_1")
-    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in network.body.state_dict().items())
+    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in network.backbone.state_dict().items())
     assert "from its cache" in network.weights_source
 
 
@@ -364,7 +364,7 @@ def test_real_weights_see_what_the_published_network_sees(
     pixels = [preprocess(np.asarray(Image.open(p).convert("RGB")), network.preprocessing) for p in paths]
     x = network.normalise(torch.from_numpy(np.stack(pixels)))
     with torch.no_grad():
-        features = network.body(x)
+        features = network.backbone(x)
         if name == "squeezenet1_1":
             whole = torchvision.models.squeezenet1_1(weights=None).eval()
             whole.load_state_dict(load_file(weights / f"{name}.torchvision.safetensors"))

@@ -26,6 +26,6 @@ def test_the_same_size_changes_nothing_and_the_memory_format_stays():
 
 
 def test_it_can_be_the_first_link_of_a_chain():
-    body = nn.Sequential(ResizeInside(24, 24), nn.Conv2d(3, 4, 3), nn.Flatten())
-    assert [name for name, _ in chain(body, torch.randn(2, 3, 8, 8))] == ["0", "1", "2"]
+    backbone = nn.Sequential(ResizeInside(24, 24), nn.Conv2d(3, 4, 3), nn.Flatten())
+    assert [name for name, _ in chain(backbone, torch.randn(2, 3, 8, 8))] == ["0", "1", "2"]
     assert not list(ResizeInside(24, 24).state_dict())

@@ -11,8 +11,8 @@ from tellapart.models.scratch import OWN, build_own
 from tellapart.recipe.schema import Data, Model
 
 
-def layers(body: nn.Module, *kinds: type[nn.Module]) -> list[nn.Module]:
-    return [m for m in body.modules() if isinstance(m, kinds)]
+def layers(backbone: nn.Module, *kinds: type[nn.Module]) -> list[nn.Module]:
+    return [m for m in backbone.modules() if isinstance(m, kinds)]
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -39,15 +39,15 @@ def test_mlp_is_the_270000_255_scheme() -> None:
 
 def test_tutorial_cnn_is_the_tutorials_network() -> None:
     """The definition of PyTorch's tutorial, written as there, gives the same from the same weights."""
-    body = build_own("tutorial-cnn", 32, 32)
-    conv1, conv2, fc1, fc2 = layers(body, nn.Conv2d, nn.Linear)
+    backbone = build_own("tutorial-cnn", 32, 32)
+    conv1, conv2, fc1, fc2 = layers(backbone, nn.Conv2d, nn.Linear)
     assert (conv1.weight.shape, conv2.weight.shape) == ((6, 3, 5, 5), (16, 6, 5, 5))
     assert (fc1.weight.shape, fc2.weight.shape) == ((120, 400), (84, 120))
     x = torch.randn(2, 3, 32, 32)
     y = F.max_pool2d(F.relu(conv1(x)), 2)
     y = F.max_pool2d(F.relu(conv2(y)), 2)
     y = F.relu(fc2(F.relu(fc1(torch.flatten(y, 1)))))
-    torch.testing.assert_close(body.eval()(x), y)
+    torch.testing.assert_close(backbone.eval()(x), y)
 
 
 def test_tutorial_cnn_at_300_pixels_grows_its_first_linear_layer() -> None:
@@ -56,26 +56,26 @@ def test_tutorial_cnn_at_300_pixels_grows_its_first_linear_layer() -> None:
 
 
 def test_cnn8_is_the_reports_network() -> None:
-    body = build_own("cnn8", 32, 32)
-    assert [m.out_channels for m in layers(body, nn.Conv2d)] == [16, 16, 32, 32, 64, 64, 128, 128]  # type: ignore
-    after = [type(m).__name__ for m in body[0]]
+    backbone = build_own("cnn8", 32, 32)
+    assert [m.out_channels for m in layers(backbone, nn.Conv2d)] == [16, 16, 32, 32, 64, 64, 128, 128]  # type: ignore
+    after = [type(m).__name__ for m in backbone[0]]
     assert after == ["Conv2d", "ReLU", "Dropout", "BatchNorm2d"] * 2 + ["MaxPool2d"]
-    assert [m.p for m in layers(body, nn.Dropout)] == [0.2] * 8
-    (linear,) = layers(body, nn.Linear)
+    assert [m.p for m in layers(backbone, nn.Dropout)] == [0.2] * 8
+    (linear,) = layers(backbone, nn.Linear)
     assert linear.weight.shape == (128, 512)
 
 
 def test_breeds_cnn_is_the_reports_network() -> None:
-    body = build_own("breeds-cnn", 96, 96)
-    assert [m.out_channels for m in layers(body, nn.Conv2d)] == [32, 64, 64]  # type: ignore
-    assert [m.p for m in layers(body, nn.Dropout)] == [0.2]
-    assert body(torch.randn(1, 3, 96, 96)).shape == (1, 64)
+    backbone = build_own("breeds-cnn", 96, 96)
+    assert [m.out_channels for m in layers(backbone, nn.Conv2d)] == [32, 64, 64]  # type: ignore
+    assert [m.p for m in layers(backbone, nn.Dropout)] == [0.2]
+    assert backbone(torch.randn(1, 3, 96, 96)).shape == (1, 64)
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_dropout_of_the_recipe_goes_before_the_networks_own(name: str) -> None:
     network = create_network(Model(name=name, pretrained=False, dropout=0.45), 3, Data(size=32))
-    assert {m.p for m in layers(network.body, nn.Dropout)} == {0.45}
+    assert {m.p for m in layers(network.backbone, nn.Dropout)} == {0.45}
 
 
 def test_small_cnn_learns_digits() -> None:

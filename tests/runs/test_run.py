@@ -24,7 +24,7 @@ from tellapart.runs.run import EventLog, Run, locked
 HOLDING = """
 import sys
 from pathlib import Path
-from tellapart.run_directory import locked
+from tellapart.runs.run import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -13,9 +13,9 @@ from tellapart.data.splitting.split import split
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 
-Build = Callable[[Recipe], tuple[Network, Material]]
+Build = Callable[[Recipe], tuple[Network, Dataset]]
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def build(picture_folder: Callable[..., Path]) -> Build:
     catalog = scan(picture_folder(n=12))
     parts = split(catalog, validation=0.25, test=0.25)
 
-    def made(recipe: Recipe) -> tuple[Network, Material]:
+    def made(recipe: Recipe) -> tuple[Network, Dataset]:
         torch.manual_seed(recipe.seed)
         network = create_network(recipe.model, len(catalog.classes), recipe.data)
-        how = network.preprocessing
-        return network, Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed)
+        preprocessing = network.preprocessing
+        return network, Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed)
 
     return made

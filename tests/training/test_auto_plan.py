@@ -88,13 +88,13 @@ def test_a_training_begins_with_the_choice_and_keeps_it(
 ) -> None:
     from tellapart.data.scan import scan
     from tellapart.data.splitting.split import split
-    from tellapart.workflows.train import Wishes, run
+    from tellapart.workflows.train import RunOptions, run
 
     catalog = scan(picture_folder(n=20))
     changes = ["model.name=small-cnn", "model.pretrained=false", "data.size=32", "plan.minutes=1"]
     recipe = load_recipe("fast", changes)
     divided = split(catalog)
-    events = list(run(recipe, catalog, divided, tmp_path / "run", Wishes()))
+    events = list(run(recipe, catalog, divided, tmp_path / "run", RunOptions()))
     notes = [event.text for event in events if isinstance(event, Note)]
     stored = Run(tmp_path / "run").recipe
     assert stored.plan
@@ -106,6 +106,6 @@ def test_a_training_begins_with_the_choice_and_keeps_it(
     assert "small-cnn at 32 pixels" in stored.plan.why[0]
     assert stored.plan.why[0] in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
     # The same command again: nothing is tried again, nothing refused.
-    assert list(run(recipe, catalog, divided, tmp_path / "run", Wishes())) == []
+    assert list(run(recipe, catalog, divided, tmp_path / "run", RunOptions())) == []
     with pytest.raises(ta.TellapartError, match="another recipe"):
-        list(run(load_recipe("fast", [*changes, "seed=5"]), catalog, divided, tmp_path / "run", Wishes()))
+        list(run(load_recipe("fast", [*changes, "seed=5"]), catalog, divided, tmp_path / "run", RunOptions()))

@@ -195,19 +195,19 @@ def test_quick_saving_within_an_epoch_is_not_done_all_the_time(monkeypatch: pyte
 
 def test_what_was_told_is_added_up_before_it_is_saved(tmp_path: Path) -> None:
     network, state = nn.Linear(2, 1), State(loss_sum=1.0, right=1.0, seen=2)
-    state.told = [(torch.tensor(0.5), 4, torch.tensor(3)), (torch.tensor(2.0), 2, torch.tensor(0))]
-    state.settle(keep=1)
-    assert (state.loss_sum, state.right, state.seen, len(state.told)) == (3.0, 4.0, 6, 1)
+    state.pending_losses = [(torch.tensor(0.5), 4, torch.tensor(3)), (torch.tensor(2.0), 2, torch.tensor(0))]
+    state.flush_losses(keep=1)
+    assert (state.loss_sum, state.right, state.seen, len(state.pending_losses)) == (3.0, 4.0, 6, 1)
     save_checkpoint(tmp_path / "last", network, state)
     found = load_checkpoint(tmp_path / "last", network)
-    assert (found.loss_sum, found.right, found.seen, found.told) == (7.0, 4.0, 8, [])
+    assert (found.loss_sum, found.right, found.seen, found.pending_losses) == (7.0, 4.0, 8, [])
 
 
 def test_weights_that_gave_no_number_are_not_saved(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     kept.save(tiny(0), State(step=1))
     state = State(step=2)
-    state.told = [(torch.tensor(torch.nan), 4, torch.tensor(3))]
+    state.pending_losses = [(torch.tensor(torch.nan), 4, torch.tensor(3))]
     kept.save(tiny(1), state)
     assert kept.load(tiny(9))[0].step == 1
     assert not kept.previous.exists()

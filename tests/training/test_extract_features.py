@@ -1,4 +1,4 @@
-"""Features: those of the body itself, in the order asked for, and computed once."""
+"""Features: those of the backbone itself, in the order asked for, and computed once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
 from tellapart.training.runtime import Runtime
 
@@ -33,10 +33,10 @@ def test_features_are_the_bodys_own_in_the_order_of_the_rows_and_stored(picture_
     network = create_network(Model(name="small-cnn", pretrained=False), 3, Data(size=32))
     rows = np.array([5, 2, 30], np.int64)
     steps, found = finished(features(network, catalog, rows, Runtime("cpu"), "pictures"))
-    material = Material(catalog, rows, rows, network.preprocessing, (), 0)
-    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    dataset = Dataset(catalog, rows, rows, network.preprocessing, (), 0)
+    pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
     with torch.no_grad():
-        expected = network.eval().body(network.normalise(pictures)).numpy()
+        expected = network.eval().backbone(network.normalise(pictures)).numpy()
     assert steps > 0
     assert found == pytest.approx(expected, abs=1e-4)
     assert finished(features(network, catalog, rows, Runtime("cpu"), "pictures"))[0] == 0

@@ -22,7 +22,7 @@ from tellapart.errors import CacheError
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
 from tellapart.recipe.transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
 from tellapart.training.feature_cache import Activations, about_layers, answering, compute
 from tellapart.training.runtime import Runtime
@@ -208,25 +208,25 @@ def test_features_are_the_same_to_the_bit_whatever_was_there_before(picture_fold
 def test_keys_go_by_content_and_where_chance_is_at_work_by_place_too(picture_folder: Any) -> None:
     catalog = scan(picture_folder(n=4))
     rows = np.arange(12)
-    material = Material(catalog, rows, rows, _network(3).preprocessing, (), 0)
+    dataset = Dataset(catalog, rows, rows, _network(3).preprocessing, (), 0)
     flip, noise = [HorizontalFlip()], [Noise()]
     views = [[], flip, noise, noise]
-    found = material.keys(views).reshape(12, 4)
+    found = dataset.keys(views).reshape(12, 4)
     assert len(np.unique(found)) == 48
-    some = replace(material, train=rows[3:5]).keys([flip, []]).reshape(2, 2)
+    some = replace(dataset, train=rows[3:5]).keys([flip, []]).reshape(2, 2)
     assert np.array_equal(some, found[3:5, 1::-1])
-    reseeded = replace(material, seed=1).keys(views).reshape(12, 4)
+    reseeded = replace(dataset, seed=1).keys(views).reshape(12, 4)
     assert np.array_equal(reseeded == found, np.repeat([[True, True, False, False]], 12, 0))
 
 
 def test_keys_of_versions_made_ahead(picture_folder: Any) -> None:
     catalog = scan(picture_folder(n=4))
     rows = np.arange(12)
-    material = Material(catalog, rows, rows, _network(3).preprocessing, (), 0, EIGHTFOLD)
-    found = material.keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
+    dataset = Dataset(catalog, rows, rows, _network(3).preprocessing, (), 0, EIGHTFOLD)
+    found = dataset.keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
     assert len(np.unique(found)) == 12 * 8 * 2
-    assert np.array_equal(found[:, 0, 0], replace(material, ahead=()).keys([[]]))
-    reseeded = replace(material, seed=1).keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
+    assert np.array_equal(found[:, 0, 0], replace(dataset, ahead=()).keys([[]]))
+    reseeded = replace(dataset, seed=1).keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
     same = (reseeded == found).all((0, 2))
     assert same.tolist() == [True] * 4 + [False] * 4
 
@@ -241,18 +241,18 @@ def test_what_is_left_to_chance() -> None:
 
 def test_layers_are_told_apart(weights: Path) -> None:
     one, other = _network(3), _network(3, seed=1)
-    how, cpu = one.preprocessing, Runtime("cpu")
-    plain = about_layers(one, one.body, "head", how, cpu)
-    assert about_layers(_network(5), one.body, "head", how, cpu) == plain
-    assert about_layers(other, other.body, "head", how, cpu) != plain
-    assert about_layers(one, one.body, "head", how, Runtime("cpu", frozen="bfloat16")) != plain
+    preprocessing, cpu = one.preprocessing, Runtime("cpu")
+    plain = about_layers(one, one.backbone, "head", preprocessing, cpu)
+    assert about_layers(_network(5), one.backbone, "head", preprocessing, cpu) == plain
+    assert about_layers(other, other.backbone, "head", preprocessing, cpu) != plain
+    assert about_layers(one, one.backbone, "head", preprocessing, Runtime("cpu", frozen="bfloat16")) != plain
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_real_layers_make_of_a_picture_does_not_depend_on_the_others(weights: Path, precision: Any) -> None:
     file = next((weights / "mobilenetv2_100").glob("*.safetensors"))
     network = create_network(Model(name="mobilenetv2_100", weights=str(file)), 3, Data(size=64))
-    layers = answering(network.body, Runtime("cpu", frozen=precision))
+    layers = answering(network.backbone, Runtime("cpu", frozen=precision))
     x = torch.rand(BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(1))
     whole = layers(x)

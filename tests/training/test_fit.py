@@ -14,13 +14,13 @@ from tellapart.errors import RecipeError, TrainingError, UnreadableError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.linear_probe import STRENGTHS, strengths
 from tellapart.training.runtime import Runtime, parse
 from tellapart.training.stage import epoch_items, losses
 
-Build = Callable[[Recipe], tuple[Network, Material]]
+Build = Callable[[Recipe], tuple[Network, Dataset]]
 CPU = Runtime("cpu", workers=2)
 CROP = {"transform": "random_resized_crop", "scale": {"uniform": [0.5, 1.0]}}
 FLIPPED = [[], [{"transform": "horizontal_flip"}]]
@@ -31,9 +31,9 @@ def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
     return Recipe.model_validate(whole | parts)
 
 
-def train(network: Network, plan: Recipe, material: Material, state: State | None = None, **how: Any) -> list[Event]:
+def train(network: Network, plan: Recipe, dataset: Dataset, state: State | None = None, **how: Any) -> list[Event]:
     runtime = replace(CPU, **how)
-    return list(fit(network, plan, material, state or State(), runtime))
+    return list(fit(network, plan, dataset, state or State(), runtime))
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -42,8 +42,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
     plan = recipe([{"epochs": 8, "batch_size": 4, "rate": 1e-3}], model={"name": "small-cnn", "pretrained": False})
-    network, material = build(plan)
-    events = train(network, plan, material)
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
     validated = [event for event in events if isinstance(event, Validated)]
     assert [event.epoch for event in validated] == list(range(1, 9))
     best = min(validated, key=lambda event: event.validation_loss)
@@ -51,9 +51,9 @@ def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
     assert isinstance(done, StageDone)
     assert done.best_epoch == best.epoch
     assert best.validation_accuracy > 0.6  # three classes: chance is 1/3
-    logits = [network(torch.from_numpy(material.plain(int(row)))[None]) for row in material.validation]
+    logits = [network(torch.from_numpy(dataset.plain(int(row)))[None]) for row in dataset.validation]
     right = np.mean(
-        [one.argmax().item() == t for one, t in zip(logits, material.catalog.target(material.validation), strict=True)]
+        [one.argmax().item() == t for one, t in zip(logits, dataset.catalog.target(dataset.validation), strict=True)]
     )
     assert right == pytest.approx(best.validation_accuracy)
 
@@ -61,18 +61,18 @@ def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_same_weights_bit_for_bit_whatever_the_workers(build: Build, workers: int) -> None:
     plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[CROP])
-    first, material = build(plan)
-    train(first, plan, material)
-    second, material = build(plan)
-    train(second, plan, material, workers=workers)
+    first, dataset = build(plan)
+    train(first, plan, dataset)
+    second, dataset = build(plan)
+    train(second, plan, dataset, workers=workers)
     assert same(first.state_dict(), second.state_dict())
 
 
 def test_another_seed_gives_other_weights(build: Build) -> None:
     plan = recipe([{"epochs": 1}])
-    first, material = build(plan)
+    first, dataset = build(plan)
     other, other_material = build(plan.model_copy(update={"seed": 1}))
-    train(first, plan, material)
+    train(first, plan, dataset)
     train(other, plan, other_material)
     assert not same(first.state_dict(), other.state_dict())
 
@@ -88,20 +88,20 @@ def test_a_training_broken_off_at_any_event_ends_as_an_unbroken_one(
         ],
         augment=[CROP],
     )
-    whole, material = build(plan)
-    expected = [event for event in train(whole, plan, material) if isinstance(event, Validated | StageDone)]
+    whole, dataset = build(plan)
+    expected = [event for event in train(whole, plan, dataset) if isinstance(event, Validated | StageDone)]
 
-    broken, material = build(plan)
+    broken, dataset = build(plan)
     state = State()
     seen: list[Event] = []
-    for number, event in enumerate(fit(broken, plan, material, state, CPU), start=1):
+    for number, event in enumerate(fit(broken, plan, dataset, state, CPU), start=1):
         seen.append(event)
         if number == stop_after:
             break
     save_checkpoint(tmp_path / "last.safetensors", broken, state)
-    resumed, material = build(plan.model_copy(update={"seed": 5}))  # other weights, to be overwritten
+    resumed, dataset = build(plan.model_copy(update={"seed": 5}))  # other weights, to be overwritten
     state = load_checkpoint(tmp_path / "last.safetensors", resumed)
-    seen += list(fit(resumed, plan, replace(material, seed=plan.seed), state, CPU))
+    seen += list(fit(resumed, plan, replace(dataset, seed=plan.seed), state, CPU))
 
     assert [event for event in seen if isinstance(event, Validated | StageDone)] == expected
     assert same(whole.state_dict(), resumed.state_dict())
@@ -114,18 +114,18 @@ def test_so_does_one_that_averages_accumulates_mixes_and_balances(
     stage = {"epochs": 2, "batch_size": 4, "accumulate": 2, "average": 0.9, "clip": 1.0, "optimizer": "muon"}
     parts = {"mix": {"mixup": 0.5, "cutmix": 0.5}, "balance": {"sampler": "weighted", "class_weights": True}}
     plan = recipe([stage], **parts)
-    whole, material = build(plan)
-    expected = [event for event in train(whole, plan, material) if isinstance(event, Validated | StageDone)]
-    broken, material = build(plan)
+    whole, dataset = build(plan)
+    expected = [event for event in train(whole, plan, dataset) if isinstance(event, Validated | StageDone)]
+    broken, dataset = build(plan)
     state, seen = State(), []
-    for number, event in enumerate(fit(broken, plan, material, state, CPU), start=1):
+    for number, event in enumerate(fit(broken, plan, dataset, state, CPU), start=1):
         seen.append(event)
         if number == stop_after:
             break
     save_checkpoint(tmp_path / "last.safetensors", broken, state)
-    resumed, material = build(plan)
+    resumed, dataset = build(plan)
     state = load_checkpoint(tmp_path / "last.safetensors", resumed)
-    seen += list(fit(resumed, plan, material, state, CPU))
+    seen += list(fit(resumed, plan, dataset, state, CPU))
     assert [event for event in seen if isinstance(event, Validated | StageDone)] == expected
     assert same(whole.state_dict(), resumed.state_dict())
 
@@ -136,8 +136,8 @@ def test_accumulated_batches_are_one_large_batch(build: Build) -> None:
     results = []
     for stage in ({"batch_size": 8}, {"batch_size": 4, "accumulate": 2}):
         plan = recipe([{"epochs": 2, "optimizer": "sgd", **stage}], model=model)
-        network, material = build(plan)
-        train(network, plan, material)
+        network, dataset = build(plan)
+        train(network, plan, dataset)
         results.append(network.state_dict())
     for name, tensor in results[0].items():
         torch.testing.assert_close(tensor, results[1][name], rtol=1e-4, atol=1e-6)
@@ -152,8 +152,8 @@ def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_
     plan = recipe([stage], model=model, mix={"mixup": 0.5})
     results, losses = [], []
     for at_once in (0, 3):
-        network, material = build(plan)
-        events = train(network, plan, material, at_once=at_once)
+        network, dataset = build(plan)
+        events = train(network, plan, dataset, at_once=at_once)
         losses.append([event.train_loss for event in events if isinstance(event, Validated)])
         results.append(network.state_dict())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -166,38 +166,38 @@ def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_
 def test_rates_differ_by_group(build: Build) -> None:
     """A group whose rate is all but zero hardly moves; the head moves as ever."""
     plan = recipe([{"epochs": 1, "batch_size": 8, "rate": [1e-12, 1e-2], "optimizer": "sgd", "weight_decay": 0.0}])
-    network, material = build(plan)
+    network, dataset = build(plan)
     before = {name: tensor.clone() for name, tensor in network.named_parameters()}
-    train(network, plan, material)
+    train(network, plan, dataset)
     moved = {name: (p - before[name]).abs().max().item() for name, p in network.named_parameters()}
-    assert all(m < 1e-9 for name, m in moved.items() if name.startswith("body."))
+    assert all(m < 1e-9 for name, m in moved.items() if name.startswith("backbone."))
     assert moved["head.0.weight"] > 1e-4
 
 
 def test_a_stage_may_have_its_own_size(build: Build) -> None:
     model = {"name": "small-cnn", "pretrained": False}
     plan = recipe([{"epochs": 1, "size": 16}, {"epochs": 1}], model=model)
-    network, material = build(plan)
+    network, dataset = build(plan)
     seen: list[int] = []
-    network.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
-    train(network, plan, material)
+    network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+    train(network, plan, dataset)
     assert seen[1:][0] == 16
     assert seen[-1] == 32
 
 
 def test_a_size_that_the_network_cannot_take_is_named(build: Build) -> None:
     plan = recipe([{"epochs": 1, "size": 48}], model={"name": "tutorial-cnn", "pretrained": False})
-    network, material = build(plan)
+    network, dataset = build(plan)
     with pytest.raises(RecipeError, match="48 pixels"):
-        train(network, plan, material)
+        train(network, plan, dataset)
 
 
 @pytest.mark.parametrize("kind", ["step", "sgdr"])
 def test_schedules_reach_the_optimizer(build: Build, kind: str) -> None:
     stage = {"epochs": 3, "batch_size": 9, "schedule": kind, "rate": 1e-3}
     plan = recipe([stage | ({"cycle_multiplier": 2} if kind == "sgdr" else {"step_factor": 0.5})])
-    network, material = build(plan)
-    rates = [event.rate for event in train(network, plan, material) if isinstance(event, Progress)]
+    network, dataset = build(plan)
+    rates = [event.rate for event in train(network, plan, dataset) if isinstance(event, Progress)]
     if kind == "step":
         assert rates == pytest.approx([1e-3] * 2 + [5e-4] * 2 + [2.5e-4] * 2)
     else:
@@ -207,22 +207,22 @@ def test_schedules_reach_the_optimizer(build: Build, kind: str) -> None:
 
 def test_frozen_layers_stay_bit_for_bit_and_so_do_their_statistics(build: Build) -> None:
     plan = recipe([{"train": 2, "epochs": 1, "batch_size": 8}], augment=[CROP])
-    network, material = build(plan)
+    network, dataset = build(plan)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    train(network, plan, material)
+    train(network, plan, dataset)
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed
     assert all(not torch.equal(before[f"head.{name}"], p) for name, p in network.head.named_parameters())
-    first = next(name for name in before if name.startswith("body."))
+    first = next(name for name in before if name.startswith("backbone."))
     assert first not in changed
     assert "head.0.weight" in changed
 
 
 def test_kept_statistics_stay_while_weights_learn(build: Build) -> None:
     plan = recipe([{"train": "all", "epochs": 1, "batch_size": 8, "batch_norm": "keep"}])
-    network, material = build(plan)
+    network, dataset = build(plan)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    train(network, plan, material)
+    train(network, plan, dataset)
     for name, tensor in network.state_dict().items():
         is_statistic = "running_" in name or "num_batches" in name
         assert torch.equal(tensor, before[name]) == is_statistic, name
@@ -231,36 +231,36 @@ def test_kept_statistics_stay_while_weights_learn(build: Build) -> None:
 def test_from_stored_activations_as_from_pictures(build: Build) -> None:
     """What is stored is what the frozen layers give, so the result is the same: only sums may be ordered otherwise."""
     stored = recipe([{"train": 2, "epochs": 2, "batch_size": 8, "augment": False}])
-    one, material = build(stored)
-    events = train(one, stored, material)
+    one, dataset = build(stored)
+    events = train(one, stored, dataset)
     assert any(isinstance(event, Computing) for event in events)
     live = recipe([{"train": 2, "epochs": 2, "batch_size": 8}], augment=[])
     live = live.model_copy(update={"augment": []})
-    other, material = build(live)
-    assert isinstance(material, Material)
-    events_live = train_live(other, live, material)
+    other, dataset = build(live)
+    assert isinstance(dataset, Dataset)
+    events_live = train_live(other, live, dataset)
     assert not any(isinstance(event, Computing) for event in events_live)
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-4, atol=1e-5)
 
 
-def train_live(network: Network, plan: Recipe, material: Material) -> list[Event]:
+def train_live(network: Network, plan: Recipe, dataset: Dataset) -> list[Event]:
     """Train from pictures although nothing changes them: a crop of the whole picture is asked for."""
     whole = Recipe.model_validate(
         {"augment": [{"transform": "brightness", "factor": 1.0}], "stages": [s.model_dump() for s in plan.stages]}
     )
-    return train(network, plan, replace(material, transforms=whole.augment))
+    return train(network, plan, replace(dataset, transforms=whole.augment))
 
 
 def test_stored_activations_are_computed_once(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
     plan = recipe([{"train": "head", "epochs": 1, "views": FLIPPED}])
-    network, material = build(plan)
-    first = [event for event in train(network, plan, material) if isinstance(event, Computing)]
-    assert first[-1].done == first[-1].total == len(material.validation)
-    assert max(event.total for event in first) == 2 * len(material.train)
-    network, material = build(plan)
-    assert not [event for event in train(network, plan, material) if isinstance(event, Computing)]
+    network, dataset = build(plan)
+    first = [event for event in train(network, plan, dataset) if isinstance(event, Computing)]
+    assert first[-1].done == first[-1].total == len(dataset.validation)
+    assert max(event.total for event in first) == 2 * len(dataset.train)
+    network, dataset = build(plan)
+    assert not [event for event in train(network, plan, dataset) if isinstance(event, Computing)]
 
 
 def test_a_resumed_stage_finds_its_stored_activations(
@@ -269,34 +269,34 @@ def test_a_resumed_stage_finds_its_stored_activations(
     """Trained layers have changed by then; the frozen ones, whose answers are stored, have not."""
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
     plan = recipe([{"train": 3, "epochs": 2, "batch_size": 8, "augment": False}])
-    network, material = build(plan)
+    network, dataset = build(plan)
     state = State()
-    for event in fit(network, plan, material, state, CPU):
+    for event in fit(network, plan, dataset, state, CPU):
         if isinstance(event, Validated):
             break
     save_checkpoint(tmp_path / "last.safetensors", network, state)
-    resumed, material = build(plan)
+    resumed, dataset = build(plan)
     state = load_checkpoint(tmp_path / "last.safetensors", resumed)
-    assert not [event for event in fit(resumed, plan, material, state, CPU) if isinstance(event, Computing)]
+    assert not [event for event in fit(resumed, plan, dataset, state, CPU) if isinstance(event, Computing)]
 
 
 def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
     from sklearn.linear_model import LogisticRegression
 
     plan = recipe([{"train": "head", "optimizer": "lbfgs", "augment": False}])
-    network, material = build(plan)
-    events = train(network, plan, material)
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
     done = events[-1]
     assert isinstance(done, StageDone)
 
     with torch.no_grad():
         x = torch.cat(
-            [network.body(network.normalise(torch.from_numpy(material.plain(int(r)))[None])) for r in material.train]
+            [network.backbone(network.normalise(torch.from_numpy(dataset.plain(int(r)))[None])) for r in dataset.train]
         )
     mean, std = x.mean(0), x.std(0, correction=0) + 1e-6
     z = ((x - mean) / std).numpy()
     model = LogisticRegression(C=STRENGTHS[done.best_epoch - 1], max_iter=5000, tol=1e-8)
-    model.fit(z, material.catalog.target(material.train))
+    model.fit(z, dataset.catalog.target(dataset.train))
     with torch.no_grad():
         ours = network.head(x).softmax(1).numpy()
     np.testing.assert_allclose(ours, model.predict_proba(z), atol=2e-3)
@@ -311,9 +311,9 @@ def test_epochs_of_the_exact_head_are_strengths(n: int, expected: list[float]) -
 
 def test_the_exact_head_needs_a_linear_head(build: Build) -> None:
     plan = recipe([{"train": "all", "optimizer": "lbfgs"}])
-    network, material = build(plan)
+    network, dataset = build(plan)
     with pytest.raises(RecipeError, match="linear head"):
-        train(network, plan, material)
+        train(network, plan, dataset)
 
 
 def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> None:
@@ -321,11 +321,11 @@ def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> Non
     weights = []
     for sampler in ("none", "weighted"):
         plan = recipe([stage], balance={"sampler": sampler})
-        network, material = build(plan)
-        begun = train(network, plan, material)[0]
-        order = epoch_items(plan, material, torch.tensor(material.catalog.target()), 0, 0)
+        network, dataset = build(plan)
+        begun = train(network, plan, dataset)[0]
+        order = epoch_items(plan, dataset, torch.tensor(dataset.catalog.target()), 0, 0)
         assert isinstance(begun, StageStarted)
-        shown = material.catalog.target(material.rows(order))
+        shown = dataset.catalog.target(dataset.rows(order))
         assert list(begun.shown.values()) == np.bincount(shown).tolist()
         weights.append(network.head[-1].weight.detach().clone())
     assert not torch.equal(*weights)
@@ -344,17 +344,17 @@ def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> Non
 )
 def test_what_a_later_stage_cannot_do_is_said_at_once(build: Build, second: dict[str, Any]) -> None:
     plan = recipe([{"epochs": 1}, second])
-    network, material = build(plan)
+    network, dataset = build(plan)
     with pytest.raises(RecipeError, match="Stage 2: "):
-        next(fit(network, plan, material, State(), CPU))
+        next(fit(network, plan, dataset, State(), CPU))
 
 
 def test_patience_stops_and_restores_the_best(build: Build) -> None:
     plan = recipe(
         [{"epochs": 30, "batch_size": 8, "rate": 0.02, "optimizer": "sgd", "patience": 2, "schedule": "constant"}]
     )
-    network, material = build(plan)
-    events = train(network, plan, material)
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
     validated = [event for event in events if isinstance(event, Validated)]
     done = events[-1]
     assert isinstance(done, StageDone)
@@ -365,9 +365,9 @@ def test_patience_stops_and_restores_the_best(build: Build) -> None:
 
 def test_a_loss_that_is_not_finite_names_the_step(build: Build) -> None:
     plan = recipe([{"epochs": 2, "batch_size": 8, "rate": 1e30, "optimizer": "sgd", "schedule": "constant"}])
-    network, material = build(plan)
+    network, dataset = build(plan)
     with pytest.raises(TrainingError, match=r"stage 1, epoch \d, step \d") as raised:
-        train(network, plan, material)
+        train(network, plan, dataset)
     assert "stages.0.rate" in raised.value.hint
 
 
@@ -378,7 +378,7 @@ def test_the_step_named_is_the_one_of_the_loss(build: Build, monkeypatch: pytest
     assert steps > 2
     for lazy in (False, True):
         for broken in range(steps):
-            network, material = build(plan)
+            network, dataset = build(plan)
             asked = [0]
 
             def no_number(*how: Any, broken: int = broken, asked: list[int] = asked) -> Any:
@@ -389,28 +389,28 @@ def test_the_step_named_is_the_one_of_the_loss(build: Build, monkeypatch: pytest
             monkeypatch.setattr("tellapart.training.fit.losses", no_number)
             monkeypatch.setattr("tellapart.training.fit._late", lambda runtime, lazy=lazy: lazy)
             with pytest.raises(TrainingError, match=f"The loss is nan at stage 1, epoch 1, step {broken + 1}\\."):
-                train(network, plan, material)
+                train(network, plan, dataset)
             assert asked[0] <= broken + 2
 
 
 def test_progress_counts_every_picture_once_an_epoch(build: Build) -> None:
     plan = recipe([{"epochs": 2, "batch_size": 8}])
-    network, material = build(plan)
-    events = train(network, plan, material)
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
     assert isinstance(events[0], StageStarted)
     for epoch in (1, 2):
         steps = [event for event in events if isinstance(event, Progress) and event.epoch == epoch]
-        assert sum(event.n_pictures for event in steps) == len(material.train)
+        assert sum(event.n_pictures for event in steps) == len(dataset.train)
         assert [event.step for event in steps] == list(range(1, steps[0].steps + 1))
 
 
 def test_a_picture_that_breaks_after_the_scan_is_named(build: Build) -> None:
     plan = recipe([{"epochs": 1}])
-    network, material = build(plan)
-    broken = material.catalog.path(int(material.train[3]))
+    network, dataset = build(plan)
+    broken = dataset.catalog.path(int(dataset.train[3]))
     broken.write_bytes(b"no picture any more")
     with pytest.raises(UnreadableError, match=broken.name):
-        train(network, plan, material)
+        train(network, plan, dataset)
 
 
 def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_timed_at_its_size(
@@ -420,8 +420,8 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
     small = {"epochs": 1, "train": 2, "views": [[]], "batch_size": 8}
     solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]]}
     plan = recipe([solved, small, {**small, "size": 16}], model={"name": "small-cnn", "pretrained": False})
-    network, material = build(plan)
-    events = list(fit(network, plan, material, State()))
+    network, dataset = build(plan)
+    events = list(fit(network, plan, dataset, State()))
     head, first, second = [event for event in events if isinstance(event, StageStarted)]
     assert head.runtime["why"].startswith("the frozen layers take ")
     assert "training step" not in head.runtime["why"]
@@ -431,9 +431,9 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
     assert len(list((tmp_path / "cache" / "runtime").iterdir())) == 3
     assert {event.runtime["frozen"] for event in (head, first, second)} == {head.runtime["frozen"]}
     # What stages were begun with is taken as it is, for every one of them.
-    network, material = build(plan)
+    network, dataset = build(plan)
     other = {0: CPU, 1: replace(CPU, why="begun so"), 2: replace(CPU, at_once=8)}
-    again = [event for event in fit(network, plan, material, State(), begun=other) if isinstance(event, StageStarted)]
+    again = [event for event in fit(network, plan, dataset, State(), begun=other) if isinstance(event, StageStarted)]
     assert [event.runtime for event in again] == [way.as_dict() for way in other.values()]
 
 
@@ -442,8 +442,8 @@ def test_a_stage_after_a_stop_is_run_as_it_would_have_been_without(build: Build)
     plan = recipe([{"train": 2, "epochs": 1, "views": [[]]}, solved], model={"name": "small-cnn", "pretrained": False})
 
     def second(first: Runtime) -> Runtime:
-        network, material = build(plan)
-        event = next(fit(network, plan, material, State(stage=1), begun={0: first}))
+        network, dataset = build(plan)
+        event = next(fit(network, plan, dataset, State(stage=1), begun={0: first}))
         assert isinstance(event, StageStarted)
         return Runtime(**event.runtime)
 
@@ -453,8 +453,8 @@ def test_a_stage_after_a_stop_is_run_as_it_would_have_been_without(build: Build)
     wish = parse("cpu,bfloat16,contiguous")
     assert wish
     assert second(wish) == wish
-    network, material = build(plan)
-    begun, other = [event for event in fit(network, plan, material, State()) if isinstance(event, StageStarted)]
+    network, dataset = build(plan)
+    begun, other = [event for event in fit(network, plan, dataset, State()) if isinstance(event, StageStarted)]
     assert begun.runtime["why"].startswith("a training step takes ")
     assert "; the frozen layers take " in begun.runtime["why"]
     assert second(Runtime(**begun.runtime)) == Runtime(**other.runtime)
@@ -468,9 +468,9 @@ def test_a_head_on_plain_pictures_makes_use_of_what_a_later_stage_stores(
     solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1}
     last = {"train": 3, "epochs": 1, "views": FLIPPED}
     plan = recipe([{**solved, "views": [[]]}, {**solved, "views": FLIPPED}, last])
-    network, material = build(plan)
-    events = [event for event in train(network, plan, material) if isinstance(event, Computing)]
-    n_train, n_validation = len(material.train), len(material.validation)
+    network, dataset = build(plan)
+    events = [event for event in train(network, plan, dataset) if isinstance(event, Computing)]
+    n_train, n_validation = len(dataset.train), len(dataset.validation)
     totals = {(event.stage, event.what): event.total for event in events}
     assert totals == {
         (0, "first layers, training pictures"): n_train,
@@ -486,11 +486,11 @@ def test_a_head_on_plain_pictures_makes_use_of_what_a_later_stage_stores(
 
 def test_runtimes_are_measured_where_they_are_not_settled(build: Build) -> None:
     plan = recipe([{"epochs": 1}])
-    network, material = build(plan)
-    started = next(fit(network, plan, material, State()))
+    network, dataset = build(plan)
+    started = next(fit(network, plan, dataset, State()))
     assert isinstance(started, StageStarted)
     assert "float32 contiguous" in started.runtime["why"]
-    network, material = build(plan)
-    again = next(fit(network, plan, material, State()))
+    network, dataset = build(plan)
+    again = next(fit(network, plan, dataset, State()))
     assert isinstance(again, StageStarted)
     assert again.runtime == started.runtime  # remembered, so that the same command gives the same weights

@@ -10,7 +10,7 @@ import torch
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model, Stage
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.inputs import live, prepare
 from tellapart.training.runtime import Runtime
 
@@ -21,17 +21,17 @@ def test_each_picture_comes_in_one_of_the_views_and_both_occur(picture_folder: A
     catalog = scan(picture_folder())
     network = create_network(Model(name="small-cnn", pretrained=False), 3, Data(size=32))
     rows = np.arange(24, dtype=np.int64)
-    material = Material(catalog, rows, rows[:3], network.preprocessing, (), 0)
+    dataset = Dataset(catalog, rows, rows[:3], network.preprocessing, (), 0)
     stage = Stage.model_validate({"views": VIEWS, "batch_size": 8})
     runtime = Runtime("cpu")
-    source = live(network, stage, material, runtime)
+    source = live(network, stage, dataset, runtime)
 
     def shown(epoch: int) -> list[int]:
         """Which view each picture came in."""
         found = []
         for inputs, its in source.train(rows, epoch, 0):
             for picture, row in zip(inputs, its, strict=True):
-                views = [torch.from_numpy(material.view(int(row), n, stage.views))[None] for n in range(2)]
+                views = [torch.from_numpy(dataset.view(int(row), n, stage.views))[None] for n in range(2)]
                 same = [torch.equal(prepare(network, view, runtime)[0], picture) for view in views]
                 assert sum(same) == 1
                 found.append(same.index(True))

@@ -26,14 +26,14 @@ from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.lr_finder import raise_rate, suggestions
 from tellapart.training.lr_suggestions import suggest
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import Setting, prepare
 
-Build = Callable[[Recipe], tuple[Network, Material]]
+Build = Callable[[Recipe], tuple[Network, Dataset]]
 CPU = Runtime("cpu", workers=2)
 NEGATIVE = {"transform": "negative", "probability": 0.5}
 FLIPPED = [[], [{"transform": "horizontal_flip"}]]
@@ -45,8 +45,8 @@ def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
     return Recipe.model_validate(whole | parts)
 
 
-def train(network: Network, plan: Recipe, material: Material, state: State | None = None) -> list[Event]:
-    return list(fit(network, plan, material, State() if state is None else state, CPU))
+def train(network: Network, plan: Recipe, dataset: Dataset, state: State | None = None) -> list[Event]:
+    return list(fit(network, plan, dataset, State() if state is None else state, CPU))
 
 
 def of(kind: type[Any], events: list[Event]) -> list[Any]:
@@ -57,8 +57,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def prepared(network: Network, plan: Recipe, material: Material, state: State) -> Setting:
-    steps = prepare(network, plan, material, torch.tensor(material.catalog.target()), state, CPU)
+def prepared(network: Network, plan: Recipe, dataset: Dataset, state: State) -> Setting:
+    steps = prepare(network, plan, dataset, torch.tensor(dataset.catalog.target()), state, CPU)
     while True:
         try:
             next(steps)
@@ -76,8 +76,8 @@ def test_the_rate_test_leaves_network_and_random_states_bit_for_bit(
     plan = recipe([{"train": train_what, "batch_size": 8, "average": 0.9}], augment=augment, mix={"mixup": 0.2})
     if not augment:
         plan = recipe([{"train": train_what, "batch_size": 8}])
-    network, material = build(plan)
-    setting = prepared(network, plan, material, State())
+    network, dataset = build(plan)
+    setting = prepared(network, plan, dataset, State())
     assert setting.from_store == (train_what == "head" and not augment)
     setting.part.train_mode()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -106,8 +106,8 @@ def test_the_rate_test_leaves_network_and_random_states_bit_for_bit(
 def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
     """The losses are those of steps done by hand with torch's own SGD, at the rates that are told."""
     plan = recipe([{"batch_size": 8, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}], model=SMALL)
-    network, material = build(plan)
-    setting = prepared(network, plan, material, State())
+    network, dataset = build(plan)
+    setting = prepared(network, plan, dataset, State())
     steps = raise_rate(setting)
     while True:
         try:
@@ -118,13 +118,13 @@ def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
     np.testing.assert_allclose(rates, np.geomspace(1e-7, 10, 100)[: len(rates)])
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    target, expected = torch.tensor(material.catalog.target()), []
+    target, expected = torch.tensor(dataset.catalog.target()), []
     batches = [
-        rows for epoch in range(9) for rows in np.array_split(setting.order(epoch), range(8, len(material.train), 8))
+        rows for epoch in range(9) for rows in np.array_split(setting.order(epoch), range(8, len(dataset.train), 8))
     ]
     for rate, rows in zip(rates[:15], batches, strict=False):
         optimizer.param_groups[0]["lr"] = rate
-        pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+        pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
         loss = torch.nn.functional.cross_entropy(network(pictures), target[rows])
         expected.append(loss.item())
         optimizer.zero_grad()
@@ -136,8 +136,8 @@ def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
 def test_a_stage_takes_the_rate_that_it_finds(build: Build) -> None:
     stage = {"epochs": 1, "batch_size": 8, "schedule": "constant", "optimizer": "sgd"}
     plan = recipe([{**stage, "rate": {"find": "steepest", "spread": 100}}], model=SMALL)
-    network, material = build(plan)
-    events = train(network, plan, material)
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
     (found,) = of(RateFound, events)
     again = suggest(found.rates, found.losses)
     assert found.suggestions == pytest.approx(suggestions(again))
@@ -145,8 +145,8 @@ def test_a_stage_takes_the_rate_that_it_finds(build: Build) -> None:
     assert found.smoothed == pytest.approx(tuple(again.smoothed))
     assert of(Progress, events)[0].rate == pytest.approx(found.rate)
     fixed = recipe([{**stage, "rate": f"{found.rate / 100!r}..{found.rate!r}"}], model=SMALL)
-    other, material = build(fixed)
-    train(other, fixed, material)
+    other, dataset = build(fixed)
+    train(other, fixed, dataset)
     for name, tensor in network.state_dict().items():  # the test has left no trace
         torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-6, atol=1e-7)
 
@@ -155,20 +155,20 @@ def test_a_loss_that_does_not_fall_is_an_error_or_takes_the_rate_for_that_case(b
     """With all weights of the last layer at a dead end, nothing can be learned."""
     stage = {"epochs": 1, "batch_size": 8, "train": "head", "augment": False}
 
-    def dead(plan: Recipe) -> tuple[Network, Material]:
-        network, material = build(plan)
+    def dead(plan: Recipe) -> tuple[Network, Dataset]:
+        network, dataset = build(plan)
         with torch.no_grad():
-            for parameter in network.body.parameters():
+            for parameter in network.backbone.parameters():
                 parameter.zero_()
-        return network, material
+        return network, dataset
 
     plan = recipe([{**stage, "rate": "find"}])
     with pytest.raises(TrainingError, match="Stage 1 has found no rate") as raised:
         train(*dead(plan)[:1], plan, dead(plan)[1])
     assert "otherwise" in raised.value.hint
     plan = recipe([{**stage, "rate": {"find": "valley", "otherwise": 2e-3}}])
-    network, material = dead(plan)
-    (found,) = of(RateFound, train(network, plan, material))
+    network, dataset = dead(plan)
+    (found,) = of(RateFound, train(network, plan, dataset))
     assert (found.rate, found.taken, found.suggestions) == (2e-3, "otherwise", {})
     assert len(found.rates) == len(found.losses) == len(found.smoothed)
 
@@ -178,9 +178,9 @@ def test_a_stage_counted_in_steps_does_so_many_and_is_validated_at_its_end(
     build: Build, n: int, epochs: int, in_last: int
 ) -> None:
     plan = recipe([{"steps": n, "batch_size": 6, "schedule": "one_cycle", "rate": 1e-2}], model=SMALL)
-    network, material = build(plan)
-    assert len(material.train) == 18
-    events = train(network, plan, material)
+    network, dataset = build(plan)
+    assert len(dataset.train) == 18
+    events = train(network, plan, dataset)
     progress, validated = of(Progress, events), of(Validated, events)
     assert len(progress) == n
     assert [event.epoch for event in validated] == list(range(1, epochs + 1))
@@ -203,15 +203,15 @@ def test_a_first_look_at_some_pictures_of_each_class_serves_the_later_stages(
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
     look = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]], "per_class": 3}
     later = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": FLIPPED}
-    network, material = build(recipe([look, later]))
-    events = train(network, recipe([look, later]), material)
+    network, dataset = build(recipe([look, later]))
+    events = train(network, recipe([look, later]), dataset)
     first, second = of(StageStarted, events)
     assert set(first.shown.values()) == {3}
     assert "at most 3 of each class" in first.plan
-    assert sum(second.shown.values()) == len(material.train)
+    assert sum(second.shown.values()) == len(dataset.train)
     assert len(of(Validated, events)) == 2
     computed = [(event.stage, event.what, event.done, event.total) for event in of(Computing, events)]
-    n_look, n_later = sum(first.shown.values()), 2 * len(material.train)
+    n_look, n_later = sum(first.shown.values()), 2 * len(dataset.train)
     training = [one for one in computed if "training" in one[1]]
     assert [one[3] for one in training if one[0] == 0][-1] == n_look
     done, of_all = next(one[2:] for one in training if one[0] == 1)
@@ -220,7 +220,7 @@ def test_a_first_look_at_some_pictures_of_each_class_serves_the_later_stages(
     assert not [one for one in computed if one[0] == 1 and "validation" in one[1]]
     whole = recipe([{key: look[key] for key in look if key != "per_class"}])
     alone, given = build(whole)
-    some = prepared(network, recipe([look]), material, State()).material.train
+    some = prepared(network, recipe([look]), dataset, State()).dataset.train
     found = train(alone, whole, replace(given, train=some))
     assert of(Validated, found)[0].validation_loss == of(Validated, events)[0].validation_loss
 
@@ -239,8 +239,8 @@ def test_patience_on_the_gap_counts_epochs_in_which_it_grew(build: Build) -> Non
             }
         ]
     )
-    network, material = build(plan)
-    events = train(network, plan, material)
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
     validated = of(Validated, events)
     gaps = [event.validation_loss - event.train_loss for event in validated]
     grew = [i >= 2 and gaps[i] > gaps[i - 1] > gaps[i - 2] for i in range(len(gaps))]
@@ -253,9 +253,9 @@ def test_patience_on_the_gap_counts_epochs_in_which_it_grew(build: Build) -> Non
 
 def test_free_statistics_of_frozen_layers_are_updated_and_their_weights_are_not(build: Build) -> None:
     plan = recipe([{"train": "head", "epochs": 1, "batch_size": 8, "batch_norm": "free"}])
-    network, material = build(plan)
+    network, dataset = build(plan)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    events = train(network, plan, material)
+    events = train(network, plan, dataset)
     assert not of(Computing, events)
     assert "statistics of the frozen layers are free" in of(StageStarted, events)[0].plan
     statistics = {name for name in before if "running_" in name or "num_batches" in name}
@@ -267,9 +267,9 @@ def test_free_statistics_of_frozen_layers_are_updated_and_their_weights_are_not(
 
 def test_free_statistics_and_a_solved_head_exclude_each_other(build: Build) -> None:
     plan = recipe([{"train": "head", "optimizer": "lbfgs", "batch_norm": "free", "views": FLIPPED}])
-    network, material = build(plan)
+    network, dataset = build(plan)
     with pytest.raises(RecipeError, match="stored features") as raised:
-        train(network, plan, material)
+        train(network, plan, dataset)
     assert "batch_norm" in raised.value.hint
 
 
@@ -282,15 +282,15 @@ THREE = [
 ]
 
 
-def everything(material: Material) -> Material:
-    rows = np.sort(np.concatenate([material.train, material.validation]))
-    return replace(material, train=rows, validation=material.validation[:0])
+def everything(dataset: Dataset) -> Dataset:
+    rows = np.sort(np.concatenate([dataset.train, dataset.validation]))
+    return replace(dataset, train=rows, validation=dataset.validation[:0])
 
 
 def first_training(build: Build, plan: Recipe) -> tuple[State, list[Event]]:
-    network, material = build(plan)
+    network, dataset = build(plan)
     state = State()
-    events = train(network, plan, material, state)
+    events = train(network, plan, dataset, state)
     return state, events
 
 
@@ -300,8 +300,8 @@ def test_the_retraining_does_what_was_best(build: Build) -> None:
     state, first = first_training(build, plan)
     best = [event.best_epoch for event in of(StageDone, first)]
     assert state.chosen == [best[0], best[1], min(best[2] * 3, 7)]
-    network, material = build(plan)
-    again = everything(material)
+    network, dataset = build(plan)
+    again = everything(dataset)
     events = train(network, plan, again, state.for_retraining())
     assert not of(Validated, events)
     assert not of(RateFound, events)
@@ -320,11 +320,11 @@ def test_a_retraining_is_a_training_of_that_length_on_all_pictures(build: Build)
     """Of a constant rate: as if the recipe had asked for just so many epochs, and had kept the last."""
     stage = {"batch_size": 8, "schedule": "constant", "rate": 1e-3}
     plan = recipe([{**stage, "epochs": 6}], model=SMALL, retrain=True)
-    network, material = build(plan)
-    train(network, plan, everything(material), State(chosen=[2], retraining=True))
+    network, dataset = build(plan)
+    train(network, plan, everything(dataset), State(chosen=[2], retraining=True))
     by_hand = recipe([{**stage, "epochs": 2, "monitor": "loss"}], model=SMALL)
     other, _ = build(by_hand)
-    same_pictures = replace(everything(material), validation=material.validation)
+    same_pictures = replace(everything(dataset), validation=dataset.validation)
     seen = []
     for event in fit(other, by_hand, same_pictures, State(), CPU):
         seen.append({name: tensor.clone() for name, tensor in other.state_dict().items()})
@@ -337,21 +337,21 @@ def test_broken_off_at_any_event_found_rates_and_retraining_go_on_to_the_same_we
     build: Build, tmp_path: Path
 ) -> None:
     plan = recipe(THREE, model=SMALL, augment=[NEGATIVE], retrain=True)
-    whole, material = build(plan)
+    whole, dataset = build(plan)
     initial = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
-    expected = told(both(whole, plan, material, initial))
+    expected = told(both(whole, plan, dataset, initial))
     for stop_after in (1, 60, 136, 145, 150):
-        broken, material = build(plan)
+        broken, dataset = build(plan)
         state, seen = State(), []
-        for number, (event, now) in enumerate(both(broken, plan, material, initial), start=1):
+        for number, (event, now) in enumerate(both(broken, plan, dataset, initial), start=1):
             seen.append((event, now))
             state = now
             if number == stop_after:
                 break
         save_checkpoint(tmp_path / "last.safetensors", broken, state)
-        resumed, material = build(plan.model_copy(update={"seed": 5}))
+        resumed, dataset = build(plan.model_copy(update={"seed": 5}))
         state = load_checkpoint(tmp_path / "last.safetensors", resumed)
-        again = both(resumed, plan, replace(material, seed=plan.seed), initial, state)
+        again = both(resumed, plan, replace(dataset, seed=plan.seed), initial, state)
         assert told([*seen, *again]) == expected, stop_after
         assert same(whole.state_dict(), resumed.state_dict()), stop_after
 
@@ -361,14 +361,14 @@ def told(events: Iterable[tuple[Event, State]]) -> list[Event]:
 
 
 def both(
-    network: Network, plan: Recipe, material: Material, initial: dict[str, torch.Tensor], state: State | None = None
+    network: Network, plan: Recipe, dataset: Dataset, initial: dict[str, torch.Tensor], state: State | None = None
 ):
     """The training and the retraining, as the pipeline does them."""
     state = state or State()
     if not state.retraining:
-        for event in fit(network, plan, material, state, CPU):
+        for event in fit(network, plan, dataset, state, CPU):
             yield event, state
         network.load_state_dict(initial)
         state = state.for_retraining()
-    for event in fit(network, plan, everything(material), state, CPU):
+    for event in fit(network, plan, everything(dataset), state, CPU):
         yield event, state

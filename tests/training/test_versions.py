@@ -26,7 +26,7 @@ from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import EIGHTFOLD
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.inputs import Source, live, stored
 from tellapart.training.runtime import Runtime
@@ -34,7 +34,7 @@ from tellapart.training.stage import epoch_counts, epoch_items
 from tellapart.training.trainable import select
 from tellapart.workflows.progress import Console
 
-Build = Callable[[Recipe], tuple[Network, Material]]
+Build = Callable[[Recipe], tuple[Network, Dataset]]
 CPU = Runtime("cpu", workers=2)
 HOW = Preprocessing(8, 8)
 
@@ -81,14 +81,14 @@ def test_no_item_of_an_epoch_is_of_a_validation_picture(
     catalog: Catalog, n_versions: int, sampler: str, seed: int
 ) -> None:
     parts, epoch = split(catalog, validation=0.25, test=0.2, seed=seed), seed % 3
-    material = Material(catalog, parts.train, parts.validation, HOW, (), seed, [()] * n_versions)
+    dataset = Dataset(catalog, parts.train, parts.validation, HOW, (), seed, [()] * n_versions)
     plan = Recipe.model_validate({"balance": {"sampler": sampler}})
-    order = epoch_items(plan, material, torch.tensor(catalog.target()), 0, epoch)
-    rows = material.rows(order)
+    order = epoch_items(plan, dataset, torch.tensor(catalog.target()), 0, epoch)
+    rows = dataset.rows(order)
     assert len(order) == n_versions * len(parts.train)
     assert set(rows.tolist()) <= set(parts.train.tolist())
     if sampler == "none":
-        assert sorted(order.tolist()) == sorted(material.items.tolist()), "each version of each picture once"
+        assert sorted(order.tolist()) == sorted(dataset.items.tolist()), "each version of each picture once"
     content, group = catalog.table["sha256"].to_list(), catalog.table["group"].to_list()
     for held in (*parts.validation, *parts.test):
         assert content[held] not in {content[row] for row in rows}
@@ -100,40 +100,40 @@ def test_what_training_reads_are_versions_of_training_pictures_alone(
     build: Build, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     plan = recipe([{"train": "head", "batch_size": 7, "augment": False, "views": [[], []]}])
-    network, material = build(plan)
-    material = replace(material, ahead=plan.data.ahead)
+    network, dataset = build(plan)
+    dataset = replace(dataset, ahead=plan.data.ahead)
     read = Counter[int]()
-    changed = Material._changed
+    changed = Dataset._changed
 
-    def noted(self: Material, item: int, *how: Any) -> Any:
+    def noted(self: Dataset, item: int, *how: Any) -> Any:
         if self.ahead:
             read[int(self.rows(np.array([item]))[0])] += 1
         return changed(self, item, *how)
 
-    monkeypatch.setattr(Material, "_changed", noted)
+    monkeypatch.setattr(Dataset, "_changed", noted)
     part, stage = select(network, "head", statistics="update"), plan.stages[0]
     if form == "live":
-        source = live(network, stage, material, CPU)
+        source = live(network, stage, dataset, CPU)
     else:
-        source = finished(stored(network, part, stage, material, CPU, 0, None))
-    shown = [int(row) for _, rows in source.train(material.items, 0, 0) for row in rows]
+        source = finished(stored(network, part, stage, dataset, CPU, 0, None))
+    shown = [int(row) for _, rows in source.train(dataset.items, 0, 0) for row in rows]
     assert set(Counter(shown).values()) == {8}
-    assert set(shown) == set(material.train.tolist()) == set(read)
-    assert {row for _, rows in source.validation() for row in rows.tolist()} == set(material.validation.tolist())
+    assert set(shown) == set(dataset.train.tolist()) == set(read)
+    assert {row for _, rows in source.validation() for row in rows.tolist()} == set(dataset.validation.tolist())
     if source.everything:
-        features, rows = source.everything(material.items)
-        assert len(features) == len(rows) == 2 * 8 * len(material.train)
-        assert set(rows.tolist()) == set(material.train.tolist())
+        features, rows = source.everything(dataset.items)
+        assert len(features) == len(rows) == 2 * 8 * len(dataset.train)
+        assert set(rows.tolist()) == set(dataset.train.tolist())
 
 
 def test_stored_versions_are_those_that_training_from_pictures_shows(build: Build) -> None:
     plan = recipe([{"train": "head", "batch_size": 16, "augment": False}])
-    network, material = build(plan)
-    material = replace(material, ahead=plan.data.ahead)
+    network, dataset = build(plan)
+    dataset = replace(dataset, ahead=plan.data.ahead)
     part, stage = select(network, "head", statistics="update"), plan.stages[0]
-    order = np.random.default_rng(0).permutation(material.items)
-    from_pictures = list(live(network, stage, material, CPU).train(order, 0, 1))
-    source = finished(stored(network, part, stage, material, CPU, 0, None))
+    order = np.random.default_rng(0).permutation(dataset.items)
+    from_pictures = list(live(network, stage, dataset, CPU).train(order, 0, 1))
+    source = finished(stored(network, part, stage, dataset, CPU, 0, None))
     from_store = list(source.train(order, 0, 1))
     assert isinstance(part.prefix, nn.Module)
     assert len(from_pictures) == len(from_store) == -(-len(order) // 16) - 1
@@ -145,39 +145,39 @@ def test_stored_versions_are_those_that_training_from_pictures_shows(build: Buil
 
 def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: Build, tmp_path: Path) -> None:
     plan = recipe([{"epochs": 1}])
-    _, material = build(plan)
-    material = replace(material, ahead=plan.data.ahead, how=Preprocessing(32, 32, crop=0.875))
-    catalog = material.catalog
-    parts = Split(material.train, material.validation, np.array([], np.int64), catalog.digest, 0, "")
-    writing = write_views(catalog, parts, EIGHTFOLD, material.how, tmp_path / "out", seed=plan.seed)
+    _, dataset = build(plan)
+    dataset = replace(dataset, ahead=plan.data.ahead, how=Preprocessing(32, 32, crop=0.875))
+    catalog = dataset.catalog
+    parts = Split(dataset.train, dataset.validation, np.array([], np.int64), catalog.digest, 0, "")
+    writing = write_views(catalog, parts, EIGHTFOLD, dataset.how, tmp_path / "out", seed=plan.seed)
     written = scan(Console(quiet=True).watch(writing).parent)
-    again = replace(material, catalog=written, train=np.arange(len(written)), ahead=())
+    again = replace(dataset, catalog=written, train=np.arange(len(written)), ahead=())
     by_path = {path: row for row, path in enumerate(written.table["path"])}
-    for item in material.items.tolist():
+    for item in dataset.items.tolist():
         row, version = divmod(item, 8)
         name = f"pictures/{catalog.table['path'][row]}" + (f".view{version}.png" if version else "")
-        assert np.array_equal(material.view(item), again.view(by_path[name]))
+        assert np.array_equal(dataset.view(item), again.view(by_path[name]))
 
 
 @pytest.mark.parametrize("stop_after", [3, 20])
 def test_an_epoch_is_eight_times_as_long_and_can_be_broken_off(build: Build, tmp_path: Path, stop_after: int) -> None:
     plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[{"transform": "brightness"}])
-    whole, material = build(plan)
-    material = replace(material, ahead=plan.data.ahead)
-    events = list(fit(whole, plan, material, State(), CPU))
+    whole, dataset = build(plan)
+    dataset = replace(dataset, ahead=plan.data.ahead)
+    events = list(fit(whole, plan, dataset, State(), CPU))
     steps = [event for event in events if not isinstance(event, StageStarted | Validated | StageDone)]
-    assert len(steps) == 2 * len(material.train)
+    assert len(steps) == 2 * len(dataset.train)
     assert isinstance(events[0], StageStarted)
-    assert sum(events[0].shown.values()) == 8 * len(material.train)
+    assert sum(events[0].shown.values()) == 8 * len(dataset.train)
 
     broken, _ = build(plan)
     state = State()
-    for number, _ in enumerate(fit(broken, plan, material, state, CPU), start=1):
+    for number, _ in enumerate(fit(broken, plan, dataset, state, CPU), start=1):
         if number == stop_after:
             break
     save_checkpoint(tmp_path / "last.safetensors", broken, state)
     resumed, _ = build(plan.model_copy(update={"seed": 5}))
-    list(fit(resumed, plan, material, load_checkpoint(tmp_path / "last.safetensors", resumed), CPU))
+    list(fit(resumed, plan, dataset, load_checkpoint(tmp_path / "last.safetensors", resumed), CPU))
     assert all(
         torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
     )
@@ -186,12 +186,12 @@ def test_an_epoch_is_eight_times_as_long_and_can_be_broken_off(build: Build, tmp
 def test_the_log_says_what_an_epoch_shows_with_and_without_balancing(build: Build) -> None:
     def shown(**parts: Any) -> dict[str, int]:
         plan = recipe([{"epochs": 1}], data={"size": 32}, **parts)
-        network, material = build(plan)
-        rare = np.flatnonzero(material.catalog.target(material.train) == 0)[:-1]
-        material = replace(material, train=np.delete(material.train, rare))
-        event = next(iter(fit(network, plan, material, State(), CPU)))
+        network, dataset = build(plan)
+        rare = np.flatnonzero(dataset.catalog.target(dataset.train) == 0)[:-1]
+        dataset = replace(dataset, train=np.delete(dataset.train, rare))
+        event = next(iter(fit(network, plan, dataset, State(), CPU)))
         assert isinstance(event, StageStarted)
-        assert sum(event.shown.values()) == len(material.train)
+        assert sum(event.shown.values()) == len(dataset.train)
         return event.shown
 
     plain, balanced = shown(), shown(balance={"sampler": "rarest"})
@@ -206,10 +206,10 @@ def test_of_several_labels_each_is_counted_and_pictures_without_any_too() -> Non
     table = catalog.table.with_columns(labels=pl.Series(labels, dtype=SCHEMA["labels"]))
     catalog = replace(catalog, table=table, multilabel=True)
     target = torch.tensor(catalog.target())
-    material = Material(catalog, np.arange(24), np.arange(24, 30), HOW, (), 0, EIGHTFOLD)
+    dataset = Dataset(catalog, np.arange(24), np.arange(24, 30), HOW, (), 0, EIGHTFOLD)
 
     def shown(sampler: str) -> dict[str, int]:
-        return epoch_counts(Recipe.model_validate({"balance": {"sampler": sampler}}), material, target, 0)
+        return epoch_counts(Recipe.model_validate({"balance": {"sampler": sampler}}), dataset, target, 0)
 
     assert shown("none") == {"a": 8 * 16, "b": 8 * 4, "c": 8 * 4, NO_LABEL: 8 * 8}
     balanced = shown("rarest")

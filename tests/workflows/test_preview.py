@@ -13,7 +13,7 @@ from tellapart.errors import UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.resume import divide
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.lr_finder import raise_rate
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import live_setting
@@ -29,8 +29,8 @@ def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[...,
     split = ta.split(catalog)
     torch.manual_seed(3)
     network = create_network(plan.model, 3, plan.data)
-    material = Material(catalog, split.train, split.validation, network.preprocessing, plan.augment, 0)
-    setting = live_setting(network, plan, 0, material, torch.tensor(catalog.target()), Runtime("cpu"))
+    dataset = Dataset(catalog, split.train, split.validation, network.preprocessing, plan.augment, 0)
+    setting = live_setting(network, plan, 0, dataset, torch.tensor(catalog.target()), Runtime("cpu"))
     network.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes = [module.training for module in network.modules()]

@@ -14,7 +14,7 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.workflows.preview_images import network_table, write_sheets
 
 
@@ -35,10 +35,10 @@ def test_layers_shapes_and_parameters_are_torchs_own():
     assert table["bytes"]["activations"] == 16 * network_table(network, 1)["bytes"]["activations"]
 
 
-def material(folder: Path, recipe) -> Material:
+def dataset(folder: Path, recipe) -> Dataset:
     catalog = scan(folder)
-    how = Preprocessing(48, 64)
-    return Material(catalog, catalog.readable[::3], catalog.readable[1::3], how, recipe.augment, recipe.seed)
+    preprocessing = Preprocessing(48, 64)
+    return Dataset(catalog, catalog.readable[::3], catalog.readable[1::3], preprocessing, recipe.augment, recipe.seed)
 
 
 def cell(path: Path, line: int, column: int) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_sheets_show_what_the_training_will_see(picture_folder, tmp_path):
     changes = ["mix.mixup=0.2", "mix.cutmix=0.2"]
     views = 'stages=[{}, {views=[[], [{transform="vertical_flip"}]]}]'
     plan = load_recipe("scratch", [*changes, views])
-    seen = material(picture_folder(width=90, height=70), plan)
+    seen = dataset(picture_folder(width=90, height=70), plan)
     write_sheets(seen, plan, tmp_path)
     first, last = int(seen.train[0]), int(seen.train[-1])
     assert np.array_equal(cell(tmp_path / "augmentation.png", 0, 0), seen.plain(first))
@@ -67,7 +67,7 @@ def test_sheets_show_what_the_training_will_see(picture_folder, tmp_path):
 def test_sheets_of_versions_made_ahead_show_those_of_their_own_picture(picture_folder, tmp_path):
     views = 'stages=[{}, {views=[[], [{transform="vertical_flip"}]]}]'
     plan = load_recipe("scratch", ["data.ahead=eightfold", views])
-    seen = replace(material(picture_folder(), plan), ahead=plan.data.ahead)
+    seen = replace(dataset(picture_folder(), plan), ahead=plan.data.ahead)
     write_sheets(seen, plan, tmp_path)
     last = int(seen.train[-1])
     plain = seen.plain(last)
@@ -80,8 +80,8 @@ def test_sheets_of_versions_made_ahead_show_those_of_their_own_picture(picture_f
 def test_no_sheet_where_every_picture_is_shown_as_it_is(picture_folder, tmp_path):
     plan = load_recipe("scratch", ["augment=[]"])
     (tmp_path / "augmentation.png").write_bytes(b"of an earlier plan")
-    write_sheets(material(picture_folder(), plan), plan, tmp_path)
+    write_sheets(dataset(picture_folder(), plan), plan, tmp_path)
     assert list(tmp_path.glob("*.png")) == []
     with_views = load_recipe("scratch", ["augment=[]", 'stages.0.views=[[], [{transform="horizontal_flip"}]]'])
-    write_sheets(material(tmp_path / "photos", with_views), with_views, tmp_path)
+    write_sheets(dataset(tmp_path / "photos", with_views), with_views, tmp_path)
     assert [path.name for path in tmp_path.glob("*.png")] == ["views.png"]

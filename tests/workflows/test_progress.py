@@ -173,9 +173,9 @@ def test_times_are_those_of_a_clock(seconds, text):
 
 AT_A_TERMINAL = """
 import sys, time
-from tellapart.console import Console
-from tellapart.recipe import Recipe
-from tellapart.records import Computing, Progress, StageDone, StageStarted, Validated
+from tellapart.workflows.progress import Console
+from tellapart.recipe.schema import Recipe
+from tellapart.core.events import Computing, Progress, StageDone, StageStarted, Validated
 
 def events():
     yield Computing(0, "features", 1, 2)

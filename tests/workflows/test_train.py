@@ -21,7 +21,7 @@ import tellapart as ta
 from tellapart.core.events import Note
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
-from tellapart.workflows.train import Wishes, run
+from tellapart.workflows.train import RunOptions, run
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
 
@@ -185,10 +185,10 @@ def test_a_rule_for_several_labels_is_refused_where_there_is_one(digits: Path, t
 
 def test_another_size_than_the_one_trained_at_is_said(digits: Path, tmp_path: Path) -> None:
     catalog = ta.scan(digits)
-    told, wishes = {}, Wishes(runtime="cpu,float32")
+    told, run_options = {}, RunOptions(runtime="cpu,float32")
     for size in (48, 64):
         changes = ["model.name='mobilenetv2_100'", "data.size=64", f"stages.0.size={size}"]
-        events = run(load_recipe("scratch", changes), catalog, ta.split(catalog), tmp_path / str(size), wishes)
+        events = run(load_recipe("scratch", changes), catalog, ta.split(catalog), tmp_path / str(size), run_options)
         told[size] = [event.text for event in takewhile(lambda event: isinstance(event, Note), events)]
     assert told[64] == []
     (note,) = told[48]

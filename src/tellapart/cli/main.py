@@ -144,7 +144,7 @@ def train(
     from tellapart.runs.run import Run
     from tellapart.workflows.audit import grouped_scan
     from tellapart.workflows.progress import Console
-    from tellapart.workflows.train import Wishes, follow
+    from tellapart.workflows.train import RunOptions, follow
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
@@ -167,8 +167,8 @@ def train(
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
         catalog = grouped_scan(pictures, console, **found) if group_duplicates else console.scan(pictures, **found)
-        wishes = Wishes(on_unreadable, runtime, command, resume_anyway)
-        follow(console, plan, catalog, directory, wishes, corrections=corrections)
+        run_options = RunOptions(on_unreadable, runtime, command, resume_anyway)
+        follow(console, plan, catalog, directory, run_options, corrections=corrections)
     if was_finished:
         console.say(f"{directory} was finished already; nothing was trained again.")
     if not quiet and not as_json:

@@ -171,14 +171,14 @@ class Store:
         at = 0
         while len(data) - at >= _HEADER.size:
             magic, begin, end, n, check = _HEADER.unpack_from(data, at)
-            body = at + _HEADER.size + n * ENTRY.itemsize
-            if magic != _MAGIC or len(data) < body + _CHECK.size:
+            backbone = at + _HEADER.size + n * ENTRY.itemsize
+            if magic != _MAGIC or len(data) < backbone + _CHECK.size:
                 break
-            if _CHECK.unpack_from(data, body)[0] != zlib.crc32(memoryview(data)[at:body]):
+            if _CHECK.unpack_from(data, backbone)[0] != zlib.crc32(memoryview(data)[at:backbone]):
                 break
-            self._entries.append(np.frombuffer(data[at + _HEADER.size : body], ENTRY))
+            self._entries.append(np.frombuffer(data[at + _HEADER.size : backbone], ENTRY))
             self._blocks.append(_Block(begin, end, check))
-            at = body + _CHECK.size
+            at = backbone + _CHECK.size
         self._read += at
 
     def sound(self, offset: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -9,8 +10,11 @@ T = TypeVar("T")
 
 #: Keys of JSON objects.
 _KEYS = {"several": "multilabel"}
-#: Beginnings of the names of a network's layers.
-_LAYERS = {"body.": "backbone."}
+#: Beginnings of the names of a network's layers, outermost first.
+_LAYERS = (
+    (re.compile(r"^body\.members\.(\d+)\.body\."), r"backbone.members.\1.backbone."),
+    (re.compile(r"^body\."), "backbone."),
+)
 
 
 def current_keys(values: Mapping[str, T]) -> dict[str, T]:
@@ -25,7 +29,6 @@ def current_layers(tensors: Mapping[str, T]) -> dict[str, T]:
 
 def current_layer(name: str) -> str:
     """One layer's name of today."""
-    for old, new in _LAYERS.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
+    for pattern, replacement in _LAYERS:
+        name = pattern.sub(replacement, name)
     return name

@@ -65,38 +65,38 @@ class Preprocessing:
         return cls(**plain)
 
 
-def preprocess(pixels: Pixels, how: Preprocessing) -> Pixels:
+def preprocess(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
     """Scale, cut or pad one upright RGB picture.
 
     Args:
         pixels: uint8, height × width × 3, as `data.decode.decode` gives it.
-        how: target size and how to reach it.
+        preprocessing: target size and how to reach it.
 
     Returns:
         uint8, how.height × how.width × 3, contiguous.
     """
     height, width = pixels.shape[:2]
-    if how.fit == "squash":
-        return resize(pixels, how.height, how.width, how.interpolation)
-    if how.fit == "pad":
-        scale = min(how.height / height, how.width / width)
+    if preprocessing.fit == "squash":
+        return resize(pixels, preprocessing.height, preprocessing.width, preprocessing.interpolation)
+    if preprocessing.fit == "pad":
+        scale = min(preprocessing.height / height, preprocessing.width / width)
         inner = resize(
             pixels,
-            min(how.height, max(1, round(height * scale))),
-            min(how.width, max(1, round(width * scale))),
-            how.interpolation,
+            min(preprocessing.height, max(1, round(height * scale))),
+            min(preprocessing.width, max(1, round(width * scale))),
+            preprocessing.interpolation,
         )
-        frame = np.empty((how.height, how.width, 3), np.uint8)
-        frame[:] = how.background
-        top, left = (how.height - inner.shape[0]) // 2, (how.width - inner.shape[1]) // 2
+        frame = np.empty((preprocessing.height, preprocessing.width, 3), np.uint8)
+        frame[:] = preprocessing.background
+        top, left = (preprocessing.height - inner.shape[0]) // 2, (preprocessing.width - inner.shape[1]) // 2
         frame[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         return frame
     # Cutting from the original and scaling once reads only the pixels that will be seen.
-    scale = max(how.height / height, how.width / width) / how.crop
-    cut_height, cut_width = how.height / scale, how.width / scale
+    scale = max(preprocessing.height / height, preprocessing.width / width) / preprocessing.crop
+    cut_height, cut_width = preprocessing.height / scale, preprocessing.width / scale
     top, left = (height - cut_height) / 2, (width - cut_width) / 2
     box = (max(0.0, left), max(0.0, top), min(width, left + cut_width), min(height, top + cut_height))
-    return resize(pixels, how.height, how.width, how.interpolation, box)
+    return resize(pixels, preprocessing.height, preprocessing.width, preprocessing.interpolation, box)
 
 
 def resize(

@@ -66,7 +66,6 @@ class Evaluation:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
         """The inverse of `as_dict`."""
-
         values = current_keys(values)
 
         def revive(entry: dict[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def percent(probability: float) -> str:
     return f"{min(probability, 0.999) * 100:.{digits}f} %"
 
 
-class How(TypedDict, total=False):
+class AnswerOptions(TypedDict, total=False):
     """How answers are given, all optional: see `answers`."""
 
     top: int | None
@@ -111,18 +111,18 @@ class Classifier:
         return self.bundle.classes
 
     @overload
-    def predict(self, pictures: Picture, **how: Unpack[How]) -> Answer: ...  # type: ignore[overload-overlap]
+    def predict(self, pictures: Picture, **options: Unpack[AnswerOptions]) -> Answer: ...  # type: ignore[overload-overlap]
 
     @overload
-    def predict(self, pictures: Iterable[Picture], **how: Unpack[How]) -> list[Answer]: ...
+    def predict(self, pictures: Iterable[Picture], **options: Unpack[AnswerOptions]) -> list[Answer]: ...
 
-    def predict(self, pictures: Picture | Iterable[Picture], **how: Unpack[How]) -> Answer | list[Answer]:
+    def predict(self, pictures: Picture | Iterable[Picture], **options: Unpack[AnswerOptions]) -> Answer | list[Answer]:
         """Answer for one picture, or for each of a list, in its order.
 
         Args:
             pictures: a path, the bytes of a file, uint8 pixels (height × width × 3, RGB, upright) or a Pillow image;
                 or a list of such.
-            how: `top`, `coverage`, `unknown`, `tta`, `tta_mean`: see `answers`.
+            options: `top`, `coverage`, `unknown`, `tta`, `tta_mean`: see `answers`.
 
         Returns:
             One `Answer` for one picture, a list for a list. A picture that cannot be read has an answer too: its
@@ -133,8 +133,8 @@ class Classifier:
             BundleError: the model cannot be run.
         """
         if isinstance(pictures, (str, Path, bytes, np.ndarray, Image.Image)):
-            return next(answers(self.bundle, [pictures], **how))
-        return list(answers(self.bundle, pictures, **how))
+            return next(answers(self.bundle, [pictures], **options))
+        return list(answers(self.bundle, pictures, **options))
 
 
 def load(path: str | Path) -> Classifier:
@@ -146,9 +146,11 @@ def load(path: str | Path) -> Classifier:
     return Classifier(Bundle.load(path))
 
 
-def predict(path: str | Path, pictures: Picture | Sequence[Picture], **how: Unpack[How]) -> Answer | list[Answer]:
+def predict(
+    path: str | Path, pictures: Picture | Sequence[Picture], **options: Unpack[AnswerOptions]
+) -> Answer | list[Answer]:
     """Load a classifier and answer at once; see `Classifier.predict`. To ask more than once, keep what `load` gives."""
-    return load(path).predict(pictures, **how)
+    return load(path).predict(pictures, **options)
 
 
 def answers(
@@ -327,16 +329,16 @@ def _read(bundle: Bundle, picture: Picture) -> tuple[str, Pixels | str]:
         return path, error.reason
 
 
-def _pixels(picture: Picture, how: Preprocessing) -> Pixels:
+def _pixels(picture: Picture, preprocessing: Preprocessing) -> Pixels:
     """What the network takes, made of whatever was given."""
     if isinstance(picture, np.ndarray):
-        return preprocess(_checked(picture), how)
+        return preprocess(_checked(picture), preprocessing)
     if isinstance(picture, (str, Path)):
-        return read_picture(Path(picture), how)
+        return read_picture(Path(picture), preprocessing)
     if isinstance(picture, Image.Image):
         picture = _without_loss(picture)
     if isinstance(picture, bytes):
-        return read_picture(picture, how)
+        return read_picture(picture, preprocessing)
     raise UsageError(
         f"{type(picture).__name__} is not a picture.",
         "Give a path, the bytes of a file, an array of pixels, a Pillow image, or a list of these.",

@@ -140,11 +140,11 @@ def _attributed(network: Network, pictures: Pixels, classes: Classes, method: st
 
 
 def _cam(network: Network, pixels: Tensor, classes: Tensor, places: Sequence[str]) -> Tensor:
-    """[n, h, w]: the last maps' channels, each weighed by its gradient. Of several bodies, the sum of their maps."""
+    """[n, h, w]: the last maps' channels, each weighed by its gradient. Of several backbones, the sum of their maps."""
     kept: dict[str, Tensor] = {}
-    with _watched(network.body, kept, places):
+    with _watched(network.backbone, kept, places):
         inputs = network.normalise(pixels.requires_grad_())
-        logits = network.head(network.body(inputs))
+        logits = network.head(network.backbone(inputs))
     chosen = logits.gather(1, classes[:, None]).sum()
     gradients = torch.autograd.grad(chosen, [kept[name] for name in places])
     total = torch.zeros(pixels.shape[:3], device=pixels.device)
@@ -170,7 +170,7 @@ def _integrated(network: Network, pixels: Tensor, classes: Tensor) -> Tensor:
 
 
 def _places(network: Network, picture: Pixels) -> tuple[str, ...]:
-    """Names of the modules of the body that give its last map with rows and columns; one for each of several bodies.
+    """Names of the backbone's modules that give its last map with rows and columns; of several backbones, one for each.
 
     Found by running one picture: the last output that has rows and columns and that the features depend on. (A vision
     transformer's class token takes nothing from the last block's other tokens, so theirs does not count.) Of coarse
@@ -180,10 +180,10 @@ def _places(network: Network, picture: Pixels) -> tuple[str, ...]:
         ModelError: there is none.
     """
     kept: dict[str, Tensor] = {}
-    with _watched(network.body, kept):
+    with _watched(network.backbone, kept):
         pixels = torch.tensor(picture, dtype=torch.float32, device=network.scale.device)
         inputs = network.normalise(pixels.requires_grad_())
-        features = network.body(inputs)
+        features = network.backbone(inputs)
     mixed = (features * torch.randn(features.shape, generator=torch.Generator().manual_seed(0)).to(features)).sum()
     maps = {name: tensor for name, tensor in kept.items() if _as_map(tensor, inputs) is not None}
     gradients = torch.autograd.grad(mixed, list(maps.values()), allow_unused=True) if maps else ()
@@ -192,9 +192,11 @@ def _places(network: Network, picture: Pixels) -> tuple[str, ...]:
         slopes = None if gradient is None else _as_map(gradient, inputs)
         if slopes is not None and bool(slopes.any()):
             sides[name] = min(slopes.shape[2:])
-    n_bodies = len(network.body.members) if isinstance(network.body, SideBySide) else 0
-    bodies = [f"members.{i}." for i in range(n_bodies)] or [""]
-    return tuple(_last(network, {n: side for n, side in sides.items() if n.startswith(body)}) for body in bodies)
+    n_backbones = len(network.backbone.members) if isinstance(network.backbone, SideBySide) else 0
+    backbones = [f"members.{i}." for i in range(n_backbones)] or [""]
+    return tuple(
+        _last(network, {n: side for n, side in sides.items() if n.startswith(backbone)}) for backbone in backbones
+    )
 
 
 def _last(network: Network, sides: dict[str, int]) -> str:
@@ -212,7 +214,7 @@ def _as_map(values: Tensor, inputs: Tensor) -> Tensor | None:
 
     Args:
         values: [n, c, h, w], [n, h, w, c] or, of a transformer, [n, tokens, c].
-        inputs: the body's, [n, 3, h, w]: rows and columns of a map are in proportion to theirs.
+        inputs: the backbone's, [n, 3, h, w]: rows and columns of a map are in proportion to theirs.
     """
     if len(values) != len(inputs) or not values.is_floating_point():
         return None
@@ -236,8 +238,8 @@ def _fits(rows: int, columns: int, height: int, width: int) -> bool:
 
 
 @contextmanager
-def _watched(body: nn.Module, kept: dict[str, Tensor], names: Sequence[str] = ()) -> Iterator[None]:
-    """Keep what modules of a body give: those named, or all that may give maps, in the order in which they end."""
+def _watched(backbone: nn.Module, kept: dict[str, Tensor], names: Sequence[str] = ()) -> Iterator[None]:
+    """Keep what modules of a backbone give: those named, or all that may give maps, in the order in which they end."""
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_module: nn.Module, _given: tuple[Tensor, ...], output: Tensor) -> None:
@@ -249,7 +251,7 @@ def _watched(body: nn.Module, kept: dict[str, Tensor], names: Sequence[str] = ()
 
     watched = [
         module.register_forward_hook(keep(name))
-        for name, module in body.named_modules()
+        for name, module in backbone.named_modules()
         if name and (name in names if names else not isinstance(module, _INNER))
     ]
     try:

@@ -1,7 +1,7 @@
-"""Bodies that others define: timm's, and those of torchvision that timm lacks.
+"""Backbones that others define: timm's, and those of torchvision that timm lacks.
 
-A body turns normalised float [n, 3, h, w] into one feature vector a picture, [n, d]. The classifier it was published
-with is left out; everything else keeps its published names, so that published weights fit.
+A backbone turns normalised float [n, 3, h, w] into one feature vector a picture, [n, d]. The classifier it was
+published with is left out; everything else keeps its published names, so that published weights fit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tellapart.core.preprocess import Interpolation, Preprocessing
 from tellapart.errors import ModelError
 from tellapart.models.scratch import OWN
 
-#: Family of torchvision: the layer that gives the logits; the parts of its body, in order. `pool` and `flatten` are
+#: Family of torchvision: the layer that gives the logits; the parts of its backbone, in order. `pool` and `flatten` are
 #: made where torchvision calls a function instead. No parts: not a chain, its own `forward` is kept.
 _FAMILIES: dict[str, tuple[str, str]] = {
     "alexnet": ("classifier.6", "features avgpool flatten classifier"),
@@ -66,8 +66,8 @@ def is_timm(name: str) -> bool:
     return bool(timm.is_model(name))
 
 
-def timm_body(name: str, options: dict[str, Any]) -> nn.Module:
-    """A body of timm with random weights, at the picture size it was published for.
+def timm_backbone(name: str, options: dict[str, Any]) -> nn.Module:
+    """A backbone of timm with random weights, at the picture size it was published for.
 
     Args:
         name: timm's name, with or without the tag of its weights.
@@ -79,15 +79,15 @@ def timm_body(name: str, options: dict[str, Any]) -> nn.Module:
     import timm
 
     try:
-        body = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        backbone = timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         given = f" with {options}" if options else ""
         raise ModelError(f"timm cannot build {name}{given}: {error}", "tellapart models lists what there is.") from None
-    return body
+    return backbone
 
 
-def torchvision_body(name: str) -> nn.Module:
-    """A body of torchvision with random weights."""
+def torchvision_backbone(name: str) -> nn.Module:
+    """A backbone of torchvision with random weights."""
     from torchvision import models
 
     # torchvision warns that googlenet's initialisation may change, unless it is told which one to use.
@@ -99,87 +99,87 @@ def torchvision_body(name: str) -> nn.Module:
     if not parts:
         return cast(nn.Module, whole)
     made = {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "relu": nn.ReLU()}
-    body: OrderedDict[str, nn.Module] = OrderedDict()
+    backbone: OrderedDict[str, nn.Module] = OrderedDict()
     for part in parts.split():
-        body[part] = getattr(whole, part) if hasattr(whole, part) else made[part]
-    if "classifier" in body:
-        layers = list(body["classifier"].named_children())
+        backbone[part] = getattr(whole, part) if hasattr(whole, part) else made[part]
+    if "classifier" in backbone:
+        layers = list(backbone["classifier"].named_children())
         # The last dropout acts on the features: that is the head's business.
         while isinstance(layers[-1][1], nn.Dropout | nn.Identity):
             layers.pop()
-        body["classifier"] = nn.Sequential(OrderedDict(layers))
-    if "blocks" in body:
-        body["blocks"] = nn.Sequential(*body["blocks"].children())
-    return nn.Sequential(body)
+        backbone["classifier"] = nn.Sequential(OrderedDict(layers))
+    if "blocks" in backbone:
+        backbone["blocks"] = nn.Sequential(*backbone["blocks"].children())
+    return nn.Sequential(backbone)
 
 
-def classifier_keys(source: str, name: str, body: nn.Module) -> tuple[str, ...]:
-    """Prefixes of the published weights that belong to the classifier, which the body lacks."""
+def classifier_keys(source: str, name: str, backbone: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the published weights that belong to the classifier, which the backbone lacks."""
     if source == "torchvision":
         auxiliary = ("aux1.", "aux2.") if name == "googlenet" else ()
         return (f"{_family(name)[0]}.", *auxiliary)
     if source == "timm":
-        names = _published(body).get("classifier") or ()
-        kept = body.state_dict().keys()
+        names = _published(backbone).get("classifier") or ()
+        kept = backbone.state_dict().keys()
         return tuple(_widest(n, kept) for n in ((names,) if isinstance(names, str) else names))
     return ()
 
 
 def _widest(classifier: str, kept: Iterable[str]) -> str:
-    """Prefix of the outermost module around a classifier of which the body keeps nothing (some have norms inside)."""
+    """Prefix of the outermost module around a classifier of which the backbone keeps nothing (some hold norms)."""
     path = classifier.split(".")
     around = (".".join(path[:depth]) + "." for depth in range(1, len(path) + 1))
     return next((prefix for prefix in around if not any(k.startswith(prefix) for k in kept)), f"{classifier}.")
 
 
-def resize_timm(name: str, body: nn.Module, options: dict[str, Any], height: int, width: int) -> None:
-    """Make a body of timm that is tied to one picture size (such as a vision transformer) take another.
+def resize_timm(name: str, backbone: nn.Module, options: dict[str, Any], height: int, width: int) -> None:
+    """Make a backbone of timm that is tied to one picture size (such as a vision transformer) take another.
 
     Position embeddings are interpolated, so weights are loaded before.
 
     Args:
         name: for messages.
-        body: changed in place.
+        backbone: changed in place.
         options: what it was built with.
         height, width: of the pictures to come, in pixels.
 
     Raises:
         ModelError: it cannot take that size.
     """
-    published = _published(body)
+    published = _published(backbone)
     built_for = options.get("img_size") or published.get("input_size", (3, 0, 0))[1:]
     native = (built_for, built_for) if isinstance(built_for, int) else tuple(built_for)
     if not published.get("fixed_input_size") or native == (height, width):
         return
-    if not hasattr(body, "set_input_size"):
+    if not hasattr(backbone, "set_input_size"):
         raise ModelError(
             f"{name} takes pictures of {native[1]}×{native[0]} pixels only, not {width}×{height}.",
             f"Leave out data.size, or choose {native[0]}.",
         )
-    patch = getattr(getattr(body, "patch_embed", None), "patch_size", None) or (1, 1)
+    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", None) or (1, 1)
     if height % patch[0] or width % patch[1]:
         down = max(height // patch[0], 1) * patch[0]
         raise ModelError(
             f"{name} takes pictures whose sides are multiples of {patch[0]} pixels, not {width}×{height}.",
             f"Nearest: --set data.size={down} or --set data.size={down + patch[0]}",
         )
-    resize = cast(Callable[..., None], body.set_input_size)
+    resize = cast(Callable[..., None], backbone.set_input_size)
     try:
         resize(img_size=(height, width))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ModelError(f"{name} cannot take pictures of {width}×{height} pixels: {error}") from None
 
 
-def count_features(name: str, body: nn.Module, height: int, width: int) -> int:
-    """Length of the feature vector, found by running the body once on an empty picture.
+def count_features(name: str, backbone: nn.Module, height: int, width: int) -> int:
+    """Length of the feature vector, found by running the backbone once on an empty picture.
 
     Raises:
-        ModelError: the body cannot take pictures of this size; with the smallest size that works.
+        ModelError: the backbone cannot take pictures of this size; with the smallest size that works.
     """
     try:
-        features = _try(body, height, width)
+        features = _try(backbone, height, width)
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
-        smallest = _smallest_size(body, min(height, width))
+        smallest = _smallest_size(backbone, min(height, width))
         raise ModelError(
             f"{name} cannot take pictures of {width}×{height} pixels ({str(error).splitlines()[0]}).",
             f"The smallest size that works is {smallest}: --set data.size={smallest}"
@@ -194,25 +194,25 @@ def count_features(name: str, body: nn.Module, height: int, width: int) -> int:
     return features.shape[1]
 
 
-def _try(body: nn.Module, height: int, width: int) -> torch.Tensor:
-    training = body.training
-    weight = next(body.parameters())
+def _try(backbone: nn.Module, height: int, width: int) -> torch.Tensor:
+    training = backbone.training
+    weight = next(backbone.parameters())
     try:
         with torch.no_grad():
-            result: torch.Tensor = body.eval()(
+            result: torch.Tensor = backbone.eval()(
                 torch.zeros(1, 3, height, width, device=weight.device, dtype=weight.dtype)
             )
     finally:
-        body.train(training)
+        backbone.train(training)
     return result
 
 
-def _smallest_size(body: nn.Module, too_small: int, largest: int = 512) -> int | None:
+def _smallest_size(backbone: nn.Module, too_small: int, largest: int = 512) -> int | None:
     """Smallest side above `too_small` that works, by bisection; None where not even `largest` does."""
 
     def works(side: int) -> bool:
         try:
-            return _try(body, side, side).numel() > 0
+            return _try(backbone, side, side).numel() > 0
         except (RuntimeError, AssertionError, ValueError, IndexError):
             return False
 
@@ -250,14 +250,14 @@ def torchvision_preprocessing(name: str) -> Preprocessing:
     if name == "googlenet":
         # Published with a layer that turns ImageNet's scaling into this one (`transform_input`).
         return Preprocessing(224, 224, crop=0.875, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    how = models.get_model_weights(name).DEFAULT.transforms()
+    preprocessing = models.get_model_weights(name).DEFAULT.transforms()
     return Preprocessing(
-        how.crop_size[0],
-        how.crop_size[0],
-        crop=how.crop_size[0] / how.resize_size[0],
-        interpolation=_interpolation(how.interpolation.value),
-        mean=_three(how.mean),
-        std=_three(how.std),
+        preprocessing.crop_size[0],
+        preprocessing.crop_size[0],
+        crop=preprocessing.crop_size[0] / preprocessing.resize_size[0],
+        interpolation=_interpolation(preprocessing.interpolation.value),
+        mean=_three(preprocessing.mean),
+        std=_three(preprocessing.std),
     )
 
 
@@ -265,8 +265,8 @@ def _family(name: str) -> tuple[str, str]:
     return next(_FAMILIES[family] for family in _FAMILIES if name.startswith(family))
 
 
-def _published(body: nn.Module) -> dict[str, Any]:
-    return cast(dict[str, Any], getattr(body, "pretrained_cfg", {}))
+def _published(backbone: nn.Module) -> dict[str, Any]:
+    return cast(dict[str, Any], getattr(backbone, "pretrained_cfg", {}))
 
 
 def _interpolation(name: str) -> Interpolation:

@@ -1,4 +1,4 @@
-"""A network body from a recipe's list of blocks, its shapes checked before anything is built."""
+"""A network backbone from a recipe's list of blocks, its shapes checked before anything is built."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ResidualBlock(nn.Module):
 
 
 def build_blocks(blocks: Sequence[AnyBlock], height: int, width: int) -> nn.Sequential:
-    """The body that a list of blocks describes, for pictures of one size, with random weights.
+    """The backbone that a list of blocks describes, for pictures of one size, with random weights.
 
     Each block is one module, called by its kind and number ("conv1"). Global average pooling stands behind the last
     block that works on pictures.

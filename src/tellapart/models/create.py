@@ -1,4 +1,4 @@
-"""From a recipe to a network: the body with its weights, a new head, and how pictures are brought to it."""
+"""From a recipe to a network: the backbone with its weights, a new head, and how pictures are brought to it."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def _as_it_began(run: Path, model: Model, n_classes: int, data: Data) -> Network
     bare = {"pretrained": False, "weights": theirs.weights, "members": members}
     network = create_network(model.model_copy(update=bare), n_classes, data)
     state = read_weights(run / INITIAL)
-    body, head = {k: v for k, v in state.items() if not head_of({k: v})}, head_of(state)
-    origin = fill(network.body, body, (), f"{run}, as it began")
+    backbone, head = {k: v for k, v in state.items() if not head_of({k: v})}, head_of(state)
+    origin = fill(network.backbone, backbone, (), f"{run}, as it began")
     wanted = network.head.state_dict()
     if head.keys() == wanted.keys() and all(head[key].shape == wanted[key].shape for key in wanted):
         network.head.load_state_dict(head)
@@ -123,7 +123,7 @@ def _as_it_began(run: Path, model: Model, n_classes: int, data: Data) -> Network
 
 
 def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
-    """Several bodies side by side; see `ensemble.SideBySide`."""
+    """Several backbones side by side; see `ensemble.SideBySide`."""
     if model.weights is not None or model.dropout is not None:
         raise ModelError("An ensemble has no weights or dropout of its own.", "Give each of [[model.members]] its own.")
     found = [find(Model(name=m.name, pretrained=m.pretrained, weights=m.weights)) for m in model.members]
@@ -132,10 +132,12 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
         Architecture(f.source, f.name, Head(), 0, _preprocessing(f.preprocessing, inner), f.options) for f in found
     ]
     seen = shared_preprocessing([part.preprocessing for part in parts])
-    how = replace(seen, height=data.size or seen.height, width=data.size or seen.width)
+    preprocessing = replace(seen, height=data.size or seen.height, width=data.size or seen.width)
     plain = json.loads(json.dumps([part.as_dict() for part in parts]))
     name = " + ".join(part.name for part in parts)
-    architecture = Architecture("ensemble", name, model.head, n_classes, how, {"members": plain}, model.resize_inside)
+    architecture = Architecture(
+        "ensemble", name, model.head, n_classes, preprocessing, {"members": plain}, model.resize_inside
+    )
     return _build(architecture, [(f.state, f.origin) for f in found])
 
 
@@ -181,22 +183,24 @@ def _build(a: Architecture, weights: Iterable[tuple[State | None, str]]) -> Netw
         filled = [_filled(part, *own) for part, own in zip(parts, weights, strict=False)]
         origin = "; ".join(dict.fromkeys(own for _, own in filled))
         seen = replace(a.preprocessing, height=height, width=width)
-        body: nn.Module = SideBySide([body for body, _ in filled], [part.preprocessing for part in parts], seen)
+        backbone: nn.Module = SideBySide(
+            [backbone for backbone, _ in filled], [part.preprocessing for part in parts], seen
+        )
     else:
-        body, origin = _filled(a, *next(iter(weights)))
-    n_features = backbones.count_features(a.name, body, height, width)
+        backbone, origin = _filled(a, *next(iter(weights)))
+    n_features = backbones.count_features(a.name, backbone, height, width)
     head = build_head(n_features, a.n_classes, a.head)
-    return Network(body, head, a, n_features, origin).to(memory_format=torch.channels_last)  # as pictures come
+    return Network(backbone, head, a, n_features, origin).to(memory_format=torch.channels_last)  # as pictures come
 
 
 def _filled(a: Architecture, state: State | None, origin: str) -> tuple[nn.Module, str]:
-    """One body with its weights, ready for pictures of its size, and where the weights come from."""
-    body = _body(a)
+    """One backbone with its weights, ready for pictures of its size, and where the weights come from."""
+    backbone = _body(a)
     if state is not None:
-        origin = fill(body, state, backbones.classifier_keys(a.source, a.name, body), origin)
+        origin = fill(backbone, state, backbones.classifier_keys(a.source, a.name, backbone), origin)
     if a.source == "timm":
-        backbones.resize_timm(a.name, body, a.options, *a.body_size)
-    return body, origin
+        backbones.resize_timm(a.name, backbone, a.options, *a.body_size)
+    return backbone, origin
 
 
 def _body(a: Architecture) -> nn.Module:
@@ -205,8 +209,8 @@ def _body(a: Architecture) -> nn.Module:
     if a.source == "own":
         return build_own(a.name, *a.body_size, **a.options)
     if a.source == "timm":
-        return backbones.timm_body(a.name, a.options)
-    return backbones.torchvision_body(a.name)
+        return backbones.timm_backbone(a.name, a.options)
+    return backbones.torchvision_backbone(a.name)
 
 
 def _preprocessing(published: Preprocessing, data: Data) -> Preprocessing:

@@ -1,9 +1,9 @@
-"""An ensemble in one network: several bodies see the same picture, one head sees all their features side by side.
+"""An ensemble in one network: several backbones see the same picture, one head sees all their features side by side.
 
-A picture is brought to size once, for the body with the largest pictures; a smaller one is made from it inside the
-network. Where all bodies were made with the same mean and deviation, the network normalises once for all of them.
-Otherwise it hands on the pixels, 0 to 255, as they are, and each body normalises for itself: whole numbers are exact
-in floating point, so each body gets the very values that it would get alone.
+A picture is brought to size once, for the backbone with the largest pictures; a smaller one is made from it inside the
+network. Where all backbones were made with the same mean and deviation, the network normalises once for all of them.
+Otherwise it hands on the pixels, 0 to 255, as they are, and each backbone normalises for itself: whole numbers are
+exact in floating point, so each backbone gets the very values that it would get alone.
 """
 
 from __future__ import annotations
@@ -20,43 +20,46 @@ from tellapart.models.heads import ResizeInside
 
 
 def shared_preprocessing(members: Sequence[Preprocessing]) -> Preprocessing:
-    """How a picture is brought to all bodies of an ensemble at once.
+    """How a picture is brought to all backbones of an ensemble at once.
 
-    Size, filter and fit are those of the body with the largest pictures (the first of several). The crop is the
-    largest of all, so that no body sees less of a picture than it was made for. Mean and deviation are those of all,
-    or such that pixels stay 0 to 255.
+    Size, filter and fit are those of the backbone with the largest pictures (the first of several). The crop is the
+    largest of all, so that no backbone sees less of a picture than it was made for. Mean and deviation are those of
+    all, or such that pixels stay 0 to 255.
 
     Args:
-        members: how each body's own pictures are made; at least one.
+        members: how each backbone's own pictures are made; at least one.
     """
-    largest = max(members, key=lambda how: how.height * how.width)
-    height, width = max(how.height for how in members), max(how.width for how in members)
-    agreed = len({(how.mean, how.std) for how in members}) == 1
-    shared = replace(largest, height=height, width=width, crop=max(how.crop for how in members))
+    largest = max(members, key=lambda each: each.height * each.width)
+    height, width = (
+        max(preprocessing.height for preprocessing in members),
+        max(preprocessing.width for preprocessing in members),
+    )
+    agreed = len({(preprocessing.mean, preprocessing.std) for preprocessing in members}) == 1
+    shared = replace(largest, height=height, width=width, crop=max(preprocessing.crop for preprocessing in members))
     return shared if agreed else replace(shared, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
 
 
 class SideBySide(nn.Module):
-    """Several bodies as one: their features one behind the other, in the order of the bodies.
+    """Several backbones as one: their features one behind the other, in the order of the backbones.
 
     Attributes:
-        members: each brings the shared picture to its body's size and scale, and runs the body.
+        members: each brings the shared picture to its backbone's size and scale, and runs the backbone.
     """
 
     def __init__(
-        self, bodies: Sequence[nn.Module], preprocessings: Sequence[Preprocessing], shared: Preprocessing
+        self, backbones: Sequence[nn.Module], preprocessings: Sequence[Preprocessing], shared: Preprocessing
     ) -> None:
-        """Put bodies side by side.
+        """Put backbones side by side.
 
         Args:
-            bodies: each float [n, 3, h, w], normalised → features [n, d].
-            preprocessings: what each body's own pictures look like; size, mean and deviation count.
+            backbones: each float [n, 3, h, w], normalised → features [n, d].
+            preprocessings: what each backbone's own pictures look like; size, mean and deviation count.
             shared: what the pictures that come look like; see `shared_preprocessing`.
         """
         super().__init__()
         self.members = nn.ModuleList(
-            nn.Sequential(OrderedDict([*_adapted(own, shared).items(), ("body", body)]))
-            for body, own in zip(bodies, preprocessings, strict=True)
+            nn.Sequential(OrderedDict([*_adapted(own, shared).items(), ("backbone", backbone)]))
+            for backbone, own in zip(backbones, preprocessings, strict=True)
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class Renormalise(nn.Module):
 
 
 def _adapted(own: Preprocessing, shared: Preprocessing) -> dict[str, nn.Module]:
-    """The steps from the shared picture to a body's own; none where they agree."""
+    """The steps from the shared picture to a backbone's own; none where they agree."""
     steps: dict[str, nn.Module] = {}
     if (own.height, own.width) != (shared.height, shared.width):
         steps["resize"] = ResizeInside(own.height, own.width)

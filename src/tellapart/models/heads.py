@@ -1,4 +1,4 @@
-"""What stands before and on top of a body: resizing inside the network, and the head from features to logits."""
+"""What stands before and on top of a backbone: resizing inside the network, and the head from features to logits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A network in groups, from input to head, and a body in two pieces.
+"""A network in groups, from input to head, and a backbone in two pieces.
 
-Groups are for freezing and for rates that differ with depth. Pieces are for running the frozen first part of a body
+Groups are for freezing and for rates that differ with depth. Pieces are for running the frozen first part of a backbone
 once a picture and only the rest in every epoch.
 """
 
@@ -27,15 +27,15 @@ def layer_groups(network: Network) -> list[list[str]]:
     between them that belong to one group alone. So a group's parameters are those that its modules own *themselves*
     (`parameters(recurse=False)`): see `group_parameters` and `train_last`.
     """
-    body = network.body
-    group_of = _timm_groups(body) or _part_groups(body, inside=network.architecture.source == "torchvision")
+    backbone = network.backbone
+    group_of = _timm_groups(backbone) or _part_groups(backbone, inside=network.architecture.source == "torchvision")
     spans: dict[str, set[int]] = {}
     for name, group in group_of.items():
         for depth in range(name.count(".") + 1 if name else 0):
             spans.setdefault(name.rsplit(".", depth)[0], set()).add(group)
     groups: list[list[str]] = [[] for _ in range(max(group_of.values(), default=-1) + 1)]
     last = 0
-    for name, module in body.named_modules():
+    for name, module in backbone.named_modules():
         inside = spans.get(name, set())
         if name in group_of:
             last = group_of[name]
@@ -43,7 +43,7 @@ def layer_groups(network: Network) -> list[list[str]]:
             last = min(inside)
         elif inside or not name or any(module.children()):
             continue
-        groups[last].append(f"body.{name}" if name else "body")
+        groups[last].append(f"backbone.{name}" if name else "backbone")
     head = [f"head.{name}" if name else "head" for name, _ in network.head.named_modules()]
     return [group for group in groups if group] + [head]
 
@@ -80,27 +80,27 @@ def train_last(network: Network, n_groups: int) -> None:
                 parameter.requires_grad_(learns)
 
 
-def chain(body: nn.Module, example: Tensor) -> list[tuple[str, nn.Module]]:
-    """A body as a list of its own submodules, in order, that give the same result one after the other.
+def chain(backbone: nn.Module, example: Tensor) -> list[tuple[str, nn.Module]]:
+    """A backbone as a list of its own submodules, in order, that give the same result one after the other.
 
-    What is not a chain at some level stays whole; a body that is none at all comes back as [("", body)]. Equality is
-    not assumed but tried, bit for bit, in evaluation and in training mode, on a copy.
+    What is not a chain at some level stays whole; a backbone that is none at all comes back as [("", backbone)].
+    Equality is not assumed but tried, bit for bit, in evaluation and in training mode, on a copy.
 
     Args:
-        body: left as it is.
+        backbone: left as it is.
         example: float [n, 3, h, w], n at least 2; random values are best.
     """
-    trial, x = copy.deepcopy(body).cpu().float().eval(), example.cpu().float()
+    trial, x = copy.deepcopy(backbone).cpu().float().eval(), example.cpu().float()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         names = _expand("", trial, x, trial(x.clone()))
         pieces = nn.Sequential(*(trial.get_submodule(name) for name in names))
         if not _same(trial.train(), pieces.train(), x):
             names = [""]
-    return [(name, body.get_submodule(name)) for name in names]
+    return [(name, backbone.get_submodule(name)) for name in names]
 
 
 def cut_points(network: Network) -> list[str]:
-    """Names of body submodules, in order, before which the body can be cut. Empty where it cannot be.
+    """Names of backbone submodules, in order, before which the backbone can be cut. Empty where it cannot be.
 
     A submodule that changes its input in place is none of them: it would spoil what has been stored.
     """
@@ -127,21 +127,21 @@ def cut_before(network: Network, n_groups: int) -> str | None:
     best = None
     for name, safe in _links(network):
         best = name if safe else best
-        part = network.body.get_submodule(name)
-        if any(_join("body", _join(name, inner)) in learning for inner, m in part.named_modules() if _owns(m)):
+        part = network.backbone.get_submodule(name)
+        if any(_join("backbone", _join(name, inner)) in learning for inner, m in part.named_modules() if _owns(m)):
             break
     return best
 
 
-def split_body(network: Network, at: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """Two pieces of the body that share its parameters: `rest(first(x))` equals `body(x)`.
+def split_backbone(network: Network, at: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """Two pieces of the backbone that share its parameters: `rest(first(x))` equals `backbone(x)`.
 
     Args:
         network: left as it is.
         at: one of `cut_points`; the first module of the second piece.
 
     Raises:
-        ModelError: the body cannot be cut there.
+        ModelError: the backbone cannot be cut there.
     """
     links = _links(network)
     possible = [name for name, safe in links if safe]
@@ -150,13 +150,13 @@ def split_body(network: Network, at: str) -> tuple[nn.Sequential, nn.Sequential]
             f"{network.architecture.name} cannot be cut before '{at}'.",
             f"Possible: {', '.join(possible)}." if possible else "This network cannot be cut at all.",
         )
-    modules = [network.body.get_submodule(name) for name, _ in links]
+    modules = [network.backbone.get_submodule(name) for name, _ in links]
     where = [name for name, _ in links].index(at)
     return nn.Sequential(*modules[:where]), nn.Sequential(*modules[where:])
 
 
 def _links(network: Network) -> list[tuple[str, bool]]:
-    """Names along the chain, and whether the body can be cut before each; found once for each network."""
+    """Names along the chain, and whether the backbone can be cut before each; found once for each network."""
     if network not in _FOUND:
         _FOUND[network] = _find_links(network)
     return _FOUND[network]
@@ -167,7 +167,7 @@ def _find_links(network: Network) -> list[tuple[str, bool]]:
     x = torch.randn(2, 3, *network.architecture.body_size, generator=random).to(memory_format=torch.channels_last)
     links = []
     with torch.no_grad():
-        for number, (name, module) in enumerate(chain(network.body, x)):
+        for number, (name, module) in enumerate(chain(network.backbone, x)):
             before = x.clone()
             after: Tensor = copy.deepcopy(module).cpu().float().eval()(x)
             links.append((name, number > 0 and torch.equal(before, x)))
@@ -212,38 +212,38 @@ def _join(name: str, inner: str) -> str:
     return f"{name}.{inner}" if name and inner else name or inner
 
 
-def _timm_groups(body: nn.Module) -> dict[str, int]:
-    """Group by name of each module of a timm body that owns parameters, as timm itself groups them; else empty."""
-    matcher = getattr(body, "group_matcher", None)
+def _timm_groups(backbone: nn.Module) -> dict[str, int]:
+    """Group by name of each module of a timm backbone that owns parameters, as timm itself groups them; else empty."""
+    matcher = getattr(backbone, "group_matcher", None)
     if matcher is None:
         return {}
     from timm.models import group_parameters as timm_groups
 
     try:
-        groups = timm_groups(body, matcher(coarse=True), reverse=True)
+        groups = timm_groups(backbone, matcher(coarse=True), reverse=True)
     except AssertionError:  # some networks offer only a fine grouping
-        groups = timm_groups(body, matcher(coarse=False), reverse=True)
+        groups = timm_groups(backbone, matcher(coarse=False), reverse=True)
     group_of: dict[str, int] = {}
     for parameter, group in groups.items():
         group_of.setdefault(parameter.rpartition(".")[0], group)
     return group_of
 
 
-def _part_groups(body: nn.Module, inside: bool) -> dict[str, int]:
+def _part_groups(backbone: nn.Module, inside: bool) -> dict[str, int]:
     """Group by name of each module that owns parameters: one group a part, norms with the part before them.
 
     Args:
-        body: to be grouped.
+        backbone: to be grouped.
         inside: whether the modules inside of an `nn.Sequential` are parts, instead of itself.
     """
     parts: list[str] = []
-    for name, child in body.named_children():
+    for name, child in backbone.named_children():
         opened = inside and isinstance(child, nn.Sequential)
         parts += [_join(name, inner) for inner, _ in child.named_children()] if opened else [name]
-    group_of = {"": 0} if _owns(body) else {}
+    group_of = {"": 0} if _owns(backbone) else {}
     number = -1
     for part in parts:
-        module = body.get_submodule(part)
+        module = backbone.get_submodule(part)
         if number < 0 or any(p.ndim > 1 for p in module.parameters()):
             number += any(True for _ in module.parameters())
         group_of |= {_join(part, name): number for name, m in module.named_modules() if _owns(m)}

@@ -1,4 +1,4 @@
-"""A picture classifier: normalisation, a body that sees, a head that decides."""
+"""A picture classifier: normalisation, a backbone that sees, a head that decides."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Architecture:
     """All that is needed to build a network again, without its weights. Plain values, for JSON.
 
     Attributes:
-        source: who defines the body: Tellapart itself, timm or torchvision.
-        name: the body's name there.
+        source: who defines the backbone: Tellapart itself, timm or torchvision.
+        name: the backbone's name there.
         options: arguments that differ from the definition's own, e.g. {"pad_type": "same"} or {"dropout": 0.2}.
         head: what stands on top.
         n_classes: number of logits.
@@ -39,7 +39,7 @@ class Architecture:
 
     @property
     def body_size(self) -> tuple[int, int]:
-        """Height and width of the pictures that the body sees."""
+        """Height and width of the pictures that the backbone sees."""
         side = self.resize_inside
         return (side, side) if side else (self.preprocessing.height, self.preprocessing.width)
 
@@ -58,7 +58,7 @@ class Network(nn.Module):
     """uint8 pictures in, logits out. Normalisation is inside, so that an exported model needs none.
 
     Attributes:
-        body: float [n, 3, h, w], normalised → features [n, n_features].
+        backbone: float [n, 3, h, w], normalised → features [n, n_features].
         head: features → logits [n, n_classes].
         architecture: how to build this network again.
         n_features: length of a feature vector.
@@ -70,10 +70,10 @@ class Network(nn.Module):
     shift: Tensor
 
     def __init__(
-        self, body: nn.Module, head: nn.Module, architecture: Architecture, n_features: int, weights_source: str
+        self, backbone: nn.Module, head: nn.Module, architecture: Architecture, n_features: int, weights_source: str
     ) -> None:
         super().__init__()
-        self.body = body
+        self.backbone = backbone
         self.head = head
         self.architecture = architecture
         self.n_features = n_features
@@ -91,7 +91,7 @@ class Network(nn.Module):
         return self.architecture.preprocessing
 
     def normalise(self, pictures: Tensor) -> Tensor:
-        """uint8 [n, h, w, 3] → the body's input: float [n, 3, h, w], scaled per channel, resized if asked.
+        """uint8 [n, h, w, 3] → the backbone's input: float [n, 3, h, w], scaled per channel, resized if asked.
 
         Pictures in height × width × channel order are channels-last memory already: nothing is copied to reorder.
         """
@@ -101,12 +101,12 @@ class Network(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """uint8 [n, h, w, 3] → logits [n, n_classes]."""
-        logits: Tensor = self.head(self.body(self.normalise(pictures)))
+        logits: Tensor = self.head(self.backbone(self.normalise(pictures)))
         return logits
 
     def answer(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [n, h, w, 3] → logits [n, n_classes] and the features [n, n_features] that they rest on."""
-        features: Tensor = self.body(self.normalise(pictures))
+        features: Tensor = self.backbone(self.normalise(pictures))
         return self.head(features), features
 
 

@@ -25,10 +25,10 @@ _ENDINGS = (".torchvision.safetensors", ".safetensors")
 
 @dataclass(frozen=True)
 class Found:
-    """A body and its weights, before anything is built.
+    """A backbone and its weights, before anything is built.
 
     Attributes:
-        source, name, options: who defines the body, and how; see `Architecture`.
+        source, name, options: who defines the backbone, and how; see `Architecture`.
         preprocessing: what the weights were made with.
         state: the weights by name, or None for random ones.
         origin: where they come from, in words.
@@ -182,9 +182,9 @@ def _described_by_bundle(file: Path, name: str) -> Found:
 
 
 def _overlap(name: str, source: Source, state: State) -> int:
-    """Number of names that a state shares with a body: tells timm's layout from torchvision's."""
-    body = backbones.timm_body(name, {}) if source == "timm" else backbones.torchvision_body(name)
-    return len(body.state_dict().keys() & state.keys())
+    """Number of names that a state shares with a backbone: tells timm's layout from torchvision's."""
+    backbone = backbones.timm_backbone(name, {}) if source == "timm" else backbones.torchvision_backbone(name)
+    return len(backbone.state_dict().keys() & state.keys())
 
 
 def _from_hub(name: str, source: Source, tried: str) -> Found:

@@ -1,6 +1,6 @@
 """Networks of our own, small enough to be trained from scratch.
 
-Each function builds a body, a plain `nn.Sequential` from normalised float [n, 3, h, w] to features [n, d]; the last
+Each function builds a backbone, a plain `nn.Sequential` from normalised float [n, 3, h, w] to features [n, d]; the last
 linear layer is the head, built by `heads.build_head`. Four of them are classics that published reports used, kept
 as they were so that the reports can be checked; `small-cnn` is the one to start from.
 """
@@ -18,10 +18,10 @@ from tellapart.errors import ModelError
 
 @dataclass(frozen=True)
 class OwnNetwork:
-    """How to build one of our own bodies.
+    """How to build one of our own backbones.
 
     Attributes:
-        build: (height, width, dropout) → body.
+        build: (height, width, dropout) → backbone.
         size: side of the pictures in pixels, unless the recipe says otherwise.
         smallest: smallest side in pixels that leaves something to see after the last pooling.
         dropout: unless the recipe says otherwise.
@@ -162,7 +162,7 @@ OWN: dict[str, OwnNetwork] = {
 
 
 def build_own(name: str, height: int, width: int, dropout: float | None = None) -> nn.Sequential:
-    """One of our own bodies, for pictures of one size.
+    """One of our own backbones, for pictures of one size.
 
     Args:
         name: a key of `OWN`.

@@ -1,4 +1,4 @@
-"""Reading weights from a file, and loading them into a body: all of them or none.
+"""Reading weights from a file, and loading them into a backbone: all of them or none.
 
 Nothing that is read here can execute: safetensors, or `torch.load(weights_only=True)`.
 """
@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tellapart.core.old_names import current_layers
 from tellapart.errors import WeightsError
 
 State = dict[str, Tensor]
 _POSSIBLE = "Possible: safetensors, or a state dict written by torch.save. Other Python objects are never unpickled."
 
-#: How the head's keys in a network of our own are marked after reading, so that no body can claim them.
+#: How the head's keys in a network of our own are marked after reading, so that no backbone can claim them.
 _OUR_HEAD = "(head)."
 _SHOWN = 4
 
@@ -25,7 +26,7 @@ def read_weights(path: Path) -> State:
     """Weights by name from safetensors, or from what `torch.save` wrote of a state dict.
 
     A state dict may lie under "state_dict" or "model", and its keys may begin with "module.". Of a network of our own,
-    or a checkpoint of one that is not in the middle of a stage, the body is taken; see `head_of` for its head.
+    or a checkpoint of one that is not in the middle of a stage, the backbone is taken; see `head_of` for its head.
 
     Raises:
         WeightsError: the file is missing, damaged, or holds something else than weights.
@@ -57,11 +58,11 @@ def head_of(state: State) -> State:
     return {k.removeprefix(_OUR_HEAD): v for k, v in state.items() if k.startswith(_OUR_HEAD)}
 
 
-def fill(body: nn.Module, state: State, classifier: tuple[str, ...], origin: str) -> str:
-    """Load weights into a body, all of them or none.
+def fill(backbone: nn.Module, state: State, classifier: tuple[str, ...], origin: str) -> str:
+    """Load weights into a backbone, all of them or none.
 
     Args:
-        body: changed in place.
+        backbone: changed in place.
         state: weights by name.
         classifier: prefixes of names that may be left out.
         origin: where the weights come from, in words.
@@ -72,7 +73,7 @@ def fill(body: nn.Module, state: State, classifier: tuple[str, ...], origin: str
     Raises:
         WeightsError: anything else is missing, left over or of another shape.
     """
-    wanted = body.state_dict()
+    wanted = backbone.state_dict()
     left_out = [k for k in state if k not in wanted and k.startswith((*classifier, _OUR_HEAD))]
     given = {k: v for k, v in state.items() if k not in left_out}
     # Converted weights often lack these counters, which nothing here reads.
@@ -89,7 +90,7 @@ def fill(body: nn.Module, state: State, classifier: tuple[str, ...], origin: str
             f"The weights do not fit ({origin}):\n" + "\n".join(_listed(what, keys) for what, keys in lists.items()),
             "Name the network that they were made with: --model NAME (timm's or torchvision's name).",
         )
-    body.load_state_dict(given, strict=False)
+    backbone.load_state_dict(given, strict=False)
     outputs = [state[k].shape[0] for k in left_out if k.endswith("weight") and state[k].ndim > 1]
     return f"{origin}, without its classifier of {outputs[-1]} classes" if outputs else origin
 
@@ -98,9 +99,11 @@ def _plain_keys(state: State) -> State:
     for prefix in ("module.", "network."):  # as a parallel training, and as a checkpoint of ours name them
         while all(k.startswith(prefix) for k in state):
             state = {k.removeprefix(prefix): v for k, v in state.items()}
-    if all(k.startswith(("body.", "head.")) for k in state) and any(k.startswith("body.") for k in state):
+    if all(k.startswith(("backbone.", "body.", "head.")) for k in state):
+        state = current_layers(state)
+    if all(k.startswith(("backbone.", "head.")) for k in state) and any(k.startswith("backbone.") for k in state):
         return {
-            k.removeprefix("body.") if k.startswith("body.") else _OUR_HEAD + k.removeprefix("head."): v
+            k.removeprefix("backbone.") if k.startswith("backbone.") else _OUR_HEAD + k.removeprefix("head."): v
             for k, v in state.items()
         }
     return state

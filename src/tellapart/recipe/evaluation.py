@@ -24,7 +24,7 @@ def _rule(written: Any) -> Any:
     return written
 
 
-class Judgement(Section):
+class EvaluationConfig(Section):
     """`[evaluation]`: how thresholds are chosen, when a picture is unlike all that is known, and averaging over copies.
 
     Everything is fitted on the validation pictures.

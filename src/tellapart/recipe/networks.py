@@ -158,7 +158,7 @@ def _is_single(name: str) -> str:
 
 
 class Member(Section):
-    """One body of an ensemble, and where its weights come from."""
+    """One backbone of an ensemble, and where its weights come from."""
 
     name: Annotated[str, AfterValidator(_is_single)]
     pretrained: bool = True

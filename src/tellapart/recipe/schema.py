@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tellapart.recipe.evaluation import Judgement
+from tellapart.recipe.evaluation import EvaluationConfig
 from tellapart.recipe.networks import AnyBlock, Member
 from tellapart.recipe.toml import as_toml
 from tellapart.recipe.transforms import AnyTransform, Balance, Mix, Section, named_views
@@ -44,7 +44,7 @@ class Data(Section):
 
 
 class Head(Section):
-    """What stands on top of the body: linear, or hidden layers before it."""
+    """What stands on top of the backbone: linear, or hidden layers before it."""
 
     hidden: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, description="sizes of hidden layers")
     activation: Literal["relu", "gelu", "silu", "hardswish"] = "relu"
@@ -69,7 +69,7 @@ class Model(Section):
     head: Head = Head()
     dropout: float | None = Field(default=None, ge=0, lt=1, description="for the networks of our own")
     blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': what it is built of")
-    members: list[Member] = Field(default_factory=list, description="name = 'ensemble': bodies side by side")
+    members: list[Member] = Field(default_factory=list, description="name = 'ensemble': backbones side by side")
     resize_inside: int | None = Field(
         default=None, ge=1, le=4096, description="side that the network brings pictures of data.size to"
     )
@@ -218,7 +218,7 @@ class Recipe(Section):
     balance: Balance = Balance()
     model: Model = Model()
     stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
-    evaluation: Judgement = Judgement()
+    evaluation: EvaluationConfig = EvaluationConfig()
     retrain: bool = Field(
         default=False,
         description="train once more, from the same initial weights, on training and validation pictures together, "

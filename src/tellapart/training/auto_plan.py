@@ -18,7 +18,7 @@ from tellapart.models.create import create_network
 from tellapart.models.pretrained import local_weights
 from tellapart.models.scratch import OWN
 from tellapart.recipe.schema import Recipe, Stage
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
 from tellapart.training.feature_cache import answering
 from tellapart.training.linear_probe import solutions
@@ -39,7 +39,7 @@ _BATCH = 32
 _MOST_EPOCHS = 8
 _FAIR_EPOCHS = 3  # of the last layers, for which a network should leave time
 _TRYING = 0.25  # share of the minutes after which no further network is tried
-_FEW = 10  # training pictures a class below which layers of the body are left alone
+_FEW = 10  # training pictures a class below which layers of the backbone are left alone
 _END = 30.0  # seconds for loading, certainty, bundle and report with its explanations
 _SIZES = (0.7, 1.3)  # tried besides the weights' own, as shares of it
 
@@ -220,20 +220,20 @@ def _try(
     torch.manual_seed(recipe.seed)
     model, data = recipe.model.model_copy(update={"name": name}), recipe.data.model_copy(update={"size": size})
     network = create_network(model, len(catalog.classes), data)
-    how = network.preprocessing
-    material = Material(catalog, rows, rows[:0], how, (), recipe.seed)
-    pictures, reading = _timed(lambda: torch.from_numpy(np.stack([material.plain(int(r)) for r in rows[:_BATCH]])))
+    preprocessing = network.preprocessing
+    dataset = Dataset(catalog, rows, rows[:0], preprocessing, (), recipe.seed)
+    pictures, reading = _timed(lambda: torch.from_numpy(np.stack([dataset.plain(int(r)) for r in rows[:_BATCH]])))
     runtime, frozen = _fastest(network, pictures)
     tail = _tail(network, recipe.stages[-1], pictures, catalog.multilabel)
-    found = yield from features(network, catalog, rows, runtime, f"trying {name} at {how.height} pixels")
+    found = yield from features(network, catalog, rows, runtime, f"trying {name} at {preprocessing.height} pixels")
     n_fit = max(1, len(rows) * 2 // 3)
     score = _score(found, catalog.target(rows), n_fit, catalog.multilabel)
     frozen += reading / len(pictures) / runtime.workers
-    return Trial(name, how.height, score, len(rows) - n_fit, frozen, tail)
+    return Trial(name, preprocessing.height, score, len(rows) - n_fit, frozen, tail)
 
 
 def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
-    """The precision in which the frozen body answers fastest, and its seconds a picture."""
+    """The precision in which the frozen backbone answers fastest, and its seconds a picture."""
     plain = plain_runtime()
     network.to(device=plain.device, memory_format=plain.memory_format)  # type: ignore[call-overload]
     with torch.no_grad():
@@ -241,9 +241,9 @@ def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
     some = pixels[: plain.answers_at_once]
     timed = []
     for runtime in (plain, replace(plain, frozen="bfloat16")):
-        body = answering(network.body, runtime)
-        body(some)
-        timed.append(min(_timed(partial(body, some))[1] for _ in range(4)))
+        backbone = answering(network.backbone, runtime)
+        backbone(some)
+        timed.append(min(_timed(partial(backbone, some))[1] for _ in range(4)))
     runtime = replace(plain, frozen="float32" if timed[0] <= timed[1] else "bfloat16")
     return runtime, min(timed) / len(some)
 

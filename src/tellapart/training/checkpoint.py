@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tellapart.core.old_names import current_layers
 from tellapart.errors import RunError
 from tellapart.training.checkpoint_file import read_sealed, write_sealed
 
@@ -31,7 +32,7 @@ class State:
         stage: the stage that is under way, from 0; the number of stages when all are done.
         epoch: epochs done in it.
         step: steps done in the epoch under way.
-        loss_sum, right, seen: running sums of the epoch under way, but for `told`.
+        loss_sum, right, seen: running sums of the epoch under way, but for `pending_losses`.
         best_value: the best value so far of what the stage monitors; higher is better.
         best_epoch: the epoch (from 1) that had it.
         best: the network's tensors at that moment.
@@ -67,15 +68,15 @@ class State:
     found: dict[str, float] = field(default_factory=dict)
     chosen: list[int] = field(default_factory=list)
     retraining: bool = False
-    told: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
+    pending_losses: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
 
-    def settle(self, keep: int = 0) -> None:
+    def flush_losses(self, keep: int = 0) -> None:
         """Add what was told to the running sums, but for the latest `keep` parts.
 
         That waits for the device: what has been told a while ago is there already.
         """
-        while len(self.told) > keep:
-            loss, size, right = self.told.pop(0)
+        while len(self.pending_losses) > keep:
+            loss, size, right = self.pending_losses.pop(0)
             self.loss_sum += loss.item() * size
             self.right += right.item()
             self.seen += size
@@ -103,7 +104,7 @@ class State:
 
 def save_checkpoint(path: Path, network: nn.Module, state: State, previous: Path | None = None) -> None:
     """Write network and state into one file, whole or not at all; an older one becomes `previous`, if that is given."""
-    state.settle()
+    state.flush_losses()
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
@@ -137,8 +138,8 @@ def load_checkpoint(path: Path, network: nn.Module) -> State:
 def _restore(path: Path, network: nn.Module, tensors: dict[str, Tensor], about: dict[str, Any]) -> State:
     """Put a network back to what was read, and give the state."""
     try:
-        network.load_state_dict(_under("network.", tensors))
-        state = State(**about["state"], best=_under("best.", tensors), average=_under("average.", tensors))
+        network.load_state_dict(_layers("network.", tensors))
+        state = State(**about["state"], best=_layers("best.", tensors), average=_layers("average.", tensors))
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
             f"The checkpoint {path} cannot be used, although it is whole: {error}",
@@ -180,7 +181,7 @@ class Checkpoints:
         generations of such weights would leave nothing to go on from.
         """
         start = time.monotonic()
-        state.settle()
+        state.flush_losses()
         if not math.isfinite(state.loss_sum):
             return
         save_checkpoint(self.last, network, state, self.previous)
@@ -224,3 +225,7 @@ def copy_of(network: nn.Module) -> dict[str, Tensor]:
 
 def _under(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
     return {key[len(prefix) :]: value for key, value in values.items() if key.startswith(prefix)}
+
+
+def _layers(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return current_layers(_under(prefix, tensors))

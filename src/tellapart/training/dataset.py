@@ -30,13 +30,13 @@ Views = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)
-class Material:
+class Dataset:
     """The pictures of one training.
 
     Attributes:
         catalog: all pictures.
         train, validation: row numbers.
-        how: the network's preprocessing.
+        preprocessing: the network's preprocessing.
         transforms: the recipe's augmentation.
         seed: of the training; with epoch, row and view it fixes every random choice.
         ahead: the versions of each training picture, all of which an epoch shows; none: the picture itself.
@@ -47,7 +47,7 @@ class Material:
     catalog: Catalog
     train: Rows
     validation: Rows
-    how: Preprocessing
+    preprocessing: Preprocessing
     transforms: Sequence[Any]
     seed: int
     ahead: Views = ()
@@ -55,7 +55,7 @@ class Material:
     sources: Callable[[int], Pixels] | None = None
     made: Callable[[int], Pixels] | None = None
 
-    def kept(self, augmented: bool = True) -> Material:
+    def kept(self, augmented: bool = True) -> Dataset:
         """The same pictures, kept on disk as they are read, so that the next epoch need not decode them.
 
         Where the cache cannot be written to they are not: that is slower, and the same.
@@ -68,20 +68,22 @@ class Material:
         sources = cropped and not all(self.versions)
         try:
             rows = self.validation if cropped else np.union1d(self.train, self.validation)
-            about = {key: value for key, value in self.how.as_dict().items() if key not in ("mean", "std")}
+            about = {key: value for key, value in self.preprocessing.as_dict().items() if key not in ("mean", "std")}
             keys = content_keys(self.catalog, rows)
             kept = replace(self, frames=Kept(rows, keys, {"as": "the network sees it", **about}, self.plain))
             if self.ahead:
                 # The colour of erased parts is the network's mean; some transforms are torch's.
-                whole = {"as": "version made ahead", **self.how.as_dict(), "torch": torch.__version__}
+                whole = {"as": "version made ahead", **self.preprocessing.as_dict(), "torch": torch.__version__}
                 kept = replace(kept, made=Kept(self.items, self.keys(((),)), whole, self._version))
             if not sources:
                 return kept
-            side = source_side(self.transforms, self.how)
-            about = {"as": "source of crops", "side": side, "background": self.how.background}
-            about |= {"interpolation": self.how.interpolation, "torch": torch.__version__}
-            path, how, keys = self.catalog.path, self.how, content_keys(self.catalog, self.train)
-            return replace(kept, sources=Kept(self.train, keys, about, lambda row: source(path(row), side, how)))
+            side = source_side(self.transforms, self.preprocessing)
+            about = {"as": "source of crops", "side": side, "background": self.preprocessing.background}
+            about |= {"interpolation": self.preprocessing.interpolation, "torch": torch.__version__}
+            path, preprocessing, keys = self.catalog.path, self.preprocessing, content_keys(self.catalog, self.train)
+            return replace(
+                kept, sources=Kept(self.train, keys, about, lambda row: source(path(row), side, preprocessing))
+            )
         except OSError:
             return self
 
@@ -107,7 +109,7 @@ class Material:
 
     def plain(self, row: int) -> Pixels:
         """The picture as validation, test and the finished model see it."""
-        return self.frames(row) if self.frames else read_picture(self.catalog.path(row), self.how)
+        return self.frames(row) if self.frames else read_picture(self.catalog.path(row), self.preprocessing)
 
     def augmented(self, item: int, epoch: int) -> Pixels:
         """The item as one epoch of training sees it."""
@@ -117,7 +119,7 @@ class Material:
     @property
     def by_batch(self) -> bool:
         """Whether what `augmented` does can be done to whole batches."""
-        return not self.ahead and gpu_batch.fits(self.transforms, self.how)
+        return not self.ahead and gpu_batch.fits(self.transforms, self.preprocessing)
 
     def unchanged(self, row: int) -> Pixels:
         """What the changes of a whole batch begin with: the picture to cut crops from, or the frame."""
@@ -134,7 +136,7 @@ class Material:
         """What one epoch of training does to a batch; see `unchanged`."""
         sizes = np.array([picture.shape[:2] for picture in pictures])
         chance = Chance(self.seed, epoch, rows, np.zeros(len(rows), np.int64))
-        return gpu_batch.draw(self.transforms, self.how, sizes, chance)
+        return gpu_batch.draw(self.transforms, self.preprocessing, sizes, chance)
 
     def view(self, item: int, view: int = 0, views: Views = ((),)) -> Pixels:
         """One of the item's fixed views, by default without any change; its random choices are made once."""
@@ -149,7 +151,7 @@ class Material:
         contents = content_keys(self.catalog, self.train)
         keys = np.empty((len(contents), len(self.versions), len(views)), KEY)
         for number, version in enumerate(self.versions):
-            made = [_plain(version), offline.enough(self.versions, self.how)] if version else []
+            made = [_plain(version), offline.enough(self.versions, self.preprocessing)] if version else []
             made += [self.seed, number] if left_to_chance(version) else []
             for n, view in enumerate(views):
                 mark = [made, _plain(view)]
@@ -164,21 +166,25 @@ class Material:
         row, version = divmod(item, len(self.versions))
         if self.versions[version]:
             pixels = self.made(item) if self.made else self._version(item)
-            return augment(pixels, transforms, self.how, rng)
+            return augment(pixels, transforms, self.preprocessing, rng)
         if not crops(transforms):
-            return augment_frame(self.plain(row), transforms, self.how, rng)
+            return augment_frame(self.plain(row), transforms, self.preprocessing, rng)
         kept = transforms is self.transforms
-        return augment(self.unchanged(row) if kept else self._source(row, transforms), transforms, self.how, rng)
+        return augment(
+            self.unchanged(row) if kept else self._source(row, transforms), transforms, self.preprocessing, rng
+        )
 
     def _source(self, row: int, transforms: Sequence[Any]) -> Pixels:
         """The picture that these transforms' crops are cut from, read from its file."""
-        return source(self.catalog.path(row), source_side(transforms, self.how), self.how)
+        return source(self.catalog.path(row), source_side(transforms, self.preprocessing), self.preprocessing)
 
     def _version(self, item: int) -> Pixels:
         """The version made ahead that an item is."""
         row, version = divmod(item, len(self.versions))
-        pixels = decode(self.catalog.path(row), offline.enough(self.versions, self.how), self.how.background)
-        return offline.view(pixels, self.versions, self.how, self.seed, row, version)
+        pixels = decode(
+            self.catalog.path(row), offline.enough(self.versions, self.preprocessing), self.preprocessing.background
+        )
+        return offline.view(pixels, self.versions, self.preprocessing, self.seed, row, version)
 
 
 def _plain(transforms: Sequence[Any]) -> list[dict[str, Any]]:

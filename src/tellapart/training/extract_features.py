@@ -1,4 +1,4 @@
-"""What a network's body makes of pictures: one vector each, for whoever compares pictures rather than names them."""
+"""Features of pictures, as a network's backbone gives them: one vector each, to compare pictures with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tellapart.core.events import Computing
 from tellapart.data.catalog import Catalog
 from tellapart.data.loading.loader import batches
 from tellapart.models.network import Network
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.feature_cache import about_layers, answering, compute
 from tellapart.training.inputs import prepare
 from tellapart.training.runtime import Runtime
@@ -23,12 +23,12 @@ Rows = npt.NDArray[np.int64]
 def features(
     network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, what: str
 ) -> Generator[Computing, None, npt.NDArray[np.float32]]:
-    """The body's features of pictures as validation sees them; computed once and stored.
+    """The backbone's features of pictures as validation sees them; computed once and stored.
 
     Args:
         network: left as it is, but for device and memory format.
         catalog, rows: which pictures.
-        runtime: how to run the body, in the precision of frozen layers.
+        runtime: how to run the backbone, in the precision of frozen layers.
         what: name of these pictures, for the progress events.
 
     Yields:
@@ -38,15 +38,15 @@ def features(
         float32 [n_rows, n_features], in the order of the rows.
     """
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-    material = Material(catalog, rows, rows[:0], network.preprocessing, (), 0)
+    dataset = Dataset(catalog, rows, rows[:0], network.preprocessing, (), 0)
     at_once = runtime.answers_at_once
 
     def pictures(items: Rows) -> Iterator[Tensor]:
-        for batch in batches(rows[items], at_once, material.plain, runtime.workers, runtime.in_turn):
+        for batch in batches(rows[items], at_once, dataset.plain, runtime.workers, runtime.in_turn):
             yield prepare(network, batch.image, runtime)
 
-    about = about_layers(network, network.body, "head", material.how, runtime)
-    body = answering(network.body, runtime)
-    stored = yield from compute(-1, what, body, pictures, material.keys([[]]), about, at_once)
+    about = about_layers(network, network.backbone, "head", dataset.preprocessing, runtime)
+    backbone = answering(network.backbone, runtime)
+    stored = yield from compute(-1, what, backbone, pictures, dataset.keys([[]]), about, at_once)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

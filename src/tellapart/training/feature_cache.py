@@ -91,7 +91,7 @@ def compute(
         layers: inputs → activations.
         inputs: gives batches of the inputs of items, by their places in `keys`, in that order; each `at_once`, but for
             the last.
-        keys: one an item: what tells it from all others that these layers see; see `Material.keys`.
+        keys: one an item: what tells it from all others that these layers see; see `Dataset.keys`.
         about: everything the result depends on besides the item: see `about_layers`.
         at_once: size of the batches, see `Runtime.answers_at_once`.
 

@@ -21,7 +21,7 @@ from tellapart.errors import TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import FoundRate, Recipe
 from tellapart.training.checkpoint import State, copy_of
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.ema import Average
 from tellapart.training.fast.autotune import measure_answers, measure_steps
 from tellapart.training.linear_probe import solutions
@@ -35,7 +35,7 @@ from tellapart.training.trainable import Forward
 def fit(
     network: Network,
     recipe: Recipe,
-    material: Material,
+    dataset: Dataset,
     state: State,
     runtime: Runtime | None = None,
     begun: Mapping[int, Runtime] = MappingProxyType({}),
@@ -59,20 +59,20 @@ def fit(
         TrainingError: a loss that is not finite; the message names the step.
         UnreadableError: a picture that could be read when scanned, and no longer can.
     """
-    target = torch.tensor(material.catalog.target())
-    check_stages(network, recipe, material)
+    target = torch.tensor(dataset.catalog.target())
+    check_stages(network, recipe, dataset)
     before = begun[max(begun)] if begun else None
     while state.stage < len(recipe.stages):
-        how = runtime or begun.get(state.stage) or _measured(network, recipe, state.stage, material, target, before)
+        how = runtime or begun.get(state.stage) or _measured(network, recipe, state.stage, dataset, target, before)
         before = how
-        setting = yield from prepare(network, recipe, material, target, state, how)
+        setting = yield from prepare(network, recipe, dataset, target, state, how)
         if isinstance(setting.stage.rate, FoundRate):
             setting = yield from _find_rate(setting, setting.stage.rate, state)
         yield from _run(setting, state)
 
 
 def _measured(
-    network: Network, recipe: Recipe, number: int, material: Material, target: Tensor, before: Runtime | None
+    network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, before: Runtime | None
 ) -> Runtime:
     """How to run a stage: as was asked for once, or timed.
 
@@ -81,11 +81,11 @@ def _measured(
     """
     if before and before.asked_for:
         return before
-    answers = before.answering if before else measure_answers(network, recipe, material)
+    answers = before.answering if before else measure_answers(network, recipe, dataset)
     # A linear head is solved: before its first score nobody should wait for the timing of training steps.
     if solves(recipe.stages[number]):
         return answers
-    steps = measure_steps(network, recipe, number, material, target, answers)
+    steps = measure_steps(network, recipe, number, dataset, target, answers)
     return steps if before or not answers.why else replace(steps, why=f"{steps.why}; {answers.why}")
 
 
@@ -110,7 +110,7 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
         train_accuracy = None
         if optimizer:
             yield from _epoch(setting, state, optimizer, average, forward)
-            state.settle()
+            state.flush_losses()
             _check_finite(state.loss_sum, setting, state, state.step, "loss")
             train_loss, train_accuracy = state.loss_sum / state.seen, state.right / state.seen
             rates = _rates(setting, state.epoch)
@@ -180,13 +180,13 @@ def _epoch(
     setting: Setting, state: State, optimizer: torch.optim.Optimizer, average: Average | None, forward: Forward
 ) -> Iterator[Progress]:
     """The rest of an epoch, from `state.step` on."""
-    stage, material, factor = setting.stage, setting.material, setting.schedule
+    stage, dataset, factor = setting.stage, setting.dataset, setting.schedule
     setting.part.train_mode()
     apart = setting.part.apart
     batches = setting.source.train(setting.order(state.epoch), state.epoch, state.step * stage.accumulate)
     while state.step < setting.steps_in(state.epoch):
         parts = list(islice(batches, stage.accumulate))
-        place = (material.seed, state.stage, state.epoch, state.step)
+        place = (dataset.seed, state.stage, state.epoch, state.step)
         # Dropout draws from torch's own generator: seeded by position, it has no state that could be lost.
         torch.manual_seed(position_seed(*place))
         set_rates(optimizer, factor(state.epoch * setting.steps + state.step))
@@ -195,12 +195,12 @@ def _epoch(
         for number, (inputs, rows) in enumerate(parts):
             for loss, size, right in losses(setting, forward, apart, inputs, rows, (*place, number)):
                 (loss * (size / n)).backward()  # type: ignore[no-untyped-call]
-                state.told.append((loss.detach(), size, right))
+                state.pending_losses.append((loss.detach(), size, right))
         if stage.clip:
             torch.nn.utils.clip_grad_norm_(setting.network.parameters(), stage.clip)
         optimizer.step()
         behind = _late(setting.runtime) and state.step > 0
-        state.settle(len(parts) if behind else 0)
+        state.flush_losses(len(parts) if behind else 0)
         _check_finite(state.loss_sum, setting, state, state.step if behind else state.step + 1, "loss")
         if average:
             average.update()
@@ -281,7 +281,7 @@ def _solver(setting: Setting, state: State) -> Iterator[float]:
     assert everything
     # One epoch, balanced if so wished; in the order of the rows, since sums depend on the order.
     features, rows = everything(np.sort(setting.order(0)))
-    n, tried = len(setting.material.train), setting.strengths
+    n, tried = len(setting.dataset.train), setting.strengths
     solver = solutions(features, setting.target[rows], head, setting.loss, n, tried)
     for _ in range(state.epoch):
         next(solver)

@@ -19,7 +19,7 @@ from tellapart.data.augmentation.transforms import generator
 from tellapart.data.loading.loader import batches, gathered
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
-from tellapart.training.dataset import Material, Views
+from tellapart.training.dataset import Dataset, Views
 from tellapart.training.feature_cache import Activations, about_layers, answering, compute
 from tellapart.training.runtime import Runtime
 from tellapart.training.trainable import Part
@@ -45,9 +45,9 @@ class Source:
     everything: Callable[[Rows], tuple[Tensor, Rows]] | None = None
 
 
-def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -> Source:
+def live(network: Network, stage: Stage, dataset: Dataset, runtime: Runtime) -> Source:
     """Inputs made from pictures, anew in every epoch: augmented, or one of the stage's views, drawn at random."""
-    material = material.kept(stage.augment and not stage.views) if stage.epochs > 1 else material
+    dataset = dataset.kept(stage.augment and not stage.views) if stage.epochs > 1 else dataset
 
     gpu = runtime.device == "cuda"
 
@@ -57,37 +57,37 @@ def live(network: Network, stage: Stage, material: Material, runtime: Runtime) -
 
     def changed(order: Rows, epoch: int) -> Inputs:
         def make(rows: Rows, pictures: Sequence[Pixels]) -> _Made:
-            drawn = material.drawn(rows, pictures, epoch)
+            drawn = dataset.drawn(rows, pictures, epoch)
             return rows, gpu_batch.lay_out(pictures, drawn, pinned=True), drawn
 
-        ready, load = material.unchanged_together, material.unchanged
+        ready, load = dataset.unchanged_together, dataset.unchanged
         yield from brought(gathered(order, stage.batch_size, ready, load, make, runtime.workers))
 
     def brought(made: Iterator[_Made]) -> Inputs:
-        for pictures, rows in _brought(made, material, runtime.device):
+        for pictures, rows in _brought(made, dataset, runtime.device):
             yield prepare(network, pictures, runtime), rows
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
         def one_view(item: int) -> Pixels:
-            drawn = int(generator(material.seed, epoch, item).integers(len(stage.views)))
-            return material.view(item, drawn, stage.views)
+            drawn = int(generator(dataset.seed, epoch, item).integers(len(stage.views)))
+            return dataset.view(item, drawn, stage.views)
 
-        augmented = stage.augment and bool(material.transforms) and not stage.views
+        augmented = stage.augment and bool(dataset.transforms) and not stage.views
         order = order[first * stage.batch_size :]
-        if augmented and gpu and material.by_batch:
+        if augmented and gpu and dataset.by_batch:
             found = changed(order, epoch)
         else:
-            plan = (lambda item: material.augmented(item, epoch)) if augmented else material.view
+            plan = (lambda item: dataset.augmented(item, epoch)) if augmented else dataset.view
             found = inputs(order, stage.batch_size, one_view if stage.views else plan)
         try:
             for pictures, items in found:
-                yield pictures, material.rows(items)
+                yield pictures, dataset.rows(items)
         finally:  # whoever has an epoch's last batch asks for no more
-            material.flush()
+            dataset.flush()
 
     def validate() -> Inputs:
-        yield from inputs(material.validation, runtime.answers_at_once, material.plain, runtime.in_turn)
-        material.flush()
+        yield from inputs(dataset.validation, runtime.answers_at_once, dataset.plain, runtime.in_turn)
+        dataset.flush()
 
     return Source(train, validate)
 
@@ -96,7 +96,7 @@ def stored(
     network: Network,
     part: Part,
     stage: Stage,
-    material: Material,
+    dataset: Dataset,
     runtime: Runtime,
     number: int,
     base: Part | None,
@@ -105,12 +105,12 @@ def stored(
 
     Args:
         base: a later stage's part, if that stage will need what fewer layers give of the same views, among others: then
-            that is stored first, and the rest of the body runs from there, so that no layer runs twice.
+            that is stored first, and the rest of the backbone runs from there, so that no layer runs twice.
     """
     views: Views = stage.views or [[]]
     at_once = runtime.answers_at_once
 
-    def of(what: str, shown: Material, views: Views) -> Generator[Computing, None, Activations]:
+    def of(what: str, shown: Dataset, views: Views) -> Generator[Computing, None, Activations]:
         items, keys = shown.items, shown.keys(views)
         if len(views) > 1:  # a picture's views follow each other: it is decoded for the first
             shown = replace(shown, frames=shown.frames or lru_cache(maxsize=64)(shown.plain))
@@ -128,7 +128,7 @@ def stored(
             assert layers is not None
             assert until.prefix is not None
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
-            about = about_layers(network, until.prefix, until.cut, shown.how, runtime)
+            about = about_layers(network, until.prefix, until.cut, shown.preprocessing, runtime)
             return (yield from compute(number, name, answering(layers, runtime), inputs, keys, about, at_once))
 
         if base is None:
@@ -137,14 +137,14 @@ def stored(
         from_first = partial(first.in_order, device=runtime.device, at_once=at_once)
         return (yield from run(part, base.rest, from_first, f"features, {what}"))
 
-    training = yield from of("training pictures", material, views)
+    training = yield from of("training pictures", dataset, views)
     validation: Activations | None = None
-    if len(material.validation):  # there are none in the retraining
-        plain = replace(material, train=material.validation, ahead=())
+    if len(dataset.validation):  # there are none in the retraining
+        plain = replace(dataset, train=dataset.validation, ahead=())
         validation = yield from of("validation pictures", plain, [[]])
-    n_versions = len(material.versions)
-    place = np.full(len(material.catalog), -1, np.int64)
-    place[material.train] = np.arange(len(material.train))
+    n_versions = len(dataset.versions)
+    place = np.full(len(dataset.catalog), -1, np.int64)
+    place[dataset.train] = np.arange(len(dataset.train))
 
     def first_view(items: Rows) -> Rows:
         rows, versions = offline.origin(items, n_versions)
@@ -152,26 +152,26 @@ def stored(
         return found
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
-        drawn = np.random.default_rng((material.seed, number, epoch)).integers(len(views), size=len(order))
+        drawn = np.random.default_rng((dataset.seed, number, epoch)).integers(len(views), size=len(order))
         for start in range(first * stage.batch_size, len(order), stage.batch_size):
             items = order[start : start + stage.batch_size]
             shown = first_view(items) + drawn[start : start + stage.batch_size]
-            yield training.gather(shown, runtime.device), material.rows(items)
+            yield training.gather(shown, runtime.device), dataset.rows(items)
 
     def validate() -> Inputs:
-        for start in range(0, len(material.validation), at_once):
-            rows = material.validation[start : start + at_once]
+        for start in range(0, len(dataset.validation), at_once):
+            rows = dataset.validation[start : start + at_once]
             assert validation
             yield validation.gather(np.arange(start, start + len(rows)), runtime.device), rows
 
     def everything(items: Rows) -> tuple[Tensor, Rows]:
         shown = (first_view(items)[:, None] + np.arange(len(views))).ravel()
-        return training.gather(shown, runtime.device), np.repeat(material.rows(items), len(views))
+        return training.gather(shown, runtime.device), np.repeat(dataset.rows(items), len(views))
 
     return Source(train, validate, everything)
 
 
-def _brought(made: Iterator[_Made], material: Material, device: str) -> Inputs:
+def _brought(made: Iterator[_Made], dataset: Dataset, device: str) -> Inputs:
     """Batches on the device, changed as was drawn. A GPU copies and changes the next one while it works on this one."""
     if device != "cuda":
         yield from ((image, rows) for rows, image, _ in made)
@@ -181,7 +181,7 @@ def _brought(made: Iterator[_Made], material: Material, device: str) -> Inputs:
     for rows, image, drawn in made:
         with torch.cuda.stream(aside):
             there = image.to(device, non_blocking=True)
-            there = gpu_batch.apply(there, drawn, material.how) if drawn else there
+            there = gpu_batch.apply(there, drawn, dataset.preprocessing) if drawn else there
         if before:
             yield before
         torch.cuda.current_stream().wait_stream(aside)
@@ -192,5 +192,5 @@ def _brought(made: Iterator[_Made], material: Material, device: str) -> Inputs:
 
 
 def prepare(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
-    """uint8 [n, h, w, 3] → the body's input, on the device and in the memory format of the runtime."""
+    """uint8 [n, h, w, 3] → the backbone's input, on the device and in the memory format of the runtime."""
     return network.normalise(pictures.to(runtime.device)).contiguous(memory_format=runtime.memory_format)

@@ -76,7 +76,7 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
     Returns:
         The rates of the steps, and the loss of each before its step; the last may be no number.
     """
-    stage, seed = setting.stage, setting.material.seed
+    stage, seed = setting.stage, setting.dataset.seed
     part = copy.deepcopy(setting.part)  # with its network
     groups = parameter_groups(part.groups, [peak / max(setting.peaks) for peak in setting.peaks], stage.weight_decay)
     optimizer = build_optimizer(stage.optimizer, groups, weight_decay=stage.weight_decay, momentum=stage.momentum)

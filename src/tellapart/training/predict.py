@@ -78,10 +78,10 @@ def predict_fully(
         n_copies, flip: changed copies of each picture, and whether they may be mirrored; see `copies`.
         mean: what is averaged over them, see `average_logits`.
     """
-    how = network.preprocessing
+    preprocessing = network.preprocessing
 
     def load(row: int) -> Pixels:
-        return read_picture(catalog.path(row), how)
+        return read_picture(catalog.path(row), preprocessing)
 
     rows = np.unique(rows)
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
@@ -95,9 +95,9 @@ def predict_fully(
         for batch in batches(rows, runtime.answers_at_once, load, runtime.workers, runtime.in_turn):
             part = slice(done, done + len(batch.row))
             versions = []
-            for pixels in copies(batch.image.numpy(), n_copies, flip, how.interpolation):
+            for pixels in copies(batch.image.numpy(), n_copies, flip, preprocessing.interpolation):
                 inputs = network.normalise(torch.from_numpy(pixels).to(runtime.device))
-                fast = fast or folded(network.body, inputs)
+                fast = fast or folded(network.backbone, inputs)
                 with runtime.autocast():
                     features = fast(inputs)
                     versions.append(head(features).float().cpu().numpy())

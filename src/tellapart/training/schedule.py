@@ -125,8 +125,8 @@ def group_rates(rate: Rate, n_groups: int) -> list[float]:
                 f"rate: {len(values)} rates for {n_groups} groups of layers.", "Give at least one and at most as many."
             )
         *before, head = values
-        body = n_groups - 1 if before else n_groups
-        return [(before or values)[group * max(len(before), 1) // body] for group in range(n_groups - 1)] + [head]
+        backbone = n_groups - 1 if before else n_groups
+        return [(before or values)[group * max(len(before), 1) // backbone] for group in range(n_groups - 1)] + [head]
     return [_positive(rate)] * n_groups
 
 

@@ -20,7 +20,7 @@ from tellapart.models.layer_groups import layer_groups
 from tellapart.models.network import Network
 from tellapart.recipe.schema import FoundRate, Recipe, Stage
 from tellapart.training.checkpoint import State
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.inputs import Source, live, stored
 from tellapart.training.linear_probe import strengths
 from tellapart.training.losses import Loss, build_loss
@@ -46,7 +46,7 @@ class Setting:
     recipe: Recipe
     number: int
     part: Part
-    material: Material
+    dataset: Dataset
     target: Tensor
     loss: Loss
     runtime: Runtime
@@ -70,7 +70,7 @@ class Setting:
     @property
     def steps(self) -> int:
         """Steps of a whole epoch."""
-        n_items = len(self.material.train) * len(self.material.versions)
+        n_items = len(self.dataset.train) * len(self.dataset.versions)
         return math.ceil(n_items / (self.stage.batch_size * self.stage.accumulate))
 
     @property
@@ -117,7 +117,7 @@ class Setting:
 
     def order(self, epoch: int) -> Rows:
         """The items that an epoch shows, in order."""
-        return epoch_items(self.recipe, self.material, self.target, self.number, epoch)
+        return epoch_items(self.recipe, self.dataset, self.target, self.number, epoch)
 
     @property
     def mixes(self) -> bool:
@@ -126,12 +126,12 @@ class Setting:
 
 
 def prepare(
-    network: Network, recipe: Recipe, material: Material, target: Tensor, state: State, runtime: Runtime
+    network: Network, recipe: Recipe, dataset: Dataset, target: Tensor, state: State, runtime: Runtime
 ) -> Generator[Event, None, Setting]:
     """Freeze, say what will be done, and compute once what need not be computed again."""
     number = state.stage
     base = _next_part(network, recipe, number)
-    setting = live_setting(network, recipe, number, material, target, runtime)
+    setting = live_setting(network, recipe, number, dataset, target, runtime)
     stage, part = setting.stage, setting.part
     from_store = repeats(part, recipe, stage)
     until = state.chosen[number] if state.retraining else None
@@ -143,17 +143,17 @@ def prepare(
         plan,
         setting.epochs,
         runtime.as_dict(),
-        epoch_counts(recipe, setting.material, target, number),
+        epoch_counts(recipe, setting.dataset, target, number),
         state.retraining,
-        material.catalog.multilabel,
+        dataset.catalog.multilabel,
     )
     if not from_store:
         return setting
-    source = yield from stored(network, part, stage, setting.material, runtime, number, base)
+    source = yield from stored(network, part, stage, setting.dataset, runtime, number, base)
     return replace(setting, source=source)
 
 
-def check_stages(network: Network, recipe: Recipe, material: Material) -> None:
+def check_stages(network: Network, recipe: Recipe, dataset: Dataset) -> None:
     """Refuse what a stage cannot do, before an earlier one has taken its time.
 
     Raises:
@@ -165,10 +165,10 @@ def check_stages(network: Network, recipe: Recipe, material: Material) -> None:
         try:
             n = n_trained(stage.train, n_all)
             group_rates(stage.rate if not isinstance(stage.rate, FoundRate) else 1.0, n_all)
-            build_loss(stage.loss, material.catalog.multilabel, label_smoothing=stage.label_smoothing)
+            build_loss(stage.loss, dataset.catalog.multilabel, label_smoothing=stage.label_smoothing)
         except RecipeError as error:
             raise RecipeError(f"Stage {number + 1}: {error.message}", error.hint) from None
-        shown(network, stage, material, number)
+        shown(network, stage, dataset, number)
         stored = not changing(recipe, stage) and stage.batch_norm != "free"
         if stage.optimizer == "lbfgs" and not (n == 1 and linear and stored):
             raise RecipeError(
@@ -179,7 +179,7 @@ def check_stages(network: Network, recipe: Recipe, material: Material) -> None:
 
 
 def live_setting(
-    network: Network, recipe: Recipe, number: int, material: Material, target: Tensor, runtime: Runtime
+    network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, runtime: Runtime
 ) -> Setting:
     """The setting of a stage that trains from pictures. The network is frozen as the stage wants it, and on the device.
 
@@ -187,7 +187,7 @@ def live_setting(
         target: of all rows of the catalog.
     """
     stage = recipe.stages[number]
-    material = shown(network, stage, material, number)
+    dataset = shown(network, stage, dataset, number)
     part = select(network, stage.train, stage.batch_norm)
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     return Setting(
@@ -195,30 +195,30 @@ def live_setting(
         recipe,
         number,
         part,
-        material,
+        dataset,
         target.to(runtime.device),
-        _loss(recipe, stage, material, target),
+        _loss(recipe, stage, dataset, target),
         runtime,
-        live(network, stage, material, runtime),
+        live(network, stage, dataset, runtime),
         from_store=False,
         peaks=_peaks(part, stage),
         until=None,
     )
 
 
-def epoch_items(recipe: Recipe, material: Material, target: Tensor, stage: int, epoch: int) -> Rows:
+def epoch_items(recipe: Recipe, dataset: Dataset, target: Tensor, stage: int, epoch: int) -> Rows:
     """The items that an epoch of a stage shows, in order: a function of seed, stage and epoch."""
-    items = material.items
-    known = target[material.rows(items)].cpu().numpy()
-    seed = position_seed(material.seed, stage)
-    return epoch_order(items, known, len(material.catalog.classes), recipe.balance.sampler, seed, epoch)
+    items = dataset.items
+    known = target[dataset.rows(items)].cpu().numpy()
+    seed = position_seed(dataset.seed, stage)
+    return epoch_order(items, known, len(dataset.catalog.classes), recipe.balance.sampler, seed, epoch)
 
 
-def epoch_counts(recipe: Recipe, material: Material, target: Tensor, stage: int) -> dict[str, int]:
+def epoch_counts(recipe: Recipe, dataset: Dataset, target: Tensor, stage: int) -> dict[str, int]:
     """How often the first epoch of a stage shows each label."""
-    classes = material.catalog.classes
-    order = epoch_items(recipe, material, target, stage, 0)
-    found = contents(material.rows(order), target.cpu().numpy(), len(classes))
+    classes = dataset.catalog.classes
+    order = epoch_items(recipe, dataset, target, stage, 0)
+    found = contents(dataset.rows(order), target.cpu().numpy(), len(classes))
     shown = dict(zip(classes, found.per_class.tolist(), strict=True))
     return {**shown, NO_LABEL: found.without_label} if found.without_label else shown
 
@@ -247,7 +247,7 @@ def losses(
     """
     target = wanted = setting.target[rows]
     if setting.mixes:
-        soft = target.float() if target.ndim == 2 else one_hot(target, len(setting.material.catalog.classes)).float()
+        soft = target.float() if target.ndim == 2 else one_hot(target, len(setting.dataset.catalog.classes)).float()
         rng = np.random.default_rng(place)
         mixed, wanted = mix(inputs.permute(0, 2, 3, 1), soft, setting.recipe.mix, rng)
         inputs = mixed.permute(0, 3, 1, 2)
@@ -288,15 +288,15 @@ def _peaks(part: Part, stage: Stage) -> tuple[float, ...]:
     return tuple(group_rates(rate, part.n_all)[-len(part.groups) :])
 
 
-def _loss(recipe: Recipe, stage: Stage, material: Material, target: Tensor) -> Loss:
+def _loss(recipe: Recipe, stage: Stage, dataset: Dataset, target: Tensor) -> Loss:
     """The stage's loss, with the weights that the recipe's balance asks for."""
-    multilabel, weights = material.catalog.multilabel, {}
+    multilabel, weights = dataset.catalog.multilabel, {}
     if recipe.balance.class_weights:
-        known = target[material.train].numpy()
+        known = target[dataset.train].numpy()
         if multilabel:
             weights = {"positive_weights": positive_weights(known).tolist()}
         else:
-            weights = {"class_weights": class_weights(known, len(material.catalog.classes)).tolist()}
+            weights = {"class_weights": class_weights(known, len(dataset.catalog.classes)).tolist()}
     return build_loss(stage.loss, multilabel, label_smoothing=stage.label_smoothing, **weights)
 
 
@@ -312,28 +312,32 @@ def _next_part(network: Network, recipe: Recipe, number: int) -> Part | None:
     return part if part.rest is not None and repeats(part, recipe, following) else None
 
 
-def shown(network: Network, stage: Stage, material: Material, number: int) -> Material:
+def shown(network: Network, stage: Stage, dataset: Dataset, number: int) -> Dataset:
     """The pictures of a stage, by its number: at its own size, if it has one, and no more of a class than it wants.
 
     Raises:
         RecipeError: the network cannot take pictures of that size.
     """
     if stage.per_class is not None:
-        target, classes = material.catalog.target(material.train), material.catalog.classes
-        train = at_most(material.train, target, len(classes), stage.per_class, material.seed)
-        material = replace(material, train=train)
+        target, classes = dataset.catalog.target(dataset.train), dataset.catalog.classes
+        train = at_most(dataset.train, target, len(classes), stage.per_class, dataset.seed)
+        dataset = replace(dataset, train=train)
     if stage.size is None:
-        return material
-    how = replace(material.how, height=stage.size, width=stage.size)
+        return dataset
+    preprocessing = replace(dataset.preprocessing, height=stage.size, width=stage.size)
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, how.height, how.width, 3, dtype=torch.uint8, device=network.scale.device))
+            network.eval()(
+                torch.zeros(
+                    1, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8, device=network.scale.device
+                )
+            )
     except (RuntimeError, AssertionError, ValueError) as error:
         raise RecipeError(
             f"Stage {number + 1}: {network.architecture.name} cannot take pictures of {stage.size} pixels: {error}",
             f"Leave out stages.{number}.size, or choose a larger one.",
         ) from None
-    return replace(material, how=how)
+    return replace(dataset, preprocessing=preprocessing)
 
 
 def repeats(part: Part, recipe: Recipe, stage: Stage) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tellapart.errors import RecipeError
-from tellapart.models.layer_groups import cut_before, layer_groups, split_body, train_last
+from tellapart.models.layer_groups import cut_before, layer_groups, split_backbone, train_last
 from tellapart.models.network import Network
 from tellapart.training.fast.fuse_batchnorm import learning
 
@@ -30,8 +30,8 @@ class Part:
             those of frozen layers too ("free").
         what: in words.
         cut: name of the first layer behind what is frozen and can be run once; "" where there is no such point.
-        prefix: the layers before it: the body's input → activations; None without a cut.
-        rest: the body's layers from there on: activations → features; None without a cut, and with the head alone.
+        prefix: the layers before it: the backbone's input → activations; None without a cut.
+        rest: the backbone's layers from there on: activations → features; None without a cut, and with the head alone.
         groups: named parameters of each trained group, from input to head.
     """
 
@@ -49,7 +49,7 @@ class Part:
         """Put trained layers into training mode, frozen ones into evaluation mode without gradients."""
         train_last(self.network, self.n_groups)
         if self.statistics != "update":
-            for module in self.network.body.modules():
+            for module in self.network.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.train(self.statistics == "free")
 
@@ -59,8 +59,8 @@ class Part:
         return not any(isinstance(module, _BatchNorm) and module.training for module in self.network.modules())
 
     def whole(self, inputs: Tensor) -> Tensor:
-        """The body's input → logits."""
-        logits: Tensor = self.network.head(self.network.body(inputs))
+        """The backbone's input → logits."""
+        logits: Tensor = self.network.head(self.network.backbone(inputs))
         return logits
 
     def tail(self, activations: Tensor) -> Tensor:
@@ -73,8 +73,8 @@ class Part:
 
         Layers are in the modes that they have at the first call.
         """
-        body = (self.rest,) if stored and self.rest else () if stored else (self.network.body,)
-        layers = nn.Sequential(*body, self.network.head)
+        backbone = (self.rest,) if stored and self.rest else () if stored else (self.network.backbone,)
+        layers = nn.Sequential(*backbone, self.network.head)
         ready: list[nn.Module] = []
 
         def run(inputs: Tensor) -> Tensor:
@@ -110,10 +110,10 @@ def select(network: Network, train: str | float, statistics: Statistics) -> Part
     train_last(network, n)
     cut, prefix, rest = "", None, None
     if n == 1:
-        cut, prefix = "head", network.body
+        cut, prefix = "head", network.backbone
     elif n < len(groups) and (at := cut_before(network, n)):
         cut = at
-        prefix, rest = split_body(network, at)
+        prefix, rest = split_backbone(network, at)
     named = [
         [
             (f"{name}.{own}", p)

@@ -22,7 +22,7 @@ from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
 from tellapart.runs.run import Run
 from tellapart.workflows.progress import Console
-from tellapart.workflows.train import Wishes, run
+from tellapart.workflows.train import RunOptions, run
 
 _RESULT = "cross_validation.json"
 
@@ -101,7 +101,7 @@ def cross_validate(
     for number, split in enumerate(splits, start=1):
         fold = Run(directory / f"fold-{number}")
         console.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
-        console.follow(run(plan, catalog, split, fold.directory, Wishes(command=command)), plan)
+        console.follow(run(plan, catalog, split, fold.directory, RunOptions(command=command)), plan)
         runs.append(Run(fold.directory))
     predictions = pooled([(run.predictions("test"), run.judged["temperature"]) for run in runs])
     predictions.save(directory / "predictions.parquet")

@@ -35,7 +35,7 @@ _MOST_ASKED = 20_000  # pictures whose neighbours are looked for: the work grows
 
 def issues_of_run(run: Run, console: Console, seed: int = 0) -> LabelIssues:
     """Wrong labels among all pictures of a run: training, validation and test ones."""
-    network, said = _body_of(run)
+    network, said = _backbone_of(run)
     broken = run.catalog.table["path"].is_in([entry["path"] for entry in run.skipped])
     return find_issues(run.catalog, network, said, console, seed, np.flatnonzero(broken.to_numpy()))
 
@@ -79,7 +79,7 @@ def find_issues(
 
     Args:
         catalog: pictures with labels.
-        network: its body's features are used. said: what it is, in words.
+        network: its backbone's features are used. said: what it is, in words.
         console: shows progress.
         seed: of the folds.
         without: rows to leave out.
@@ -226,8 +226,8 @@ def _line_of_several(
     }
 
 
-def _body_of(run: Run) -> tuple[Network, str]:
-    """The body whose features judge the labels of a run, and what it is.
+def _backbone_of(run: Run) -> tuple[Network, str]:
+    """The backbone whose features judge the labels of a run, and what it is.
 
     A pretrained one as it was before the training: one that was trained on wrong labels has learned some by heart.
     """

@@ -16,7 +16,7 @@ from tellapart.errors import DataError, UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Recipe
 from tellapart.report.figures import write_rate_figure
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.lr_finder import raise_rate, suggestions
 from tellapart.training.lr_suggestions import RateSuggestions, suggest
 from tellapart.training.runtime import plain_runtime
@@ -73,8 +73,8 @@ def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Cons
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     n, held, tested = len(parts.train), len(parts.validation), len(parts.test)
     if out is not None:
-        how = _network(recipe, len(catalog.classes)).preprocessing
-        console.watch(write_views(catalog, parts, views, how, out, seed=recipe.seed))
+        preprocessing = _network(recipe, len(catalog.classes)).preprocessing
+        console.watch(write_views(catalog, parts, views, preprocessing, out, seed=recipe.seed))
     return (
         f"{n:,} training pictures in {len(views)} versions each: {n * len(views):,}. "
         f"As they are: {held:,} for validation, {tested:,} for the test."
@@ -106,11 +106,11 @@ def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Cons
     """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`."""
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     network = _network(recipe, len(catalog.classes))
-    how = network.preprocessing
+    preprocessing = network.preprocessing
     ahead = recipe.data.ahead
-    material = Material(catalog, parts.train, parts.validation, how, recipe.augment, recipe.seed, ahead)
+    dataset = Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed, ahead)
     runtime = plain_runtime()
-    setting = live_setting(network, recipe, stage, material, torch.tensor(catalog.target()), runtime)
+    setting = live_setting(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
     found = suggest(*console.watch(raise_rate(setting)))
     write_rate_figure(found.rates, found.losses, found.smoothed, suggested(found), out)
     return found

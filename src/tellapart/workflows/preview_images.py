@@ -17,7 +17,7 @@ from tellapart.data.augmentation.mixup import cutmix, mixup
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import Transform
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 
 _PICTURES, _EPOCHS, _VIEWS, _DRAWS = 4, 5, 8, 20
 #: How deeply nested layers are listed; what lies deeper is counted with what holds it.
@@ -28,8 +28,8 @@ def layers_of(network: Network, batch_size: int) -> Any:
     """Torchinfo's summary of a network for one batch; the network and the random states stay as they are."""
     from torchinfo import summary
 
-    how = network.preprocessing
-    size = (batch_size, how.height, how.width, 3)
+    preprocessing = network.preprocessing
+    size = (batch_size, preprocessing.height, preprocessing.width, 3)
     columns = ("input_size", "output_size", "num_params", "trainable")
     device = network.scale.device
     with torch.random.fork_rng():
@@ -78,7 +78,7 @@ def _shape(size: Any) -> list[int] | None:
     return [int(side) for side in size[1:]] if plain and len(size) > 1 else None
 
 
-def write_sheets(material: Material, recipe: Recipe, folder: Path) -> None:
+def write_sheets(dataset: Dataset, recipe: Recipe, folder: Path) -> None:
     """Write `ahead.png`, `augmentation.png`, `views.png` and `mixing.png`: training pictures as this recipe shows them.
 
     Each only where the recipe does such a thing. They are the very pictures of the training, but for mixing: which
@@ -87,16 +87,16 @@ def write_sheets(material: Material, recipe: Recipe, folder: Path) -> None:
     Raises:
         UnreadableError: a picture that could be read when scanned, and no longer can.
     """
-    spread = np.linspace(0, len(material.train) - 1, min(_PICTURES, len(material.train))).astype(int)
-    rows = [int(row) for row in material.train[spread]]
+    spread = np.linspace(0, len(dataset.train) - 1, min(_PICTURES, len(dataset.train))).astype(int)
+    rows = [int(row) for row in dataset.train[spread]]
     augments = bool(recipe.augment) and any(stage.augment and not stage.views for stage in recipe.stages)
     views = max((stage.views for stage in recipe.stages), key=len)
     mixes = recipe.mix.mixup + recipe.mix.cutmix > 0
     sheets: dict[str, Callable[[], Image.Image] | None] = {
-        "ahead": (lambda: _ahead(material, rows)) if any(material.versions) else None,
-        "augmentation": (lambda: _augmentation(material, rows)) if augments else None,
-        "views": (lambda: _views(material, rows, views)) if any(views) else None,
-        "mixing": (lambda: _mixing(material, rows, recipe)) if mixes else None,
+        "ahead": (lambda: _ahead(dataset, rows)) if any(dataset.versions) else None,
+        "augmentation": (lambda: _augmentation(dataset, rows)) if augments else None,
+        "views": (lambda: _views(dataset, rows, views)) if any(views) else None,
+        "mixing": (lambda: _mixing(dataset, rows, recipe)) if mixes else None,
     }
     for name, make in sheets.items():
         path = folder / f"{name}.png"
@@ -107,33 +107,33 @@ def write_sheets(material: Material, recipe: Recipe, folder: Path) -> None:
             make().save(beside, "PNG")
 
 
-def _augmentation(material: Material, rows: list[int]) -> Image.Image:
+def _augmentation(dataset: Dataset, rows: list[int]) -> Image.Image:
     return grid(
         [
-            [(material.plain(row), _name(material, row))]
-            + [(material.augmented(_item(material, row), epoch), f"epoch {epoch + 1}") for epoch in range(_EPOCHS)]
+            [(dataset.plain(row), _name(dataset, row))]
+            + [(dataset.augmented(_item(dataset, row), epoch), f"epoch {epoch + 1}") for epoch in range(_EPOCHS)]
             for row in rows
         ]
     )
 
 
-def _ahead(material: Material, rows: list[int]) -> Image.Image:
-    versions = list(enumerate(material.versions[:_VIEWS]))
+def _ahead(dataset: Dataset, rows: list[int]) -> Image.Image:
+    versions = list(enumerate(dataset.versions[:_VIEWS]))
     return grid(
         [
-            [(material.plain(row), _name(material, row))]
-            + [(material.view(_item(material, row, number)), _what(version)) for number, version in versions]
+            [(dataset.plain(row), _name(dataset, row))]
+            + [(dataset.view(_item(dataset, row, number)), _what(version)) for number, version in versions]
             for row in rows
         ]
     )
 
 
-def _views(material: Material, rows: list[int], views: Sequence[Sequence[Transform]]) -> Image.Image:
+def _views(dataset: Dataset, rows: list[int], views: Sequence[Sequence[Transform]]) -> Image.Image:
     return grid(
         [
-            [(material.plain(row), _name(material, row))]
+            [(dataset.plain(row), _name(dataset, row))]
             + [
-                (material.view(_item(material, row), number, views), _what(view))
+                (dataset.view(_item(dataset, row), number, views), _what(view))
                 for number, view in enumerate(views[:_VIEWS])
             ]
             for row in rows
@@ -141,19 +141,19 @@ def _views(material: Material, rows: list[int], views: Sequence[Sequence[Transfo
     )
 
 
-def _item(material: Material, row: int, version: int = 0) -> int:
+def _item(dataset: Dataset, row: int, version: int = 0) -> int:
     """What training asks for: one of a row's versions."""
-    return row * len(material.versions) + version
+    return row * len(dataset.versions) + version
 
 
 def _what(view: Sequence[Transform]) -> str:
     return ", ".join(transform.transform.replace("_", " ") for transform in view) or "as it is"
 
 
-def _mixing(material: Material, rows: list[int], recipe: Recipe) -> Image.Image:
+def _mixing(dataset: Dataset, rows: list[int], recipe: Recipe) -> Image.Image:
     """Plain pictures, and below them each mixed with another of them."""
-    pictures = np.stack([material.plain(row) for row in rows])
-    lines = [[(picture, _name(material, row)) for picture, row in zip(pictures, rows, strict=True)]]
+    pictures = np.stack([dataset.plain(row) for row in rows])
+    lines = [[(picture, _name(dataset, row)) for picture, row in zip(pictures, rows, strict=True)]]
     own = torch.eye(len(rows))  # a target of its own for each picture: what is left of it is its share
     kinds = (
         ("mixup", recipe.mix.mixup, mixup, recipe.mix.mixup_alpha),
@@ -172,5 +172,5 @@ def _mixing(material: Material, rows: list[int], recipe: Recipe) -> Image.Image:
     return grid(lines)
 
 
-def _name(material: Material, row: int) -> str:
-    return str(material.catalog.table["path"][row]).rpartition("/")[2]
+def _name(dataset: Dataset, row: int) -> str:
+    return str(dataset.catalog.table["path"][row]).rpartition("/")[2]

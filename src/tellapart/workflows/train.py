@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
     from tellapart.training.checkpoint import Checkpoints, State
-    from tellapart.training.dataset import Material
+    from tellapart.training.dataset import Dataset
     from tellapart.workflows.progress import Console
 
 # Threads of torch that wait for each other spin by default; where other programs use the processors too, that makes a
@@ -38,7 +38,7 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RunOptions:
     """What the user asked for besides the recipe.
 
     Attributes:
@@ -64,18 +64,18 @@ class _Job:
     recipe: Recipe
     catalog: Catalog
     split: Split
-    wishes: Wishes
+    run_options: RunOptions
     stop: list[int]
 
 
-def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishes) -> Iterator[Event]:
+def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, run_options: RunOptions) -> Iterator[Event]:
     """Train, evaluate, bundle and report, or go on where an earlier call was stopped. A finished run is left alone.
 
     Args:
         recipe: the plan.
         catalog, split: the pictures.
         out: the run directory.
-        wishes: see `Wishes`.
+        wishes: see `RunOptions`.
 
     Yields:
         Every event, for whoever shows progress.
@@ -90,31 +90,31 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, wishes: Wishe
     from tellapart.training.runtime import environment, parse
 
     _need_train_extra()
-    parse(wishes.runtime)  # a mistake in it shows before anything is written
+    parse(run_options.runtime)  # a mistake in it shows before anything is written
     check_judgement(recipe, catalog)
     training = Run(out)
     check_place(training)
     with plainly(), locked(out), stop_politely() as stop:
         keep_freed()
-        skip = wishes.on_unreadable == "skip"
-        about = {"command": wishes.command, **environment()}
-        about |= {"corrections": wishes.corrections} if wishes.corrections else {}
+        skip = run_options.on_unreadable == "skip"
+        about = {"command": run_options.command, **environment()}
+        about |= {"corrections": run_options.corrections} if run_options.corrections else {}
         if recipe.plan and not recipe.plan.why:
             begun = training.begun
-            recipe = planned(training, recipe) if begun else (yield from _planned(recipe, catalog, split, wishes))
-        catalog, split, changed = begin(training, recipe, catalog, split, about, skip, wishes.resume_anyway)
+            recipe = planned(training, recipe) if begun else (yield from _planned(recipe, catalog, split, run_options))
+        catalog, split, changed = begin(training, recipe, catalog, split, about, skip, run_options.resume_anyway)
         yield from map(Note, changed)
         if training.finished:
             return
         sweep(out)
-        job = _Job(training, recipe, catalog, split, wishes, stop)
+        job = _Job(training, recipe, catalog, split, run_options, stop)
         network, state, checkpoints = yield from _network(job)
         yield from _train(job, network, state, checkpoints)
         give_back()
         yield from _finish(job, network)
 
 
-def _planned(recipe: Recipe, catalog: Catalog, split: Split, wishes: Wishes) -> Generator[Event, None, Recipe]:
+def _planned(recipe: Recipe, catalog: Catalog, split: Split, run_options: RunOptions) -> Generator[Event, None, Recipe]:
     """The recipe with nothing left open; a picture that broke after the scan is passed over, if that was asked for."""
     from tellapart.training.auto_plan import plan
 
@@ -122,7 +122,7 @@ def _planned(recipe: Recipe, catalog: Catalog, split: Split, wishes: Wishes) -> 
         try:
             return (yield from plan(recipe, catalog, split))
         except UnreadableError as error:
-            path = _to_skip(error, catalog, wishes)
+            path = _to_skip(error, catalog, run_options)
             split = replace(split, train=split.train[catalog.table["path"].gather(split.train).to_numpy() != path])
             yield Note(f"{path} can no longer be read: networks are tried without it.")
 
@@ -182,12 +182,12 @@ def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints)
     while state.stage < len(recipe.stages):
         begun = {(e.get("retraining", False), e["stage"]): e for e in run.events() if e["event"] == "StageStarted"}
         known = {stage: Runtime(**event["runtime"]) for (_, stage), event in begun.items()}
-        material = _material(job, network, state.retraining)
+        dataset = _dataset(job, network, state.retraining)
         started = time.monotonic()
         try:
             if not state.retraining:
-                _look(run, network, recipe, material)
-            for event in fit(network, recipe, material, state, parse(job.wishes.runtime), known):
+                _look(run, network, recipe, dataset)
+            for event in fit(network, recipe, dataset, state, parse(job.run_options.runtime), known):
                 if isinstance(event, StageStarted) and (event.retraining, event.stage) in begun:
                     pass
                 elif isinstance(event, Logged):
@@ -212,18 +212,18 @@ def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints)
     return state
 
 
-def _look(run: Run, network: Network, recipe: Recipe, material: Material) -> None:
+def _look(run: Run, network: Network, recipe: Recipe, dataset: Dataset) -> None:
     """What can be seen before the first step is written once: contact sheets, then the network's layers."""
     from tellapart.workflows.preview_images import network_table, write_sheets
 
     if not run.network_file.is_file():
-        write_sheets(material, recipe, run.figures)
+        write_sheets(dataset, recipe, run.figures)
         run.write_json(run.network_file, network_table(network, recipe.stages[0].batch_size))
 
 
-def _material(job: _Job, network: Network, everything: bool) -> Material:
+def _dataset(job: _Job, network: Network, everything: bool) -> Dataset:
     """The pictures to train and to validate on; in the retraining, all of them to train on."""
-    from tellapart.training.dataset import Material
+    from tellapart.training.dataset import Dataset
 
     train, validation = (unbroken(job.run, job.catalog, rows) for rows in (job.split.train, job.split.validation))
     if everything:
@@ -235,22 +235,22 @@ def _material(job: _Job, network: Network, everything: bool) -> Material:
                 "Put them back and delete that file, or train on other pictures with another --out.",
             )
     how, recipe = network.preprocessing, job.recipe
-    return Material(job.catalog, train, validation, how, recipe.augment, recipe.seed, recipe.data.ahead)
+    return Dataset(job.catalog, train, validation, how, recipe.augment, recipe.seed, recipe.data.ahead)
 
 
 def _skip(job: _Job, error: UnreadableError) -> None:
     """Record a picture that broke after the scan, so that it is left out from here on; if that was asked for."""
-    path = _to_skip(error, job.catalog, job.wishes)
+    path = _to_skip(error, job.catalog, job.run_options)
     job.run.write_json(job.run.skipped_file, [*job.run.skipped, {"path": path, "reason": error.reason}])
 
 
-def _to_skip(error: UnreadableError, catalog: Catalog, wishes: Wishes) -> str:
+def _to_skip(error: UnreadableError, catalog: Catalog, run_options: RunOptions) -> str:
     """The path in the catalog of a picture that broke after the scan.
 
     Raises:
         UnreadableError: such pictures are not to be skipped.
     """
-    if wishes.on_unreadable != "skip":
+    if run_options.on_unreadable != "skip":
         raise UnreadableError(
             error.path,
             f"{error.reason}. It could be read when the pictures were scanned. "
@@ -318,8 +318,8 @@ def train(
     options += f" --corrections {shlex.quote(str(corrections))}" if corrections is not None else ""
     name = "RECIPE" if isinstance(recipe, Recipe) else shlex.quote(str(recipe))
     command = f"tellapart train {source} --recipe {name}{options} --out {shlex.quote(str(directory))}"
-    wishes = Wishes(on_unreadable, runtime, command, resume_anyway)
-    follow(show, plan, catalog, directory, wishes, split, corrections)
+    run_options = RunOptions(on_unreadable, runtime, command, resume_anyway)
+    follow(show, plan, catalog, directory, run_options, split, corrections)
     return Run(directory)
 
 
@@ -328,7 +328,7 @@ def follow(
     recipe: Recipe,
     catalog: Catalog,
     out: Path,
-    wishes: Wishes,
+    run_options: RunOptions,
     split: Split | None = None,
     corrections: str | Path | None = None,
 ) -> None:
@@ -338,7 +338,7 @@ def follow(
 
     mended = mend(catalog, corrections, console.say)
     divided = split or divide(mended.catalog, recipe, out, mended.split)
-    console.follow(run(recipe, mended.catalog, divided, out, replace(wishes, corrections=mended.record)), recipe)
+    console.follow(run(recipe, mended.catalog, divided, out, replace(run_options, corrections=mended.record)), recipe)
 
 
 def _need_train_extra() -> None:

@@ -24,18 +24,21 @@ def scene(number: int, height: int, width: int) -> np.ndarray:
     return pixels.round().astype(np.uint8)
 
 
-def changed(transforms, how, pictures, epoch=2, seed=5):
+def changed(transforms, preprocessing, pictures, epoch=2, seed=5):
     rows = np.arange(len(pictures)) + 11
     sizes = np.array([picture.shape[:2] for picture in pictures])
-    drawn = gpu_batch.draw(transforms, how, sizes, Chance(seed, epoch, rows, rows * 0))
+    drawn = gpu_batch.draw(transforms, preprocessing, sizes, Chance(seed, epoch, rows, rows * 0))
     batch = gpu_batch.lay_out(pictures, drawn, pinned=False)
-    return gpu_batch.apply(batch, drawn, how).numpy()
+    return gpu_batch.apply(batch, drawn, preprocessing).numpy()
 
 
-def alone(transforms, how, pictures, epoch=2, seed=5):
+def alone(transforms, preprocessing, pictures, epoch=2, seed=5):
     one = augment if any(isinstance(each, rt.RandomResizedCrop) for each in transforms) else augment_frame
     return np.stack(
-        [one(picture, transforms, how, generator(seed, epoch, row + 11)) for row, picture in enumerate(pictures)]
+        [
+            one(picture, transforms, preprocessing, generator(seed, epoch, row + 11))
+            for row, picture in enumerate(pictures)
+        ]
     )
 
 
@@ -84,14 +87,16 @@ def test_nothing_but_rounding_differs(name):
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_random_crops_are_scaled_as_alone(interpolation):
-    how = Preprocessing(40, 56, interpolation=interpolation)
+    preprocessing = Preprocessing(40, 56, interpolation=interpolation)
     transforms = [rt.HorizontalFlip(probability=0.5), rt.RandomResizedCrop()]
     pictures = [scene(number, 30 + 7 * number, 150 - 5 * number) for number in range(20)]
     # Sums of bicubic weights go beyond black and white where these are neighbours.
     pictures += [
         np.repeat(np.random.default_rng(n).integers(0, 2, (80, 90, 1), np.uint8) * 255, 3, 2) for n in range(9)
     ]
-    apart = np.abs(changed(transforms, how, pictures).astype(int) - alone(transforms, how, pictures))
+    apart = np.abs(
+        changed(transforms, preprocessing, pictures).astype(int) - alone(transforms, preprocessing, pictures)
+    )
     assert apart.max() <= 2
     assert apart.mean() < 0.05
 

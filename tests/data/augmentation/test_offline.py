@@ -60,8 +60,8 @@ def test_only_rows_of_the_training_part_are_among_its_items(photos):
 def test_eightfold_is_the_four_flips_plain_and_moved():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (30, 30, 3), np.uint8)
-    how = Preprocessing(30, 30)
-    made = [view(pixels, EIGHTFOLD, how, 0, 5, number) for number in range(8)]
+    preprocessing = Preprocessing(30, 30)
+    made = [view(pixels, EIGHTFOLD, preprocessing, 0, 5, number) for number in range(8)]
     for result, expected in zip(made, [pixels, pixels[:, ::-1], pixels[::-1], pixels[::-1, ::-1]], strict=False):
         assert np.array_equal(result, expected)
     assert len({result.tobytes() for result in made}) == 8
@@ -78,12 +78,14 @@ def test_a_view_is_fixed_and_differs_from_row_to_row():
     assert all(not np.array_equal(first, other) for other in others)
 
 
-@pytest.mark.parametrize("how", [HOW, replace(HOW, fit="pad"), replace(HOW, fit="squash"), replace(HOW, crop=1.0)])
-def test_a_view_is_brought_to_size_like_an_original(how):
+@pytest.mark.parametrize(
+    "preprocessing", [HOW, replace(HOW, fit="pad"), replace(HOW, fit="squash"), replace(HOW, crop=1.0)]
+)
+def test_a_view_is_brought_to_size_like_an_original(preprocessing):
     """A flip made ahead and a flip of what the network would have seen are the same picture."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    ahead = preprocess(view(pixels, [(HorizontalFlip(),)], how, 0, 0, 0), how)
-    after = preprocess(pixels, how)[:, ::-1]
+    ahead = preprocess(view(pixels, [(HorizontalFlip(),)], preprocessing, 0, 0, 0), preprocessing)
+    after = preprocess(pixels, preprocessing)[:, ::-1]
     assert np.abs(ahead.astype(int) - after).max() <= 2
 
 

@@ -30,21 +30,23 @@ def photo(height: int = 45, width: int = 60, seed: int = 0) -> np.ndarray:
     return preprocess(coarse, Preprocessing(height, width, fit="squash"))
 
 
-def once(transform: Transform, how: Preprocessing = HOW, seed: int = 0) -> np.ndarray:
-    return augment(photo(), [transform], how, generator(seed, 0, 0))
+def once(transform: Transform, preprocessing: Preprocessing = HOW, seed: int = 0) -> np.ndarray:
+    return augment(photo(), [transform], preprocessing, generator(seed, 0, 0))
 
 
 PLAIN = preprocess(photo(), HOW)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("how", [HOW, LYING, Preprocessing(31, 32, fit="pad"), Preprocessing(45, 60, fit="squash")])
-def test_every_transform_gives_a_picture_of_the_size_asked(kind, how):
+@pytest.mark.parametrize(
+    "preprocessing", [HOW, LYING, Preprocessing(31, 32, fit="pad"), Preprocessing(45, 60, fit="squash")]
+)
+def test_every_transform_gives_a_picture_of_the_size_asked(kind, preprocessing):
     pixels = photo()
     pixels.flags.writeable = False  # as from a memory-mapped cache
     for row in range(20):
-        result = augment(pixels, [kind()], how, generator(0, 0, row))
-        assert result.shape == (how.height, how.width, 3)
+        result = augment(pixels, [kind()], preprocessing, generator(0, 0, row))
+        assert result.shape == (preprocessing.height, preprocessing.width, 3)
         assert result.dtype == np.uint8
         assert result.flags.c_contiguous
         assert result.flags.writeable
@@ -108,8 +110,8 @@ def test_quarter_turn_of_a_lying_frame_covers_it():
 
 def test_zoom_shows_a_window_of_the_stated_size_anywhere():
     steps = np.broadcast_to(np.arange(0, 256, 4, np.uint8)[None, :, None], (64, 64, 3)).copy()
-    how = Preprocessing(64, 64, interpolation="bilinear")
-    shown = [augment(steps, [rt.Zoom(factor=2)], how, generator(0, 0, row)) for row in range(300)]
+    preprocessing = Preprocessing(64, 64, interpolation="bilinear")
+    shown = [augment(steps, [rt.Zoom(factor=2)], preprocessing, generator(0, 0, row)) for row in range(300)]
     widths = [int(pixels[0, -1, 0]) - int(pixels[0, 0, 0]) for pixels in shown]
     assert max(abs(width - 31 * 4) for width in widths) <= 3
     lefts = [pixels[0, 0, 0] / 4 for pixels in shown]
@@ -126,11 +128,11 @@ def test_noise_has_the_stated_deviation():
 
 
 def test_erasing_hides_the_stated_area_in_one_rectangle():
-    how = Preprocessing(200, 300, mean=(1.0, 1.0, 1.0))
+    preprocessing = Preprocessing(200, 300, mean=(1.0, 1.0, 1.0))
     black = np.zeros((200, 300, 3), np.uint8)
     ratios = []
     for row in range(200):
-        white = augment(black, [rt.Erasing(area=0.2)], how, generator(0, 0, row))[:, :, 0] == 255
+        white = augment(black, [rt.Erasing(area=0.2)], preprocessing, generator(0, 0, row))[:, :, 0] == 255
         high, wide = white.any(axis=1).sum(), white.any(axis=0).sum()
         assert white.sum() == high * wide
         assert abs(white.mean() - 0.2) < 0.005
@@ -206,12 +208,12 @@ def test_windows_are_torchvisions(height, width):
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_random_crop_is_scaled_as_pillow_would(interpolation):
-    how = Preprocessing(32, 48, interpolation=interpolation)
+    preprocessing = Preprocessing(32, 48, interpolation=interpolation)
     pixels = photo(90, 130)
     left, top, right, bottom = _window(90, 130, RandomResizedCrop(), after_one(generator(0, 0, 5)))
     window = np.ascontiguousarray(pixels[top:bottom, left:right])
     expected = preprocess(window, Preprocessing(32, 48, "squash", interpolation=interpolation))
-    result = augment(pixels, [RandomResizedCrop()], how, generator(0, 0, 5))
+    result = augment(pixels, [RandomResizedCrop()], preprocessing, generator(0, 0, 5))
     difference = np.abs(result.astype(int) - expected)
     assert difference.max() <= 3
     assert difference.mean() < 0.5
@@ -290,12 +292,12 @@ def test_each_of_the_four_numbers_counts():
 
 
 def test_small_crops_need_larger_pictures():
-    how = Preprocessing(200, 100, crop=0.8)
-    assert decode_at_least([], how) == how.decode_at_least == 250
-    assert decode_at_least([rt.Negative(), RandomResizedCrop(scale=0.25)], how) == 400
-    assert decode_at_least([RandomResizedCrop(scale=Uniform(uniform=[0.04, 1]))], how) == 1000
-    assert decode_at_least([RandomResizedCrop(scale=Normal(normal=[0.5, 0.125]))], how) == 400
-    assert decode_at_least([RandomResizedCrop(scale=0.9)], how) == 250
+    preprocessing = Preprocessing(200, 100, crop=0.8)
+    assert decode_at_least([], preprocessing) == preprocessing.decode_at_least == 250
+    assert decode_at_least([rt.Negative(), RandomResizedCrop(scale=0.25)], preprocessing) == 400
+    assert decode_at_least([RandomResizedCrop(scale=Uniform(uniform=[0.04, 1]))], preprocessing) == 1000
+    assert decode_at_least([RandomResizedCrop(scale=Normal(normal=[0.5, 0.125]))], preprocessing) == 400
+    assert decode_at_least([RandomResizedCrop(scale=0.9)], preprocessing) == 250
 
 
 @pytest.mark.parametrize("wide", [False, True])

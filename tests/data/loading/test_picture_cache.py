@@ -23,7 +23,7 @@ from tellapart.data.loading.picture_cache import Kept, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
 from tellapart.recipe.transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 
 HOW = Preprocessing(24, 24, crop=0.875)
 CROP = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
@@ -35,19 +35,19 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def material(picture_folder: Any) -> Material:
+def dataset(picture_folder: Any) -> Dataset:
     """Pictures of 120 × 90 pixels, one of them twice."""
     folder = picture_folder(n=5, width=120, height=90)
     shutil.copy(folder / "circle/000.png", folder / "circle/again.png")
     catalog = scan(folder)
     rows = np.arange(len(catalog))
-    return Material(catalog, rows[::2], rows[1::2], HOW, CROP, 3)
+    return Dataset(catalog, rows[::2], rows[1::2], HOW, CROP, 3)
 
 
-def shown(material: Material, epochs: int = 2) -> list[np.ndarray]:
-    pictures = [material.augmented(int(row), epoch) for epoch in range(epochs) for row in material.train]
-    pictures += [material.plain(int(row)) for row in material.validation]
-    material.flush()
+def shown(dataset: Dataset, epochs: int = 2) -> list[np.ndarray]:
+    pictures = [dataset.augmented(int(row), epoch) for epoch in range(epochs) for row in dataset.train]
+    pictures += [dataset.plain(int(row)) for row in dataset.validation]
+    dataset.flush()
     return pictures
 
 
@@ -57,52 +57,52 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 @pytest.mark.parametrize("transforms", [CROP, [HorizontalFlip(probability=0.5), Noise()], [Rotation()]])
 def test_without_a_cache_with_a_cold_and_with_a_warm_one(
-    material: Material, transforms: Any, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, transforms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    material = Material(material.catalog, material.train, material.validation, HOW, transforms, 3)
-    expected = shown(material)
-    assert same(shown(material.kept()), expected)
+    dataset = Dataset(dataset.catalog, dataset.train, dataset.validation, HOW, transforms, 3)
+    expected = shown(dataset)
+    assert same(shown(dataset.kept()), expected)
     monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr("tellapart.training.dataset.read_picture", lambda *_: pytest.fail("decoded again"))
-    assert same(shown(material.kept()), expected)
+    assert same(shown(dataset.kept()), expected)
 
 
 @pytest.mark.parametrize("transforms", [[], CROP, [HorizontalFlip(probability=0.5), Noise()]])
 @pytest.mark.parametrize("plain", [[], [[]]], ids=["versions", "and the picture itself"])
 def test_versions_made_ahead_are_made_once(
-    material: Material, transforms: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, transforms: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = [*plain, [HorizontalFlip()], [Rotation(degrees=Uniform(uniform=[-15, 15]))]]
-    material = replace(material, transforms=transforms, ahead=versions)
+    dataset = replace(dataset, transforms=transforms, ahead=versions)
 
-    def epochs(material: Material) -> list[np.ndarray]:
-        pictures = [material.augmented(int(item), epoch) for epoch in range(2) for item in material.items]
-        material.flush()
+    def epochs(dataset: Dataset) -> list[np.ndarray]:
+        pictures = [dataset.augmented(int(item), epoch) for epoch in range(2) for item in dataset.items]
+        dataset.flush()
         return pictures
 
-    expected = epochs(material)
-    assert same(epochs(material.kept()), expected)
+    expected = epochs(dataset)
+    assert same(epochs(dataset.kept()), expected)
     monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
     for again in ("decode", "read_picture"):
         monkeypatch.setattr(f"tellapart.training.dataset.{again}", lambda *_: pytest.fail("decoded again"))
-    assert same(epochs(material.kept()), expected)
-    other = replace(material, seed=4).kept()
+    assert same(epochs(dataset.kept()), expected)
+    other = replace(dataset, seed=4).kept()
     with pytest.raises(pytest.fail.Exception):  # another seed, another rotation
         other.augmented(int(other.items[-1]), 0)
 
 
 @pytest.mark.parametrize("augmented", [True, False])
-def test_what_was_not_expected_is_read_all_the_same(material: Material, augmented: bool) -> None:
-    expected = [material.view(int(row)) for row in material.train]
-    keeping = material.kept(augmented)
-    assert same([keeping.view(int(row)) for row in material.train], expected)
-    assert same(shown(keeping), shown(material))
+def test_what_was_not_expected_is_read_all_the_same(dataset: Dataset, augmented: bool) -> None:
+    expected = [dataset.view(int(row)) for row in dataset.train]
+    keeping = dataset.kept(augmented)
+    assert same([keeping.view(int(row)) for row in dataset.train], expected)
+    assert same(shown(keeping), shown(dataset))
 
 
-def test_threads_share_it(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_it(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cache, "_PORTION", 5000)
     monkeypatch.setattr(picture_cache, "_RELEASE", 20000)
-    expected, keeping = shown(material, 3), material.kept()
+    expected, keeping = shown(dataset, 3), dataset.kept()
     barrier = threading.Barrier(4)
 
     def work(_: int) -> list[np.ndarray]:
@@ -113,70 +113,70 @@ def test_threads_share_it(material: Material, monkeypatch: pytest.MonkeyPatch) -
         assert all(same(each, expected) for each in pool.map(work, range(4)))
 
 
-def test_a_picture_that_is_there_twice_is_kept_once(material: Material) -> None:
-    keeping = material.kept()
+def test_a_picture_that_is_there_twice_is_kept_once(dataset: Dataset) -> None:
+    keeping = dataset.kept()
     shown(keeping)
     assert isinstance(keeping.frames, Kept)
-    different = len({bytes(sha) for sha in material.catalog.table["sha256"].gather(material.validation)})
+    different = len({bytes(sha) for sha in dataset.catalog.table["sha256"].gather(dataset.validation)})
     assert keeping.frames.store.n_bytes == different * 24 * 24 * 3
 
 
-def test_a_damaged_one_is_made_again(material: Material) -> None:
-    expected = shown(material.kept())
+def test_a_damaged_one_is_made_again(dataset: Dataset) -> None:
+    expected = shown(dataset.kept())
     for folder in cache_folder("pictures").iterdir():
         data = bytearray((folder / "values.bin").read_bytes())
         data[len(data) // 2] ^= 4
         (folder / "values.bin").write_bytes(data)
-    assert same(shown(material.kept()), expected)
-    assert same(shown(material.kept()), expected)
+    assert same(shown(dataset.kept()), expected)
+    assert same(shown(dataset.kept()), expected)
     for folder in cache_folder("pictures").iterdir():
         (folder / "values.bin").unlink()
-    assert same(shown(material.kept()), expected)
+    assert same(shown(dataset.kept()), expected)
 
 
 def test_a_full_cache_and_one_that_cannot_be_written_change_nothing(
-    material: Material, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    expected = shown(material)
+    expected = shown(dataset)
     monkeypatch.setenv("TELLAPART_CACHE_LIMIT", "1k")
-    keeping = material.kept()
+    keeping = dataset.kept()
     assert same(shown(keeping), expected)
     assert same(shown(keeping), expected)
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "file"))
-    assert material.kept() is material
-    assert same(shown(material.kept()), expected)
+    assert dataset.kept() is dataset
+    assert same(shown(dataset.kept()), expected)
 
 
-def test_another_picture_is_another_one(material: Material) -> None:
-    shown(material.kept())
-    path = material.catalog.path(0)
+def test_another_picture_is_another_one(dataset: Dataset) -> None:
+    shown(dataset.kept())
+    path = dataset.catalog.path(0)
     picture = np.asarray(Image.open(path))
     Image.fromarray(255 - picture).save(path)
-    catalog = scan(material.catalog.root)
-    changed = Material(catalog, material.train, material.validation, HOW, CROP, 3)
+    catalog = scan(dataset.catalog.root)
+    changed = Dataset(catalog, dataset.train, dataset.validation, HOW, CROP, 3)
     assert same(shown(changed.kept()), shown(changed))
 
 
-def test_one_that_breaks_is_named(material: Material) -> None:
-    material.catalog.path(2).write_bytes(b"\x89PNG broken")
-    with pytest.raises(UnreadableError, match=material.catalog.path(2).name):
-        shown(material.kept())
+def test_one_that_breaks_is_named(dataset: Dataset) -> None:
+    dataset.catalog.path(2).write_bytes(b"\x89PNG broken")
+    with pytest.raises(UnreadableError, match=dataset.catalog.path(2).name):
+        shown(dataset.kept())
 
 
-def test_sources_of_crops_are_half_as_large_again_as_the_input(material: Material) -> None:
-    how = Preprocessing(32, 32)
-    assert source_side(CROP, how) == 48  # a crop of 0.08 of the area would want 114
-    assert source_side([RandomResizedCrop(scale=Uniform(uniform=[0.5, 1.0]))], how) == 46
-    path = material.catalog.path(0)
-    assert source(path, 48, how).shape == (48, 64, 3)
-    assert source(path, 90, how).shape == source(path, 500, how).shape == (90, 120, 3)
-    assert np.array_equal(source(path, 500, how), np.asarray(Image.open(path).convert("RGB")))
+def test_sources_of_crops_are_half_as_large_again_as_the_input(dataset: Dataset) -> None:
+    preprocessing = Preprocessing(32, 32)
+    assert source_side(CROP, preprocessing) == 48  # a crop of 0.08 of the area would want 114
+    assert source_side([RandomResizedCrop(scale=Uniform(uniform=[0.5, 1.0]))], preprocessing) == 46
+    path = dataset.catalog.path(0)
+    assert source(path, 48, preprocessing).shape == (48, 64, 3)
+    assert source(path, 90, preprocessing).shape == source(path, 500, preprocessing).shape == (90, 120, 3)
+    assert np.array_equal(source(path, 500, preprocessing), np.asarray(Image.open(path).convert("RGB")))
 
 
-def test_a_frame_is_changed_as_the_whole_picture_would_be(material: Material) -> None:
+def test_a_frame_is_changed_as_the_whole_picture_would_be(dataset: Dataset) -> None:
     transforms = [HorizontalFlip(probability=0.5), Rotation(), Noise(probability=0.3)]
-    pixels = np.asarray(Image.open(material.catalog.path(0)).convert("RGB"))
+    pixels = np.asarray(Image.open(dataset.catalog.path(0)).convert("RGB"))
     frame = preprocess(pixels, HOW)
     frame.flags.writeable = False
     assert not crops(transforms)
@@ -187,20 +187,20 @@ def test_a_frame_is_changed_as_the_whole_picture_would_be(material: Material) ->
 
 
 @pytest.mark.parametrize("transforms", [CROP, [HorizontalFlip(probability=0.5)]], ids=["crops", "frames"])
-def test_many_are_taken_at_once_when_all_are_kept(material: Material, transforms: Any) -> None:
-    material = replace(material, transforms=transforms)
-    cold = material.kept()
-    rows = material.train
+def test_many_are_taken_at_once_when_all_are_kept(dataset: Dataset, transforms: Any) -> None:
+    dataset = replace(dataset, transforms=transforms)
+    cold = dataset.kept()
+    rows = dataset.train
     assert cold.unchanged_together(rows) is None
     alone = [cold.unchanged(int(row)) for row in rows]
     cold.flush()
-    for again in (cold, material.kept()):
+    for again in (cold, dataset.kept()):
         for row in rows:  # of an earlier process: checked when each is first read
             again.unchanged(int(row))
         together = again.unchanged_together(rows[::-1])
         assert together is not None
         assert same(list(together), alone[::-1])
-    assert cold.unchanged_together(material.validation) is None or not crops(transforms)
+    assert cold.unchanged_together(dataset.validation) is None or not crops(transforms)
 
 
 def test_pictures_of_several_sizes_are_taken_at_once(tmp_path: Path) -> None:
@@ -217,10 +217,10 @@ def test_pictures_of_several_sizes_are_taken_at_once(tmp_path: Path) -> None:
     assert store.together(np.array([7, 8])) is not None
 
 
-def test_a_batch_is_changed_as_its_pictures_would_be(material: Material) -> None:
-    material = replace(material, how=replace(HOW, interpolation="bilinear")).kept()
-    pictures = [material.unchanged(int(row)) for row in material.train]
-    drawn = material.drawn(material.train, pictures, 4)
-    changed = gpu_batch.apply(gpu_batch.lay_out(pictures, drawn, pinned=False), drawn, material.how)
-    for row, whole in zip(material.train, changed.numpy(), strict=True):
-        assert np.abs(material.augmented(int(row), 4).astype(int) - whole).max() <= 2
+def test_a_batch_is_changed_as_its_pictures_would_be(dataset: Dataset) -> None:
+    dataset = replace(dataset, preprocessing=replace(HOW, interpolation="bilinear")).kept()
+    pictures = [dataset.unchanged(int(row)) for row in dataset.train]
+    drawn = dataset.drawn(dataset.train, pictures, 4)
+    changed = gpu_batch.apply(gpu_batch.lay_out(pictures, drawn, pinned=False), drawn, dataset.preprocessing)
+    for row, whole in zip(dataset.train, changed.numpy(), strict=True):
+        assert np.abs(dataset.augmented(int(row), 4).astype(int) - whole).max() <= 2

@@ -19,12 +19,12 @@ SIZE = (12, 16)  # height, width
 def tiny_network(seed=0) -> Network:
     """Small enough to export in a second, with what exports get wrong: batch norm, height unlike width."""
     torch.manual_seed(seed)
-    body = nn.Sequential(
+    backbone = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
     preprocessing = Preprocessing(*SIZE, crop=0.9, std=(0.1, 0.2, 0.3))
     architecture = Architecture("own", "tiny_net", Head(), len(CLASSES), preprocessing)
-    network = Network(body, nn.Linear(8, len(CLASSES)), architecture, 8, "random <numbers>")
+    network = Network(backbone, nn.Linear(8, len(CLASSES)), architecture, 8, "random <numbers>")
     network.train()(torch.randint(0, 256, (64, *SIZE, 3), dtype=torch.uint8))  # batch norm other than the identity
     return network
 

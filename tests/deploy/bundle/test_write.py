@@ -72,12 +72,12 @@ def test_weights_are_those_of_the_whole_network(written, network):
 
 
 def test_half_precision_becomes_full_and_tied_weights_are_no_trouble(write, network, tmp_path):
-    network.body.add_module("again", nn.Linear(8, 8))
-    network.body.add_module("tied", nn.Linear(8, 8))
-    network.body.tied.weight = network.body.again.weight
+    network.backbone.add_module("again", nn.Linear(8, 8))
+    network.backbone.add_module("tied", nn.Linear(8, 8))
+    network.backbone.tied.weight = network.backbone.again.weight
     folder = write(tmp_path / "bundle", network=network.to(torch.bfloat16))
     stored = safetensors.torch.load_file(folder / WEIGHTS)
-    assert torch.equal(stored["body.tied.weight"], stored["body.again.weight"])
+    assert torch.equal(stored["backbone.tied.weight"], stored["backbone.again.weight"])
     model = onnx.load(folder / MODEL)
     assert {tensor.data_type for tensor in model.graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
     assert {tensor.dtype for tensor in stored.values()} == {torch.float32, torch.int64}
@@ -216,9 +216,9 @@ KILLED = """
 import json, os, pathlib, signal, sys
 from types import SimpleNamespace
 import numpy as np
-from tellapart.bundle import write
-from tellapart.bundle.read import waiting
-from tellapart.preprocess import Preprocessing
+from tellapart.deploy.bundle import write
+from tellapart.deploy.bundle.read import waiting
+from tellapart.core.preprocess import Preprocessing
 
 FILES = ("bundle.json", "model.onnx", "model.safetensors", "golden.safetensors", "README.md")
 

@@ -24,7 +24,7 @@ def contact_sheet(
     catalog: Catalog,
     rows: Sequence[int],
     transforms: Sequence[Transform],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     seed: int,
     n_views: int = 5,
 ) -> Image.Image:
@@ -34,7 +34,7 @@ def contact_sheet(
         catalog: where the pictures are.
         rows: which of them.
         transforms: the recipe's augmentation.
-        how: the network's preprocessing.
+        preprocessing: the network's preprocessing.
         seed: of the training; the pictures are the very ones that it would show.
         n_views: augmented versions a picture.
 
@@ -43,10 +43,10 @@ def contact_sheet(
     """
     lines = []
     for row in rows:
-        pixels = _read(catalog, row, transforms, how)
-        line = [(read_picture(catalog.path(row), how), PurePosixPath(catalog.table["path"][row]).name)]
+        pixels = _read(catalog, row, transforms, preprocessing)
+        line = [(read_picture(catalog.path(row), preprocessing), PurePosixPath(catalog.table["path"][row]).name)]
         line += [
-            (augment(pixels, transforms, how, generator(seed, epoch, row)), f"epoch {epoch + 1}")
+            (augment(pixels, transforms, preprocessing, generator(seed, epoch, row)), f"epoch {epoch + 1}")
             for epoch in range(n_views)
         ]
         lines.append(line)
@@ -57,18 +57,18 @@ def transform_sheet(
     catalog: Catalog,
     row: int,
     transforms: Sequence[Transform],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     seed: int,
     n_views: int = 5,
 ) -> Image.Image:
     """One line a transform, alone and applied every time, to one picture: what each does, and how strongly."""
-    pixels = _read(catalog, row, transforms, how)
-    lines = [[(preprocess(pixels, how), PurePosixPath(catalog.table["path"][row]).name)]]
+    pixels = _read(catalog, row, transforms, preprocessing)
+    lines = [[(preprocess(pixels, preprocessing), PurePosixPath(catalog.table["path"][row]).name)]]
     for transform in transforms:
         always = transform.model_copy(update={"probability": 1.0})
         lines.append(
             [
-                (augment(pixels, [always], how, generator(seed, epoch, row)), transform.transform)
+                (augment(pixels, [always], preprocessing, generator(seed, epoch, row)), transform.transform)
                 for epoch in range(n_views)
             ]
         )
@@ -100,8 +100,8 @@ def _enlarged(lines: Sequence[Sequence[Cell]]) -> int:
     return max(1, _SMALLEST // max(int(height), int(width)))
 
 
-def _read(catalog: Catalog, row: int, transforms: Sequence[Transform], how: Preprocessing) -> Pixels:
+def _read(catalog: Catalog, row: int, transforms: Sequence[Transform], preprocessing: Preprocessing) -> Pixels:
     """What training would read: see `kept.source`."""
     if crops(transforms):
-        return source(catalog.path(row), source_side(transforms, how), how)
-    return decode(catalog.path(row), how.decode_at_least, how.background)
+        return source(catalog.path(row), source_side(transforms, preprocessing), preprocessing)
+    return decode(catalog.path(row), preprocessing.decode_at_least, preprocessing.background)

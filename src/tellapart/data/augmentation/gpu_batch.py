@@ -60,7 +60,7 @@ class Drawn:
     changes: Sequence[Change]
 
 
-def fits(transforms: Sequence[Transform], how: Preprocessing) -> bool:
+def fits(transforms: Sequence[Transform], preprocessing: Preprocessing) -> bool:
     """Whether all changes of a recipe can be done to whole batches."""
     crops = [each for each in transforms if isinstance(each, RandomResizedCrop)]
     normal = any(isinstance(getattr(each, name), Normal) for each in transforms for name in strengths(type(each)))
@@ -68,16 +68,16 @@ def fits(transforms: Sequence[Transform], how: Preprocessing) -> bool:
         all(each.transform in _KINDS for each in transforms)
         and not normal  # NumPy draws them by rejection, each from an unknown number of words
         and (not crops or (len(crops) == 1 and crops[0].probability == 1))
-        and (not crops or how.interpolation in ("bilinear", "bicubic"))
+        and (not crops or preprocessing.interpolation in ("bilinear", "bicubic"))
     )
 
 
-def draw(transforms: Sequence[Transform], how: Preprocessing, sizes: Lanes, chance: Chance) -> Drawn:
+def draw(transforms: Sequence[Transform], preprocessing: Preprocessing, sizes: Lanes, chance: Chance) -> Drawn:
     """What `augment` would draw for each picture.
 
     Args:
         transforms: of which `fits` is true.
-        how: size of the frame.
+        preprocessing: size of the frame.
         sizes: int64 [n, 2], height and width of each picture as it was decoded.
         chance: a lane a picture, none used yet.
     """
@@ -101,11 +101,11 @@ def draw(transforms: Sequence[Transform], how: Preprocessing, sizes: Lanes, chan
             continue
         values = _strengths(each, some, chance)
         if each.transform in ops.MOVES:
-            waiting[some] = ops.move(each.transform, how, *values.values()) @ waiting[some]
+            waiting[some] = ops.move(each.transform, preprocessing, *values.values()) @ waiting[some]
             continue
         warp(some)
         if isinstance(each, Erasing):
-            values = {"box": _rectangles(values["area"], how, some, chance)}
+            values = {"box": _rectangles(values["area"], preprocessing, some, chance)}
         changes.append(Change(each.transform, some, values))
     warp(everyone)
     return Drawn(boxes, [change for change in changes if len(change.lanes)])
@@ -144,9 +144,9 @@ def _windows(transform: RandomResizedCrop, sizes: Lanes, chance: Chance) -> Lane
     return boxes
 
 
-def _rectangles(share: npt.NDArray[np.generic], how: Preprocessing, lanes: Lanes, chance: Chance) -> Lanes:
+def _rectangles(share: npt.NDArray[np.generic], preprocessing: Preprocessing, lanes: Lanes, chance: Chance) -> Lanes:
     """As `augment._erasing` draws them."""
-    height, width = how.height, how.width
+    height, width = preprocessing.height, preprocessing.width
     area = share.astype(np.float64) * height * width
     low, high = np.maximum(0.3, area / width**2), np.minimum(3.3, height**2 / np.maximum(area, 1))
     ratio = np.exp(chance.uniform(lanes, np.log(np.minimum(low, high)), np.log(high)))
@@ -179,30 +179,34 @@ def lay_out(pictures: Sequence[Pixels], drawn: Drawn, pinned: bool) -> Tensor:
     return batch
 
 
-def apply(pictures: Tensor, drawn: Drawn, how: Preprocessing) -> Tensor:
+def apply(pictures: Tensor, drawn: Drawn, preprocessing: Preprocessing) -> Tensor:
     """Change the pictures of a batch as was drawn, on the device on which they are.
 
     Args:
         pictures: uint8 [n, h, w, 3], see `lay_out`; what is around a window makes no difference.
         drawn: see `draw`.
-        how: size of the result.
+        preprocessing: size of the result.
 
     Returns:
         uint8 [n, how.height, how.width, 3].
     """
     kind = torch.float16 if pictures.is_cuda else torch.float32
-    pixels = pictures.permute(0, 3, 1, 2).to(kind) if drawn.boxes is None else _scaled(pictures, drawn.boxes, how, kind)
+    pixels = (
+        pictures.permute(0, 3, 1, 2).to(kind)
+        if drawn.boxes is None
+        else _scaled(pictures, drawn.boxes, preprocessing, kind)
+    )
     for change in drawn.changes:
         values = {name: torch.from_numpy(value).to(pictures.device) for name, value in change.values.items()}
         if len(change.lanes) == len(pixels):
-            pixels = _changed(pixels, change.kind, values, how)
+            pixels = _changed(pixels, change.kind, values, preprocessing)
             continue
         lanes = torch.from_numpy(change.lanes).to(pictures.device)
-        pixels[lanes] = _changed(pixels[lanes], change.kind, values, how)
+        pixels[lanes] = _changed(pixels[lanes], change.kind, values, preprocessing)
     return pixels.permute(0, 2, 3, 1).to(torch.uint8)
 
 
-def _changed(pixels: Tensor, kind: str, values: dict[str, Tensor], how: Preprocessing) -> Tensor:
+def _changed(pixels: Tensor, kind: str, values: dict[str, Tensor], preprocessing: Preprocessing) -> Tensor:
     """One change to pictures [k, 3, h, w] of whole numbers from 0 to 255, in a type that holds these exactly."""
     match kind:
         case "warp":
@@ -216,7 +220,7 @@ def _changed(pixels: Tensor, kind: str, values: dict[str, Tensor], how: Preproce
         case "greyscale":
             return _grey(pixels).to(pixels.dtype).repeat(1, 3, 1, 1)
         case "erasing":
-            return _erased(pixels, values["box"], how)
+            return _erased(pixels, values["box"], preprocessing)
         case "brightness":
             base = torch.zeros((), device=pixels.device)
         case "saturation":
@@ -233,12 +237,12 @@ def _grey(pixels: Tensor) -> Tensor:
     return ((luma + 0x8000) / 65536).floor()
 
 
-def _erased(pixels: Tensor, box: Tensor, how: Preprocessing) -> Tensor:
+def _erased(pixels: Tensor, box: Tensor, preprocessing: Preprocessing) -> Tensor:
     left, top, right, bottom = box.view(-1, 4, 1, 1, 1).unbind(1)
     down = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, -1, 1)
     across = torch.arange(pixels.shape[3], device=pixels.device).view(1, 1, 1, -1)
     within = (down >= top) & (down < bottom) & (across >= left) & (across < right)
-    colour = torch.tensor(how.mean, device=pixels.device).mul(255).round().view(1, 3, 1, 1)
+    colour = torch.tensor(preprocessing.mean, device=pixels.device).mul(255).round().view(1, 3, 1, 1)
     return torch.where(within, colour.to(pixels.dtype), pixels)
 
 
@@ -253,7 +257,7 @@ def _warped(pixels: Tensor, back: Tensor) -> Tensor:
     return (moved + _HAIR).clamp(0, 255).floor()
 
 
-def _scaled(pictures: Tensor, boxes: Lanes, how: Preprocessing, kind: torch.dtype) -> Tensor:
+def _scaled(pictures: Tensor, boxes: Lanes, preprocessing: Preprocessing, kind: torch.dtype) -> Tensor:
     """Each picture's window brought to the frame's size, as torch's `interpolate` does with antialias.
 
     Columns and rows are weighted sums, so two matrix products for each picture do it, which is what accelerators are
@@ -262,10 +266,18 @@ def _scaled(pictures: Tensor, boxes: Lanes, how: Preprocessing, kind: torch.dtyp
     n, height, width, _ = pictures.shape
     wide, high = (boxes[:, 2:] - boxes[:, :2]).T
     lines = pictures.to(kind).transpose(1, 2).reshape(n, width, height * 3)
-    lines = torch.bmm(_weights(wide, how.width, how.interpolation, lines), lines).round_().clamp_(0, 255)
-    lines = lines.view(n, how.width, height, 3).transpose(1, 2).reshape(n, height, how.width * 3)
-    lines = torch.bmm(_weights(high, how.height, how.interpolation, lines), lines).round_().clamp_(0, 255)
-    return lines.view(n, how.height, how.width, 3).permute(0, 3, 1, 2)
+    lines = (
+        torch.bmm(_weights(wide, preprocessing.width, preprocessing.interpolation, lines), lines)
+        .round_()
+        .clamp_(0, 255)
+    )
+    lines = lines.view(n, preprocessing.width, height, 3).transpose(1, 2).reshape(n, height, preprocessing.width * 3)
+    lines = (
+        torch.bmm(_weights(high, preprocessing.height, preprocessing.interpolation, lines), lines)
+        .round_()
+        .clamp_(0, 255)
+    )
+    return lines.view(n, preprocessing.height, preprocessing.width, 3).permute(0, 3, 1, 2)
 
 
 def _weights(lengths: Lanes, wanted: int, interpolation: str, lines: Tensor) -> Tensor:

@@ -53,13 +53,15 @@ def origin(items: npt.ArrayLike, n_views: int) -> tuple[Rows, Rows]:
     return rows, views
 
 
-def view(pixels: Pixels, views: Sequence[View], how: Preprocessing, seed: int, row: int, number: int) -> Pixels:
+def view(
+    pixels: Pixels, views: Sequence[View], preprocessing: Preprocessing, seed: int, row: int, number: int
+) -> Pixels:
     """One version of a decoded picture, which from here on takes the place of the decoded one.
 
     Args:
         pixels: uint8 [height, width, 3], decoded and upright.
         views: the transforms of each view.
-        how: the network's preprocessing, through which the result has still to go.
+        preprocessing: the network's preprocessing, through which the result has still to go.
         seed: of the training.
         row: of the picture in the catalog.
         number: which of the views.
@@ -71,26 +73,31 @@ def view(pixels: Pixels, views: Sequence[View], how: Preprocessing, seed: int, r
     if not views[number]:
         return pixels
     # Not `generator`: what is drawn here must not come back as the first epoch's augmentation of the same picture.
-    return augment(pixels, views[number], _whole(how), np.random.default_rng((seed, 0, row, number, _AHEAD)))
+    return augment(pixels, views[number], _whole(preprocessing), np.random.default_rng((seed, 0, row, number, _AHEAD)))
 
 
-def enough(views: Sequence[View], how: Preprocessing) -> int:
+def enough(views: Sequence[View], preprocessing: Preprocessing) -> int:
     """Shorter side, in pixels, to decode at for `view`: one for all, so that each picture is decoded once."""
-    return max(decode_at_least(transforms, how) for transforms in views)
+    return max(decode_at_least(transforms, preprocessing) for transforms in views)
 
 
-def _whole(how: Preprocessing) -> Preprocessing:
+def _whole(preprocessing: Preprocessing) -> Preprocessing:
     """The frame before its margin is cut off, since what is turned into the margin must come from the picture."""
-    if how.fit != "crop":
-        return how
-    return replace(how, height=round(how.height / how.crop), width=round(how.width / how.crop), crop=1.0)
+    if preprocessing.fit != "crop":
+        return preprocessing
+    return replace(
+        preprocessing,
+        height=round(preprocessing.height / preprocessing.crop),
+        width=round(preprocessing.width / preprocessing.crop),
+        crop=1.0,
+    )
 
 
 def write_views(
     catalog: Catalog,
     split: Split,
     views: Sequence[View],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     folder: Path,
     *,
     seed: int = 0,
@@ -106,7 +113,7 @@ def write_views(
         catalog: all pictures.
         split: which of them are for training; only these are multiplied.
         views: the transforms of each view; one without transforms is a copy of the original file.
-        how: size of the written pictures, without the margin that `how.crop` will cut off.
+        preprocessing: size of the written pictures, without the margin that `preprocessing.crop` will cut off.
         folder: must not exist yet, or be empty.
         seed: the same seed gives the same pictures as `view`.
         quality: write JPEG of this quality (1 to 100) instead of lossless PNG.
@@ -129,7 +136,7 @@ def write_views(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part, rows in (("train", split.train), ("validation", split.validation), ("test", split.test)):
             versions = views if part == "train" else [()]
-            write = partial(_write, catalog, versions, how, folder, seed, quality)
+            write = partial(_write, catalog, versions, preprocessing, folder, seed, quality)
             names = []
             for written in pool.map(write, rows.tolist()):
                 names.append(written)
@@ -145,7 +152,7 @@ def write_views(
 def _write(
     catalog: Catalog,
     views: Sequence[View],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     folder: Path,
     seed: int,
     quality: int | None,
@@ -156,12 +163,12 @@ def _write(
     suffix = ".png" if quality is None else ".jpg"
     names = [f"pictures/{path}" + (f".view{number}{suffix}" if views[number] else "") for number in range(len(views))]
     (folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
-    pixels = decode(catalog.path(row), enough(views, how), how.background) if any(views) else None
+    pixels = decode(catalog.path(row), enough(views, preprocessing), preprocessing.background) if any(views) else None
     for number, name in enumerate(names):
         if pixels is None or not views[number]:
             shutil.copyfile(catalog.path(row), folder / name)
         else:
-            picture = Image.fromarray(view(pixels, views, how, seed, row, number))
+            picture = Image.fromarray(view(pixels, views, preprocessing, seed, row, number))
             picture.save(folder / name, compress_level=1, quality=quality or 0)  # each format takes what is its own
     return names
 

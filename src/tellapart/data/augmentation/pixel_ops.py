@@ -61,7 +61,7 @@ def _matrix(a: Values, b: Values, right: Values, c: Values, d: Values, down: Val
     return matrix.reshape(*matrix.shape[:-1], 3, 3)
 
 
-def move(kind: str, how: Preprocessing, *strengths: Values) -> Matrix:
+def move(kind: str, preprocessing: Preprocessing, *strengths: Values) -> Matrix:
     """What a rotation, shift, scale or shear of a recipe does to points of the frame, of its strengths in their order.
 
     A shift is by whole pixels: alone it needs no interpolation, which would blur training pictures and no others.
@@ -71,7 +71,7 @@ def move(kind: str, how: Preprocessing, *strengths: Values) -> Matrix:
             return rotation(*strengths)
         case "shift":
             right, down = strengths
-            return shift(np.rint(right * how.width), np.rint(down * how.height))
+            return shift(np.rint(right * preprocessing.width), np.rint(down * preprocessing.height))
         case "scale":
             return scaling(*strengths)
         case _:

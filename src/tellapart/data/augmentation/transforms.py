@@ -45,7 +45,7 @@ def generator(seed: int, epoch: int, row: int, view: int = 0) -> Random:
     return np.random.Generator(np.random.Philox(key=[low, view], counter=[0, epoch, row, high]))
 
 
-def augment(pixels: Pixels, transforms: Sequence[Transform], how: Preprocessing, rng: Random) -> Pixels:
+def augment(pixels: Pixels, transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random) -> Pixels:
     """Bring one picture to size and change it at random.
 
     If a `random_resized_crop` is drawn, it cuts from the picture as it was decoded; otherwise the picture is brought
@@ -55,7 +55,7 @@ def augment(pixels: Pixels, transforms: Sequence[Transform], how: Preprocessing,
     Args:
         pixels: uint8 [height, width, 3], decoded and upright; not written to.
         transforms: sections of a recipe.
-        how: size of the result.
+        preprocessing: size of the result.
         rng: the only source of chance; see `generator`.
 
     Returns:
@@ -64,22 +64,22 @@ def augment(pixels: Pixels, transforms: Sequence[Transform], how: Preprocessing,
     drawn = _drawn(transforms, rng)
     crop = next((transform for transform in drawn if isinstance(transform, RandomResizedCrop)), None)
     if crop is None:
-        result = preprocess.preprocess(pixels, how)
+        result = preprocess.preprocess(pixels, preprocessing)
     else:
         drawn.remove(crop)
-        result = _random_resized_crop(pixels, crop, how, rng)
-    result = _changed(result, drawn, how, rng)
+        result = _random_resized_crop(pixels, crop, preprocessing, rng)
+    result = _changed(result, drawn, preprocessing, rng)
     return result.copy() if np.may_share_memory(result, pixels) else np.require(result, requirements=["C", "W"])
 
 
-def augment_frame(frame: Pixels, transforms: Sequence[Transform], how: Preprocessing, rng: Random) -> Pixels:
+def augment_frame(frame: Pixels, transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random) -> Pixels:
     """What `augment` gives without a `random_resized_crop`, from a picture that has been brought to size already.
 
     Args:
         frame: uint8 [how.height, how.width, 3], as `preprocess` gives it; not written to.
         transforms, how, rng: see `augment`.
     """
-    result = _changed(frame, _drawn(transforms, rng), how, rng)
+    result = _changed(frame, _drawn(transforms, rng), preprocessing, rng)
     return result.copy() if np.may_share_memory(result, frame) else np.require(result, requirements=["C", "W"])
 
 
@@ -92,18 +92,18 @@ def _drawn(transforms: Sequence[Transform], rng: Random) -> list[Transform]:
     return [transform for transform in transforms if rng.random() < transform.probability]
 
 
-def _changed(pixels: Pixels, drawn: Sequence[Transform], how: Preprocessing, rng: Random) -> Pixels:
+def _changed(pixels: Pixels, drawn: Sequence[Transform], preprocessing: Preprocessing, rng: Random) -> Pixels:
     """All but the crop from the original."""
     for only_moves, group in groupby(drawn, key=lambda transform: transform.transform in ops.MOVES):
         if only_moves:
-            matrices = [ops.move(each.transform, how, *draw(each, rng).values()) for each in group]
+            matrices = [ops.move(each.transform, preprocessing, *draw(each, rng).values()) for each in group]
             pixels = ops.warp(pixels, reduce(lambda before, after: after @ before, matrices))
             continue
         for each in group:
-            if each.transform in _CHANGES:
-                pixels = _CHANGES[each.transform](pixels, **draw(each, rng))
+            if each.transform in DETERMINISTIC:
+                pixels = DETERMINISTIC[each.transform](pixels, **draw(each, rng))
             else:
-                pixels = _CHANCES[each.transform](pixels, each, how, rng)
+                pixels = STOCHASTIC[each.transform](pixels, each, preprocessing, rng)
     return pixels
 
 
@@ -126,16 +126,19 @@ def left_to_chance(transforms: Sequence[Transform]) -> bool:
     """Whether the result depends on the generator at all: a plain flip, for one, is always the same."""
     return any(
         each.probability < 1
-        or each.transform in _CHANCES
+        or each.transform in STOCHASTIC
         or any(isinstance(getattr(each, name), Uniform | Normal) for name in strengths(type(each)))
         for each in transforms
     )
 
 
-def decode_at_least(transforms: Sequence[Transform], how: Preprocessing) -> int:
+def decode_at_least(transforms: Sequence[Transform], preprocessing: Preprocessing) -> int:
     """Shorter side, in pixels, below which decoding at a reduced scale would cost detail in the smallest crop."""
     shares = [_smallest(t.scale) for t in transforms if isinstance(t, RandomResizedCrop)]
-    return max(how.decode_at_least, math.ceil(max(how.height, how.width) / math.sqrt(min(shares, default=1.0))))
+    return max(
+        preprocessing.decode_at_least,
+        math.ceil(max(preprocessing.height, preprocessing.width) / math.sqrt(min(shares, default=1.0))),
+    )
 
 
 def _smallest(share: Strength) -> float:
@@ -149,9 +152,17 @@ def _smallest(share: Strength) -> float:
             return fixed
 
 
-def _random_resized_crop(pixels: Pixels, transform: RandomResizedCrop, how: Preprocessing, rng: Random) -> Pixels:
+def _random_resized_crop(
+    pixels: Pixels, transform: RandomResizedCrop, preprocessing: Preprocessing, rng: Random
+) -> Pixels:
     height, width = pixels.shape[:2]
-    return scaled(pixels, how.height, how.width, how.interpolation, _window(height, width, transform, rng))
+    return scaled(
+        pixels,
+        preprocessing.height,
+        preprocessing.width,
+        preprocessing.interpolation,
+        _window(height, width, transform, rng),
+    )
 
 
 def _window(height: int, width: int, transform: RandomResizedCrop, rng: Random) -> Box:
@@ -188,31 +199,36 @@ def scaled(pixels: Pixels, height: int, width: int, interpolation: Interpolation
     return np.ascontiguousarray(result.numpy()[0].transpose(1, 2, 0))
 
 
-def _quarter_turns(pixels: Pixels, transform: QuarterTurns, how: Preprocessing, rng: Random) -> Pixels:
+def _quarter_turns(pixels: Pixels, transform: QuarterTurns, preprocessing: Preprocessing, rng: Random) -> Pixels:
     """A lying frame turned upright no longer fits: it is scaled until it covers, and its middle cut out."""
     turned = ops.quarter_turn(pixels, transform.turns[rng.integers(len(transform.turns))])
     if turned.shape == pixels.shape:
         return turned
     height, width = turned.shape[:2]
-    w, h = min(width, height * how.width / how.height), min(height, width * how.height / how.width)
+    w, h = (
+        min(width, height * preprocessing.width / preprocessing.height),
+        min(height, width * preprocessing.height / preprocessing.width),
+    )
     box = ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
-    return preprocess.resize(turned, how.height, how.width, how.interpolation, box)
+    return preprocess.resize(turned, preprocessing.height, preprocessing.width, preprocessing.interpolation, box)
 
 
-def _zoom(pixels: Pixels, transform: Zoom, how: Preprocessing, rng: Random) -> Pixels:
+def _zoom(pixels: Pixels, transform: Zoom, preprocessing: Preprocessing, rng: Random) -> Pixels:
     factor = draw(transform, rng)["factor"]
     height, width = pixels.shape[:2]
     h, w = max(1, round(height / factor)), max(1, round(width / factor))
     left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-    return scaled(pixels, how.height, how.width, how.interpolation, (left, top, left + w, top + h))
+    return scaled(
+        pixels, preprocessing.height, preprocessing.width, preprocessing.interpolation, (left, top, left + w, top + h)
+    )
 
 
-def _noise(pixels: Pixels, transform: Noise, how: Preprocessing, rng: Random) -> Pixels:
+def _noise(pixels: Pixels, transform: Noise, preprocessing: Preprocessing, rng: Random) -> Pixels:
     std = draw(transform, rng)["std"]
     return ops.add(pixels, rng.standard_normal(pixels.shape, np.float32) * np.float32(std))
 
 
-def _erasing(pixels: Pixels, transform: Erasing, how: Preprocessing, rng: Random) -> Pixels:
+def _erasing(pixels: Pixels, transform: Erasing, preprocessing: Preprocessing, rng: Random) -> Pixels:
     height, width = pixels.shape[:2]
     area = draw(transform, rng)["area"] * height * width
     # Only ratios (height / width) with which a rectangle of this area lies within the frame: none has to be refused.
@@ -220,30 +236,30 @@ def _erasing(pixels: Pixels, transform: Erasing, how: Preprocessing, rng: Random
     ratio = math.exp(rng.uniform(math.log(min(low, high)), math.log(high)))
     h, w = min(height, round(math.sqrt(area * ratio))), min(width, round(math.sqrt(area / ratio)))
     left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-    mean_colour = tuple(255 * mean for mean in how.mean)
+    mean_colour = tuple(255 * mean for mean in preprocessing.mean)
     return ops.erase(pixels, (left, top, left + w, top + h), mean_colour)
 
 
-def _rand_augment(pixels: Pixels, transform: RandAugment, how: Preprocessing, rng: Random) -> Pixels:
-    space = _operations(how, wide=False)
+def _rand_augment(pixels: Pixels, transform: RandAugment, preprocessing: Preprocessing, rng: Random) -> Pixels:
+    space = _operations(preprocessing, wide=False)
     for number in rng.integers(len(space), size=transform.n):
         pixels = space[number](pixels, transform.magnitude / 30 * rng.choice((-1, 1)))
     return pixels
 
 
-def _trivial_augment(pixels: Pixels, transform: TrivialAugment, how: Preprocessing, rng: Random) -> Pixels:
-    space = _operations(how, wide=True)
+def _trivial_augment(pixels: Pixels, transform: TrivialAugment, preprocessing: Preprocessing, rng: Random) -> Pixels:
+    space = _operations(preprocessing, wide=True)
     return space[rng.integers(len(space))](pixels, rng.integers(31) / 30 * rng.choice((-1, 1)))
 
 
-def _operations(how: Preprocessing, wide: bool) -> tuple[Callable[[Pixels, float], Pixels], ...]:
+def _operations(preprocessing: Preprocessing, wide: bool) -> tuple[Callable[[Pixels, float], Pixels], ...]:
     """The fourteen operations of RandAugment (Cubuk 2019) or TrivialAugment Wide (Müller 2021).
 
     Each takes a strength from -1 to 1; of 1 it does what the paper (as torchvision reads it) calls its strongest.
     Unlike there, pictures are slanted about their middle, and mirrored where points are missing.
     """
     slant, turn, colour, bits = (0.99, 135, 0.99, 6) if wide else (0.3, 30, 0.9, 4)
-    right, down = (32.0, 32.0) if wide else (how.width * 150 / 331, how.height * 150 / 331)
+    right, down = (32.0, 32.0) if wide else (preprocessing.width * 150 / 331, preprocessing.height * 150 / 331)
     return (
         lambda pixels, _: pixels,
         lambda pixels, s: ops.warp(pixels, ops.shear(math.degrees(math.atan(slant * s)), 0)),
@@ -263,7 +279,7 @@ def _operations(how: Preprocessing, wide: bool) -> tuple[Callable[[Pixels, float
 
 
 #: Called with the strengths that were drawn, by name.
-_CHANGES: dict[str, Callable[..., Pixels]] = {
+DETERMINISTIC: dict[str, Callable[..., Pixels]] = {
     "horizontal_flip": ops.flip_horizontal,
     "vertical_flip": ops.flip_vertical,
     "brightness": ops.brightness,
@@ -275,7 +291,7 @@ _CHANGES: dict[str, Callable[..., Pixels]] = {
     "jpeg": ops.jpeg,
 }
 #: Those that leave more to chance than their strength.
-_CHANCES: dict[str, Callable[..., Pixels]] = {
+STOCHASTIC: dict[str, Callable[..., Pixels]] = {
     "random_resized_crop": _random_resized_crop,
     "quarter_turns": _quarter_turns,
     "zoom": _zoom,

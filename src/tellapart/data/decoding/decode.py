@@ -125,7 +125,7 @@ def decode(source: Path | bytes, at_least: int | None = None, background: color.
         raise UnreadableError(name, _reason(error, source)) from error
 
 
-def read_picture(source: Path | bytes, how: Preprocessing) -> Pixels:
+def read_picture(source: Path | bytes, preprocessing: Preprocessing) -> Pixels:
     """From a file, or its content, to what the network takes: as validation, test and the finished model see it.
 
     Returns:
@@ -134,7 +134,7 @@ def read_picture(source: Path | bytes, how: Preprocessing) -> Pixels:
     Raises:
         UnreadableError: with the path and a plain reason.
     """
-    return preprocess(decode(source, how.decode_at_least, how.background), how)
+    return preprocess(decode(source, preprocessing.decode_at_least, preprocessing.background), preprocessing)
 
 
 def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Facts:

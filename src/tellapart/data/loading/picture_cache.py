@@ -36,23 +36,25 @@ _PORTION = 1 << 24
 _RELEASE = 1 << 28
 
 
-def source_side(transforms: Sequence[Transform], how: Preprocessing) -> int:
+def source_side(transforms: Sequence[Transform], preprocessing: Preprocessing) -> int:
     """The shorter side, in pixels, of the pictures that random crops are cut from: at most `LARGER` than needed."""
-    return min(decode_at_least(transforms, how), math.ceil(LARGER * how.decode_at_least))
+    return min(decode_at_least(transforms, preprocessing), math.ceil(LARGER * preprocessing.decode_at_least))
 
 
-def source(path: Path, side: int, how: Preprocessing) -> Pixels:
+def source(path: Path, side: int, preprocessing: Preprocessing) -> Pixels:
     """A picture to cut random crops from: decoded, upright, its shorter side `side` pixels or less.
 
     Raises:
         UnreadableError: with the path and a plain reason.
     """
-    pixels = decode(path, side, how.background)
+    pixels = decode(path, side, preprocessing.background)
     height, width = pixels.shape[:2]
     scale = side / min(height, width)
     if scale >= 1:
         return pixels
-    return scaled(pixels, max(side, round(height * scale)), max(side, round(width * scale)), how.interpolation)
+    return scaled(
+        pixels, max(side, round(height * scale)), max(side, round(width * scale)), preprocessing.interpolation
+    )
 
 
 class Kept:

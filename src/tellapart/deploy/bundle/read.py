@@ -136,11 +136,11 @@ class Bundle:
             taken, given = session.get_inputs()[0], session.get_outputs()[0]
         except Exception as error:  # onnxruntime's errors share no base but Exception
             raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", _AGAIN) from error
-        how, n_classes = self.preprocessing, len(self.classes)
-        if taken.shape[1:] != [how.height, how.width, 3] or given.shape[1:] != [n_classes]:
+        preprocessing, n_classes = self.preprocessing, len(self.classes)
+        if taken.shape[1:] != [preprocessing.height, preprocessing.width, 3] or given.shape[1:] != [n_classes]:
             raise BundleError(
                 f"{self.folder / MODEL} takes {taken.shape} and gives {given.shape}, but {DESCRIPTION} speaks of "
-                f"{how.height}×{how.width} pixels and {n_classes} classes.",
+                f"{preprocessing.height}×{preprocessing.width} pixels and {n_classes} classes.",
                 _AGAIN,
             )
         return session
@@ -220,10 +220,15 @@ class Bundle:
     def _predict(
         self, pictures: Pixels, batch_size: int, known: Known | None
     ) -> tuple[npt.NDArray[np.float32], Floats]:
-        how = self.preprocessing
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (how.height, how.width, 3):
+        preprocessing = self.preprocessing
+        if (
+            pictures.dtype != np.uint8
+            or pictures.ndim != 4
+            or pictures.shape[1:] != (preprocessing.height, preprocessing.width, 3)
+        ):
             raise ValueError(
-                f"pictures must be uint8 [n, {how.height}, {how.width}, 3], not {pictures.dtype} {list(pictures.shape)}"
+                f"pictures must be uint8 [n, {preprocessing.height}, {preprocessing.width}, 3], "
+                f"not {pictures.dtype} {list(pictures.shape)}"
             )
         logits = np.empty((len(pictures), len(self.classes)), np.float32)
         distance = np.zeros(len(pictures))

@@ -148,9 +148,16 @@ def _check_arguments(
     temperature: Temperature,
     thresholds: Any,
 ) -> None:
-    how, n_classes = network.preprocessing, network.architecture.n_classes
-    if golden.dtype != np.uint8 or golden.shape[1:] != (how.height, how.width, 3) or not len(golden):
-        raise ValueError(f"golden must be uint8 [k, {how.height}, {how.width}, 3], not {golden.dtype} {golden.shape}")
+    preprocessing, n_classes = network.preprocessing, network.architecture.n_classes
+    if (
+        golden.dtype != np.uint8
+        or golden.shape[1:] != (preprocessing.height, preprocessing.width, 3)
+        or not len(golden)
+    ):
+        raise ValueError(
+            f"golden must be uint8 [k, {preprocessing.height}, {preprocessing.width}, 3], "
+            f"not {golden.dtype} {golden.shape}"
+        )
     each = temperature if isinstance(temperature, tuple) else (temperature,)
     if len(each) not in (1, n_classes) or not all(t > 0 and math.isfinite(t) for t in each):
         raise ValueError(f"temperature must be above 0, not {temperature}")

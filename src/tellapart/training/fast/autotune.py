@@ -11,7 +11,7 @@ from torch import Tensor
 from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
-from tellapart.training.dataset import Material
+from tellapart.training.dataset import Dataset
 from tellapart.training.feature_cache import answering
 from tellapart.training.losses import build_loss
 from tellapart.training.runtime import Runtime, default_device, for_answering, for_training, in_words
@@ -22,7 +22,7 @@ from tellapart.training.trainable import Forward, select
 _LOADED = 64
 
 
-def measure_answers(network: Network, recipe: Recipe, material: Material) -> Runtime:
+def measure_answers(network: Network, recipe: Recipe, dataset: Dataset) -> Runtime:
     """Time the frozen layers of the stage that trains most of those that store what such layers give; and reading.
 
     On the first pictures, on a copy. It is the same for all stages, so that what one of them stores serves the others.
@@ -31,7 +31,7 @@ def measure_answers(network: Network, recipe: Recipe, material: Material) -> Run
     parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
     pairs = zip(parts, recipe.stages, strict=True)
     part, stage = max(pairs, key=lambda pair: (repeats(pair[0], recipe, pair[1]), pair[0].n_groups))
-    rows, pixels = _first_pictures(spare, stage, material)
+    rows, pixels = _first_pictures(spare, stage, dataset)
     ready: dict[str, Forward] = {}
 
     def frozen(runtime: Runtime) -> None:
@@ -41,7 +41,7 @@ def measure_answers(network: Network, recipe: Recipe, material: Material) -> Run
             run(some.to(runtime.device))
 
     def load(runtime: Runtime) -> None:
-        for _ in batches(material.items[:_LOADED], _LOADED, material.view, runtime.workers):
+        for _ in batches(dataset.items[:_LOADED], _LOADED, dataset.view, runtime.workers):
             pass
 
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows)}
@@ -49,7 +49,7 @@ def measure_answers(network: Network, recipe: Recipe, material: Material) -> Run
 
 
 def measure_steps(
-    network: Network, recipe: Recipe, number: int, material: Material, target: Tensor, base: Runtime
+    network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, base: Runtime
 ) -> Runtime:
     """Time a training step of a stage, on the first pictures, under each way to run it, on a copy.
 
@@ -57,11 +57,11 @@ def measure_steps(
         base: what `measure_answers` found.
     """
     spare, stage = copy.deepcopy(network).to(base.device), recipe.stages[number]
-    material = shown(spare, stage, material, number)
+    dataset = shown(spare, stage, dataset, number)
     part = select(spare, stage.train, stage.batch_norm)
     from_store = repeats(part, recipe, stage)
-    rows, pixels = _first_pictures(spare, stage, material)
-    loss = build_loss("auto", material.catalog.multilabel)
+    rows, pixels = _first_pictures(spare, stage, dataset)
+    loss = build_loss("auto", dataset.catalog.multilabel)
     with torch.no_grad():
         given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
     part.train_mode()
@@ -81,14 +81,14 @@ def measure_steps(
             loss(logits.float(), wanted[some]).backward()  # type: ignore[no-untyped-call]
         spare.zero_grad(set_to_none=True)
 
-    seen = {"size": [material.how.height, material.how.width], "n": len(rows), "stored": from_store}
+    seen = {"size": [dataset.preprocessing.height, dataset.preprocessing.width], "n": len(rows), "stored": from_store}
     key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": part.statistics, **seen}
     return for_training(key, base, step, part.apart)
 
 
-def _first_pictures(network: Network, stage: Stage, material: Material) -> tuple[Rows, Tensor]:
-    """Rows of the first training pictures, at most a batch, and the body's input of them."""
+def _first_pictures(network: Network, stage: Stage, dataset: Dataset) -> tuple[Rows, Tensor]:
+    """Rows of the first training pictures, at most a batch, and the backbone's input of them."""
     # A GPU is not filled by so few pictures as are enough to time a processor.
-    rows = material.train[: min(stage.batch_size, 32 if default_device() == "cpu" else 256)]
-    pictures = torch.from_numpy(np.stack([material.plain(int(row)) for row in rows]))
+    rows = dataset.train[: min(stage.batch_size, 32 if default_device() == "cpu" else 256)]
+    pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
     return rows, network.normalise(pictures.to(network.scale.device))
