@@ -59,7 +59,8 @@ def test_a_golden_file_that_makes_no_sense(written, tmp_path, golden_file, broke
 
 def test_it_needs_no_torch(written):
     script = (
-        "import sys; from tellapart.deploy.bundle.read import Bundle; from tellapart.deploy.bundle.verify import verify; "
+        "import sys; from tellapart.deploy.bundle.read import Bundle; "
+        "from tellapart.deploy.bundle.verify import verify; "
         "verify(Bundle.load(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, written], check=True)
