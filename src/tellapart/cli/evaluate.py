@@ -1,0 +1,35 @@
+"""The command `evaluate`: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.options import TtaMean
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    on: Annotated[
+        str, typer.Option(help="test, validation, or a folder or table of other labelled pictures.")
+    ] = "test",
+    tta: Annotated[
+        int | None, typer.Option(min=1, max=32, help="With so many changed copies of each picture: gain and cost.")
+    ] = None,
+    tta_mean: TtaMean = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how good a finished training is, with 95 % intervals."""
+    import json
+
+    from tellapart.workflows.evaluate import evaluate as evaluate_run
+    from tellapart.workflows.evaluate import try_copies
+
+    tried = try_copies(run, on, tta, tta_mean) if tta else None
+    result = tried.averaged if tried else evaluate_run(run, on, tta_mean=tta_mean)
+    if as_json:
+        print(json.dumps(result.as_dict() | ({"tta": str(tried), "times": tried.times} if tried else {})))
+    else:
+        print(result.table() + (f"\n{tried}" if tried else ""))

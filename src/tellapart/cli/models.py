@@ -1,0 +1,31 @@
+"""Commands about networks: parse, call, print."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.options import Changes, RecipeName
+
+
+def summary(
+    recipe: RecipeName = "transfer",
+    set_: Changes = None,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
+) -> None:
+    """Print a recipe's network layer by layer. Shapes, parameters, memory."""
+    from tellapart.recipe.load import load_recipe
+    from tellapart.workflows.preview import layers
+
+    print(layers(load_recipe(recipe, set_), classes))
+
+
+def models(
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with pretrained weights.")] = False,
+) -> None:
+    """List the networks that --model knows."""
+    from tellapart.models.create import available_models
+
+    for info in available_models(pretrained):
+        print(f"{info.name:<48} {info.source}{'  (weights at hand)' if info.local_weights else ''}")

@@ -1,0 +1,58 @@
+"""The command `predict`: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.options import TtaMean
+
+UNREADABLE = 3
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")],
+    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns such as 'new/**/*.jpg'.")],
+    top: Annotated[int, typer.Option(min=1, help="How many labels an answer lists.")] = 1,
+    coverage: Annotated[
+        float | None, typer.Option(help="Give sets that hold the right class this often, such as 0.95.")
+    ] = None,
+    unknown: Annotated[
+        bool | None, typer.Option("--unknown/--no-unknown", help="Whether to answer “unknown” to what is unlike all.")
+    ] = None,
+    tta: Annotated[
+        int | None, typer.Option(min=0, max=32, help="Average over so many changed copies of each picture too.")
+    ] = None,
+    tta_mean: TtaMean = None,
+    format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="Write a competition's answer to this file: name without suffix, and label.")
+    ] = None,
+) -> None:
+    """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
+    from tellapart.deploy.output_formats import write_answers
+    from tellapart.deploy.predictor import answers, find_pictures, load
+    from tellapart.deploy.submission import COLUMNS, write_submission
+
+    classifier = load(run)
+    asked = find_pictures(pictures)
+    more = (("candidates",) if coverage is not None else ()) + (
+        ("strangeness", "unknown") if unknown or (format == "jsonl" and classifier.bundle.strangeness) else ()
+    )
+    if submission and unknown is None:
+        unknown = False  # a competition knows its classes alone
+    given = answers(classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta, tta_mean=tta_mean)
+    if submission:
+        first, second = classifier.bundle.about.get("columns") or COLUMNS
+        summary = write_submission(given, submission, (first, second))
+    else:
+        summary = write_answers(given, format, top, out, more)
+    if format != "table" or submission:  # the table lists them itself
+        for path, reason in summary.unreadable:
+            print(f"Cannot read {path}: {reason}", file=sys.stderr)
+    if summary.n_unreadable:
+        raise typer.Exit(UNREADABLE)

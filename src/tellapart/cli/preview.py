@@ -1,0 +1,86 @@
+"""Commands that try out a recipe before a training: parse, call, print."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, finds_labels
+
+
+@finds_labels
+def find_rate(
+    pictures: Pictures,
+    *,
+    recipe: RecipeName = "transfer",
+    set_: Changes = None,
+    stage: Annotated[
+        int | None, typer.Option(min=0, help="Which stage of the recipe, from 0; by default the first with a rate.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-rate.png"),
+    found: Found,
+    quiet: Quiet = False,
+) -> None:
+    """Raise the learning rate step by step and suggest one. Nothing is trained."""
+    from tellapart.recipe.load import load_recipe
+    from tellapart.workflows.preview import rates, stage_with_rate, suggested
+    from tellapart.workflows.progress import Console
+
+    plan = load_recipe(recipe, set_)
+    number = stage_with_rate(plan, stage)
+    console = Console(quiet)
+    console.say(f"Stage {number} (from 0) of the recipe.")
+    tried = rates(console.scan(pictures, **found), plan, number, out, console)
+    for name, rate in suggested(tried).items():
+        print(f"{name:<22} {rate:.1e}")
+    if not tried.rose:
+        print("The loss never rose clearly: the test ended before the rate was too high.")
+    print(f"Plot: {out}")
+
+
+@finds_labels
+def augment(
+    pictures: Pictures,
+    *,
+    recipe: RecipeName = "scratch",
+    set_: Changes = None,
+    out: Annotated[Path, typer.Option(help="The contact sheet, a .png file.")] = Path("augment.png"),
+    found: Found,
+    quiet: Quiet = False,
+) -> None:
+    """Draw pictures, plain and as training would change them."""
+    from tellapart.recipe.load import load_recipe
+    from tellapart.workflows.preview import augmented
+    from tellapart.workflows.progress import Console
+
+    plan = load_recipe(recipe, set_)
+    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **found), plan, out)}")
+
+
+@finds_labels
+def ahead(
+    pictures: Pictures,
+    *,
+    recipe: RecipeName = "scratch",
+    set_: Changes = None,
+    write: Annotated[bool, typer.Option("--write", help="Write all of them to a new folder, with a table.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder.")] = Path("ahead"),
+    found: Found,
+    quiet: Quiet = False,
+) -> None:
+    """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
+    from tellapart.recipe.load import load_recipe
+    from tellapart.workflows.preview import multiplied
+    from tellapart.workflows.progress import Console
+
+    console, plan = Console(quiet), load_recipe(recipe, set_)
+    print(multiplied(console.scan(pictures, **found), plan, out if write else None, console))
+    if write:
+        to = shlex.quote(str(out))
+        again = f"tellapart train {to} --recipe {shlex.quote(recipe)} --set 'data.ahead=[]'"
+        print(f"Table: {out / 'pictures.csv'}\nTrain on them: {again}")
+    else:
+        print("Nothing was written: training makes them when it needs them. With --write they become files.")

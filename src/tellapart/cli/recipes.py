@@ -1,0 +1,29 @@
+"""`tellapart recipes`: the recipes that come with Tellapart."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="List the recipes that come with Tellapart, or show one.", rich_markup_mode=None, invoke_without_command=True
+)
+
+
+@app.callback()
+def recipes(context: typer.Context) -> None:
+    """List the recipes that come with Tellapart."""
+    if context.invoked_subcommand is None:
+        from tellapart.recipe.load import describe_shipped
+
+        for name, about in describe_shipped().items():
+            print(f"{name:<16} {about}")
+
+
+@app.command("show")
+def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
+    """Print a recipe, to read or to begin one's own from."""
+    from tellapart.recipe.load import recipe_text
+
+    print(recipe_text(name), end="")

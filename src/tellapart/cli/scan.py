@@ -1,0 +1,26 @@
+"""The command `scan`: parse, call, print."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.options import Found, Pictures, Quiet, finds_labels
+
+
+@finds_labels
+def scan(
+    pictures: Pictures,
+    *,
+    found: Found,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is there: classes, counts, sizes, trouble. Nothing is changed."""
+    from tellapart.workflows.progress import Console
+    from tellapart.workflows.scan_summary import summary_json, summary_text
+
+    catalog = Console(quiet=quiet or as_json).scan(pictures, **found, workers=workers)
+    print(summary_json(catalog) if as_json else summary_text(catalog))

@@ -1,0 +1,115 @@
+"""Commands that train: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, Seed, finds_labels
+from tellapart.errors import UsageError
+
+
+@finds_labels
+def train(
+    pictures: Pictures,
+    *,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
+    recipe: RecipeName = "fast",
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="What the training may take; for recipes with a plan, such as fast.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A file of weights, or a run: begin as it did.")] = None,
+    set_: Changes = None,
+    seed: Seed = None,
+    found: Found,
+    group_duplicates: Annotated[
+        bool, typer.Option("--group-duplicates", help="Keep near duplicates on one side of the split, as exact copies.")
+    ] = False,
+    corrections: Annotated[
+        Path | None, typer.Option(help="The corrections.csv of a review: relabel and exclude, before the split.")
+    ] = None,
+    on_unreadable: Annotated[
+        str, typer.Option(help="A picture that breaks after the scan: error, or skip and record.")
+    ] = "error",
+    runtime: Annotated[
+        str, typer.Option(help="auto measures; or some of cpu,cuda,mps,float32,bfloat16,channels-last,contiguous.")
+    ] = "auto",
+    resume_anyway: Annotated[
+        bool, typer.Option("--resume-anyway", help="Go on with other versions, labels or later stages; recorded.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
+    from tellapart.core.signals import stopped_soon
+    from tellapart.recipe.load import load_recipe
+    from tellapart.runs.run import Run
+    from tellapart.workflows.audit import grouped_scan
+    from tellapart.workflows.progress import Console
+    from tellapart.workflows.train import RunOptions, follow
+
+    if on_unreadable not in ("error", "skip"):
+        raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
+    changes = list(set_ or [])
+    changes += [f"model.name={_toml_text(model)}"] if model is not None else []
+    changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
+    changes += [f"seed={seed}"] if seed is not None else []
+    plan = load_recipe(recipe, changes)
+    if minutes is not None:
+        if plan.plan is None or plan.plan.why:
+            raise UsageError(
+                f"--minutes {minutes:g}: the recipe {recipe} leaves nothing open to be chosen for that time.",
+                "With --recipe fast it is; or change how long its stages are: --set stages.0.epochs=3",
+            )
+        plan = load_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
+    console = Console(quiet, as_json)
+    directory = out or Path("runs") / pictures.resolve().name
+    finished = Run(directory)
+    was_finished = finished.finished
+    command = shlex.join(["tellapart", *sys.argv[1:]])
+    with stopped_soon():
+        catalog = grouped_scan(pictures, console, **found) if group_duplicates else console.scan(pictures, **found)
+        run_options = RunOptions(on_unreadable, runtime, command, resume_anyway)
+        follow(console, plan, catalog, directory, run_options, corrections=corrections)
+    if was_finished:
+        console.say(f"{directory} was finished already; nothing was trained again.")
+    if not quiet and not as_json:
+        print(next(iter(finished.evaluations.values())).table())
+        print(f"Report: {finished.report}\nAsk it: tellapart predict {shlex.quote(str(directory))} PICTURE")
+
+
+@finds_labels
+def cross_validate(
+    pictures: Pictures,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Gets a run directory a fold; runs/NAME-folds by default.")] = None,
+    recipe: RecipeName = "transfer",
+    folds: Annotated[int, typer.Option(min=2, help="How many; each is the test once.")] = 5,
+    set_: Changes = None,
+    seed: Seed = None,
+    found: Found,
+    quiet: Quiet = False,
+) -> None:
+    """Train once a fold, so that every picture is judged. For small sets."""
+    from tellapart.core.signals import stopped_soon
+    from tellapart.workflows.cross_validate import cross_validate as run_folds
+    from tellapart.workflows.progress import Console
+
+    changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+    command = shlex.join(["tellapart", *sys.argv[1:]])
+    with stopped_soon():
+        catalog = Console(quiet).scan(pictures, **found)
+        result = run_folds(catalog, recipe, folds, out, changes=changes, command=command, quiet=quiet)
+    print(result.table())
+    print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
+
+
+def _toml_text(text: str) -> str:
+
+    return json.dumps(text, ensure_ascii=False)
