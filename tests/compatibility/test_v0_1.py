@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import shutil
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 import tellapart as ta
+from tellapart.core.events import StageStarted
+from tellapart.runs.run import Run
 
 V0_1 = Path(__file__).parent / "v0_1"
 RECIPES = json.loads((V0_1 / "recipes.json").read_text(encoding="utf-8"))
@@ -74,6 +77,18 @@ def test_a_finished_run_is_not_trained_again_and_its_report_is_made(here, v0_1, 
     assert {name: score["value"] for name, score in scores.items()} == {
         name: pytest.approx(score["value"], abs=1e-6) for name, score in metrics.items()
     }
+
+
+@pytest.mark.parametrize("name", [*PICTURES, "stopped"])
+def test_the_event_log_is_read_under_the_names_of_today(name):
+    run = Run(V0_1 / "runs" / name)
+    lines = run.events_file.read_text(encoding="utf-8").splitlines()
+    described = [event["plan"] for event in map(json.loads, lines) if event["event"] == "StageStarted"]
+    events = [event for event in run.events() if event["event"] == "StageStarted"]
+    assert described
+    assert [event["description"] for event in events] == described
+    names = {field.name for field in dataclasses.fields(StageStarted)}
+    assert all(event.keys() - {"event", "seconds"} <= names for event in events)
 
 
 @pytest.mark.parametrize("name", PICTURES)

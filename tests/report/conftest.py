@@ -27,7 +27,7 @@ def make_events(stages: tuple[tuple[str, int, float], ...] = (("head", 4, 1e-3),
     random, events, loss, steps = np.random.default_rng(0), [], 1.1, 20
     for stage, (name, epochs, rate) in enumerate(stages):
         events.append(
-            {"event": "StageStarted", "stage": stage, "name": name, "plan": f"trains {name}", "epochs": epochs}
+            {"event": "StageStarted", "stage": stage, "name": name, "description": f"trains {name}", "epochs": epochs}
         )
         for epoch in range(1, epochs + 1):
             loss = 0.15 + (loss - 0.15) * 0.75

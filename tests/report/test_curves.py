@@ -26,7 +26,7 @@ def validated(stage: int, epoch: int, loss: float = 1.0, best: bool = False, **o
 
 def test_stages_follow_each_other() -> None:
     events = [
-        {"event": "StageStarted", "stage": 0, "name": "head", "plan": "trains the head", "runtime": RUNTIME},
+        {"event": "StageStarted", "stage": 0, "name": "head", "description": "trains the head", "runtime": RUNTIME},
         validated(0, 1, 0.9, best=True),
         validated(0, 2, 0.8, best=True),
         {"event": "StageDone", "stage": 0, "epochs": 2, "best_epoch": 2, "reason": "all epochs done"},
@@ -41,7 +41,7 @@ def test_stages_follow_each_other() -> None:
     assert (first.name, first.start, first.end, first.best) == ("head", 0, 2, 2)
     assert first.runtime == "bfloat16 on cpu (float32 9 ms, bfloat16 7 ms)"
     assert second.runtime == ""
-    assert (first.plan, first.reason, first.seconds) == ("trains the head", "all epochs done", 4.0)
+    assert (first.description, first.reason, first.seconds) == ("trains the head", "all epochs done", 4.0)
     assert (second.name, second.start, second.end, second.best) == ("stage 2", 2, 4, 3)
     assert course.rate_at == (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4)
     assert course.total_seconds == 8

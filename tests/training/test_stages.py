@@ -207,7 +207,7 @@ def test_a_first_look_at_some_pictures_of_each_class_serves_the_later_stages(
     events = train(network, recipe([look, later]), dataset)
     first, second = of(StageStarted, events)
     assert set(first.shown.values()) == {3}
-    assert "at most 3 of each class" in first.plan
+    assert "at most 3 of each class" in first.description
     assert sum(second.shown.values()) == len(dataset.train)
     assert len(of(Validated, events)) == 2
     computed = [(event.stage, event.what, event.done, event.total) for event in of(Computing, events)]
@@ -257,7 +257,7 @@ def test_free_statistics_of_frozen_layers_are_updated_and_their_weights_are_not(
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     events = train(network, plan, dataset)
     assert not of(Computing, events)
-    assert "statistics of the frozen layers are free" in of(StageStarted, events)[0].plan
+    assert "statistics of the frozen layers are free" in of(StageStarted, events)[0].description
     statistics = {name for name in before if "running_" in name or "num_batches" in name}
     assert statistics
     for name, tensor in network.state_dict().items():

@@ -29,11 +29,11 @@ def find_rate(
     from tellapart.workflows.preview import rates, stage_with_rate, suggested
     from tellapart.workflows.progress import Console
 
-    plan = load_recipe(recipe, set_)
-    number = stage_with_rate(plan, stage)
+    loaded = load_recipe(recipe, set_)
+    number = stage_with_rate(loaded, stage)
     console = Console(quiet)
     console.say(f"Stage {number} (from 0) of the recipe.")
-    tried = rates(console.scan(pictures, **found), plan, number, out, console)
+    tried = rates(console.scan(pictures, **found), loaded, number, out, console)
     for name, rate in suggested(tried).items():
         print(f"{name:<22} {rate:.1e}")
     if not tried.rose:
@@ -56,8 +56,8 @@ def augment(
     from tellapart.workflows.preview import augmented
     from tellapart.workflows.progress import Console
 
-    plan = load_recipe(recipe, set_)
-    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **found), plan, out)}")
+    loaded = load_recipe(recipe, set_)
+    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **found), loaded, out)}")
 
 
 @finds_labels
@@ -76,8 +76,8 @@ def ahead(
     from tellapart.workflows.preview import multiplied
     from tellapart.workflows.progress import Console
 
-    console, plan = Console(quiet), load_recipe(recipe, set_)
-    print(multiplied(console.scan(pictures, **found), plan, out if write else None, console))
+    console, loaded = Console(quiet), load_recipe(recipe, set_)
+    print(multiplied(console.scan(pictures, **found), loaded, out if write else None, console))
     if write:
         to = shlex.quote(str(out))
         again = f"tellapart train {to} --recipe {shlex.quote(recipe)} --set 'data.ahead=[]'"

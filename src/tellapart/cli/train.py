@@ -60,14 +60,14 @@ def train(
     changes += [f"model.name={_toml_text(model)}"] if model is not None else []
     changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
     changes += [f"seed={seed}"] if seed is not None else []
-    plan = load_recipe(recipe, changes)
+    loaded = load_recipe(recipe, changes)
     if minutes is not None:
-        if plan.plan is None or plan.plan.why:
+        if loaded.plan is None or loaded.plan.why:
             raise UsageError(
                 f"--minutes {minutes:g}: the recipe {recipe} leaves nothing open to be chosen for that time.",
                 "With --recipe fast it is; or change how long its stages are: --set stages.0.epochs=3",
             )
-        plan = load_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
+        loaded = load_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
     console = Console(quiet, as_json)
     directory = out or Path("runs") / pictures.resolve().name
     finished = Run(directory)
@@ -76,7 +76,7 @@ def train(
     with stopped_soon():
         catalog = grouped_scan(pictures, console, **found) if group_duplicates else console.scan(pictures, **found)
         run_options = RunOptions(on_unreadable, runtime, command, resume_anyway)
-        follow(console, plan, catalog, directory, run_options, corrections=corrections)
+        follow(console, loaded, catalog, directory, run_options, corrections=corrections)
     if was_finished:
         console.say(f"{directory} was finished already; nothing was trained again.")
     if not quiet and not as_json:

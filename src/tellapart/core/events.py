@@ -13,15 +13,19 @@ NO_LABEL = "(no label)"
 class StageStarted:
     """Sent before a stage's first step.
 
-    `plan` says what is trained and from what; `runtime` how, and why so; `shown` how often the stage's first epoch
-    shows each label, pictures without any under `NO_LABEL`.
-    `retraining`, here and below: the event belongs to the retraining on training and validation pictures together.
-    `multilabel`: pictures may have several labels, and so accuracies are shares of labels, not of pictures.
+    Attributes:
+        stage: its number, from 0. name: as the recipe has it.
+        description: which layers the stage trains, and from which inputs.
+        epochs: at most so many.
+        runtime: `Runtime.as_dict`; its "why" says how it was chosen.
+        shown: how often the first epoch shows each label; pictures without a label count under `NO_LABEL`.
+        retraining: here and below, the event belongs to the retraining on training and validation pictures together.
+        multilabel: pictures may have several labels, so accuracies are shares of labels, not of pictures.
     """
 
     stage: int
     name: str
-    plan: str
+    description: str
     epochs: int
     runtime: dict[str, Any]
     shown: dict[str, int] = field(default_factory=dict)

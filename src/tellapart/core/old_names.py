@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 #: Keys of JSON objects.
 _KEYS = {"several": "multilabel"}
+#: Keys of an event, by the event's name.
+_EVENT_KEYS = {"StageStarted": {"plan": "description"}}
 #: Beginnings of the names of a network's layers, outermost first.
 _LAYERS = (
     (re.compile(r"^body\.members\.(\d+)\.body\."), r"backbone.members.\1.backbone."),
@@ -20,6 +22,12 @@ _LAYERS = (
 def current_keys(values: Mapping[str, T]) -> dict[str, T]:
     """The same values under the keys of today; a key of today is left as it is."""
     return {_KEYS.get(key, key): value for key, value in values.items()}
+
+
+def current_event(values: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of a run's event log, under the keys of today."""
+    keys = _EVENT_KEYS.get(values["event"], {})
+    return {keys.get(key, key): value for key, value in current_keys(values).items()}
 
 
 def current_layers(tensors: Mapping[str, T]) -> dict[str, T]:

@@ -1,4 +1,4 @@
-"""The whole plan of a training as sections of keys. Strict: an unknown key is an error."""
+"""A recipe: everything about a training, as sections of keys. An unknown key is an error."""
 
 from __future__ import annotations
 

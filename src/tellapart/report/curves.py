@@ -25,7 +25,7 @@ class StageSpan:
         start, end: epochs since the beginning of the training; the stage lies between them.
         best: its best epoch, counted on over all stages; None where none was marked.
         seconds: time its epochs took.
-        plan: what is trained and how. runtime: how the machine runs it, and what that was chosen from.
+        description: what is trained and from what. runtime: how the machine runs it, and what that was chosen from.
         reason: why it ended. Each may be empty.
     """
 
@@ -34,7 +34,7 @@ class StageSpan:
     end: int
     best: int | None
     seconds: float
-    plan: str
+    description: str
     runtime: str
     reason: str
 
@@ -129,7 +129,7 @@ def _stages(events: Sequence[_Line], epochs: Mapping[_Key, _Line], place: Mappin
                 best=_best(own, place),
                 seconds=sum(s for e in own.values() if math.isfinite(s := _number(e.get("seconds")))),
                 runtime=_runtime(started.get(stage, {}).get("runtime") or {}),
-                plan=str(started.get(stage, {}).get("plan", "")),
+                description=str(started.get(stage, {}).get("description", "")),
                 reason=str(done.get(stage, {}).get("reason", "")),
             )
         )

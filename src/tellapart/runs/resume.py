@@ -58,8 +58,8 @@ def check_place(run: Run) -> None:
             )
 
 
-def planned(run: Run, recipe: Recipe) -> Recipe:
-    """A recipe with open choices as they were made when its training was begun; other changes to it stay visible."""
+def restore_plan(run: Run, recipe: Recipe) -> Recipe:
+    """The recipe with the choices that its [plan] made when this run began; other changes to it stay visible."""
     chosen = run.recipe
     if not (recipe.plan and chosen.plan and recipe.plan.minutes == chosen.plan.minutes):
         return recipe
@@ -79,13 +79,13 @@ def planned(run: Run, recipe: Recipe) -> Recipe:
 def begin(
     run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool, anyway: bool
 ) -> tuple[Catalog, Split, list[str]]:
-    """Write the plan, or check that this is the training that was begun here.
+    """Write what the training is, or check that it is the one that was begun here.
 
-    Where nothing has been trained yet, there is nothing to lose, and the plan may be another one.
+    Where nothing has been trained yet, there is nothing to lose, and it may be another one.
 
     Args:
         run: the run directory.
-        recipe, catalog, divided: the plan.
+        recipe, catalog, divided: the training.
         about: the command that repeats it, and what else its result depends on.
         may_break: whether pictures that can no longer be read are to be left out.
         anyway: whether to go on with other versions, with other contents or labels of the same files, and with a
@@ -144,8 +144,8 @@ def _check_recipe(run: Run, recipe: Recipe, anyway: bool) -> list[str]:
     begun = [event for event in run.events() if event["event"] == "StageStarted"]
     again = any(event.get("retraining") for event in begun)
     done = [
-        (plan.seed, plan.data, plan.model, plan.stages[: len(begun)], again and plan.retrain)
-        for plan in (run.recipe, recipe)
+        (each.seed, each.data, each.model, each.stages[: len(begun)], again and each.retrain)
+        for each in (run.recipe, recipe)
     ]
     if done[0] != done[1]:
         raise RunError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tellapart.core.events import Logged
 from tellapart.core.files import naming, write_text
+from tellapart.core.old_names import current_event
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.errors import RunError
@@ -103,7 +104,7 @@ class Run:
 
     @property
     def started(self) -> bool:
-        """Whether the plan of a training has been written here."""
+        """Whether a training has been set up here: its recipe is written last."""
         return self.recipe_file.is_file()
 
     @property
@@ -173,7 +174,8 @@ class Run:
         """The event log, one dictionary a line; a last line that was cut off by a kill is left out."""
         if not self.events_file.is_file():
             return []
-        return [_event(self.events_file, *numbered) for numbered in enumerate(_whole_lines(self.events_file), start=1)]
+        lines = enumerate(_whole_lines(self.events_file), start=1)
+        return [current_event(_event(self.events_file, number, line)) for number, line in lines]
 
     def write_json(self, path: Path, values: Any) -> None:
         """Write plain values, whole or not at all."""

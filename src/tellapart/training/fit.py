@@ -47,7 +47,7 @@ def fit(
 
     Args:
         network: changed in place; after the last event it is the best of the last stage.
-        recipe: the plan.
+        recipe: its stages are trained.
         material: the pictures. For the retraining: all of them to train on, none to validate on.
         state: changed in place. Where `state.retraining`, each stage ends when `state.chosen` says, and its last
             epoch is kept.

@@ -74,15 +74,15 @@ class Setting:
         return math.ceil(n_items / (self.stage.batch_size * self.stage.accumulate))
 
     @property
-    def planned(self) -> int:
+    def scheduled_steps(self) -> int:
         """Steps of the whole stage, as the schedule counts them."""
         return self.stage.steps or self.stage.epochs * self.steps
 
     @property
     def total(self) -> int:
-        """Steps that are done: fewer than planned in the retraining of a stage that was best before its end."""
+        """Steps that are done: fewer than scheduled in the retraining of a stage that was best before its end."""
         if self.until is None:
-            return self.planned
+            return self.scheduled_steps
         return self.until if self.stage.steps else self.until * self.steps
 
     @property
@@ -106,7 +106,7 @@ class Setting:
         stage = self.stage
         return schedule(
             stage.schedule,
-            self.planned,
+            self.scheduled_steps,
             self.steps,
             warmup=stage.warmup,
             step_epochs=stage.step_epochs,
@@ -136,11 +136,11 @@ def prepare(
     from_store = repeats(part, recipe, stage)
     until = state.chosen[number] if state.retraining else None
     setting = replace(setting, from_store=from_store, until=until)
-    plan = f"trains {part.what}; {inputs_in_words(part, recipe, stage)}"
+    description = f"trains {part.what}; {inputs_in_words(part, recipe, stage)}"
     yield StageStarted(
         number,
         stage.name,
-        plan,
+        description,
         setting.epochs,
         runtime.as_dict(),
         epoch_counts(recipe, setting.dataset, target, number),

@@ -75,7 +75,7 @@ def cross_validate(
 
     Args:
         pictures: a folder, a table of files and labels, or what `scan` gave; those given as test ones stay aside.
-        recipe: the name of a shipped recipe, a TOML file, or a `Recipe`: the plan of each training. Its share for
+        recipe: the name of a shipped recipe, a TOML file, or a `Recipe`, for each training. Its share for
             validation is taken out of what is not the fold's test.
         n_folds: at least 2.
         out: gets a run directory a fold, `predictions.parquet` (all answers; logits are calibrated, each fold by its
@@ -92,16 +92,16 @@ def cross_validate(
     console = Console(quiet)
     if any(change.partition("=")[0].strip() == "data.test" for change in changes or []):
         raise UsageError("data.test says nothing here: each fold is the test once.", "Their number is --folds.")
-    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     catalog = console.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / f"{catalog.root.name}-folds"
-    splits = kfold(catalog, n_folds, validation=plan.data.validation, seed=plan.split_seed)
+    splits = kfold(catalog, n_folds, validation=loaded.data.validation, seed=loaded.split_seed)
     _check_place(directory, n_folds)
     runs = []
     for number, split in enumerate(splits, start=1):
         fold = Run(directory / f"fold-{number}")
         console.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
-        console.follow(run(plan, catalog, split, fold.directory, RunOptions(command=command)), plan)
+        console.follow(run(loaded, catalog, split, fold.directory, RunOptions(command=command)), loaded)
         runs.append(Run(fold.directory))
     predictions = pooled([(run.predictions("test"), run.judged["temperature"]) for run in runs])
     predictions.save(directory / "predictions.parquet")

@@ -44,7 +44,7 @@ def conclude(
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = plain_runtime()
     known = None if catalog.multilabel else (yield from _known(run, network, catalog, split, runtime))
-    plan, flip = recipe.evaluation, flips(recipe)
+    config, flip = recipe.evaluation, flips(recipe)
     answered: dict[str, Answered] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows := unbroken(run, catalog, rows)):
@@ -54,12 +54,12 @@ def conclude(
             if known and asked is not network:
                 own = yield from _known(run, asked, catalog, split, runtime)
             answered[on] = yield from predict_fully(
-                asked, catalog, rows, runtime, what, own, plan.tta, flip, plan.tta_mean
+                asked, catalog, rows, runtime, what, own, config.tta, flip, config.tta_mean
             )
             answered[on].predictions.save(run.predictions_file(on))
     predictions = {on: found.predictions for on, found in answered.items()}
     distance = {on: found.distance for on, found in answered.items()}
-    certainty = fit_certainty(predictions["validation"], distance["validation"], plan.thresholds, plan.known)
+    certainty = fit_certainty(predictions["validation"], distance["validation"], config.thresholds, config.known)
     if "test" in predictions:
         certainty = keeps_its_share(certainty, predictions["test"], distance["test"])
     names = {"validation": BEFORE_RETRAINING} if recipe.retrain else {}
@@ -72,8 +72,8 @@ def conclude(
     first = next(iter(evaluations))
     about = {
         **asdict(certainty),
-        "tta": copies_gain(answered[first].plain, evaluations[first], certainty, plan.tta, plan.tta_mean)
-        if plan.tta
+        "tta": copies_gain(answered[first].plain, evaluations[first], certainty, config.tta, config.tta_mean)
+        if config.tta
         else None,
         "certainty": {on: check_certainty(certainty, predictions[on], distance[on]) for on in evaluations},
     }

@@ -101,7 +101,7 @@ def write_sheets(dataset: Dataset, recipe: Recipe, folder: Path) -> None:
     for name, make in sheets.items():
         path = folder / f"{name}.png"
         if make is None:
-            path.unlink(missing_ok=True)  # of an earlier plan for this directory
+            path.unlink(missing_ok=True)  # of an earlier recipe in this directory
             continue
         with replacing(path) as beside:
             make().save(beside, "PNG")

@@ -103,7 +103,7 @@ class Console:
                 name = f"stage {event.stage + 1}" + (f", {event.name}" if event.name else "")
                 again = "once more, on training and validation pictures: " if event.retraining else ""
                 step(None, 0, 0)
-                self.say(f"{again}{name if multilabel or event.name else 'training'}: {event.plan}")
+                self.say(f"{again}{name if multilabel or event.name else 'training'}: {event.description}")
                 if meter.runtime != event.runtime["why"]:  # the same for every stage is said once
                     meter.runtime = event.runtime["why"]
                     self.say(f"  {meter.runtime}")

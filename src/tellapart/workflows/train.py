@@ -72,7 +72,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, run_options: 
     """Train, evaluate, bundle and report, or go on where an earlier call was stopped. A finished run is left alone.
 
     Args:
-        recipe: the plan.
+        recipe: what is trained, and how.
         catalog, split: the pictures.
         out: the run directory.
         wishes: see `RunOptions`.
@@ -86,7 +86,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, run_options: 
         RecipeError: the recipe judges several labels, and the pictures have one each.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
-    from tellapart.runs.resume import begin, check_place, planned
+    from tellapart.runs.resume import begin, check_place, restore_plan
     from tellapart.training.runtime import environment, parse
 
     _need_train_extra()
@@ -101,7 +101,11 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, run_options: 
         about |= {"corrections": run_options.corrections} if run_options.corrections else {}
         if recipe.plan and not recipe.plan.why:
             begun = training.begun
-            recipe = planned(training, recipe) if begun else (yield from _planned(recipe, catalog, split, run_options))
+            recipe = (
+                restore_plan(training, recipe)
+                if begun
+                else (yield from _make_plan(recipe, catalog, split, run_options))
+            )
         catalog, split, changed = begin(training, recipe, catalog, split, about, skip, run_options.resume_anyway)
         yield from map(Note, changed)
         if training.finished:
@@ -114,7 +118,9 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, run_options: 
         yield from _finish(job, network)
 
 
-def _planned(recipe: Recipe, catalog: Catalog, split: Split, run_options: RunOptions) -> Generator[Event, None, Recipe]:
+def _make_plan(
+    recipe: Recipe, catalog: Catalog, split: Split, run_options: RunOptions
+) -> Generator[Event, None, Recipe]:
     """The recipe with nothing left open; a picture that broke after the scan is passed over, if that was asked for."""
     from tellapart.training.auto_plan import plan
 
@@ -309,7 +315,7 @@ def train(
     from tellapart.recipe.schema import Recipe
     from tellapart.workflows import progress
 
-    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     show = progress.Console(quiet=quiet)
     catalog = show.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / catalog.root.name
@@ -319,7 +325,7 @@ def train(
     name = "RECIPE" if isinstance(recipe, Recipe) else shlex.quote(str(recipe))
     command = f"tellapart train {source} --recipe {name}{options} --out {shlex.quote(str(directory))}"
     run_options = RunOptions(on_unreadable, runtime, command, resume_anyway)
-    follow(show, plan, catalog, directory, run_options, split, corrections)
+    follow(show, loaded, catalog, directory, run_options, split, corrections)
     return Run(directory)
 
 

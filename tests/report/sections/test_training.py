@@ -26,7 +26,7 @@ def run_with(folder: Path, pictures: Path, *events: dict) -> Run:
 
 
 def started(stage: int, shown: dict[str, int]) -> dict:
-    return {"event": "StageStarted", "stage": stage, "name": "", "plan": "", "shown": shown}
+    return {"event": "StageStarted", "stage": stage, "name": "", "description": "", "shown": shown}
 
 
 def test_what_an_epoch_contained_stands_beside_what_there_is(picture_folder, tmp_path):

@@ -88,7 +88,7 @@ def _stage_table(course: Curves) -> Table:
     runtimes = ["" if a == b else b for a, b in pairwise(before)]  # said once
     rows = [
         [
-            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.plan, runtime, span.reason))))),
+            Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.description, runtime, span.reason))))),
             Cell(str(span.end - span.start), span.end - span.start),
             Cell(str(span.best) if span.best else "–", span.best or 0),
             Cell(formatting.duration(span.seconds), span.seconds),
