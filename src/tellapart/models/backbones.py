@@ -81,8 +81,8 @@ def timm_backbone(name: str, options: dict[str, Any]) -> nn.Module:
     try:
         backbone = timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        given = f" with {options}" if options else ""
-        raise ModelError(f"timm cannot build {name}{given}: {error}", "tellapart models lists what there is.") from None
+        extra = f" with {options}" if options else ""
+        raise ModelError(f"timm cannot build {name}{extra}: {error}", "tellapart models lists what there is.") from None
     return backbone
 
 
@@ -120,16 +120,16 @@ def classifier_keys(source: str, name: str, backbone: nn.Module) -> tuple[str, .
         return (f"{_family(name)[0]}.", *auxiliary)
     if source == "timm":
         names = _published(backbone).get("classifier") or ()
-        kept = backbone.state_dict().keys()
-        return tuple(_widest(n, kept) for n in ((names,) if isinstance(names, str) else names))
+        keys = backbone.state_dict().keys()
+        return tuple(_widest(n, keys) for n in ((names,) if isinstance(names, str) else names))
     return ()
 
 
-def _widest(classifier: str, kept: Iterable[str]) -> str:
+def _widest(classifier: str, keys: Iterable[str]) -> str:
     """Prefix of the outermost module around a classifier of which the backbone keeps nothing (some hold norms)."""
     path = classifier.split(".")
     around = (".".join(path[:depth]) + "." for depth in range(1, len(path) + 1))
-    return next((prefix for prefix in around if not any(k.startswith(prefix) for k in kept)), f"{classifier}.")
+    return next((prefix for prefix in around if not any(k.startswith(prefix) for k in keys)), f"{classifier}.")
 
 
 def resize_timm(name: str, backbone: nn.Module, options: dict[str, Any], height: int, width: int) -> None:

@@ -115,7 +115,7 @@ def shapes(blocks: Sequence[AnyBlock], height: int, width: int) -> list[Shape]:
     if not blocks:
         raise ModelError("There are no blocks to build a network from.", "Write at least one [[model.blocks]].")
     _check_order(blocks)
-    found, shape = [], Shape(3, height, width)
+    outputs, shape = [], Shape(3, height, width)
     for index, block in enumerate(blocks):
         if misfit := _misfit(block, shape):
             smallest = _smallest_side(blocks, min(height, width))
@@ -126,8 +126,8 @@ def shapes(blocks: Sequence[AnyBlock], height: int, width: int) -> list[Shape]:
                 f"{larger} strides and pools up to there. In the recipe it is model.blocks.{index}, counted from 0.",
             )
         shape = _behind(block, shape)
-        found.append(shape)
-    return found
+        outputs.append(shape)
+    return outputs
 
 
 def _check_order(blocks: Sequence[AnyBlock]) -> None:

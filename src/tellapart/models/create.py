@@ -67,25 +67,25 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
         return _as_it_began(run, model, n_classes, data)
     if model.members:
         return _ensemble(model, n_classes, data)
-    found = find(model)
-    options = dict(found.options)
+    definition = find(model)
+    options = dict(definition.options)
     if model.dropout is not None:
-        if found.source != "own" or model.blocks:
+        if definition.source != "own" or model.blocks:
             raise ModelError(
                 f"model.dropout is for networks of Tellapart's own, and {model.name} is not one.",
                 "Dropout before the last layer of any network: --set model.head.dropout=0.2",
             )
         options["dropout"] = model.dropout
     architecture = Architecture(
-        found.source,
-        found.name,
+        definition.source,
+        definition.name,
         model.head,
         n_classes,
-        _preprocessing(found.preprocessing, data),
+        _preprocessing(definition.preprocessing, data),
         options,
         model.resize_inside,
     )
-    return _build(architecture, [(found.state, found.origin)])
+    return _build(architecture, [(definition.state, definition.origin)])
 
 
 def _run_of(weights: str | None) -> Path | None:
@@ -126,10 +126,10 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
     """Several backbones side by side; see `ensemble.SideBySide`."""
     if model.weights is not None or model.dropout is not None:
         raise ModelError("An ensemble has no weights or dropout of its own.", "Give each of [[model.members]] its own.")
-    found = [find(Model(name=m.name, pretrained=m.pretrained, weights=m.weights)) for m in model.members]
+    definition = [find(Model(name=m.name, pretrained=m.pretrained, weights=m.weights)) for m in model.members]
     inner = data if model.resize_inside is None else data.model_copy(update={"size": model.resize_inside})
     parts = [
-        Architecture(f.source, f.name, Head(), 0, _preprocessing(f.preprocessing, inner), f.options) for f in found
+        Architecture(f.source, f.name, Head(), 0, _preprocessing(f.preprocessing, inner), f.options) for f in definition
     ]
     seen = shared_preprocessing([part.preprocessing for part in parts])
     preprocessing = replace(seen, height=data.size or seen.height, width=data.size or seen.width)
@@ -138,7 +138,7 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
     architecture = Architecture(
         "ensemble", name, model.head, n_classes, preprocessing, {"members": plain}, model.resize_inside
     )
-    return _build(architecture, [(f.state, f.origin) for f in found])
+    return _build(architecture, [(f.state, f.origin) for f in definition])
 
 
 def pretrained_network(name: str | None, n_classes: int) -> Network:
@@ -177,7 +177,7 @@ def available_models(pretrained_only: bool = False) -> list[ModelInfo]:
 
 def _build(a: Architecture, weights: Iterable[tuple[State | None, str]]) -> Network:
     """A network with these weights (and where they come from); one for each member of an ensemble."""
-    height, width = a.body_size
+    height, width = a.backbone_size
     if a.source == "ensemble":
         parts = [Architecture.from_dict(values) for values in a.options["members"]]
         filled = [_filled(part, *own) for part, own in zip(parts, weights, strict=False)]
@@ -195,19 +195,19 @@ def _build(a: Architecture, weights: Iterable[tuple[State | None, str]]) -> Netw
 
 def _filled(a: Architecture, state: State | None, origin: str) -> tuple[nn.Module, str]:
     """One backbone with its weights, ready for pictures of its size, and where the weights come from."""
-    backbone = _body(a)
+    backbone = _backbone(a)
     if state is not None:
         origin = fill(backbone, state, backbones.classifier_keys(a.source, a.name, backbone), origin)
     if a.source == "timm":
-        backbones.resize_timm(a.name, backbone, a.options, *a.body_size)
+        backbones.resize_timm(a.name, backbone, a.options, *a.backbone_size)
     return backbone, origin
 
 
-def _body(a: Architecture) -> nn.Module:
+def _backbone(a: Architecture) -> nn.Module:
     if a.name == "blocks":
-        return build_blocks(read_blocks(a.options["blocks"]), *a.body_size)
+        return build_blocks(read_blocks(a.options["blocks"]), *a.backbone_size)
     if a.source == "own":
-        return build_own(a.name, *a.body_size, **a.options)
+        return build_own(a.name, *a.backbone_size, **a.options)
     if a.source == "timm":
         return backbones.timm_backbone(a.name, a.options)
     return backbones.torchvision_backbone(a.name)

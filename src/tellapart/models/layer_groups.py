@@ -16,8 +16,8 @@ from tellapart.errors import ModelError
 from tellapart.models.network import Network
 
 _NOT_A_CHAIN = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError)
-#: What finding out takes, half a second and more, need not be spent for every stage.
-_FOUND: WeakKeyDictionary[Network, list[tuple[str, bool]]] = WeakKeyDictionary()
+#: To find a chain takes half a second and more, so each network's is found once, not once a stage.
+_CHAINS: WeakKeyDictionary[Network, list[tuple[str, bool]]] = WeakKeyDictionary()
 
 
 def layer_groups(network: Network) -> list[list[str]]:
@@ -151,20 +151,20 @@ def split_backbone(network: Network, at: str) -> tuple[nn.Sequential, nn.Sequent
             f"Possible: {', '.join(possible)}." if possible else "This network cannot be cut at all.",
         )
     modules = [network.backbone.get_submodule(name) for name, _ in links]
-    where = [name for name, _ in links].index(at)
-    return nn.Sequential(*modules[:where]), nn.Sequential(*modules[where:])
+    cut = [name for name, _ in links].index(at)
+    return nn.Sequential(*modules[:cut]), nn.Sequential(*modules[cut:])
 
 
 def _links(network: Network) -> list[tuple[str, bool]]:
     """Names along the chain, and whether the backbone can be cut before each; found once for each network."""
-    if network not in _FOUND:
-        _FOUND[network] = _find_links(network)
-    return _FOUND[network]
+    if network not in _CHAINS:
+        _CHAINS[network] = _find_links(network)
+    return _CHAINS[network]
 
 
 def _find_links(network: Network) -> list[tuple[str, bool]]:
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 3, *network.architecture.body_size, generator=random).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, *network.architecture.backbone_size, generator=random).to(memory_format=torch.channels_last)
     links = []
     with torch.no_grad():
         for number, (name, module) in enumerate(chain(network.backbone, x)):

@@ -38,7 +38,7 @@ class Architecture:
     resize_inside: int | None = None
 
     @property
-    def body_size(self) -> tuple[int, int]:
+    def backbone_size(self) -> tuple[int, int]:
         """Height and width of the pictures that the backbone sees."""
         side = self.resize_inside
         return (side, side) if side else (self.preprocessing.height, self.preprocessing.width)
@@ -78,7 +78,7 @@ class Network(nn.Module):
         self.architecture = architecture
         self.n_features = n_features
         self.weights_source = weights_source
-        self.resize = ResizeInside(*architecture.body_size) if architecture.resize_inside else nn.Identity()
+        self.resize = ResizeInside(*architecture.backbone_size) if architecture.resize_inside else nn.Identity()
         mean = torch.tensor(self.preprocessing.mean, dtype=torch.float64)
         std = torch.tensor(self.preprocessing.std, dtype=torch.float64)
         # (x / 255 - mean) / std as one multiply-add over pixels of 0 to 255.

@@ -24,7 +24,7 @@ _ENDINGS = (".torchvision.safetensors", ".safetensors")
 
 
 @dataclass(frozen=True)
-class Found:
+class Definition:
     """A backbone and its weights, before anything is built.
 
     Attributes:
@@ -42,7 +42,7 @@ class Found:
     origin: str = "random initial weights"
 
 
-def find(model: Model) -> Found:
+def find(model: Model) -> Definition:
     """Find a network and its weights: in the file that is named, in the folder TELLAPART_WEIGHTS, on the hub.
 
     Raises:
@@ -67,14 +67,16 @@ def find(model: Model) -> Found:
     return _from_hub(model.name, sources[0], _tried_folder(local))
 
 
-def _blocks(model: Model) -> Found:
+def _blocks(model: Model) -> Definition:
     """A network built of the recipe's blocks."""
-    found = Found("own", "blocks", Preprocessing(64, 64), {"blocks": [block.model_dump() for block in model.blocks]})
+    definition = Definition(
+        "own", "blocks", Preprocessing(64, 64), {"blocks": [block.model_dump() for block in model.blocks]}
+    )
     if model.weights is not None:
-        return replace(found, state=read_weights(Path(model.weights).expanduser()), origin=model.weights)
+        return replace(definition, state=read_weights(Path(model.weights).expanduser()), origin=model.weights)
     if model.pretrained:
         raise _unpublished(model.name)
-    return found
+    return definition
 
 
 def _unpublished(name: str) -> WeightsError:
@@ -85,7 +87,7 @@ def _unpublished(name: str) -> WeightsError:
 
 
 def local_weights() -> dict[str, Path]:
-    """Names and places of the weights in the folder TELLAPART_WEIGHTS; empty where there is none.
+    """Names and paths of the weights in the folder TELLAPART_WEIGHTS; empty where there is none.
 
     A folder with a `config.json` may have any name; a file has the name of a network.
     """
@@ -93,22 +95,22 @@ def local_weights() -> dict[str, Path]:
     root = Path(named or ".").expanduser()
     if not named or not root.is_dir():
         return {}
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(root.iterdir(), key=lambda p: (p.is_file(), p.name)):
         ending = next((e for e in _ENDINGS if path.name.endswith(e)), None)
         if (path / "config.json").is_file():
-            found[path.name] = path
+            paths[path.name] = path
         elif ending and path.is_file() and _sources(path.name.removesuffix(ending)):
-            found.setdefault(path.name.removesuffix(ending), path)
-    return found
+            paths.setdefault(path.name.removesuffix(ending), path)
+    return paths
 
 
 def _sources(name: str) -> list[Source]:
     """Who defines a network of this name, first choice first."""
     if name in OWN:
         return ["own"]
-    found: list[Source] = ["timm"] if backbones.is_timm(name) else []
-    return [*found, "torchvision"] if name in backbones.torchvision_names() else found
+    sources: list[Source] = ["timm"] if backbones.is_timm(name) else []
+    return [*sources, "torchvision"] if name in backbones.torchvision_names() else sources
 
 
 def _unknown(name: str, local: dict[str, Path]) -> ModelError:
@@ -123,23 +125,23 @@ def _unknown(name: str, local: dict[str, Path]) -> ModelError:
     return ModelError(f"There is no network '{name}'.", f"{hint}tellapart models lists them all.")
 
 
-def _described(name: str, source: Source) -> Found:
+def _described(name: str, source: Source) -> Definition:
     """A network as its source defines it, without weights."""
     if source == "own":
-        return Found(source, name, backbones.own_preprocessing(name))
+        return Definition(source, name, backbones.own_preprocessing(name))
     if source == "torchvision":
-        return Found(source, name, backbones.torchvision_preprocessing(name))
-    return Found(source, name, backbones.timm_preprocessing(hub.timm_published(name)))
+        return Definition(source, name, backbones.torchvision_preprocessing(name))
+    return Definition(source, name, backbones.timm_preprocessing(hub.timm_published(name)))
 
 
-def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) -> Found:
+def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) -> Definition:
     """Weights in a file, or in a folder as timm's hub lays it out."""
     if not path.exists():
         raise WeightsError(f"{path}: there is no such file.", "Check --weights, or leave it out.")
     if path.is_dir():
-        found = _described_by_config(path)
+        definition = _described_by_config(path)
         file = next((path / f for f in hub.HUB_FILES if (path / f).is_file()), path / hub.HUB_FILES[0])
-        return replace(found, state=read_weights(file), origin=str(path)) if read else found
+        return replace(definition, state=read_weights(file), origin=str(path)) if read else definition
     if not sources:
         raise _unknown(name, {})
     if not read:
@@ -152,7 +154,7 @@ def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) 
     return replace(_described(name, source), state=state, origin=str(path))
 
 
-def _described_by_config(folder: Path) -> Found:
+def _described_by_config(folder: Path) -> Definition:
     """A network of timm as the `config.json` beside its weights describes it."""
     file = folder / "config.json"
     try:
@@ -167,10 +169,10 @@ def _described_by_config(folder: Path) -> Found:
     options.pop("num_classes", None)
     if published.get("fixed_input_size"):
         options.setdefault("img_size", [preprocessing.height, preprocessing.width])
-    return Found("timm", architecture, preprocessing, options)
+    return Definition("timm", architecture, preprocessing, options)
 
 
-def _described_by_bundle(file: Path, name: str) -> Found:
+def _described_by_bundle(file: Path, name: str) -> Definition:
     """The network that a bundle of ours holds: its padding, mean and deviation may differ from the published ones."""
     try:
         its = Architecture.from_dict(json.loads(file.read_text(encoding="utf-8"))["architecture"])
@@ -178,7 +180,7 @@ def _described_by_bundle(file: Path, name: str) -> Found:
         raise WeightsError(f"{file} does not say what network its weights are for: {first_line(error)}") from None
     if its.name != name:
         raise WeightsError(f"The weights beside {file} are those of {its.name}, not {name}.", f"--model {its.name}")
-    return Found(its.source, its.name, its.preprocessing, its.options)
+    return Definition(its.source, its.name, its.preprocessing, its.options)
 
 
 def _overlap(name: str, source: Source, state: State) -> int:
@@ -187,11 +189,11 @@ def _overlap(name: str, source: Source, state: State) -> int:
     return len(backbone.state_dict().keys() & state.keys())
 
 
-def _from_hub(name: str, source: Source, tried: str) -> Found:
-    found = _described(name, source)
+def _from_hub(name: str, source: Source, tried: str) -> Definition:
+    definition = _described(name, source)
     try:
         state, origin = hub.from_torchvision(name) if source == "torchvision" else hub.from_timm(name)
-        return replace(found, state=state, origin=origin)
+        return replace(definition, state=state, origin=origin)
     except TellapartError:
         raise
     except Exception as error:  # noqa: BLE001 - the hub's client and the network raise anything

@@ -75,22 +75,22 @@ def fill(backbone: nn.Module, state: State, classifier: tuple[str, ...], origin:
     """
     wanted = backbone.state_dict()
     left_out = [k for k in state if k not in wanted and k.startswith((*classifier, _OUR_HEAD))]
-    given = {k: v for k, v in state.items() if k not in left_out}
+    state_used = {k: v for k, v in state.items() if k not in left_out}
     # Converted weights often lack these counters, which nothing here reads.
-    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in given if k not in wanted]
+    missing = [k for k in wanted if k not in state_used and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state_used if k not in wanted]
     reshaped = [
         f"{k} {tuple(v.shape)} instead of {tuple(wanted[k].shape)}"
-        for k, v in given.items()
+        for k, v in state_used.items()
         if k in wanted and v.shape != wanted[k].shape
     ]
     if missing or unexpected or reshaped:
         lists = {"missing": missing, "not expected": unexpected, "of another shape": reshaped}
         raise WeightsError(
-            f"The weights do not fit ({origin}):\n" + "\n".join(_listed(what, keys) for what, keys in lists.items()),
+            f"The weights do not fit ({origin}):\n" + "\n".join(_listed(fault, keys) for fault, keys in lists.items()),
             "Name the network that they were made with: --model NAME (timm's or torchvision's name).",
         )
-    backbone.load_state_dict(given, strict=False)
+    backbone.load_state_dict(state_used, strict=False)
     outputs = [state[k].shape[0] for k in left_out if k.endswith("weight") and state[k].ndim > 1]
     return f"{origin}, without its classifier of {outputs[-1]} classes" if outputs else origin
 
@@ -109,9 +109,9 @@ def _plain_keys(state: State) -> State:
     return state
 
 
-def _listed(what: str, keys: list[str]) -> str:
+def _listed(fault: str, keys: list[str]) -> str:
     shown = [*keys[:_SHOWN], *(["…"] if len(keys) > _SHOWN else [])]
-    return f"  {len(keys)} {what}" + (f": {', '.join(shown)}" if shown else "")
+    return f"  {len(keys)} {fault}" + (f": {', '.join(shown)}" if shown else "")
 
 
 def first_line(error: Exception) -> str:
