@@ -12,22 +12,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.environment import memory_gib, processor_name, special_instructions
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("tellapart", "torch", "torchvision", "timm", "numpy", "polars", "pillow", "simplejpeg", "onnxruntime")
 
 
 def machine() -> dict[str, Any]:
     """Processor, number of processors, memory."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    special = [flag for flag in ("avx2", "avx512f", "amx_bf16") if flag in flags]
     return {
-        "processor": model or platform.processor(),
-        "special": special,
+        "processor": processor_name(),
+        "special": special_instructions(),
         "processors": os.cpu_count(),
-        "memory_gib": round(memory),
+        "memory_gib": round(memory_gib() or 0),
     }
 
 

@@ -97,7 +97,17 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def _top(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="With --version: packages, machine and extras too, for a bug report.")
+    ] = False,
 ) -> None:
+    if verbose and not version:
+        raise typer.BadParameter("it goes with --version alone", param_hint="'--verbose'")
+    if verbose:
+        from tellapart.core.environment import describe_environment
+
+        print(describe_environment())
+        raise typer.Exit
     if version:
         from tellapart.core.version import __version__
 

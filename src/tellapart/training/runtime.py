@@ -11,11 +11,11 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from tellapart.core.environment import processor_name
 from tellapart.core.files import cache_folder, write_text
 from tellapart.core.system import n_processors
 from tellapart.errors import UsageError
@@ -276,12 +276,8 @@ def in_words(runtime: Runtime) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {"node": platform.node(), "processor": model, "gpu": gpu}
+    return {"node": platform.node(), "processor": processor_name(), "gpu": gpu}
 
 
 def environment() -> dict[str, Any]:
