@@ -57,7 +57,7 @@ def jpegs(n_rows: int) -> dict[str, object]:
             "model": {"name": "resnet34", "pretrained": False},
             "data": {"size": 224},
             "augment": [{"transform": "random_resized_crop"}, {"transform": "horizontal_flip"}],
-            "stages": [{"epochs": 1000, "batch_size": BATCH, "rate": 1e-4, "schedule": "constant"}],
+            "stages": [{"epochs": 1000, "batch_size": BATCH, "lr": 1e-4, "schedule": "constant"}],
         }
     )
     network = create_network(recipe.model, len(catalog.classes), recipe.data)

@@ -92,7 +92,7 @@ def stored(catalog: Catalog, rows: Rows, name: str, seconds: float) -> Generator
 
 def recipe_of(name: str, stage: dict[str, Any], augment: list[dict[str, Any]] | None = None) -> Recipe:
     """One long stage, with small steps."""
-    usual = {"epochs": 10_000, "batch_size": BATCH, "optimizer": "adamw", "rate": 1e-4, "schedule": "constant"}
+    usual = {"epochs": 10_000, "batch_size": BATCH, "optimizer": "adamw", "lr": 1e-4, "schedule": "constant"}
     return Recipe.model_validate(
         {
             "model": {"name": name, "pretrained": False},

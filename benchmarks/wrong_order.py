@@ -35,7 +35,7 @@ HOW = Preprocessing(SIZE, SIZE)
 
 def plan(seed: int, epochs: int) -> Recipe:
     """The CNN of the CIFAR-10 tutorial, as the study of fruit used it: nothing random happens to pictures any more."""
-    stage = {"epochs": epochs, "batch_size": 32, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0}
+    stage = {"epochs": epochs, "batch_size": 32, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
     return Recipe.model_validate(
         {
             "seed": seed,

@@ -34,7 +34,7 @@ PLAN = Recipe.model_validate(
         "data": {"size": 32},
         "model": {"name": "cnn8", "pretrained": False, "dropout": 0.0},
         "augment": [{"transform": "random_resized_crop"}, {"transform": "horizontal_flip", "probability": 0.5}],
-        "stages": [{"epochs": 3, "batch_size": 8, "rate": 1e-3}],
+        "stages": [{"epochs": 3, "batch_size": 8, "lr": 1e-3}],
     }
 )
 

@@ -31,13 +31,13 @@ views = [[], [{ transform = "horizontal_flip" }]]
 epochs = 2
 batch_size = 32
 optimizer = "adamw"
-rate = 2e-3
+lr = 2e-3
 
 [[stages]]
 epochs = 2
 batch_size = 16
 optimizer = "adamw"
-rate = 2e-3
+lr = 2e-3
 average = 0.9
 schedule = "one_cycle"
 """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tellapart.errors import RecipeError
 from tellapart.recipe.load import describe_shipped, load_recipe, recipe_text, shipped
-from tellapart.recipe.schema import Data, FoundRate, Head, Model, Recipe, Stage
+from tellapart.recipe.schema import Data, FoundLr, Head, Model, Recipe, Stage
 from tellapart.recipe.transforms import EIGHTFOLD, Balance, Mix, Rotation
 
 
@@ -108,11 +108,11 @@ STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
         ("[qqq]\nsize = 3", 1, "unknown key 'qqq'", "Possible here: about, seed, data"),
         ("[model.head]\nhiden = [3]", 2, "unknown key 'model.head.hiden'", "Did you mean 'hidden'?"),
         (STAGES + "epoch = 3", 6, "unknown key 'stages.1.epoch'", "Did you mean 'epochs'?"),
-        (STAGES + '"rates" = 3', 6, "unknown key 'stages.1.rates'", "Did you mean 'rate'?"),
-        (STAGES + "rate = 0", 6, "'stages.1.rate': Input should be greater than 0 (it is 0", ""),
-        (STAGES + "rate = inf", 6, "'stages.1.rate'", ""),
-        (STAGES + "rate = nan", 6, "'stages.1.rate'", ""),
-        (STAGES + 'rate = "fast"', 6, "'stages.1.rate': Input should be a valid number (it is 'fast')", ""),
+        (STAGES + '"lrs" = 3', 6, "unknown key 'stages.1.lrs'", "Did you mean 'lr'?"),
+        (STAGES + "lr = 0", 6, "'stages.1.lr': Input should be greater than 0 (it is 0", ""),
+        (STAGES + "lr = inf", 6, "'stages.1.lr'", ""),
+        (STAGES + "lr = nan", 6, "'stages.1.lr'", ""),
+        (STAGES + 'lr = "fast"', 6, "'stages.1.lr': Input should be a valid number (it is 'fast')", ""),
         (STAGES + "epochs = 2.5", 6, "'stages.1.epochs': Input should be a valid integer", ""),
         (STAGES + "epochs = true", 6, "'stages.1.epochs': Input should be a valid integer", ""),
         (STAGES + "augment = 1", 6, "'stages.1.augment': Input should be a valid boolean", ""),
@@ -123,12 +123,12 @@ STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
         (STAGES + "views = [\n  [],\n  [{ transform = 'negative' }]\n]\npatience = 0", 10, "'stages.1.patience'", ""),
         (STAGES + "views = [[], [{ transform = 'negativ' }]]", 6, "no transform 'negativ'", "'negative'"),
         ("[data]\nvalidation = 1", 2, "'data.validation': Input should be less than 1", ""),
-        (STAGES + "rate = { find = 'vally' }", 6, "'stages.1.rate.find': Input should be 'valley'", ""),
-        (STAGES + "rate = { find = 'valley', sprad = 3 }", 6, "unknown key 'stages.1.rate.sprad'", "'spread'"),
-        (STAGES + "rate = 'fnd'", 6, "'stages.1.rate'", ""),
+        (STAGES + "lr = { find = 'vally' }", 6, "'stages.1.lr.find': Input should be 'valley'", ""),
+        (STAGES + "lr = { find = 'valley', sprad = 3 }", 6, "unknown key 'stages.1.lr.sprad'", "'spread'"),
+        (STAGES + "lr = 'fnd'", 6, "'stages.1.lr'", ""),
         (STAGES + "epochs = 3\nsteps = 3", 4, "'epochs' and 'steps' exclude each other", ""),
         (STAGES + "stop_on = 'gap'", 4, "needs 'patience'", ""),
-        (STAGES + "optimizer = 'lbfgs'\nrate = 1e-2", 4, "'rate' is not for optimizer = \"lbfgs\"", ""),
+        (STAGES + "optimizer = 'lbfgs'\nlr = 1e-2", 4, "'lr' is not for optimizer = \"lbfgs\"", ""),
         (STAGES + "optimizer = 'lbfgs'\nclip = 1.0", 4, "'clip' is not for", ""),
         ("[data]\nfit = 'pad'\ncrop = 0.5", 1, "'crop' belongs to fit", ""),
         ("[model.head]\nactivation = 'gelu'", 1, "'activation' belongs to hidden layers", ""),
@@ -186,10 +186,10 @@ def test_tables_are_merged_and_lists_replaced(tmp_path):
     write(
         tmp_path, 'seed = 1\n[data]\nsize = 64\nfit = "pad"\n[[stages]]\nepochs = 1\n[[stages]]\nepochs = 2', "a.toml"
     )
-    child = write(tmp_path, 'extends = "a.toml"\n[data]\nsize = 32\n[[stages]]\nrate = 0.5')
+    child = write(tmp_path, 'extends = "a.toml"\n[data]\nsize = 32\n[[stages]]\nlr = 0.5')
     recipe = load_recipe(child)
     assert (recipe.seed, recipe.data) == (1, Data(size=32, fit="pad"))
-    assert recipe.stages == [Stage(rate=0.5)]
+    assert recipe.stages == [Stage(lr=0.5)]
 
 
 def test_a_path_is_relative_to_the_file_that_names_it(tmp_path, monkeypatch):
@@ -242,7 +242,7 @@ def test_a_parent_that_is_no_name(tmp_path):
         ("[data]\nsise = 3", "[data]\nsize = 3", "a.toml", 2),
         ("[data]\nsize = 0", "[data]\nfit = 'pad'", "a.toml", 2),
         ("[data]\nsize = 0", "seed = 2\ndata.size = -1", "mine.toml", 3),
-        ("[[stages]]\nepoch = 3", "[[stages]]\nrate = 1\nepoch = 3", "mine.toml", 4),
+        ("[[stages]]\nepoch = 3", "[[stages]]\nlr = 1\nepoch = 3", "mine.toml", 4),
         ("[[stages]]\nepoch = 3", "seed = 1", "a.toml", 2),
     ],
 )
@@ -261,8 +261,8 @@ def test_an_inherited_mistake_is_found_in_its_own_file(tmp_path, parent, child, 
         ("seed=5", lambda r: r.seed == 5),
         (" seed = 5 ", lambda r: r.seed == 5),
         ("stages.0.epochs=7", lambda r: r.stages[0].epochs == 7),
-        ("stages.2.rate=1e-5", lambda r: r.stages[2].rate == 1e-5),
-        ("stages.2.rate=1", lambda r: r.stages[2].rate == 1.0),
+        ("stages.2.lr=1e-5", lambda r: r.stages[2].lr == 1e-5),
+        ("stages.2.lr=1", lambda r: r.stages[2].lr == 1.0),
         ("stages.2.augment=false", lambda r: r.stages[2].augment is False),
         ("stages.0.train=2", lambda r: r.stages[0].train == 2 and isinstance(r.stages[0].train, int)),
         ("stages.0.train=0.5", lambda r: r.stages[0].train == 0.5),
@@ -389,7 +389,7 @@ recipes = st.builds(
             name=text,
             train=st.sampled_from(["head", "all"]) | st.integers(1, 99) | share.filter(bool),
             epochs=st.integers(1, 10**6),
-            rate=finite,
+            lr=finite,
             weight_decay=st.floats(0, 1e300),
             warmup=share,
             patience=st.none() | st.integers(1, 99),
@@ -454,12 +454,12 @@ def test_versions_that_make_no_sense(tmp_path, written, said):
     assert "line 2" in caught.value.message
 
 
-@pytest.mark.parametrize("rate", ["'find'", "{ find = 'highest_falling', spread = 100, otherwise = 1e-3 }"])
-def test_a_rate_that_is_to_be_found_is_read_and_written(tmp_path, rate):
-    recipe = load_recipe(write(tmp_path, f"[[stages]]\nrate = {rate}"))
+@pytest.mark.parametrize("lr", ["'find'", "{ find = 'highest_falling', spread = 100, otherwise = 1e-3 }"])
+def test_a_rate_that_is_to_be_found_is_read_and_written(tmp_path, lr):
+    recipe = load_recipe(write(tmp_path, f"[[stages]]\nlr = {lr}"))
     again = load_recipe(write(tmp_path, recipe.to_toml()))
     assert again == recipe
-    assert isinstance(again.stages[0].rate, FoundRate)
+    assert isinstance(again.stages[0].lr, FoundLr)
 
 
 @pytest.mark.parametrize(

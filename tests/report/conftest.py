@@ -25,7 +25,7 @@ def make_jpeg(row: int, side: int = 96) -> bytes:
 def make_events(stages: tuple[tuple[str, int, float], ...] = (("head", 4, 1e-3), ("all", 8, 1e-4))) -> list[dict]:
     """Lines of events.jsonl: name, epochs and highest rate of each stage."""
     random, events, loss, steps = np.random.default_rng(0), [], 1.1, 20
-    for stage, (name, epochs, rate) in enumerate(stages):
+    for stage, (name, epochs, lr) in enumerate(stages):
         events.append(
             {"event": "StageStarted", "stage": stage, "name": name, "description": f"trains {name}", "epochs": epochs}
         )
@@ -43,7 +43,7 @@ def make_events(stages: tuple[tuple[str, int, float], ...] = (("head", 4, 1e-3),
                     "validation_loss": validation,
                     "train_accuracy": 1 - loss * 0.4,
                     "validation_accuracy": 1 - validation * 0.4,
-                    "rates": [rate * (1 + math.cos(math.pi * t)) / 2 for t in at],
+                    "lrs": [lr * (1 + math.cos(math.pi * t)) / 2 for t in at],
                     "best": epoch <= 6,
                     "seconds": 11.5,
                 }

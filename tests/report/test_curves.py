@@ -18,7 +18,7 @@ def validated(stage: int, epoch: int, loss: float = 1.0, best: bool = False, **o
         "validation_loss": loss + 1,
         "train_accuracy": 0.5,
         "validation_accuracy": 0.4,
-        "rates": [0.1, 0.2],
+        "lrs": [0.1, 0.2],
         "best": best,
         "seconds": 2.0,
     } | other
@@ -43,7 +43,7 @@ def test_stages_follow_each_other() -> None:
     assert second.runtime == ""
     assert (first.description, first.reason, first.seconds) == ("trains the head", "all epochs done", 4.0)
     assert (second.name, second.start, second.end, second.best) == ("stage 2", 2, 4, 3)
-    assert course.rate_at == (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4)
+    assert course.lr_at == (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4)
     assert course.total_seconds == 8
 
 
@@ -61,11 +61,11 @@ def test_a_training_without_validation_has_gaps(missing: float | None) -> None:
 
 
 def test_many_rates_are_thinned_out_but_the_last_is_kept() -> None:
-    rates = [i / 10_000 for i in range(10_000)]
-    course = curves([validated(0, 1, rates=rates)])
-    assert len(course.rate) <= 801
-    assert course.rate[-1] == rates[-1]
-    assert course.rate_at[-1] == 1
+    lrs = [i / 10_000 for i in range(10_000)]
+    course = curves([validated(0, 1, lrs=lrs)])
+    assert len(course.lr) <= 801
+    assert course.lr[-1] == lrs[-1]
+    assert course.lr_at[-1] == 1
 
 
 def test_no_events_no_curves() -> None:

@@ -111,7 +111,7 @@ def test_events_are_read_back_in_order_with_what_stands_beside_them(tmp_path):
     assert started["event"] == "StageStarted"
     assert started["time"] == "12:00"
     assert started["runtime"] == {"why": "asked for"}
-    assert validated["rates"] == [0.1, 0.2]
+    assert validated["lrs"] == [0.1, 0.2]
     assert validated["train_accuracy"] is None
     stage = {"event": "StageDone", "stage": 0, "epochs": 2, "best_epoch": 1, "reason": "all epochs done"}
     assert done == {**stage, "retraining": False}

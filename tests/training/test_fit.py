@@ -41,7 +41,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
-    plan = recipe([{"epochs": 8, "batch_size": 4, "rate": 1e-3}], model={"name": "small-cnn", "pretrained": False})
+    plan = recipe([{"epochs": 8, "batch_size": 4, "lr": 1e-3}], model={"name": "small-cnn", "pretrained": False})
     network, dataset = build(plan)
     events = train(network, plan, dataset)
     validated = [event for event in events if isinstance(event, Validated)]
@@ -147,7 +147,7 @@ def test_accumulated_batches_are_one_large_batch(build: Build) -> None:
 def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_other(
     build: Build, statistics: str
 ) -> None:
-    stage = {"epochs": 2, "batch_size": 8, "optimizer": "sgd", "rate": 1e-2, "batch_norm": statistics}
+    stage = {"epochs": 2, "batch_size": 8, "optimizer": "sgd", "lr": 1e-2, "batch_norm": statistics}
     model = {"name": "cnn8", "pretrained": False, "dropout": 0.0}
     plan = recipe([stage], model=model, mix={"mixup": 0.5})
     results, losses = [], []
@@ -165,7 +165,7 @@ def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_
 
 def test_rates_differ_by_group(build: Build) -> None:
     """A group whose rate is all but zero hardly moves; the head moves as ever."""
-    plan = recipe([{"epochs": 1, "batch_size": 8, "rate": [1e-12, 1e-2], "optimizer": "sgd", "weight_decay": 0.0}])
+    plan = recipe([{"epochs": 1, "batch_size": 8, "lr": [1e-12, 1e-2], "optimizer": "sgd", "weight_decay": 0.0}])
     network, dataset = build(plan)
     before = {name: tensor.clone() for name, tensor in network.named_parameters()}
     train(network, plan, dataset)
@@ -194,15 +194,15 @@ def test_a_size_that_the_network_cannot_take_is_named(build: Build) -> None:
 
 @pytest.mark.parametrize("kind", ["step", "sgdr"])
 def test_schedules_reach_the_optimizer(build: Build, kind: str) -> None:
-    stage = {"epochs": 3, "batch_size": 9, "schedule": kind, "rate": 1e-3}
+    stage = {"epochs": 3, "batch_size": 9, "schedule": kind, "lr": 1e-3}
     plan = recipe([stage | ({"cycle_multiplier": 2} if kind == "sgdr" else {"step_factor": 0.5})])
     network, dataset = build(plan)
-    rates = [event.rate for event in train(network, plan, dataset) if isinstance(event, Progress)]
+    lrs = [event.lr for event in train(network, plan, dataset) if isinstance(event, Progress)]
     if kind == "step":
-        assert rates == pytest.approx([1e-3] * 2 + [5e-4] * 2 + [2.5e-4] * 2)
+        assert lrs == pytest.approx([1e-3] * 2 + [5e-4] * 2 + [2.5e-4] * 2)
     else:
-        assert rates[0] == rates[2] == pytest.approx(1e-3)
-        assert rates[2] > rates[3] > rates[4] > rates[5]
+        assert lrs[0] == lrs[2] == pytest.approx(1e-3)
+        assert lrs[2] > lrs[3] > lrs[4] > lrs[5]
 
 
 def test_frozen_layers_stay_bit_for_bit_and_so_do_their_statistics(build: Build) -> None:
@@ -335,8 +335,8 @@ def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> Non
     "second",
     [
         {"train": 99},
-        {"rate": [1e-3] * 99},
-        {"rate": {"head": 1e-3}},
+        {"lr": [1e-3] * 99},
+        {"lr": {"head": 1e-3}},
         {"loss": "squeezed"},
         {"size": 1},
         {"train": "all", "optimizer": "lbfgs"},
@@ -351,7 +351,7 @@ def test_what_a_later_stage_cannot_do_is_said_at_once(build: Build, second: dict
 
 def test_patience_stops_and_restores_the_best(build: Build) -> None:
     plan = recipe(
-        [{"epochs": 30, "batch_size": 8, "rate": 0.02, "optimizer": "sgd", "patience": 2, "schedule": "constant"}]
+        [{"epochs": 30, "batch_size": 8, "lr": 0.02, "optimizer": "sgd", "patience": 2, "schedule": "constant"}]
     )
     network, dataset = build(plan)
     events = train(network, plan, dataset)
@@ -364,11 +364,11 @@ def test_patience_stops_and_restores_the_best(build: Build) -> None:
 
 
 def test_a_loss_that_is_not_finite_names_the_step(build: Build) -> None:
-    plan = recipe([{"epochs": 2, "batch_size": 8, "rate": 1e30, "optimizer": "sgd", "schedule": "constant"}])
+    plan = recipe([{"epochs": 2, "batch_size": 8, "lr": 1e30, "optimizer": "sgd", "schedule": "constant"}])
     network, dataset = build(plan)
     with pytest.raises(TrainingError, match=r"stage 1, epoch \d, step \d") as raised:
         train(network, plan, dataset)
-    assert "stages.0.rate" in raised.value.hint
+    assert "stages.0.lr" in raised.value.hint
 
 
 def test_the_step_named_is_the_one_of_the_loss(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,12 +42,12 @@ def sharp(curve: np.ndarray) -> np.ndarray:
 
 def test_a_parabola() -> None:
     """The smoothed loss is (log10 rate + 1)²: lowest at 0.1, steepest where it begins."""
-    rates = sweep(1e-6, 10.0, 701)
-    curve = (np.log10(rates) + 1) ** 2 + 1
-    found = suggest(rates, sharp(curve))
+    lrs = sweep(1e-6, 10.0, 701)
+    curve = (np.log10(lrs) + 1) ** 2 + 1
+    found = suggest(lrs, sharp(curve))
     assert found.smoothed == pytest.approx(curve)
     assert found.tenth_of_minimum == pytest.approx(0.01)
-    start = math.log10(rates[70])
+    start = math.log10(lrs[70])
     # Ends of a gradient are one-sided, so that the first and the second point may change places.
     assert math.log10(found.steepest) == pytest.approx(start, abs=0.02)
     # A slope of a quarter lies at a quarter of the way before the lowest point.
@@ -59,9 +59,9 @@ def test_a_parabola() -> None:
 
 def test_a_slide_between_two_flats() -> None:
     """The smoothed loss falls along a logistic curve of the logarithm: steepest at 1e-3."""
-    rates = sweep(1e-6, 1.0, 601)
-    curve = 2 - 1 / (1 + np.exp(-4 * (np.log10(rates) + 3)))
-    found = suggest(rates, sharp(curve))
+    lrs = sweep(1e-6, 1.0, 601)
+    curve = 2 - 1 / (1 + np.exp(-4 * (np.log10(lrs) + 3)))
+    found = suggest(lrs, sharp(curve))
     assert math.log10(found.steepest) == pytest.approx(-3, abs=0.02)
     # The slope s (1 - s) is a quarter of its greatest at s = (1 + √¾) / 2.
     s = (1 + math.sqrt(0.75)) / 2
@@ -70,13 +70,13 @@ def test_a_slide_between_two_flats() -> None:
 
 
 def test_the_order_of_the_suggestions_on_a_noisy_training() -> None:
-    rates = sweep(1e-6, 10.0, 200)
-    x = np.log10(rates)
+    lrs = sweep(1e-6, 10.0, 200)
+    x = np.log10(lrs)
     clean = 2.3 - 1.8 / (1 + np.exp(-3 * (x + 3))) + np.exp(4 * (x - 0.2))
     for seed in range(5):
         losses = clean + np.random.default_rng(seed).normal(0, 0.05, 200)
         stop = next(n for n in range(1, 201) if n == 200 or blew_up(losses[:n]))
-        found = suggest(rates[:stop], losses[:stop])
+        found = suggest(lrs[:stop], losses[:stop])
         assert found.rose
         assert 1e-4 < found.tenth_of_minimum < 0.3
         assert 1e-4 < found.steepest <= found.highest_falling <= found.tenth_of_minimum * 10.001
@@ -84,25 +84,25 @@ def test_the_order_of_the_suggestions_on_a_noisy_training() -> None:
 
 
 def test_losses_after_the_first_that_is_no_number_do_not_count() -> None:
-    rates = sweep(1e-4, 1.0, 50)
+    lrs = sweep(1e-4, 1.0, 50)
     losses = np.linspace(3, 1, 50)
     losses[40] = math.nan
-    found = suggest(rates, losses)
-    assert len(found.rates) == len(found.losses) == len(found.smoothed) == 40
+    found = suggest(lrs, losses)
+    assert len(found.lrs) == len(found.losses) == len(found.smoothed) == 40
     assert found.rose
-    assert found.tenth_of_minimum == pytest.approx(rates[39] / 10)
+    assert found.tenth_of_minimum == pytest.approx(lrs[39] / 10)
 
 
 def test_what_cannot_be_read_is_said() -> None:
-    rates = sweep(1e-4, 1.0, 50)
+    lrs = sweep(1e-4, 1.0, 50)
     with pytest.raises(TrainingError, match="did not fall"):
-        suggest(rates, np.linspace(1, 2, 50))
+        suggest(lrs, np.linspace(1, 2, 50))
     with pytest.raises(TrainingError, match="did not fall"):
-        suggest(rates, 1 + np.random.default_rng(0).normal(0, 0.005, 50))
+        suggest(lrs, 1 + np.random.default_rng(0).normal(0, 0.005, 50))
     with pytest.raises(TrainingError, match="3 usable steps"):
-        suggest(rates, [3.0, 2.0, 1.0, math.nan] + [1.0] * 46)
+        suggest(lrs, [3.0, 2.0, 1.0, math.nan] + [1.0] * 46)
     with pytest.raises(ValueError, match="losses"):
-        suggest(rates, [1.0])
+        suggest(lrs, [1.0])
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=40))
@@ -123,6 +123,6 @@ def test_the_valley_is_half_way_along_the_longest_fall(values: list[int]) -> Non
 
 def test_needs_no_torch() -> None:
     code = (
-        "import sys, tellapart.training.rate_suggestions, tellapart.training.schedule; sys.exit('torch' in sys.modules)"
+        "import sys, tellapart.training.lr_suggestions, tellapart.training.schedule; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

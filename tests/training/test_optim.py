@@ -11,7 +11,7 @@ from torch.optim import SGD, Adadelta, Adam, AdamW, NAdam, Optimizer
 
 from tellapart.errors import RecipeError
 from tellapart.training.muon import MuonAdamW
-from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
+from tellapart.training.optim import build_optimizer, parameter_groups, set_lrs
 
 KINDS = ("adamw", "adam", "sgd", "nadam", "adadelta", "muon")
 RATE, DECAY, MOMENTUM = 0.1, 0.05, 0.8
@@ -187,8 +187,8 @@ def test_rates_follow_a_factor_of_their_peak() -> None:
     network = small_network()
     groups = parameter_groups([network[:3].named_parameters(), network[4].named_parameters()], [1e-4, 1e-2], 0.1)
     optimizer = build_optimizer("adamw", groups)
-    set_rates(optimizer, 0.5)
-    set_rates(optimizer, 0.25)
+    set_lrs(optimizer, 0.5)
+    set_lrs(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([2.5e-5] * 2 + [2.5e-3] * 2)
     assert "initial_lr" not in groups[0]
 

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from tellapart.errors import RecipeError
-from tellapart.training.schedule import KINDS, group_rates, schedule, sgdr_epochs
+from tellapart.training.schedule import KINDS, group_lrs, schedule, sgdr_epochs
 
 
-def torch_rates(make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], steps: int) -> list[float]:
+def torch_lrs(make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], steps: int) -> list[float]:
     """What a scheduler of torch gives for a peak of 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make(optimizer)
-    rates = []
+    lrs = []
     for _ in range(steps):
-        rates.append(float(optimizer.param_groups[0]["lr"]))
+        lrs.append(float(optimizer.param_groups[0]["lr"]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that no optimizer has made a step
-            if len(rates) < steps:
+            if len(lrs) < steps:
                 scheduler.step()
-    return rates
+    return lrs
 
 
 def ours(kind: str, steps: int, per_epoch: int = 10, **options: float) -> list[float]:
@@ -35,7 +35,7 @@ def ours(kind: str, steps: int, per_epoch: int = 10, **options: float) -> list[f
 
 @pytest.mark.parametrize(("steps", "rise"), [(100, 0.3), (37, 0.3), (10, 0.25), (250, 0.5), (4, 0.3)])
 def test_one_cycle_is_that_of_torch(steps: int, rise: float) -> None:
-    expected = torch_rates(
+    expected = torch_lrs(
         lambda o: lr_scheduler.OneCycleLR(o, 1.0, steps, pct_start=rise, final_div_factor=400, cycle_momentum=False),
         steps,
     )
@@ -45,7 +45,7 @@ def test_one_cycle_is_that_of_torch(steps: int, rise: float) -> None:
 
 
 def test_one_cycle_takes_torchs_own_end() -> None:
-    expected = torch_rates(lambda o: lr_scheduler.OneCycleLR(o, 1.0, 50, cycle_momentum=False), 50)
+    expected = torch_lrs(lambda o: lr_scheduler.OneCycleLR(o, 1.0, 50, cycle_momentum=False), 50)
     assert ours("one_cycle", 50, final=1 / 25 / 1e4) == pytest.approx(expected, rel=1e-9)
 
 
@@ -53,7 +53,7 @@ def test_one_cycle_takes_torchs_own_end() -> None:
 def test_sgdr_is_that_of_torch(length: int, multiplier: int, final: float) -> None:
     per_epoch = 7
     steps = sgdr_epochs(length, multiplier, 3) * per_epoch
-    expected = torch_rates(
+    expected = torch_lrs(
         lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, length * per_epoch, multiplier, eta_min=final), steps
     )
     found = ours("sgdr", steps, per_epoch, cycle_length=length, cycle_multiplier=multiplier, final=final)
@@ -67,13 +67,13 @@ def test_sgdr_begins_each_cycle_at_the_peak() -> None:
 
 @pytest.mark.parametrize(("steps", "final"), [(20, 0.0), (33, 0.05)])
 def test_cosine_is_that_of_torch(steps: int, final: float) -> None:
-    expected = torch_rates(lambda o: lr_scheduler.CosineAnnealingLR(o, steps, eta_min=final), steps)
+    expected = torch_lrs(lambda o: lr_scheduler.CosineAnnealingLR(o, steps, eta_min=final), steps)
     assert ours("cosine", steps, final=final) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_step_is_that_of_torch_by_epochs() -> None:
     per_epoch = 4
-    expected = torch_rates(lambda o: lr_scheduler.StepLR(o, 3 * per_epoch, gamma=0.5), 40)
+    expected = torch_lrs(lambda o: lr_scheduler.StepLR(o, 3 * per_epoch, gamma=0.5), 40)
     assert ours("step", 40, per_epoch, step_epochs=3, step_factor=0.5) == pytest.approx(expected)
 
 
@@ -140,7 +140,7 @@ def test_sgdr_epochs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "n", "expected"),
+    ("lr", "n", "expected"),
     [
         (1e-3, 3, [1e-3] * 3),
         (1, 1, [1.0]),
@@ -154,32 +154,32 @@ def test_sgdr_epochs() -> None:
         ({"head": 0.1, "decay": 0.5}, 4, [0.0125, 0.025, 0.05, 0.1]),
     ],
 )
-def test_group_rates(rate: object, n: int, expected: list[float]) -> None:
-    assert group_rates(rate, n) == pytest.approx(expected)  # type: ignore[arg-type]
+def test_group_lrs(lr: object, n: int, expected: list[float]) -> None:
+    assert group_lrs(lr, n) == pytest.approx(expected)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8), st.integers(1, 12))
-def test_a_list_is_spread_in_order(rates: list[float], n: int) -> None:
-    if len(rates) > n:
+def test_a_list_is_spread_in_order(lrs: list[float], n: int) -> None:
+    if len(lrs) > n:
         with pytest.raises(RecipeError, match="rates for"):
-            group_rates(rates, n)
+            group_lrs(lrs, n)
         return
-    found = group_rates(rates, n)
+    found = group_lrs(lrs, n)
     assert len(found) == n
-    assert found[-1] == rates[-1]
-    assert [rate for i, rate in enumerate(found) if i == 0 or rate != found[i - 1]] == [
-        rate for i, rate in enumerate(rates) if i == 0 or rate != rates[i - 1]
+    assert found[-1] == lrs[-1]
+    assert [lr for i, lr in enumerate(found) if i == 0 or lr != found[i - 1]] == [
+        lr for i, lr in enumerate(lrs) if i == 0 or lr != lrs[i - 1]
     ]
 
 
 @pytest.mark.parametrize(
-    "rate",
+    "lr",
     [
         *(0, -1e-3, math.nan, math.inf, True, None, [], [1e-3, 0], ["1e-3"]),
         *("fast", "1e-4..", "0..1", "1e-4..x"),
         *({"decay": 0.5}, {"head": 0.1, "decay": 1.5}, {"head": 0.1, "decay": 0.5, "x": 1}),
     ],
 )
-def test_rates_that_are_none(rate: object) -> None:
-    with pytest.raises(RecipeError, match="rate"):
-        group_rates(rate, 3)  # type: ignore[arg-type]
+def test_rates_that_are_none(lr: object) -> None:
+    with pytest.raises(RecipeError, match="lr"):
+        group_lrs(lr, 3)  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ from tellapart.core.events import (
     Computing,
     Event,
     Logged,
+    LrFound,
     Progress,
-    RateFound,
     Retrained,
     StageDone,
     StageStarted,
@@ -28,7 +28,7 @@ from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
-from tellapart.training.lr_finder import raise_rate, suggestions
+from tellapart.training.lr_finder import raise_lr, suggestions
 from tellapart.training.lr_suggestions import suggest
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import Setting, prepare
@@ -83,19 +83,19 @@ def test_the_rate_test_leaves_network_and_random_states_bit_for_bit(
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes = [(module.training, [p.requires_grad for p in module.parameters()]) for module in network.modules()]
     drawn, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
-    steps = raise_rate(setting)
+    steps = raise_lr(setting)
     for _ in range(5):
         next(steps)
         assert torch.equal(torch.get_rng_state(), drawn)
     steps.close()
-    rates, losses = None, None
-    steps = raise_rate(setting)
-    while rates is None:
+    lrs, losses = None, None
+    steps = raise_lr(setting)
+    while lrs is None:
         try:
             next(steps)
         except StopIteration as end:
-            rates, losses = end.value
-    assert len(rates) == len(losses) > 20
+            lrs, losses = end.value
+    assert len(lrs) == len(losses) > 20
     assert same(before, network.state_dict())
     assert modes == [(m.training, [p.requires_grad for p in m.parameters()]) for m in network.modules()]
     assert all(p.grad is None for p in network.parameters())
@@ -108,22 +108,22 @@ def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
     plan = recipe([{"batch_size": 8, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}], model=SMALL)
     network, dataset = build(plan)
     setting = prepared(network, plan, dataset, State())
-    steps = raise_rate(setting)
+    steps = raise_lr(setting)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            rates, losses = end.value
+            lrs, losses = end.value
             break
-    np.testing.assert_allclose(rates, np.geomspace(1e-7, 10, 100)[: len(rates)])
+    np.testing.assert_allclose(lrs, np.geomspace(1e-7, 10, 100)[: len(lrs)])
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
     target, expected = torch.tensor(dataset.catalog.target()), []
     batches = [
         rows for epoch in range(9) for rows in np.array_split(setting.order(epoch), range(8, len(dataset.train), 8))
     ]
-    for rate, rows in zip(rates[:15], batches, strict=False):
-        optimizer.param_groups[0]["lr"] = rate
+    for lr, rows in zip(lrs[:15], batches, strict=False):
+        optimizer.param_groups[0]["lr"] = lr
         pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
         loss = torch.nn.functional.cross_entropy(network(pictures), target[rows])
         expected.append(loss.item())
@@ -135,16 +135,16 @@ def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
 
 def test_a_stage_takes_the_rate_that_it_finds(build: Build) -> None:
     stage = {"epochs": 1, "batch_size": 8, "schedule": "constant", "optimizer": "sgd"}
-    plan = recipe([{**stage, "rate": {"find": "steepest", "spread": 100}}], model=SMALL)
+    plan = recipe([{**stage, "lr": {"find": "steepest", "spread": 100}}], model=SMALL)
     network, dataset = build(plan)
     events = train(network, plan, dataset)
-    (found,) = of(RateFound, events)
-    again = suggest(found.rates, found.losses)
+    (found,) = of(LrFound, events)
+    again = suggest(found.lrs, found.losses)
     assert found.suggestions == pytest.approx(suggestions(again))
-    assert found.rate == found.suggestions[found.taken] == again.steepest
+    assert found.lr == found.suggestions[found.taken] == again.steepest
     assert found.smoothed == pytest.approx(tuple(again.smoothed))
-    assert of(Progress, events)[0].rate == pytest.approx(found.rate)
-    fixed = recipe([{**stage, "rate": f"{found.rate / 100!r}..{found.rate!r}"}], model=SMALL)
+    assert of(Progress, events)[0].lr == pytest.approx(found.lr)
+    fixed = recipe([{**stage, "lr": f"{found.lr / 100!r}..{found.lr!r}"}], model=SMALL)
     other, dataset = build(fixed)
     train(other, fixed, dataset)
     for name, tensor in network.state_dict().items():  # the test has left no trace
@@ -162,22 +162,22 @@ def test_a_loss_that_does_not_fall_is_an_error_or_takes_the_rate_for_that_case(b
                 parameter.zero_()
         return network, dataset
 
-    plan = recipe([{**stage, "rate": "find"}])
+    plan = recipe([{**stage, "lr": "find"}])
     with pytest.raises(TrainingError, match="Stage 1 has found no rate") as raised:
         train(*dead(plan)[:1], plan, dead(plan)[1])
     assert "otherwise" in raised.value.hint
-    plan = recipe([{**stage, "rate": {"find": "valley", "otherwise": 2e-3}}])
+    plan = recipe([{**stage, "lr": {"find": "valley", "otherwise": 2e-3}}])
     network, dataset = dead(plan)
-    (found,) = of(RateFound, train(network, plan, dataset))
-    assert (found.rate, found.taken, found.suggestions) == (2e-3, "otherwise", {})
-    assert len(found.rates) == len(found.losses) == len(found.smoothed)
+    (found,) = of(LrFound, train(network, plan, dataset))
+    assert (found.lr, found.taken, found.suggestions) == (2e-3, "otherwise", {})
+    assert len(found.lrs) == len(found.losses) == len(found.smoothed)
 
 
 @pytest.mark.parametrize(("n", "epochs", "in_last"), [(5, 2, 2), (6, 2, 3), (4, 2, 1)])
 def test_a_stage_counted_in_steps_does_so_many_and_is_validated_at_its_end(
     build: Build, n: int, epochs: int, in_last: int
 ) -> None:
-    plan = recipe([{"steps": n, "batch_size": 6, "schedule": "one_cycle", "rate": 1e-2}], model=SMALL)
+    plan = recipe([{"steps": n, "batch_size": 6, "schedule": "one_cycle", "lr": 1e-2}], model=SMALL)
     network, dataset = build(plan)
     assert len(dataset.train) == 18
     events = train(network, plan, dataset)
@@ -185,11 +185,11 @@ def test_a_stage_counted_in_steps_does_so_many_and_is_validated_at_its_end(
     assert len(progress) == n
     assert [event.epoch for event in validated] == list(range(1, epochs + 1))
     assert isinstance(events[-2], Validated)
-    assert len(validated[-1].rates) == progress[-1].step == progress[-1].steps == in_last
+    assert len(validated[-1].lrs) == progress[-1].step == progress[-1].steps == in_last
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-2)
     rule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=n, final_div_factor=400)
     for event in progress:
-        assert event.rate == pytest.approx(rule.get_last_lr()[0])
+        assert event.lr == pytest.approx(rule.get_last_lr()[0])
         optimizer.step()
         if event is not progress[-1]:
             rule.step()
@@ -231,7 +231,7 @@ def test_patience_on_the_gap_counts_epochs_in_which_it_grew(build: Build) -> Non
             {
                 "epochs": 40,
                 "batch_size": 4,
-                "rate": 3e-3,
+                "lr": 3e-3,
                 "schedule": "constant",
                 "patience": 2,
                 "stop_on": "gap",
@@ -277,7 +277,7 @@ def test_free_statistics_and_a_solved_head_exclude_each_other(build: Build) -> N
 
 THREE = [
     {"train": "head", "optimizer": "lbfgs", "views": FLIPPED, "size": 16},
-    {"train": 2, "epochs": 3, "batch_size": 8, "rate": {"find": "valley", "otherwise": 1e-3}, "augment": False},
+    {"train": 2, "epochs": 3, "batch_size": 8, "lr": {"find": "valley", "otherwise": 1e-3}, "augment": False},
     {"steps": 7, "batch_size": 8, "average": 0.8, "patience": 1, "schedule": "one_cycle", "size": 24},
 ]
 
@@ -304,7 +304,7 @@ def test_the_retraining_does_what_was_best(build: Build) -> None:
     again = everything(dataset)
     events = train(network, plan, again, state.for_retraining())
     assert not of(Validated, events)
-    assert not of(RateFound, events)
+    assert not of(LrFound, events)
     assert all(event.retraining for event in events if isinstance(event, StageStarted | StageDone | Progress))
     epochs = [[e.epoch for e in of(Retrained, events) if e.stage == stage] for stage in range(3)]
     per_epoch = int(np.ceil(len(again.train) / 8))
@@ -312,13 +312,13 @@ def test_the_retraining_does_what_was_best(build: Build) -> None:
     steps = [e for e in of(Progress, events) if e.stage == 2]
     assert len(steps) == state.chosen[2]
     assert {e.steps for e in of(Progress, events) if e.stage == 1} == {per_epoch}
-    found = of(RateFound, first)[0]
-    assert next(e for e in of(Progress, events) if e.stage == 1).rate == pytest.approx(found.rate)
+    found = of(LrFound, first)[0]
+    assert next(e for e in of(Progress, events) if e.stage == 1).lr == pytest.approx(found.lr)
 
 
 def test_a_retraining_is_a_training_of_that_length_on_all_pictures(build: Build) -> None:
     """Of a constant rate: as if the recipe had asked for just so many epochs, and had kept the last."""
-    stage = {"batch_size": 8, "schedule": "constant", "rate": 1e-3}
+    stage = {"batch_size": 8, "schedule": "constant", "lr": 1e-3}
     plan = recipe([{**stage, "epochs": 6}], model=SMALL, retrain=True)
     network, dataset = build(plan)
     train(network, plan, everything(dataset), State(chosen=[2], retraining=True))

@@ -36,7 +36,7 @@ def begun(folder: Path, pictures: Path, losses: list[tuple[float, float]], *chan
             "validation_loss": validation,
             "train_accuracy": 1 - train / 2,
             "validation_accuracy": 1 - validation / 2,
-            "rates": [1e-3],
+            "lrs": [1e-3],
             "best": validation == lowest,
             "seconds": 60,
         }
@@ -52,7 +52,7 @@ def runs(picture_folder, tmp_path) -> list[Run]:
     name = "b <script>&"
     return [
         begun(tmp_path / "a", pictures, [(1.0, 1.0), (0.4, 0.8), (0.1, 0.6)]),
-        begun(tmp_path / name, pictures, [(0.9, 0.9), (0.6, 0.7)], "stages.0.rate=1e-4", "augment=[]"),
+        begun(tmp_path / name, pictures, [(0.9, 0.9), (0.6, 0.7)], "stages.0.lr=1e-4", "augment=[]"),
     ]
 
 
@@ -70,7 +70,7 @@ def test_only_what_differs_is_listed(runs, tmp_path):
     together = ta.curves(runs, tmp_path / "curves.html")
     assert differing(together) == {
         "augment": ["random_resized_crop probability=1 scale=uniform=0.5–1 ratio=0.75–1.33333", "none"],
-        "stages.0.rate": ["0.002", "0.0001"],
+        "stages.0.lr": ["0.002", "0.0001"],
     }
     page = (tmp_path / "curves.html").read_text(encoding="utf-8")
     assert "smallest gap" in page

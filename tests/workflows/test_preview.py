@@ -14,10 +14,10 @@ from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.resume import divide
 from tellapart.training.dataset import Dataset
-from tellapart.training.lr_finder import raise_rate
+from tellapart.training.lr_finder import raise_lr
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import live_setting
-from tellapart.workflows.preview import augmented, layers, multiplied, rates, stage_with_rate
+from tellapart.workflows.preview import augmented, layers, lr_range_test, multiplied, stage_with_lr
 from tellapart.workflows.progress import Console
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
@@ -36,7 +36,7 @@ def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[...,
     modes = [module.training for module in network.modules()]
     random = torch.get_rng_state()
     steps = []
-    for step in raise_rate(setting):
+    for step in raise_lr(setting):
         assert torch.equal(torch.get_rng_state(), random)
         steps.append(step)
     assert len(steps) > 20
@@ -48,10 +48,10 @@ def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[...,
 
 def test_suggestions_lie_where_the_loss_falls(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
     catalog = ta.scan(picture_folder(n=16))
-    found = rates(catalog, load_recipe("scratch", PLAN), 0, tmp_path / "rates.png", Console(quiet=True))
+    found = lr_range_test(catalog, load_recipe("scratch", PLAN), 0, tmp_path / "find-lr.png", Console(quiet=True))
     assert 1e-7 < found.valley < 1
-    assert found.rates[0] == pytest.approx(1e-7)
-    with Image.open(tmp_path / "rates.png") as plot:
+    assert found.lrs[0] == pytest.approx(1e-7)
+    with Image.open(tmp_path / "find-lr.png") as plot:
         assert plot.width > 600
 
 
@@ -71,12 +71,12 @@ def test_layers_are_counted() -> None:
 
 
 def test_the_rate_of_a_solved_head_is_not_looked_for() -> None:
-    assert stage_with_rate(load_recipe("transfer"), None) == 2
-    assert stage_with_rate(load_recipe("eight-step"), 2) == 2
+    assert stage_with_lr(load_recipe("transfer"), None) == 2
+    assert stage_with_lr(load_recipe("eight-step"), 2) == 2
     with pytest.raises(UsageError, match="--stage 0 takes no"):
-        stage_with_rate(load_recipe("transfer"), 0)
+        stage_with_lr(load_recipe("transfer"), 0)
     with pytest.raises(UsageError, match="No stage"):
-        stage_with_rate(load_recipe("breeds-transfer"), None)
+        stage_with_lr(load_recipe("breeds-transfer"), None)
 
 
 def test_a_recipe_that_changes_nothing_has_no_sheet(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_recipe_that_changes_nothing_has_no_sheet(picture_folder: Callable[...
 def test_a_stage_that_is_not_there(
     picture_folder: Callable[..., Path], here: Callable[..., CompletedProcess[str]]
 ) -> None:
-    done = here("find-rate", picture_folder(), "--recipe", "scratch", "--stage", "4")
+    done = here("find-lr", picture_folder(), "--recipe", "scratch", "--stage", "4")
     assert done.returncode == 2
     assert "counted from 0" in done.stderr
     assert "Traceback" not in done.stderr

@@ -112,7 +112,7 @@ def test_json_is_one_object_an_event_and_nothing_else(capfd):
         "train_accuracy": None,
         "validation_loss": 0.25,
         "validation_accuracy": 0.875,
-        "rates": [0.1, 0.1],
+        "lrs": [0.1, 0.1],
         "best": True,
     }
 

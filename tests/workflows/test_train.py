@@ -295,7 +295,7 @@ def test_trained_again_on_everything(
         "retrain=true",
         "stages.0.epochs=2",
         "stages.0.batch_size=16",
-        "stages.0.rate={find='valley',otherwise=1e-3}",
+        "stages.0.lr={find='valley',otherwise=1e-3}",
     ]
     options = [part for change in changes for part in ("--set", change)]
     command = ["train", digits, *QUICK, "--model", "small-cnn", *options]
@@ -324,7 +324,7 @@ def test_trained_again_on_everything(
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[key], other[key]) for key in one)
     assert events(tmp_path / "whole") == events(out)
-    assert sum(event["event"] == "RateFound" for event in events(out)) == 1
+    assert sum(event["event"] == "LrFound" for event in events(out)) == 1
 
     run = Run(out)
     assert run.evaluations["validation"].on == "validation, before retraining"

@@ -44,7 +44,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "recipes": recipes.app,
     "models": models.models,
     "summary": models.summary,
-    "find-rate": preview.find_rate,
+    "find-lr": preview.find_lr,
     "augment": preview.augment,
     "ahead": preview.ahead,
     "cache": cache.app,

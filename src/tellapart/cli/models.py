@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, RecipeName
+from tellapart.cli.options import Changes, RecipeName, load_recipe
 
 
 def summary(
@@ -15,7 +15,6 @@ def summary(
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
 ) -> None:
     """Print a recipe's network layer by layer. Shapes, parameters, memory."""
-    from tellapart.recipe.load import load_recipe
     from tellapart.workflows.preview import layers
 
     print(layers(load_recipe(recipe, set_), classes))

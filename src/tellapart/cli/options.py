@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from tellapart.recipe.schema import Recipe
 
 Pictures = Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")]
 RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")]
@@ -47,3 +51,13 @@ def finds_labels(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in named}
     return with_options
+
+
+def load_recipe(name: str, changes: list[str] | None) -> Recipe:
+    """The recipe of a command. Standard error gets a line for each key of version 0.1: which to write now."""
+    from tellapart.recipe.load import read_recipe
+
+    recipe, renamed = read_recipe(name, changes)
+    for line in dict.fromkeys(renamed):
+        print(line, file=sys.stderr)
+    return recipe

@@ -8,36 +8,36 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, finds_labels
+from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, finds_labels, load_recipe
 
 
 @finds_labels
-def find_rate(
+def find_lr(
     pictures: Pictures,
     *,
     recipe: RecipeName = "transfer",
     set_: Changes = None,
     stage: Annotated[
-        int | None, typer.Option(min=0, help="Which stage of the recipe, from 0; by default the first with a rate.")
+        int | None,
+        typer.Option(min=0, help="The stage whose learning rate is tested, from 0; by default the first that has one."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-rate.png"),
+    out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-lr.png"),
     found: Found,
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
-    from tellapart.recipe.load import load_recipe
-    from tellapart.workflows.preview import rates, stage_with_rate, suggested
+    from tellapart.workflows.preview import lr_range_test, stage_with_lr, suggested
     from tellapart.workflows.progress import Console
 
     loaded = load_recipe(recipe, set_)
-    number = stage_with_rate(loaded, stage)
+    number = stage_with_lr(loaded, stage)
     console = Console(quiet)
     console.say(f"Stage {number} (from 0) of the recipe.")
-    tried = rates(console.scan(pictures, **found), loaded, number, out, console)
-    for name, rate in suggested(tried).items():
-        print(f"{name:<22} {rate:.1e}")
+    tried = lr_range_test(console.scan(pictures, **found), loaded, number, out, console)
+    for name, lr in suggested(tried).items():
+        print(f"{name:<22} {lr:.1e}")
     if not tried.rose:
-        print("The loss never rose clearly: the test ended before the rate was too high.")
+        print("The loss never rose clearly: the test ended before the learning rate was too high.")
     print(f"Plot: {out}")
 
 
@@ -52,7 +52,6 @@ def augment(
     quiet: Quiet = False,
 ) -> None:
     """Draw pictures, plain and as training would change them."""
-    from tellapart.recipe.load import load_recipe
     from tellapart.workflows.preview import augmented
     from tellapart.workflows.progress import Console
 
@@ -72,7 +71,6 @@ def ahead(
     quiet: Quiet = False,
 ) -> None:
     """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
-    from tellapart.recipe.load import load_recipe
     from tellapart.workflows.preview import multiplied
     from tellapart.workflows.progress import Console
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, Seed, finds_labels
+from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, Seed, finds_labels, load_recipe
 from tellapart.errors import UsageError
 
 
@@ -48,7 +48,7 @@ def train(
 ) -> None:
     """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
     from tellapart.core.signals import stopped_soon
-    from tellapart.recipe.load import load_recipe
+    from tellapart.recipe.load import read_recipe
     from tellapart.runs.run import Run
     from tellapart.workflows.audit import grouped_scan
     from tellapart.workflows.progress import Console
@@ -67,7 +67,7 @@ def train(
                 f"--minutes {minutes:g}: the recipe {recipe} leaves nothing open to be chosen for that time.",
                 "With --recipe fast it is; or change how long its stages are: --set stages.0.epochs=3",
             )
-        loaded = load_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
+        loaded, _ = read_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
     console = Console(quiet, as_json)
     directory = out or Path("runs") / pictures.resolve().name
     finished = Run(directory)
@@ -102,10 +102,11 @@ def cross_validate(
     from tellapart.workflows.progress import Console
 
     changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+    loaded = load_recipe(recipe, changes)
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
         catalog = Console(quiet).scan(pictures, **found)
-        result = run_folds(catalog, recipe, folds, out, changes=changes, command=command, quiet=quiet)
+        result = run_folds(catalog, loaded, folds, out, command=command, quiet=quiet)
     print(result.table())
     print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
 

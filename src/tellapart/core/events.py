@@ -34,24 +34,24 @@ class StageStarted:
 
 
 @dataclass(frozen=True)
-class RateFound:
+class LrFound:
     """Sent when the learning-rate test at a stage's beginning is over.
 
     Attributes:
         stage: which.
-        rate: the peak rate that the stage takes for its head.
+        lr: the peak rate that the stage takes for its head.
         taken: name of the suggestion that it is; "otherwise" where none could be read and the recipe's own was taken.
         suggestions: rates by name: "valley", "steepest", "tenth_of_minimum", "highest_falling"; empty where the loss
             did not fall.
-        rates, losses, smoothed: the curve, one value a step of the test.
+        lrs, losses, smoothed: the curve, one value a step of the test.
         rose: whether the loss rose clearly after its lowest point; if not, the test ended too early.
     """
 
     stage: int
-    rate: float
+    lr: float
     taken: str
     suggestions: dict[str, float]
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     losses: tuple[float, ...]
     smoothed: tuple[float, ...]
     rose: bool
@@ -77,7 +77,7 @@ class Progress:
     step: int
     steps: int
     loss: float
-    rate: float
+    lr: float
     n_pictures: int
     retraining: bool = False
 
@@ -87,7 +87,7 @@ class Validated:
     """Sent after each epoch's validation; losses are means a picture.
 
     Accuracy is the share of pictures named right; with several labels, the share of labels that are right.
-    `train_accuracy` is None where it was not measured. `rates` are the learning rates of the epoch's steps (of the
+    `train_accuracy` is None where it was not measured. `lrs` are the learning rates of the epoch's steps (of the
     group with the highest rate), empty where the stage has none.
     """
 
@@ -98,7 +98,7 @@ class Validated:
     train_accuracy: float | None
     validation_loss: float
     validation_accuracy: float
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     best: bool
 
 
@@ -111,7 +111,7 @@ class Retrained:
     epochs: int
     train_loss: float
     train_accuracy: float | None
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Note:
     text: str
 
 
-Logged = StageStarted | RateFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
+Logged = StageStarted | LrFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
 
 
 Event = Logged | Note | Computing | Progress

@@ -10,8 +10,14 @@ T = TypeVar("T")
 
 #: Keys of JSON objects.
 _KEYS = {"several": "multilabel"}
-#: Keys of an event, by the event's name.
-_EVENT_KEYS = {"StageStarted": {"plan": "description"}}
+#: Names of events, and keys of an event by its name of today.
+_EVENTS = {"RateFound": "LrFound"}
+_EVENT_KEYS = {
+    "StageStarted": {"plan": "description"},
+    "LrFound": {"rate": "lr", "rates": "lrs"},
+    "Validated": {"rates": "lrs"},
+    "Retrained": {"rates": "lrs"},
+}
 #: Beginnings of the names of a network's layers, outermost first.
 _LAYERS = (
     (re.compile(r"^body\.members\.(\d+)\.body\."), r"backbone.members.\1.backbone."),
@@ -25,9 +31,10 @@ def current_keys(values: Mapping[str, T]) -> dict[str, T]:
 
 
 def current_event(values: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of a run's event log, under the keys of today."""
-    keys = _EVENT_KEYS.get(values["event"], {})
-    return {keys.get(key, key): value for key, value in current_keys(values).items()}
+    """One line of a run's event log, under the names of today."""
+    name = _EVENTS.get(values["event"], values["event"])
+    keys = _EVENT_KEYS.get(name, {})
+    return {keys.get(key, key): value for key, value in current_keys(values).items()} | {"event": name}
 
 
 def current_layers(tensors: Mapping[str, T]) -> dict[str, T]:

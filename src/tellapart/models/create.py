@@ -21,7 +21,7 @@ from tellapart.models.network import Architecture, Network, Source
 from tellapart.models.pretrained import find, local_weights
 from tellapart.models.scratch import OWN, build_own
 from tellapart.models.weights import State, fill, head_of, read_weights
-from tellapart.recipe.load import load_recipe
+from tellapart.recipe.load import read_recipe
 from tellapart.recipe.networks import read_blocks
 from tellapart.recipe.schema import Data, Head, Model
 
@@ -101,7 +101,7 @@ def _as_it_began(run: Path, model: Model, n_classes: int, data: Data) -> Network
 
     So a later run differs from that one in what it changes, and not in chance.
     """
-    theirs = load_recipe(run / "recipe.toml").model
+    theirs = read_recipe(run / "recipe.toml")[0].model
     if theirs.name != model.name:
         raise WeightsError(
             f"{run} began with the network {theirs.name}, not {model.name}.", f"For the same: --model {theirs.name}"

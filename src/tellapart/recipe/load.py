@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from tellapart.errors import RecipeError
 from tellapart.recipe.locate import Source, explain
 from tellapart.recipe.schema import Recipe
+from tellapart.recipe.upgrade import Renamed, current_path, upgrade
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -38,6 +40,8 @@ def recipe_text(name: str) -> str:
 def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
     """Read a recipe.
 
+    A key of version 0.1 is read under its name of today. A `FutureWarning` says which key to write.
+
     Args:
         name: the name of a shipped recipe or the path of a TOML file. A file may begin from another recipe with
             `extends = "transfer"` (a shipped name, or a path relative to the file).
@@ -47,14 +51,23 @@ def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
         RecipeError: no such recipe, bad TOML, an unknown key, a wrong type or a value out of range; with the file,
             the line and a suggestion.
     """
+    recipe, renamed = read_recipe(name, changes)
+    for line in renamed:
+        warnings.warn(line, FutureWarning, stacklevel=2)
+    return recipe
+
+
+def read_recipe(name: str | Path, changes: list[str] | None = None) -> tuple[Recipe, list[str]]:
+    """As `load_recipe`, without warnings: a line for each key of version 0.1 is returned beside the recipe."""
     sources = _read(_find(name))
+    renamed = [each.line(source.place(each.before)) for source in sources for each in source.renamed]
     values: dict[str, Any] = {}
     for source in reversed(sources):
         values = _merge(values, source.values)
     if changes:
         values.setdefault("stages", [{}])  # the default, so that a change can reach into it
     for change in changes or []:
-        _apply(values, change)
+        renamed += _apply(values, change)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -66,7 +79,7 @@ def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
                 f"--set {change}: this recipe's plan decides how many epochs its last stage has.",
                 "Say what it may take (--minutes), or take a recipe without a plan: --recipe transfer",
             )
-    return recipe
+    return recipe, renamed
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
@@ -77,10 +90,10 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     parent = values.pop("extends", None)
-    source = Source(path, text, values)
+    source = Source(path, text, *upgrade(values))
     if parent is None:
         return [source]
-    place = source.place("extends")
+    place = source.place(["extends"])
     if not isinstance(parent, str):
         raise RecipeError(f"{place}: 'extends' must be the name or path of one recipe.", 'For example: "transfer"')
     try:
@@ -123,8 +136,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
-    """Put one "key=value" into the values."""
+def _apply(values: dict[str, Any], change: str) -> list[str]:
+    """Put one "key=value" into the values. Returns a line for each key of 0.1 in it."""
     key, equals, text = change.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -133,12 +146,17 @@ def _apply(values: dict[str, Any], change: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    place: Any = values
-    *path, last = key.split(".")
+    before = tuple(key.split("."))
+    *path, last = current_path(before)
+    value, renamed = upgrade(value, (*path, last))
+    if (*path, last) != before:
+        renamed.insert(0, Renamed(before, (*path, last), twice=False))
+    table: Any = values
     for depth, part in enumerate(path):
-        place = _step(place, part, ".".join(path[: depth + 1]), change)
-    _step(place, last, key, change)
-    place[int(last) if isinstance(place, list) else last] = value
+        table = _step(table, part, ".".join(path[: depth + 1]), change)
+    _step(table, last, key, change)
+    table[int(last) if isinstance(table, list) else last] = value
+    return [each.line(f"--set {change}") for each in renamed]
 
 
 def _step(place: Any, part: str, key: str, change: str) -> Any:

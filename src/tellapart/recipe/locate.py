@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -11,28 +12,36 @@ from typing import Any, Union, get_origin
 
 from pydantic import ValidationError
 
-from tellapart.recipe.schema import FoundRate, Recipe
+from tellapart.recipe.schema import FoundLr, Recipe
 from tellapart.recipe.transforms import Section
+from tellapart.recipe.upgrade import Renamed, current_path, old_path
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file of a recipe, and what it says itself."""
+    """One file of a recipe: its text, its own values under the keys of today, and the keys of 0.1 in it."""
 
     path: Path
     text: str
     values: dict[str, Any]
+    renamed: list[Renamed]
 
-    def place(self, key: str) -> str:
-        """Where a key of the outermost table stands."""
-        return f"{self.path}, line {line_of(self.text, [key])}"
+    def place(self, key: Sequence[str | int]) -> str:
+        """The file and the line of a key; the file alone where it has no such key.
+
+        Args:
+            key: keys and numbers of entries, under the names of today or of 0.1.
+        """
+        path = tuple(map(str, key))
+        line = line_of(self.text, path) or line_of(self.text, old_path(path))
+        return f"{self.path}, line {line}" if line else str(self.path)
 
 
 def explain(error: ValidationError, sources: list[Source], changes: list[str]) -> tuple[str, str]:
     """Message and hint for the first thing wrong."""
     errors = error.errors()
     # A rate may be a section or a plain value. It was meant as the section where it says what to find.
-    found = [e for e in errors if FoundRate.__name__ in e["loc"]]
+    found = [e for e in errors if FoundLr.__name__ in e["loc"]]
     meant = found and all(e["type"] not in ("missing", "model_type") for e in found)
     first = found[0] if meant else errors[0]
     where = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
@@ -66,12 +75,10 @@ def _place(where: list[Any], sources: list[Source], changes: list[str]) -> str:
     """The change or the file and line that a location comes from. The last change wins, then the first file."""
     key = ".".join(map(str, where)) + "."
     for change in reversed(changes):
-        changed = change.partition("=")[0].strip() + "."
+        changed = ".".join(current_path(tuple(change.partition("=")[0].strip().split(".")))) + "."
         if key.startswith(changed) or changed.startswith(key):
             return f"--set {change}"
-    source = next((source for source in sources if _holds(source.values, where)), sources[0])
-    line = line_of(source.text, where)
-    return f"{source.path}, line {line}" if line else str(source.path)
+    return next((source for source in sources if _holds(source.values, where)), sources[0]).place(where)
 
 
 def _holds(values: Any, where: list[Any]) -> bool:
@@ -130,10 +137,15 @@ def _sections_in(annotation: Any) -> dict[str, type[Section]]:
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]{},=]+?)\s*\]\]?\s*(#.*)?$")
 
 
-def line_of(text: str, where: list[Any]) -> int | None:
-    """Line of a key, found by following table headers; None where it was inherited or set elsewhere."""
-    table: list[Any] = []
-    counts: dict[tuple[Any, ...], int] = {}
+def line_of(text: str, where: tuple[str, ...]) -> int | None:
+    """The line of a key, by following the headers of tables; None where the text has no such key.
+
+    Args:
+        text: TOML.
+        where: keys and numbers of entries, as text.
+    """
+    table: tuple[str, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         header = _HEADER.match(line)
         if header:
@@ -142,20 +154,20 @@ def line_of(text: str, where: list[Any]) -> int | None:
                 return number
         else:
             key = line.split("=", 1)[0].strip()
-            path = [*table, *(part.strip().strip("\"'") for part in key.split("."))]
+            path = (*table, *(part.strip().strip("\"'") for part in key.split(".")))
             if "=" in line and path == where[: len(path)] and len(path) > len(table):
                 return number
     return None
 
 
-def _table(header: str, is_list: bool, counts: dict[tuple[Any, ...], int]) -> list[Any]:
-    """Location of the table that a header opens; `counts` holds how often each list of tables was added to."""
-    table: list[Any] = []
+def _table(header: str, is_list: bool, counts: dict[tuple[str, ...], int]) -> tuple[str, ...]:
+    """Path of the table that a header opens; `counts` holds the number of the last entry of each list of tables."""
+    table: tuple[str, ...] = ()
     names = [part.strip().strip("\"'") for part in header.split(".")]
     for depth, name in enumerate(names, start=1):
-        table.append(name)
+        table = (*table, name)
         if is_list and depth == len(names):
-            counts[tuple(table)] = counts.get(tuple(table), -1) + 1
-        if tuple(table) in counts:
-            table.append(counts[tuple(table)])
+            counts[table] = counts.get(table, -1) + 1
+        if table in counts:
+            table = (*table, str(counts[table]))
     return table

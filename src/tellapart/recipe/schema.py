@@ -84,8 +84,8 @@ class Model(Section):
         return self
 
 
-class FoundRate(Section):
-    """A peak learning rate that is found by a test at the stage's beginning; `rate = "find"` is the valley."""
+class FoundLr(Section):
+    """A peak learning rate that is found by a test at the stage's beginning; `lr = "find"` is the valley."""
 
     find: Literal["valley", "steepest", "tenth_of_minimum", "highest_falling"]
     spread: float = Field(
@@ -99,7 +99,7 @@ _OF_STEPS = (
     "steps",
     "batch_size",
     "accumulate",
-    "rate",
+    "lr",
     "weight_decay",
     "momentum",
     "clip",
@@ -132,12 +132,8 @@ class Stage(Section):
         default="adamw",
         description="lbfgs solves a linear head exactly, one strength of regularisation an epoch, at most nine",
     )
-    rate: (
-        Annotated[float, Field(gt=0)]
-        | list[float]
-        | Annotated[str, Field(pattern=_RANGE)]
-        | FoundRate
-        | dict[str, float]
+    lr: (
+        Annotated[float, Field(gt=0)] | list[float] | Annotated[str, Field(pattern=_RANGE)] | FoundLr | dict[str, float]
     ) = Field(
         default=1e-3,
         description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
@@ -194,10 +190,10 @@ class Stage(Section):
             raise PydanticCustomError("unused", "stop_on = \"gap\" needs 'patience'")
         return self
 
-    @field_validator("rate", mode="before")
+    @field_validator("lr", mode="before")
     @classmethod
-    def _find(cls, rate: Any) -> Any:
-        return {"find": "valley"} if rate == "find" else rate
+    def _find(cls, lr: Any) -> Any:
+        return {"find": "valley"} if lr == "find" else lr
 
 
 class Plan(Section):

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tellapart.core.old_names import current_keys
-
 #: More rates than this are thinned out: no screen shows them.
 _MOST = 800
 
@@ -48,7 +46,7 @@ class Curves:
         train_loss, validation_loss, train_accuracy, validation_accuracy, seconds: [n].
         best: the epoch whose weights were kept; None where no epoch was best.
         stages: in order.
-        rate_at, rate: learning rate of each step, at fractions of epochs.
+        lr_at, lr: learning rate of each step, at fractions of epochs.
         multilabel: pictures may have several labels; accuracies are shares of labels.
     """
 
@@ -60,8 +58,8 @@ class Curves:
     seconds: tuple[float, ...]
     best: int | None
     stages: tuple[StageSpan, ...]
-    rate_at: tuple[float, ...]
-    rate: tuple[float, ...]
+    lr_at: tuple[float, ...]
+    lr: tuple[float, ...]
     multilabel: bool = False
 
     @property
@@ -93,7 +91,7 @@ def curves(events: Sequence[_Line]) -> Curves:
     def column(field: str) -> tuple[float, ...]:
         return tuple(_number(epochs[key].get(field)) for key in order)
 
-    rate_at, rate = _rates(epochs, place)
+    lr_at, lr = _lrs(epochs, place)
     return Curves(
         epoch=tuple(place.values()),
         train_loss=column("train_loss"),
@@ -103,9 +101,9 @@ def curves(events: Sequence[_Line]) -> Curves:
         seconds=column("seconds"),
         best=_best(epochs, place),
         stages=_stages(events, epochs, place),
-        rate_at=rate_at,
-        rate=rate,
-        multilabel=any(current_keys(e).get("multilabel") for e in events),
+        lr_at=lr_at,
+        lr=lr,
+        multilabel=any(e.get("multilabel") for e in events),
     )
 
 
@@ -143,16 +141,16 @@ def _runtime(choice: _Line) -> str:
     return f"{chosen} ({why})" if chosen and why else chosen or str(why)
 
 
-def _rates(epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _lrs(epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Learning rate of each step, thinned out evenly, the last one kept."""
     points = [
-        (place[key] - 1 + step / len(epochs[key]["rates"]), _number(rate))
+        (place[key] - 1 + step / len(epochs[key]["lrs"]), _number(lr))
         for key in sorted(epochs)
-        for step, rate in enumerate(epochs[key].get("rates") or (), start=1)
+        for step, lr in enumerate(epochs[key].get("lrs") or (), start=1)
     ]
     every = max(1, math.ceil(len(points) / _MOST))
     kept = points[:-1:every] + points[-1:]
-    return tuple(at for at, _ in kept), tuple(rate for _, rate in kept)
+    return tuple(at for at, _ in kept), tuple(lr for _, lr in kept)
 
 
 def _number(value: Any) -> float:

@@ -86,8 +86,8 @@ def write_figures(story: Story, folder: Path) -> list[Path]:
     return written
 
 
-def write_rate_figure(
-    rates: Sequence[float] | npt.NDArray[np.float64],
+def write_lr_figure(
+    lrs: Sequence[float] | npt.NDArray[np.float64],
     losses: Sequence[float] | npt.NDArray[np.float64],
     smoothed: Sequence[float] | npt.NDArray[np.float64],
     suggestions: Mapping[str, float],
@@ -96,17 +96,17 @@ def write_rate_figure(
     """Write the plot of a learning-rate test: loss over rate, with the suggested rates marked.
 
     Args:
-        rates, losses, smoothed: of the same length.
+        lrs, losses, smoothed: of the same length.
         suggestions: rates by name.
         path: a .png or .svg file.
     """
     with style():
         figure, axes = new_figure(6.4, 4.0)
-        axes.plot(rates, losses, color=_LINE, lw=1, label="loss")
-        axes.plot(rates, smoothed, color=_ACCENT, lw=1.8, label="smoothed")
-        for number, (name, rate) in enumerate(suggestions.items()):
-            height = float(np.interp(rate, rates, smoothed))
-            axes.plot([rate], [height], "osD^"[number % 4], ms=7, color=_INK, mfc="white", label=f"{name}: {rate:.1e}")
+        axes.plot(lrs, losses, color=_LINE, lw=1, label="loss")
+        axes.plot(lrs, smoothed, color=_ACCENT, lw=1.8, label="smoothed")
+        for number, (name, lr) in enumerate(suggestions.items()):
+            height = float(np.interp(lr, lrs, smoothed))
+            axes.plot([lr], [height], "osD^"[number % 4], ms=7, color=_INK, mfc="white", label=f"{name}: {lr:.1e}")
         # The end, where the loss blows up, would flatten all the rest.
         low, high = float(np.min(smoothed)), float(np.max(smoothed[: max(1, len(smoothed) // 2)]))
         height = (high - low) or abs(high) or 1.0  # of a loss that never falls, too
@@ -140,8 +140,8 @@ def _figures(story: Story) -> Iterator[tuple[str, Figure]]:
             yield "loss", _curves(course, course.train_loss, course.validation_loss, "loss")
         if _known(course.train_accuracy, course.validation_accuracy):
             yield "accuracy", _curves(course, course.train_accuracy, course.validation_accuracy, "accuracy")
-        if course.rate:
-            yield "learning_rate", _rate(course)
+        if course.lr:
+            yield "learning_rate", _lr(course)
     evaluation = story.evaluation
     if evaluation is not None and evaluation.confusion:
         if len(evaluation.classes) <= _NUMBERED:
@@ -185,9 +185,9 @@ def _curves(course: Curves, train: Sequence[float], validation: Sequence[float],
     return figure
 
 
-def _rate(course: Curves) -> Figure:
+def _lr(course: Curves) -> Figure:
     figure, axes = new_figure(4.6, 3.2)
-    axes.plot(course.rate_at, course.rate, color=_ACCENT, lw=1.8)
+    axes.plot(course.lr_at, course.lr, color=_ACCENT, lw=1.8)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate")
     _over_epochs(axes, course)

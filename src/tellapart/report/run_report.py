@@ -17,7 +17,7 @@ from tellapart.report.sections.corrections import mended
 from tellapart.report.sections.epochs import epochs
 from tellapart.report.sections.explanations import explained
 from tellapart.report.sections.image_sizes import sizes
-from tellapart.report.sections.lr_finder import rates
+from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.report.sections.network import network
 from tellapart.report.sections.slices import slices_chapter
 from tellapart.report.thumbnail import SIZE, thumbnail
@@ -29,7 +29,7 @@ CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
     sizes,
     audit_chapter,
     epochs,
-    rates,
+    lr_finder,
     network,
     mended,
     certainty,

@@ -120,10 +120,11 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        from tellapart.recipe.load import load_recipe
+        from tellapart.recipe.load import read_recipe
 
         self._need(self.recipe_file)
-        return load_recipe(self.recipe_file)
+        recipe, _ = read_recipe(self.recipe_file)  # the user does not write this file: its old keys need no word
+        return recipe
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -230,7 +231,7 @@ def _event(path: Path, number: int, line: str) -> dict[str, Any]:
         raise RunError(f"{path} is damaged in line {number}: {error}.", _BEGIN_AGAIN) from error
     if not isinstance(event, dict) or "event" not in event:
         raise RunError(f"{path} is damaged in line {number}: this is no event.", _BEGIN_AGAIN)
-    return event
+    return current_event(event)
 
 
 @dataclass

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tellapart.core.events import Event, Progress, RateFound, Retrained, StageDone, Validated
+from tellapart.core.events import Event, LrFound, Progress, Retrained, StageDone, Validated
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
-from tellapart.recipe.schema import FoundRate, Recipe
+from tellapart.recipe.schema import FoundLr, Recipe
 from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.dataset import Dataset
 from tellapart.training.ema import Average
 from tellapart.training.fast.autotune import measure_answers, measure_steps
 from tellapart.training.linear_probe import solutions
-from tellapart.training.lr_finder import found_rate
-from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
+from tellapart.training.lr_finder import choose_lr
+from tellapart.training.optim import build_optimizer, parameter_groups, set_lrs
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import Setting, check_stages, losses, n_right, position_seed, prepare, solves
 from tellapart.training.trainable import Forward
@@ -66,8 +66,8 @@ def fit(
         how = runtime or begun.get(state.stage) or _measured(network, recipe, state.stage, dataset, target, before)
         before = how
         setting = yield from prepare(network, recipe, dataset, target, state, how)
-        if isinstance(setting.stage.rate, FoundRate):
-            setting = yield from _find_rate(setting, setting.stage.rate, state)
+        if isinstance(setting.stage.lr, FoundLr):
+            setting = yield from _find_lr(setting, setting.stage.lr, state)
         yield from _run(setting, state)
 
 
@@ -89,12 +89,12 @@ def _measured(
     return steps if before or not answers.why else replace(steps, why=f"{steps.why}; {answers.why}")
 
 
-def _find_rate(setting: Setting, wanted: FoundRate, state: State) -> Generator[Event, None, Setting]:
+def _find_lr(setting: Setting, wanted: FoundLr, state: State) -> Generator[Event, None, Setting]:
     """The setting with the rate that a test finds; it is part of the state, so the test is done once."""
     key = str(setting.number)
     if key not in state.found:
-        event: RateFound = yield from found_rate(setting, wanted)
-        state.found = {**state.found, key: event.rate}
+        event: LrFound = yield from choose_lr(setting, wanted)
+        state.found = {**state.found, key: event.lr}
         yield event
     return replace(setting, peaks=tuple(state.found[key] * share for share in setting.peaks))
 
@@ -106,18 +106,18 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
     average = _average(setting, state)
     forward = setting.part.learning(setting.from_store)
     while state.epoch < setting.epochs and not _exhausted(setting, state):
-        rates: tuple[float, ...] = ()
+        lrs: tuple[float, ...] = ()
         train_accuracy = None
         if optimizer:
             yield from _epoch(setting, state, optimizer, average, forward)
             state.flush_losses()
             _check_finite(state.loss_sum, setting, state, state.step, "loss")
             train_loss, train_accuracy = state.loss_sum / state.seen, state.right / state.seen
-            rates = _rates(setting, state.epoch)
+            lrs = _lrs(setting, state.epoch)
         elif solver:
             train_loss = next(solver)
         with average.swapped() if average else nullcontext():
-            event = _judge(setting, state, train_loss, train_accuracy, rates)
+            event = _judge(setting, state, train_loss, train_accuracy, lrs)
         state.next_epoch()
         yield event
     done = StageDone(state.stage, state.epoch, state.best_epoch, _reason(setting, state), setting.retraining)
@@ -127,14 +127,14 @@ def _run(setting: Setting, state: State) -> Iterator[Event]:
 
 
 def _judge(
-    setting: Setting, state: State, train_loss: float, train_accuracy: float | None, rates: tuple[float, ...]
+    setting: Setting, state: State, train_loss: float, train_accuracy: float | None, lrs: tuple[float, ...]
 ) -> Validated | Retrained:
     """Keep the network if this epoch is the best so far; in the retraining, which nothing judges, if it is the last."""
     stage, epoch, epochs = setting.stage, state.epoch + 1, setting.epochs
     if setting.retraining:
         if epoch == epochs:
             state.best_epoch, state.best = epoch, copy_of(setting.network)
-        return Retrained(state.stage, epoch, epochs, train_loss, train_accuracy, rates)
+        return Retrained(state.stage, epoch, epochs, train_loss, train_accuracy, lrs)
     loss, accuracy = _validate(setting)
     _check_finite(loss, setting, state, max(1, state.step), "validation loss")
     value = accuracy if stage.monitor == "score" else -loss
@@ -144,7 +144,7 @@ def _judge(
     gap = loss - train_loss
     state.gap_grew = state.gap_grew + 1 if state.gap is not None and gap > state.gap else 0
     state.gap = gap
-    return Validated(state.stage, epoch, epochs, train_loss, train_accuracy, loss, accuracy, rates, best)
+    return Validated(state.stage, epoch, epochs, train_loss, train_accuracy, loss, accuracy, lrs, best)
 
 
 def _exhausted(setting: Setting, state: State) -> bool:
@@ -189,7 +189,7 @@ def _epoch(
         place = (dataset.seed, state.stage, state.epoch, state.step)
         # Dropout draws from torch's own generator: seeded by position, it has no state that could be lost.
         torch.manual_seed(position_seed(*place))
-        set_rates(optimizer, factor(state.epoch * setting.steps + state.step))
+        set_lrs(optimizer, factor(state.epoch * setting.steps + state.step))
         n = sum(len(rows) for _, rows in parts)
         optimizer.zero_grad(set_to_none=True)
         for number, (inputs, rows) in enumerate(parts):
@@ -215,10 +215,10 @@ def _late(runtime: Runtime) -> bool:
     return runtime.device != "cpu"
 
 
-def _progress(setting: Setting, state: State, rate: float, n: int) -> Progress:
+def _progress(setting: Setting, state: State, lr: float, n: int) -> Progress:
     steps, mean = setting.steps_in(state.epoch), state.loss_sum / state.seen
     epochs, again = setting.epochs, setting.retraining
-    return Progress(state.stage, state.epoch + 1, epochs, state.step, steps, mean, rate, n, again)
+    return Progress(state.stage, state.epoch + 1, epochs, state.step, steps, mean, lr, n, again)
 
 
 def _check_finite(value: float, setting: Setting, state: State, step: int, what: str) -> None:
@@ -227,7 +227,7 @@ def _check_finite(value: float, setting: Setting, state: State, step: int, what:
     smaller = f"{max(setting.peaks, default=1e-3) / 10:g}"
     raise TrainingError(
         f"The {what} is {value} at stage {state.stage + 1}, epoch {state.epoch + 1}, step {step}.",
-        f"Try a smaller rate: --set stages.{state.stage}.rate={smaller}",
+        f"Try a smaller rate: --set stages.{state.stage}.lr={smaller}",
     )
 
 
@@ -247,7 +247,7 @@ def _validate(setting: Setting) -> tuple[float, float]:
     return loss_sum / seen, right / seen
 
 
-def _rates(setting: Setting, epoch: int) -> tuple[float, ...]:
+def _lrs(setting: Setting, epoch: int) -> tuple[float, ...]:
     """The rates of an epoch's steps, thinned to at most 100."""
     factor, first, n = setting.schedule, epoch * setting.steps, setting.steps_in(epoch)
     peak = max(setting.peaks)

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tellapart.core.events import Computing, RateFound
+from tellapart.core.events import Computing, LrFound
 from tellapart.data.loading.loader import Rows
 from tellapart.errors import TrainingError
-from tellapart.recipe.schema import FoundRate
-from tellapart.training.lr_suggestions import RateSuggestions, blew_up, smooth, suggest, sweep
-from tellapart.training.optim import build_optimizer, parameter_groups, set_rates
+from tellapart.recipe.schema import FoundLr
+from tellapart.training.lr_suggestions import LrSuggestions, blew_up, smooth, suggest, sweep
+from tellapart.training.optim import build_optimizer, parameter_groups, set_lrs
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import Setting, losses, position_seed
 
@@ -28,7 +28,7 @@ FIRST, LAST, STEPS = 1e-7, 10.0, 100
 Curve = tuple[list[float], list[float]]
 
 
-def found_rate(setting: Setting, wanted: FoundRate) -> Generator[Computing, None, RateFound]:
+def choose_lr(setting: Setting, wanted: FoundLr) -> Generator[Computing, None, LrFound]:
     """The rate that a stage shall take, by a test at its beginning.
 
     Yields:
@@ -37,31 +37,31 @@ def found_rate(setting: Setting, wanted: FoundRate) -> Generator[Computing, None
     Raises:
         TrainingError: the loss did not fall, and the recipe does not say which rate to take then.
     """
-    rates, losses = yield from raise_rate(setting)
+    lrs, losses = yield from raise_lr(setting)
     try:
-        found = suggest(rates, losses)
+        found = suggest(lrs, losses)
     except TrainingError as error:
         if wanted.otherwise is None:
-            at = f"stages.{setting.number}.rate"
+            at = f"stages.{setting.number}.lr"
             raise TrainingError(
                 f"Stage {setting.number + 1} has found no rate: {error.message}",
                 f"Give one for this case, --set {at}.otherwise=1e-3, or instead of the test, --set {at}=1e-3.",
             ) from None
-        usable = [(rate, loss) for rate, loss in zip(rates, losses, strict=True) if math.isfinite(loss)]
-        tried, seen = tuple(rate for rate, _ in usable), tuple(loss for _, loss in usable)
+        usable = [(lr, loss) for lr, loss in zip(lrs, losses, strict=True) if math.isfinite(loss)]
+        tried, seen = tuple(lr for lr, _ in usable), tuple(loss for _, loss in usable)
         smoothed = tuple(smooth(seen).tolist())
-        return RateFound(setting.number, wanted.otherwise, "otherwise", {}, tried, seen, smoothed, rose=blew_up(losses))
+        return LrFound(setting.number, wanted.otherwise, "otherwise", {}, tried, seen, smoothed, rose=blew_up(losses))
     named = suggestions(found)
-    tried, seen, smoothed = (tuple(values.tolist()) for values in (found.rates, found.losses, found.smoothed))
-    return RateFound(setting.number, named[wanted.find], wanted.find, named, tried, seen, smoothed, found.rose)
+    tried, seen, smoothed = (tuple(values.tolist()) for values in (found.lrs, found.losses, found.smoothed))
+    return LrFound(setting.number, named[wanted.find], wanted.find, named, tried, seen, smoothed, found.rose)
 
 
-def suggestions(found: RateSuggestions) -> dict[str, float]:
+def suggestions(found: LrSuggestions) -> dict[str, float]:
     """The suggestions by the names that a recipe takes; the first is the one to take if in doubt."""
     return {name: getattr(found, name) for name in ("valley", "steepest", "tenth_of_minimum", "highest_falling")}
 
 
-def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
+def raise_lr(setting: Setting) -> Generator[Computing, None, Curve]:
     """Raise the rate from 1e-7 to 10 over 100 steps of a stage, or until the loss blows up.
 
     The steps are the stage's own: its inputs in the order of its epochs, its optimizer, loss and mixing. The rate is
@@ -80,11 +80,11 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
     part = copy.deepcopy(setting.part)  # with its network
     groups = parameter_groups(part.groups, [peak / max(setting.peaks) for peak in setting.peaks], stage.weight_decay)
     optimizer = build_optimizer(stage.optimizer, groups, weight_decay=stage.weight_decay, momentum=stage.momentum)
-    rates, found = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
+    lrs, found = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
     part.train_mode()
     forward, apart = part.learning(setting.from_store), part.apart
-    for step, (rate, batches) in enumerate(zip(rates, _endless(setting), strict=False)):
-        set_rates(optimizer, rate)
+    for step, (lr, batches) in enumerate(zip(lrs, _endless(setting), strict=False)):
+        set_lrs(optimizer, lr)
         optimizer.zero_grad(set_to_none=True)
         n, mean = sum(len(rows) for _, rows in batches), 0.0
         place = (seed, setting.number, 0, step)
@@ -101,7 +101,7 @@ def raise_rate(setting: Setting) -> Generator[Computing, None, Curve]:
         if stage.clip:
             torch.nn.utils.clip_grad_norm_(part.network.parameters(), stage.clip)
         optimizer.step()
-    return rates[: len(found)], found
+    return lrs[: len(found)], found
 
 
 def _endless(setting: Setting) -> Iterator[list[tuple[Tensor, Rows]]]:

@@ -17,11 +17,11 @@ FEWEST = 10
 
 
 @dataclass(frozen=True, eq=False)
-class RateSuggestions:
+class LrSuggestions:
     """Suggested rates, and the curve they were read from (Smith 2017, arXiv 1506.01186).
 
     Attributes:
-        rates: float64 [n], rising: up to where the loss blew up or stopped being a number.
+        lrs: float64 [n], rising: up to where the loss blew up or stopped being a number.
         losses: float64 [n], as they came.
         smoothed: float64 [n], see `smooth`.
         steepest: where the loss falls fastest against the logarithm of the rate.
@@ -33,7 +33,7 @@ class RateSuggestions:
             higher rates.
     """
 
-    rates: Floats
+    lrs: Floats
     losses: Floats
     smoothed: Floats
     steepest: float
@@ -66,19 +66,19 @@ def blew_up(losses: Sequence[float] | Floats, factor: float = 4.0) -> bool:
     return bool(smoothed[-1] > factor * smoothed.min())
 
 
-def suggest(rates: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> RateSuggestions:
+def suggest(lrs: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> LrSuggestions:
     """Read the suggestions from a test.
 
     The first tenth of the test is left out: there the smoothed loss is the mean of too few.
 
     Args:
-        rates: [n], rising.
+        lrs: [n], rising.
         losses: [n], the loss of the step that each rate was used for, before that step.
 
     Raises:
         TrainingError: fewer than 10 steps before the loss was no number, or a loss that fell by less than 1 %.
     """
-    x, y = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
+    x, y = np.asarray(lrs, np.float64), np.asarray(losses, np.float64)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"{x.shape} rates and {y.shape} losses")
     bad = np.flatnonzero(~np.isfinite(y))
@@ -101,8 +101,8 @@ def suggest(rates: Sequence[float] | Floats, losses: Sequence[float] | Floats) -
         )
     slope = np.gradient(curve, np.log(tested))[: lowest + 1]
     still = np.flatnonzero(slope <= slope.min() / 4)
-    return RateSuggestions(
-        rates=x,
+    return LrSuggestions(
+        lrs=x,
         losses=y,
         smoothed=smoothed,
         steepest=float(tested[slope.argmin()]),

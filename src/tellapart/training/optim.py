@@ -15,7 +15,7 @@ from tellapart.training.muon import MuonAdamW
 Named = Iterable[tuple[str, nn.Parameter]]
 
 
-def parameter_groups(groups: Sequence[Named], rates: Sequence[float], weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(groups: Sequence[Named], lrs: Sequence[float], weight_decay: float) -> list[dict[str, Any]]:
     """Parameters with the rate and the weight decay that they take.
 
     Frozen parameters are left out. Biases and normalisation (every parameter with fewer than two dimensions) are not
@@ -23,27 +23,27 @@ def parameter_groups(groups: Sequence[Named], rates: Sequence[float], weight_dec
 
     Args:
         groups: named parameters of each group of layers.
-        rates: peak rate of each of them.
+        lrs: peak rate of each of them.
         weight_decay: of the rest.
 
     Returns:
         At most two for each group of layers, none empty: {"params", "lr", "weight_decay"}.
     """
     found = []
-    for named, rate in zip(groups, rates, strict=True):
+    for named, lr in zip(groups, lrs, strict=True):
         trained = [parameter for _, parameter in named if parameter.requires_grad]
         decayed = [parameter for parameter in trained if parameter.ndim >= 2]
         plain = [parameter for parameter in trained if parameter.ndim < 2]
         for parameters, decay in ((decayed, weight_decay), (plain, 0.0)):
             if parameters:
-                found.append({"params": parameters, "lr": rate, "weight_decay": decay})
+                found.append({"params": parameters, "lr": lr, "weight_decay": decay})
     return found
 
 
 def build_optimizer(
     kind: str, groups: list[dict[str, Any]], *, weight_decay: float = 0.01, momentum: float = 0.9
 ) -> Optimizer:
-    """An optimizer whose groups remember their peak rate as "initial_lr"; `set_rates` sets the rate of a step.
+    """An optimizer whose groups remember their peak rate as "initial_lr"; `set_lrs` sets the rate of a step.
 
     * adamw (Loshchilov and Hutter 2019, arXiv 1711.05101), adam (Kingma and Ba 2015, arXiv 1412.6980),
       nadam (Dozat 2016): `momentum` is the first beta, the second is 0.999.
@@ -85,7 +85,7 @@ def build_optimizer(
     return optimizer
 
 
-def set_rates(optimizer: Optimizer, factor: float) -> None:
+def set_lrs(optimizer: Optimizer, factor: float) -> None:
     """Set each group's rate to `factor` of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor

@@ -13,7 +13,7 @@ from typing import Any
 from tellapart.errors import RecipeError
 
 Schedule = Callable[[int], float]
-Rate = float | Sequence[float] | str | Mapping[str, float]
+LearningRate = float | Sequence[float] | str | Mapping[str, float]
 
 KINDS = ("constant", "step", "cosine", "one_cycle", "sgdr")
 
@@ -90,11 +90,11 @@ def sgdr_epochs(cycle_length: int, cycle_multiplier: int, n_cycles: int) -> int:
     return sum(cycle_length * cycle_multiplier**cycle for cycle in range(n_cycles))
 
 
-def group_rates(rate: Rate, n_groups: int) -> list[float]:
+def group_lrs(lr: LearningRate, n_groups: int) -> list[float]:
     """Peak rate of each group of layers, from the first layers to the head.
 
     Args:
-        rate: one of
+        lr: one of
 
             * a number: the same for all.
             * a list. The last value is the head's, the values before it are spread evenly over the groups before it:
@@ -107,27 +107,27 @@ def group_rates(rate: Rate, n_groups: int) -> list[float]:
     Raises:
         RecipeError: a text, list or table that cannot be read so, or a rate that is not above 0.
     """
-    if isinstance(rate, str):
-        first, last = _range(rate)
+    if isinstance(lr, str):
+        first, last = _range(lr)
         ends = max(n_groups - 1, 1)
         return [first * (last / first) ** (group / ends) for group in range(n_groups - 1)] + [last]
-    if isinstance(rate, Mapping):
-        if set(rate) != {"head", "decay"}:
-            raise RecipeError(f"rate: {dict(rate)} is not understood.", "Write rate = { head = 1e-3, decay = 0.75 }.")
-        top, decay = _positive(rate["head"]), _positive(rate["decay"])
+    if isinstance(lr, Mapping):
+        if set(lr) != {"head", "decay"}:
+            raise RecipeError(f"lr: {dict(lr)} is not understood.", "Write lr = { head = 1e-3, decay = 0.75 }.")
+        top, decay = _positive(lr["head"]), _positive(lr["decay"])
         if decay > 1:
-            raise RecipeError(f"rate: a decay of {decay} is above 1.", "Earlier layers take smaller rates: try 0.75.")
+            raise RecipeError(f"lr: a decay of {decay} is above 1.", "Earlier layers take smaller rates: try 0.75.")
         return [top * decay ** (n_groups - 1 - group) for group in range(n_groups)]
-    if isinstance(rate, Sequence):
-        values = [_positive(value) for value in rate]
+    if isinstance(lr, Sequence):
+        values = [_positive(value) for value in lr]
         if not 1 <= len(values) <= n_groups:
             raise RecipeError(
-                f"rate: {len(values)} rates for {n_groups} groups of layers.", "Give at least one and at most as many."
+                f"lr: {len(values)} rates for {n_groups} groups of layers.", "Give at least one and at most as many."
             )
         *before, head = values
         backbone = n_groups - 1 if before else n_groups
         return [(before or values)[group * max(len(before), 1) // backbone] for group in range(n_groups - 1)] + [head]
-    return [_positive(rate)] * n_groups
+    return [_positive(lr)] * n_groups
 
 
 def _fall(share: float, low: float) -> float:
@@ -158,12 +158,12 @@ def _range(text: str) -> tuple[float, float]:
             return _positive(float(first)), _positive(float(last))
     except ValueError:
         pass
-    raise RecipeError(f"rate: '{text}' is not a range of rates.", 'Write a number, or a range such as "1e-4..1e-2".')
+    raise RecipeError(f"lr: '{text}' is not a range of rates.", 'Write a number, or a range such as "1e-4..1e-2".')
 
 
 def _positive(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise RecipeError(f"rate: {value!r} is not a number above 0.")
+        raise RecipeError(f"lr: {value!r} is not a number above 0.")
     return float(value)
 
 

@@ -18,14 +18,14 @@ from tellapart.data.loading.sampling import at_most, class_weights, contents, ep
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.layer_groups import layer_groups
 from tellapart.models.network import Network
-from tellapart.recipe.schema import FoundRate, Recipe, Stage
+from tellapart.recipe.schema import FoundLr, Recipe, Stage
 from tellapart.training.checkpoint import State
 from tellapart.training.dataset import Dataset
 from tellapart.training.inputs import Source, live, stored
 from tellapart.training.linear_probe import strengths
 from tellapart.training.losses import Loss, build_loss
 from tellapart.training.runtime import Runtime
-from tellapart.training.schedule import Schedule, group_rates, schedule
+from tellapart.training.schedule import Schedule, group_lrs, schedule
 from tellapart.training.trainable import Forward, Part, n_trained, select
 
 
@@ -164,7 +164,7 @@ def check_stages(network: Network, recipe: Recipe, dataset: Dataset) -> None:
     for number, stage in enumerate(recipe.stages):
         try:
             n = n_trained(stage.train, n_all)
-            group_rates(stage.rate if not isinstance(stage.rate, FoundRate) else 1.0, n_all)
+            group_lrs(stage.lr if not isinstance(stage.lr, FoundLr) else 1.0, n_all)
             build_loss(stage.loss, dataset.catalog.multilabel, label_smoothing=stage.label_smoothing)
         except RecipeError as error:
             raise RecipeError(f"Stage {number + 1}: {error.message}", error.hint) from None
@@ -283,9 +283,9 @@ def _peaks(part: Part, stage: Stage) -> tuple[float, ...]:
     """Peak rates of the trained groups."""
     if solves(stage):
         return ()
-    rate = stage.rate if not isinstance(stage.rate, FoundRate) else f"{1 / stage.rate.spread}..1.0"
+    lr = stage.lr if not isinstance(stage.lr, FoundLr) else f"{1 / stage.lr.spread}..1.0"
     # Rates belong to all groups, frozen ones too, so that they stay the same when more layers are trained.
-    return tuple(group_rates(rate, part.n_all)[-len(part.groups) :])
+    return tuple(group_lrs(lr, part.n_all)[-len(part.groups) :])
 
 
 def _loss(recipe: Recipe, stage: Stage, dataset: Dataset, target: Tensor) -> Loss:

@@ -15,10 +15,10 @@ from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Recipe
-from tellapart.report.figures import write_rate_figure
+from tellapart.report.figures import write_lr_figure
 from tellapart.training.dataset import Dataset
-from tellapart.training.lr_finder import raise_rate, suggestions
-from tellapart.training.lr_suggestions import RateSuggestions, suggest
+from tellapart.training.lr_finder import raise_lr, suggestions
+from tellapart.training.lr_suggestions import LrSuggestions, suggest
 from tellapart.training.runtime import plain_runtime
 from tellapart.training.stage import live_setting
 from tellapart.workflows.preview_images import layers_of
@@ -81,7 +81,7 @@ def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Cons
     )
 
 
-def stage_with_rate(recipe: Recipe, stage: int | None) -> int:
+def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
     """The number of a stage whose learning rate can be tested: the one that is named, or the first.
 
     Raises:
@@ -102,7 +102,7 @@ def stage_with_rate(recipe: Recipe, stage: int | None) -> int:
     return able[0] if stage is None else stage
 
 
-def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Console) -> RateSuggestions:
+def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Console) -> LrSuggestions:
     """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`."""
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     network = _network(recipe, len(catalog.classes))
@@ -111,14 +111,14 @@ def rates(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Cons
     dataset = Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed, ahead)
     runtime = plain_runtime()
     setting = live_setting(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
-    found = suggest(*console.watch(raise_rate(setting)))
-    write_rate_figure(found.rates, found.losses, found.smoothed, suggested(found), out)
+    found = suggest(*console.watch(raise_lr(setting)))
+    write_lr_figure(found.lrs, found.losses, found.smoothed, suggested(found), out)
     return found
 
 
-def suggested(found: RateSuggestions) -> dict[str, float]:
+def suggested(found: LrSuggestions) -> dict[str, float]:
     """The suggestions by name, for people; the first is the one to take if in doubt."""
-    return {name.replace("_", " "): rate for name, rate in suggestions(found).items()}
+    return {name.replace("_", " "): lr for name, lr in suggestions(found).items()}
 
 
 def _has_views(recipe: Recipe) -> bool:

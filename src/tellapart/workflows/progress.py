@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tellapart.core.events import (
     Computing,
     Event,
+    LrFound,
     Note,
     Progress,
-    RateFound,
     Retrained,
     StageDone,
     StageStarted,
@@ -124,11 +124,11 @@ class Console:
             case Retrained():
                 step(None, 0, 0)
                 self.say(f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {'–':>9}  {'–':>13}")
-            case RateFound():
+            case LrFound():
                 step(None, 0, 0)
-                others = [f"{name.replace('_', ' ')} {rate:.1e}" for name, rate in event.suggestions.items()]
+                others = [f"{name.replace('_', ' ')} {lr:.1e}" for name, lr in event.suggestions.items()]
                 why = ", ".join(others) or "the loss did not fall in the test"
-                self.say(f"  learning rate {event.rate:.1e}: {event.taken.replace('_', ' ')} ({why})")
+                self.say(f"  learning rate {event.lr:.1e}: {event.taken.replace('_', ' ')} ({why})")
             case StageDone():
                 self.say(f"  {event.reason}; epoch {event.best_epoch} is kept")
             case Note():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.core.events import Event, Logged, Note, RateFound, Retrained, StageDone, StageStarted, Validated
+from tellapart.core.events import Event, Logged, LrFound, Note, Retrained, StageDone, StageStarted, Validated
 from tellapart.core.files import plainly, sweep
 from tellapart.core.signals import stop_politely
 from tellapart.core.system import give_back, keep_freed
@@ -200,7 +200,7 @@ def _stages(job: _Job, network: Network, state: State, checkpoints: Checkpoints)
                     log.add(event, seconds=round(time.monotonic() - started, 3))
                     started = time.monotonic()
                 state.events = log.n_lines
-                must = job.stop or isinstance(event, RateFound) or state.stage == len(recipe.stages)
+                must = job.stop or isinstance(event, LrFound) or state.stage == len(recipe.stages)
                 if must or checkpoints.due(isinstance(event, Validated | Retrained | StageDone)):
                     checkpoints.save(network, state)
                 yield event

@@ -10,7 +10,7 @@ import numpy as np
 import tellapart as ta
 from tellapart.report.blocks import Fold, Table
 from tellapart.report.sections.epochs import epochs
-from tellapart.report.sections.lr_finder import rates
+from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.runs.run import Run
 
 
@@ -50,19 +50,19 @@ def test_a_rate_test_is_drawn_with_its_suggestions(picture_folder, tmp_path):
     x = np.geomspace(1e-7, 10, 60)
     losses = 1.5 - np.minimum(1, x * 20) + x**2
     event = {
-        "event": "RateFound",
+        "event": "LrFound",
         "stage": 1,
-        "rate": 1e-2,
+        "lr": 1e-2,
         "taken": "valley",
         "suggestions": {"valley": 1e-2, "tenth_of_minimum": 5e-3},
-        "rates": x.tolist(),
+        "lrs": x.tolist(),
         "losses": losses.tolist(),
         "smoothed": losses.tolist(),
         "rose": True,
     }
     run = run_with(tmp_path / "run", picture_folder(n=10), event)
-    chart = rates(run).blocks[0].blocks[0]
+    chart = lr_finder(run).blocks[0].blocks[0]
     assert chart.title == "Learning-rate test, stage 2"
     assert chart.caption == "The stage took 1.0e-02 (valley). Suggested: valley 1.0e-02, tenth of minimum 5.0e-03."
     assert "min. / 10" in chart.svg
-    assert rates(run_with(tmp_path / "none", tmp_path / "photos")) is None
+    assert lr_finder(run_with(tmp_path / "none", tmp_path / "photos")) is None

@@ -20,7 +20,7 @@ def training_section(course: Curves) -> Section | None:
         for chart in (
             _curve_chart(course, "Loss", course.train_loss, course.validation_loss),
             _curve_chart(course, course.accuracy_name, course.train_accuracy, course.validation_accuracy),
-            _rate_chart(course),
+            _lr_chart(course),
         )
         if chart is not None
     ]
@@ -61,18 +61,18 @@ def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validatio
     return Chart(title, svg)
 
 
-def _rate_chart(course: Curves) -> Chart | None:
-    if not course.rate or max(course.rate) <= 0:
+def _lr_chart(course: Curves) -> Chart | None:
+    if not course.lr or max(course.lr) <= 0:
         return None
-    steps = list(zip(course.rate_at, course.rate, strict=True))
-    peaks = [max((rate for at, rate in steps if span.start < at <= span.end), default=0.0) for span in course.stages]
+    steps = list(zip(course.lr_at, course.lr, strict=True))
+    peaks = [max((lr for at, lr in steps if span.start < at <= span.end), default=0.0) for span in course.stages]
     peaks = [peak for peak in peaks if peak > 0]
     log = len(peaks) > 1 and max(peaks) / min(peaks) > 30
     # On a logarithmic axis the last steps of a cosine would stretch it over many empty powers of ten.
     floor = min(peaks) / 100 if log else -math.inf
-    rate = [max(value, floor) for value in course.rate]
+    lr = [max(value, floor) for value in course.lr]
     svg = line_chart(
-        [Line("", course.rate_at, rate)],
+        [Line("", course.lr_at, lr)],
         title="Learning rate over the training",
         x_title="epoch",
         log=log,

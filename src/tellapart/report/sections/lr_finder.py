@@ -13,15 +13,15 @@ from tellapart.report.charts import Line, line_chart
 from tellapart.runs.run import Run
 
 
-def rates(run: Run) -> Section | None:
+def lr_finder(run: Run) -> Section | None:
     """A chart for each stage whose rate was looked for; None where none was."""
-    found = {event["stage"]: event for event in run.events() if event["event"] == "RateFound"}
-    charts: list[Block] = [_chart(found[stage]) for stage in sorted(found) if found[stage]["rates"]]
+    found = {event["stage"]: event for event in run.events() if event["event"] == "LrFound"}
+    charts: list[Block] = [_chart(found[stage]) for stage in sorted(found) if found[stage]["lrs"]]
     return Section("training", "", [Side(charts)]) if charts else None
 
 
 def _chart(event: Mapping[str, Any]) -> Chart:
-    x, smoothed = np.asarray(event["rates"], float), np.asarray(event["smoothed"], float)
+    x, smoothed = np.asarray(event["lrs"], float), np.asarray(event["smoothed"], float)
     # The end, where the loss blows up, would flatten all the rest; so would single losses far above the others.
     low, high = smoothed.min(), smoothed[: max(1, len(smoothed) // 2)].max()
     top = high + 0.5 * ((high - low) or abs(high) or 1.0)
@@ -29,15 +29,15 @@ def _chart(event: Mapping[str, Any]) -> Chart:
         Line("loss", x.tolist(), _below(event["losses"], top), quiet=True, end=""),
         Line("smoothed", x.tolist(), _below(smoothed, top), end=""),
     ]
-    for hue, (name, rate) in enumerate(event["suggestions"].items(), start=2):
+    for hue, (name, lr) in enumerate(event["suggestions"].items(), start=2):
         called = name.replace("_", " ")
-        at = float(np.interp(rate, x, smoothed))
-        lines.append(Line(f"{called} {rate:.1e}, loss", [rate], [at], hue=hue, end=_SHORT.get(name, called)))
+        at = float(np.interp(lr, x, smoothed))
+        lines.append(Line(f"{called} {lr:.1e}, loss", [lr], [at], hue=hue, end=_SHORT.get(name, called)))
     svg = line_chart(
         lines, title=f"Learning-rate test of stage {event['stage'] + 1}: loss over rate", x_title="rate", log_x=True
     )
-    said = ", ".join(f"{name.replace('_', ' ')} {rate:.1e}" for name, rate in event["suggestions"].items())
-    taken = f"The stage took {event['rate']:.1e} ({event['taken'].replace('_', ' ')})."
+    said = ", ".join(f"{name.replace('_', ' ')} {lr:.1e}" for name, lr in event["suggestions"].items())
+    taken = f"The stage took {event['lr']:.1e} ({event['taken'].replace('_', ' ')})."
     rose = "" if event["rose"] else " The loss never rose clearly: the test ended before the rate was too high."
     caption = f"{taken}{f' Suggested: {said}.' if said else ''}{rose}"
     return Chart(f"Learning-rate test, stage {event['stage'] + 1}", svg, caption)
