@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -15,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tellapart.core.array_store import KEY, Store
+
+V0_1 = Path(__file__).parents[1] / "compatibility/v0_1/cache"
 
 
 def keys(*numbers: int) -> np.ndarray:
@@ -31,10 +35,11 @@ def put(store: Store, *numbers: int) -> None:
 
 def missing(store: Store, *numbers: int) -> list[int]:
     """Numbers that are not there; the others are what was put in."""
-    found = store.find(keys(*numbers))
-    for number, offset in zip(numbers, found["offset"].tolist(), strict=True):
-        assert offset < 0 or np.array_equal(store.read(offset, 50), item(number))
-    return [number for number, offset in zip(numbers, found["offset"], strict=True) if offset < 0]
+    offsets = store.find(keys(*numbers))["offset"].tolist()
+    values = store.values_file.read_bytes() if store.values_file.exists() else b""
+    for number, offset in zip(numbers, offsets, strict=True):
+        assert offset < 0 or values[offset : offset + 50] == item(number).tobytes()
+    return [number for number, offset in zip(numbers, offsets, strict=True) if offset < 0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -173,3 +178,20 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pyt
         signal.signal(signal.SIGXFSZ, before)
     put(store, 3)
     assert missing(Store(tmp_path), 1, 2, 3) == [2]
+
+
+@pytest.mark.parametrize("kind", ["activations", "pictures"])
+def test_stores_of_0_1_are_read_whole_and_added_to(kind: str, tmp_path: Path) -> None:
+    for number, folder in enumerate(sorted((V0_1 / kind).iterdir())):
+        copy = shutil.copytree(folder, tmp_path / str(number))
+        index, old, at = (copy / "index.bin").read_bytes(), [], 0
+        while at < len(index):  # read by hand, so that a changed format is noticed
+            assert index[at : at + 8] == b"TAstore1"
+            (n,) = struct.unpack_from("<I", index, at + 24)
+            old += [index[at + 32 + 32 * entry :][:16] for entry in range(n)]
+            at += 32 + 32 * n + 4
+        assert old
+        for _ in range(2):
+            assert (Store(copy).find(np.array(old, KEY))["offset"] >= 0).all()
+            put(Store(copy), 1)
+        assert missing(Store(copy), 1) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -112,7 +113,7 @@ def test_what_was_computed_before_a_stop_is_kept() -> None:
 
 def test_what_was_written_before_a_kill_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after kill -9: what has not been written by then is gone, and nothing else runs any more."""
-    monkeypatch.setattr("tellapart.training.feature_cache._BYTES", 2 * BATCH * 48 - 1)
+    monkeypatch.setattr("tellapart.training.feature_cache._WRITE_BYTES", 2 * BATCH * 48 - 1)
     layers = Layers()
     work = run(layers, range(N))
     for _ in range(3):
@@ -152,6 +153,18 @@ def test_a_damaged_store_is_mended() -> None:
     assert right(finished(run(Layers(), range(N))), range(N))
 
 
+def test_damage_to_other_items_does_not_matter() -> None:
+    finished(run(Layers(), range(50)))
+    finished(run(Layers(), range(50, 100)))
+    (folder,) = cache_folder("activations").iterdir()
+    os.truncate(folder / "values.bin", 60 * 48 + 5)
+    layers = Layers()
+    assert right(finished(run(layers, range(50))), range(50))
+    assert layers.seen == []
+    assert right(finished(run(layers, range(100))), range(100))
+    assert layers.seen == list(range(50, 100))
+
+
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "The disk is full"), (errno.EROFS, "Read-only")])
 def test_a_disk_that_takes_no_more_is_said(monkeypatch: pytest.MonkeyPatch, number: int, words: str) -> None:
     def refuse(*_: Any) -> None:
@@ -172,7 +185,7 @@ def test_work_that_the_disk_cannot_hold_is_refused_at_its_beginning(monkeypatch:
 
 
 def test_pages_are_given_back_without_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tellapart.training.feature_cache._RELEASE", 0)
+    monkeypatch.setattr("tellapart.core.array_store._RELEASE_BYTES", 0)
     stored = finished(run(Layers(), range(N)))
     for _ in range(3):
         assert right(stored, range(N))

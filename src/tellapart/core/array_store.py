@@ -1,31 +1,44 @@
-"""Many small arrays by key, in two files that only grow: what the caches are made of.
+"""Many small arrays by key, in two append-only files: what the caches of pictures and of features are made of.
 
-A store is a folder. `values.bin` holds the items one after the other, `index.bin` says in blocks which key lies where:
+A store is a folder. `values.bin` holds the items one after the other; `index.bin` names them, in blocks:
 
-    index.bin   block, block, …; a block is a header and an entry for each item
-    header      magic, where the block's items begin and end in values.bin, number of entries, CRC-32 of the items,
-                CRC-32 of this header and the entries
+    index.bin   block, block, …
+    block       header, an entry for each item, CRC-32 of the header and the entries
+    header      magic, where the block's items begin and end in values.bin, number of entries, CRC-32 of the items
     entry       key (16 bytes), offset in values.bin, height, width
 
-Items are written before the block that names them. So whatever a kill or a full disk leaves behind is not in the
-index, and the next writer writes over it. Blocks that do not fit their checksum (a power cut, a bad disk) count as
-missing. Several processes may read and append at once: appending holds a lock, which the system takes back from
-a process that dies, and reading needs none.
+Three rules make a store safe without a recovery step and without flushing to disk:
+
+- Items are written before the block that names them. A kill or a full disk leaves bytes that no block names; the next
+  writer cuts them off.
+- A block counts only when its checksums fit. After a power cut or on a bad disk its items count as missing, and the
+  cache makes them again. A damaged item is never returned: a wrong picture goes unnoticed, a missing one costs time.
+- Nothing is changed in place. A mended item is a new entry, and the last entry of a key counts. So readers need no
+  lock: several processes may read while one appends.
+
+The magic carries the format's version: blocks of a version that this code does not know end the index.
+docs/decisions/0037 compares it with LMDB.
 """
 
 from __future__ import annotations
 
 import bisect
-import os
+import hashlib
+import json
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from tellapart.core.file_locks import Hold, lock
+from tellapart.core.files import write_text
 
 #: [n] of 16 bytes each.
 Keys = npt.NDArray[np.bytes_]
@@ -34,71 +47,77 @@ KEY = np.dtype("S16")
 ENTRY = np.dtype([("key", KEY), ("offset", "<i8"), ("height", "<u4"), ("width", "<u4")])
 _MAGIC = b"TAstore1"
 _HEADER = struct.Struct("<8sQQII")  # magic, begin, end, n entries, CRC of the items
-_CHECK = struct.Struct("<I")  # CRC of header and entries
-_PIECE = 1 << 24
+_CHECKSUM = struct.Struct("<I")  # of header and entries
+_READ_BYTES = 1 << 24
+#: A mapped file's pages are given back after so many bytes: else all that was read would count as memory in use.
+_RELEASE_BYTES = 1 << 28
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Block:
+    """Items that were written together; [begin, end) is where they lie in `values.bin`."""
+
     begin: int
     end: int
-    check: int
+    checksum: int
+    entries: npt.NDArray[np.void]
+    is_sound: bool | None = None  # None: its items have not been checked yet
 
 
-@dataclass
 class Store:
-    """An open store. As long as it is held, `cache.make_room` leaves it alone.
+    """An open store. As long as it is held, `cache.make_room` does not remove it.
 
     Attributes:
         folder: where it lies; made if it does not exist.
+        values_file: the items.
+        note_file: says what the items are; see `describe`.
     """
 
-    folder: Path
-    _entries: list[npt.NDArray[np.void]] = field(default_factory=list)
-    _blocks: list[_Block] = field(default_factory=list)
-    _sound: dict[int, bool] = field(default_factory=dict)  # by number of the block, once it has been checked
-    _read: int = 0  # bytes of the index that have been read
-
-    def __post_init__(self) -> None:
-        self.hold = Hold(self.folder)
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.values_file, self.note_file = folder, folder / "values.bin", folder / "about.json"
+        self.hold = Hold(folder)
+        self._blocks: list[_Block] = []
+        self._index_bytes = 0  # how much of the index has been read
         self._refresh()
-
-    @property
-    def values_file(self) -> Path:
-        """The items."""
-        return self.folder / "values.bin"
 
     @property
     def n_bytes(self) -> int:
         """Where the next item will be written."""
         return self._blocks[-1].end if self._blocks else 0
 
+    def describe(self, about: dict[str, Any]) -> None:
+        """Write down what the items are, once, whole or not at all."""
+        if not self.note_file.is_file():
+            write_text(self.note_file, json.dumps(about, indent=1))
+
     def find(self, keys: Keys, check: bool = True) -> npt.NDArray[np.void]:
         """The entries of keys, as `ENTRY`; offset -1 for those that are missing or damaged.
 
-        The items found are checked against their checksums, each block once; or later, by `sound`.
+        Args:
+            keys: [n].
+            check: whether to compare the items with their checksums, each block once. Else the caller asks `is_sound`
+                before it reads.
         """
         self._refresh()
-        found = np.zeros(len(keys), ENTRY)
-        found["key"], found["offset"] = keys, -1
-        if not self._blocks or not len(keys):
-            return found
-        entries = np.concatenate(self._entries)
-        block = np.repeat(np.arange(len(self._blocks)), [len(part) for part in self._entries])
-        while True:
+        result = np.zeros(len(keys), ENTRY)
+        result["key"], result["offset"] = keys, -1
+        blocks = [block for block in self._blocks if block.is_sound is not False]
+        while blocks and len(keys):
+            entries = np.concatenate([block.entries for block in blocks])
             order = np.argsort(entries["key"], kind="stable")
-            # Of several entries with one key the last one counts: it was written because the others were damaged.
-            place = np.searchsorted(entries["key"][order], keys, side="right") - 1
-            at = order[np.maximum(place, 0)]
-            there = (place >= 0) & (entries["key"][at] == keys)
-            bad = [number for number in np.unique(block[at[there]]).tolist() if not self._check(number, check)]
-            if not bad:
-                found[there] = entries[at[there]]
-                return found
-            keep = ~np.isin(block, bad)
-            entries, block = entries[keep], block[keep]
-            if not len(entries):
-                return found
+            # Of several entries with one key the last counts: it was written because the others were damaged.
+            last = np.searchsorted(entries["key"][order], keys, side="right") - 1
+            rows = order[np.maximum(last, 0)]
+            exists = (last >= 0) & (entries["key"][rows] == keys)
+            of_block = np.repeat(np.arange(len(blocks)), [len(block.entries) for block in blocks])
+            wanted = [blocks[number] for number in np.unique(of_block[rows[exists]])]
+            damaged = [block for block in wanted if check and not self._check(block)]
+            if not damaged:
+                result[exists] = entries[rows[exists]]
+                break
+            # Again without them: an earlier block may hold the same item undamaged.
+            blocks = [block for block in blocks if block not in damaged]
+        return result
 
     def append(self, keys: Keys, items: Sequence[npt.NDArray[np.uint8]], sizes: Numbers | None = None) -> Numbers:
         """Add items that `find` did not find; those that another process has added meanwhile are left out.
@@ -106,7 +125,7 @@ class Store:
         Args:
             keys: [n], all different.
             items: n arrays of bytes, contiguous.
-            sizes: [n, 2], height and width of each; only kept for the reader.
+            sizes: [n, 2], height and width of each; stored for the reader.
 
         Returns:
             The offset of each in `values.bin`.
@@ -115,157 +134,121 @@ class Store:
             OSError: it cannot be written; the store is as it was.
         """
         with self._locked():
-            known = len(self._entries)
+            n_known = len(self._blocks)
             self._refresh()
+            offsets: dict[bytes, int] = {}
+            for block in self._blocks[n_known:]:
+                offsets.update(zip(block.entries["key"].tolist(), block.entries["offset"].tolist(), strict=True))
+            new: list[int] = []
+            begin = end = self.n_bytes
+            for row, key in enumerate(keys.tolist()):
+                if key not in offsets:
+                    offsets[key] = end
+                    end += items[row].nbytes
+                    new.append(row)
             entries = np.zeros(len(keys), ENTRY)
-            entries["key"] = keys
-            others = np.concatenate([np.zeros(0, ENTRY), *self._entries[known:]])
-            theirs = dict(zip(others["key"], others["offset"], strict=True))
-            written = [number for number, key in enumerate(entries["key"]) if key not in theirs]
-            offset = begin = self.n_bytes
-            for number, key in enumerate(entries["key"]):
-                entries["offset"][number] = theirs.get(key, offset)
-                if key not in theirs:
-                    offset += items[number].nbytes
+            entries["key"], entries["offset"] = keys, [offsets[key] for key in keys.tolist()]
             if sizes is not None:
-                entries["height"], entries["width"] = sizes[:, 0], sizes[:, 1]
-            if written:
-                self._write(begin, offset, [items[number] for number in written], entries[written])
+                entries["height"], entries["width"] = sizes.T
+            if new:
+                self._write(begin, end, [items[row] for row in new], entries[new])
             result: Numbers = entries["offset"].copy()
             return result
 
-    def read(self, offset: int, n_bytes: int) -> npt.NDArray[np.uint8]:
-        """Some bytes of `values.bin`, as memory of its own."""
-        with self.values_file.open("rb") as file:
-            file.seek(offset)
-            return np.frombuffer(file.read(n_bytes), np.uint8)
+    def is_sound(self, offset: int) -> bool:
+        """Whether the block that an item lies in is what was written; the block is read once."""
+        return self._check(self._blocks[bisect.bisect_right(self._blocks, offset, key=lambda block: block.begin) - 1])
 
     def _write(
         self, begin: int, end: int, items: Sequence[npt.NDArray[np.uint8]], entries: npt.NDArray[np.void]
     ) -> None:
-        check = 0
-        with self.values_file.open("r+b" if self.values_file.exists() else "w+b") as file:
-            file.truncate(begin)  # drops what a writer that was killed has left
-            file.seek(begin)
+        # The order makes a kill safe: until the index names them, the items are bytes that nobody reads.
+        checksum = 0
+        with _end_of(self.values_file, begin) as file:
             for item in items:
-                flat = item.reshape(-1).data
-                check = zlib.crc32(flat, check)
-                file.write(flat)
-        head = _HEADER.pack(_MAGIC, begin, end, len(entries), check) + entries.tobytes()
-        index = self.folder / "index.bin"
-        with index.open("r+b" if index.exists() else "w+b") as file:
-            file.truncate(self._read)
-            file.seek(self._read)
-            file.write(head + _CHECK.pack(zlib.crc32(head)))
+                view = item.reshape(-1).data
+                checksum = zlib.crc32(view, checksum)
+                file.write(view)
+        head = _HEADER.pack(_MAGIC, begin, end, len(entries), checksum) + entries.tobytes()
+        with _end_of(self.folder / "index.bin", self._index_bytes) as file:
+            file.write(head + _CHECKSUM.pack(zlib.crc32(head)))
         self._refresh()
-        self._sound[len(self._blocks) - 1] = True
+        self._blocks[-1].is_sound = True
 
     def _refresh(self) -> None:
-        """Read the blocks that have come since; at the first that is not whole, the index ends."""
+        """Read the blocks that have been added since; the index ends at the first that is not whole."""
         index = self.folder / "index.bin"
-        if not index.is_file() or index.stat().st_size <= self._read:
+        if not index.is_file() or index.stat().st_size <= self._index_bytes:
             return
         with index.open("rb") as file:
-            file.seek(self._read)
+            file.seek(self._index_bytes)
             data = file.read()
         at = 0
         while len(data) - at >= _HEADER.size:
-            magic, begin, end, n, check = _HEADER.unpack_from(data, at)
-            backbone = at + _HEADER.size + n * ENTRY.itemsize
-            if magic != _MAGIC or len(data) < backbone + _CHECK.size:
+            magic, begin, end, n, checksum = _HEADER.unpack_from(data, at)
+            entries_end = at + _HEADER.size + n * ENTRY.itemsize
+            if magic != _MAGIC or len(data) < entries_end + _CHECKSUM.size:
                 break
-            if _CHECK.unpack_from(data, backbone)[0] != zlib.crc32(memoryview(data)[at:backbone]):
+            if _CHECKSUM.unpack_from(data, entries_end)[0] != zlib.crc32(memoryview(data)[at:entries_end]):
                 break
-            self._entries.append(np.frombuffer(data[at + _HEADER.size : backbone], ENTRY))
-            self._blocks.append(_Block(begin, end, check))
-            at = backbone + _CHECK.size
-        self._read += at
+            entries = np.frombuffer(data[at + _HEADER.size : entries_end], ENTRY)
+            self._blocks.append(_Block(begin, end, checksum, entries))
+            at = entries_end + _CHECKSUM.size
+        self._index_bytes += at
 
-    def sound(self, offset: int) -> bool:
-        """Whether the block that an item lies in is what was written; looked at once."""
-        number = bisect.bisect_right(self._blocks, offset, key=lambda block: block.begin) - 1
-        return self._check(number)
-
-    def _check(self, number: int, look: bool = True) -> bool:
-        """Whether a block's items are what was written; without looking, as far as is known."""
-        if number not in self._sound:
-            if not look:
-                return True
-            block, check = self._blocks[number], 0
+    def _check(self, block: _Block) -> bool:
+        if block.is_sound is None:
+            checksum, n_left = 0, block.end - block.begin
             try:
                 with self.values_file.open("rb") as file:
                     file.seek(block.begin)
-                    left = block.end - block.begin
-                    while left and (piece := file.read(min(left, _PIECE))):
-                        check = zlib.crc32(piece, check)
-                        left -= len(piece)
-                self._sound[number] = check == block.check and not left
+                    while n_left and (data := file.read(min(n_left, _READ_BYTES))):
+                        checksum = zlib.crc32(data, checksum)
+                        n_left -= len(data)
+                block.is_sound = checksum == block.checksum and not n_left
             except OSError:
-                self._sound[number] = False
-        return self._sound[number]
+                block.is_sound = False
+        return block.is_sound
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Alone among writers; the system takes the lock back from a process that dies."""
         with (self.folder / "lock").open("ab") as file:
             lock(file.fileno(), shared=False)
             yield
 
 
-class Hold:
-    """A mark that a folder of the cache is in use, until it is closed, forgotten, or the process ends.
+class MappedValues:
+    """The items as memory, in pages that the system reads when they are asked for and keeps while memory allows.
 
-    Its time is that of the last use.
+    Attributes:
+        data: all bytes that `values.bin` had when it was mapped.
     """
 
-    handle = -1
+    def __init__(self, store: Store) -> None:
+        with store.values_file.open("rb") as file:
+            # Private: torch asks for memory that may be written to, and nothing of it may reach the file.
+            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._n_read = 0
 
-    def __init__(self, folder: Path) -> None:
-        while True:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.handle = os.open(folder / "used", os.O_RDWR | os.O_CREAT, 0o666)
-            lock(self.handle, shared=True)
-            try:
-                os.utime(folder / "used")
-                # The file that we hold may have been removed before we held it.
-                if os.path.samestat(os.fstat(self.handle), (folder / "used").stat()):
-                    return
-            except FileNotFoundError:
-                pass
-            self.close()
-
-    def close(self) -> None:
-        """Let others remove the folder."""
-        handle, self.handle = self.handle, -1
-        if handle >= 0:
-            os.close(handle)
-
-    def __del__(self) -> None:
-        self.close()
+    def count(self, n_bytes: int) -> None:
+        """Note that so many bytes are read; give the pages back now and then."""
+        self._n_read += n_bytes
+        if self._n_read > _RELEASE_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            self._n_read = 0
+            self.data.madvise(mmap.MADV_DONTNEED)
 
 
-def lock(handle: int, shared: bool, wait: bool = True) -> bool:
-    """Lock an open file, for this process alone or together with others; the system unlocks it when it is closed.
-
-    Returns:
-        False where it would have to wait and shall not.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows knows no shared lock; there, files that are open cannot be removed anyway
-        return True if shared else _lock_on_windows(handle, wait)
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
+def name_of(about: dict[str, Any]) -> str:
+    """A store's name: a digest of all that its items depend on besides their keys."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _lock_on_windows(handle: int, wait: bool) -> bool:
-    import msvcrt
-
-    os.lseek(handle, 0, os.SEEK_SET)
-    try:
-        msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError:
-        return False
-    return True
+@contextmanager
+def _end_of(path: Path, begin: int) -> Iterator[BinaryIO]:
+    """A file to write to from `begin` on; what a killed writer has left there is dropped."""
+    path.touch()
+    with path.open("r+b") as file:
+        file.truncate(begin)
+        file.seek(begin)
+        yield file

@@ -8,10 +8,11 @@ import importlib.metadata
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tellapart.core.array_store import lock
+from tellapart.core.file_locks import lock
 from tellapart.core.files import cache_folder
 from tellapart.core.version import __version__
 from tellapart.errors import CacheError, UsageError
@@ -29,39 +30,43 @@ _SPARE = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Held:
+class CacheEntry:
     """One thing in the cache: a store, or a single file.
 
     Attributes:
         kind: one of `KINDS`.
         path: where it lies.
         n_bytes: on the disk.
-        used: when it was used last, seconds since 1970.
+        last_used: seconds since 1970.
     """
 
     kind: str
     path: Path
     n_bytes: int
-    used: float
+    last_used: float
 
 
-def held() -> list[Held]:
+def entries() -> list[CacheEntry]:
     """All that lies in the cache, least recently used first."""
-    found = []
+    result = []
     for kind in KINDS:
         folder = cache_folder(kind)
         for path in folder.iterdir() if folder.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # another process removes it at this moment
-                found.append(_held(kind, path))
-    return sorted(found, key=lambda each: each.used)
+                result.append(_entry(kind, path))
+    return sorted(result, key=lambda entry: entry.last_used)
 
 
-def _held(kind: str, path: Path) -> Held:
+def _entry(kind: str, path: Path) -> CacheEntry:
     if not path.is_dir():
-        return Held(kind, path, path.lstat().st_size, path.lstat().st_mtime)
-    n_bytes = sum(entry.stat().st_size for entry in os.scandir(path))
+        return CacheEntry(kind, path, path.lstat().st_size, path.lstat().st_mtime)
     mark = path / "used"
-    return Held(kind, path, n_bytes, (mark if mark.exists() else path).stat().st_mtime)
+    last_used = (mark if mark.exists() else path).stat().st_mtime
+    return CacheEntry(kind, path, sum(file.stat().st_size for file in os.scandir(path)), last_used)
+
+
+def _total(some: Iterable[CacheEntry]) -> int:
+    return sum(entry.n_bytes for entry in some)
 
 
 def limit() -> int:
@@ -70,13 +75,13 @@ def limit() -> int:
     Raises:
         UsageError: the variable is no size.
     """
-    wanted = os.environ.get("TELLAPART_CACHE_LIMIT", "").strip()
-    if not wanted:
-        return min(_MOST, (_free(cache_folder("")) + sum(each.n_bytes for each in held())) // 2)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?", wanted.lower())
-    if not found:
-        raise UsageError(f"TELLAPART_CACHE_LIMIT is {wanted!r}, which is no size.", "For example: 20G, 500M or 0.")
-    return int(float(found[1]) * _UNITS[found[2]])
+    text = os.environ.get("TELLAPART_CACHE_LIMIT", "").strip()
+    if not text:
+        return min(_MOST, (_free(cache_folder("")) + _total(entries())) // 2)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?", text.lower())
+    if not match:
+        raise UsageError(f"TELLAPART_CACHE_LIMIT is {text!r}, which is no size.", "For example: 20G, 500M or 0.")
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def make_room(more: int = 0) -> bool:
@@ -87,17 +92,17 @@ def make_room(more: int = 0) -> bool:
     Returns:
         Whether it is within the limit now.
     """
-    there = held()
-    over = sum(each.n_bytes for each in there) + more - limit()
-    for each in there:
-        if over <= 0:
+    oldest_first = entries()
+    excess = _total(oldest_first) + more - limit()
+    for entry in oldest_first:
+        if excess <= 0:
             break
-        if _removed(each):
-            over -= each.n_bytes
-    return over <= 0
+        if _remove(entry):
+            excess -= entry.n_bytes
+    return excess <= 0
 
 
-def clear(kind: str | None = None) -> tuple[int, list[Held]]:
+def clear(kind: str | None = None) -> tuple[int, list[CacheEntry]]:
     """Remove everything, or one kind.
 
     Returns:
@@ -108,23 +113,23 @@ def clear(kind: str | None = None) -> tuple[int, list[Held]]:
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"There is no kind of cache called '{kind}'.", f"There are: {', '.join(KINDS)}.")
-    wanted = [each for each in held() if kind in (None, each.kind)]
-    left = [each for each in wanted if not _removed(each)]
-    return sum(each.n_bytes for each in wanted) - sum(each.n_bytes for each in left), left
+    wanted = [entry for entry in entries() if kind in (None, entry.kind)]
+    left = [entry for entry in wanted if not _remove(entry)]
+    return _total(wanted) - _total(left), left
 
 
-def _removed(each: Held) -> bool:
-    """Remove something unless it is in use."""
-    if not each.path.is_dir():
-        each.path.unlink(missing_ok=True)
+def _remove(entry: CacheEntry) -> bool:
+    """Remove something, unless it is in use; whether it is gone."""
+    if not entry.path.is_dir():
+        entry.path.unlink(missing_ok=True)
         return True
     try:
-        with (each.path / "used").open("ab") as mark:
+        with (entry.path / "used").open("ab") as mark:
             if not lock(mark.fileno(), shared=False, wait=False):
                 return False
             # First of all the index: without it, what a kill leaves behind counts as nothing.
-            (each.path / "index.bin").unlink(missing_ok=True)
-            shutil.rmtree(each.path, ignore_errors=True)
+            (entry.path / "index.bin").unlink(missing_ok=True)
+            shutil.rmtree(entry.path, ignore_errors=True)
     except OSError:
         return False
     return True
@@ -136,34 +141,35 @@ def check_disk(n_bytes: int) -> None:
     Raises:
         CacheError: there is not enough room.
     """
-    place, wanted, there = cache_folder(""), n_bytes + _SPARE, held()
-    if _free(place) + sum(each.n_bytes for each in there) >= wanted:
-        for each in there:
-            if _free(place) >= wanted:
+    folder, wanted, oldest_first = cache_folder(""), n_bytes + _SPARE, entries()
+    # Where removing everything would not be enough, nothing is removed.
+    if _free(folder) + _total(oldest_first) >= wanted:
+        for entry in oldest_first:
+            if _free(folder) >= wanted:
                 break
-            _removed(each)
-    if (free := _free(place)) < wanted:
+            _remove(entry)
+    if (free := _free(folder)) < wanted:
         raise CacheError(
-            f"{place} needs room for {size(n_bytes)}, but its disk has only {size(free)} left.",
+            f"{folder} needs room for {size(n_bytes)}, but its disk has only {size(free)} left.",
             "Make room, or set TELLAPART_CACHE to a folder on another disk; then repeat the command.",
         )
 
 
-def _free(place: Path) -> int:
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def table() -> str:
     """What lies in the cache, for people."""
-    there = held()
+    everything = entries()
     lines = [f"{'kind':<12} {'number':>7} {'size':>10}  last used"]
-    for kind, what in KINDS.items():
-        own = [each for each in there if each.kind == kind]
-        last = datetime.datetime.fromtimestamp(own[-1].used).strftime("%Y-%m-%d %H:%M") if own else ""
-        lines.append(f"{kind:<12} {len(own):>7,} {size(sum(e.n_bytes for e in own)):>10}  {last:<16}  {what}")
-    return "\n".join([*lines, f"{size(sum(e.n_bytes for e in there))} of {size(limit())} in {cache_folder('')}"])
+    for kind, description in KINDS.items():
+        own = [entry for entry in everything if entry.kind == kind]
+        last = datetime.datetime.fromtimestamp(own[-1].last_used).strftime("%Y-%m-%d %H:%M") if own else ""
+        lines.append(f"{kind:<12} {len(own):>7,} {size(_total(own)):>10}  {last:<16}  {description}")
+    return "\n".join([*lines, f"{size(_total(everything))} of {size(limit())} in {cache_folder('')}"])
 
 
 def size(n_bytes: int) -> str:

@@ -23,7 +23,7 @@ from tellapart.data.augmentation.transforms import augment, augment_frame, crops
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.loading.content_keys import content_keys, marked
-from tellapart.data.loading.picture_cache import Kept, source, source_side
+from tellapart.data.loading.picture_cache import PictureCache, source, source_side
 
 Rows = npt.NDArray[np.int64]
 Views = Sequence[Sequence[Any]]
@@ -70,11 +70,11 @@ class Dataset:
             rows = self.validation if cropped else np.union1d(self.train, self.validation)
             about = {key: value for key, value in self.preprocessing.as_dict().items() if key not in ("mean", "std")}
             keys = content_keys(self.catalog, rows)
-            kept = replace(self, frames=Kept(rows, keys, {"as": "the network sees it", **about}, self.plain))
+            kept = replace(self, frames=PictureCache(rows, keys, {"as": "the network sees it", **about}, self.plain))
             if self.ahead:
                 # The colour of erased parts is the network's mean; some transforms are torch's.
                 whole = {"as": "version made ahead", **self.preprocessing.as_dict(), "torch": torch.__version__}
-                kept = replace(kept, made=Kept(self.items, self.keys(((),)), whole, self._version))
+                kept = replace(kept, made=PictureCache(self.items, self.keys(((),)), whole, self._version))
             if not sources:
                 return kept
             side = source_side(self.transforms, self.preprocessing)
@@ -82,7 +82,7 @@ class Dataset:
             about |= {"interpolation": self.preprocessing.interpolation, "torch": torch.__version__}
             path, preprocessing, keys = self.catalog.path, self.preprocessing, content_keys(self.catalog, self.train)
             return replace(
-                kept, sources=Kept(self.train, keys, about, lambda row: source(path(row), side, preprocessing))
+                kept, sources=PictureCache(self.train, keys, about, lambda row: source(path(row), side, preprocessing))
             )
         except OSError:
             return self
@@ -90,7 +90,7 @@ class Dataset:
     def flush(self) -> None:
         """Write what is kept."""
         for each in (self.frames, self.sources, self.made):
-            if isinstance(each, Kept):
+            if isinstance(each, PictureCache):
                 each.flush()
 
     @property
@@ -130,7 +130,7 @@ class Dataset:
     def unchanged_together(self, rows: Rows) -> Sequence[Pixels] | None:
         """The same of many at once; None where some of them have to be read first."""
         kept = self.sources if crops(self.transforms) else self.frames
-        return kept.together(rows) if isinstance(kept, Kept) else None
+        return kept.together(rows) if isinstance(kept, PictureCache) else None
 
     def drawn(self, rows: Rows, pictures: Sequence[Pixels], epoch: int) -> Drawn:
         """What one epoch of training does to a batch; see `unchanged`."""

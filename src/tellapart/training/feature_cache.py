@@ -1,11 +1,20 @@
-"""What frozen layers make of each picture, computed once, stored by the picture's content, and read in any order.
+"""The feature cache: what frozen layers make of each picture, computed once and read in any order.
 
-A frozen layer gives the same answer in every epoch. So the layers before the first trained one run once for each
-view of each picture; training then starts from what they gave. It is stored in the precision it was computed in, so
-nothing is lost by storing; in float32 the result is that of a training from pictures, up to the order of sums.
+A frozen layer gives the same output in every epoch. So the layers before the first trained one run once for each view
+of each picture, and training starts from their output. It is stored in the precision it was computed in, so storing
+loses nothing; in float32 the result is that of a training from pictures, up to the order of sums.
 
-What is stored belongs to layers and picture, not to a run: stages, runs, folds and the audit share it, and what is
-missing is added. Layers always see full batches, so that what they make of a picture does not depend on the others.
+Why keys are contents. The store's name digests all that the output depends on besides the picture: weights, cut,
+preprocessing, precision, machine, versions (`about_layers`). In it, an item's key digests the picture's file and its
+view (`Material.keys`). So stages, runs, folds and the audit share items, a renamed picture keeps its own, and a changed
+one cannot get that of its old self. Nothing has to be invalidated: what is stale is never asked for.
+
+Why a batch is always full. How sums are ordered depends on a batch's size. With one size, a picture's output does not
+depend on the others, so an item that is added later, or made again, has the same bits.
+
+Why a kill is safe. The note `about.json` is written before the first item, whole or not at all. Items are written
+before the index names them, and both carry checksums (see `store`). A damaged item counts as missing and is computed
+again: a training on wrong features would go unnoticed.
 """
 
 from __future__ import annotations
@@ -13,10 +22,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import mmap
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,9 +34,9 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.core import cache
-from tellapart.core.array_store import Keys, Store
+from tellapart.core.array_store import Keys, MappedValues, Store, name_of
 from tellapart.core.events import Computing
-from tellapart.core.files import cache_folder, write_text
+from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import CacheError, TrainingError
 from tellapart.models.network import Network
@@ -36,26 +45,24 @@ from tellapart.training.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]
 #: What has been computed is written when it is so old or so large: a kill loses no more than that.
-_SECONDS, _BYTES = 15.0, 1 << 26
-#: Bytes that may be read before the pages of the file are given back; else all of it would count as memory in use.
-_RELEASE = 1 << 28
+_WRITE_SECONDS, _WRITE_BYTES = 15.0, 1 << 26
 
 
-@dataclass
+@dataclass(frozen=True)
 class Activations:
     """Stored activations of some items; an item is one view of one picture.
 
     Attributes:
         store: kept open, so that nobody removes it.
-        values: [n_stored, ...], memory-mapped; pictures' maps with channels last.
+        mapped: the memory of `values`.
+        values: [n_stored, ...]; maps of pictures with channels last.
         index: int64 [n_items]: where an item lies in `values`.
     """
 
     store: Store
+    mapped: MappedValues
     values: Tensor
     index: Rows
-    _pages: mmap.mmap
-    _touched: int = field(default=0)
 
     def gather(self, items: Rows, device: str) -> Tensor:
         """The activations of items, float32, channels first again (on channels-last memory)."""
@@ -67,17 +74,14 @@ class Activations:
             yield _channels_first(self._pick(items[start : start + at_once]).to(device))
 
     def _pick(self, items: Rows) -> Tensor:
-        if self._touched > _RELEASE and hasattr(mmap, "MADV_DONTNEED"):
-            self._pages.madvise(mmap.MADV_DONTNEED)  # the system keeps them as long as memory is not short
-            self._touched = 0
         picked = self.values.index_select(0, torch.from_numpy(self.index[items]))
-        self._touched += picked.nbytes
+        self.mapped.count(picked.nbytes)
         return picked
 
 
 def compute(
     stage: int,
-    what: str,
+    task: str,
     layers: Callable[[Tensor], Tensor],
     inputs: Callable[[Rows], Iterator[Tensor]],
     keys: Keys,
@@ -87,9 +91,9 @@ def compute(
     """Run layers on those items that are not stored yet, and store them.
 
     Args:
-        stage, what: for the progress events.
+        stage, task: for the progress events.
         layers: inputs → activations.
-        inputs: gives batches of the inputs of items, by their places in `keys`, in that order; each `at_once`, but for
+        inputs: gives batches of the inputs of items, by their rows in `keys`, in that order; each `at_once`, but for
             the last.
         keys: one an item: what tells it from all others that these layers see; see `Dataset.keys`.
         about: everything the result depends on besides the item: see `about_layers`.
@@ -104,63 +108,61 @@ def compute(
     """
     if not len(keys):
         raise TrainingError("There are no pictures to compute activations of.")
-    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     try:
-        store = Store(cache_folder("activations") / name)
+        store = Store(cache_folder("activations") / name_of(about))
         missing = _missing(store, keys)
-        yield from _add(stage, what, layers, inputs, keys, missing, store, about, at_once)
-        return _opened(store, keys)
+        writer = _Writer(store, keys[missing])
+        try:
+            for batch in inputs(missing) if len(missing) else ():
+                out = layers(_full(batch, at_once))[: len(batch)].cpu()
+                out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
+                if not writer.n_added:
+                    dtype = str(out.dtype).removeprefix("torch.")
+                    store.describe({"shape": list(out.shape[1:]), "dtype": dtype, "of": about})
+                    cache.check_disk(len(missing) * out[0].nbytes)
+                writer.add(out)
+                yield Computing(stage, task, len(keys) - len(missing) + writer.n_added, len(keys))
+        finally:
+            writer.write()  # also where the training is stopped: what has been computed need not be computed again
+        return _open(store, keys)
     except OSError as error:
         raise _explained(error) from error
 
 
 def _missing(store: Store, keys: Keys) -> Rows:
-    """Places of the items that have to be computed; of equal ones (a picture that is there twice) the first."""
-    # Without its note, a store does not say what form its items have.
-    known = (store.folder / "about.json").is_file()
-    places = np.flatnonzero(store.find(keys)["offset"] < 0) if known else np.arange(len(keys))
-    first = np.unique(keys[places], return_index=True)[1]
-    missing: Rows = np.sort(places[first])
+    """Rows of the items that have to be computed; of equal ones (a picture that is there twice) the first."""
+    # Without its note, a store does not say what shape its items have.
+    is_described = store.note_file.is_file()
+    rows = np.flatnonzero(store.find(keys)["offset"] < 0) if is_described else np.arange(len(keys))
+    first = np.unique(keys[rows], return_index=True)[1]
+    missing: Rows = np.sort(rows[first])
     return missing
 
 
-def _add(
-    stage: int,
-    what: str,
-    layers: Callable[[Tensor], Tensor],
-    inputs: Callable[[Rows], Iterator[Tensor]],
-    keys: Keys,
-    missing: Rows,
-    store: Store,
-    about: dict[str, Any],
-    at_once: int,
-) -> Generator[Computing, None, None]:
-    waiting: list[npt.NDArray[np.uint8]] = []
-    done = written = 0
-    since = time.monotonic()
+class _Writer:
+    """Items on their way to a store, written a portion at a time."""
 
-    def write() -> None:
-        nonlocal waiting, written, since
-        items, waiting = [item for part in waiting for item in part], []
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self.store, self.keys = store, keys
+        self.n_added = self.n_written = self.n_bytes = 0
+        self.unwritten: list[npt.NDArray[np.uint8]] = []
+        self.since = time.monotonic()
+
+    def add(self, batch: Tensor) -> None:
+        """Take the next items, in the order of the keys."""
+        self.unwritten += list(batch.flatten(1).view(torch.uint8).numpy())
+        self.n_added += len(batch)
+        self.n_bytes += batch.nbytes
+        if time.monotonic() - self.since > _WRITE_SECONDS or self.n_bytes > _WRITE_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Write what has not been written yet."""
+        items, self.unwritten, self.n_bytes = self.unwritten, [], 0
         if items:
-            store.append(keys[missing[written : written + len(items)]], items)
+            self.store.append(self.keys[self.n_written : self.n_added], items)
             cache.make_room()
-        written, since = written + len(items), time.monotonic()
-
-    try:
-        for batch in inputs(missing) if len(missing) else ():
-            out = layers(_full(batch, at_once))[: len(batch)].cpu()
-            out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
-            if not done:
-                _describe(store, out[0], about)
-                cache.check_disk(len(missing) * out[0].nbytes)
-            waiting.append(out.flatten(1).view(torch.uint8).numpy())
-            done += len(out)
-            if time.monotonic() - since > _SECONDS or sum(part.nbytes for part in waiting) > _BYTES:
-                write()
-            yield Computing(stage, what, len(keys) - len(missing) + done, len(keys))
-    finally:
-        write()  # also where the training is stopped: what has been computed need not be computed again
+        self.n_written, self.since = self.n_added, time.monotonic()
 
 
 def _full(batch: Tensor, size: int) -> Tensor:
@@ -169,39 +171,30 @@ def _full(batch: Tensor, size: int) -> Tensor:
     return batch if n == size else batch.index_select(0, torch.arange(size, device=batch.device).clamp(max=n - 1))
 
 
-def _describe(store: Store, item: Tensor, about: dict[str, Any]) -> None:
-    """Write down what lies in a store, for people and for `_opened`."""
-    note = store.folder / "about.json"
-    if not note.is_file():
-        form = {"shape": list(item.shape), "dtype": str(item.dtype).removeprefix("torch.")}
-        write_text(note, json.dumps({**form, "of": about}, indent=1))
-
-
-def _opened(store: Store, keys: Keys) -> Activations:
-    about = json.loads((store.folder / "about.json").read_text(encoding="utf-8"))
+def _open(store: Store, keys: Keys) -> Activations:
+    about = json.loads(store.note_file.read_text(encoding="utf-8"))
     offset = store.find(keys)["offset"]
     if (offset < 0).any():
         raise CacheError(
             f"What was just stored in {store.folder} cannot be read back.",
             "Is the disk damaged? Try another: set TELLAPART_CACHE to a folder on it.",
         )
-    kind = getattr(torch, about["dtype"])
-    with store.values_file.open("rb") as file:
-        # Private: torch wants memory that may be written to, and nothing of it must reach the file.
-        pages = mmap.mmap(file.fileno(), store.n_bytes, access=mmap.ACCESS_COPY)
-    values = torch.frombuffer(pages, dtype=kind).view(-1, *about["shape"])
-    return Activations(store, values, offset // values[0].nbytes, pages)
+    mapped, dtype, shape = MappedValues(store), getattr(torch, about["dtype"]), about["shape"]
+    n_bytes = math.prod(shape) * dtype.itemsize
+    # All items have one size, so an offset is a row. Bytes behind the last whole item belong to a killed writer.
+    values = torch.frombuffer(mapped.data, dtype=torch.uint8)[: len(mapped.data) // n_bytes * n_bytes]
+    return Activations(store, mapped, values.view(dtype).view(-1, *shape), offset // n_bytes)
 
 
 def _explained(error: OSError) -> CacheError:
-    place = cache_folder("activations")
+    folder = cache_folder("activations")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CacheError(
-            f"The disk is full: what frozen layers give cannot be stored in {place}. Nothing is lost.",
+            f"The disk is full: what frozen layers give cannot be stored in {folder}. Nothing is lost.",
             "Make room (tellapart cache clear), or set TELLAPART_CACHE to a folder on another disk; then repeat.",
         )
     return CacheError(
-        f"What frozen layers give cannot be stored in {place}: {error.strerror or error}.",
+        f"What frozen layers give cannot be stored in {folder}: {error.strerror or error}.",
         "Set TELLAPART_CACHE to a folder that may be written to.",
     )
 

@@ -1,4 +1,4 @@
-"""Kept pictures: the same with a cold cache and a warm one, whoever wrote it, and never a wrong one."""
+"""PictureCache pictures: the same with a cold cache and a warm one, whoever wrote it, and never a wrong one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augmentation import gpu_batch
 from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator
 from tellapart.data.loading import picture_cache
-from tellapart.data.loading.picture_cache import Kept, source, source_side
+from tellapart.data.loading.picture_cache import PictureCache, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
 from tellapart.recipe.transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
@@ -100,8 +100,8 @@ def test_what_was_not_expected_is_read_all_the_same(dataset: Dataset, augmented:
 
 
 def test_threads_share_it(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_cache, "_PORTION", 5000)
-    monkeypatch.setattr(picture_cache, "_RELEASE", 20000)
+    monkeypatch.setattr(picture_cache, "_WRITE_BYTES", 5000)
+    monkeypatch.setattr("tellapart.core.array_store._RELEASE_BYTES", 20000)
     expected, keeping = shown(dataset, 3), dataset.kept()
     barrier = threading.Barrier(4)
 
@@ -116,7 +116,7 @@ def test_threads_share_it(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_picture_that_is_there_twice_is_kept_once(dataset: Dataset) -> None:
     keeping = dataset.kept()
     shown(keeping)
-    assert isinstance(keeping.frames, Kept)
+    assert isinstance(keeping.frames, PictureCache)
     different = len({bytes(sha) for sha in dataset.catalog.table["sha256"].gather(dataset.validation)})
     assert keeping.frames.store.n_bytes == different * 24 * 24 * 3
 
@@ -207,7 +207,7 @@ def test_pictures_of_several_sizes_are_taken_at_once(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (3 + number % 4, 5, 3), np.uint8) for number in range(9)]
     keys = np.frombuffer(bytes(range(9 * KEY.itemsize)), KEY)
-    store = Kept(np.arange(9), keys, {"as": "test"}, lambda number: pictures[number])
+    store = PictureCache(np.arange(9), keys, {"as": "test"}, lambda number: pictures[number])
     for number in range(9):
         store(number)
     store.flush()

@@ -1,16 +1,13 @@
-"""Pictures that are read again and again are decoded once: kept on disk as bytes, upright and brought to size.
+"""The picture cache: pictures that are read again and again are decoded once, and stored upright and brought to size.
 
-What is kept is fixed by the file's content and by what was made of it, so epochs, runs and processes share it. Its
-file is mapped into memory and its pages are given back again and again, so that a training takes the same memory
-whatever the number of pictures.
+A picture's key is the content of its file, and the store's name says what was made of it. So epochs, runs and processes
+share pictures, and a renamed file is not decoded again. The store's file is mapped into memory and its pages are given
+back now and then, so that a training takes the same memory whatever the number of pictures.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import mmap
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core import cache
-from tellapart.core.array_store import Keys, Store
-from tellapart.core.files import cache_folder, write_text
+from tellapart.core.array_store import Keys, MappedValues, Store, name_of
+from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.transforms import decode_at_least, scaled
 from tellapart.data.decoding.decode import decode
@@ -31,9 +28,7 @@ Rows = npt.NDArray[np.int64]
 #: How much larger than the network's input a picture is kept for random crops (see docs/decisions/0016).
 LARGER = 1.5
 #: Pictures are written so many bytes at a time; a kill loses no more than that.
-_PORTION = 1 << 24
-#: Bytes that may be read before the pages of the file are given back.
-_RELEASE = 1 << 28
+_WRITE_BYTES = 1 << 24
 
 
 def source_side(transforms: Sequence[Transform], preprocessing: Preprocessing) -> int:
@@ -57,14 +52,14 @@ def source(path: Path, side: int, preprocessing: Preprocessing) -> Pixels:
     )
 
 
-class Kept:
-    """A maker of pictures that remembers what it has made, on disk. Called with a picture's number, from any thread."""
+class PictureCache:
+    """Makes pictures and remembers them on disk. Called with a picture's number, from any thread."""
 
     def __init__(self, numbers: Rows, keys: Keys, about: dict[str, Any], make: Callable[[int], Pixels]) -> None:
-        """Open what is kept.
+        """Open the store.
 
         Args:
-            numbers: of the pictures that are worth keeping, 0 or more; others may be asked for too.
+            numbers: of the pictures that are worth storing, 0 or more; others may be asked for too.
             keys: one each, by content: pictures of the same key are the same; see `data.content`.
             about: all that `make` depends on besides what the key says.
             make: number → uint8 [height, width, 3].
@@ -73,42 +68,43 @@ class Kept:
             OSError: the cache's folder cannot be written to.
         """
         about = {**about, "versions": cache.versions()}
-        name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
         self.make = make
-        self.store = Store(cache_folder("pictures") / name)
-        if not (note := self.store.folder / "about.json").is_file():
-            write_text(note, json.dumps(about, indent=1))
-        self.keys, place = np.unique(keys, return_inverse=True)
-        self.place = np.full(numbers.max(initial=-1) + 1, -1, np.int64)
-        self.place[numbers] = place
-        found = self.store.find(self.keys, check=False)
-        self.offset, self.height, self.width = (found[name].copy() for name in ("offset", "height", "width"))
-        self.checked = np.zeros(len(self.keys), bool)
-        self.bytes: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self.pages: mmap.mmap
-        self.touched = 0
-        self.full = False
-        self.waiting: dict[int, Pixels] = {}
-        self.waiting_bytes = 0
+        self.store = Store(cache_folder("pictures") / name_of(about))
+        self.store.describe(about)
+        # Pictures of the same key share a slot; number → slot, or -1.
+        self.keys, slots = np.unique(keys, return_inverse=True)
+        self.slots = np.full(numbers.max(initial=-1) + 1, -1, np.int64)
+        self.slots[numbers] = slots
+        # By slot. Checksums are compared when a block is first read: all at once would delay the first batch.
+        entries = self.store.find(self.keys, check=False)
+        self.offset, self.height, self.width = (
+            entries[name].astype(np.int64) for name in ("offset", "height", "width")
+        )
+        self.is_checked = np.zeros(len(self.keys), bool)
+        self.mapped: MappedValues
+        self.values: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.unwritten: dict[int, Pixels] = {}
+        self.unwritten_bytes = 0
+        self.is_full = False
         self.lock, self.writing = threading.Lock(), threading.Lock()
 
     def __call__(self, number: int) -> Pixels:
-        """The picture of a number, read-only where it was kept.
+        """The picture of a number, read-only where it comes from the store.
 
         Raises:
             UnreadableError: it has to be made, and its file cannot be read.
         """
-        place = int(self.place[number]) if number < len(self.place) else -1
-        if place < 0:
+        slot = int(self.slots[number]) if number < len(self.slots) else -1
+        if slot < 0:
             return self.make(number)
-        if self.offset[place] >= 0 and (pixels := self._read(place)) is not None:
+        if self.offset[slot] >= 0 and (pixels := self._read(slot)) is not None:
             return pixels
         pixels = self.make(number)
         with self.lock:
-            if not self.full and self.offset[place] < 0 and place not in self.waiting:
-                self.waiting[place] = pixels
-                self.waiting_bytes += pixels.nbytes
-            due = self.waiting_bytes > _PORTION
+            if not self.is_full and self.offset[slot] < 0 and slot not in self.unwritten:
+                self.unwritten[slot] = pixels
+                self.unwritten_bytes += pixels.nbytes
+            due = self.unwritten_bytes > _WRITE_BYTES
         if due and self.writing.acquire(blocking=False):
             try:
                 self._write()
@@ -116,75 +112,64 @@ class Kept:
                 self.writing.release()
         return pixels
 
-    def together(self, numbers: Rows) -> Sequence[Pixels] | None:
-        """Pictures taken at once; None unless all of them are kept and checked. One array where they lie that way."""
-        if not len(numbers) or numbers.max() >= len(self.place):
+    def together(self, numbers: Rows) -> list[Pixels] | None:
+        """Many pictures at once; None unless all of them are stored and checked."""
+        if not len(numbers) or numbers.max() >= len(self.slots):
             return None
-        places = self.place[numbers]
-        offsets = self.offset[places]
-        if min(places.min(), offsets.min()) < 0 or not self.checked[places].all():
+        slots = self.slots[numbers]
+        offsets = self.offset[slots]
+        if min(slots.min(), offsets.min()) < 0 or not self.is_checked[slots].all():
             return None
-        heights, widths = self.height[places].astype(np.int64), self.width[places].astype(np.int64)
-        sizes = heights * widths * 3
-        if (offsets + sizes).max() > len(self.bytes):
-            self._map()
-        self._touch(int(sizes.sum()))
-        kept, height, width, size = self.bytes, int(heights[0]), int(widths[0]), int(sizes[0])
-        if (heights == height).all() and (widths == width).all() and not (offsets % size).any():
-            n = len(kept) // size
-            return list(kept[: n * size].reshape(n, height, width, 3)[offsets // size])
-        every = zip(offsets.tolist(), heights.tolist(), widths.tolist(), sizes.tolist(), strict=True)
-        return [kept[start : start + size].reshape(h, w, 3) for start, h, w, size in every]
+        heights, widths = self.height[slots].astype(np.int64), self.width[slots].astype(np.int64)
+        ends = offsets + heights * widths * 3
+        values = self._mapped(int(ends.max()), int((ends - offsets).sum()))
+        every = zip(offsets.tolist(), ends.tolist(), heights.tolist(), widths.tolist(), strict=True)
+        return [values[start:end].reshape(height, width, 3) for start, end, height, width in every]
 
     def flush(self) -> None:
         """Write what has been made and not written yet."""
         with self.writing:
             self._write()
 
-    def _read(self, place: int) -> Pixels | None:
-        """A kept picture; None where its file is damaged."""
-        if not self.checked[place]:
-            if not self.store.sound(int(self.offset[place])):
-                self.offset[place] = -1
+    def _read(self, slot: int) -> Pixels | None:
+        """A stored picture; None where its block is damaged, so that it is made again."""
+        offset = int(self.offset[slot])
+        if not self.is_checked[slot]:
+            if not self.store.is_sound(offset):
+                self.offset[slot] = -1
                 return None
-            self.checked[place] = True
-        height, width = int(self.height[place]), int(self.width[place])
-        n_bytes = height * width * 3
-        offset = int(self.offset[place])
-        if offset + n_bytes > len(self.bytes):
-            self._map()
-        self._touch(n_bytes)
-        return self.bytes[offset : offset + n_bytes].reshape(height, width, 3)
+            self.is_checked[slot] = True
+        height, width = int(self.height[slot]), int(self.width[slot])
+        end = offset + height * width * 3
+        return self._mapped(end, end - offset)[offset:end].reshape(height, width, 3)
 
-    def _touch(self, n_bytes: int) -> None:
-        """Give pages back now and then; the system keeps them as long as memory is not short."""
-        self.touched += n_bytes
-        if self.touched > _RELEASE and hasattr(mmap, "MADV_DONTNEED"):
-            self.touched = 0
-            self.pages.madvise(mmap.MADV_DONTNEED)
-
-    def _map(self) -> None:
-        """Map all that has been written by now; what was read before keeps the map it came from."""
-        with self.lock, self.store.values_file.open("rb") as file:
-            self.pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self.bytes = np.frombuffer(self.pages, np.uint8)
+    def _mapped(self, end: int, n_read: int) -> npt.NDArray[np.uint8]:
+        """The store's bytes, at least up to `end`, of which so many will be read."""
+        if end > len(self.values):
+            with self.lock:  # pictures that were read before keep the map that they came from
+                self.mapped = MappedValues(self.store)
+                values = np.frombuffer(self.mapped.data, np.uint8)
+                values.flags.writeable = False
+                self.values = values
+        self.mapped.count(n_read)
+        return self.values
 
     def _write(self) -> None:
         with self.lock:
-            pictures, self.waiting, self.waiting_bytes = self.waiting, {}, 0
-        if not pictures or self.full:
+            pictures, self.unwritten, self.unwritten_bytes = self.unwritten, {}, 0
+        if not pictures or self.is_full:
             return
-        places = np.array(list(pictures))
+        slots = np.array(list(pictures))
         items = [np.ascontiguousarray(pixels) for pixels in pictures.values()]
         sizes = np.array([pixels.shape[:2] for pixels in items])
-        # Where there is no room, pictures are decoded anew in each epoch: slower, and the same.
-        self.full = not cache.make_room(sum(pixels.nbytes for pixels in items))
-        if self.full:
+        # Without room, pictures are decoded anew in each epoch: slower, and the same.
+        self.is_full = not cache.make_room(sum(pixels.nbytes for pixels in items))
+        if self.is_full:
             return
         try:
-            offset = self.store.append(self.keys[places], items, sizes)
+            offset = self.store.append(self.keys[slots], items, sizes)
         except OSError:
-            self.full = True
+            self.is_full = True
             return
-        self.height[places], self.width[places], self.checked[places] = sizes[:, 0], sizes[:, 1], True
-        self.offset[places] = offset  # last: from here on other threads read them
+        self.height[slots], self.width[slots], self.is_checked[slots] = sizes[:, 0], sizes[:, 1], True
+        self.offset[slots] = offset  # last: from here on other threads read them

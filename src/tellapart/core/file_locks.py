@@ -1,0 +1,66 @@
+"""Locks between processes: the system takes them back when a process ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Hold:
+    """A mark that a folder of the cache is in use, until it is closed, forgotten, or the process ends.
+
+    Its time is that of the last use.
+    """
+
+    handle = -1
+
+    def __init__(self, folder: Path) -> None:
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.handle = os.open(folder / "used", os.O_RDWR | os.O_CREAT, 0o666)
+            lock(self.handle, shared=True)
+            try:
+                os.utime(folder / "used")
+                # The file that we hold may have been removed before we held it.
+                if os.path.samestat(os.fstat(self.handle), (folder / "used").stat()):
+                    return
+            except FileNotFoundError:
+                pass
+            self.close()
+
+    def close(self) -> None:
+        """Let others remove the folder."""
+        handle, self.handle = self.handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def lock(handle: int, shared: bool, wait: bool = True) -> bool:
+    """Lock an open file, for this process alone or together with others; the system unlocks it when it is closed.
+
+    Returns:
+        False where it would have to wait and shall not.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows knows no shared lock; there, files that are open cannot be removed anyway
+        return True if shared else _lock_on_windows(handle, wait)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_on_windows(handle: int, wait: bool) -> bool:
+    import msvcrt
+
+    os.lseek(handle, 0, os.SEEK_SET)
+    try:
+        msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
