@@ -346,7 +346,7 @@ def test_a_table_on_a_terminal_has_colours_bars_and_short_paths(terminal):
     first, second, third, *_ = shown.splitlines()
     assert first.startswith("…")
     assert "way/end.png  [bold]Beagle     98 %  █████████▊" in first
-    assert second.endswith("50 %  █████     ")
+    assert second.endswith("50 %  █████")
     assert "unreadable" in third
     assert max(map(len, shown.splitlines())) <= 60
     assert "bad.png: the file is empty" in shown

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -105,12 +106,21 @@ def write_answers(
 
 @contextlib.contextmanager
 def _stream_to(out: TextIO | Path | None) -> Iterator[TextIO]:
-    """The text stream to write to."""
+    """The text stream to write to. Meanwhile, letters that its encoding lacks (a Windows console) become escapes."""
     if isinstance(out, Path):
         with _file_at(out) as path, path.open("w", encoding="utf-8", newline="") as stream:
             yield stream
-    else:
-        yield out or sys.stdout
+        return
+    stream = out or sys.stdout
+    if not isinstance(stream, TextIOWrapper):
+        yield stream
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield stream
+    finally:
+        stream.reconfigure(errors=errors)
 
 
 @contextlib.contextmanager
@@ -167,13 +177,6 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _put(stream: TextIO, line: str) -> None:
-    """Write a line at once; what the stream's encoding lacks (a Windows console) becomes an escape."""
-    encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    stream.flush()
-
-
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
 # Semicolon and tab too: in many countries they, not commas, part the cells for a spreadsheet.
@@ -195,9 +198,9 @@ def csv_cell(value: str | float | None) -> str:
 
 
 def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, more: tuple[str, ...]) -> None:
-    _put(stream, ",".join(columns(top, more)))
+    print(*columns(top, more), sep=",", file=stream, flush=True)
     for answer in answers:
-        _put(stream, ",".join(map(csv_cell, _joined(_row(answer, top, more)))))
+        print(*map(csv_cell, _joined(_row(answer, top, more))), sep=",", file=stream, flush=True)
 
 
 # --- JSON lines ----------------------------------------------------------------------------------------------------
@@ -207,7 +210,8 @@ def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, more: tupl
     names = columns(top, more)
     escaped = (stream.encoding or "utf-8").lower().replace("-", "") != "utf8"
     for answer in answers:
-        _put(stream, json.dumps(dict(zip(names, _row(answer, top, more), strict=True)), ensure_ascii=escaped))
+        line = dict(zip(names, _row(answer, top, more), strict=True))
+        print(json.dumps(line, ensure_ascii=escaped), file=stream, flush=True)
 
 
 # --- Parquet -------------------------------------------------------------------------------------------------------
@@ -238,72 +242,64 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _more: tup
 
     answers = iter(answers)
     first = list(islice(answers, _FIRST))  # the widths follow from these: the rest is not yet known
-    show = _printer(stream)
+    console, terminal = _console(stream)
     label_width = max((cell_len(_visible(a.label)) for a in first), default=0)
     path_width = max((cell_len(_visible(a.path)) for a in first), default=0)
-    if show.width:
-        label_width = min(label_width, max(8, show.width // 3))
-        path_width = min(path_width, max(12, show.width - label_width - _BAR - 14))
+    if terminal:
+        label_width = min(label_width, max(8, console.width // 3))
+        path_width = min(path_width, max(12, console.width - label_width - _BAR - 14))
     for answer in chain(first, answers):
-        path = _fitted(_visible(answer.path), path_width, "end" if show.width else "all")
+        path = _fitted(_visible(answer.path), path_width, "end" if terminal else "all")
         if answer.problem is not None:
-            show.line((path, ""), ("  ", ""), ("unreadable", "red"))
+            _print(console, path, "  ", ("unreadable", "red"))
             continue
-        label = _fitted(_visible(answer.label), label_width, "start" if show.width else "all")
+        label = _fitted(_visible(answer.label), label_width, "start" if terminal else "all")
         if answer.unknown is not None:
-            show.line((path, ""), (f"  {label}", "yellow"), (f"  {answer.unknown}", "dim"))
+            _print(console, path, "  ", (label, "yellow"), (f"  {answer.unknown}", "dim"))
             continue
         others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
-        show.line(
-            (path, ""),
+        _print(
+            console,
+            path,
             (f"  {label}", "bold"),
-            (f"  {percent(answer.certainty):>7}", ""),
-            (f"  {_bar(answer.certainty)}" if show.width else "", "cyan"),
+            f"  {percent(answer.certainty):>7}",
+            (f"  {_bar(answer.certainty)}" if terminal else "", "cyan"),
             ("".join(f"  {_visible(name)} {percent(p)}" for name, p in others), "dim"),
-            (f"  among: {_visible(' or '.join(answer.candidates))}" if answer.candidates else "", ""),
+            f"  among: {_visible(' or '.join(answer.candidates))}" if answer.candidates else "",
         )
 
 
 def _write_totals(summary: Summary, stream: TextIO) -> None:
     """How many pictures got which label, and which could not be read."""
-    show = _printer(stream)
+    console, _ = _console(stream)
     if summary.n_answered > 1:
         shown = [f"{n:,} × {_visible(label)}" for label, n in summary.counts.most_common(_SHOWN_LABELS)]
         rest = len(summary.counts) - len(shown)
         more = f" and {rest:,} more labels" if rest > 0 else ""
-        show.line(("", ""))
-        show.line((f"{summary.n_answered:,} pictures answered: {', '.join(shown)}{more}", ""))
+        _print(console, f"\n{summary.n_answered:,} pictures answered: {', '.join(shown)}{more}")
     if summary.unreadable:
-        show.line(("", ""))
-        show.line((f"{summary.n_unreadable:,} could not be read:", "red"))
+        _print(console, (f"\n{summary.n_unreadable:,} could not be read:", "red"))
         for path, reason in summary.unreadable:
-            show.line((f"  {_visible(path)}: {_visible(reason)}", ""))
+            _print(console, f"  {_visible(path)}: {_visible(reason)}")
 
 
-@dataclass(frozen=True)
-class _Printer:
-    """Writes lines made of (text, style) pieces. `width` is that of the terminal, 0 where there is none."""
-
-    stream: TextIO
-    console: Console | None
-    width: int
-
-    def line(self, *pieces: tuple[str, str]) -> None:
-        if self.console is None:
-            _put(self.stream, "".join(text for text, _ in pieces).rstrip())
-        else:
-            from rich.text import Text
-
-            self.console.print(Text.assemble(*pieces), soft_wrap=True)
-
-
-def _printer(stream: TextIO) -> _Printer:
-    if not stream.isatty() or (stream.encoding or "").lower().replace("-", "") != "utf8":
-        return _Printer(stream, None, 0)
+def _console(stream: TextIO) -> tuple[Console, bool]:
+    """The console of a stream, and whether it is a terminal; whatever else it is gets plain text, always the same."""
     from rich.console import Console
 
-    console = Console(file=stream, highlight=False)
-    return _Printer(stream, console, console.width)
+    terminal = stream.isatty() and (stream.encoding or "").lower().replace("-", "") == "utf8"
+    return Console(
+        file=stream, highlight=False, force_jupyter=False, force_terminal=None if terminal else False
+    ), terminal
+
+
+def _print(console: Console, *pieces: str | tuple[str, str]) -> None:
+    """Write one line of texts, or texts with a style. Nothing in them is markup, and no line is broken or cut."""
+    from rich.text import Text
+
+    line = Text.assemble(*pieces)
+    line.rstrip()
+    console.print(line, soft_wrap=True)
 
 
 def _visible(text: str) -> str:
