@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 import tellapart as ta
 from tellapart.auditing.audit import measure
 from tellapart.auditing.nearest import candidates, looks
-from tellapart.auditing.shortcuts import told
+from tellapart.auditing.shortcuts import tree_score
 from tellapart.errors import UsageError
 
 Scene = Callable[..., Image.Image]
@@ -224,7 +224,7 @@ def test_what_is_said_of_facts_that_know_nothing() -> None:
     for trial in range(60):
         n_classes = int(random.integers(2, 6))
         target = random.integers(0, n_classes, int(random.integers(60, 200)))
-        alarms += told(random.normal(size=(len(target), 3)), target, trial) is not None
+        alarms += tree_score(random.normal(size=(len(target), 3)), target, trial) is not None
     assert alarms <= 1
 
 
@@ -232,7 +232,7 @@ def test_the_balanced_accuracy_is_scikit_learns() -> None:
     random = np.random.default_rng(1)
     target = random.integers(0, 3, 300)
     values = (target + random.normal(0, 0.7, 300))[:, None]
-    found = told(values, target, 0)
+    found = tree_score(values, target, 0)
     assert found is not None
     tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=10, class_weight="balanced", random_state=0)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)

@@ -12,7 +12,7 @@ import pytest
 import tellapart as ta
 from tellapart.core.events import StageStarted
 from tellapart.errors import RunError
-from tellapart.runs.resume import begin, check_place, divide
+from tellapart.runs.resume import begin, check_run_directory, divide
 from tellapart.runs.run import EventLog, Run
 
 ABOUT = {"command": "tellapart train", "tellapart": "1", "torch": "2", "python": "3.11", "threads": 2}
@@ -44,7 +44,7 @@ def begun(tmp_path: Path, picture_folder: Callable[..., Path]) -> tuple[Run, Pat
 def again(run: Run, photos: Path, recipe: Path, *changes: str, anyway: bool = False, **about: object) -> list[str]:
     """What a call on a directory says has changed."""
     fresh = Run(run.directory)
-    check_place(fresh)
+    check_run_directory(fresh)
     plan, catalog = ta.load_recipe(recipe, list(changes)), ta.scan(photos)
     divided = divide(catalog, plan, run.directory)
     return begin(fresh, plan, catalog, divided, {**ABOUT, **about}, may_break=False, anyway=anyway)[2]

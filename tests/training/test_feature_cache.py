@@ -25,7 +25,7 @@ from tellapart.recipe.schema import Data, Model
 from tellapart.recipe.transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
 from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
-from tellapart.training.feature_cache import Activations, about_layers, answering, compute
+from tellapart.training.feature_cache import Activations, about_layers, compute, inference_layers
 from tellapart.training.runtime import Runtime
 
 N = 200
@@ -265,7 +265,7 @@ def test_layers_are_told_apart(weights: Path) -> None:
 def test_what_real_layers_make_of_a_picture_does_not_depend_on_the_others(weights: Path, precision: Any) -> None:
     file = next((weights / "mobilenetv2_100").glob("*.safetensors"))
     network = create_network(Model(name="mobilenetv2_100", weights=str(file)), 3, Data(size=64))
-    layers = answering(network.backbone, Runtime("cpu", frozen=precision))
+    layers = inference_layers(network.backbone, Runtime("cpu", frozen=precision))
     x = torch.rand(BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(1))
     whole = layers(x)

@@ -16,7 +16,7 @@ from tellapart.training.runtime import (
     default_device,
     default_workers,
     environment,
-    for_answering,
+    for_inference,
     for_training,
     numbers_of_workers,
     parse,
@@ -159,7 +159,7 @@ def test_the_fastest_memory_format_is_taken(fast):
 def test_layers_that_only_answer_have_their_own_precision(fast):
     slow = {"float32": "bfloat16", "bfloat16": "float32"}[fast]
     frozen = Step("frozen", {fast: 0.002, slow: 0.06})
-    base = for_answering({}, frozen, instant)
+    base = for_inference({}, frozen, instant)
     assert base.frozen == fast
     assert base.why.startswith("the frozen layers take ")
     chosen = for_training({}, base, Step("precision", {slow: 0.002, fast: 0.06}), False)
@@ -199,7 +199,7 @@ def test_a_few_pictures_at_once_only_where_they_do_not_depend_on_each_other(monk
 def test_the_number_of_threads_that_load_fastest_is_taken(fast, monkeypatch):
     monkeypatch.setattr("tellapart.training.runtime.n_processors", lambda: 24)
     load = Step("workers", {2: 0.04, 4: 0.04, 8: 0.04, 16: 0.04} | {fast: 0.002})
-    chosen = for_answering({"network": "threads"}, None, load)
+    chosen = for_inference({"network": "threads"}, None, load)
     assert chosen.workers == fast
     assert {way.workers for way in load.ran} == {2, 4, 8, 16}
     assert f" ms in {fast} threads, instead of " in chosen.why
@@ -213,7 +213,7 @@ def test_numbers_of_threads_worth_timing(n, expected, monkeypatch):
 
 def test_one_number_of_threads_needs_no_timing(monkeypatch):
     monkeypatch.setattr("tellapart.training.runtime.n_processors", lambda: 2)
-    assert for_answering({"network": "two"}, None, never).workers == 2
+    assert for_inference({"network": "two"}, None, never).workers == 2
 
 
 # Remembered
@@ -224,9 +224,9 @@ def never(way: Runtime) -> None:
 
 
 def test_a_choice_is_remembered(tmp_path):
-    base = for_answering({"network": "a", "size": 64}, instant, instant)
+    base = for_inference({"network": "a", "size": 64}, instant, instant)
     first = for_training({"network": "a", "size": 64}, base, instant, False)
-    assert for_answering({"size": 64, "network": "a"}, never, never) == base
+    assert for_inference({"size": 64, "network": "a"}, never, never) == base
     assert for_training({"size": 64, "network": "a"}, base, never, False) == first
     assert len(remembered(tmp_path)) == 2
 

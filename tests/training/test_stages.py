@@ -339,7 +339,7 @@ def test_broken_off_at_any_event_found_rates_and_retraining_go_on_to_the_same_we
     plan = recipe(THREE, model=SMALL, augment=[NEGATIVE], retrain=True)
     whole, dataset = build(plan)
     initial = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
-    expected = told(both(whole, plan, dataset, initial))
+    expected = logged_events(both(whole, plan, dataset, initial))
     for stop_after in (1, 60, 136, 145, 150):
         broken, dataset = build(plan)
         state, seen = State(), []
@@ -352,11 +352,11 @@ def test_broken_off_at_any_event_found_rates_and_retraining_go_on_to_the_same_we
         resumed, dataset = build(plan.model_copy(update={"seed": 5}))
         state = load_checkpoint(tmp_path / "last.safetensors", resumed)
         again = both(resumed, plan, replace(dataset, seed=plan.seed), initial, state)
-        assert told([*seen, *again]) == expected, stop_after
+        assert logged_events([*seen, *again]) == expected, stop_after
         assert same(whole.state_dict(), resumed.state_dict()), stop_after
 
 
-def told(events: Iterable[tuple[Event, State]]) -> list[Event]:
+def logged_events(events: Iterable[tuple[Event, State]]) -> list[Event]:
     return [e for e, _ in events if isinstance(e, Logged) and not isinstance(e, StageStarted)]
 
 

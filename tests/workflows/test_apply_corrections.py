@@ -12,7 +12,7 @@ import pytest
 import tellapart as ta
 from tellapart.data.corrections import CorrectionLog, read_corrections
 from tellapart.errors import DataError, RunError
-from tellapart.report.sections.corrections import change, descendants, told
+from tellapart.report.sections.corrections import change, change_sentences, descendants
 from tellapart.runs.run import Run
 from tellapart.workflows.apply_corrections import mend
 from tellapart.workflows.errors import errors_of_run
@@ -128,7 +128,7 @@ def test_what_changed_is_told_on_the_same_test_pictures(first: Run, second: Run)
     assert found.difference.value == pytest.approx(gained)
     assert found.difference.low <= gained <= found.difference.high
     assert [run.directory.name for run in descendants(first)] == ["second"]
-    assert "by the corrected labels" in " ".join(told(first, second))
+    assert "by the corrected labels" in " ".join(change_sentences(first, second))
     report = second.report.read_text(encoding="utf-8")
     assert "What the corrections changed" in report
     assert "first, corrected labels" in report

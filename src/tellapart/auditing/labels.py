@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tellapart.auditing.findings import Finding
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
-from tellapart.data.labels.columns import counted
 
 #: Pictures that a class needs at least, to be learned from and judged by.
 _FEW = 10

@@ -99,7 +99,7 @@ def shortcut_findings(catalog: Catalog, measured: Measured, groups: Ints, seed: 
         if not np.ptp(source.values[rows], axis=0).any():
             continue
         for label, target in tried:
-            score = told(source.values[rows], target, seed, n_tried=len(tried))
+            score = tree_score(source.values[rows], target, seed, n_tried=len(tried))
             if score is not None and score.gain >= source.clear:
                 what = f"{label}: {source.name}" if label else source.name
                 found.append(
@@ -125,7 +125,7 @@ def _tasks(catalog: Catalog, rows: Ints) -> list[tuple[str, Ints]]:
 
 
 @dataclass(frozen=True)
-class Told:
+class TreeScore:
     """How well a tree tells classes: `right` is the mean over the classes of the share named right."""
 
     right: float
@@ -137,7 +137,7 @@ class Told:
         return (self.right - self.chance) / (1 - self.chance)
 
 
-def told(values: Values, target: Ints, seed: int, n_tried: int = 1) -> Told | None:
+def tree_score(values: Values, target: Ints, seed: int, n_tried: int = 1) -> TreeScore | None:
     """Balanced accuracy of a small tree, cross-validated; None where it is not surely better than chance.
 
     What the tree says of a picture was learned from others, so if the facts know nothing of the class, each class's
@@ -170,4 +170,4 @@ def told(values: Values, target: Ints, seed: int, n_tried: int = 1) -> Told | No
     chance = 1 / len(classes)
     error = np.sqrt((chance * (1 - chance) / counts).sum()) / len(classes)
     limit = _SURE + 0.5 * np.log10(max(n_tried, 1))
-    return Told(float(rates.mean()), chance) if rates.mean() > chance + limit * error else None
+    return TreeScore(float(rates.mean()), chance) if rates.mean() > chance + limit * error else None

@@ -21,8 +21,8 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.core.files import replacing
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
-from tellapart.data.labels.columns import counted
 from tellapart.errors import DataError
 
 DECISIONS = ("keep", "relabel", "exclude", "unsure", "undo")

@@ -111,16 +111,16 @@ def _stream_to(out: TextIO | Path | None) -> Iterator[TextIO]:
         with _file_at(out) as path, path.open("w", encoding="utf-8", newline="") as stream:
             yield stream
         return
-    stream = out or sys.stdout
-    if not isinstance(stream, TextIOWrapper):
-        yield stream
+    target = out or sys.stdout
+    if not isinstance(target, TextIOWrapper):
+        yield target
         return
-    errors = stream.errors
-    stream.reconfigure(errors="backslashreplace")
+    errors = target.errors
+    target.reconfigure(errors="backslashreplace")
     try:
-        yield stream
+        yield target
     finally:
-        stream.reconfigure(errors=errors)
+        target.reconfigure(errors=errors)
 
 
 @contextlib.contextmanager

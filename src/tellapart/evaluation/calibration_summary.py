@@ -9,6 +9,7 @@ import numpy as np
 
 from tellapart.core.predictions import Floats, Mean, Predictions, Temperature
 from tellapart.core.scores import Evaluation
+from tellapart.core.text import first_few
 from tellapart.evaluation.calibrate import Rule, fit_temperatures, misses, thresholds
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.fit_open_set import fit_strangeness, judge
@@ -79,10 +80,9 @@ def _missed(labels: list[str], rule: Rule) -> tuple[str, ...]:
     if not labels or rule == "f1":
         return ()
     ((name, least),) = rule.items()
-    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-    named = ", ".join(f"“{label}”" for label in labels[:_SHOWN])
+    named = first_few((f"“{label}”" for label in labels), _SHOWN)
     return (
-        f"No threshold reaches a {name} of {least:g} on the validation pictures for {named}{more}: "
+        f"No threshold reaches a {name} of {least:g} on the validation pictures for {named}: "
         "they have the threshold that comes closest.",
     )
 

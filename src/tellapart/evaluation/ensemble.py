@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tellapart.core.predictions import Floats, Predictions, average_logits
+from tellapart.core.text import first_few
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.metrics import Array
 
@@ -65,7 +66,9 @@ def _columns(first: Predictions, other: Predictions, number: int) -> Array:
         raise DataError(f"{who}: one has one label a picture, the other several.", "Average runs of one kind.")
     if set(first.classes) != set(other.classes):
         here, there = set(first.classes) - set(other.classes), set(other.classes) - set(first.classes)
-        only = (f"only in {n}: {_listed(names)}" for n, names in ((1, here), (number, there)) if names)
+        only = (
+            f"only in {n}: {first_few(sorted(names), _SHOWN)}" for n, names in ((1, here), (number, there)) if names
+        )
         raise DataError(f"{who}: their classes differ ({'; '.join(only)}).", "Average runs on the same classes.")
     if not np.array_equal(first.row, other.row):
         both = len(np.intersect1d(first.row, other.row, assume_unique=True))
@@ -91,8 +94,3 @@ def _labels_differ(first: Predictions, other: Predictions, columns: Array) -> Ar
     # One entry more at the end, so that -1 (no label) stays -1.
     as_other = np.append(columns, -1)[first.target]
     return np.asarray(as_other != other.target)
-
-
-def _listed(names: set[str]) -> str:
-    more = f", … ({len(names) - _SHOWN} more)" if len(names) > _SHOWN else ""
-    return ", ".join(sorted(names)[:_SHOWN]) + more

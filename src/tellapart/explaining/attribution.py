@@ -54,7 +54,7 @@ def attribute(network: Network, pictures: Pixels, classes: Classes, method: str 
     """
     if not len(pictures):
         return np.empty(pictures.shape[:3], np.float32)
-    with _answering(network):
+    with _evaluation_mode(network):
         return _attributed(network, pictures, classes, method, ())
 
 
@@ -76,7 +76,7 @@ def ready(network: Network, pictures: Pixels, method: str) -> None:
     if method == INTEGRATED:
         require("captum.attr", METHODS[INTEGRATED], "explain")
     else:
-        with _answering(network):
+        with _evaluation_mode(network):
             _places(network, pictures[:1])
 
 
@@ -102,7 +102,7 @@ def agreement_with_random(
         The mean rank correlation over pictures and networks, -1 to 1; 1 would mean that nothing changes.
     """
     found = []
-    with _answering(network):
+    with _evaluation_mode(network):
         places = _places(network, pictures[:1]) if method == GRAD_CAM else ()
         if learned is None:
             learned = _shown(_attributed(network, pictures, classes, method, places), method)
@@ -262,7 +262,7 @@ def _watched(backbone: nn.Module, kept: dict[str, Tensor], names: Sequence[str] 
 
 
 @contextmanager
-def _answering(network: Network) -> Iterator[None]:
+def _evaluation_mode(network: Network) -> Iterator[None]:
     """The network as it answers, and afterwards in the mode that it was in."""
     modes = {module: module.training for module in network.modules()}
     network.eval()

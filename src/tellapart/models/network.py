@@ -110,7 +110,7 @@ class Network(nn.Module):
         return self.head(features), features
 
 
-class Answering(nn.Module):
+class LogitsAndFeatures(nn.Module):
     """A network that gives its features beside its logits; for whoever needs a module to call or export."""
 
     def __init__(self, network: Network) -> None:

@@ -105,11 +105,6 @@ def count(n: int) -> str:
     return f"{n:,}"
 
 
-def some(n: int, what: str, plural: str = "") -> str:
-    """1 → "1 picture", 2 → "2 pictures"."""
-    return f"{count(n)} {what if n == 1 else plural or what + 's'}"
-
-
 def duration(seconds: float) -> str:
     """192.4 → "3 min 12 s"."""
     if not math.isfinite(seconds):

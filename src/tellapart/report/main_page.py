@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tellapart.core.scores import Evaluation, Metric
+from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import (
@@ -116,7 +117,7 @@ def _label_counts(story: Story) -> str:
 
 def _unreadable(files: Iterable[tuple[str, str]]) -> Block:
     listed = list(files)
-    n = formatting.some(len(listed), "file")
+    n = counted(len(listed), "file")
     rows = [[Cell(path), Cell(reason)] for path, reason in listed[:_LISTED]]
     caption = f"The first {_LISTED} of {n}." if len(listed) > _LISTED else ""
     inner = Table(["file", "why"], rows, caption)

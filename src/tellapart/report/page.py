@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tellapart.core.files import write_text
+from tellapart.core.text import counted
 from tellapart.core.version import __version__
 from tellapart.report import formatting
 from tellapart.report.blocks import Page, in_order_of_need
@@ -88,7 +89,7 @@ def _environment() -> Environment:
         shortened=formatting.shortened,
         certainty=formatting.certainty,
         count=formatting.count,
-        some=formatting.some,
+        counted=counted,
         data_uri=lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
     )
     return environment

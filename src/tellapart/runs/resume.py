@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,27 +36,35 @@ def divide(catalog: Catalog, recipe: Recipe, directory: Path, given: Split | Non
     return split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
 
 
-def check_place(run: Run) -> None:
-    """Refuse a place that is not for runs: files in it would be mistaken for pictures or labels, or be lost.
+def check_run_directory(run: Run) -> None:
+    """Refuse a directory that is not for runs: files in it would be mistaken for pictures or labels, or be lost.
 
     Raises:
         RunError: it is a file, or a folder that holds other things.
     """
-    place = run.directory
-    if place.exists() and not place.is_dir():
-        raise RunError(f"{place} is a file, not a folder.", "Choose another --out.")
-    if place.is_dir() and not run.started:
-        if run.checkpoint("last").parent.is_dir():
-            raise RunError(
-                f"{place} holds the checkpoints of a training, but has lost {run.recipe_file.name}.",
-                "Put that file back, or train again with another --out.",
-            )
-        others = sorted(p.name for p in place.iterdir() if not p.name.startswith(".") and p.name not in _OWN)
-        if others:
-            raise RunError(
-                f"{place} holds other things, such as {others[0]}, and no training.",
-                "Choose another --out: a folder that is empty or does not exist yet.",
-            )
+    directory = run.directory
+    if run.started:
+        return
+    if run.checkpoint("last").parent.is_dir():
+        raise RunError(
+            f"{directory} holds the checkpoints of a training, but has lost {run.recipe_file.name}.",
+            "Put that file back, or train again with another --out.",
+        )
+    refuse_other_files(directory, _OWN, "Choose another --out: a folder that is empty or does not exist yet.")
+
+
+def refuse_other_files(directory: Path, own: Collection[str], hint: str) -> None:
+    """Refuse a directory to write to that holds anything but files of these names. Hidden files do not count.
+
+    Raises:
+        RunError: it does, or it is a file.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise RunError(f"{directory} is a file, not a folder.", "Choose another --out.")
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    others = sorted(name for name in names if not name.startswith(".") and name not in own)
+    if others:
+        raise RunError(f"{directory} holds other things, such as {others[0]}.", hint)
 
 
 def restore_plan(run: Run, recipe: Recipe) -> Recipe:

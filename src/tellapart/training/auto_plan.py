@@ -20,7 +20,7 @@ from tellapart.models.scratch import OWN
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
-from tellapart.training.feature_cache import answering
+from tellapart.training.feature_cache import inference_layers
 from tellapart.training.linear_probe import solutions
 from tellapart.training.losses import build_loss
 from tellapart.training.runtime import Runtime, default_device, plain_runtime, synchronise
@@ -241,7 +241,7 @@ def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
     some = pixels[: plain.answers_at_once]
     timed = []
     for runtime in (plain, replace(plain, frozen="bfloat16")):
-        backbone = answering(network.backbone, runtime)
+        backbone = inference_layers(network.backbone, runtime)
         backbone(some)
         timed.append(min(_timed(partial(backbone, some))[1] for _ in range(4)))
     runtime = replace(plain, frozen="float32" if timed[0] <= timed[1] else "bfloat16")

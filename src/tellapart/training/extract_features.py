@@ -13,7 +13,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.loading.loader import batches
 from tellapart.models.network import Network
 from tellapart.training.dataset import Dataset
-from tellapart.training.feature_cache import about_layers, answering, compute
+from tellapart.training.feature_cache import about_layers, compute, inference_layers
 from tellapart.training.inputs import prepare
 from tellapart.training.runtime import Runtime
 
@@ -46,7 +46,7 @@ def features(
             yield prepare(network, batch.image, runtime)
 
     about = about_layers(network, network.backbone, "head", dataset.preprocessing, runtime)
-    backbone = answering(network.backbone, runtime)
+    backbone = inference_layers(network.backbone, runtime)
     stored = yield from compute(-1, what, backbone, pictures, dataset.keys([[]]), about, at_once)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

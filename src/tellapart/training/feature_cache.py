@@ -225,7 +225,7 @@ def about_layers(
     }
 
 
-def answering(layers: nn.Module, runtime: Runtime) -> Callable[[Tensor], Tensor]:
+def inference_layers(layers: nn.Module, runtime: Runtime) -> Callable[[Tensor], Tensor]:
     """Layers made fast for answering: folded, in the runtime's precision for frozen layers. They are left as they are.
 
     "bfloat16" has the weights in it too, so its result differs a little from training's "bfloat16" as from float32.

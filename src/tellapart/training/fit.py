@@ -81,7 +81,7 @@ def _measured(
     """
     if before and before.asked_for:
         return before
-    answers = before.answering if before else measure_answers(network, recipe, dataset)
+    answers = before.inference if before else measure_answers(network, recipe, dataset)
     # A linear head is solved: before its first score nobody should wait for the timing of training steps.
     if solves(recipe.stages[number]):
         return answers

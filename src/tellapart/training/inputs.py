@@ -20,7 +20,7 @@ from tellapart.data.loading.loader import batches, gathered
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
 from tellapart.training.dataset import Dataset, Views
-from tellapart.training.feature_cache import Activations, about_layers, answering, compute
+from tellapart.training.feature_cache import Activations, about_layers, compute, inference_layers
 from tellapart.training.runtime import Runtime
 from tellapart.training.trainable import Part
 
@@ -129,7 +129,7 @@ def stored(
             assert until.prefix is not None
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
             about = about_layers(network, until.prefix, until.cut, shown.preprocessing, runtime)
-            return (yield from compute(number, name, answering(layers, runtime), inputs, keys, about, at_once))
+            return (yield from compute(number, name, inference_layers(layers, runtime), inputs, keys, about, at_once))
 
         if base is None:
             return (yield from run(part, part.prefix, pictures, f"frozen layers, {what}"))

@@ -60,7 +60,7 @@ class Runtime:
         return torch.autocast(self.device, torch.bfloat16)
 
     @property
-    def answering(self) -> Runtime:
+    def inference(self) -> Runtime:
         """What of it is the same for all stages of a training, nothing being timed of steps."""
         return Runtime(self.device, frozen=self.frozen, workers=self.workers, why=self.why)
 
@@ -167,7 +167,7 @@ def numbers_of_workers() -> list[int]:
     return [*(n for n in (2, 4, 8) if n < most), most]
 
 
-def for_answering(
+def for_inference(
     key: dict[str, Any], frozen: Callable[[Runtime], None] | None, load: Callable[[Runtime], None]
 ) -> Runtime:
     """Time layers that only answer, and reading; training steps are not timed yet. Remembered: the next run chooses so.
@@ -179,19 +179,19 @@ def for_answering(
     """
 
     def choose() -> Runtime:
-        best, told = Runtime(default_device(), workers=default_workers()), list[str]()
+        best, timings = Runtime(default_device(), workers=default_workers()), list[str]()
         if frozen:
             ways = [replace(best, frozen=precision) for precision in ("float32", "bfloat16")]
             run = [(_seconds(frozen, runtime, math.inf), runtime) for runtime in ways]
             best = min(run, key=_by_time)[1]
-            told.append("the frozen layers take " + _told([(r.frozen, s) for s, r in sorted(run, key=_by_time)]))
+            timings.append("the frozen layers take " + _timings([(r.frozen, s) for s, r in sorted(run, key=_by_time)]))
         if len(counts := numbers_of_workers()) > 1:
             ways = [replace(best, workers=n) for n in counts]
             run = [(_seconds(load, runtime, math.inf), runtime) for runtime in ways]
             best = min(run, key=_by_time)[1]
             threads = [(f"{r.workers} threads", s) for s, r in sorted(run, key=_by_time)]
-            told.append("reading pictures takes " + _told(threads))
-        return replace(best, why="; ".join(told))
+            timings.append("reading pictures takes " + _timings(threads))
+        return replace(best, why="; ".join(timings))
 
     return _remembered({**key, "times": "answers", "frozen": frozen is not None}, choose)
 
@@ -200,7 +200,7 @@ def for_training(key: dict[str, Any], base: Runtime, step: Callable[[Runtime], N
     """Time training steps under each candidate and take the fastest; remembered, so that the next run chooses the same.
 
     Args:
-        key: see `for_answering`.
+        key: see `for_inference`.
         base: what was found there; kept but for how steps are run.
         step: performs one training step under a runtime, without lasting effects.
         apart: see `candidates`.
@@ -211,8 +211,8 @@ def for_training(key: dict[str, Any], base: Runtime, step: Callable[[Runtime], N
         for runtime in candidates(apart):
             timed.append((_seconds(step, runtime, min(timed, key=_by_time)[0] if timed else math.inf), runtime))
         timed.sort(key=_by_time)
-        told = "a training step takes " + _told([(in_words(r), s) for s, r in timed])
-        return replace(timed[0][1], why=told)
+        timings = "a training step takes " + _timings([(in_words(r), s) for s, r in timed])
+        return replace(timed[0][1], why=timings)
 
     found = _remembered({**key, "times": "steps", "apart": apart}, choose)
     return replace(found, frozen=base.frozen, workers=base.workers)
@@ -233,7 +233,7 @@ def _remembered(key: dict[str, Any], choose: Callable[[], Runtime]) -> Runtime:
     return chosen
 
 
-def _told(timed: list[tuple[str, float]]) -> str:
+def _timings(timed: list[tuple[str, float]]) -> str:
     """The fastest, which is taken, then the others."""
     best, *others = (f"{seconds * 1000:.0f} ms in {name}" for name, seconds in timed)
     return f"{best}, instead of {', '.join(others)}" if others else best

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import corrected
-from tellapart.data.labels.columns import counted
 from tellapart.data.splitting.split import Split
 from tellapart.errors import DataError
 from tellapart.runs.run import Run

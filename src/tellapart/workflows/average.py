@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tellapart.core.scores import Evaluation
-from tellapart.errors import DataError, RunError, UsageError
+from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.calibrate import fit_temperature, thresholds
 from tellapart.evaluation.ensemble import average as mean_of
 from tellapart.evaluation.evaluate import evaluate_predictions
@@ -20,6 +20,7 @@ from tellapart.report.page import write_report
 from tellapart.report.run_data import Story
 from tellapart.report.run_report import pictures_of
 from tellapart.report.sections.headline import span
+from tellapart.runs.resume import refuse_other_files
 from tellapart.runs.run import Run
 
 _HINT = "Average runs that were trained with the same pictures and the same split."
@@ -51,7 +52,8 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
     for other in members[1:]:
         _check_alike(members[0], other)
     averaged = Run(Path(out))
-    _check_place(averaged)
+    if not (averaged.directory / "average.json").is_file():
+        refuse_other_files(averaged.directory, (), "Choose another --out: a folder that is empty or not there yet.")
     predictions = {}
     for on in evaluations[0]:
         try:
@@ -149,11 +151,3 @@ def _check_alike(first: Run, other: Run) -> None:
     for part in ("test", "validation"):
         if not np.array_equal(getattr(other.split, part), getattr(first.split, part)):
             raise DataError(f"{who}: they have different {part} pictures.", _HINT)
-
-
-def _check_place(averaged: Run) -> None:
-    place = averaged.directory
-    if place.is_file():
-        raise RunError(f"{place} is a file, not a folder.", "Choose another --out.")
-    if place.is_dir() and any(place.iterdir()) and not (place / "average.json").is_file():
-        raise RunError(f"{place} holds other things.", "Choose another --out: a folder that is empty or not there yet.")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tellapart.core.predictions import Floats, Predictions
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, RunError, UsageError
@@ -20,7 +21,7 @@ from tellapart.evaluation.metrics import known
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.page import write_page
-from tellapart.report.sections.comparison_page import MOST, Told, comparison_page, write_differences_figure
+from tellapart.report.sections.comparison_page import MOST, ComparisonDetails, comparison_page, write_differences_figure
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
 from tellapart.workflows.curves import settings
@@ -100,7 +101,7 @@ def compare_runs(
     comparison = compared(contenders, metric)
     if path is not None and path.suffix.lower() == ".html":
         catalog = opened[0].catalog
-        page = comparison_page(comparison, _told(groups, on))
+        page = comparison_page(comparison, _details(groups, on))
         write_page(page, path, lambda row: thumbnail(decode(catalog.path(row), SIZE)))
     elif path is not None:
         write_differences_figure(comparison, path)
@@ -181,7 +182,7 @@ def _aligned(first: Opened, other: Opened) -> Opened:
     if wrong:
         i, j = wrong[0]
         raise DataError(
-            f"{who}: {len(wrong):,} of {formatting.some(len(mine), 'picture')} have other labels in the second; for "
+            f"{who}: {len(wrong):,} of {counted(len(mine), 'picture')} have other labels in the second; for "
             "example "
             f"{_path(first, i)} ({_listed(labels[i]) or 'none'} and {_listed(other_labels[j]) or 'none'}).",
             "Judge both on the same labels: train one of them again.",
@@ -217,7 +218,7 @@ def _check_pictures(who: str, first: Opened, other: Opened, mine: Sequence[bytes
     if sorted(mine) == sorted(theirs):
         return
     here, there = set(mine), set(theirs)
-    said = [f"{formatting.some(len(mine), 'picture')} and {len(theirs):,}, {len(here & there):,} of them in both"]
+    said = [f"{counted(len(mine), 'picture')} and {len(theirs):,}, {len(here & there):,} of them in both"]
     for run, contents, others in ((first, mine, there), (other, theirs, here)):
         only = [i for i, content in enumerate(contents) if content not in others]
         if only:
@@ -259,7 +260,7 @@ def _name(group: Sequence[Opened]) -> str:
     return f"{start} ({len(group)} seeds)"
 
 
-def _told(groups: Sequence[Sequence[Opened]], on: str) -> Told:
+def _details(groups: Sequence[Sequence[Opened]], on: str) -> ComparisonDetails:
     catalog = groups[0][0].catalog
     names = catalog.table["path"]
     notes = []
@@ -280,7 +281,7 @@ def _told(groups: Sequence[Sequence[Opened]], on: str) -> Told:
         )
         for together, limits in map(_together, groups)
     ]
-    return Told(on, answers, _differing(groups), notes)
+    return ComparisonDetails(on, answers, _differing(groups), notes)
 
 
 def _together(group: Sequence[Opened]) -> tuple[Predictions, Floats | None]:

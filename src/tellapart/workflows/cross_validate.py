@@ -16,10 +16,11 @@ from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.kfold import kfold
-from tellapart.errors import RunError, UsageError
+from tellapart.errors import UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
+from tellapart.runs.resume import refuse_other_files
 from tellapart.runs.run import Run
 from tellapart.workflows.progress import Console
 from tellapart.workflows.train import RunOptions, run
@@ -96,7 +97,11 @@ def cross_validate(
     catalog = console.scan(pictures) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / f"{catalog.root.name}-folds"
     splits = kfold(catalog, n_folds, validation=loaded.data.validation, seed=loaded.split_seed)
-    _check_place(directory, n_folds)
+    refuse_other_files(
+        directory,
+        {_RESULT, "predictions.parquet", *(f"fold-{number}" for number in range(1, n_folds + 1))},
+        f"Choose another --out: an empty folder, or one with a cross-validation of {n_folds} folds.",
+    )
     runs = []
     for number, split in enumerate(splits, start=1):
         fold = Run(directory / f"fold-{number}")
@@ -124,16 +129,3 @@ def pooled(folds: Sequence[tuple[Predictions, Any]]) -> Predictions:
         for parts in zip(*((p.row, p.logits / np.asarray(t, np.float32), p.target) for p, t in folds), strict=True)
     )
     return Predictions.of(rows, logits, targets, first.classes)
-
-
-def _check_place(out: Path, n_folds: int) -> None:
-    """Refuse a place that holds anything but the folds of this cross-validation."""
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out} is a file, not a folder.", "Choose another --out.")
-    ours = {_RESULT, "predictions.parquet", *(f"fold-{number}" for number in range(1, n_folds + 1))}
-    others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else []
-    if others:
-        raise RunError(
-            f"{out} holds other things, such as {others[0]}.",
-            f"Choose another --out: an empty folder, or one with a cross-validation of {n_folds} folds.",
-        )

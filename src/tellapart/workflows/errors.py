@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.core.predictions import Predictions
+from tellapart.core.text import counted
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
 from tellapart.evaluation.mistakes import most_confused, of_class
@@ -65,7 +66,7 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, console
     limits = None if limits is None else np.asarray(limits, np.float64)
     answers = _answers(run.catalog, predictions, judged["temperature"], limits)
     issues, why_not = _issues(run, console)
-    about = f"{run.recipe.model.name}, {formatting.some(len(predictions), f'{on} picture')}"
+    about = f"{run.recipe.model.name}, {counted(len(predictions), f'{on} picture')}"
     return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about)
 
 
@@ -84,9 +85,7 @@ def errors_of_pictures(
 
     issues = issues_of_pictures(catalog, model, console, seed)
     answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
-    about = (
-        f"{formatting.some(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
-    )
+    about = f"{counted(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
     found = _write(catalog, answers, issues, "", out, only, about)
     catalog.save(out / "catalog.parquet")  # last: it says that the ranking beside it is of these pictures
     return found
@@ -178,7 +177,7 @@ def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Bloc
         for line in table.head(_SHOWN).iter_rows(named=True)
     ]
     n = table.height
-    which = f"{formatting.some(n, 'picture')} with a label that may be wrong"
+    which = f"{counted(n, 'picture')} with a label that may be wrong"
     first = f"; here are the {len(cards)} most suspicious" if n > len(cards) else ""
     return Gallery(
         "The most suspicious first",
@@ -200,7 +199,7 @@ def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
         lines = ["Most often confused:", *lines] if pairs else ["No answer was wrong."]
     if issues is None:
         return "\n".join([*lines, why_not])
-    lines.append(f"{formatting.some(issues.n_suspicious, 'picture')} with a label that may be wrong.")
+    lines.append(f"{counted(issues.n_suspicious, 'picture')} with a label that may be wrong.")
     for line in issues.table.filter(issues.table["suspicious"]).head(10).iter_rows(named=True):
         given = ", ".join(map(formatting.visible, line["given"])) or "no label"
         lines.append(f"  {formatting.visible(line['file'])} ({given}): {formatting.visible(line['reason'])}")

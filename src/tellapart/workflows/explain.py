@@ -15,6 +15,7 @@ from tellapart.core.events import Computing
 from tellapart.core.files import replacing
 from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
+from tellapart.core.text import counted
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
 from tellapart.evaluation.mistakes import least_certain, wrongest
@@ -121,7 +122,7 @@ def explain(
     if out.suffix.lower() == ".png":
         _write_sheet(run, network, why, out)
     else:
-        about = [run.recipe.model.name, METHODS[method], formatting.some(len(asked.rows), "picture")]
+        about = [run.recipe.model.name, METHODS[method], counted(len(asked.rows), "picture")]
         page = Page(
             title=f"Why: {run.catalog.root.name}",
             subtitle=about,
@@ -294,7 +295,7 @@ def _why(
         )
         for i, classes in enumerate(chosen)
     ]
-    return Why(shown, _told(methods, len(chosen)), checks, len(training), notes)
+    return Why(shown, _methods_sentence(methods, len(chosen)), checks, len(training), notes)
 
 
 def _heat_map(asked: Asked, i: int, number: int, warm: Map, method: str) -> HeatMap:
@@ -304,12 +305,12 @@ def _heat_map(asked: Asked, i: int, number: int, warm: Map, method: str) -> Heat
     return HeatMap(title, thumbnail(overlay(asked.pixels[i], warm), 320), METHODS[method], said)
 
 
-def _told(methods: Mapping[str, int], n: int) -> str:
+def _methods_sentence(methods: Mapping[str, int], n: int) -> str:
     """What the maps are made by: "Grad-CAM says which region, integrated gradients (of the first 2 pictures) …"."""
     says = {GRAD_CAM: "says which region", INTEGRATED: "say which pixels"}
     parts: list[str] = []
     for method, shown in methods.items():
-        some = "" if shown == n else f" (of the first {formatting.some(shown, 'picture')})"
+        some = "" if shown == n else f" (of the first {counted(shown, 'picture')})"
         name = METHODS[method] if not parts else METHODS[method].lower()
         parts.append(f"{name}{some} {says[method]}")
     return f"{', '.join(parts)}."

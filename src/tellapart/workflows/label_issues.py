@@ -11,13 +11,14 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.core.predictions import Floats, Predictions, probabilities
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import ties_of
 from tellapart.data.splitting.stratify import Ties, divide
 from tellapart.errors import DataError, RunError, WeightsError
 from tellapart.evaluation.label_issues import agreement, doubts, nearest
 from tellapart.evaluation.label_issues_table import LabelIssues
-from tellapart.report.formatting import certainty, some
+from tellapart.report.formatting import certainty
 from tellapart.runs.run import Run
 from tellapart.training.cross_val_predict import kernel_map, out_of_sample
 from tellapart.training.extract_features import features
@@ -101,7 +102,7 @@ def find_issues(
     left_out = len(catalog.classes) - len(kept)
     how = f"{said}; {_n_folds(target, together)} folds."
     if left_out:
-        how += f" Not judged, for want of pictures: {some(left_out, 'class', 'classes')}."
+        how += f" Not judged, for want of pictures: {counted(left_out, 'class', 'classes')}."
     classes = tuple(catalog.classes[i] for i in kept)
     odds = np.log(np.clip(chances, 1e-12, 1)) - (np.log(np.clip(1 - chances, 1e-12, 1)) if catalog.multilabel else 0)
     return LabelIssues(table, Predictions.of(rows, odds, target, classes), how)

@@ -19,7 +19,7 @@ from tellapart.data.corrections import CorrectionLog
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
-from tellapart.report.sections.corrections import descendants, told
+from tellapart.report.sections.corrections import change_sentences, descendants
 from tellapart.runs.run import Run
 from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
@@ -55,7 +55,7 @@ def session_of_run(run: Run, wanted: Wanted, console: Console) -> Session:
 
     table = _table(run.directory, make)
     session = _labels(run.catalog, table, run.directory, wanted, _train_again(run))
-    changed = [text for other in descendants(run) for text in told(run, other)]
+    changed = [text for other in descendants(run) for text in change_sentences(run, other)]
     return Session(**{**vars(session), "changed": changed})
 
 

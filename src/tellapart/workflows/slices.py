@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tellapart.auditing.traits import USUAL
+from tellapart.core.text import counted
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.slices import SMALLEST, Slices
 from tellapart.report import formatting
-from tellapart.report.sections.slices import slices_of, told, verdict
+from tellapart.report.sections.slices import part_name, slices_of, verdict
 from tellapart.runs.run import Run
 from tellapart.workflows.progress import Console
 
@@ -52,18 +53,18 @@ def slices(
 def text(found: Slices, most: int = 20) -> str:
     """The worst parts and a verdict, for a terminal."""
     shown = found.found[:most]
-    width = max((len(told(part)) for part in shown), default=0)
+    width = max((len(part_name(part)) for part in shown), default=0)
     total = formatting.percent(found.right / found.n) if found.n else "–"
-    lines = [f"{formatting.some(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
+    lines = [f"{counted(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
     for part in shown:
         mark = "!" if part.worse else " "
         span = f"(95 %: {formatting.number(part.low)} to {formatting.percent(part.high)})"
         lines.append(
-            f"{mark} {told(part):<{width}}  {formatting.percent(part.value):>7}  {span:<23}  n = {part.n:<6,}  "
+            f"{mark} {part_name(part):<{width}}  {formatting.percent(part.value):>7}  {span:<23}  n = {part.n:<6,}  "
             f"elsewhere {formatting.percent(part.rest):>7}  p = {formatting.chance(part.p_corrected)}"
         )
     if len(found.found) > most:
         lines.append(f"  and {len(found.found) - most} more, none of them lower")
     if found.n_small:
-        lines.append(f"Left out for having fewer pictures: {formatting.some(found.n_small, 'part')}.")
+        lines.append(f"Left out for having fewer pictures: {counted(found.n_small, 'part')}.")
     return "\n".join([*lines, verdict(found)])

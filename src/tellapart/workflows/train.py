@@ -86,14 +86,14 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, run_options: 
         RecipeError: the recipe judges several labels, and the pictures have one each.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
-    from tellapart.runs.resume import begin, check_place, restore_plan
+    from tellapart.runs.resume import begin, check_run_directory, restore_plan
     from tellapart.training.runtime import environment, parse
 
     _need_train_extra()
     parse(run_options.runtime)  # a mistake in it shows before anything is written
     check_judgement(recipe, catalog)
     training = Run(out)
-    check_place(training)
+    check_run_directory(training)
     with plainly(), locked(out), stop_politely() as stop:
         keep_freed()
         skip = run_options.on_unreadable == "skip"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tellapart.data.labels.columns import some
+from tellapart.core.text import first_few
 from tellapart.data.labels.tables import Table, read_table
 from tellapart.errors import DataError
 
@@ -97,8 +97,8 @@ def name_labels(labels: pl.Series, class_file: Path) -> tuple[pl.Series, list[st
     unknown = sorted(set(distinct) - set(known))
     if unknown:
         raise DataError(
-            f"{class_file.name} does not name these labels: {some(unknown, 5)}.",
-            f"It names {len(names)}: {some(names.values(), 5)}.",
+            f"{class_file.name} does not name these labels: {first_few(unknown, 5)}.",
+            f"It names {len(names)}: {first_few(names.values(), 5)}.",
         )
     used = [name for number, name in known.items() if number in set(distinct)]
     renamed = labels.list.eval(pl.element().replace_strict(list(known), list(known.values()), return_dtype=pl.String))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 
+from tellapart.core.text import first_few
 from tellapart.data.labels.tables import LABEL, LABELS, PATHS, PLACE, Table
 from tellapart.errors import DataError, UsageError
 
@@ -155,7 +155,7 @@ def _one_column_each(table: Table, path: str) -> Labels:
         )
     used = {path, *flags, table.find(SPLIT), table.find(GROUP)}
     unused = [name for name in table.columns if name not in used]
-    notes = ["one column a label"] + ([f"columns not used: {some(unused)}"] if unused else [])
+    notes = ["one column a label"] + ([f"columns not used: {first_few(unused)}"] if unused else [])
     names = [pl.when(pl.col(flag).is_in(_TRUE)).then(pl.lit(flag.strip())) for flag in flags]
     lists = table.frame.select(pl.concat_list(names).list.drop_nulls()).to_series()
     return lists.alias("labels"), False, notes
@@ -194,15 +194,3 @@ def _text(table: Table, column: str | None) -> pl.Series:
         return pl.Series([None] * table.frame.height, dtype=pl.String)
     cells = table.frame[column].str.strip_chars()
     return cells.set(cells == "", None)
-
-
-def counted(n: int, noun: str) -> str:
-    """A number and what it counts: "1 picture", "3,607 pictures"."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s" if not noun.endswith("y") else f"{n:,} {noun[:-1]}ies"
-
-
-def some(names: Iterable[str], n: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - n:,} more" if len(listed) > n else ""
-    return ", ".join(listed[:n]) + more

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tellapart.data.labels.columns import counted, part_of, some
+from tellapart.core.text import counted, first_few
+from tellapart.data.labels.columns import part_of
 from tellapart.data.labels.walk import Walk
 
 _FOLDERS = pl.col("folders")
@@ -110,12 +111,12 @@ def describe_leftovers(found: Walk) -> list[str]:
     """What else lies below the root and was not taken, in words."""
     notes = []
     if found.empty_folders:
-        notes.append(f"without pictures: {some(f'{folder}/' for folder in found.empty_folders)}")
+        notes.append(f"without pictures: {first_few(f'{folder}/' for folder in found.empty_folders)}")
     if found.others:
-        kinds = some(suffix or "no suffix" for suffix, _ in found.others.most_common())
+        kinds = first_few(suffix or "no suffix" for suffix, _ in found.others.most_common())
         notes.append(f"{counted(found.others.total(), 'other file')} ({kinds})")
     if found.runs:
-        notes.append(f"trainings passed over: {some(f'{folder}/' for folder in found.runs)}")
+        notes.append(f"trainings passed over: {first_few(f'{folder}/' for folder in found.runs)}")
     if found.outside:
-        notes.append(f"links that lead out of the folder and were not followed: {some(found.outside)}")
+        notes.append(f"links that lead out of the folder and were not followed: {first_few(found.outside)}")
     return notes

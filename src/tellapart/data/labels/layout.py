@@ -19,9 +19,10 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.text import counted, first_few
 from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.data.labels import classes, tables
-from tellapart.data.labels.columns import can_label, counted, part_of, some, understand
+from tellapart.data.labels.columns import can_label, part_of, understand
 from tellapart.data.labels.folders import Labelling, describe_leftovers, from_folders
 from tellapart.data.labels.locate import fits, locate
 from tellapart.data.labels.tables import LABEL, LABELS, PLACE, read_table
@@ -73,7 +74,7 @@ def find_layout(
     if not files and not found.pictures.height:
         raise DataError(
             f"{root} holds no pictures.",
-            f"Looked in all its folders for files that end in {some(sorted(EXTENSIONS), 8)}.",
+            f"Looked in all its folders for files that end in {first_few(sorted(EXTENSIONS), 8)}.",
         )
     if files:
         if label_depth is not None:
@@ -140,7 +141,7 @@ def _choose(
         unused = ["folders not taken for classes (the layout 'folders' does)"] if has_classes else []
         return _one_or_parts(named), [*notes, *unused]
     if lists and has_classes:
-        names = some(file.name for file in lists)
+        names = first_few(file.name for file in lists)
         return [], [*notes, f"{names} not used (the layout 'list' does)"]
     return _one_or_parts(lists), notes
 
@@ -205,7 +206,7 @@ def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_l
     merged, n_repeated = _merge(pl.concat(frames), single)
     multilabel = not single and bool((merged["labels"].list.len() != 1).any())
     said = list(notes)
-    said += [f"names of files in {some(sorted(folders))}"] if folders else []
+    said += [f"names of files in {first_few(sorted(folders))}"] if folders else []
     said += [f"given parts: {_words(merged['split'])}"] if merged["split"].is_not_null().any() else []
     said += [f"{counted(n_repeated, 'repeated row')} merged"] if n_repeated else []
     said += _left_out(found, merged)
@@ -247,7 +248,7 @@ def _left_out(found: Walk, merged: pl.DataFrame) -> list[str]:
     """Pictures that no table names."""
     left = found.pictures.join(merged, on="path", how="anti")["path"]
     tops = left.str.extract(r"^([^/]*/)").fill_null("beside it").unique().sort()
-    return [f"{counted(len(left), 'picture')} that it does not name left out ({some(tops)})"] if len(left) else []
+    return [f"{counted(len(left), 'picture')} that it does not name left out ({first_few(tops)})"] if len(left) else []
 
 
 def _number(root: Path, found: Walk, labelling: Labelling, class_file: str | Path | None, notes: list[str]) -> Layout:

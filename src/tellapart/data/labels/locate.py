@@ -8,8 +8,9 @@ import re
 
 import polars as pl
 
+from tellapart.core.text import first_few
 from tellapart.data.decoding.decode import EXTENSIONS
-from tellapart.data.labels.columns import part_of, some
+from tellapart.data.labels.columns import part_of
 from tellapart.data.labels.tables import PATHS, PLACE, Table
 from tellapart.data.labels.walk import Walk
 from tellapart.errors import DataError
@@ -98,14 +99,16 @@ def _names(frame: pl.DataFrame, found: Walk) -> tuple[pl.DataFrame, str] | None:
     training = most.filter([part_of(folder.rstrip("/").rpartition("/")[2]) == "train" for folder in most["folder"]])
     if most.height > 1 and training.height != 1:
         raise DataError(
-            f"The names in the table fit the files of several folders: {some(most['folder'])}.",
+            f"The names in the table fit the files of several folders: {first_few(most['folder'])}.",
             "Write paths that name the folder, such as train/1.png.",
         )
     folder, n, n_files = (training if training.height == 1 else most).row(0)
     here = matches.filter(pl.col("folder") == folder)
     if n_files > n:
         twice = here.filter(pl.col("name").is_duplicated()).sort("full")["full"]
-        raise DataError(f"Several files have a name of the table: {some(twice, 2)}.", "Write names with their suffix.")
+        raise DataError(
+            f"Several files have a name of the table: {first_few(twice, 2)}.", "Write names with their suffix."
+        )
     full = frame["path"].replace(here["name"], here["full"])
     return frame.with_columns(path=full), folder
 
@@ -131,6 +134,6 @@ def _check_rest(table: Table, rest: pl.DataFrame, found: Walk, follow_links: boo
         n = len(missing)
         are = "1 picture does" if n == 1 else f"{n:,} pictures do"
         raise DataError(
-            f"{table.name}: {are} not exist below {found.root}: {some(missing)}.",
+            f"{table.name}: {are} not exist below {found.root}: {first_few(missing)}.",
             "Paths are relative to that folder. Remove the rows, or put the files there.",
         )

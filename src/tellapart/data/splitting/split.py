@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.core.files import write_text
+from tellapart.core.text import counted, first_few
 from tellapart.data.catalog import PARTS, Catalog
-from tellapart.data.labels.columns import counted, some
 from tellapart.data.splitting.stratify import Ties, divide, tie
 from tellapart.errors import RunError, SplitError, UsageError
 
@@ -207,7 +207,7 @@ def _complete(
         parts = {part: drawn[part] if part in ("train", *missing) else parts[part] for part in PARTS}
         notes += more
     absent = sorted(set(range(len(catalog.classes))) - set(_numbers(catalog, parts["train"])))
-    names = some(catalog.classes[i] for i in absent)
+    names = first_few(catalog.classes[i] for i in absent)
     return parts, notes + ([f"Without a picture for training: {names}."] if absent else [])
 
 
@@ -252,13 +252,13 @@ def explain_change(old: Catalog, new: Catalog) -> str:
     for column, what in _CHANGES.items():
         changed = both.filter(~pl.col(column).eq_missing(pl.col(f"{column}_new")))
         changes.append((changed["path"], what))
-    said = [f"{len(paths):,} {what} ({some(paths.sort())})" for paths, what in changes if len(paths)]
+    said = [f"{len(paths):,} {what} ({first_few(paths.sort())})" for paths, what in changes if len(paths)]
     if old.multilabel != new.multilabel:
         said.append(f"pictures now have {'any number of labels' if new.multilabel else 'one label each'}")
     if old.classes != new.classes:
         gone, come = set(old.classes) - set(new.classes), set(new.classes) - set(old.classes)
-        said += [f"classes gone: {some(sorted(gone))}"] if gone else []
-        said += [f"new classes: {some(sorted(come))}"] if come else []
+        said += [f"classes gone: {first_few(sorted(gone))}"] if gone else []
+        said += [f"new classes: {first_few(sorted(come))}"] if come else []
         said += [] if gone or come else ["classes in another order"]
     return "; ".join(said) + "." if said else "nothing has changed."
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.extras import require
-from tellapart.data.labels.columns import some
+from tellapart.core.text import first_few
 from tellapart.errors import SplitError
 
 Ints = npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ def _check_sizes(ties: Ties, parts: list[str], may_lack: bool) -> None:
     raise SplitError(
         f"The {what} {ties.classes[worst]!r} has {n} usable {'picture' if n == 1 else 'pictures'}{tied}; "
         f"at least {needed} are needed, one each for {sides}."
-        + (f" Too small as well: {some(others)}." if others else ""),
+        + (f" Too small as well: {first_few(others)}." if others else ""),
         f"Add pictures or leave the {what} out{without}.",
     )
 

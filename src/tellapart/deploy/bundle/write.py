@@ -205,7 +205,7 @@ def _export(network: Network, golden: Pixels, path: Path) -> None:
     """uint8 "pictures" [n, height, width, 3] -> float32 "logits" and "features", n free, weights within the file."""
     import torch
 
-    from tellapart.models.network import Answering
+    from tellapart.models.network import LogitsAndFeatures
 
     try:
         import onnx
@@ -215,7 +215,7 @@ def _export(network: Network, golden: Pixels, path: Path) -> None:
     two = torch.from_numpy(np.repeat(golden[:1], 2, axis=0))  # two, since a size of one would be taken as fixed
     try:
         torch.onnx.export(
-            Answering(network).eval(),
+            LogitsAndFeatures(network).eval(),
             (two,),
             path,
             input_names=["pictures"],

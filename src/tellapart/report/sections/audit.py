@@ -9,6 +9,7 @@ import polars as pl
 
 from tellapart.auditing.audit import audited
 from tellapart.auditing.findings import KINDS, PAIRS, SEVERITIES, Audit, Finding
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Card, Cell, Fold, Gallery, Page, Pairs, Section, Table, Text
@@ -46,7 +47,7 @@ def audit_page(audit: Audit, when: str = "") -> Page:
     sections.append(_sizes(catalog))
     counts = Counter(finding.weight for finding in audit.found)
     facts = [("pictures", formatting.count(len(catalog)), ""), ("classes", formatting.count(len(catalog.classes)), "")]
-    facts += [(formatting.some(counts[s], s).partition(" ")[2], formatting.count(counts[s]), "") for s in SEVERITIES]
+    facts += [(counted(counts[s], s).partition(" ")[2], formatting.count(counts[s]), "") for s in SEVERITIES]
     return Page(
         title=f"{catalog.root.name}: what is odd",
         subtitle=[text for text in (catalog.layout, when) if text],
@@ -62,7 +63,7 @@ def leak_section(audit: Audit) -> Section | None:
     leaks = [block for kind in ("leak", "near-leak") for block in kind_blocks(audit, kind)]
     n = len(audit.of("leak")) + len(audit.of("near-leak"))
     if leaks:
-        said = f"{formatting.some(n, 'pair')} of one picture on two sides of the split: the score may be flattered."
+        said = f"{counted(n, 'pair')} of one picture on two sides of the split: the score may be flattered."
         blocks += [Text(said, "warning"), *leaks]
     else:
         blocks.append(Text("No picture stands on two sides of the split, exactly or nearly."))
@@ -110,7 +111,7 @@ def kind_blocks(audit: Audit, kind: str) -> list[Block]:
     found = audit.of(kind)
     if not found:
         return []
-    n = formatting.some(len(found), "finding")
+    n = counted(len(found), "finding")
     title, caption = f"{KINDS[kind].title} ({formatting.count(len(found))})", KINDS[kind].meaning
     if kind in PAIRS:
         shown = sorted(found, key=lambda finding: -(finding.score or 0))[:_MOST_PAIRS]

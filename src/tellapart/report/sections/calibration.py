@@ -27,7 +27,7 @@ def certainty(run: Run) -> Section | None:
         return None
     found = parts[on]
     multilabel = judged["thresholds"] is not None
-    blocks: list[Block] = [Text(_told(found, on, multilabel), "lead")]
+    blocks: list[Block] = [Text(_error_sentence(found, on, multilabel), "lead")]
     blocks.append(Side([_diagram("Before the temperature", found["before"]), _diagram("As answered", found["after"])]))
     if found.get("sets"):
         blocks.append(_sets(found["sets"], judged["n_validation"]))
@@ -38,7 +38,7 @@ def certainty(run: Run) -> Section | None:
     return Section("certainty", "How far its certainty can be trusted", blocks, "Certainty", after="score")
 
 
-def _told(found: Mapping[str, Any], on: str, multilabel: bool) -> str:
+def _error_sentence(found: Mapping[str, Any], on: str, multilabel: bool) -> str:
     before, after = Metric(**found["before"]["error"]), Metric(**found["after"]["error"])
     what = "a label's probability" if multilabel else "the certainty of an answer"
     flattering = " It was fitted on these very pictures, so this is flattering." if on == "validation" else ""

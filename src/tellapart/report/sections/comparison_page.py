@@ -12,6 +12,7 @@ from string import ascii_uppercase
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.text import counted
 from tellapart.evaluation.compare import Comparison, Difference
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
@@ -27,7 +28,7 @@ _THIN = "\u202f"
 
 
 @dataclass(frozen=True)
-class Told:
+class ComparisonDetails:
     """What the page shows beside the comparison itself.
 
     Attributes:
@@ -66,7 +67,7 @@ def verdict(comparison: Comparison, difference: Difference) -> str:
     )
     if difference.verdict != "cannot tell":
         return f"{second} is {difference.verdict} than {first}: {seen}."
-    n = formatting.some(comparison.n, "picture")
+    n = counted(comparison.n, "picture")
     return f"Cannot tell {second} from {first} with {n}: {seen}. {needed(comparison, difference)}"
 
 
@@ -85,7 +86,7 @@ def text(comparison: Comparison, on: str) -> str:
     """Scores and verdicts, for a terminal."""
     names = [formatting.visible(s.name) for s in comparison.standings]
     width = max(map(len, names))
-    lines = [f"{on}, {comparison.metric}, {formatting.some(comparison.n, 'picture')}:"]
+    lines = [f"{on}, {comparison.metric}, {counted(comparison.n, 'picture')}:"]
     for i, standing in enumerate(comparison.standings):
         spread = "" if standing.deviation is None else f" ± {standing.deviation:.4f} over {len(standing.scores)} seeds"
         lines.append(f"  {ascii_uppercase[i]}  {names[i]:<{width}}  {standing.value:.4f}{spread}")
@@ -93,7 +94,7 @@ def text(comparison: Comparison, on: str) -> str:
     unit = "points" if formatting.is_share(comparison.metric, 0.5) else "difference"
     lines.append(f"\n  pair   {unit:>10}  95 % interval      {'p':>11}  {'pictures needed':>16}  can be told")
     for pair in pairs:
-        told = [
+        cells = [
             f"{ascii_uppercase[pair.second]} − {ascii_uppercase[pair.first]}",
             f"{amount(comparison.metric, pair.value).removesuffix(' points'):>11}",
             f"{span_of(comparison.metric, pair):<17}",
@@ -101,7 +102,7 @@ def text(comparison: Comparison, on: str) -> str:
             f"{_needed_cell(pair):>16}",
             _size(comparison.metric, pair.smallest),
         ]
-        lines.append("  " + "  ".join(told))
+        lines.append("  " + "  ".join(cells))
     lines += ["", *(verdict(comparison, pair) for pair in pairs[:3])]
     tests = ", ".join(dict.fromkeys(pair.test for pair in pairs))
     many = f", corrected for {len(pairs)} comparisons (Holm)" if len(pairs) > 1 else ""
@@ -123,16 +124,16 @@ def seeds_note(comparison: Comparison) -> str:
     )
 
 
-def comparison_page(comparison: Comparison, told: Told) -> Page:
+def comparison_page(comparison: Comparison, details: ComparisonDetails) -> Page:
     """The whole page."""
     names = [formatting.shortened(standing.name, 30) for standing in comparison.standings]
     sections = [_difference_section(comparison), _scores(comparison)]
-    sections += [_pictures(comparison, told), _settings(told)]
+    sections += [_pictures(comparison, details), _settings(details)]
     return Page(
         title=" or ".join(names) if len(names) < 4 else f"{len(names)} recipes compared",
-        subtitle=[f"{formatting.plain(comparison.metric)} on {formatting.some(comparison.n, f'{told.on} picture')}"],
+        subtitle=[f"{formatting.plain(comparison.metric)} on {counted(comparison.n, f'{details.on} picture')}"],
         sections=sections,
-        notes=told.notes,
+        notes=details.notes,
     )
 
 
@@ -234,13 +235,13 @@ def _scores(comparison: Comparison) -> Section:
     return Section("scores", "Scores", [table])
 
 
-def _pictures(comparison: Comparison, told: Told) -> Section:
+def _pictures(comparison: Comparison, details: ComparisonDetails) -> Section:
     """Galleries of pictures that one answers better than the other, both ways; the best against each first."""
-    order = sorted(combinations(range(len(told.answers)), 2), key=lambda pair: comparison.best not in pair)
+    order = sorted(combinations(range(len(details.answers)), 2), key=lambda pair: comparison.best not in pair)
     shown, folded = order[:1], order[1:_GALLERIES]
-    blocks: list[Block] = [block for i, j in shown for block in _both_ways(told, i, j)]
+    blocks: list[Block] = [block for i, j in shown for block in _both_ways(details, i, j)]
     for i, j in folded:
-        blocks.append(Fold(f"{ascii_uppercase[i]} and {ascii_uppercase[j]}", _both_ways(told, i, j)))
+        blocks.append(Fold(f"{ascii_uppercase[i]} and {ascii_uppercase[j]}", _both_ways(details, i, j)))
     if len(order) > _GALLERIES:
         blocks.append(Text(f"Shown for {_GALLERIES} of {len(order)} pairs.", "note"))
     if any(s.deviation is not None for s in comparison.standings):
@@ -248,13 +249,13 @@ def _pictures(comparison: Comparison, told: Told) -> Section:
     return Section("pictures", "The pictures that make the difference", blocks, "Pictures")
 
 
-def _both_ways(told: Told, i: int, j: int) -> list[Block]:
-    return [_gallery(told, right, wrong) for right, wrong in ((j, i), (i, j))]
+def _both_ways(details: ComparisonDetails, i: int, j: int) -> list[Block]:
+    return [_gallery(details, right, wrong) for right, wrong in ((j, i), (i, j))]
 
 
-def _gallery(told: Told, right: int, wrong: int) -> Gallery:
+def _gallery(details: ComparisonDetails, right: int, wrong: int) -> Gallery:
     """Pictures answered rightly by one and wrongly by the other, the most surely wrong first."""
-    good, bad = told.answers[right], told.answers[wrong]
+    good, bad = details.answers[right], details.answers[wrong]
     gained = _n_wrong(bad) - _n_wrong(good)
     found = np.flatnonzero(gained > 0)
     sure = bad.probabilities.max(axis=1)
@@ -263,7 +264,7 @@ def _gallery(told: Told, right: int, wrong: int) -> Gallery:
     cards = [bad.card(int(i), note=_answer_note(letter, good, int(i))) for i in found[:_SHOWN].tolist()]
     multilabel = good.predictions.multilabel
     what = f"more labels right in {letter} than in {other}" if multilabel else f"right in {letter}, wrong in {other}"
-    more = f"{formatting.some(len(found), 'picture')}; here are {len(cards)}. " if len(found) > len(cards) else ""
+    more = f"{counted(len(found), 'picture')}; here are {len(cards)}. " if len(found) > len(cards) else ""
     caption = f"{more}Shown is the answer of {other}, the surest first."
     return Gallery(f"{formatting.count(len(found))} {what}", cards, caption, "There is no such picture.")
 
@@ -279,11 +280,11 @@ def _answer_note(letter: str, answers: Answers, i: int) -> str:
     return f"{letter}: {said or 'no label'}"
 
 
-def _settings(told: Told) -> Section:
-    if not told.settings:
+def _settings(details: ComparisonDetails) -> Section:
+    if not details.settings:
         return Section("settings", "What differs", [Text("Their recipes are the same but for seeds.")], "Settings")
-    letters = [ascii_uppercase[i] for i in range(len(told.answers))]
-    rows = [[Cell(name), *map(Cell, values)] for name, values in told.settings.items()]
+    letters = [ascii_uppercase[i] for i in range(len(details.answers))]
+    rows = [[Cell(name), *map(Cell, values)] for name, values in details.settings.items()]
     table = Table(["setting", *letters], rows, "Settings that are the same in all are left out.")
     return Section("settings", "What differs", [table], "Settings")
 

@@ -94,7 +94,7 @@ def mended(run: Run) -> Section | None:
     return Section("mended", "What the corrections changed", blocks, "Corrections", after="score")
 
 
-def told(first: Run, second: Run) -> list[str]:
+def change_sentences(first: Run, second: Run) -> list[str]:
     """The change in sentences."""
     try:
         found = change(first, second)

@@ -9,6 +9,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from tellapart.core.files import replacing
+from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Fold, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
@@ -175,7 +176,7 @@ def _settings(runs: Sequence[Compared], different: Mapping[str, Sequence[str]]) 
     table = Table(["setting", *letters], rows, "Settings that are the same in all runs are left out.")
     blocks: list[Block] = [table]
     if len(different) > _FEW:
-        blocks = [Fold(f"{formatting.some(len(different), 'setting')} differ", [table])]
+        blocks = [Fold(f"{counted(len(different), 'setting')} differ", [table])]
     return Section("settings", "What differs", blocks, "Settings")
 
 

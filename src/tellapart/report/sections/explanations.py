@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tellapart.core.files import replacing
-from tellapart.report import formatting
+from tellapart.core.text import counted
 from tellapart.report.blocks import Block, Card, Explained, HeatMap, Label, Section, Text
 from tellapart.runs.run import Run, read_json
 
@@ -38,7 +38,7 @@ class Check:
     def __str__(self) -> str:
         """What random weights do to the maps, in a sentence or two."""
         correlation = f"{self.agreement:.2f}".replace("-", "\u2212")
-        of = f"rank correlation {correlation}, {formatting.some(self.n, 'picture')}"
+        of = f"rank correlation {correlation}, {counted(self.n, 'picture')}"
         if self.trusted:
             return f"{self.method}: with random weights the map changes ({of}), so it depends on what was learned."
         return (
@@ -142,7 +142,7 @@ def _card(values: dict[str, Any]) -> Card:
 def _how(why: Why) -> str:
     alike = (
         " Beside it the training pictures whose features are most alike, with their labels and the cosine similarity "
-        f"(1 is the same), among {formatting.some(why.n_training, 'training picture')}."
+        f"(1 is the same), among {counted(why.n_training, 'training picture')}."
         if why.n_training
         else ""
     )

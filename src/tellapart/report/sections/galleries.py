@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tellapart.core.text import counted
 from tellapart.evaluation import mistakes
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
@@ -36,7 +37,7 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     first = Gallery(
         "The most wrong answers",
         answers.cards_of(wrong),
-        f"{formatting.some(n, 'picture')} with a wrong {'label' if multilabel else 'answer'}"
+        f"{counted(n, 'picture')} with a wrong {'label' if multilabel else 'answer'}"
         + (f"; here are {len(wrong)}, " if n > len(wrong) else ", ")
         + ("those furthest off in a label first. " if multilabel else "the most certain first. ")
         + "Some of them may have been given a wrong label.",

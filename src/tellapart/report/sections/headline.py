@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, Metric
+from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.blocks import Headline
 from tellapart.report.curves import Curves
@@ -89,7 +90,7 @@ def facts(story: Story, course: Curves) -> list[tuple[str, str, str]]:
         (what, formatting.count(len(story.pictures.classes)), ""),
     ]
     if course.epoch:
-        stages = formatting.some(len(course.stages), "stage") if len(course.stages) > 1 else ""
+        stages = counted(len(course.stages), "stage") if len(course.stages) > 1 else ""
         facts.append(("epochs", formatting.count(len(course.epoch)), stages))
     if course.total_seconds:
         facts.append(("training time", formatting.duration(course.total_seconds), ""))

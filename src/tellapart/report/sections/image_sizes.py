@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Fold, Section, Table
 from tellapart.runs.run import Run
@@ -30,7 +31,7 @@ def size_table(table: pl.DataFrame) -> tuple[str, Table]:
     rows = [[Cell(f"{width} × {height}"), *_counted(n, total)] for width, height, n in ordered[:SHOWN]]
     rest = ordered[SHOWN:]
     if rest:
-        rows.append([Cell(formatting.some(len(rest), "other size")), *_counted(sum(n for *_, n in rest), total)])
+        rows.append([Cell(counted(len(rest), "other size")), *_counted(sum(n for *_, n in rest), total)])
     caption = f"Width × height in pixels. {_range('width', table)}; {_range('height', table).lower()}."
     one = f"All pictures are {ordered[0][0]} × {ordered[0][1]} pixels" if len(ordered) == 1 else ""
     return one or f"The pictures have {len(ordered):,} different sizes", Table(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Fold, Section, Table
 from tellapart.runs.run import Run
@@ -36,7 +37,7 @@ def _totals(about: dict[str, Any]) -> str:
     return (
         f"Shapes are of one picture. {formatting.count(about['parameters'])} parameters; "
         f"{about['multiply_adds'] / 1e6:,.0f} million multiplications for one picture. "
-        f"Memory when all of it is trained with {formatting.some(about['batch_size'], 'picture')} a batch, in float32: "
+        f"Memory when all of it is trained with {counted(about['batch_size'], 'picture')} a batch, in float32: "
         f"about {_megabytes(weights + activations + pixels)} MB ({_megabytes(weights)} weights, "
         f"{_megabytes(activations)} activations and their gradients, {_megabytes(pixels)} pictures)."
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from tellapart.auditing.traits import USUAL, table_traits, traits
 from tellapart.core.events import Computing
 from tellapart.core.scores import Metric
+from tellapart.core.text import counted
 from tellapart.evaluation.metrics import answers, known
 from tellapart.evaluation.slices import SMALLEST, Slice, Slices
 from tellapart.evaluation.slices import slices as sliced
@@ -64,7 +65,7 @@ def section(found: Slices, multilabel: bool) -> Section:
     blocks.append(_table(first, multilabel, _caption(found)))
     rest = [part for part in found.found if part not in first]
     if rest:
-        summary = f"{formatting.some(len(rest), 'other part')} of the pictures"
+        summary = f"{counted(len(rest), 'other part')} of the pictures"
         blocks.append(Fold(summary, [_table(rest, multilabel, "")]))
     return Section("slices", "Which pictures it finds hard", blocks, "Slices", after="errors")
 
@@ -74,24 +75,24 @@ def verdict(found: Slices) -> str:
     if not found.found:
         return f"No part of the pictures has {found.smallest} of them and leaves as many: there is nothing to compare."
     by = ", ".join(dict.fromkeys(part.by for part in found.found))
-    looked = f"Of {formatting.some(len(found.found), 'part')} of the pictures (by {by})"
+    looked = f"Of {counted(len(found.found), 'part')} of the pictures (by {by})"
     if not found.worst:
         return f"{looked}, none is proven to be harder than the rest."
     n, first = len(found.worst), found.worst[0]
     return (
         f"{looked}, {formatting.count(n)} {'is' if n == 1 else 'are'} proven to be harder than the rest; the hardest, "
-        f"{told(first)}, has {formatting.percent(first.value)} right, against {formatting.percent(first.rest)} "
+        f"{part_name(first)}, has {formatting.percent(first.value)} right, against {formatting.percent(first.rest)} "
         "elsewhere."
     )
 
 
-def told(part: Slice) -> str:
+def part_name(part: Slice) -> str:
     """A part in words: "brightness: 12–63, lowest quarter"."""
     return f"{part.by}: {formatting.visible(part.name)}"
 
 
 def _caption(found: Slices) -> str:
-    small = f" {formatting.some(found.n_small, 'smaller one')} left out." if found.n_small else ""
+    small = f" {counted(found.n_small, 'smaller one')} left out." if found.n_small else ""
     return (
         f"Parts of {found.smallest} pictures or more.{small} In small figures: the 95\u202f% interval. "
         f"p: how often chance alone would leave so few right, corrected for all {len(found.found)} parts (Holm); below "
@@ -102,7 +103,7 @@ def _caption(found: Slices) -> str:
 def _table(parts: Sequence[Slice], multilabel: bool, caption: str) -> Table:
     rows = [
         [
-            Cell(told(part)),
+            Cell(part_name(part)),
             Cell(
                 formatting.percent(part.value),
                 part.value,

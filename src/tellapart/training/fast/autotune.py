@@ -12,9 +12,9 @@ from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.dataset import Dataset
-from tellapart.training.feature_cache import answering
+from tellapart.training.feature_cache import inference_layers
 from tellapart.training.losses import build_loss
-from tellapart.training.runtime import Runtime, default_device, for_answering, for_training, in_words
+from tellapart.training.runtime import Runtime, default_device, for_inference, for_training, in_words
 from tellapart.training.stage import repeats, shown
 from tellapart.training.trainable import Forward, select
 
@@ -36,7 +36,7 @@ def measure_answers(network: Network, recipe: Recipe, dataset: Dataset) -> Runti
 
     def frozen(runtime: Runtime) -> None:
         assert part.prefix is not None
-        run, size = ready.setdefault(runtime.frozen, answering(part.prefix, runtime)), runtime.answers_at_once
+        run, size = ready.setdefault(runtime.frozen, inference_layers(part.prefix, runtime)), runtime.answers_at_once
         for some in torch.split(pixels, size)[:2]:  # everybody waits for this: two batches tell the two apart
             run(some.to(runtime.device))
 
@@ -45,7 +45,7 @@ def measure_answers(network: Network, recipe: Recipe, dataset: Dataset) -> Runti
             pass
 
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows)}
-    return for_answering(key, frozen if repeats(part, recipe, stage) else None, load)
+    return for_inference(key, frozen if repeats(part, recipe, stage) else None, load)
 
 
 def measure_steps(
