@@ -80,8 +80,8 @@ class BundleError(TellapartError):
 class MissingExtraError(TellapartError):
     """A part of Tellapart that needs an extra which is not installed."""
 
-    def __init__(self, what: str, extra: str, missing: str) -> None:
+    def __init__(self, feature: str, extra: str, missing: str) -> None:
         super().__init__(
-            f"{what} needs the package '{missing}', which is not installed.",
+            f"{feature} needs the package '{missing}', which is not installed.",
             f"Install it with: pip install 'tellapart[{extra}]'",
         )

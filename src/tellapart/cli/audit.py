@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Found, Pictures, Quiet, finds_labels
+from tellapart.cli.options import LabelOptions, Pictures, Quiet, with_label_options
 from tellapart.errors import UsageError
 
 FOUND = 4
 
 
-@finds_labels
+@with_label_options
 def audit(
     pictures: Pictures,
     *,
@@ -37,7 +37,7 @@ def audit(
         str | None, typer.Option(help="A pretrained network whose features find more near duplicates.")
     ] = None,
     shortcuts: Annotated[bool, typer.Option(help="Look for facts that tell the class without the picture.")] = True,
-    found: Found,
+    label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
@@ -50,7 +50,7 @@ def audit(
     if table is not None and not (excluded or group_duplicates):
         raise UsageError("--table says where a table goes that --exclude or --group-duplicates asks for.")
     console = Console(quiet)
-    seen = look(pictures, console, model, shortcuts, **found)
+    seen = look(pictures, console, model, shortcuts, **label_options)
     print(summary_text(seen))
     folder = out or Path("runs") / f"{seen.catalog.root.name}-audit"
     written = write(seen, folder, excluded, group_duplicates, table)

@@ -23,11 +23,11 @@ TtaMean = Annotated[
     str | None,
     typer.Option(help="What is averaged over the copies: logits or probabilities; the run's own by default."),
 ]
-#: How labels are found: keyword arguments of `ta.scan`; see `finds_labels`.
-Found = dict[str, Any]
+#: How labels are found: keyword arguments of `ta.scan`; see `with_label_options`.
+LabelOptions = dict[str, Any]
 
 
-def _how_labels_are_found(
+def _label_options(
     layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
     class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
@@ -37,15 +37,15 @@ def _how_labels_are_found(
 ) -> None: ...
 
 
-def finds_labels(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how labels are found, in the place of its parameter `found`."""
+def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how labels are found, in the place of its parameter `label_options`."""
     own = inspect.signature(command, eval_str=True).parameters.values()
-    options = inspect.signature(_how_labels_are_found, eval_str=True).parameters
+    options = inspect.signature(_label_options, eval_str=True).parameters
     parameters = [each for one in own for each in (options.values() if one.name == "found" else [one])]
 
     @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        command(found={name: given.pop(name) for name in options}, **given)
+    def with_options(**arguments: Any) -> None:
+        command(label_options={name: arguments.pop(name) for name in options}, **arguments)
 
     named = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
     with_options.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]

@@ -45,12 +45,14 @@ def predict(
     )
     if submission and unknown is None:
         unknown = False  # a competition knows its classes alone
-    given = answers(classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta, tta_mean=tta_mean)
+    answered = answers(
+        classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta, tta_mean=tta_mean
+    )
     if submission:
         first, second = classifier.bundle.about.get("columns") or COLUMNS
-        summary = write_submission(given, submission, (first, second))
+        summary = write_submission(answered, submission, (first, second))
     else:
-        summary = write_answers(given, format, top, out, more)
+        summary = write_answers(answered, format, top, out, more)
     if format != "table" or submission:  # the table lists them itself
         for path, reason in summary.unreadable:
             print(f"Cannot read {path}: {reason}", file=sys.stderr)

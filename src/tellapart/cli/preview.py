@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, finds_labels, load_recipe
+from tellapart.cli.options import Changes, LabelOptions, Pictures, Quiet, RecipeName, load_recipe, with_label_options
 
 
-@finds_labels
+@with_label_options
 def find_lr(
     pictures: Pictures,
     *,
@@ -22,7 +22,7 @@ def find_lr(
         typer.Option(min=0, help="The stage whose learning rate is tested, from 0; by default the first that has one."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-lr.png"),
-    found: Found,
+    label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
@@ -33,7 +33,7 @@ def find_lr(
     number = stage_with_lr(loaded, stage)
     console = Console(quiet)
     console.say(f"Stage {number} (from 0) of the recipe.")
-    tried = lr_range_test(console.scan(pictures, **found), loaded, number, out, console)
+    tried = lr_range_test(console.scan(pictures, **label_options), loaded, number, out, console)
     for name, lr in suggested(tried).items():
         print(f"{name:<22} {lr:.1e}")
     if not tried.rose:
@@ -41,14 +41,14 @@ def find_lr(
     print(f"Plot: {out}")
 
 
-@finds_labels
+@with_label_options
 def augment(
     pictures: Pictures,
     *,
     recipe: RecipeName = "scratch",
     set_: Changes = None,
     out: Annotated[Path, typer.Option(help="The contact sheet, a .png file.")] = Path("augment.png"),
-    found: Found,
+    label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Draw pictures, plain and as training would change them."""
@@ -56,10 +56,10 @@ def augment(
     from tellapart.workflows.progress import Console
 
     loaded = load_recipe(recipe, set_)
-    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **found), loaded, out)}")
+    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **label_options), loaded, out)}")
 
 
-@finds_labels
+@with_label_options
 def ahead(
     pictures: Pictures,
     *,
@@ -67,7 +67,7 @@ def ahead(
     set_: Changes = None,
     write: Annotated[bool, typer.Option("--write", help="Write all of them to a new folder, with a table.")] = False,
     out: Annotated[Path, typer.Option(help="The folder.")] = Path("ahead"),
-    found: Found,
+    label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
@@ -75,7 +75,7 @@ def ahead(
     from tellapart.workflows.progress import Console
 
     console, loaded = Console(quiet), load_recipe(recipe, set_)
-    print(multiplied(console.scan(pictures, **found), loaded, out if write else None, console))
+    print(multiplied(console.scan(pictures, **label_options), loaded, out if write else None, console))
     if write:
         to = shlex.quote(str(out))
         again = f"tellapart train {to} --recipe {shlex.quote(recipe)} --set 'data.ahead=[]'"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Found, Quiet, finds_labels
+from tellapart.cli.options import LabelOptions, Quiet, with_label_options
 from tellapart.errors import UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
@@ -16,7 +16,7 @@ ModelName = Annotated[
 ]
 
 
-@finds_labels
+@with_label_options
 def errors(
     where: Where,
     *,
@@ -24,7 +24,7 @@ def errors(
     only: Annotated[str | None, typer.Option("--class", help="Show only pictures given this class.")] = None,
     on: Annotated[str, typer.Option(help="Whose answers the galleries show: test or validation.")] = "",
     model: ModelName = None,
-    found: Found,
+    label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Show what was answered wrongly, and labels to be doubted."""
@@ -37,12 +37,12 @@ def errors(
     if run.started:
         if model is not None:
             raise UsageError("--model goes with pictures; a run has its own network.", "Leave --model out.")
-        _none_of(found)
+        _none_of(label_options)
         seen = errors_of_run(run, out, on, only, console)
     else:
         if on:
             raise UsageError(f"--on goes with a run, and {where} is none.", "Leave --on out.")
-        catalog = console.scan(where, **found)
+        catalog = console.scan(where, **label_options)
         seen = errors_of_pictures(catalog, out or beside(where), model, only, console)
     print(seen.text)
     print(f"Page: {seen.page}")
@@ -50,10 +50,10 @@ def errors(
         print(f"Table: {table}")
 
 
-def _none_of(found: Found) -> None:
-    given = next((name for name, value in found.items() if value), None)
-    if given:
-        option = given.replace("_", "-")
+def _none_of(label_options: LabelOptions) -> None:
+    name = next((name for name, value in label_options.items() if value), None)
+    if name:
+        option = name.replace("_", "-")
         raise UsageError(f"--{option} goes with pictures; a run has its own labels.", f"Leave --{option} out.")
 
 
@@ -62,7 +62,7 @@ def beside(pictures: Path) -> Path:
     return Path("runs") / f"{pictures.resolve().name}-errors"
 
 
-@finds_labels
+@with_label_options
 def review(
     where: Where,
     *,
@@ -75,7 +75,7 @@ def review(
     ] = None,
     by: Annotated[str | None, typer.Option(help="Who decides; by default this machine's user.")] = None,
     model: ModelName = None,
-    found: Found,
+    label_options: LabelOptions,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 finds a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
     quiet: Quiet = False,
@@ -89,10 +89,10 @@ def review(
     if reviewed.started:
         if run is not None or model is not None or out is not None:
             raise UsageError("--run, --model and --out go with pictures, not with a run.", "Leave them out.")
-        _none_of(found)
+        _none_of(label_options)
         session = session_of_run(reviewed, wanted, console)
     elif run is not None:
-        session = session_of_unlabelled(where, Run(run), out or beside(where), wanted, console, **found)
+        session = session_of_unlabelled(where, Run(run), out or beside(where), wanted, console, **label_options)
     else:
-        session = session_of_pictures(where, out or beside(where), wanted, console, **found)
+        session = session_of_pictures(where, out or beside(where), wanted, console, **label_options)
     serve(session, port, browser)

@@ -87,8 +87,8 @@ def slices(
     from tellapart.workflows.slices import slices as slices_of
     from tellapart.workflows.slices import text
 
-    found = slices_of(run, on=on, by=by or USUAL, table=table, smallest=smallest, quiet=quiet)
-    print(json.dumps(asdict(found)) if as_json else text(found))
+    result = slices_of(run, on=on, by=by or USUAL, table=table, smallest=smallest, quiet=quiet)
+    print(json.dumps(asdict(result)) if as_json else text(result))
 
 
 def _numbers(text: str) -> list[float]:

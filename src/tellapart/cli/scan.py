@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Found, Pictures, Quiet, finds_labels
+from tellapart.cli.options import LabelOptions, Pictures, Quiet, with_label_options
 
 
-@finds_labels
+@with_label_options
 def scan(
     pictures: Pictures,
     *,
-    found: Found,
+    label_options: LabelOptions,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     quiet: Quiet = False,
@@ -22,5 +22,5 @@ def scan(
     from tellapart.workflows.progress import Console
     from tellapart.workflows.scan_summary import summary_json, summary_text
 
-    catalog = Console(quiet=quiet or as_json).scan(pictures, **found, workers=workers)
+    catalog = Console(quiet=quiet or as_json).scan(pictures, **label_options, workers=workers)
     print(summary_json(catalog) if as_json else summary_text(catalog))

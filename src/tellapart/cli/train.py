@@ -10,11 +10,20 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, Found, Pictures, Quiet, RecipeName, Seed, finds_labels, load_recipe
+from tellapart.cli.options import (
+    Changes,
+    LabelOptions,
+    Pictures,
+    Quiet,
+    RecipeName,
+    Seed,
+    load_recipe,
+    with_label_options,
+)
 from tellapart.errors import UsageError
 
 
-@finds_labels
+@with_label_options
 def train(
     pictures: Pictures,
     *,
@@ -27,7 +36,7 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="A file of weights, or a run: begin as it did.")] = None,
     set_: Changes = None,
     seed: Seed = None,
-    found: Found,
+    label_options: LabelOptions,
     group_duplicates: Annotated[
         bool, typer.Option("--group-duplicates", help="Keep near duplicates on one side of the split, as exact copies.")
     ] = False,
@@ -74,7 +83,11 @@ def train(
     was_finished = finished.finished
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
-        catalog = grouped_scan(pictures, console, **found) if group_duplicates else console.scan(pictures, **found)
+        catalog = (
+            grouped_scan(pictures, console, **label_options)
+            if group_duplicates
+            else console.scan(pictures, **label_options)
+        )
         run_options = RunOptions(on_unreadable, runtime, command, resume_anyway)
         follow(console, loaded, catalog, directory, run_options, corrections=corrections)
     if was_finished:
@@ -84,7 +97,7 @@ def train(
         print(f"Report: {finished.report}\nAsk it: tellapart predict {shlex.quote(str(directory))} PICTURE")
 
 
-@finds_labels
+@with_label_options
 def cross_validate(
     pictures: Pictures,
     *,
@@ -93,7 +106,7 @@ def cross_validate(
     folds: Annotated[int, typer.Option(min=2, help="How many; each is the test once.")] = 5,
     set_: Changes = None,
     seed: Seed = None,
-    found: Found,
+    label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Train once a fold, so that every picture is judged. For small sets."""
@@ -105,7 +118,7 @@ def cross_validate(
     loaded = load_recipe(recipe, changes)
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
-        catalog = Console(quiet).scan(pictures, **found)
+        catalog = Console(quiet).scan(pictures, **label_options)
         result = run_folds(catalog, loaded, folds, out, command=command, quiet=quiet)
     print(result.table())
     print(f"Runs, answers and scores: {result.runs[0].directory.parent}")

@@ -8,12 +8,12 @@ from types import ModuleType
 from tellapart.errors import MissingExtraError
 
 
-def require(module: str, what: str, extra: str, package: str = "") -> ModuleType:
+def require(module: str, feature: str, extra: str, package: str = "") -> ModuleType:
     """Import a module of an optional package.
 
     Args:
         module: dotted name, e.g. "sklearn.model_selection".
-        what: what the user asked for, as the subject of a sentence: "Dividing pictures into parts".
+        feature: what the user asked for, as the subject of a sentence: "Dividing pictures into parts".
         extra: the extra of Tellapart that the package comes with.
         package: its name for pip, where that differs from the module's.
 
@@ -27,4 +27,4 @@ def require(module: str, what: str, extra: str, package: str = "") -> ModuleType
         # A package that is there but lacks one of its own needs is another matter, and shown as it is.
         if (error.name or "").partition(".")[0] != top:
             raise
-        raise MissingExtraError(what, extra, package or top) from error
+        raise MissingExtraError(feature, extra, package or top) from error

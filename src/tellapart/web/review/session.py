@@ -94,10 +94,10 @@ class Session:
 
     def _stand(self, by_file: Mapping[str, Correction]) -> Any:
         for number, item in enumerate(self.items):
-            found = by_file.get(item.file)
-            if found is not None:
-                to = of_cell(found.after, self.multilabel) if found.decision == "relabel" else []
-                yield str(number), {"decision": found.decision, "to": to}
+            correction = by_file.get(item.file)
+            if correction is not None:
+                to = of_cell(correction.after, self.multilabel) if correction.decision == "relabel" else []
+                yield str(number), {"decision": correction.decision, "to": to}
 
     def decide(self, number: int, decision: str, to: Sequence[str]) -> None:
         """Write one decision down.
