@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,8 @@ import pytest
 import torch
 
 from tellapart.core.events import Event, Validated
-from tellapart.core.preprocess import Preprocessing
-from tellapart.data.augmentation import gpu_batch
-from tellapart.data.augmentation.philox import Chance
+from tellapart.core.preprocess import Interpolation, Preprocessing
+from tellapart.data.augmentation.gpu_batch import batch_generator, begin_batch
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.models.create import create_network
@@ -102,20 +102,30 @@ def test_answers_are_a_processors(begun: Callable[[], tuple[Network, Dataset]]) 
     ],
     ids=["crop", "flips", "moves", "colour"],
 )
-def test_batches_are_changed_as_on_a_processor(transforms: list[rt.Transform], interpolation: str) -> None:
+def test_a_gpu_changes_batches_as_a_cpu_does(transforms: list[rt.Transform], interpolation: Interpolation) -> None:
     """In half precision, which holds grey levels exactly, and weights of a crop nearly so."""
     preprocessing = Preprocessing(40, 56, interpolation=interpolation)
     size = (90, 120, 3) if isinstance(transforms[0], rt.RandomResizedCrop) else (40, 56, 3)
     pictures = np.random.default_rng(0).integers(0, 256, (24, *size), np.uint8)
     pictures[12:] = (pictures[12:] > 127) * 255  # sums of bicubic weights go beyond black and white
-    rows = np.arange(len(pictures))
-    sizes = np.repeat([size[:2]], len(rows), axis=0)
-    drawn = gpu_batch.draw(transforms, preprocessing, sizes, Chance(3, 1, rows, rows * 0))
-    batch = gpu_batch.lay_out(list(pictures), drawn, pinned=True)
-    ours, theirs = (
-        gpu_batch.apply(batch.cuda(), drawn, preprocessing).cpu(),
-        gpu_batch.apply(batch, drawn, preprocessing),
-    )
-    apart = (ours.int() - theirs.int()).abs()
-    assert apart.max() <= 3
-    assert apart.float().mean() < 0.3
+
+    def changed(device: str) -> torch.Tensor:
+        rng = batch_generator(3, 1, np.arange(len(pictures)))
+        block, change = begin_batch(list(pictures), transforms, preprocessing, rng, pinned=device == "cuda")
+        return change(block.to(device)).cpu()
+
+    difference = (changed("cuda").int() - changed("cpu").int()).abs()
+    assert difference.max() <= 3
+    assert difference.float().mean() < 0.3
+    assert torch.equal(changed("cuda"), changed("cuda"))
+
+
+def test_a_transform_without_a_batched_form_goes_before_the_others_and_is_named(
+    begun: Callable[[], tuple[Network, Dataset]],
+) -> None:
+    network, dataset = begun()
+    jpeg = [rt.Jpeg(), *PLAN.augment]
+    recipe = PLAN.model_copy(update={"augment": jpeg})
+    events = list(fit(network, recipe, replace(dataset, transforms=jpeg), State(), GPU))
+    assert "the CPU does random_resized_crop, jpeg, as the GPU has no batched form of jpeg" in events[0].description
+    assert len(validated(events)) == 3

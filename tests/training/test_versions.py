@@ -146,10 +146,10 @@ def test_stored_versions_are_those_that_training_from_pictures_shows(build: Buil
 def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: Build, tmp_path: Path) -> None:
     plan = recipe([{"epochs": 1}])
     _, dataset = build(plan)
-    dataset = replace(dataset, ahead=plan.data.ahead, how=Preprocessing(32, 32, crop=0.875))
+    dataset = replace(dataset, ahead=plan.data.ahead, preprocessing=Preprocessing(32, 32, crop=0.875))
     catalog = dataset.catalog
     parts = Split(dataset.train, dataset.validation, np.array([], np.int64), catalog.digest, 0, "")
-    writing = write_views(catalog, parts, EIGHTFOLD, dataset.how, tmp_path / "out", seed=plan.seed)
+    writing = write_views(catalog, parts, EIGHTFOLD, dataset.preprocessing, tmp_path / "out", seed=plan.seed)
     written = scan(Console(quiet=True).watch(writing).parent)
     again = replace(dataset, catalog=written, train=np.arange(len(written)), ahead=())
     by_path = {path: row for row, path in enumerate(written.table["path"])}

@@ -16,9 +16,7 @@ import torch
 
 from tellapart.core.array_store import KEY, Keys
 from tellapart.core.preprocess import Pixels, Preprocessing
-from tellapart.data.augmentation import gpu_batch, offline
-from tellapart.data.augmentation.gpu_batch import Drawn
-from tellapart.data.augmentation.philox import Chance
+from tellapart.data.augmentation import offline
 from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator, left_to_chance
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode, read_picture
@@ -114,15 +112,24 @@ class Dataset:
     def augmented(self, item: int, epoch: int) -> Pixels:
         """The item as one epoch of training sees it."""
         row, version = divmod(item, len(self.versions))
-        return self._changed(item, self.transforms, generator(self.seed, epoch, row, version))
+        return self._changed(item, self.transforms, generator(self.seed, epoch, row, version), self.unchanged)
 
-    @property
-    def by_batch(self) -> bool:
-        """Whether what `augmented` does can be done to whole batches."""
-        return not self.ahead and gpu_batch.fits(self.transforms, self.preprocessing)
+    def before_batch(self, item: int, epoch: int, on_cpu: Sequence[Any], on_gpu: Sequence[Any]) -> Pixels:
+        """The item as a whole batch's changes on a GPU begin with it.
+
+        Args:
+            item, epoch: see `augmented`.
+            on_cpu, on_gpu: see `gpu_batch.partition`. If the GPU cuts crops: the picture that they are cut from.
+        """
+        row, version = divmod(item, len(self.versions))
+        if not crops(on_gpu):
+            return self._changed(item, on_cpu, generator(self.seed, epoch, row, version), self.unchanged)
+        if self.versions[version]:
+            return self.made(item) if self.made else self._version(item)
+        return self.unchanged(row)
 
     def unchanged(self, row: int) -> Pixels:
-        """What the changes of a whole batch begin with: the picture to cut crops from, or the frame."""
+        """What random changes begin with: the picture to cut crops from, or the frame."""
         if not crops(self.transforms):
             return self.plain(row)
         return self.sources(row) if self.sources else self._source(row, self.transforms)
@@ -132,16 +139,11 @@ class Dataset:
         kept = self.sources if crops(self.transforms) else self.frames
         return kept.together(rows) if isinstance(kept, PictureCache) else None
 
-    def drawn(self, rows: Rows, pictures: Sequence[Pixels], epoch: int) -> Drawn:
-        """What one epoch of training does to a batch; see `unchanged`."""
-        sizes = np.array([picture.shape[:2] for picture in pictures])
-        chance = Chance(self.seed, epoch, rows, np.zeros(len(rows), np.int64))
-        return gpu_batch.draw(self.transforms, self.preprocessing, sizes, chance)
-
     def view(self, item: int, view: int = 0, views: Views = ((),)) -> Pixels:
         """One of the item's fixed views, by default without any change; its random choices are made once."""
         row, version = divmod(item, len(self.versions))
-        return self._changed(item, views[view], generator(self.seed, 0, row, version * len(views) + view))
+        rng = generator(self.seed, 0, row, version * len(views) + view)
+        return self._changed(item, views[view], rng, lambda row: self._source(row, views[view]))
 
     def keys(self, views: Views) -> Keys:
         """A key for every view of every item, in their order: by content, what tells these pixels from all others.
@@ -161,18 +163,17 @@ class Dataset:
                 keys[:, number, n] = marked(contents, *marks)
         return keys.reshape(-1)
 
-    def _changed(self, item: int, transforms: Sequence[Any], rng: np.random.Generator) -> Pixels:
-        """An item changed and brought to size."""
+    def _changed(
+        self, item: int, transforms: Sequence[Any], rng: np.random.Generator, to_crop: Callable[[int], Pixels]
+    ) -> Pixels:
+        """An item changed and brought to size. `to_crop`: row → the picture that the transforms' crops are cut from."""
         row, version = divmod(item, len(self.versions))
         if self.versions[version]:
             pixels = self.made(item) if self.made else self._version(item)
             return augment(pixels, transforms, self.preprocessing, rng)
         if not crops(transforms):
             return augment_frame(self.plain(row), transforms, self.preprocessing, rng)
-        kept = transforms is self.transforms
-        return augment(
-            self.unchanged(row) if kept else self._source(row, transforms), transforms, self.preprocessing, rng
-        )
+        return augment(to_crop(row), transforms, self.preprocessing, rng)
 
     def _source(self, row: int, transforms: Sequence[Any]) -> Pixels:
         """The picture that these transforms' crops are cut from, read from its file."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from tellapart.core.events import Computing
 from tellapart.core.preprocess import Pixels
 from tellapart.data.augmentation import gpu_batch, offline
-from tellapart.data.augmentation.gpu_batch import Drawn
 from tellapart.data.augmentation.transforms import generator
 from tellapart.data.loading.loader import batches, gathered
 from tellapart.models.network import Network
@@ -26,8 +25,8 @@ from tellapart.training.trainable import Part
 
 Rows = npt.NDArray[np.int64]
 Inputs = Iterator[tuple[Tensor, Rows]]
-#: Rows, their pictures, and what is to be done to these on the device.
-_Made = tuple[Rows, Tensor, Drawn | None]
+#: Rows, their pictures, and what changes these on the device.
+_Made = tuple[Rows, Tensor, Callable[[Tensor], Tensor] | None]
 
 
 @dataclass(frozen=True)
@@ -50,21 +49,27 @@ def live(network: Network, stage: Stage, dataset: Dataset, runtime: Runtime) -> 
     dataset = dataset.kept(stage.augment and not stage.views) if stage.epochs > 1 else dataset
 
     gpu = runtime.device == "cuda"
+    on_cpu, on_gpu = gpu_batch.partition(dataset.transforms, dataset.preprocessing)
 
     def inputs(order: Rows, size: int, load: Callable[[int], Pixels], in_turn: bool = False) -> Inputs:
         made = batches(order, size, load, runtime.workers, in_turn, pinned=gpu)
         yield from brought((batch.row, batch.image, None) for batch in made)
 
     def changed(order: Rows, epoch: int) -> Inputs:
-        def make(rows: Rows, pictures: Sequence[Pixels]) -> _Made:
-            drawn = dataset.drawn(rows, pictures, epoch)
-            return rows, gpu_batch.lay_out(pictures, drawn, pinned=True), drawn
+        def load(item: int) -> Pixels:
+            return dataset.before_batch(item, epoch, on_cpu, on_gpu)
 
-        ready, load = dataset.unchanged_together, dataset.unchanged
+        def ready(items: Rows) -> Sequence[Pixels] | None:
+            return None if on_cpu or dataset.ahead else dataset.unchanged_together(items)
+
+        def make(items: Rows, pictures: Sequence[Pixels]) -> _Made:
+            rng = gpu_batch.batch_generator(dataset.seed, epoch, items)
+            return items, *gpu_batch.begin_batch(pictures, on_gpu, dataset.preprocessing, rng, pinned=True)
+
         yield from brought(gathered(order, stage.batch_size, ready, load, make, runtime.workers))
 
     def brought(made: Iterator[_Made]) -> Inputs:
-        for pictures, rows in _brought(made, dataset, runtime.device):
+        for pictures, rows in _brought(made, runtime.device):
             yield prepare(network, pictures, runtime), rows
 
     def train(order: Rows, epoch: int, first: int) -> Inputs:
@@ -74,7 +79,7 @@ def live(network: Network, stage: Stage, dataset: Dataset, runtime: Runtime) -> 
 
         augmented = stage.augment and bool(dataset.transforms) and not stage.views
         order = order[first * stage.batch_size :]
-        if augmented and gpu and dataset.by_batch:
+        if augmented and gpu and on_gpu:
             found = changed(order, epoch)
         else:
             plan = (lambda item: dataset.augmented(item, epoch)) if augmented else dataset.view
@@ -171,17 +176,17 @@ def stored(
     return Source(train, validate, everything)
 
 
-def _brought(made: Iterator[_Made], dataset: Dataset, device: str) -> Inputs:
-    """Batches on the device, changed as was drawn. A GPU copies and changes the next one while it works on this one."""
+def _brought(made: Iterator[_Made], device: str) -> Inputs:
+    """Batches on the device, changed there. A GPU copies and changes the next one while it works on this one."""
     if device != "cuda":
         yield from ((image, rows) for rows, image, _ in made)
         return
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     before: tuple[Tensor, Rows] | None = None
-    for rows, image, drawn in made:
+    for rows, image, change in made:
         with torch.cuda.stream(aside):
             there = image.to(device, non_blocking=True)
-            there = gpu_batch.apply(there, drawn, dataset.preprocessing) if drawn else there
+            there = change(there) if change else there
         if before:
             yield before
         torch.cuda.current_stream().wait_stream(aside)

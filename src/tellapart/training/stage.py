@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tellapart.core.events import NO_LABEL, Event, StageStarted
+from tellapart.data.augmentation import gpu_batch
 from tellapart.data.augmentation.mixup import mix
 from tellapart.data.loading.loader import Rows
 from tellapart.data.loading.sampling import at_most, class_weights, contents, epoch_order, positive_weights
@@ -137,6 +138,9 @@ def prepare(
     until = state.chosen[number] if state.retraining else None
     setting = replace(setting, from_store=from_store, until=until)
     description = f"trains {part.what}; {inputs_in_words(part, recipe, stage)}"
+    if runtime.device == "cuda" and stage.augment and not stage.views and not from_store:
+        on_cpu = gpu_batch.describe_partition(recipe.augment, setting.dataset.preprocessing)
+        description += on_cpu and f"; {on_cpu}"
     yield StageStarted(
         number,
         stage.name,

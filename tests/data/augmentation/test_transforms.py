@@ -15,7 +15,15 @@ from scipy import stats
 
 from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augmentation import pixel_ops as ops
-from tellapart.data.augmentation.transforms import _operations, _window, augment, decode_at_least, draw, generator
+from tellapart.data.augmentation.transforms import (
+    STOCHASTIC,
+    _operations,
+    _window,
+    augment,
+    decode_at_least,
+    draw,
+    generator,
+)
 from tellapart.recipe import transforms as rt
 from tellapart.recipe.transforms import Normal, RandomResizedCrop, Transform, Uniform
 
@@ -35,6 +43,13 @@ def once(transform: Transform, preprocessing: Preprocessing = HOW, seed: int = 0
 
 
 PLAIN = preprocess(photo(), HOW)
+
+
+def test_every_transform_of_the_schema_has_one_way_to_be_done():
+    """A new one is a class of the schema and a function in one of these tables."""
+    tables = [set(ops.DETERMINISTIC), set(STOCHASTIC), set(ops.MOVES)]
+    assert set().union(*tables) == {kind.model_fields["transform"].default for kind in KINDS}
+    assert sum(map(len, tables)) == len(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

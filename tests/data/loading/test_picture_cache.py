@@ -16,7 +16,6 @@ from PIL import Image
 from tellapart.core.array_store import KEY
 from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data.augmentation import gpu_batch
 from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator
 from tellapart.data.loading import picture_cache
 from tellapart.data.loading.picture_cache import PictureCache, source, source_side
@@ -215,12 +214,3 @@ def test_pictures_of_several_sizes_are_taken_at_once(tmp_path: Path) -> None:
     assert taken is not None
     assert same(list(taken), [pictures[number] for number in (7, 0, 0, 3)])
     assert store.together(np.array([7, 8])) is not None
-
-
-def test_a_batch_is_changed_as_its_pictures_would_be(dataset: Dataset) -> None:
-    dataset = replace(dataset, preprocessing=replace(HOW, interpolation="bilinear")).kept()
-    pictures = [dataset.unchanged(int(row)) for row in dataset.train]
-    drawn = dataset.drawn(dataset.train, pictures, 4)
-    changed = gpu_batch.apply(gpu_batch.lay_out(pictures, drawn, pinned=False), drawn, dataset.preprocessing)
-    for row, whole in zip(dataset.train, changed.numpy(), strict=True):
-        assert np.abs(dataset.augmented(int(row), 4).astype(int) - whole).max() <= 2

@@ -1,13 +1,17 @@
-"""The random changes of `data.augment` done to whole batches, on an accelerator.
+"""Augmentation of whole batches, on a GPU.
 
-`draw` takes the same numbers from the same chance, so a picture is changed as it would be alone, but for rounding.
+Threads that change pictures one by one cannot feed a GPU (docs/decisions/0031), so it changes a batch at a time, each
+picture by strengths of its own. The host draws these with one generator a batch, made from (seed, epoch, items) alone:
+a training that resumes draws them again. They are not the numbers that the CPU draws for each picture by itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,302 +21,256 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation import pixel_ops as ops
-from tellapart.data.augmentation.philox import Chance, Lanes
-from tellapart.recipe.transforms import Erasing, Normal, RandomResizedCrop, Transform, Uniform, strengths
+from tellapart.data.augmentation.transforms import Random, draw
+from tellapart.recipe.transforms import Erasing, RandomResizedCrop, Transform
 
-_KINDS = (
-    *("random_resized_crop", "horizontal_flip", "vertical_flip", *ops.MOVES, "erasing"),
-    *("brightness", "contrast", "saturation", "greyscale", "negative"),
-)
-#: Luma of ITU-R 601-2, as Pillow has it, in 65536ths.
-_LUMA = (19595, 38470, 7471)
-#: So that what is a whole number but for float32's rounding is not rounded down to the next.
-_HAIR = 1e-2
+Ints = npt.NDArray[np.int64]
+Values = dict[str, npt.NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Change:
-    """One change to some pictures of a batch.
+def partition(
+    transforms: Sequence[Transform], preprocessing: Preprocessing
+) -> tuple[Sequence[Transform], Sequence[Transform]]:
+    """Transforms that the CPU does picture by picture, and those that a GPU then does to whole batches.
 
-    Attributes:
-        kind: a transform's name, or "warp" for moves.
-        lanes: the pictures' places in the batch, int64 [k].
-        values: what was drawn for each: float64 [k] by the strength's name; for "warp" `back` [k, 3, 3], from points of
-            the result to those of the picture, for erasing `box` [k, 4]: left, top, right, bottom.
+    The order stays: whatever stands before a transform without a batched form is done on the CPU too. A
+    `random_resized_crop` counts as the first, since it is done first wherever it stands.
     """
-
-    kind: str
-    lanes: Lanes
-    values: dict[str, npt.NDArray[np.generic]]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What chance does to a batch.
-
-    Attributes:
-        boxes: int64 [n, 4], the window (left, top, right, bottom) of each picture that fills the frame; None: it is in
-            the frame already.
-        changes: of the frame, in their order.
-    """
-
-    boxes: Lanes | None
-    changes: Sequence[Change]
+    ordered = sorted(transforms, key=lambda each: not isinstance(each, RandomResizedCrop))
+    n_on_cpu = max((i for i, each in enumerate(ordered, 1) if not _is_batched(each, ordered, preprocessing)), default=0)
+    return ordered[:n_on_cpu], ordered[n_on_cpu:]
 
 
-def fits(transforms: Sequence[Transform], preprocessing: Preprocessing) -> bool:
-    """Whether all changes of a recipe can be done to whole batches."""
-    crops = [each for each in transforms if isinstance(each, RandomResizedCrop)]
-    normal = any(isinstance(getattr(each, name), Normal) for each in transforms for name in strengths(type(each)))
-    return (
-        all(each.transform in _KINDS for each in transforms)
-        and not normal  # NumPy draws them by rejection, each from an unknown number of words
-        and (not crops or (len(crops) == 1 and crops[0].probability == 1))
-        and (not crops or preprocessing.interpolation in ("bilinear", "bicubic"))
-    )
+def _is_batched(transform: Transform, transforms: Sequence[Transform], preprocessing: Preprocessing) -> bool:
+    if not isinstance(transform, RandomResizedCrop):
+        return transform.transform in (*BATCHED, *ops.MOVES)
+    n_crops = sum(isinstance(each, RandomResizedCrop) for each in transforms)
+    return n_crops == 1 and transform.probability == 1 and preprocessing.interpolation in ("bilinear", "bicubic")
 
 
-def draw(transforms: Sequence[Transform], preprocessing: Preprocessing, sizes: Lanes, chance: Chance) -> Drawn:
-    """What `augment` would draw for each picture.
+def describe_partition(transforms: Sequence[Transform], preprocessing: Preprocessing) -> str:
+    """One clause about the transforms that the CPU does though a GPU trains; empty where there are none."""
+    on_cpu, _ = partition(transforms, preprocessing)
+    names = [each.transform for each in on_cpu]
+    reasons = [each.transform for each in on_cpu if not _is_batched(each, transforms, preprocessing)]
+    if not names:
+        return ""
+    return f"the CPU does {', '.join(names)}, as the GPU has no batched form of {', '.join(dict.fromkeys(reasons))}"
+
+
+def batch_generator(seed: int, epoch: int, items: Ints) -> Random:
+    """The random generator of one batch: seed, epoch and the batch's items, int64 [n], decide, and nothing else."""
+    return np.random.default_rng((seed, epoch, *items.tolist()))
+
+
+def begin_batch(
+    pictures: Sequence[Pixels],
+    transforms: Sequence[Transform],
+    preprocessing: Preprocessing,
+    rng: Random,
+    pinned: bool = False,
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Put the pictures of a batch into one block of memory, to be changed on the device.
 
     Args:
-        transforms: of which `fits` is true.
+        pictures: uint8 [height, width, 3] each: frames, or of any size if a `random_resized_crop` will cut from them.
+        transforms: the second part of `partition`.
         preprocessing: size of the frame.
-        sizes: int64 [n, 2], height and width of each picture as it was decoded.
-        chance: a lane a picture, none used yet.
+        rng: see `batch_generator`.
+        pinned: into memory from which a GPU copies while it computes.
+
+    Returns:
+        The block, uint8 [n, h, w, 3], and a function to call with it, once, when it is on the device: that gives the
+        changed pictures, uint8 [n, preprocessing.height, preprocessing.width, 3].
     """
-    everyone = np.arange(len(sizes))
-    lanes = [everyone[chance.random(everyone) < each.probability] for each in transforms]
-    boxes: Lanes | None = None
-    changes: list[Change] = []
-    for each in transforms:
-        if isinstance(each, RandomResizedCrop):
-            boxes = _windows(each, sizes, chance)
-    waiting = np.broadcast_to(np.eye(3), (len(sizes), 3, 3)).copy()
+    boxes = None
+    if transforms and isinstance(transforms[0], RandomResizedCrop):
+        boxes = _draw_windows(transforms[0], np.array([picture.shape[:2] for picture in pictures]), rng)
+        transforms = transforms[1:]
+        pictures = [p[y0:y1, x0:x1] for p, (x0, y0, x1, y1) in zip(pictures, boxes.tolist(), strict=True)]
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    block = torch.empty((len(pictures), height, width, 3), dtype=torch.uint8, pin_memory=pinned)
+    # A window lies in the upper left corner of its cell; what is around it has no weight in `_scaled`.
+    for cell, picture in zip(block.numpy(), pictures, strict=True):
+        cell[: picture.shape[0], : picture.shape[1]] = picture
+    return block, partial(_augment, boxes=boxes, transforms=transforms, preprocessing=preprocessing, rng=rng)
 
-    def warp(some: Lanes) -> None:
-        """Neighbouring moves as one: of each picture those between which nothing else was drawn for it."""
-        moved = some[(waiting[some] != np.eye(3)).any(axis=(1, 2))]
-        changes.append(Change("warp", moved, {"back": np.linalg.inv(waiting[moved])}))
-        waiting[moved] = np.eye(3)
 
-    for each, some in zip(transforms, lanes, strict=True):
-        if isinstance(each, RandomResizedCrop):
+def _augment(
+    pictures: Tensor, boxes: Ints | None, transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random
+) -> Tensor:
+    # A GPU is faster in half precision, which holds the grey levels exactly.
+    dtype = torch.float16 if pictures.is_cuda else torch.float32
+    pixels = pictures.to(dtype)
+    pixels = pixels.permute(0, 3, 1, 2) if boxes is None else _scaled(pixels, boxes, preprocessing)
+    for name, chosen, values in _draw(transforms, preprocessing, len(pixels), rng):
+        if chosen.any():
+            tensors = {key: _four_axes(value, pixels.device) for key, value in values.items()}
+            changed = BATCHED[name](pixels.float(), **tensors).clamp(0, 255).to(dtype)
+            pixels = torch.where(_four_axes(chosen, pixels.device).bool(), changed, pixels)
+    return pixels.round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _four_axes(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Values [n, …] as float32 with four axes, the last ones of length 1, as pictures [n, 3, h, w] have four."""
+    tensor = torch.from_numpy(values.astype(np.float32)).to(device)
+    return tensor.view(*tensor.shape, *[1] * (4 - tensor.ndim))
+
+
+def _draw(
+    transforms: Sequence[Transform], preprocessing: Preprocessing, n: int, rng: Random
+) -> Iterator[tuple[str, npt.NDArray[np.bool_], Values]]:
+    """What is done to a batch: a name in `BATCHED`, which pictures are chosen, bool [n], and the function's arguments.
+
+    Neighbours that only move points become one warp, so that a picture is interpolated once.
+    """
+    for is_move, group in groupby(transforms, key=lambda each: each.transform in ops.MOVES):
+        if is_move:
+            moves = [_draw_move(each, preprocessing, n, rng) for each in group]
+            matrices = reduce(lambda before, after: after @ before, moves)
+            yield "warp", (matrices != np.eye(3)).any(axis=(1, 2)), {"back": np.linalg.inv(matrices)}
             continue
-        values = _strengths(each, some, chance)
-        if each.transform in ops.MOVES:
-            waiting[some] = ops.move(each.transform, preprocessing, *values.values()) @ waiting[some]
-            continue
-        warp(some)
-        if isinstance(each, Erasing):
-            values = {"box": _rectangles(values["area"], preprocessing, some, chance)}
-        changes.append(Change(each.transform, some, values))
-    warp(everyone)
-    return Drawn(boxes, [change for change in changes if len(change.lanes)])
+        for each in group:
+            chosen, values = rng.random(n) < each.probability, draw(each, rng, n)
+            if isinstance(each, Erasing):
+                values = _draw_rectangles(values["area"], preprocessing, rng)
+            yield each.transform, chosen, values
 
 
-def _strengths(transform: Transform, lanes: Lanes, chance: Chance) -> dict[str, npt.NDArray[np.generic]]:
-    values: dict[str, npt.NDArray[np.generic]] = {}
-    for name, limits in strengths(type(transform)).items():
-        match getattr(transform, name):
-            case Uniform(uniform=[low, high]):
-                value = chance.uniform(lanes, low, high)
-            case fixed:
-                value = np.full(len(lanes), float(fixed))
-        values[name] = np.clip(value, limits.low, limits.high)
-    return values
+def _draw_move(transform: Transform, preprocessing: Preprocessing, n: int, rng: Random) -> ops.Matrix:
+    """A matrix for each picture, [n, 3, 3]; that of no move for pictures that are not chosen."""
+    chosen = rng.random(n) < transform.probability
+    matrices = ops.move(transform.transform, preprocessing, *draw(transform, rng, n).values())
+    return np.where(chosen[:, None, None], matrices, np.eye(3))
 
 
-def _windows(transform: RandomResizedCrop, sizes: Lanes, chance: Chance) -> Lanes:
-    """As `augment._window`, for each picture."""
+def _draw_windows(transform: RandomResizedCrop, sizes: Ints, rng: Random) -> Ints:
+    """A window for each picture, int64 [n, 4], by the rule of `transforms._window`: the first of ten that fits."""
     low, high = transform.ratio
     height, width = sizes.T
-    w = np.minimum(width, np.maximum(1, np.rint(height * high)))
-    h = np.minimum(height, np.maximum(1, np.rint(width / low)))
-    boxes = np.stack([(width - w) // 2, (height - h) // 2, w, h], axis=1).astype(np.int64)
-    open_ = np.arange(len(sizes))
-    for _ in range(10):
-        area = height[open_] * width[open_] * _strengths(transform, open_, chance)["scale"]
-        ratio = np.exp(chance.uniform(open_, np.log(low), np.log(high)))
-        w, h = np.rint(np.sqrt(area * ratio)).astype(np.int64), np.rint(np.sqrt(area / ratio)).astype(np.int64)
-        good = (w > 0) & (w <= width[open_]) & (h > 0) & (h <= height[open_])
-        lanes, w, h = open_[good], w[good], h[good]
-        left = chance.integers(lanes, width[lanes] - w + 1)
-        boxes[lanes] = np.stack([left, chance.integers(lanes, height[lanes] - h + 1), w, h], axis=1)
-        open_ = open_[~good]
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes
-
-
-def _rectangles(share: npt.NDArray[np.generic], preprocessing: Preprocessing, lanes: Lanes, chance: Chance) -> Lanes:
-    """As `augment._erasing` draws them."""
-    height, width = preprocessing.height, preprocessing.width
-    area = share.astype(np.float64) * height * width
-    low, high = np.maximum(0.3, area / width**2), np.minimum(3.3, height**2 / np.maximum(area, 1))
-    ratio = np.exp(chance.uniform(lanes, np.log(np.minimum(low, high)), np.log(high)))
-    h = np.minimum(height, np.rint(np.sqrt(area * ratio))).astype(np.int64)
-    w = np.minimum(width, np.rint(np.sqrt(area / ratio))).astype(np.int64)
-    left, top = chance.integers(lanes, width - w + 1), chance.integers(lanes, height - h + 1)
+    area = height * width * draw(transform, rng, (10, len(sizes)))["scale"]
+    ratio = np.exp(rng.uniform(math.log(low), math.log(high), area.shape))
+    w, h = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    # The eleventh is the largest that is allowed, in the middle.
+    w = np.vstack([w, np.clip(np.rint(height * high), 1, width)])
+    h = np.vstack([h, np.clip(np.rint(width / low), 1, height)])
+    first = np.vstack([fits, np.ones(len(sizes), bool)]).argmax(axis=0)
+    w, h = (side[first, np.arange(len(sizes))].astype(np.int64) for side in (w, h))
+    left = np.where(first < 10, rng.integers(width - w + 1), (width - w) // 2)
+    top = np.where(first < 10, rng.integers(height - h + 1), (height - h) // 2)
     return np.stack([left, top, left + w, top + h], axis=1)
 
 
-def lay_out(pictures: Sequence[Pixels], drawn: Drawn, pinned: bool) -> Tensor:
-    """Pictures as `apply` takes them: one upon the other, or their windows, each in the upper left corner.
-
-    Args:
-        pictures: uint8 [height, width, 3] each.
-        drawn: see `draw`.
-        pinned: into memory from which a GPU copies while it computes.
-    """
-    if drawn.boxes is not None:
-        pictures = [
-            picture[top:bottom, left:right]
-            for picture, (left, top, right, bottom) in zip(pictures, drawn.boxes.tolist(), strict=True)
-        ]
-    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
-    batch = torch.empty((len(pictures), height, width, 3), dtype=torch.uint8, pin_memory=pinned)
-    if drawn.boxes is None:
-        np.stack(pictures, out=batch.numpy())
-        return batch
-    for place, picture in zip(batch.numpy(), pictures, strict=True):
-        place[: picture.shape[0], : picture.shape[1]] = picture
-    return batch
+def _draw_rectangles(share: npt.NDArray[np.float64], preprocessing: Preprocessing, rng: Random) -> Values:
+    """A rectangle of a share of the area for each picture, by the rule of `transforms._erasing`, and its colour."""
+    height, width = preprocessing.height, preprocessing.width
+    area = share * height * width
+    low, high = np.maximum(0.3, area / width**2), np.minimum(3.3, height**2 / np.maximum(area, 1))
+    ratio = np.exp(rng.uniform(np.log(np.minimum(low, high)), np.log(high)))
+    h = np.minimum(height, np.rint(np.sqrt(area * ratio))).astype(np.int64)
+    w = np.minimum(width, np.rint(np.sqrt(area / ratio))).astype(np.int64)
+    left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
+    colour = np.broadcast_to(255 * np.array(preprocessing.mean), (len(share), 3))
+    return {"box": np.stack([left, top, left + w, top + h], axis=1), "colour": colour}
 
 
-def apply(pictures: Tensor, drawn: Drawn, preprocessing: Preprocessing) -> Tensor:
-    """Change the pictures of a batch as was drawn, on the device on which they are.
-
-    Args:
-        pictures: uint8 [n, h, w, 3], see `lay_out`; what is around a window makes no difference.
-        drawn: see `draw`.
-        preprocessing: size of the result.
-
-    Returns:
-        uint8 [n, how.height, how.width, 3].
-    """
-    kind = torch.float16 if pictures.is_cuda else torch.float32
-    pixels = (
-        pictures.permute(0, 3, 1, 2).to(kind)
-        if drawn.boxes is None
-        else _scaled(pictures, drawn.boxes, preprocessing, kind)
-    )
-    for change in drawn.changes:
-        values = {name: torch.from_numpy(value).to(pictures.device) for name, value in change.values.items()}
-        if len(change.lanes) == len(pixels):
-            pixels = _changed(pixels, change.kind, values, preprocessing)
-            continue
-        lanes = torch.from_numpy(change.lanes).to(pictures.device)
-        pixels[lanes] = _changed(pixels[lanes], change.kind, values, preprocessing)
-    return pixels.permute(0, 2, 3, 1).to(torch.uint8)
-
-
-def _changed(pixels: Tensor, kind: str, values: dict[str, Tensor], preprocessing: Preprocessing) -> Tensor:
-    """One change to pictures [k, 3, h, w] of whole numbers from 0 to 255, in a type that holds these exactly."""
-    match kind:
-        case "warp":
-            return _warped(pixels.float(), values["back"]).to(pixels.dtype)
-        case "horizontal_flip":
-            return pixels.flip(3)
-        case "vertical_flip":
-            return pixels.flip(2)
-        case "negative":
-            return 255 - pixels
-        case "greyscale":
-            return _grey(pixels).to(pixels.dtype).repeat(1, 3, 1, 1)
-        case "erasing":
-            return _erased(pixels, values["box"], preprocessing)
-        case "brightness":
-            base = torch.zeros((), device=pixels.device)
-        case "saturation":
-            base = _grey(pixels)
-        case _:  # contrast
-            base = (_grey(pixels).mean((1, 2, 3), keepdim=True) + 0.5).floor()
-    factor = values["factor"].float().view(-1, 1, 1, 1)
-    return (base + factor * (pixels - base) + _HAIR).clamp(0, 255).floor().to(pixels.dtype)
+def _blend(pixels: Tensor, base: Tensor, factor: Tensor) -> Tensor:
+    return base + factor * (pixels - base)
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    red, green, blue = _LUMA
-    luma = pixels[:, :1].float() * red + pixels[:, 1:2].float() * green + pixels[:, 2:].float() * blue
-    return ((luma + 0x8000) / 65536).floor()
+    """Luma of ITU-R 601-2, [n, 1, h, w]."""
+    return (pixels * pixels.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
 
 
-def _erased(pixels: Tensor, box: Tensor, preprocessing: Preprocessing) -> Tensor:
+def _erase(pixels: Tensor, box: Tensor, colour: Tensor) -> Tensor:
     left, top, right, bottom = box.view(-1, 4, 1, 1, 1).unbind(1)
     down = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, -1, 1)
     across = torch.arange(pixels.shape[3], device=pixels.device).view(1, 1, 1, -1)
     within = (down >= top) & (down < bottom) & (across >= left) & (across < right)
-    colour = torch.tensor(preprocessing.mean, device=pixels.device).mul(255).round().view(1, 3, 1, 1)
-    return torch.where(within, colour.to(pixels.dtype), pixels)
+    return torch.where(within, colour.view(-1, 3, 1, 1), pixels)
 
 
-def _warped(pixels: Tensor, back: Tensor) -> Tensor:
-    """As `operations.warp`: about the middle, bilinear, mirrored at the edges, rounded down."""
+def _warp(pixels: Tensor, back: Tensor) -> Tensor:
+    """Move points about the middle; bilinear; mirrored at the edges. `back` [n, 3, 3, 1] leads to where they came from.
+
+    Torch counts from the middle as `ops.Matrix` does, but in halves of a side.
+    """
     height, width = pixels.shape[2:]
-    # From pixels about the middle to shares of half a side.
-    half = torch.tensor([width / 2, height / 2, 1.0], dtype=back.dtype, device=back.device)
-    shares = back * half[None, None, :] / half[None, :, None]
-    grid = affine_grid(shares[:, :2].float(), list(pixels.shape), align_corners=False)
-    moved = grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return (moved + _HAIR).clamp(0, 255).floor()
+    half = pixels.new_tensor([width / 2, height / 2, 1.0])
+    grid = affine_grid((back.squeeze(3) * half / half[:, None])[:, :2], list(pixels.shape), align_corners=False)
+    return grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def _scaled(pictures: Tensor, boxes: Lanes, preprocessing: Preprocessing, kind: torch.dtype) -> Tensor:
+#: Pictures float32 [n, 3, h, w] of 0 to 255, and strengths [n, 1, 1, 1] by name → pictures; what lies beyond 0 and 255
+#: is cut off. Moves are merged into "warp". A transform that is not here is done on the CPU; see `partition`.
+BATCHED: dict[str, Callable[..., Tensor]] = {
+    "warp": _warp,
+    "horizontal_flip": lambda pixels: pixels.flip(3),
+    "vertical_flip": lambda pixels: pixels.flip(2),
+    "brightness": lambda pixels, factor: pixels * factor,
+    "contrast": lambda pixels, factor: _blend(pixels, _grey(pixels).mean((2, 3), keepdim=True), factor),
+    "saturation": lambda pixels, factor: _blend(pixels, _grey(pixels), factor),
+    "greyscale": lambda pixels: _grey(pixels).expand_as(pixels),
+    "negative": lambda pixels: 255 - pixels,
+    "erasing": _erase,
+}
+
+
+def _scaled(pixels: Tensor, boxes: Ints, preprocessing: Preprocessing) -> Tensor:
     """Each picture's window brought to the frame's size, as torch's `interpolate` does with antialias.
 
-    Columns and rows are weighted sums, so two matrix products for each picture do it, which is what accelerators are
-    made for. Between them is rounded and cut off at 0 and 255, as there: bicubic sums go far beyond.
+    `interpolate` takes one size for a whole batch, and here each window has its own. Columns and rows of the result are
+    weighted sums, so two matrix products for each picture do it, which is what GPUs are made for.
+
+    Args:
+        pixels: [n, h, w, 3].
+        boxes: int64 [n, 4]; only the windows' sizes count.
     """
-    n, height, width, _ = pictures.shape
-    wide, high = (boxes[:, 2:] - boxes[:, :2]).T
-    lines = pictures.to(kind).transpose(1, 2).reshape(n, width, height * 3)
-    lines = (
-        torch.bmm(_weights(wide, preprocessing.width, preprocessing.interpolation, lines), lines)
-        .round_()
-        .clamp_(0, 255)
-    )
-    lines = lines.view(n, preprocessing.width, height, 3).transpose(1, 2).reshape(n, height, preprocessing.width * 3)
-    lines = (
-        torch.bmm(_weights(high, preprocessing.height, preprocessing.interpolation, lines), lines)
-        .round_()
-        .clamp_(0, 255)
-    )
-    return lines.view(n, preprocessing.height, preprocessing.width, 3).permute(0, 3, 1, 2)
+    widths, heights = (boxes[:, 2:] - boxes[:, :2]).T
+    n, height, _, _ = pixels.shape
+    columns = pixels.transpose(1, 2).flatten(2)  # [n, w, h · 3]
+    columns = _weights(widths, preprocessing.width, preprocessing.interpolation, columns) @ columns
+    # As on the CPU, sums become grey levels in between too: bicubic ones go far beyond black and white.
+    rows = columns.round_().clamp_(0, 255).view(n, preprocessing.width, height, 3).transpose(1, 2).flatten(2)
+    rows = _weights(heights, preprocessing.height, preprocessing.interpolation, rows) @ rows
+    rows = rows.round_().clamp_(0, 255).view(n, preprocessing.height, preprocessing.width, 3)
+    return rows.permute(0, 3, 1, 2)
 
 
-def _weights(lengths: Lanes, wanted: int, interpolation: str, lines: Tensor) -> Tensor:
-    """What each pixel of a line adds to each pixel of a shorter or longer one.
+def _weights(lengths: Ints, size: int, interpolation: str, lines: Tensor) -> Tensor:
+    """The share of each pixel of a line in each pixel of the scaled line.
 
     Args:
         lengths: int64 [n], pixels of each picture's lines.
-        wanted: pixels of the result's.
+        size: pixels of the scaled lines.
         interpolation: "bilinear" or "bicubic".
         lines: [n, longest, …], for its device, type and longest line.
 
     Returns:
-        [n, wanted, longest], rows of sum 1.
+        [n, size, longest], rows of sum 1.
     """
     n, longest = lines.shape[:2]
     reach = 1 if interpolation == "bilinear" else 2
     length = torch.from_numpy(lengths).to(lines.device).float().view(-1, 1, 1)
-    scale = length / wanted
+    scale = length / size
     stretch = scale.clamp(min=1)
-    middle = scale * (torch.arange(wanted, device=lines.device).view(1, -1, 1) + 0.5)
+    middle = scale * (torch.arange(size, device=lines.device).view(1, -1, 1) + 0.5)
+    # Few pixels of a line have a share at all: only these are computed, then laid out.
+    n_taps = math.ceil(2 * reach * max(1, int(lengths.max()) / size)) + 1
     first = (middle - reach * stretch + 0.5).trunc().clamp(min=0)
-    last = torch.minimum((middle + reach * stretch + 0.5).trunc(), length)
-    # Few pixels have a weight at all: only these are computed.
-    n_taps = math.ceil(2 * reach * max(1, int(lengths.max()) / wanted)) + 1
-    place = first + torch.arange(n_taps, device=lines.device)
-    distance = ((place - middle + 0.5) / stretch).abs()
-    weights = (1 - distance).clamp(min=0) if interpolation == "bilinear" else _cubic(distance)
-    weights = torch.where(place < last, weights, 0)
-    weights = (weights / weights.sum(2, keepdim=True)).to(lines.dtype)
-    dense = torch.zeros((n, wanted, longest), dtype=lines.dtype, device=lines.device)
-    return dense.scatter_add_(2, place.long().clamp(max=longest - 1), weights)
+    position = first + torch.arange(n_taps, device=lines.device)
+    distance = ((position - middle + 0.5) / stretch).abs()
+    shares = (1 - distance).clamp(min=0) if interpolation == "bilinear" else _cubic(distance)
+    shares = torch.where(position < length, shares, 0)
+    shares = (shares / shares.sum(2, keepdim=True)).to(lines.dtype)
+    weights = torch.zeros((n, size, longest), dtype=lines.dtype, device=lines.device)
+    return weights.scatter_add_(2, position.long().clamp(max=longest - 1), shares)
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5."""
+    """Kernel of R. Keys, Cubic convolution interpolation for digital image processing, 1981, with a = -0.5."""
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return torch.where(distance < 1, near, torch.where(distance < 2, far, 0))

@@ -212,3 +212,17 @@ def jpeg(pixels: Pixels, quality: float) -> Pixels:
     """Store as a JPEG of this quality (1 to 100, rounded; 4:2:0 colour) and read it again."""
     stored = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), round(quality), colorsubsampling="420")
     return np.asarray(simplejpeg.decode_jpeg(stored), np.uint8)
+
+
+#: Transforms of a recipe that nothing but their strengths decides, which are passed by name.
+DETERMINISTIC: dict[str, Callable[..., Pixels]] = {
+    "horizontal_flip": flip_horizontal,
+    "vertical_flip": flip_vertical,
+    "brightness": brightness,
+    "contrast": contrast,
+    "saturation": saturation,
+    "greyscale": greyscale,
+    "negative": negative,
+    "blur": blur,
+    "jpeg": jpeg,
+}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -100,25 +101,28 @@ def _changed(pixels: Pixels, drawn: Sequence[Transform], preprocessing: Preproce
             pixels = ops.warp(pixels, reduce(lambda before, after: after @ before, matrices))
             continue
         for each in group:
-            if each.transform in DETERMINISTIC:
-                pixels = DETERMINISTIC[each.transform](pixels, **draw(each, rng))
+            if each.transform in ops.DETERMINISTIC:
+                pixels = ops.DETERMINISTIC[each.transform](pixels, **draw(each, rng))
             else:
                 pixels = STOCHASTIC[each.transform](pixels, each, preprocessing, rng)
     return pixels
 
 
-def draw(transform: Transform, rng: Random) -> dict[str, float]:
-    """One value for each strength of a transform, by the field's name."""
+def draw(transform: Transform, rng: Random, shape: int | tuple[int, ...] | None = None) -> dict[str, Any]:
+    """One value for each strength of a transform, by the field's name; for a batch, an array of them of this shape."""
     values = {}
     for name, limits in strengths(type(transform)).items():
+        value: Any
         match getattr(transform, name):
             case Uniform(uniform=[low, high]):
-                value = rng.uniform(low, high)
+                value = rng.uniform(low, high, shape)
             case Normal(normal=[mean, std]):
-                value = rng.normal(mean, std)
+                value = rng.normal(mean, std, shape)
             case fixed:
-                value = float(fixed)
-        values[name] = min(max(value, limits.low), limits.high)
+                value = float(fixed) if shape is None else np.full(shape, float(fixed))
+        # Python's own functions are five times as fast for a single number.
+        is_one = shape is None
+        values[name] = min(max(value, limits.low), limits.high) if is_one else np.clip(value, limits.low, limits.high)
     return values
 
 
@@ -278,18 +282,6 @@ def _operations(preprocessing: Preprocessing, wide: bool) -> tuple[Callable[[Pix
     )
 
 
-#: Called with the strengths that were drawn, by name.
-DETERMINISTIC: dict[str, Callable[..., Pixels]] = {
-    "horizontal_flip": ops.flip_horizontal,
-    "vertical_flip": ops.flip_vertical,
-    "brightness": ops.brightness,
-    "contrast": ops.contrast,
-    "saturation": ops.saturation,
-    "greyscale": ops.greyscale,
-    "negative": ops.negative,
-    "blur": ops.blur,
-    "jpeg": ops.jpeg,
-}
 #: Those that leave more to chance than their strength.
 STOCHASTIC: dict[str, Callable[..., Pixels]] = {
     "random_resized_crop": _random_resized_crop,

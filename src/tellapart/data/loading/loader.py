@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -73,24 +74,16 @@ def batches(
         return
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     ahead = max(AHEAD, math.ceil(2 * workers * _HANDFUL / batch_size))  # something for every thread
-    # The threads are the parallelism: torch's own below each of them would only get in each other's way.
-    alone = (torch.set_num_threads, (1,))
-    with ThreadPoolExecutor(workers, "tellapart-load", *alone) as pool:
+    with _threads(workers) as pool:
         pending: deque[tuple[_Making, list[Future[None]]]] = deque()
-        try:
-            for part in parts:
-                making = _Making(part, pinned)
-                starts = range(0, len(part), _HANDFUL)
-                pending.append((making, [pool.submit(making.fill, load, start) for start in starts]))
-                if len(pending) > ahead:
-                    yield _collect(*pending.popleft())
-            while pending:
+        for part in parts:
+            making = _Making(part, pinned)
+            starts = range(0, len(part), _HANDFUL)
+            pending.append((making, [pool.submit(making.fill, load, start) for start in starts]))
+            if len(pending) > ahead:
                 yield _collect(*pending.popleft())
-        finally:
-            # Reached also when the reader stops early: what nobody will use must not be waited for.
-            pool.shutdown(wait=True, cancel_futures=True)
-            # What a thread sets for itself, later threads would begin with.
-            torch.set_num_threads(torch.get_num_threads())
+        while pending:
+            yield _collect(*pending.popleft())
 
 
 def gathered(
@@ -117,7 +110,7 @@ def gathered(
         return [load(row) for row in rows.tolist() if not stopped.is_set()]
 
     # Two makers: one copies while the other waits for Python.
-    with ThreadPoolExecutor(workers, "tellapart-load") as pool, ThreadPoolExecutor(2, "tellapart-make") as makers:
+    with _threads(workers) as pool, ThreadPoolExecutor(2, "tellapart-make") as makers:
 
         def whole(rows: Rows) -> T:
             if (pictures := ready(rows)) is not None:
@@ -141,6 +134,19 @@ def gathered(
             # Reached also when the reader stops early: then no more is loaded than the pictures at hand.
             stopped.set()
             makers.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that load. They are the parallelism: torch's own below each of them would get in each other's way."""
+    with ThreadPoolExecutor(workers, "tellapart-load", torch.set_num_threads, (1,)) as pool:
+        try:
+            yield pool
+        finally:
+            # Reached also when the reader stops early: what nobody will use must not be waited for.
+            pool.shutdown(wait=True, cancel_futures=True)
+            # What a thread sets for itself, later threads would begin with.
+            torch.set_num_threads(torch.get_num_threads())
 
 
 class _Making:
