@@ -34,14 +34,14 @@ def test_a_card_tells_given_answer_and_both_probabilities() -> None:
     card = one_label().card(1)
     assert (card.row, card.name) == (11, "11.jpg")
     assert [(label.name, label.right) for label in card.answered] == [("b", False)]
-    assert [label.name for label in card.given] == ["a"]
+    assert [label.name for label in card.labels] == ["a"]
     assert card.answered[0].certainty == pytest.approx(0.8)
-    assert card.given[0].certainty == pytest.approx(0.1)
+    assert card.labels[0].certainty == pytest.approx(0.1)
 
 
 def test_a_card_without_a_known_label_judges_nothing() -> None:
     card = one_label().card(4)
-    assert card.given == []
+    assert card.labels == []
     assert card.answered[0].right is None
 
 
@@ -55,9 +55,9 @@ def test_temperature_changes_certainty_not_answers() -> None:
 def test_several_labels() -> None:
     answers = multilabel()
     assert answers.answered.tolist() == [[True, False, True], [False, False, False], [True, False, False]]
-    assert answers.label_cell(0, given=True, answered=True).tolist() == [0]
-    assert answers.label_cell(0, given=False, answered=True).tolist() == [2]
-    assert answers.label_cell(1, given=True, answered=False).tolist() == [2]
+    assert answers.label_cell(0, is_labelled=True, is_answered=True).tolist() == [0]
+    assert answers.label_cell(0, is_labelled=False, is_answered=True).tolist() == [2]
+    assert answers.label_cell(1, is_labelled=True, is_answered=False).tolist() == [2]
 
 
 def test_several_labels_have_a_threshold_each() -> None:
@@ -69,7 +69,7 @@ def test_several_labels_have_a_threshold_each() -> None:
 def test_a_card_of_several_labels_marks_each() -> None:
     card = multilabel().card(2)
     assert [(label.name, label.right) for label in card.answered] == [("a", False)]
-    assert [(label.name, label.right) for label in card.given] == [("b", False)]
+    assert [(label.name, label.right) for label in card.labels] == [("b", False)]
 
 
 def test_cards_of_judged_pictures_are_found_by_row_and_link_to_the_file() -> None:

@@ -28,7 +28,7 @@ def test_axis_holds_all_values_and_few_ticks(values: list[float], whole: bool, t
     axis = linear_axis(values, 0, 100, whole=whole, tight=tight)
     assert 1 <= len(axis.ticks) <= 8
     for value in values:
-        assert -1e-6 <= axis.place(value) <= 100 + 1e-6
+        assert -1e-6 <= axis.position(value) <= 100 + 1e-6
     if whole:
         assert all(tick == round(tick) for tick in axis.ticks)
 
@@ -47,7 +47,7 @@ def test_ticks_have_the_same_decimals() -> None:
 def test_log_axis_ends_at_powers_of_ten() -> None:
     axis = log_axis([3e-5, 0.02], 0, 100)
     assert (axis.low, axis.high) == (pytest.approx(1e-5), pytest.approx(0.1))
-    assert axis.place(1e-3) == pytest.approx(50)
+    assert axis.position(1e-3) == pytest.approx(50)
 
 
 def test_the_name_of_a_short_last_stage_may_reach_beyond_the_curves() -> None:

@@ -75,10 +75,10 @@ def test_a_page_of_a_runs_pictures_and_of_others(run: Run, tmp_path: Path) -> No
         run, [own, run.catalog.path(train_row)], [test_row], Wanted(n_alike=3), tmp_path / "e.html", QUIET
     )
     test, mine, learned = why.explained
-    assert not mine.card.given
+    assert not mine.card.labels
     assert mine.card.name == str(own)
     assert mine.card.link.startswith("file:///")
-    assert test.card.given
+    assert test.card.labels
     assert [len(picture.alike) for picture in why.explained] == [3, 3, 3]
     # A training picture is not like itself.
     assert train_row not in {card.row for card in learned.alike}

@@ -53,25 +53,25 @@ class Answers:
         return np.full(n, 0.5) if self.thresholds is None else self.thresholds
 
     @property
-    def given(self) -> npt.NDArray[Any]:
+    def labels(self) -> npt.NDArray[Any]:
         """Class numbers, -1 where unknown; or bool [n, n_classes]."""
         target = self.predictions.target
         return target.astype(bool) if self.predictions.multilabel else target
 
-    def cell(self, given: int, answered: int) -> Positions:
+    def cell(self, label: int, answer: int) -> Positions:
         """Pictures given one class and answered another (or the same), wrong ones by falling certainty.
 
         The right ones come by rising certainty: those are worth a look.
         """
-        found = np.flatnonzero((self.given == given) & (self.answered == answered))
-        order = np.argsort(self.probabilities[found, answered], kind="stable")
-        return found[order if given == answered else order[::-1]]
+        positions = np.flatnonzero((self.labels == label) & (self.answered == answer))
+        order = np.argsort(self.probabilities[positions, answer], kind="stable")
+        return positions[order if label == answer else order[::-1]]
 
-    def label_cell(self, label: int, given: bool, answered: bool) -> Positions:
+    def label_cell(self, label: int, is_labelled: bool, is_answered: bool) -> Positions:
         """Several labels: pictures where this label is (not) given and (not) answered, the most wrong first."""
-        found = np.flatnonzero((self.given[:, label] == given) & (self.answered[:, label] == answered))
-        order = np.argsort(self.probabilities[found, label], kind="stable")
-        return found[order if given else order[::-1]]
+        positions = np.flatnonzero((self.labels[:, label] == is_labelled) & (self.answered[:, label] == is_answered))
+        order = np.argsort(self.probabilities[positions, label], kind="stable")
+        return positions[order if is_labelled else order[::-1]]
 
     def cards(self, positions: Positions) -> list[Card]:
         """What is shown under these pictures."""
@@ -86,16 +86,16 @@ class Answers:
         row = int(self.predictions.row[i])
         chances, classes = self.probabilities[i], self.predictions.classes
         if self.predictions.multilabel:
-            given, answered = self.given[i], self.answered[i]
+            labels, answered = self.labels[i], self.answered[i]
             return Card(
                 row,
                 self.name(row),
-                [Label(classes[k], float(chances[k]), bool(answered[k])) for k in np.flatnonzero(given)],
-                [Label(classes[k], float(chances[k]), bool(given[k])) for k in np.flatnonzero(answered)],
+                [Label(classes[k], float(chances[k]), bool(answered[k])) for k in np.flatnonzero(labels)],
+                [Label(classes[k], float(chances[k]), bool(labels[k])) for k in np.flatnonzero(answered)],
                 link=self.link(row),
                 note=note,
             )
-        answer, truth = int(self.answered[i]), int(self.given[i])
+        answer, truth = int(self.answered[i]), int(self.labels[i])
         right = answer == truth if truth >= 0 else None
         known = [Label(classes[truth], float(chances[truth]), right or None)] if truth >= 0 else []
         answers = [Label(classes[answer], float(chances[answer]), right)]

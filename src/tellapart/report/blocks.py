@@ -130,7 +130,7 @@ class Card:
 
     row: int
     name: str
-    given: Sequence[Label] = ()
+    labels: Sequence[Label] = ()
     answered: Sequence[Label] = ()
     has_answer: bool = True
     link: str = ""

@@ -61,7 +61,7 @@ class Axis:
     ticks: tuple[float, ...]
     log: bool = False
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Drawing units of a value."""
         low, high = self.low, self.high
         if self.log:
@@ -191,13 +191,13 @@ def _power(value: float) -> str:
 def _grid(x: Axis, y: Axis, y_form: Callable[[float], str], x_form: Callable[[float], str], x_title: str) -> list[str]:
     parts = []
     for tick in y.ticks:
-        at = y.place(tick)
+        at = y.position(tick)
         parts.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{y_form(tick)}</text>')
     bottom = HEIGHT - _BOTTOM
     parts.append(f'<path class="axis" d="M{_LEFT} {bottom}H{WIDTH - _RIGHT}"/>')
     for tick in x.ticks:
-        at = x.place(tick)
+        at = x.position(tick)
         parts.append(f'<path class="axis" d="M{at:.1f} {bottom}v5"/>')
         parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 19}" text-anchor="middle">{x_form(tick)}</text>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
@@ -211,7 +211,7 @@ def _spans(spans: Sequence[tuple[str, float, float]], x: Axis) -> list[str]:
         return []
     parts = []
     for i, (name, start, end) in enumerate(spans):
-        left, right = x.place(start), x.place(end)
+        left, right = x.position(start), x.position(end)
         if i:
             parts.append(f'<path class="bound" d="M{left:.1f} {_TOP - 22}V{HEIGHT - _BOTTOM}"/>')
         end_of_room = right if i < len(spans) - 1 else right + _RIGHT - 12  # beside the last, nothing stands
@@ -230,7 +230,7 @@ def _curve(line: Line, x: Axis, y: Axis) -> str:
         if not math.isfinite(value + height):
             pen_up = True
             continue
-        at = f"{x.place(value):.1f} {y.place(height):.1f}"
+        at = f"{x.position(value):.1f} {y.position(height):.1f}"
         path.append(("M" if pen_up else "L") + at)
         dots.append(f'<circle cx="{at.split()[0]}" cy="{at.split()[1]}" r="2.6"/>')
         pen_up = False
@@ -239,7 +239,7 @@ def _curve(line: Line, x: Axis, y: Axis) -> str:
 
 
 def _best(best: tuple[float, float, str], x: Axis, y: Axis) -> list[str]:
-    left, top = x.place(best[0]), y.place(best[1])
+    left, top = x.position(best[0]), y.position(best[1])
     near_end = left > WIDTH - _RIGHT - 40
     anchor, shift = ("end", -5) if near_end else ("start", 5)
     # The name stands at the end of the line that is further from the point, and so from the curves.
@@ -258,7 +258,7 @@ def _names(lines: Sequence[Line], y: Axis) -> list[str]:
     for line in lines:
         finite = [v for v in line.y if math.isfinite(v)]
         if finite and line.at_end:
-            ends.append((y.place(finite[-1]), line))
+            ends.append((y.position(finite[-1]), line))
     ends.sort(key=lambda end: end[0])
     heights = [at for at, _ in ends]
     for i in range(1, len(heights)):
@@ -280,14 +280,14 @@ def _hits(lines: Sequence[Line], x: Axis, y: Axis, form: Callable[[float], str],
     places = sorted(values)
     every = max(1, math.ceil(len(places) / 150))
     places = places[::every]
-    edges = [x.place(at) for at in places]
+    edges = [x.position(at) for at in places]
     parts = []
     for i, at in enumerate(places):
         left = (edges[i - 1] + edges[i]) / 2 if i else edges[i] - 8
         right = (edges[i] + edges[i + 1]) / 2 if i + 1 < len(edges) else edges[i] + 8
         said = ", ".join(f"{name} {form(v)}".strip() for name, v in values[at])
         text = _text(f"{x_title} {_digits(at)}: {said}")
-        dots = "".join(f'<circle cx="{edges[i]:.1f}" cy="{y.place(v):.1f}" r="4"/>' for _, v in values[at])
+        dots = "".join(f'<circle cx="{edges[i]:.1f}" cy="{y.position(v):.1f}" r="4"/>' for _, v in values[at])
         parts.append(
             f'<g class="hit" data-say="{text}"><title>{text}</title><rect x="{left:.1f}" y="{_TOP}" '
             f'width="{right - left:.1f}" height="{HEIGHT - _TOP - _BOTTOM}"/>{dots}</g>'

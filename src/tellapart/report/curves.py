@@ -86,45 +86,47 @@ def curves(events: Sequence[_Line]) -> Curves:
     events = [e for e in events if not e.get("retraining")]
     epochs = {(e["stage"], e["epoch"]): e for e in events if e["event"] == "Validated"}
     order = sorted(epochs)
-    place = {key: i for i, key in enumerate(order, start=1)}
+    number_of = {key: i for i, key in enumerate(order, start=1)}
 
     def column(field: str) -> tuple[float, ...]:
         return tuple(_number(epochs[key].get(field)) for key in order)
 
-    lr_at, lr = _lrs(epochs, place)
+    lr_at, lr = _lrs(epochs, number_of)
     return Curves(
-        epoch=tuple(place.values()),
+        epoch=tuple(number_of.values()),
         train_loss=column("train_loss"),
         validation_loss=column("validation_loss"),
         train_accuracy=column("train_accuracy"),
         validation_accuracy=column("validation_accuracy"),
         seconds=column("seconds"),
-        best=_best(epochs, place),
-        stages=_stages(events, epochs, place),
+        best=_best(epochs, number_of),
+        stages=_stages(events, epochs, number_of),
         lr_at=lr_at,
         lr=lr,
         multilabel=any(e.get("multilabel") for e in events),
     )
 
 
-def _best(epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> int | None:
+def _best(epochs: Mapping[_Key, _Line], number_of: Mapping[_Key, int]) -> int | None:
     """The last epoch that was better than all before it."""
-    return max((place[key] for key, e in epochs.items() if e.get("best")), default=None)
+    return max((number_of[key] for key, e in epochs.items() if e.get("best")), default=None)
 
 
-def _stages(events: Sequence[_Line], epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> tuple[StageSpan, ...]:
+def _stages(
+    events: Sequence[_Line], epochs: Mapping[_Key, _Line], number_of: Mapping[_Key, int]
+) -> tuple[StageSpan, ...]:
     started = {e["stage"]: e for e in events if e["event"] == "StageStarted"}
     done = {e["stage"]: e for e in events if e["event"] == "StageDone"}
     spans = []
     for number, stage in enumerate(sorted({stage for stage, _ in epochs}), start=1):
         own = {key: e for key, e in epochs.items() if key[0] == stage}
-        places = [place[key] for key in own]
+        numbers = [number_of[key] for key in own]
         spans.append(
             StageSpan(
                 name=str(started.get(stage, {}).get("name") or f"stage {number}"),
-                start=min(places) - 1,
-                end=max(places),
-                best=_best(own, place),
+                start=min(numbers) - 1,
+                end=max(numbers),
+                best=_best(own, number_of),
                 seconds=sum(s for e in own.values() if math.isfinite(s := _number(e.get("seconds")))),
                 runtime=_runtime(started.get(stage, {}).get("runtime") or {}),
                 description=str(started.get(stage, {}).get("description", "")),

@@ -167,7 +167,7 @@ def new_figure(width: float, height: float, n: int = 1) -> tuple[Figure, Any]:
     return figure, figure.subplots(1, n)
 
 
-def _curves(course: Curves, train: Sequence[float], validation: Sequence[float], what: str) -> Figure:
+def _curves(course: Curves, train: Sequence[float], validation: Sequence[float], measure: str) -> Figure:
     figure, axes = new_figure(4.6, 3.2)
     marker = "o" if len(course.epoch) <= 30 else ""
     axes.plot(course.epoch, train, color=_GREY, lw=1.3, marker=marker, ms=3, label="training")
@@ -175,11 +175,11 @@ def _curves(course: Curves, train: Sequence[float], validation: Sequence[float],
     if course.best is not None and math.isfinite(validation[course.best - 1]):
         at, height = course.best, validation[course.best - 1]
         axes.plot([at], [height], "o", ms=8, mfc="white", mec=_ACCENT, mew=1.8, label=f"best: epoch {at}")
-    if what == "accuracy":
+    if measure == "accuracy":
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     else:
         axes.set_ylim(bottom=0)
-    axes.set_ylabel(what)
+    axes.set_ylabel(measure)
     _over_epochs(axes, course)
     axes.legend(frameon=False, fontsize=9)
     return figure
@@ -224,10 +224,10 @@ def _confusion(evaluation: Evaluation, fractions: bool) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     counts = np.asarray(evaluation.confusion, np.int64)
-    kept = worst_classes(counts, MOST_CLASSES)
-    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(kept, kept)]
-    counts = counts[np.ix_(kept, kept)]
-    names = [formatting.shortened(evaluation.classes[i]) for i in kept]
+    shown = worst_classes(counts, MOST_CLASSES)
+    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(shown, shown)]
+    counts = counts[np.ix_(shown, shown)]
+    names = [formatting.shortened(evaluation.classes[i]) for i in shown]
     n = len(names)
     side = n * (max(0.5, 2.6 / n) if n <= 20 else 0.3 if n <= _NUMBERED else 0.16)
     figure, axes = new_figure(side * 1.3, side * 1.3)

@@ -44,10 +44,10 @@ def forest_chart(
     """
     bottom = _TOP + _LINE * len(intervals)
     axis = linear_axis(_values(intervals), _LEFT, _WIDTH - _RIGHT, aim=4)
-    zero = axis.place(0.0)
+    zero = axis.position(0.0)
     parts = []
     for tick in axis.ticks:
-        at = axis.place(tick)
+        at = axis.position(tick)
         parts.append(f'<path class="grid" d="M{at:.1f} {_TOP}V{bottom}"/>')
         parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 18}" text-anchor="middle">{form(tick)}</text>')
     parts.append(f'<path class="axis" d="M{zero:.1f} {_TOP - 4}V{bottom}"/>')
@@ -55,7 +55,7 @@ def forest_chart(
         parts.append(f'<text class="stage" x="{x:.1f}" y="{_TOP - 10}" text-anchor="{anchor}">{_text(text)}</text>')
     for i, one in enumerate(intervals):
         y = _TOP + _LINE * (i + 0.5)
-        low, value, high = (axis.place(v) for v in (one.low, one.value, one.high))
+        low, value, high = (axis.position(v) for v in (one.low, one.value, one.high))
         said = _text(f"{one.name}: {form(one.value)}, 95 % interval {form(one.low)} to {form(one.high)}")
         parts.append(
             f'<g class="{_LOOKS[one.look]}"><title>{said}</title><path d="M{low:.1f} {y}H{high:.1f}"/>'

@@ -93,9 +93,9 @@ def pictures_section(story: Story) -> Section:
         by_part = [(PARTS.get(part, part), int(counts[part][i])) for part in parts]
         classes.append(ClassCard(name, sum(n for _, n in by_part), by_part, cards))
     blocks: list[Block] = []
-    how = " ".join(filter(None, (pictures.layout, pictures.divided)))
-    if how:
-        blocks.append(Text(how))
+    origin = " ".join(filter(None, (pictures.layout, pictures.divided)))
+    if origin:
+        blocks.append(Text(origin))
     if pictures.multilabel:
         blocks.append(Text(_label_counts(story), "note"))
     blocks.append(Classes(classes, max((c.n for c in classes), default=0)))
@@ -160,19 +160,19 @@ def classes_section(evaluation: Evaluation | None) -> Section | None:
     """Precision, recall and F1 of each class."""
     if evaluation is None or not evaluation.per_class:
         return None
-    what = "label" if evaluation.multilabel else "class"
+    noun = "label" if evaluation.multilabel else "class"
     rows = []
     for name, entry in zip(evaluation.classes, evaluation.per_class, strict=True):
         scores = [_score_cell(entry.get(field), drawn=field == "f1") for field in ("f1", "precision", "recall")]
         counts = [Cell(formatting.count(entry[field]), entry[field]) for field in ("n", "n_predicted")]
         rows.append([Cell(name), *scores, *counts])
     caption = (
-        f"Precision: of the pictures answered with a {what}, the share to which it was given. "
-        f"Recall: of the pictures given a {what}, the share answered with it. F1: one number for both. "
+        f"Precision: of the pictures answered with a {noun}, the share to which it was given. "
+        f"Recall: of the pictures given a {noun}, the share answered with it. F1: one number for both. "
         "In small figures, where the page is wide enough: the 95\u202f% interval."
     )
-    table = Table([what, "F1", "precision", "recall", "given", "answered"], rows, caption, sortable=True)
-    return Section("classes", f"Every {what}", [table], "Labels" if evaluation.multilabel else "Classes")
+    table = Table([noun, "F1", "precision", "recall", "given", "answered"], rows, caption, sortable=True)
+    return Section("classes", f"Every {noun}", [table], "Labels" if evaluation.multilabel else "Classes")
 
 
 def _score_cell(metric: Metric | None, drawn: bool) -> Cell:

@@ -100,10 +100,12 @@ def pictures_of(run: Run) -> Pictures:
 
 def _model(run: Run) -> str:
     model = run.recipe.model
-    how = read_json(run.bundle / "bundle.json", "preprocessing")["preprocessing"]
+    preprocessing = read_json(run.bundle / "bundle.json", "preprocessing")["preprocessing"]
     origin = "pretrained" if model.pretrained or model.weights else "from scratch"
     weights = run.environment.get("weights", "")
-    return f"{model.name}, {origin}, {how['width']} × {how['height']} pixels" + (f"; {weights}" if weights else "")
+    return f"{model.name}, {origin}, {preprocessing['width']} × {preprocessing['height']} pixels" + (
+        f"; {weights}" if weights else ""
+    )
 
 
 def _notes(run: Run) -> list[str]:

@@ -324,9 +324,9 @@ def _chosen(answers: Answers, i: int, only: str | None) -> list[int]:
     if answers.predictions.multilabel:
         order = np.argsort(-answers.probabilities[i], kind="stable")
         answered = [int(k) for k in order if answers.answered[i][k]]
-        missed = [int(k) for k in order if answers.given[i][k] and not answers.answered[i][k]]
+        missed = [int(k) for k in order if answers.labels[i][k] and not answers.answered[i][k]]
         return [*(answered or [int(order[0])])[:_MOST_LABELS], *missed[:1]]
-    answer, given = int(answers.answered[i]), int(answers.given[i])
+    answer, given = int(answers.answered[i]), int(answers.labels[i])
     return [answer] if given in (answer, -1) else [answer, given]
 
 

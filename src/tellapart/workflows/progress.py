@@ -91,19 +91,19 @@ class Console:
             for event in events:
                 print(json.dumps({"event": type(event).__name__, **asdict(event)}), flush=True)
             return
-        multilabel = len(recipe.stages) > 1
+        several_stages = len(recipe.stages) > 1
         meter = _Meter()
         with self._bar() as step:
             for event in events:
-                self._show(event, step, meter, multilabel)
+                self._show(event, step, meter, several_stages)
 
-    def _show(self, event: Event, step: Callable[..., None], meter: _Meter, multilabel: bool) -> None:
+    def _show(self, event: Event, step: Callable[..., None], meter: _Meter, several_stages: bool) -> None:
         match event:
             case StageStarted():
                 name = f"stage {event.stage + 1}" + (f", {event.name}" if event.name else "")
                 again = "once more, on training and validation pictures: " if event.retraining else ""
                 step(None, 0, 0)
-                self.say(f"{again}{name if multilabel or event.name else 'training'}: {event.description}")
+                self.say(f"{again}{name if several_stages or event.name else 'training'}: {event.description}")
                 if meter.runtime != event.runtime["why"]:  # the same for every stage is said once
                     meter.runtime = event.runtime["why"]
                     self.say(f"  {meter.runtime}")

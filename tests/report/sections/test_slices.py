@@ -96,9 +96,9 @@ def test_the_planted_weakness_stands_first(run):
 
 
 def test_the_section_holds_any_name(run, tmp_path):
-    told = slices_chapter(run)
-    assert told is not None
-    assert told.after == "errors"
+    slice_name = slices_chapter(run)
+    assert slice_name is not None
+    assert slice_name.after == "errors"
     path = tmp_path / "page.html"
     write_page(Page("slices", [], [section(ta.slices(run), True)]), path, lambda row: b"")
     page = path.read_text(encoding="utf-8")

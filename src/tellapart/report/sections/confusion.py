@@ -23,26 +23,26 @@ Counts = npt.NDArray[np.int64]
 def confusion_matrix(evaluation: Evaluation, answers: Answers) -> Matrix:
     """Given class by answered class, with the pictures behind every cell."""
     counts = np.asarray(evaluation.confusion, np.int64)
-    kept = worst_classes(counts, MOST_CLASSES)
+    classes = worst_classes(counts, MOST_CLASSES)
     names = evaluation.classes
     totals = np.maximum(counts.sum(axis=1), 1)
     groups, cells = [], []
-    for given in kept:
+    for label in classes:
         line = []
-        for answered in kept:
-            n = int(counts[given, answered])
-            share = n / int(totals[given])
-            key = f"{given}-{answered}" if n else ""
+        for answer in classes:
+            n = int(counts[label, answer])
+            share = n / int(totals[label])
+            key = f"{label}-{answer}" if n else ""
             line.append(MatrixCell(n, share, key))
             if n:
-                groups.append(_group(key, _title(names, given, answered), n, share, answers, given, answered))
+                groups.append(_group(key, _title(names, label, answer), n, share, answers, label, answer))
         cells.append(line)
-    shown = [names[i] for i in kept]
-    first = _largest_error(counts, kept)
+    shown = [names[i] for i in classes]
+    first = _largest_error(counts, classes)
     caption = "Each row is a given class, each column an answer; right answers lie on the diagonal. "
-    if len(kept) < len(names):
-        caption += f"The {len(kept)} classes with most errors are shown, of {len(names)}. "
-    if len(kept) > 30:
+    if len(classes) < len(names):
+        caption += f"The {len(classes)} classes with most errors are shown, of {len(names)}. "
+    if len(classes) > 30:
         caption += "Scroll in both directions to see all."
     pairs = _confused_pairs(counts, names, {group.key for group in groups})
     return Matrix(TITLE, shown, shown, ("given", "answered"), cells, groups, first, True, caption.strip(), pairs)
@@ -54,24 +54,24 @@ def worst_classes(counts: Counts, most: int) -> list[int]:
     return sorted(np.argsort(-errors, kind="stable")[:most].tolist())
 
 
-def _title(names: tuple[str, ...], given: int, answered: int) -> str:
-    a, b = formatting.visible(names[given]), formatting.visible(names[answered])
-    return f"{a}, answered right" if given == answered else f"{a}, answered {b}"
+def _title(names: tuple[str, ...], label: int, answer: int) -> str:
+    a, b = formatting.visible(names[label]), formatting.visible(names[answer])
+    return f"{a}, answered right" if label == answer else f"{a}, answered {b}"
 
 
-def _group(key: str, title: str, n: int, share: float, answers: Answers, given: int, answered: int) -> Group:
-    positions = answers.cell(given, answered)[:IN_CELL]
+def _group(key: str, title: str, n: int, share: float, answers: Answers, label: int, answer: int) -> Group:
+    positions = answers.cell(label, answer)[:IN_CELL]
     of = f"{formatting.percent(share)} of {formatting.count(round(n / share))}"
-    return Group(key, title, n, of, answers.cards(positions), given == answered)
+    return Group(key, title, n, of, answers.cards(positions), label == answer)
 
 
-def _largest_error(counts: Counts, kept: list[int]) -> str:
+def _largest_error(counts: Counts, classes: list[int]) -> str:
     """Key of the cell with most errors, or of the first class where there is none."""
     off = counts * (1 - np.eye(len(counts), dtype=np.int64))
-    given, answered = np.unravel_index(int(off.argmax()), off.shape)
-    if off[given, answered] and given in kept and answered in kept:
-        return f"{given}-{answered}"
-    return next((f"{i}-{i}" for i in kept if counts[i, i]), "")
+    label, answer = np.unravel_index(int(off.argmax()), off.shape)
+    if off[label, answer] and label in classes and answer in classes:
+        return f"{label}-{answer}"
+    return next((f"{i}-{i}" for i in classes if counts[i, i]), "")
 
 
 def _confused_pairs(counts: Counts, names: tuple[str, ...], keys: set[str]) -> Table | None:
@@ -79,14 +79,14 @@ def _confused_pairs(counts: Counts, names: tuple[str, ...], keys: set[str]) -> T
     off = counts * (1 - np.eye(len(counts), dtype=np.int64))
     order = np.argsort(-off, axis=None, kind="stable")[:_PAIRS]
     rows = []
-    for given, answered in zip(*np.unravel_index(order, off.shape), strict=True):
-        n, total = int(off[given, answered]), int(counts[given].sum())
+    for label, answer in zip(*np.unravel_index(order, off.shape), strict=True):
+        n, total = int(off[label, answer]), int(counts[label].sum())
         if n:
-            key = f"{given}-{answered}"
+            key = f"{label}-{answer}"
             rows.append(
                 [
-                    Cell(names[given]),
-                    Cell(names[answered]),
+                    Cell(names[label]),
+                    Cell(names[answer]),
                     Cell(formatting.count(n), n, opens=key if key in keys else ""),
                     Cell(formatting.percent(n / total), n / total),
                 ]
@@ -102,16 +102,16 @@ def label_matrix(answers: Answers) -> Matrix:
     columns = [("found", True, True), ("missed", True, False), ("too many", False, True)]
     groups, cells = [], []
     for label, name in enumerate(answers.predictions.classes):
-        given = max(1, int(answers.given[:, label].sum()))
+        n_labelled = max(1, int(answers.labels[:, label].sum()))
         line = []
-        for number, (what, was_given, was_answered) in enumerate(columns):
+        for number, (result, was_given, was_answered) in enumerate(columns):
             positions = answers.label_cell(label, was_given, was_answered)
             n, key = len(positions), f"{label}-{number}"
-            line.append(MatrixCell(n, n / given, key if n else ""))
+            line.append(MatrixCell(n, n / n_labelled, key if n else ""))
             if n:
-                share = f"{formatting.percent(n / given)} of the {formatting.count(given)} given"
+                share = f"{formatting.percent(n / n_labelled)} of the {formatting.count(n_labelled)} given"
                 cards = answers.cards(positions[:IN_CELL])
-                groups.append(Group(key, f"{formatting.visible(name)}, {what}", n, share, cards, number == 0))
+                groups.append(Group(key, f"{formatting.visible(name)}, {result}", n, share, cards, number == 0))
         cells.append(line)
     first = max(
         (cell for line in cells for cell in line[1:] if cell.n), key=lambda cell: cell.n, default=MatrixCell(0, 0.0)
@@ -120,7 +120,7 @@ def label_matrix(answers: Answers) -> Matrix:
         "For each label: found (given and answered), missed (given, not answered), too many (answered, not given). "
         "Fractions are of the pictures given the label."
     )
-    names, heads = list(answers.predictions.classes), [what for what, _, _ in columns]
+    names, heads = list(answers.predictions.classes), [result for result, _, _ in columns]
     return Matrix(
         "What is found, missed and made up", names, heads, ("label", "result"), cells, groups, first.key, False, caption
     )

@@ -42,12 +42,12 @@ class Change:
 
 def descendants(first: Run) -> list[Run]:
     """Finished runs beside this one that were trained with its corrections, by name."""
-    found = []
+    runs = []
     for folder in sorted(first.directory.absolute().parent.iterdir()):
         other = Run(folder)
         if folder.is_dir() and other.started and other.finished and _first(other) == first.directory.absolute():
-            found.append(other)
-    return found
+            runs.append(other)
+    return runs
 
 
 def change(first: Run, second: Run) -> Change | None:
@@ -97,38 +97,38 @@ def mended(run: Run) -> Section | None:
 def change_sentences(first: Run, second: Run) -> list[str]:
     """The change in sentences."""
     try:
-        found = change(first, second)
+        changed = change(first, second)
     except RunError:
         return []
-    if found is None:
+    if changed is None:
         return [f"{second.directory.name}: its test pictures or classes are others; the scores cannot be compared."]
-    name = found.before.headline[0]
-    scores = [_score(name, evaluation) for evaluation in (found.before, found.mended, found.after)]
+    name = changed.before.headline[0]
+    scores = [_score(name, evaluation) for evaluation in (changed.before, changed.mended, changed.after)]
     return [
-        f"{second.directory.name}, on the {formatting.count(found.n)} test pictures of both runs, "
-        f"{formatting.count(found.n_corrected)} of them with a corrected label; {formatting.plain(name).lower()}:",
+        f"{second.directory.name}, on the {formatting.count(changed.n)} test pictures of both runs, "
+        f"{formatting.count(changed.n_corrected)} of them with a corrected label; {formatting.plain(name).lower()}:",
         f"{first.directory.name} by the labels as given {scores[0]}; by the corrected labels {scores[1]}; "
         f"{second.directory.name} by the corrected labels {scores[2]}.",
-        _said(found),
+        _verdict(changed),
     ]
 
 
 def _table(first: Run, second: Run) -> list[Block]:
-    found = change(first, second)
-    if found is None:
+    changed = change(first, second)
+    if changed is None:
         return [Text("The test pictures or classes are others than before; the scores cannot be compared.", "note")]
-    names = [name for name in found.after.metrics if name in found.before.metrics]
-    evaluations = (found.before, found.mended, found.after)
+    names = [name for name in changed.after.metrics if name in changed.before.metrics]
+    evaluations = (changed.before, changed.mended, changed.after)
     rows = [[Cell(formatting.plain(name)), *(_cell(name, e) for e in evaluations)] for name in names]
     caption = (
-        f"On the {formatting.count(found.n)} test pictures that both runs have; "
-        f"{formatting.count(found.n_corrected)} of them "
+        f"On the {formatting.count(changed.n)} test pictures that both runs have; "
+        f"{formatting.count(changed.n_corrected)} of them "
         "have a corrected label. From the first column to the second only the labels differ, from the second to the "
         "third only the training."
     )
     one, two = first.directory.name, second.directory.name
     columns = ["metric", f"{one}, labels as given", f"{one}, corrected labels", f"{two}, corrected labels"]
-    return [Text(_said(found)), Table(columns, rows, caption)]
+    return [Text(_verdict(changed)), Table(columns, rows, caption)]
 
 
 def _cell(name: str, evaluation: Evaluation) -> Cell:
@@ -160,9 +160,9 @@ def _answered(run: Run, predictions: Predictions) -> Answered:
     return Answered(predictions, about["temperature"], about["thresholds"] or None)
 
 
-def _said(found: Change) -> str:
+def _verdict(changed: Change) -> str:
     """The difference that the new training makes, with its interval and a verdict."""
-    name, d = found.after.headline[0], found.difference
+    name, d = changed.after.headline[0], changed.difference
     span = (
         f"{formatting.plain(name)} {100 * d.value:+.1f} points (95\u202f%: {100 * d.low:+.1f} to {100 * d.high:+.1f})"
     )

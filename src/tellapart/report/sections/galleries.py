@@ -30,10 +30,10 @@ def errors_section(answers: Answers | None) -> Section | None:
 
 def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     """The most wrong and the least certain answers."""
-    how = _how(answers)
-    n = int((mistakes.n_wrong(answers.predictions, **how) > 0).sum())
+    thresholds = _decision(answers)
+    n = int((mistakes.n_wrong(answers.predictions, **thresholds) > 0).sum())
     multilabel = answers.predictions.multilabel
-    wrong = mistakes.wrongest(answers.predictions, most, **how)
+    wrong = mistakes.wrongest(answers.predictions, most, **thresholds)
     first = Gallery(
         "The most wrong answers",
         answers.cards_of(wrong),
@@ -45,7 +45,7 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     )
     second = Gallery(
         "The least certain answers",
-        answers.cards_of(mistakes.least_certain(answers.predictions, most, **how)),
+        answers.cards_of(mistakes.least_certain(answers.predictions, most, **thresholds)),
         "Pictures with a label that the model can hardly decide on, the hardest first."
         if multilabel
         else "The lowest certainties, right or wrong, the lowest first.",
@@ -55,11 +55,11 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
 
 def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
     """Right and most certain, right, wrong: the latter two drawn evenly over all of them."""
-    how, predictions = _how(answers), answers.predictions
-    n_wrong = int((mistakes.n_wrong(predictions, **how) > 0).sum())
-    n_right = len(mistakes.n_wrong(predictions, **how)) - n_wrong
-    certain = mistakes.right_and_certain(predictions, most, **how)
-    right, wrong = mistakes.right(predictions, most, **how), mistakes.wrong(predictions, most, **how)
+    thresholds, predictions = _decision(answers), answers.predictions
+    n_wrong = int((mistakes.n_wrong(predictions, **thresholds) > 0).sum())
+    n_right = len(mistakes.n_wrong(predictions, **thresholds)) - n_wrong
+    certain = mistakes.right_and_certain(predictions, most, **thresholds)
+    right, wrong = mistakes.right(predictions, most, **thresholds), mistakes.wrong(predictions, most, **thresholds)
     galleries = [
         Gallery(
             "Right and most certain", answers.cards_of(certain), "The highest certainties.", "No answer was right."
@@ -79,7 +79,7 @@ def pairs_table(answers: Answers) -> Table | None:
     pairs = mistakes.most_confused(answers.predictions, _PAIRS)
     if not pairs:
         return None
-    totals = np.bincount(answers.given[answers.given >= 0], minlength=len(answers.predictions.classes))
+    totals = np.bincount(answers.labels[answers.labels >= 0], minlength=len(answers.predictions.classes))
     rows = []
     for given, answered, n in pairs:
         total = int(totals[answers.predictions.classes.index(given)])
@@ -91,17 +91,17 @@ def pairs_table(answers: Answers) -> Table | None:
 
 def label_blocks(answers: Answers, most: int = MANY) -> list[Block]:
     """Several labels: how many are wrong a picture, which ones, where most are, and which may be missing."""
-    how, predictions = _how(answers), answers.predictions
-    worst = mistakes.most_wrong_labels(predictions, most, **how)
-    missing = mistakes.missing_labels(predictions, most, **how)
+    thresholds, predictions = _decision(answers), answers.predictions
+    worst = mistakes.most_wrong_labels(predictions, most, **thresholds)
+    missing = mistakes.missing_labels(predictions, most, **thresholds)
     rows = [int(np.searchsorted(predictions.row, found.row)) for found in missing]
     cards = [
         answers.card(i, note=f"missing? {formatting.visible(found.answer[0])}, {formatting.certainty(found.certainty)}")
         for i, found in zip(rows, missing, strict=True)
     ]
     return [
-        _histogram(mistakes.n_wrong(predictions, **how)),
-        _by_label(mistakes.wrong_by_class(predictions, **how)),
+        _histogram(mistakes.n_wrong(predictions, **thresholds)),
+        _by_label(mistakes.wrong_by_class(predictions, **thresholds)),
         Gallery(
             "Pictures with the most wrong labels",
             answers.cards_of(worst),
@@ -141,5 +141,5 @@ def _by_label(counts: Sequence[tuple[str, int, int, int]]) -> Table:
     return Table(columns, rows, caption, sortable=True, title="Wrong labels by label")
 
 
-def _how(answers: Answers) -> dict[str, Any]:
+def _decision(answers: Answers) -> dict[str, Any]:
     return {"temperature": answers.temperature, "thresholds": answers.thresholds}

@@ -84,10 +84,10 @@ def facts(story: Story, course: Curves) -> list[tuple[str, str, str]]:
         for name, part in story.pictures.parts.items()
         if len(part)
     )
-    what = "labels" if story.pictures.multilabel else "classes"
+    noun = "labels" if story.pictures.multilabel else "classes"
     facts = [
         ("pictures", formatting.count(story.pictures.n), parts),
-        (what, formatting.count(len(story.pictures.classes)), ""),
+        (noun, formatting.count(len(story.pictures.classes)), ""),
     ]
     if course.epoch:
         stages = counted(len(course.stages), "stage") if len(course.stages) > 1 else ""

@@ -15,8 +15,8 @@ from tellapart.runs.run import Run
 
 def lr_finder(run: Run) -> Section | None:
     """A chart for each stage whose rate was looked for; None where none was."""
-    found = {event["stage"]: event for event in run.events() if event["event"] == "LrFound"}
-    charts: list[Block] = [_chart(found[stage]) for stage in sorted(found) if found[stage]["lrs"]]
+    events = {event["stage"]: event for event in run.events() if event["event"] == "LrFound"}
+    charts: list[Block] = [_chart(events[stage]) for stage in sorted(events) if events[stage]["lrs"]]
     return Section("training", "", [Side(charts)]) if charts else None
 
 
