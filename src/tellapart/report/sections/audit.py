@@ -91,10 +91,10 @@ def _table(audit: Audit) -> Table:
     """One line a kind."""
     rows = []
     for name, kind in KINDS.items():
-        found = audit.of(name)
-        if found:
-            severity = min((finding.weight for finding in found), key=SEVERITIES.index)
-            rows.append([Cell(kind.title, quiet=f"{name}: {kind.meaning}"), Cell(severity), _number(len(found))])
+        findings = audit.of(name)
+        if findings:
+            severity = min((finding.weight for finding in findings), key=SEVERITIES.index)
+            rows.append([Cell(kind.title, quiet=f"{name}: {kind.meaning}"), Cell(severity), _number(len(findings))])
     return Table(["what", "severity", "findings"], rows)
 
 
@@ -108,21 +108,21 @@ def _sizes(catalog: Catalog) -> Section | None:
 
 def kind_blocks(audit: Audit, kind: str) -> list[Block]:
     """The findings of one kind: side by side, as a gallery, or as a table."""
-    found = audit.of(kind)
-    if not found:
+    findings = audit.of(kind)
+    if not findings:
         return []
-    n = counted(len(found), "finding")
-    title, caption = f"{KINDS[kind].title} ({formatting.count(len(found))})", KINDS[kind].meaning
+    n = counted(len(findings), "finding")
+    title, caption = f"{KINDS[kind].title} ({formatting.count(len(findings))})", KINDS[kind].meaning
     if kind in PAIRS:
-        shown = sorted(found, key=lambda finding: -(finding.score or 0))[:_MOST_PAIRS]
-        caption += f" The first {len(shown)} of {n}." if len(found) > len(shown) else ""
+        shown = sorted(findings, key=lambda finding: -(finding.score or 0))[:_MOST_PAIRS]
+        caption += f" The first {len(shown)} of {n}." if len(findings) > len(shown) else ""
         return [Pairs(title, [_pair(audit, finding) for finding in shown], caption)]
-    if kind == "unreadable" or found[0].row is None:
-        rows = [[*([Cell(_name(audit, f.row))] if f.row is not None else []), Cell(f.detail)] for f in found[:200]]
-        columns = ["file", "why"] if found[0].row is not None else ["what"]
+    if kind == "unreadable" or findings[0].row is None:
+        rows = [[*([Cell(_name(audit, f.row))] if f.row is not None else []), Cell(f.detail)] for f in findings[:200]]
+        columns = ["file", "why"] if findings[0].row is not None else ["what"]
         return [Table(columns, rows, caption, title=title)]
-    shown = _spread(found)
-    caption += f" Here are {len(shown)} of {n}." if len(found) > len(shown) else ""
+    shown = _spread(findings)
+    caption += f" Here are {len(shown)} of {n}." if len(findings) > len(shown) else ""
     cards = [_card(audit, finding.row, finding.detail) for finding in shown if finding.row is not None]
     return [Gallery(title, cards, caption)]
 

@@ -25,25 +25,27 @@ def certainty(run: Run) -> Section | None:
     on = next(iter(judged["evaluations"]))
     if on not in parts:  # a training of an earlier version
         return None
-    found = parts[on]
+    summary = parts[on]
     multilabel = judged["thresholds"] is not None
-    blocks: list[Block] = [Text(_error_sentence(found, on, multilabel), "lead")]
-    blocks.append(Side([_diagram("Before the temperature", found["before"]), _diagram("As answered", found["after"])]))
-    if found.get("sets"):
-        blocks.append(_sets(found["sets"], judged["n_validation"]))
-    if found.get("unknown"):
-        blocks.append(_unknown(found["unknown"], judged["strangeness"]))
+    blocks: list[Block] = [Text(_error_sentence(summary, on, multilabel), "lead")]
+    blocks.append(
+        Side([_diagram("Before the temperature", summary["before"]), _diagram("As answered", summary["after"])])
+    )
+    if summary.get("sets"):
+        blocks.append(_sets(summary["sets"], judged["n_validation"]))
+    if summary.get("unknown"):
+        blocks.append(_unknown(summary["unknown"], judged["strangeness"]))
     if judged.get("tta"):
         blocks.append(Text(judged["tta"]["told"]))
     return Section("certainty", "How far its certainty can be trusted", blocks, "Certainty", after="score")
 
 
-def _error_sentence(found: Mapping[str, Any], on: str, multilabel: bool) -> str:
-    before, after = Metric(**found["before"]["error"]), Metric(**found["after"]["error"])
-    what = "a label's probability" if multilabel else "the certainty of an answer"
+def _error_sentence(summary: Mapping[str, Any], on: str, multilabel: bool) -> str:
+    before, after = Metric(**summary["before"]["error"]), Metric(**summary["after"]["error"])
+    quantity = "a label's probability" if multilabel else "the certainty of an answer"
     flattering = " It was fitted on these very pictures, so this is flattering." if on == "validation" else ""
     return (
-        f"On average {what} is off by {formatting.percent(after.value)} (95\u202f% interval "
+        f"On average {quantity} is off by {formatting.percent(after.value)} (95\u202f% interval "
         f"{formatting.interval('', after)}), "
         f"measured on the {on} pictures; without the temperature by {formatting.percent(before.value)} "
         f"({formatting.interval('', before)}). This is the expected calibration error; with few pictures it is "

@@ -60,15 +60,15 @@ def span_of(metric: str, difference: Difference) -> str:
 def verdict(comparison: Comparison, difference: Difference) -> str:
     """One pair in a sentence or two: "B is better than A: …"."""
     first, second = (ascii_uppercase[i] for i in (difference.first, difference.second))
-    what = formatting.plain(comparison.metric)
-    seen = (
-        f"{amount(comparison.metric, difference.value)} of {_lower(what)}, 95 % interval "
+    metric = formatting.plain(comparison.metric)
+    difference_text = (
+        f"{amount(comparison.metric, difference.value)} of {_lower(metric)}, 95 % interval "
         f"{span_of(comparison.metric, difference)}"
     )
     if difference.verdict != "cannot tell":
-        return f"{second} is {difference.verdict} than {first}: {seen}."
+        return f"{second} is {difference.verdict} than {first}: {difference_text}."
     n = counted(comparison.n, "picture")
-    return f"Cannot tell {second} from {first} with {n}: {seen}. {needed(comparison, difference)}"
+    return f"Cannot tell {second} from {first} with {n}: {difference_text}. {needed(comparison, difference)}"
 
 
 def needed(comparison: Comparison, difference: Difference) -> str:
@@ -228,8 +228,7 @@ def _scores(comparison: Comparison) -> Section:
             cells.append(Cell(formatting.score(name, value), value, ", ".join(quiet)))
         rows.append(cells)
     caption = "All on the same pictures. Only the first score was compared."
-    multilabel = [s for s in comparison.standings if s.deviation is not None]
-    if multilabel:
+    if any(s.deviation is not None for s in comparison.standings):
         caption += " Of several seeds: the mean, ± standard deviation."
     table = Table(["run", *map(formatting.plain, names)], rows, caption, sortable=len(rows) > 2)
     return Section("scores", "Scores", [table])
@@ -257,20 +256,20 @@ def _gallery(details: ComparisonDetails, right: int, wrong: int) -> Gallery:
     """Pictures answered rightly by one and wrongly by the other, the most surely wrong first."""
     good, bad = details.answers[right], details.answers[wrong]
     gained = _n_wrong(bad) - _n_wrong(good)
-    found = np.flatnonzero(gained > 0)
+    positions = np.flatnonzero(gained > 0)
     sure = bad.probabilities.max(axis=1)
-    found = found[np.lexsort((-sure[found], -gained[found]))]
+    positions = positions[np.lexsort((-sure[positions], -gained[positions]))]
     letter, other = ascii_uppercase[right], ascii_uppercase[wrong]
-    cards = [bad.card(int(i), note=_answer_note(letter, good, int(i))) for i in found[:_SHOWN].tolist()]
+    cards = [bad.card(int(i), note=_answer_note(letter, good, int(i))) for i in positions[:_SHOWN].tolist()]
     multilabel = good.predictions.multilabel
-    what = f"more labels right in {letter} than in {other}" if multilabel else f"right in {letter}, wrong in {other}"
-    more = f"{counted(len(found), 'picture')}; here are {len(cards)}. " if len(found) > len(cards) else ""
+    title = f"more labels right in {letter} than in {other}" if multilabel else f"right in {letter}, wrong in {other}"
+    more = f"{counted(len(positions), 'picture')}; here are {len(cards)}. " if len(positions) > len(cards) else ""
     caption = f"{more}Shown is the answer of {other}, the surest first."
-    return Gallery(f"{formatting.count(len(found))} {what}", cards, caption, "There is no such picture.")
+    return Gallery(f"{formatting.count(len(positions))} {title}", cards, caption, "There is no such picture.")
 
 
 def _n_wrong(answers: Answers) -> npt.NDArray[np.int64]:
-    wrong = np.asarray(answers.answered != answers.given)
+    wrong = np.asarray(answers.answered != answers.labels)
     return np.asarray(wrong.reshape(len(wrong), -1).sum(axis=1), np.int64)
 
 
