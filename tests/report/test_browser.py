@@ -111,7 +111,7 @@ def test_a_column_is_sorted_by_a_click(browser: Any, make_story: Make, tmp_path:
 
 def test_dark_by_the_system_and_by_the_button(browser: Any, make_story: Make, tmp_path: Path) -> None:
     path = write_report(make_story(), tmp_path)
-    colour = "getComputedStyle(document.backbone).backgroundColor"
+    colour = "getComputedStyle(document.body).backgroundColor"
     light = Opened(browser, path, color_scheme="light")
     dark = Opened(browser, path, color_scheme="dark")
     bright, dim = light.value(colour), dark.value(colour)

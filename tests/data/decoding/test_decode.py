@@ -58,8 +58,8 @@ def apart(a: np.ndarray, b: np.ndarray) -> int:
 def bomb_png(side: int, n_lines: int | None = None) -> bytes:
     """A small PNG file that unpacks to side × side grey pixels, or claims to and holds fewer lines."""
 
-    def chunk(kind: bytes, backbone: bytes) -> bytes:
-        return struct.pack(">I", len(backbone)) + kind + backbone + struct.pack(">I", zlib.crc32(kind + backbone))
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     packer = zlib.compressobj(9)
     line = bytes(side + 1)
@@ -142,9 +142,9 @@ def test_damaged_exif_is_ignored(garbage: bytes) -> None:
 
 
 def test_xmp_gives_the_orientation_where_exif_has_none() -> None:
-    backbone = b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>'
+    body = b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>'
     plain = saved(photo(), "JPEG")
-    content = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(backbone) + 2) + backbone + plain[2:]
+    content = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + plain[2:]
     assert decode(content).shape == (64, 48, 3)
 
 
@@ -248,7 +248,7 @@ def test_truncated_files_are_unreadable(kind: str, kept: float, tmp_path: Path) 
     ("content", "expected"),
     [
         (b"", "the file is empty"),
-        (b"<!DOCTYPE html><html><backbone>404</backbone></html>", "not a picture: it starts like a web page (HTML)"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "not a picture: it starts like a web page (HTML)"),
         (b"\n <html>", "not a picture: it starts like a web page (HTML)"),
         (b"%PDF-1.7 ...", "a PDF document, which cannot be read"),
         (b"PK\x03\x04abcd", "not a picture: it starts like a ZIP archive"),

@@ -76,20 +76,20 @@ def read_header(data: bytes) -> Header:
         if marker == _EOI:
             raise Unusable("a JPEG file without a picture in it")
         length = int.from_bytes(data[position + 1 : position + 3], "big")
-        backbone = data[position + 3 : position + 1 + length]
-        if length < 2 or len(backbone) < length - 2:
+        body = data[position + 3 : position + 1 + length]
+        if length < 2 or len(body) < length - 2:
             raise Unusable(TRUNCATED)
         position += 1 + length
         if marker in _FRAMES:
-            frame, progressive = backbone, marker in _PROGRESSIVE
+            frame, progressive = body, marker in _PROGRESSIVE
         elif marker in _OTHER_FRAMES:
             raise Unusable("a lossless or hierarchical JPEG file, which cannot be read")
-        elif marker == _APP1 and backbone.startswith(b"Exif\0\0"):
-            exif = exif + backbone[6:] if exif else backbone
-        elif marker == _APP1 and backbone.startswith(_XMP):
-            xmp = backbone
+        elif marker == _APP1 and body.startswith(b"Exif\0\0"):
+            exif = exif + body[6:] if exif else body
+        elif marker == _APP1 and body.startswith(_XMP):
+            xmp = body
         elif marker == _SOS:
-            return _header(frame, progressive, backbone, exif, xmp)
+            return _header(frame, progressive, body, exif, xmp)
 
 
 def _next_marker(data: bytes, position: int) -> int:

@@ -15,7 +15,7 @@ class Unusable(Exception):
 
 # What a file starts with, and what it is. Most telling first.
 _STARTS: list[tuple[bytes, str]] = [
-    (rb"\s*(<!doctype html|<html|<head|<backbone)", "not a picture: it starts like a web page (HTML)"),
+    (rb"\s*(<!doctype html|<html|<head|<body)", "not a picture: it starts like a web page (HTML)"),
     (rb"(?s).{0,200}<svg", "an SVG drawing, which cannot be read: save it as PNG"),
     (rb"\s*<\?xml", "not a picture: it starts like XML"),
     (rb"version https://git-lfs", "a Git LFS pointer: the picture itself was not fetched (git lfs pull)"),
