@@ -195,7 +195,7 @@ def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(
     session = session_of_unlabelled(folder, first, tmp_path / "out", Wanted(limit=10), QUIET)
     assert len(session.items) == 10
     assert session.classes == first.catalog.classes
-    assert all(item.given == () for item in session.items)
+    assert all(item.labels == () for item in session.items)
     for number, item in enumerate(session.items):
         session.decide(number, "relabel", item.suggested)
     from tellapart.data.corrections import corrected

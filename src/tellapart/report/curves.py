@@ -143,16 +143,16 @@ def _runtime(choice: _Line) -> str:
     return f"{chosen} ({why})" if chosen and why else chosen or str(why)
 
 
-def _lrs(epochs: Mapping[_Key, _Line], place: Mapping[_Key, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _lrs(epochs: Mapping[_Key, _Line], number_of: Mapping[_Key, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Learning rate of each step, thinned out evenly, the last one kept."""
     points = [
-        (place[key] - 1 + step / len(epochs[key]["lrs"]), _number(lr))
+        (number_of[key] - 1 + step / len(epochs[key]["lrs"]), _number(lr))
         for key in sorted(epochs)
         for step, lr in enumerate(epochs[key].get("lrs") or (), start=1)
     ]
     every = max(1, math.ceil(len(points) / _MOST))
-    kept = points[:-1:every] + points[-1:]
-    return tuple(at for at, _ in kept), tuple(lr for _, lr in kept)
+    thinned = points[:-1:every] + points[-1:]
+    return tuple(at for at, _ in thinned), tuple(lr for _, lr in thinned)
 
 
 def _number(value: Any) -> float:

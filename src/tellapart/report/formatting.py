@@ -144,8 +144,8 @@ def sentence(evaluation: Evaluation) -> str:
         return f"Of {base} pictures {seen}, it names {right} right ({_SURE}: {span})."
     precision, recall = _first(metrics, "precision"), _first(metrics, "recall")
     if evaluation.multilabel and precision and recall:
-        base, found, span = _of(recall)
-        first = f"Of {base} labels that belong to pictures {seen}, it finds {found} ({_SURE}: {span})."
+        base, share, span = _of(recall)
+        first = f"Of {base} labels that belong to pictures {seen}, it finds {share} ({_SURE}: {span})."
         base, right, span = _of(precision)
         return f"{first} Of {base} labels that it answers, {right} are right ({_SURE}: {span})."
     name, metric = evaluation.headline
@@ -165,7 +165,7 @@ def _of(metric: Metric) -> tuple[str, str, str]:
     """
     base = 1000 if metric.value > 0.985 and metric.n >= 1000 else 100
     about, low, high = (round(base * value) for value in (metric.value, metric.low, metric.high))
-    what = f"about {count(about)}"
+    part = f"about {count(about)}"
     if about == base:
-        what = f"all {count(base)}" if metric.value == 1 else f"more than {count(base - 1)}"
-    return count(base), what, f"{count(low)} to {count(high)}"
+        part = f"all {count(base)}" if metric.value == 1 else f"more than {count(base - 1)}"
+    return count(base), part, f"{count(low)} to {count(high)}"

@@ -127,10 +127,10 @@ def kind_blocks(audit: Audit, kind: str) -> list[Block]:
     return [Gallery(title, cards, caption)]
 
 
-def _spread(found: Sequence[Finding]) -> list[Finding]:
+def _spread(findings: Sequence[Finding]) -> list[Finding]:
     """Some of them, evenly from first to last."""
-    n = min(_MOST, len(found))
-    return [found[i * len(found) // n] for i in range(n)]
+    n = min(_MOST, len(findings))
+    return [findings[i * len(findings) // n] for i in range(n)]
 
 
 def _pair(audit: Audit, finding: Finding) -> tuple[Card, Card, str]:
@@ -164,9 +164,9 @@ def _label_tables(audit: Audit) -> list[Block]:
     total = max(1, facts["n"])
     ordered = sorted(facts["classes"].items(), key=lambda item: -item[1])
     counts = [[Cell(name), _number(n), Cell(formatting.percent(n / total), n / total)] for name, n in ordered]
-    what = "label" if facts["multilabel"] else "class"
+    noun = "label" if facts["multilabel"] else "class"
     blocks: list[Block] = [
-        Fold(f"Pictures of each {what}", [Table([what, "pictures", "share"], counts, sortable=True)])
+        Fold(f"Pictures of each {noun}", [Table([noun, "pictures", "share"], counts, sortable=True)])
     ]
     if "labels_a_picture" in facts:
         rows = [[Cell(k if k != "0" else "none"), _number(n)] for k, n in facts["labels_a_picture"].items()]

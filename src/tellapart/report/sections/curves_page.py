@@ -39,7 +39,7 @@ class Compared:
     settings: Mapping[str, str]
 
     @property
-    def kept(self) -> int:
+    def best_position(self) -> int:
         """Position of the epoch whose weights were kept; the last one where none was marked."""
         return (self.course.best or len(self.course.epoch)) - 1
 
@@ -61,7 +61,7 @@ class Compared:
     @property
     def gap(self) -> float:
         """Validation loss minus training loss, at the epoch whose weights were kept."""
-        return self.course.validation_loss[self.kept] - self.course.train_loss[self.kept]
+        return self.course.validation_loss[self.best_position] - self.course.train_loss[self.best_position]
 
 
 def _highest(values: Sequence[float]) -> float:
@@ -115,30 +115,30 @@ def _called(runs: Sequence[Compared], i: int) -> str:
     return f"{ascii_uppercase[i]} ({formatting.shortened(runs[i].name, 40)})"
 
 
-def _curves_of(run: Compared, what: str) -> tuple[Sequence[float], Sequence[float]]:
+def _curves_of(run: Compared, measure: str) -> tuple[Sequence[float], Sequence[float]]:
     course = run.course
-    if what == "Loss":
+    if measure == "Loss":
         return course.train_loss, course.validation_loss
     return course.train_accuracy, course.validation_accuracy
 
 
-def _chart(runs: Sequence[Compared], what: str) -> Chart:
+def _chart(runs: Sequence[Compared], measure: str) -> Chart:
     lines = []
     for i, run in enumerate(runs):
-        train, validation = _curves_of(run, what)
+        train, validation = _curves_of(run, measure)
         letter, hue = ascii_uppercase[i], i % len(_HUES) + 1
         lines.append(Line(f"{letter} training", run.course.epoch, train, quiet=True, hue=hue, end=""))
         lines.append(Line(f"{letter} validation", run.course.epoch, validation, hue=hue, end=letter))
-    share = what != "Loss"
+    share = measure != "Loss"
     svg = line_chart(
         lines,
-        title=f"{what} of each run after each epoch, on training and validation pictures",
+        title=f"{measure} of each run after each epoch, on training and validation pictures",
         x_title="epoch",
         form=formatting.short_percent if share else None,
         whole_x=True,
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
     )
-    return Chart(what, svg)
+    return Chart(measure, svg)
 
 
 def _results(runs: Sequence[Compared]) -> Table:
@@ -188,15 +188,15 @@ def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
     about = {"Software": None} if form == "png" else {"Date": None}
     with style():
         figure, (left, right) = new_figure(9.6, 3.6, 2)
-        for axes, what in ((left, "Loss"), (right, runs[0].course.accuracy_name)):
+        for axes, measure in ((left, "Loss"), (right, runs[0].course.accuracy_name)):
             for i, run in enumerate(runs):
-                train, validation = _curves_of(run, what)
+                train, validation = _curves_of(run, measure)
                 colour, marker = _HUES[i % len(_HUES)], "o" if len(run.course.epoch) <= 30 else ""
                 name = f"{ascii_uppercase[i]}  {formatting.shortened(run.name, 32)}"
                 axes.plot(run.course.epoch, train, "--", color=colour, lw=1.1)
                 axes.plot(run.course.epoch, validation, color=colour, lw=1.8, marker=marker, ms=3, label=name)
             axes.set_xlabel("epoch")
-            axes.set_ylabel(what.lower())
+            axes.set_ylabel(measure.lower())
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             axes.grid(axis="y", lw=0.6, alpha=0.5)
         left.set_ylim(bottom=0)

@@ -63,11 +63,11 @@ def _contents(run: Run) -> Block | None:
         return None
     target = run.catalog.target(run.split.train)
     counts = target.sum(axis=0) if target.ndim == 2 else np.bincount(target, minlength=len(run.catalog.classes))
-    given = dict(zip(run.catalog.classes, map(int, counts), strict=True))
+    n_labelled = dict(zip(run.catalog.classes, map(int, counts), strict=True))
     if target.ndim == 2 and (none := int((target.sum(axis=1) == 0).sum())):
-        given[NO_LABEL] = none
+        n_labelled[NO_LABEL] = none
     rows = []
-    for label, n in given.items():
+    for label, n in n_labelled.items():
         times = [int(stages[stage]["shown"].get(label, 0)) for stage in sorted(stages)]
         rows.append(
             [Cell(label), Cell(formatting.count(n), n), *(Cell(formatting.count(time), time) for time in times)]
@@ -77,7 +77,7 @@ def _contents(run: Run) -> Block | None:
     if target.ndim == 2:
         caption += " A picture with several labels counts for each of them."
     table = Table(["label" if target.ndim == 2 else "class", "pictures", *names], rows, caption)
-    if all(stage["shown"].get(label, 0) == n for stage in stages.values() for label, n in given.items()):
+    if all(stage["shown"].get(label, 0) == n for stage in stages.values() for label, n in n_labelled.items()):
         return Fold("Every epoch showed every training picture once", [table])
     return table
 

@@ -74,12 +74,12 @@ def explained(run: Run) -> Section | None:
     about = read_json(path, "explained", "method", "n_training")
     if "checks" not in about:
         about = _of_one_method(about)
-    return Section("why", "Why it answered so", why_blocks(_kept(run, about)), "Why")
+    return Section("why", "Why it answered so", why_blocks(_stored(run, about)), "Why")
 
 
 def why_blocks(why: Why) -> list[Block]:
     """How to read the maps, whether to trust them, and the pictures."""
-    blocks: list[Block] = [Text(_how(why))] if why.explained else []
+    blocks: list[Block] = [Text(_reading(why))] if why.explained else []
     blocks += [Text(str(check), "" if check.trusted else "warning") for check in why.checks]
     blocks += [Text(note, "note") for note in why.notes]
     return [*blocks, *why.explained]
@@ -108,7 +108,7 @@ def _write(run: Run, name: str, jpeg: bytes) -> None:
         beside.write_bytes(jpeg)
 
 
-def _kept(run: Run, about: dict[str, Any]) -> Why:
+def _stored(run: Run, about: dict[str, Any]) -> Why:
     shown = [
         Explained(
             _card(entry["card"]),
@@ -135,11 +135,12 @@ def _of_one_method(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _card(values: dict[str, Any]) -> Card:
-    labels = {name: [Label(**label) for label in values[name]] for name in ("given", "answered")}
+    values = {"labels" if key == "given" else key: value for key, value in values.items()}  # as 0.1 called them
+    labels = {name: [Label(**label) for label in values[name]] for name in ("labels", "answered")}
     return Card(**{**values, **labels})
 
 
-def _how(why: Why) -> str:
+def _reading(why: Why) -> str:
     alike = (
         " Beside it the training pictures whose features are most alike, with their labels and the cosine similarity "
         f"(1 is the same), among {counted(why.n_training, 'training picture')}."

@@ -81,10 +81,10 @@ def pairs_table(answers: Answers) -> Table | None:
         return None
     totals = np.bincount(answers.labels[answers.labels >= 0], minlength=len(answers.predictions.classes))
     rows = []
-    for given, answered, n in pairs:
-        total = int(totals[answers.predictions.classes.index(given)])
+    for label, answer, n in pairs:
+        total = int(totals[answers.predictions.classes.index(label)])
         rows.append(
-            [Cell(given), Cell(answered), Cell(formatting.count(n), n), Cell(formatting.percent(n / total), n / total)]
+            [Cell(label), Cell(answer), Cell(formatting.count(n), n), Cell(formatting.percent(n / total), n / total)]
         )
     return Table(["given", "answered", "pictures", "of the given"], rows, title="Most often confused", sortable=True)
 
@@ -94,10 +94,12 @@ def label_blocks(answers: Answers, most: int = MANY) -> list[Block]:
     thresholds, predictions = _decision(answers), answers.predictions
     worst = mistakes.most_wrong_labels(predictions, most, **thresholds)
     missing = mistakes.missing_labels(predictions, most, **thresholds)
-    rows = [int(np.searchsorted(predictions.row, found.row)) for found in missing]
+    rows = [int(np.searchsorted(predictions.row, picture.row)) for picture in missing]
     cards = [
-        answers.card(i, note=f"missing? {formatting.visible(found.answer[0])}, {formatting.certainty(found.certainty)}")
-        for i, found in zip(rows, missing, strict=True)
+        answers.card(
+            i, note=f"missing? {formatting.visible(picture.answer[0])}, {formatting.certainty(picture.certainty)}"
+        )
+        for i, picture in zip(rows, missing, strict=True)
     ]
     return [
         _histogram(mistakes.n_wrong(predictions, **thresholds)),
@@ -133,8 +135,8 @@ def _histogram(n_wrong: Any) -> Table:
 
 def _by_label(counts: Sequence[tuple[str, int, int, int]]) -> Table:
     rows = []
-    for name, given, missed, more in sorted(counts, key=lambda c: -(c[2] + c[3])):
-        cells = [Cell(formatting.count(n), n) for n in (missed + more, missed, more, given)]
+    for name, n_labelled, missed, more in sorted(counts, key=lambda c: -(c[2] + c[3])):
+        cells = [Cell(formatting.count(n), n) for n in (missed + more, missed, more, n_labelled)]
         rows.append([Cell(name), *cells])
     caption = "Missed: given, not answered. Too many: answered, not given."
     columns = ["label", "wrong", "missed", "too many", "given"]

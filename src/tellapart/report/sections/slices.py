@@ -23,8 +23,8 @@ _WORST = 10
 
 def slices_chapter(run: Run) -> Section | None:
     """The report's section, on the pictures of the headline; None where there are too few to look at parts."""
-    found = _finish(slices_of(run, next(iter(run.evaluations)), USUAL, SMALLEST, _MOST))
-    return section(found, run.catalog.multilabel) if found.found else None
+    slices = _finish(slices_of(run, next(iter(run.evaluations)), USUAL, SMALLEST, _MOST))
+    return section(slices, run.catalog.multilabel) if slices.found else None
 
 
 def _finish(work: Generator[Computing, None, Slices]) -> Slices:
@@ -32,8 +32,8 @@ def _finish(work: Generator[Computing, None, Slices]) -> Slices:
         try:
             next(work)
         except StopIteration as end:
-            found: Slices = end.value
-            return found
+            result: Slices = end.value
+            return result
 
 
 def slices_of(
@@ -58,27 +58,27 @@ def slices_of(
     return sliced(right, columns, smallest)
 
 
-def section(found: Slices, multilabel: bool) -> Section:
+def section(slices: Slices, multilabel: bool) -> Section:
     """A verdict, the worst parts, and all others behind a click."""
-    blocks: list[Block] = [Text(verdict(found), "lead")]
-    first = found.worst or found.found[:_WORST]
-    blocks.append(_table(first, multilabel, _caption(found)))
-    rest = [part for part in found.found if part not in first]
+    blocks: list[Block] = [Text(verdict(slices), "lead")]
+    first = slices.worst or slices.found[:_WORST]
+    blocks.append(_table(first, multilabel, _caption(slices)))
+    rest = [part for part in slices.found if part not in first]
     if rest:
         summary = f"{counted(len(rest), 'other part')} of the pictures"
         blocks.append(Fold(summary, [_table(rest, multilabel, "")]))
     return Section("slices", "Which pictures it finds hard", blocks, "Slices", after="errors")
 
 
-def verdict(found: Slices) -> str:
+def verdict(slices: Slices) -> str:
     """In a sentence or two."""
-    if not found.found:
-        return f"No part of the pictures has {found.smallest} of them and leaves as many: there is nothing to compare."
-    by = ", ".join(dict.fromkeys(part.by for part in found.found))
-    looked = f"Of {counted(len(found.found), 'part')} of the pictures (by {by})"
-    if not found.worst:
+    if not slices.found:
+        return f"No part of the pictures has {slices.smallest} of them and leaves as many: there is nothing to compare."
+    by = ", ".join(dict.fromkeys(part.by for part in slices.found))
+    looked = f"Of {counted(len(slices.found), 'part')} of the pictures (by {by})"
+    if not slices.worst:
         return f"{looked}, none is proven to be harder than the rest."
-    n, first = len(found.worst), found.worst[0]
+    n, first = len(slices.worst), slices.worst[0]
     return (
         f"{looked}, {formatting.count(n)} {'is' if n == 1 else 'are'} proven to be harder than the rest; the hardest, "
         f"{part_name(first)}, has {formatting.percent(first.value)} right, against {formatting.percent(first.rest)} "
@@ -91,12 +91,12 @@ def part_name(part: Slice) -> str:
     return f"{part.by}: {formatting.visible(part.name)}"
 
 
-def _caption(found: Slices) -> str:
-    small = f" {counted(found.n_small, 'smaller one')} left out." if found.n_small else ""
+def _caption(slices: Slices) -> str:
+    small = f" {counted(slices.n_small, 'smaller one')} left out." if slices.n_small else ""
     return (
-        f"Parts of {found.smallest} pictures or more.{small} In small figures: the 95\u202f% interval. "
-        f"p: how often chance alone would leave so few right, corrected for all {len(found.found)} parts (Holm); below "
-        "0.05 counts as proven. This says where it is hard, not why: dark pictures may be of a hard class."
+        f"Parts of {slices.smallest} pictures or more.{small} In small figures: the 95\u202f% interval. "
+        f"p: how often chance alone would leave so few right, corrected for all {len(slices.found)} parts (Holm); "
+        "below 0.05 counts as proven. This says where it is hard, not why: dark pictures may be of a hard class."
     )
 
 

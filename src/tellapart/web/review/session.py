@@ -18,7 +18,7 @@ class Item:
 
     Attributes:
         row: in the catalog. file: its path below the root. sha256: of its content, in hex.
-        given: its labels. suggested: the model's.
+        labels: its labels. suggested: the model's.
         chance: the model's probability of what it suggests; None where it says nothing.
         reason: why it is asked, in a sentence.
         near: rows of the most similar pictures with their labels.
@@ -27,7 +27,7 @@ class Item:
     row: int
     file: str
     sha256: str
-    given: tuple[str, ...]
+    labels: tuple[str, ...]
     suggested: tuple[str, ...]
     chance: float | None
     reason: str
@@ -76,7 +76,7 @@ class Session:
                 {
                     "row": item.row,
                     "file": visible(item.file),
-                    "given": item.given,
+                    "labels": item.labels,
                     "suggested": item.suggested,
                     "chance": None if item.chance is None else certainty(item.chance),
                     "reason": item.reason,
@@ -113,9 +113,9 @@ class Session:
         unknown = [name for name in labels if name not in self.classes]
         if unknown or (decision == "relabel" and not self.multilabel and len(labels) != 1):
             raise DataError(f"{unknown[0]!r} is not a class." if unknown else "A picture has one label here.")
-        if decision == "relabel" and set(labels) == set(item.given):
+        if decision == "relabel" and set(labels) == set(item.labels):
             decision, labels = "keep", []
-        before = to_cell(item.given, self.multilabel)
+        before = to_cell(item.labels, self.multilabel)
         after = to_cell(labels, self.multilabel) if decision == "relabel" else before if decision == "keep" else ""
         self.log.add(item.row, item.file, before, after, self.by, decision, item.sha256)
 

@@ -53,7 +53,7 @@
   // With more classes than digits, those that this picture may well be.
   const offered = (item) => {
     if (classes.length <= 9) return classes;
-    const likely = [item.given, item.suggested, ...item.near.map((other) => other.labels)].flat();
+    const likely = [item.labels, item.suggested, ...item.near.map((other) => other.labels)].flat();
     return [...new Set([...[...new Set(likely)].slice(0, 9), ...chosen])];
   };
 
@@ -78,7 +78,7 @@
   const showClasses = () => {
     const item = items[at];
     get("classes").replaceChildren(...offered(item).map((name, i) => {
-      const button = make("button", undefined, { type: "button", className: item.suggested.includes(name) && !item.given.includes(name) ? "guess" : "" });
+      const button = make("button", undefined, { type: "button", className: item.suggested.includes(name) && !item.labels.includes(name) ? "guess" : "" });
       button.append(...(i < 9 ? [make("kbd", String(i + 1))] : []), make("bdi", visible(name)));
       button.setAttribute("aria-pressed", String(chosen.includes(name)));
       button.addEventListener("click", () => choose(name));
@@ -91,13 +91,13 @@
     const item = items[at], found = decisions[at];
     get("review").hidden = false;
     get("done").hidden = true;
-    chosen = found && found.decision === "relabel" ? [...found.to] : [...item.given];
+    chosen = found && found.decision === "relabel" ? [...found.to] : [...item.labels];
     const image = get("picture");
     image.hidden = false;
     get("broken").hidden = true;
     image.src = `picture/large/${item.row}`;
     image.alt = item.file;
-    get("given").textContent = named(item.given);
+    get("given").textContent = named(item.labels);
     get("suggested").textContent = item.chance === null ? "–" : named(item.suggested);
     get("chance").textContent = item.chance === null ? "" : item.chance;
     get("reason").textContent = item.reason;
@@ -107,8 +107,8 @@
       figure.append(make("img", undefined, { src: `picture/small/${other.row}`, alt: "" }), make("figcaption", named(other.labels)));
       return figure;
     }));
-    get("do-accept").hidden = item.chance === null || same(item.suggested, item.given);
-    get("do-keep").hidden = !multilabel && item.given.length === 0;
+    get("do-accept").hidden = item.chance === null || same(item.suggested, item.labels);
+    get("do-keep").hidden = !multilabel && item.labels.length === 0;
     get("trouble").hidden = true;
     showClasses();
     progress();
