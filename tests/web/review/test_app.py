@@ -87,10 +87,10 @@ def test_decisions_and_undo(client) -> None:
     other = session.items[0].suggested[0]
     state = client.post(f"/{TOKEN}/decide", json={"item": 0, "decision": "relabel", "to": [other]}).json()
     assert state == {"version": 1, "decisions": {"0": {"decision": "relabel", "to": [other]}}}
-    same = {"item": 1, "decision": "relabel", "to": list(session.items[1].given)}
+    same = {"item": 1, "decision": "relabel", "to": list(session.items[1].labels)}
     assert client.post(f"/{TOKEN}/decide", json=same).json()["decisions"]["1"]["decision"] == "keep"
     line = read_corrections(session.log.path)[0]
-    assert (line.file, line.before, line.after) == (session.items[0].file, session.items[0].given[0], other)
+    assert (line.file, line.before, line.after) == (session.items[0].file, session.items[0].labels[0], other)
     assert (line.by, line.sha256) == ("me", session.items[0].sha256)
     assert client.post(f"/{TOKEN}/undo", json={}).json()["item"] == 1
     assert client.get(f"/{TOKEN}/state").json()["decisions"].keys() == {"0"}
