@@ -41,7 +41,7 @@ def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say how labels are found, in the place of its parameter `label_options`."""
     own = inspect.signature(command, eval_str=True).parameters.values()
     options = inspect.signature(_label_options, eval_str=True).parameters
-    parameters = [each for one in own for each in (options.values() if one.name == "found" else [one])]
+    parameters = [each for one in own for each in (options.values() if one.name == "label_options" else [one])]
 
     @functools.wraps(command)
     def with_options(**arguments: Any) -> None:
