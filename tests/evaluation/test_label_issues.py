@@ -9,9 +9,9 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
-from sklearn.neighbors import NearestNeighbors
 
-from tellapart.evaluation.label_issues import agreement, doubts, nearest
+from tellapart.core.vectors import nearest
+from tellapart.evaluation.label_issues import agreement, doubts
 
 DIGITS = load_digits()
 N = 900
@@ -25,7 +25,7 @@ def judged(target: Any) -> Any:
         chances = np.stack(columns, axis=1)
     else:
         chances = judged_chances(target)
-    near = nearest(FEATURES, TIE, np.arange(N), 10)
+    near, _ = nearest(FEATURES, FEATURES, 10, TIE, TIE)
     return doubts(target, chances, agreement(target, near, chances))
 
 
@@ -72,26 +72,6 @@ def test_a_label_that_all_have_is_not_judged() -> None:
     chances = np.clip(target + np.random.default_rng(0).normal(0, 0.1, target.shape), 0.01, 0.99)
     found = doubts(target, chances, np.ones(40))
     assert (found.suggested[:, 0] == 1).all()
-
-
-def test_neighbours_are_the_nearest_by_cosine() -> None:
-    of = np.array([5, 700, 3])
-    found = nearest(FEATURES, TIE, of, 6)
-    index = NearestNeighbors(n_neighbors=7, metric="cosine").fit(FEATURES)
-    expected = index.kneighbors(FEATURES[of], return_distance=False)[:, 1:]
-    assert found.tolist() == expected.tolist()
-
-
-def test_copies_and_groups_are_no_neighbours_of_each_other() -> None:
-    found = nearest(FEATURES[:6], np.array([0, 0, 0, 1, 1, 2]), np.arange(6), 10)
-    assert [set(line[line >= 0].tolist()) for line in found] == [
-        {3, 4, 5},
-        {3, 4, 5},
-        {3, 4, 5},
-        {0, 1, 2, 5},
-        {0, 1, 2, 5},
-        {0, 1, 2, 3, 4},
-    ]
 
 
 def test_agreement_is_the_share_of_neighbours_with_the_label() -> None:

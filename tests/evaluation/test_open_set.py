@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tellapart.core.predictions import Predictions
+from tellapart.core.vectors import unit_length
 from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, sample
 from tellapart.evaluation.fit_open_set import DIRECTIONS, fit_known, fit_strangeness, judge
-from tellapart.evaluation.open_set import Known, Strangeness, unit_length
+from tellapart.evaluation.open_set import Known, Strangeness
 
 
 def clouds(n, n_features=20, n_classes=4, seed=0):

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
-from scipy.stats import spearmanr
 
-from tellapart.explaining.overlay import COLOURS, at_eye_size, coloured, heat, legend, overlay, rank_correlation, smooth
+from tellapart.explaining.overlay import at_eye_size, coloured, heat, legend, overlay, rank_correlation, smooth
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=4, max_size=30))
-def test_rank_correlation_as_scipy_gives_it(pairs: list[tuple[int, int]]) -> None:
-    one, other = np.array(pairs, np.float32).T
-    found = rank_correlation(one, other)
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        assert found == (np.ptp(one) == np.ptp(other))
-    else:
-        assert found == pytest.approx(spearmanr(one, other).statistic, abs=1e-9)
+def test_rank_correlation() -> None:
+    one = np.array([[1, 2], [3, 4]], np.float32)
+    assert rank_correlation(one, np.exp(one)) == pytest.approx(1)
+    assert rank_correlation(one, -one) == pytest.approx(-1)
+    # Equal values share their mean rank: 0.5, 0.5, 2, 3 beside 0, 1, 2, 3.
+    assert rank_correlation(one, np.array([[0, 0], [1, 2]], np.float32)) == pytest.approx(0.9486833)
+    flat = np.zeros((2, 2), np.float32)
+    assert (rank_correlation(one, flat), rank_correlation(flat, one), rank_correlation(flat, flat)) == (0, 0, 1)
 
 
 def test_heat_is_what_speaks_for_the_class() -> None:
@@ -34,7 +30,7 @@ def test_heat_is_what_speaks_for_the_class() -> None:
     assert heat(lonely)[0, 3, 3] == 1
 
 
-def test_smoothed_as_scipy_does_it() -> None:
+def test_each_map_is_smoothed_alone() -> None:
     rough = np.random.default_rng(0).normal(size=(2, 200, 120)).astype(np.float32)
     expected = rough
     for axis in (1, 2):
@@ -45,7 +41,7 @@ def test_smoothed_as_scipy_does_it() -> None:
 def test_brightness_alone_tells_the_order() -> None:
     light = coloured(np.linspace(0, 1, 50, dtype=np.float32)) @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(light) > 0).all()
-    assert (legend(9, 3)[0, [0, -1]] == COLOURS[[0, -1]]).all()
+    np.testing.assert_allclose(legend(9, 3)[0, [0, -1]], [[68, 1, 84], [253, 231, 37]], atol=1)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (24, 40), (500, 300), (1, 7)])

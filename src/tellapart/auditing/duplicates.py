@@ -13,6 +13,8 @@ from tellapart.auditing.alignment import sameness
 from tellapart.auditing.findings import Finding
 from tellapart.auditing.nearest import candidates, looks
 from tellapart.core.events import Computing
+from tellapart.core.extras import require
+from tellapart.core.vectors import unit_length
 from tellapart.data.catalog import Catalog
 from tellapart.data.statistics import Floats, Measured
 
@@ -29,6 +31,7 @@ _LEAST_CONTRAST = 4.0
 # Copies of a picture with few colours, and of any picture, from which it counts as a placeholder.
 _MANY_PLAIN, _MANY, _FEW_COLOURS = 5, 20, 24
 _SAID = {"train": "training", "validation": "validation", "test": "the test"}
+_WHAT = "Tying copies of pictures together"
 _ROOM = 20_000  # pairs compared between two events
 
 
@@ -94,8 +97,7 @@ def _near(
         found.append(pairs)
         yield Computing(-1, what, done, len(rows))
     if features is not None:
-        vectors = np.nan_to_num(features[rows]).astype(np.float32)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        vectors = unit_length(np.nan_to_num(features[rows]).astype(np.float32))
         for pairs, done in candidates(vectors, [(0, vectors)], _FEATURES_ALIKE):
             found += [pairs, pairs + np.array([0, 0, 1])]  # the features do not say whether it is mirrored
             yield Computing(-1, f"{what} by features", done, len(rows))
@@ -129,18 +131,13 @@ def _contents(catalog: Catalog) -> Ints:
 
 def tied(n: int, pairs: Pairs) -> Ints:
     """Number the groups that pairs tie together, int64 [n]: each the lowest row of its group."""
-    parent = list(range(n))
-
-    def top(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for one, two in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
-        a, b = top(one), top(two)
-        parent[max(a, b)] = min(a, b)
-    return np.array([top(row) for row in range(n)], np.int64)
+    if not len(pairs.first):
+        return np.arange(n)
+    sparse, graph = require("scipy.sparse", _WHAT, "train"), require("scipy.sparse.csgraph", _WHAT, "train")
+    edges = sparse.coo_array((np.ones(len(pairs.first), bool), (pairs.first, pairs.second)), shape=(n, n))
+    _, component = graph.connected_components(edges, directed=False)
+    _, lowest, inverse = np.unique(component, return_index=True, return_inverse=True)
+    return np.asarray(lowest[inverse], np.int64)
 
 
 def placeholders(catalog: Catalog, measured: Measured) -> list[Finding]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.auditing.alignment import window
+from tellapart.core.vectors import unit_length
 from tellapart.data.statistics import SIDE, Bytes
 
 Floats = npt.NDArray[np.float32]
@@ -31,6 +32,7 @@ _FREQUENCIES = 8
 _CROP = 0.93  # side of what the second description sees
 _BLOCK = 1024
 _CELLS_SEARCHED = 6
+_PLAIN = 1e-3  # length of the description of a picture in which there is nothing to see
 
 
 def describe(thumbs: Bytes, crop: float = 1.0) -> Floats:
@@ -52,7 +54,7 @@ def describe(thumbs: Bytes, crop: float = 1.0) -> Floats:
         part = thumbs[start : start + 4 * _BLOCK].astype(np.float32)
         wave = along @ part @ along.T
         found[start : start + 4 * _BLOCK] = (wave * _weights()).reshape(len(part), -1)[:, 1:]
-    return _unit(found)
+    return unit_length(found, _PLAIN)
 
 
 def looks(thumbs: Bytes) -> tuple[Floats, list[tuple[int, Floats]]]:
@@ -69,13 +71,6 @@ def mirrored(described: Floats) -> Floats:
     """Descriptions of the same pictures flipped left to right."""
     sign = np.where(np.arange(_FREQUENCIES) % 2, -1, 1).astype(np.float32)
     return described * np.tile(sign, _FREQUENCIES)[1:]
-
-
-def _unit(vectors: Floats) -> Floats:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = np.zeros_like(vectors)
-    np.divide(vectors, length, out=found, where=length > 1e-3)
-    return found
 
 
 @cache
@@ -161,7 +156,7 @@ def _centres(vectors: Floats) -> Floats:
         order = np.argsort(cell, kind="stable")
         present, starts = np.unique(cell[order], return_index=True)
         centres[present] = np.add.reduceat(sample[order], starts, axis=0)
-        centres = _unit(centres)
+        centres = unit_length(centres, _PLAIN)
     return np.asarray(centres, np.float32)
 
 

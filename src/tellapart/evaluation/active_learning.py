@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.predictions import Floats
+from tellapart.core.vectors import unit_length
 
 
 def uncertainty(probabilities: Floats, multilabel: bool) -> Floats:
@@ -39,7 +40,7 @@ def ask_next(unsure: Floats, features: npt.NDArray[np.float32], n: int) -> npt.N
     Returns:
         Positions, int64 [min(n, n_pictures)], to be asked in this order.
     """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = unit_length(features)
     far = np.ones(len(unit))
     left = np.ones(len(unit), bool)
     order = np.empty(min(n, len(unit)), np.int64)

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.core.scores import Metric
+from tellapart.core.vectors import unit_length
 from tellapart.evaluation.intervals import wilson
-from tellapart.evaluation.open_set import Known, Strangeness, unit_length
+from tellapart.evaluation.open_set import Known, Strangeness
 
 DIRECTIONS = 128
 #: With fewer validation pictures than this share asks for, nothing can be said of what is known.

@@ -19,7 +19,6 @@ from tellapart.core.predictions import Floats
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 _WHAT = "Finding wrong labels"
-_PART = 512
 
 
 @dataclass(frozen=True)
@@ -76,34 +75,6 @@ def _doubts_of_several(target: npt.NDArray[Any], probabilities: Floats, agreemen
     return Doubts((score + agreement) / 2, np.asarray(flagged.any(axis=1)), suggested)
 
 
-def nearest(features: npt.NDArray[np.float32], tie: Ints, of: Ints, k: int) -> Ints:
-    """The most similar other pictures, by the cosine between features.
-
-    Args:
-        features: float32 [n, d].
-        tie: [n]; pictures of one number (copies, one group) are not neighbours of each other.
-        of: [m], positions of the pictures whose neighbours are wanted.
-        k: how many; fewer where there are not so many others.
-
-    Returns:
-        Positions [m, k], nearest first, -1 where there are no more.
-    """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    k = min(k, len(features))
-    found = np.empty((len(of), k), np.int64)
-    for start in range(0, len(of), _PART):
-        part = of[start : start + _PART]
-        cosine = unit[part] @ unit.T
-        cosine[tie[part][:, None] == tie[None, :]] = -np.inf
-        first = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        near = np.take_along_axis(cosine, first, axis=1)
-        order = np.argsort(-near, axis=1, kind="stable")
-        ranked = np.take_along_axis(first, order, axis=1)
-        ranked[~np.isfinite(np.take_along_axis(near, order, axis=1))] = -1
-        found[start : start + len(part)] = ranked
-    return found
-
-
 def agreement(target: npt.NDArray[Any], neighbours: Ints, probabilities: Floats) -> Floats:
     """The share of each picture's neighbours that have its label.
 
@@ -112,7 +83,7 @@ def agreement(target: npt.NDArray[Any], neighbours: Ints, probabilities: Floats)
 
     Args:
         target: as in `doubts`, of all pictures.
-        neighbours: [n, k], as `nearest` gives them for all pictures.
+        neighbours: [n, k], as `vectors.nearest` gives them for all pictures.
         probabilities: [n, k], as in `doubts`.
     """
     there = neighbours >= 0

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.predictions import Floats
+from tellapart.core.vectors import unit_length
 
 _PART = 2**22  # numbers handled at a time
 
@@ -125,12 +126,6 @@ class Strangeness:
         """The inverse of `as_dict`."""
         pairs = {name: (float(values[name][0]), float(values[name][1])) for name in ("distance", "doubt")}
         return cls(**{**values, **pairs})
-
-
-def unit_length(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Features [n, n_features], each line divided by its length; a line of zeros stays."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, 1e-12), np.float32)
 
 
 def _squares(x: Floats, means: Floats) -> Floats:

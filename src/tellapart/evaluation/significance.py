@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.extras import require
 from tellapart.core.predictions import Floats
 
 #: Share of false alarms that is put up with, and of true differences that a planned comparison shall find.
@@ -34,10 +36,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
     Args:
         only_first, only_second: pictures that only the one, only the other answers rightly.
     """
-    n, k = only_first + only_second, min(only_first, only_second)
-    # In logarithms: 2^-n is too small for a float from 1,075 pictures on.
-    below = np.array([_log_choose(n, i) for i in range(k + 1)]) - n * math.log(2)
-    return min(1.0, 2 * float(np.exp(below).sum()))
+    n = only_first + only_second
+    return float(_stats().binomtest(only_first, n).pvalue) if n else 1.0
 
 
 def share_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
@@ -123,20 +123,12 @@ def freedom(total: float, parts: Iterable[tuple[float, float]]) -> float:
 
 def t_test(ratio: float, n: float) -> float:
     """Two-sided p-value of a difference in units of its standard error, by Student's t with n degrees of freedom."""
-    if math.isinf(n):
-        return math.erfc(abs(ratio) / math.sqrt(2))
-    return _incomplete_beta(n / 2, 0.5, n / (n + ratio**2))
+    return 2 * float(_stats().t.sf(abs(ratio), n))
 
 
 def t_limit(n: float) -> float:
     """Standard errors that a 95 % interval reaches to each side: 1.96 for many degrees of freedom, 12.7 for one."""
-    low, high = 0.0, 1.0
-    while t_test(high, n) > ALPHA:
-        low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_test(middle, n) > ALPHA else (low, middle)
-    return high
+    return float(_stats().t.isf(ALPHA / 2, n))
 
 
 def fewer_right(right: int, n: int, all_right: int, total: int) -> float:
@@ -146,36 +138,8 @@ def fewer_right(right: int, n: int, all_right: int, total: int) -> float:
         right, n: right answers and pictures in the part looked at.
         all_right, total: the same of all, the part included.
     """
-    lowest = max(0, n - (total - all_right))
-    steps = [
-        _log_choose(all_right, k) + _log_choose(total - all_right, n - k) for k in range(lowest, min(right, n) + 1)
-    ]
-    return min(1.0, float(np.exp(np.array(steps) - _log_choose(total, n)).sum()))
+    return float(_stats().hypergeom.cdf(right, total, all_right, n))
 
 
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function by its continued fraction (Numerical Recipes, 3rd edition, 6.4)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(b, a, 1 - x)
-    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    tiny = 1e-300
-    c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
-    value = d
-    for m in range(1, 10_000):
-        for step in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d, c = 1 + step * d, 1 + step / c
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = c if abs(c) > tiny else tiny
-            value *= c * d
-        if abs(c * d - 1) < 1e-14:
-            break
-    return math.exp(front) * value / a
+def _stats() -> Any:
+    return require("scipy.stats", "Comparing scores", "train")

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
 
 from tellapart.core.preprocess import Pixels
 
 Map = npt.NDArray[np.float32]
-#: From little to much: viridis, whose steps look even and whose brightness alone tells the order (van der Walt and
-#: Smith, 2015; the colours are in the public domain).
-COLOURS = np.array(
-    [
-        *((68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142)),
-        *((31, 158, 137), (53, 183, 121), (109, 205, 89), (180, 222, 44), (253, 231, 37)),
-    ],
-    np.float32,
-)
 _LEAST_SIDE, _MOST_SIDE = 192, 320  # of an overlay, in pixels
 _SHARE = 99.5  # the heat's top: higher values are rare, and would darken all others
 _FAINT, _STRONG = 0.4, 0.75  # how much the colours cover where there is no heat, and where there is most
@@ -43,23 +37,13 @@ def smooth(map: Map, share: float = 0.015) -> Map:
         share: standard deviation of the Gaussian, as a share of the longer side; at least one pixel is looked around.
     """
     sigma = share * max(map.shape[1:])
-    reach = max(1, round(3 * sigma))
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 0.5)) ** 2)
-    weights /= weights.sum()
-    gathered = map
-    for axis in (1, 2):
-        around = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
-        padded = np.pad(gathered, around, mode="edge")
-        n = map.shape[axis]
-        gathered = sum(w * padded.take(range(i, i + n), axis) for i, w in enumerate(weights))
-    return np.asarray(gathered, np.float32)
+    radius = max(1, round(3 * sigma))
+    return np.asarray(gaussian_filter(map, max(sigma, 0.5), mode="nearest", radius=radius, axes=(1, 2)), np.float32)
 
 
 def coloured(values: Map) -> npt.NDArray[np.float32]:
     """Values in 0..1 as colours: float32 [..., 3], 0 to 255."""
-    steps = np.linspace(0, 1, len(COLOURS))
-    channels = [np.interp(values, steps, COLOURS[:, channel]) for channel in range(3)]
-    return np.stack(channels, axis=-1).astype(np.float32)
+    return np.asarray(255 * colormaps["viridis"](values)[..., :3], np.float32)
 
 
 def at_eye_size(pixels: Pixels) -> Pixels:
@@ -94,18 +78,8 @@ def rank_correlation(one: Map, other: Map) -> float:
 
     Where one of them is the same everywhere it is 0, and 1 where both are.
     """
-    if np.ptp(one) == np.ptp(other) == 0:
-        return 1.0
-    a, b = _ranks(one.ravel()), _ranks(other.ravel())
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length > 0 else 0.0
-
-
-def _ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)
+    constant = np.ptp(one) == 0, np.ptp(other) == 0
+    return float(all(constant)) if any(constant) else float(spearmanr(one.ravel(), other.ravel()).statistic)
 
 
 def _eye_size(height: int, width: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from tellapart.core.events import Computing
 from tellapart.core.predictions import Floats, probabilities
+from tellapart.core.vectors import unit_length
 from tellapart.training.linear_probe import solutions
 
 #: Strengths of the penalty that are tried: strong ones, since weak ones follow wrong labels.
@@ -32,7 +33,7 @@ def kernel_map(features: npt.NDArray[np.float32], seed: int = 0) -> npt.NDArray[
     Returns:
         float32 [n, m], m <= 1,500; products of rows are m times the kernel.
     """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = unit_length(features)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(unit))[:_LANDMARKS])
     landmarks = unit[chosen]
     median = float(np.median(np.maximum(2 - 2 * landmarks @ landmarks.T, 0))) or 1.0

@@ -16,11 +16,11 @@ from tellapart.core.files import replacing
 from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
 from tellapart.core.text import counted
+from tellapart.core.vectors import nearest
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
 from tellapart.evaluation.mistakes import least_certain, wrongest
 from tellapart.explaining.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
-from tellapart.explaining.neighbours import most_alike
 from tellapart.explaining.overlay import Map, at_eye_size, legend, overlay
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
@@ -339,7 +339,7 @@ def _alike(
     found = yield from features(network, catalog, training, runtime, "features of training pictures")
     place = {int(row): i for i, row in enumerate(training)}
     itself = np.array([place.get(int(row), -1) for row in asked.rows], np.int64)
-    position, similarity = most_alike(found, asked.features, k, itself)
+    position, similarity = nearest(asked.features, found, k, itself, np.arange(len(found)))
     return [
         [_card(catalog, int(training[at]), float(like)) for at, like in zip(line, values, strict=True) if at >= 0]
         for line, values in zip(position, similarity, strict=True)

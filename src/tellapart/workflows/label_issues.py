@@ -12,11 +12,12 @@ import polars as pl
 
 from tellapart.core.predictions import Floats, Predictions, probabilities
 from tellapart.core.text import counted
+from tellapart.core.vectors import nearest
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import ties_of
 from tellapart.data.splitting.stratify import Ties, divide
 from tellapart.errors import DataError, RunError, WeightsError
-from tellapart.evaluation.label_issues import agreement, doubts, nearest
+from tellapart.evaluation.label_issues import agreement, doubts
 from tellapart.evaluation.label_issues_table import LabelIssues
 from tellapart.report.formatting import certainty
 from tellapart.runs.run import Run
@@ -152,8 +153,8 @@ def _ranked(
         fold[inside] = number
     chances = yield from out_of_sample(kernel_map(found), target, fold)
     asked = np.argsort(_of_given(target, chances), kind="stable")[:_MOST_ASKED]
-    near = np.full((len(rows), min(_NEIGHBOURS, len(rows))), -1, np.int64)
-    near[asked] = nearest(found, together, asked, _NEIGHBOURS)
+    near = np.full((len(rows), _NEIGHBOURS), -1, np.int64)
+    near[asked], _ = nearest(found[asked], found, _NEIGHBOURS, together[asked], together)
     doubt = doubts(target, chances, agreement(target, near, chances))
     order = np.argsort(doubt.score, kind="stable")
     lines = [
