@@ -92,7 +92,7 @@ def test_a_review_by_keyboard_from_begin_to_end(context: Any, make_session: Any,
     tab.counts(6)
     tab.waits("#done:not([hidden])")
     assert decisions(session) == [
-        ("keep", session.items[0].given[0]),
+        ("keep", session.items[0].labels[0]),
         ("relabel", classes[2]),
         ("exclude", ""),
         ("unsure", ""),
@@ -120,7 +120,7 @@ def test_undo_goes_back_one_by_one(context: Any, make_session: Any, serve_sessio
     assert tab.text("#file") == first
     tab.page.keyboard.press("z")  # there is nothing more
     tab.press("Space", 1)
-    assert decisions(served.session) == [("keep", served.session.items[0].given[0])]
+    assert decisions(served.session) == [("keep", served.session.items[0].labels[0])]
     tab.close()
 
 
@@ -190,7 +190,7 @@ def test_several_labels_are_toggled(context: Any, make_session: Any, serve_sessi
     tab.press("Enter", 1)
     tab.press("Enter", 2)
     found = session.state()["decisions"]
-    assert sorted(found["0"]["to"]) == sorted(set(session.classes) - set(session.items[0].given))
+    assert sorted(found["0"]["to"]) == sorted(set(session.classes) - set(session.items[0].labels))
     assert found["1"]["decision"] == "keep"
     tab.close()
 
