@@ -1,8 +1,13 @@
-"""How fast Tellapart is here, beside what one would use instead: measured in turn on the user's own machine."""
+"""How fast Tellapart is here, beside what one would use instead: measured in turn on this machine.
+
+python -m benchmarks.run photos/ --rows data,stages --minutes 2 --out bench.json
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +25,7 @@ from benchmarks.rivals_programs import EPOCHS
 from benchmarks.row_data import data
 from benchmarks.row_layers import NETWORKS, finetune, plain_speed, stored
 from benchmarks.turns import Figure
+from tellapart.core.files import write_text
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
@@ -168,3 +174,28 @@ def _scratch() -> Iterator[Path]:
                 del os.environ["TELLAPART_CACHE"]
             else:
                 os.environ["TELLAPART_CACHE"] = before
+
+
+def main() -> None:
+    """Parse the command line, measure, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument(
+        "pictures", nargs="?", type=Path, help="folder or table of your pictures; without it, made ones"
+    )
+    parser.add_argument("--rows", default=",".join(ROWS), help="which rows, with commas")
+    parser.add_argument("--minutes", type=float, default=10.0, help="about what it all may take")
+    parser.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    asked = parser.parse_args()
+    try:
+        rows = [row.strip() for row in asked.rows.split(",")]
+        measured = bench(asked.pictures, rows, asked.minutes, Console(asked.quiet))
+    except TellapartError as error:
+        parser.exit(2, f"{error.message} {error.hint}\n")
+    print(measured.table())
+    if asked.out:
+        write_text(asked.out, json.dumps(measured.as_dict(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
