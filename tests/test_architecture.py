@@ -45,7 +45,6 @@ MAY_IMPORT = {
 # Where torch may be imported, and which packages bring it along.
 TORCH_ROOMS = {"workflows", "explaining", "training", "models", "data.augmentation", "data.loading"} | {
     "deploy.bundle.write",
-    "deploy.bundle.verify",
 }
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.torch"}
 

@@ -14,7 +14,11 @@ from tellapart.core.predictions import Predictions, probabilities
 from tellapart.errors import DataError
 from tellapart.evaluation import metrics
 from tellapart.evaluation.calibrate import fit_temperature, fit_temperatures, misses, thresholds
-from tellapart.evaluation.reliability import expected_calibration_error, reliability
+from tellapart.evaluation.reliability import reliability
+
+
+def calibration_error(predictions: Predictions, temperature: float = 1.0) -> float:
+    return reliability(predictions, temperature, n_bootstrap=1).error.value
 
 
 def predictions_of(logits, target) -> Predictions:
@@ -147,7 +151,7 @@ def test_unlabelled_pictures_do_not_matter_and_none_at_all_is_an_error():
     with pytest.raises(DataError, match="No picture of the validation part has a label"):
         fit_temperature(empty)
     with pytest.raises(DataError, match="None of the pictures has a label"):
-        expected_calibration_error(empty)
+        calibration_error(empty)
 
 
 @settings(max_examples=50, deadline=None)
@@ -248,13 +252,13 @@ def test_calibration_error_by_the_definition(multilabel):
         inside = (certainty > low) & (certainty <= low + 1 / 15)
         if inside.any():
             expected += inside.mean() * abs(certainty[inside].mean() - right[inside].mean())
-    assert expected_calibration_error(predictions, 2.0) == pytest.approx(expected, abs=1e-9)
+    assert calibration_error(predictions, 2.0) == pytest.approx(expected, abs=1e-9)
 
 
 def test_calibration_error_falls_with_the_fitted_temperature():
     logits, target = honest(3000, 5, seed=4)
     predictions = predictions_of(5 * logits, target)
-    before, after = (expected_calibration_error(predictions, t) for t in (1.0, fit_temperature(predictions)))
+    before, after = (calibration_error(predictions, t) for t in (1.0, fit_temperature(predictions)))
     assert before > 0.1
     assert after < 0.03
 
@@ -273,7 +277,7 @@ def test_bins_hold_every_answer_once(multilabel):
 def test_the_interval_of_the_calibration_error_holds_the_truth(too_sure):
     """Measured on 40 sets of 500 pictures."""
     logits, target = honest(200_000, 4, seed=7)
-    truth = expected_calibration_error(predictions_of(too_sure * logits, target))
+    truth = calibration_error(predictions_of(too_sure * logits, target))
     inside = 0
     for start in range(0, 20_000, 500):
         part = slice(start, start + 500)

@@ -12,7 +12,6 @@ from tellapart.models.layer_groups import (
     chain,
     cut_before,
     cut_points,
-    group_parameters,
     layer_groups,
     split_backbone,
     train_last,
@@ -30,6 +29,13 @@ CUTTABLE = {
     "squeezenet1_1": 10,
     **dict.fromkeys(OWN, 3),
 }
+
+
+def group_parameters(network: Network) -> list[list[nn.Parameter]]:
+    return [
+        [p for name in group for p in network.get_submodule(name).parameters(recurse=False)]
+        for group in layer_groups(network)
+    ]
 
 
 def build(name: str, size: int = 32) -> Network:

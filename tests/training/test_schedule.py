@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from tellapart.errors import RecipeError
-from tellapart.training.schedule import KINDS, group_lrs, schedule, sgdr_epochs
+from tellapart.training.schedule import KINDS, schedule
 
 
 def torch_lrs(make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], steps: int) -> list[float]:
@@ -52,7 +51,7 @@ def test_one_cycle_takes_torchs_own_end() -> None:
 @pytest.mark.parametrize(("length", "multiplier", "final"), [(1, 1, 0.0), (1, 2, 0.0), (2, 3, 0.1), (3, 1, 0.5)])
 def test_sgdr_is_that_of_torch(length: int, multiplier: int, final: float) -> None:
     per_epoch = 7
-    steps = sgdr_epochs(length, multiplier, 3) * per_epoch
+    steps = sum(length * multiplier**cycle for cycle in range(3)) * per_epoch
     expected = torch_lrs(
         lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, length * per_epoch, multiplier, eta_min=final), steps
     )
@@ -132,54 +131,3 @@ def test_steps_outside_are_refused() -> None:
 def test_what_cannot_be_is_said(kind: str, options: dict[str, float], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         ours(kind, 10, **options)
-
-
-def test_sgdr_epochs() -> None:
-    assert [sgdr_epochs(1, 2, n) for n in (1, 2, 3, 4)] == [1, 3, 7, 15]
-    assert sgdr_epochs(3, 1, 4) == 12
-
-
-@pytest.mark.parametrize(
-    ("lr", "n", "expected"),
-    [
-        (1e-3, 3, [1e-3] * 3),
-        (1, 1, [1.0]),
-        ([0.5], 3, [0.5] * 3),
-        ([1e-4, 1e-3, 1e-2], 3, [1e-4, 1e-3, 1e-2]),
-        ([1e-4, 1e-3, 1e-2], 6, [1e-4, 1e-4, 1e-4, 1e-3, 1e-3, 1e-2]),
-        ([1e-4, 1e-2], 4, [1e-4, 1e-4, 1e-4, 1e-2]),
-        ("1e-4..1e-2", 3, [1e-4, 1e-3, 1e-2]),
-        (" 1e-4 .. 1e-2 ", 5, [1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2]),
-        ("1e-4..1e-2", 1, [1e-2]),
-        ({"head": 0.1, "decay": 0.5}, 4, [0.0125, 0.025, 0.05, 0.1]),
-    ],
-)
-def test_group_lrs(lr: object, n: int, expected: list[float]) -> None:
-    assert group_lrs(lr, n) == pytest.approx(expected)  # type: ignore[arg-type]
-
-
-@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8), st.integers(1, 12))
-def test_a_list_is_spread_in_order(lrs: list[float], n: int) -> None:
-    if len(lrs) > n:
-        with pytest.raises(RecipeError, match="rates for"):
-            group_lrs(lrs, n)
-        return
-    found = group_lrs(lrs, n)
-    assert len(found) == n
-    assert found[-1] == lrs[-1]
-    assert [lr for i, lr in enumerate(found) if i == 0 or lr != found[i - 1]] == [
-        lr for i, lr in enumerate(lrs) if i == 0 or lr != lrs[i - 1]
-    ]
-
-
-@pytest.mark.parametrize(
-    "lr",
-    [
-        *(0, -1e-3, math.nan, math.inf, True, None, [], [1e-3, 0], ["1e-3"]),
-        *("fast", "1e-4..", "0..1", "1e-4..x"),
-        *({"decay": 0.5}, {"head": 0.1, "decay": 1.5}, {"head": 0.1, "decay": 0.5, "x": 1}),
-    ],
-)
-def test_rates_that_are_none(lr: object) -> None:
-    with pytest.raises(RecipeError, match="lr"):
-        group_lrs(lr, 3)  # type: ignore[arg-type]

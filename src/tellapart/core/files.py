@@ -137,8 +137,3 @@ def _umask() -> int:
 def guarded(text: str) -> str:
     """A text that a spreadsheet would run as a formula, with a single quote in front; others as they are."""
     return f"'{text}" if _FORMULA.match(text) else text
-
-
-def unguarded(text: str) -> str:
-    """The inverse of `guarded`."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text

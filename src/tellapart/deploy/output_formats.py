@@ -187,7 +187,7 @@ def csv_cell(value: str | float | None) -> str:
     """One cell of a CSV file (RFC 4180, UTF-8, lines end with a line feed).
 
     A text that a spreadsheet would run as a formula (its first sign that is not a blank is = + - @, or it begins
-    with a tab or line break) gets a single quote in front; `files.unguarded` takes it off again. Numbers stay.
+    with a tab or line break) gets a single quote in front. Numbers stay.
     """
     if value is None:
         return ""

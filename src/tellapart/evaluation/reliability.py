@@ -113,11 +113,6 @@ def reliability(
     )
 
 
-def expected_calibration_error(predictions: Predictions, temperature: Temperature = 1.0, bins: int = BINS) -> float:
-    """How far certainty and truth lie apart, on average; see `reliability`."""
-    return reliability(predictions, temperature, bins, n_bootstrap=1).error.value
-
-
 def _answers(predictions: Predictions, temperature: Temperature) -> Iterator[tuple[int, Floats, Array]]:
     """Certainties and whether they are right, both [k, 1] or [k, n_classes], with the number of their first picture."""
     step = max(1, _PART // len(predictions.classes))

@@ -25,7 +25,7 @@ def layer_groups(network: Network) -> list[list[str]]:
 
     Each module that owns parameters or buffers itself is in exactly one group, and so are the modules around and
     between them that belong to one group alone. So a group's parameters are those that its modules own *themselves*
-    (`parameters(recurse=False)`): see `group_parameters` and `train_last`.
+    (`parameters(recurse=False)`): see `train_last`.
     """
     backbone = network.backbone
     group_of = _timm_groups(backbone) or _part_groups(backbone, inside=network.architecture.source == "torchvision")
@@ -46,14 +46,6 @@ def layer_groups(network: Network) -> list[list[str]]:
         groups[last].append(f"backbone.{name}" if name else "backbone")
     head = [f"head.{name}" if name else "head" for name, _ in network.head.named_modules()]
     return [group for group in groups if group] + [head]
-
-
-def group_parameters(network: Network) -> list[list[nn.Parameter]]:
-    """Parameters in groups from input to head; each parameter is in exactly one."""
-    return [
-        [p for name in group for p in network.get_submodule(name).parameters(recurse=False)]
-        for group in layer_groups(network)
-    ]
 
 
 def train_last(network: Network, n_groups: int) -> None:
@@ -144,7 +136,7 @@ def split_backbone(network: Network, at: str) -> tuple[nn.Sequential, nn.Sequent
         ModelError: the backbone cannot be cut there.
     """
     links = _links(network)
-    possible = [name for name, safe in links if safe]
+    possible = cut_points(network)
     if at not in possible:
         raise ModelError(
             f"{network.architecture.name} cannot be cut before '{at}'.",

@@ -42,7 +42,8 @@ def schedule(
       2018, arXiv 1708.07120; as torch's OneCycleLR). The rise takes the share `warmup` of the steps, or 0.3 if
       that is 0.
     * sgdr: cosine with warm restarts (Loshchilov and Hutter 2017, arXiv 1608.03983): fall(t_c / T_c) within cycle c,
-      which has cycle_length · cycle_multiplier^c epochs. For whole cycles, train for `sgdr_epochs` epochs.
+      which has cycle_length · cycle_multiplier^c epochs. Three whole cycles of length 1 and multiplier 2
+      take 1 + 2 + 4 = 7 epochs.
 
     Warm-up, W = round(warmup · T) steps, is linear: (t + 1) / (W + 1). A cosine fills the steps after it; step and
     sgdr keep to their epochs, and are multiplied by it.
@@ -83,11 +84,6 @@ def schedule(
         return ramp
 
     return factor
-
-
-def sgdr_epochs(cycle_length: int, cycle_multiplier: int, n_cycles: int) -> int:
-    """Epochs of whole cycles: with length 1, multiplier 2 and 3 cycles, 1 + 2 + 4 = 7."""
-    return sum(cycle_length * cycle_multiplier**cycle for cycle in range(n_cycles))
 
 
 def group_lrs(lr: LearningRate, n_groups: int) -> list[float]:

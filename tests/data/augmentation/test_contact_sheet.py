@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data.augmentation.contact_sheet import contact_sheet, transform_sheet
+from tellapart.data.augmentation.contact_sheet import contact_sheet
 from tellapart.data.augmentation.transforms import augment, generator
 from tellapart.data.decoding.decode import decode
 from tellapart.data.scan import scan
-from tellapart.recipe.transforms import HorizontalFlip, Negative, RandomResizedCrop
+from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
 
 HOW = Preprocessing(48, 64)
 
@@ -30,16 +30,6 @@ def test_contact_sheet_shows_originals_and_the_first_epochs(picture_folder):
         for epoch in range(2):
             expected = augment(pixels, transforms, HOW, generator(3, epoch, row))
             assert np.array_equal(cell(sheet, line, 1 + epoch), expected)
-
-
-def test_transform_sheet_applies_each_alone_and_always(picture_folder):
-    catalog = scan(picture_folder(width=64, height=48))
-    transforms = [Negative(probability=0.01), HorizontalFlip(probability=0.0)]
-    sheet = transform_sheet(catalog, 2, transforms, HOW, seed=0, n_views=3)
-    pixels = decode(catalog.path(2))
-    for column in range(3):
-        assert np.array_equal(cell(sheet, 1, column), 255 - pixels)
-        assert np.array_equal(cell(sheet, 2, column), pixels[:, ::-1])
 
 
 def test_captions_are_there_and_long_names_are_shortened(picture_folder):

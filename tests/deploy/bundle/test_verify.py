@@ -57,10 +57,10 @@ def test_a_golden_file_that_makes_no_sense(written, tmp_path, golden_file, broke
         verify(with_golden(written, tmp_path / "broken", tensors))
 
 
-def test_it_needs_no_torch(written):
+def test_it_needs_neither_torch_nor_safetensors(written):
     script = (
         "import sys; from tellapart.deploy.bundle.read import Bundle; "
         "from tellapart.deploy.bundle.verify import verify; "
-        "verify(Bundle.load(sys.argv[1])); sys.exit('torch' in sys.modules)"
+        "verify(Bundle.load(sys.argv[1])); sys.exit(any(name in sys.modules for name in ('torch', 'safetensors')))"
     )
     subprocess.run([sys.executable, "-c", script, written], check=True)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.transforms import augment, crops, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode, read_picture
@@ -50,28 +50,6 @@ def contact_sheet(
             for epoch in range(n_views)
         ]
         lines.append(line)
-    return grid(lines)
-
-
-def transform_sheet(
-    catalog: Catalog,
-    row: int,
-    transforms: Sequence[Transform],
-    preprocessing: Preprocessing,
-    seed: int,
-    n_views: int = 5,
-) -> Image.Image:
-    """One line a transform, alone and applied every time, to one picture: what each does, and how strongly."""
-    pixels = _read(catalog, row, transforms, preprocessing)
-    lines = [[(preprocess(pixels, preprocessing), PurePosixPath(catalog.table["path"][row]).name)]]
-    for transform in transforms:
-        always = transform.model_copy(update={"probability": 1.0})
-        lines.append(
-            [
-                (augment(pixels, [always], preprocessing, generator(seed, epoch, row)), transform.transform)
-                for epoch in range(n_views)
-            ]
-        )
     return grid(lines)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tellapart.deploy.bundle.read import GOLDEN, Bundle
-from tellapart.errors import BundleError, MissingExtraError
+from tellapart.deploy.bundle.tensors import read_tensors
+from tellapart.errors import BundleError
 
 
 def verify(bundle: Bundle) -> float:
@@ -18,7 +19,6 @@ def verify(bundle: Bundle) -> float:
 
     Raises:
         BundleError: a difference above the bundle's tolerance, or a golden file that cannot be read.
-        MissingExtraError: the package safetensors is not installed.
     """
     pictures, golden = _golden(bundle)
     largest = 0.0
@@ -39,15 +39,11 @@ def verify(bundle: Bundle) -> float:
 
 def _golden(bundle: Bundle) -> tuple[Any, Any]:
     """Golden pictures, uint8 [k, height, width, 3], and their logits, float64 [k, n_classes]."""
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise MissingExtraError("Verifying a bundle", "train", "safetensors") from error
     path = bundle.folder / GOLDEN
     try:
-        tensors = safetensors.numpy.load(path.read_bytes())
+        tensors = read_tensors(path)
         pictures, logits = tensors["pictures"], tensors["logits"].astype(np.float64)
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
     if not len(pictures) or logits.shape != (len(pictures), len(bundle.classes)):
         raise BundleError(f"{path}: {len(pictures)} pictures and logits {list(logits.shape)} do not belong together.")
