@@ -26,9 +26,9 @@ import tellapart as ta
 from benchmarks import record
 from tellapart.models.create import create_network
 from tellapart.models.heads import build_head
-from tellapart.recipe.schema import Data, Head, Model
+from tellapart.recipe.schema import L2, Data, Head, Model
 from tellapart.training.extract_features import features
-from tellapart.training.linear_probe import STRENGTHS, solutions
+from tellapart.training.linear_probe import solutions
 from tellapart.training.losses import build_loss
 from tellapart.training.runtime import Runtime, default_device, default_workers
 from tellapart.workflows.progress import Console
@@ -48,7 +48,7 @@ def solved(train: Part, n_classes: int) -> Iterator[tuple[str, nn.Module]]:
     for smoothing in (0.0, 0.05, 0.1, 0.2):
         head = nn.Linear(train.x.shape[1], n_classes)
         loss = build_loss("auto", False, label_smoothing=smoothing)
-        for strength, _ in zip(STRENGTHS, solutions(train.x, train.y, head, loss, len(train.y)), strict=True):
+        for strength, _ in zip(L2, solutions(train.x, train.y, head, loss, len(train.y)), strict=True):
             yield f"linear, solved, strength {strength:g}, label smoothing {smoothing:g}", head
 
 

@@ -128,8 +128,13 @@ STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
         (STAGES + "lr = 'fnd'", 6, "'stages.1.lr'", ""),
         (STAGES + "epochs = 3\nsteps = 3", 4, "'epochs' and 'steps' exclude each other", ""),
         (STAGES + "stop_on = 'gap'", 4, "needs 'patience'", ""),
-        (STAGES + "optimizer = 'lbfgs'\nlr = 1e-2", 4, "'lr' is not for optimizer = \"lbfgs\"", ""),
-        (STAGES + "optimizer = 'lbfgs'\nclip = 1.0", 4, "'clip' is not for", ""),
+        (STAGES + "solver = 'lbfgs'\nlr = 1e-2", 4, "'lr' is not for solver = \"lbfgs\"", ""),
+        (STAGES + "solver = 'lbfgs'\nepochs = 10", 4, "'epochs' is not for solver = \"lbfgs\"", ""),
+        (STAGES + "solver = 'lbfgs'\noptimizer = 'adamw'", 4, "'optimizer' is not for", ""),
+        (STAGES + "solver = 'lbfgs'\noptimizer = 'lbfgs'", 7, "'stages.1.optimizer': Input should be 'adamw'", ""),
+        (STAGES + "solver = 'lbfgs'\nl2 = [0.0]", 7, "'stages.1.l2': Input should be greater than 0", ""),
+        (STAGES + "solver = 'lbfgs'\nl2 = []", 7, "'stages.1.l2': List should have at least 1 item", ""),
+        (STAGES + "l2 = [1.0]", 4, "'l2' belongs to solver = \"lbfgs\"", ""),
         ("[data]\nfit = 'pad'\ncrop = 0.5", 1, "'crop' belongs to fit", ""),
         ("[model.head]\nactivation = 'gelu'", 1, "'activation' belongs to hidden layers", ""),
         ("[model.head]\nhidden = [-3]", 2, "'model.head.hidden': Input should be greater", ""),
@@ -260,7 +265,7 @@ def test_an_inherited_mistake_is_found_in_its_own_file(tmp_path, parent, child, 
     [
         ("seed=5", lambda r: r.seed == 5),
         (" seed = 5 ", lambda r: r.seed == 5),
-        ("stages.0.epochs=7", lambda r: r.stages[0].epochs == 7),
+        ("stages.2.epochs=7", lambda r: r.stages[2].epochs == 7),
         ("stages.2.lr=1e-5", lambda r: r.stages[2].lr == 1e-5),
         ("stages.2.lr=1", lambda r: r.stages[2].lr == 1.0),
         ("stages.2.augment=false", lambda r: r.stages[2].augment is False),
@@ -293,9 +298,9 @@ def test_what_stages_without_fixed_views_apply_can_be_changed():
 
 def test_changes_come_one_after_the_other_and_leave_the_rest():
     plain = load_recipe("transfer")
-    changed = load_recipe("transfer", ["seed=1", "stages.0.epochs=3", "seed=2"])
-    first = plain.stages[0].model_copy(update={"epochs": 3})
-    assert changed == plain.model_copy(update={"seed": 2, "stages": [first, *plain.stages[1:]]})
+    changed = load_recipe("transfer", ["seed=1", "stages.2.epochs=4", "seed=2"])
+    last = plain.stages[2].model_copy(update={"epochs": 4})
+    assert changed == plain.model_copy(update={"seed": 2, "stages": [*plain.stages[:2], last]})
     assert load_recipe("transfer") == plain
 
 
@@ -414,7 +419,7 @@ def test_any_recipe_survives_toml(tmp_path_factory, recipe):
 def test_what_is_written_is_complete(tmp_path, name):
     written = tomllib.loads(load_recipe(name).to_toml())
     assert set(written) >= {"about", "seed", "data", "mix", "balance", "model", "stages"}
-    assert all("momentum" in stage for stage in written["stages"])
+    assert all(("l2" if "solver" in stage else "momentum") in stage for stage in written["stages"])
     assert load_recipe(write(tmp_path, load_recipe(name).to_toml())) == load_recipe(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tellapart.errors import RecipeError
 from tellapart.recipe.load import load_recipe, read_recipe
-from tellapart.recipe.schema import FoundLr
+from tellapart.recipe.schema import FoundLr, Stage
 from tellapart.recipe.upgrade import upgrade
 
 
@@ -72,11 +73,60 @@ def test_mistakes_in_old_recipes_are_named_with_their_line(tmp_path, text, chang
     assert error.value.hint
 
 
+# A linear probe
+
+
+@pytest.mark.parametrize(
+    ("epochs", "strengths"),
+    [
+        ("", [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0]),
+        ("epochs = 50", [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0]),
+        ("epochs = 5", [3e-4, 1e-3, 1e-2, 1e-1, 3e-1]),
+        ("epochs = 2", [1e-3, 1e-1]),
+        ("epochs = 1", [1e-2]),
+    ],
+)
+def test_epochs_of_an_exact_head_are_strengths(tmp_path, epochs, strengths):
+    path = write(tmp_path, f"[[stages]]\ntrain = 'head'\noptimizer = 'lbfgs'\n{epochs}\nmonitor = 'score'")
+    recipe, lines = read_recipe(path)
+    assert recipe.stages == [Stage(train="head", solver="lbfgs", l2=strengths, monitor="score")]
+    (line,) = lines
+    said = line.removeprefix(f"{path}, line 3: 'stages.0' is a linear probe: write ")
+    key, values = said.removesuffix(" instead of optimizer and epochs.").split(" and l2 = ")
+    assert key == 'solver = "lbfgs"'
+    assert json.loads(values) == strengths
+
+
+def test_keys_of_steps_at_their_default_go_and_others_are_refused(tmp_path):
+    plain = "[[stages]]\noptimizer = 'lbfgs'\nepochs = 1\n"
+    recipe, lines = read_recipe(write(tmp_path, f"{plain}batch_size = 64\nrate = 1e-3\nmomentum = 0.9"))
+    assert recipe.stages == [Stage(solver="lbfgs", l2=[1e-2])]
+    assert len(lines) == 1
+    assert lines[0].endswith("instead of optimizer and epochs, and leave out batch_size, rate, momentum.")
+    with pytest.raises(RecipeError, match=r"line 1: .*'batch_size' is not for solver"):
+        read_recipe(write(tmp_path, f"{plain}batch_size = 32"))
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1", "true", "1.5", "'many'"])
+def test_epochs_that_are_none_are_named(tmp_path, epochs):
+    with pytest.raises(RecipeError, match=r"line 3: 'stages\.0\.epochs'"):
+        read_recipe(write(tmp_path, f"[[stages]]\noptimizer = 'lbfgs'\nepochs = {epochs}"))
+
+
+def test_a_change_of_0_1_to_a_linear_probe():
+    recipe, lines = read_recipe("transfer", ["stages.0.epochs=2", "stages.2={train='head', optimizer='lbfgs'}"])
+    assert recipe.stages[0] == load_recipe("transfer").stages[0].model_copy(update={"l2": [1e-3, 1e-1]})
+    assert recipe.stages[2] == Stage(train="head", solver="lbfgs")
+    assert lines[0] == "--set stages.0.epochs=2: 'stages.0.epochs' is now 'stages.0.l2': write [0.001, 0.1]."
+    assert lines[1].startswith("--set stages.2={train='head', optimizer='lbfgs'}: 'stages.2' is a linear probe")
+    recipe, _ = read_recipe("scratch", ["stages.0={epochs=3}", "stages.0.optimizer=lbfgs"])
+    assert recipe.stages == [Stage(solver="lbfgs", l2=[3e-4, 1e-2, 3e-1])]
+
+
+KEYS = st.sampled_from(["rate", "stages", "lr", "0", "optimizer", "epochs", "solver"])
 VALUES = st.recursive(
-    st.integers() | st.booleans(),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["rate", "stages", "lr", "0"]), inner, max_size=3)
-    ),
+    st.integers() | st.booleans() | st.sampled_from(["lbfgs", "adamw"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
 )
 
 

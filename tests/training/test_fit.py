@@ -16,7 +16,6 @@ from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
-from tellapart.training.linear_probe import STRENGTHS, strengths
 from tellapart.training.runtime import Runtime, parse
 from tellapart.training.stage import epoch_items, losses
 
@@ -283,7 +282,7 @@ def test_a_resumed_stage_finds_its_stored_activations(
 def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    plan = recipe([{"train": "head", "optimizer": "lbfgs", "augment": False}])
+    plan = recipe([{"train": "head", "solver": "lbfgs", "augment": False}])
     network, dataset = build(plan)
     events = train(network, plan, dataset)
     done = events[-1]
@@ -295,29 +294,22 @@ def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
         )
     mean, std = x.mean(0), x.std(0, correction=0) + 1e-6
     z = ((x - mean) / std).numpy()
-    model = LogisticRegression(C=STRENGTHS[done.best_epoch - 1], max_iter=5000, tol=1e-8)
+    model = LogisticRegression(C=plan.stages[0].l2[done.best_epoch - 1], max_iter=5000, tol=1e-8)
     model.fit(z, dataset.catalog.target(dataset.train))
     with torch.no_grad():
         ours = network.head(x).softmax(1).numpy()
     np.testing.assert_allclose(ours, model.predict_proba(z), atol=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("n", "expected"), [(1, [1e-2]), (2, [1e-3, 1e-1]), (9, list(STRENGTHS)), (50, list(STRENGTHS))]
-)
-def test_epochs_of_the_exact_head_are_strengths(n: int, expected: list[float]) -> None:
-    assert list(strengths(n)) == expected
-
-
 def test_the_exact_head_needs_a_linear_head(build: Build) -> None:
-    plan = recipe([{"train": "all", "optimizer": "lbfgs"}])
+    plan = recipe([{"train": "all", "solver": "lbfgs"}])
     network, dataset = build(plan)
     with pytest.raises(RecipeError, match="linear head"):
         train(network, plan, dataset)
 
 
 def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> None:
-    stage = {"train": "head", "optimizer": "lbfgs", "augment": False, "epochs": 1}
+    stage = {"train": "head", "solver": "lbfgs", "augment": False, "l2": [1e-2]}
     weights = []
     for sampler in ("none", "weighted"):
         plan = recipe([stage], balance={"sampler": sampler})
@@ -339,7 +331,7 @@ def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> Non
         {"lr": {"head": 1e-3}},
         {"loss": "squeezed"},
         {"size": 1},
-        {"train": "all", "optimizer": "lbfgs"},
+        {"train": "all", "solver": "lbfgs"},
     ],
 )
 def test_what_a_later_stage_cannot_do_is_said_at_once(build: Build, second: dict[str, Any]) -> None:
@@ -418,7 +410,7 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
 ) -> None:
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
     small = {"epochs": 1, "train": 2, "views": [[]], "batch_size": 8}
-    solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]]}
+    solved = {"train": "head", "solver": "lbfgs", "l2": [1e-2], "views": [[]]}
     plan = recipe([solved, small, {**small, "size": 16}], model={"name": "small-cnn", "pretrained": False})
     network, dataset = build(plan)
     events = list(fit(network, plan, dataset, State()))
@@ -438,7 +430,7 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
 
 
 def test_a_stage_after_a_stop_is_run_as_it_would_have_been_without(build: Build) -> None:
-    solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]]}
+    solved = {"train": "head", "solver": "lbfgs", "l2": [1e-2], "views": [[]]}
     plan = recipe([{"train": 2, "epochs": 1, "views": [[]]}, solved], model={"name": "small-cnn", "pretrained": False})
 
     def second(first: Runtime) -> Runtime:
@@ -465,7 +457,7 @@ def test_a_head_on_plain_pictures_makes_use_of_what_a_later_stage_stores(
 ) -> None:
     """No layer runs twice on a view: not for the first stage and again for the second or third."""
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    solved = {"train": "head", "optimizer": "lbfgs", "epochs": 1}
+    solved = {"train": "head", "solver": "lbfgs", "l2": [1e-2]}
     last = {"train": 3, "epochs": 1, "views": FLIPPED}
     plan = recipe([{**solved, "views": [[]]}, {**solved, "views": FLIPPED}, last])
     network, dataset = build(plan)

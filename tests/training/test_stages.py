@@ -201,8 +201,8 @@ def test_a_first_look_at_some_pictures_of_each_class_serves_the_later_stages(
 ) -> None:
     """Solved as a head is that has only these pictures; judged on all; what was computed is not computed again."""
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    look = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": [[]], "per_class": 3}
-    later = {"train": "head", "optimizer": "lbfgs", "epochs": 1, "views": FLIPPED}
+    look = {"train": "head", "solver": "lbfgs", "l2": [1e-2], "views": [[]], "per_class": 3}
+    later = {"train": "head", "solver": "lbfgs", "l2": [1e-2], "views": FLIPPED}
     network, dataset = build(recipe([look, later]))
     events = train(network, recipe([look, later]), dataset)
     first, second = of(StageStarted, events)
@@ -266,7 +266,7 @@ def test_free_statistics_of_frozen_layers_are_updated_and_their_weights_are_not(
 
 
 def test_free_statistics_and_a_solved_head_exclude_each_other(build: Build) -> None:
-    plan = recipe([{"train": "head", "optimizer": "lbfgs", "batch_norm": "free", "views": FLIPPED}])
+    plan = recipe([{"train": "head", "solver": "lbfgs", "batch_norm": "free", "views": FLIPPED}])
     network, dataset = build(plan)
     with pytest.raises(RecipeError, match="stored features") as raised:
         train(network, plan, dataset)
@@ -276,7 +276,7 @@ def test_free_statistics_and_a_solved_head_exclude_each_other(build: Build) -> N
 # ---------------------------------------------------------------------------------------------------- retraining
 
 THREE = [
-    {"train": "head", "optimizer": "lbfgs", "views": FLIPPED, "size": 16},
+    {"train": "head", "solver": "lbfgs", "views": FLIPPED, "size": 16},
     {"train": 2, "epochs": 3, "batch_size": 8, "lr": {"find": "valley", "otherwise": 1e-3}, "augment": False},
     {"steps": 7, "batch_size": 8, "average": 0.8, "patience": 1, "schedule": "one_cycle", "size": 24},
 ]

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tellapart.errors import RecipeError
-from tellapart.recipe.locate import Source, explain
+from tellapart.recipe.locate import Source, explain, location
 from tellapart.recipe.schema import Recipe
-from tellapart.recipe.upgrade import Renamed, current_path, upgrade
+from tellapart.recipe.upgrade import Outdated, current_path, l2_of_epochs, probe_epochs, renamed, upgrade
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -60,14 +60,16 @@ def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
 def read_recipe(name: str | Path, changes: list[str] | None = None) -> tuple[Recipe, list[str]]:
     """As `load_recipe`, without warnings: a line for each key of version 0.1 is returned beside the recipe."""
     sources = _read(_find(name))
-    renamed = [each.line(source.place(each.before)) for source in sources for each in source.renamed]
+    lines = [_line(source.location(each.path), each) for source in sources for each in source.outdated]
     values: dict[str, Any] = {}
     for source in reversed(sources):
         values = _merge(values, source.values)
     if changes:
         values.setdefault("stages", [{}])  # the default, so that a change can reach into it
     for change in changes or []:
-        renamed += _apply(values, change)
+        lines += [_line(f"--set {change}", each) for each in _apply(values, change)]
+    values, outdated = upgrade(values)  # the files' own values are those of today: these stand in changes
+    lines += [_line(location(each.path, sources, changes or []), each) for each in outdated]
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -79,7 +81,15 @@ def read_recipe(name: str | Path, changes: list[str] | None = None) -> tuple[Rec
                 f"--set {change}: this recipe's plan decides how many epochs its last stage has.",
                 "Say what it may take (--minutes), or take a recipe without a plan: --recipe transfer",
             )
-    return recipe, renamed
+    return recipe, lines
+
+
+def _line(at: str, outdated: Outdated) -> str:
+    """The line for the user about a part that is written differently today, with its file and line, or its change."""
+    line = f"{at}: {outdated.line}"
+    if outdated.hint:
+        raise RecipeError(line, outdated.hint)
+    return line
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
@@ -93,15 +103,15 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
     source = Source(path, text, *upgrade(values))
     if parent is None:
         return [source]
-    place = source.place(["extends"])
+    at = source.location(["extends"])
     if not isinstance(parent, str):
-        raise RecipeError(f"{place}: 'extends' must be the name or path of one recipe.", 'For example: "transfer"')
+        raise RecipeError(f"{at}: 'extends' must be the name or path of one recipe.", 'For example: "transfer"')
     try:
         base = _find(parent, path.parent)
     except RecipeError as error:
-        raise RecipeError(f"{place}: {error.message}", error.hint) from None
+        raise RecipeError(f"{at}: {error.message}", error.hint) from None
     if base in (*seen, path):
-        raise RecipeError(f"{place}: 'extends' leads back to the same recipe.", "Remove one of the two 'extends'.")
+        raise RecipeError(f"{at}: 'extends' leads back to the same recipe.", "Remove one of the two 'extends'.")
     return [source, *_read(base, (*seen, path))]
 
 
@@ -136,8 +146,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _apply(values: dict[str, Any], change: str) -> list[str]:
-    """Put one "key=value" into the values. Returns a line for each key of 0.1 in it."""
+def _apply(values: dict[str, Any], change: str) -> list[Outdated]:
+    """Put one "key=value" into the values. Returns its key, where 0.1 called it so."""
     key, equals, text = change.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -146,17 +156,18 @@ def _apply(values: dict[str, Any], change: str) -> list[str]:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    before = tuple(key.split("."))
-    *path, last = current_path(before)
-    value, renamed = upgrade(value, (*path, last))
-    if (*path, last) != before:
-        renamed.insert(0, Renamed(before, (*path, last), twice=False))
+    written = tuple(key.split("."))
+    *path, last = current_path(written)
+    outdated = [renamed(written)] if (*path, last) != written else []
     table: Any = values
     for depth, part in enumerate(path):
         table = _step(table, part, ".".join(path[: depth + 1]), change)
+    if last == "epochs" and isinstance(table, dict) and table.get("solver") and (l2 := l2_of_epochs(value)):
+        outdated.append(probe_epochs(written, l2))
+        last, value = "l2", l2
     _step(table, last, key, change)
     table[int(last) if isinstance(table, list) else last] = value
-    return [each.line(f"--set {change}") for each in renamed]
+    return outdated
 
 
 def _step(place: Any, part: str, key: str, change: str) -> Any:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tellapart.recipe.schema import FoundLr, Recipe
 from tellapart.recipe.transforms import Section
-from tellapart.recipe.upgrade import Renamed, current_path, old_path
+from tellapart.recipe.upgrade import Outdated, current_path, old_path
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Source:
     path: Path
     text: str
     values: dict[str, Any]
-    renamed: list[Renamed]
+    outdated: list[Outdated]
 
-    def place(self, key: Sequence[str | int]) -> str:
+    def location(self, key: Sequence[str | int]) -> str:
         """The file and the line of a key; the file alone where it has no such key.
 
         Args:
@@ -50,20 +50,20 @@ def explain(error: ValidationError, sources: list[Source], changes: list[str]) -
     if first["type"] == "union_tag_invalid":
         where = [*where, first["ctx"]["discriminator"].strip("'")]
     key = ".".join(map(str, where))
-    place = _place(where, sources, changes)
+    at = location(where, sources, changes)
     if first["type"] == "extra_forbidden":
-        return f"{place}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
+        return f"{at}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
     if first["type"] == "union_tag_invalid":
         tag, names = first["ctx"]["tag"], re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
-        return f"{place}: '{key}': there is no {where[-1]} '{tag}'.", _did_you_mean(tag, names)
+        return f"{at}: '{key}': there is no {where[-1]} '{tag}'.", _did_you_mean(tag, names)
     if first["type"] == "union_tag_not_found":
         tag = first["ctx"]["discriminator"].strip("'")
-        return f"{place}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
+        return f"{at}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
     # What does not go together is a whole table, and too long to be repeated.
     said = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
-    at = f"'{key}': " if key else ""
+    subject = f"'{key}': " if key else ""
     return (
-        f"{place}: {at}{first['msg']}{said}.",
+        f"{at}: {subject}{first['msg']}{said}.",
         "tellapart recipes show NAME prints examples.",
     )
 
@@ -71,20 +71,20 @@ def explain(error: ValidationError, sources: list[Source], changes: list[str]) -
 _EXAMPLES = {"transform": "horizontal_flip", "block": "conv"}  # by the key that tells sections of a list apart
 
 
-def _place(where: list[Any], sources: list[Source], changes: list[str]) -> str:
+def location(where: Sequence[str | int], sources: list[Source], changes: list[str]) -> str:
     """The change or the file and line that a location comes from. The last change wins, then the first file."""
     key = ".".join(map(str, where)) + "."
     for change in reversed(changes):
         changed = ".".join(current_path(tuple(change.partition("=")[0].strip().split(".")))) + "."
         if key.startswith(changed) or changed.startswith(key):
             return f"--set {change}"
-    return next((source for source in sources if _holds(source.values, where)), sources[0]).place(where)
+    return next((source for source in sources if _holds(source.values, where)), sources[0]).location(where)
 
 
-def _holds(values: Any, where: list[Any]) -> bool:
+def _holds(values: Any, where: Sequence[str | int]) -> bool:
     """Whether a file says what stands at a location; a list counts as a whole, since it replaces that of a parent."""
     for part in where:
-        if isinstance(part, int):
+        if isinstance(values, list):
             return True
         if not isinstance(values, dict) or part not in values:
             return False

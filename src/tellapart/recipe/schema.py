@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tellapart.recipe.evaluation import EvaluationConfig
@@ -94,9 +101,14 @@ class FoundLr(Section):
     otherwise: float | None = Field(default=None, gt=0, description="the rate where the loss does not fall in the test")
 
 
-#: What an optimizer that goes step by step is told.
-_OF_STEPS = (
+#: Inverse strengths of the L2 penalty of a linear probe, as C in scikit-learn's LogisticRegression: strongest first.
+L2 = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+#: Keys of a linear probe alone, and of a training by steps alone.
+PROBE_KEYS = ("solver", "l2")
+STEP_KEYS = (
+    "epochs",
     "steps",
+    "optimizer",
     "batch_size",
     "accumulate",
     "lr",
@@ -105,17 +117,28 @@ _OF_STEPS = (
     "clip",
     "average",
     "schedule",
+    "step_epochs",
+    "step_factor",
+    "cycle_length",
+    "cycle_multiplier",
     "warmup",
 )
 
 
 class Stage(Section):
-    """One piece of the training: what is trained, for how long, how."""
+    """One part of a training: by steps of an optimizer, or a linear probe, whose head a solver computes exactly."""
 
     name: str = ""
     train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default="all",
         description="the head, everything, the last n groups of layers, or a share of the groups, below 1",
+    )
+    solver: Literal["lbfgs"] | None = Field(
+        default=None, description="a linear probe: L-BFGS computes the head exactly, on stored features"
+    )
+    l2: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=100)] = Field(
+        default=list(L2),
+        description="of a linear probe: inverse strengths of regularisation, tried one after the other",
     )
     epochs: int = Field(default=10, ge=1)
     steps: int | None = Field(default=None, ge=1, description="length in steps of the optimizer, instead of epochs")
@@ -128,10 +151,7 @@ class Stage(Section):
         description="train on at most so many pictures of a class, drawn at random; by default all",
     )
     loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "squeezed"] = "auto"
-    optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon", "lbfgs"] = Field(
-        default="adamw",
-        description="lbfgs solves a linear head exactly, one strength of regularisation an epoch, at most nine",
-    )
+    optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon"] = "adamw"
     lr: (
         Annotated[float, Field(gt=0)] | list[float] | Annotated[str, Field(pattern=_RANGE)] | FoundLr | dict[str, float]
     ) = Field(
@@ -173,7 +193,14 @@ class Stage(Section):
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
-        """An option that this schedule or optimizer does not use is a mistake, not a detail."""
+        """Refuse a key that this solver, schedule or length does not use."""
+        for name in STEP_KEYS if self.solver else ():
+            if name in self.model_fields_set:
+                raise PydanticCustomError(
+                    "unused", f"'{name}' is not for solver = \"{self.solver}\", which computes the head without steps"
+                )
+        if "l2" in self.model_fields_set and not self.solver:
+            raise PydanticCustomError("unused", "'l2' belongs to solver = \"lbfgs\"")
         of_schedule = {"step": ("step_epochs", "step_factor"), "sgdr": ("cycle_length", "cycle_multiplier")}
         for schedule, names in of_schedule.items():
             for name in names:
@@ -181,14 +208,16 @@ class Stage(Section):
                     raise PydanticCustomError("unused", f"'{name}' belongs to schedule = \"{schedule}\"")
         if self.steps is not None and self.epochs != Stage.model_fields["epochs"].default:
             raise PydanticCustomError("unused", "'epochs' and 'steps' exclude each other")
-        for name in _OF_STEPS if self.optimizer == "lbfgs" else ():
-            if getattr(self, name) != Stage.model_fields[name].default:
-                raise PydanticCustomError(
-                    "unused", f"'{name}' is not for optimizer = \"lbfgs\", which solves the head without steps"
-                )
         if self.stop_on == "gap" and self.patience is None:
             raise PydanticCustomError("unused", "stop_on = \"gap\" needs 'patience'")
         return self
+
+    @model_serializer(mode="wrap")
+    def _own_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the keys of the other kind of stage: a recipe that has them is refused."""
+        values: dict[str, Any] = serialize(self)
+        others = STEP_KEYS if self.solver else PROBE_KEYS
+        return {key: value for key, value in values.items() if key not in others}
 
     @field_validator("lr", mode="before")
     @classmethod

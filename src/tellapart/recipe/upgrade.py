@@ -5,42 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tellapart.errors import RecipeError
+from tellapart.recipe.schema import L2, STEP_KEYS, Stage
 
 #: Keys of 0.1 and their names of today, by their path; "*" stands for the number of an entry.
 _RENAMED = {("stages", "*", "rate"): "lr"}
 
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Renamed:
-    """A key of 0.1: its path then and now. `twice`: the recipe has the key under both names."""
+class Outdated:
+    """A part of a recipe that is written differently today.
 
-    before: Path
-    now: Path
-    twice: bool
+    Attributes:
+        path: its keys and numbers of entries, as text, under the names of 0.1.
+        line: the sentence that says which keys to write now.
+        hint: where the part cannot be read, what to do; empty where it was read.
+    """
 
-    def line(self, place: str) -> str:
-        """The sentence for the user.
-
-        Args:
-            place: the file and line, or the change, that has the key.
-
-        Raises:
-            RecipeError: the recipe has the key under both names.
-        """
-        before, now = ".".join(self.before), ".".join(self.now)
-        if self.twice:
-            raise RecipeError(
-                f"{place}: '{before}' and '{now}' are one key under two names.",
-                f"Remove '{self.before[-1]}': version 0.1 called it so.",
-            )
-        return f"{place}: '{before}' is now '{now}'."
+    path: KeyPath
+    line: str
+    hint: str = ""
 
 
-def upgrade(values: Any, path: Path = ()) -> tuple[Any, list[Renamed]]:
-    """Values of a recipe under the keys of today, and the keys that were renamed.
+def upgrade(values: Any, path: KeyPath = ()) -> tuple[Any, list[Outdated]]:
+    """Values of a recipe as they are written today, and which of them were not.
 
     Args:
         values: plain values as TOML gives them: a whole recipe, or what it has at `path`.
@@ -48,33 +37,92 @@ def upgrade(values: Any, path: Path = ()) -> tuple[Any, list[Renamed]]:
     """
     if isinstance(values, list):
         pairs = [upgrade(value, (*path, str(i))) for i, value in enumerate(values)]
-        return [value for value, _ in pairs], [renamed for _, inner in pairs for renamed in inner]
+        return [value for value, _ in pairs], [each for _, inner in pairs for each in inner]
     if not isinstance(values, dict):
         return values, []
+    values, outdated = _linear_probe(values, path)
     current: dict[str, Any] = {}
-    changed: list[Renamed] = []
     for key, value in values.items():
         before = (*path, key)
         now = current_path(before)
         if now != before:
-            changed.append(Renamed(before, now, twice=now[-1] in values))
+            outdated.append(_twice(before, now) if now[-1] in values else renamed(before))
         current[now[-1]], inner = upgrade(value, now)
-        changed += inner
-    return current, changed
+        outdated += inner
+    return current, outdated
 
 
-def current_path(path: Path) -> Path:
+def renamed(path: KeyPath) -> Outdated:
+    """The line for a key of 0.1 that has another name today."""
+    return Outdated(path, f"'{'.'.join(path)}' is now '{'.'.join(current_path(path))}'.")
+
+
+def _twice(before: KeyPath, now: KeyPath) -> Outdated:
+    line = f"'{'.'.join(before)}' and '{'.'.join(now)}' are one key under two names."
+    return Outdated(before, line, f"Remove '{before[-1]}': version 0.1 called it so.")
+
+
+def _linear_probe(values: dict[str, Any], path: KeyPath) -> tuple[dict[str, Any], list[Outdated]]:
+    """A stage with `optimizer = "lbfgs"`, whose epochs were strengths of regularisation, as a linear probe.
+
+    Keys of a training by steps go where they stand at their default: 0.1 wrote them into the recipe of a run. It
+    refused other values, and so does the recipe of today.
+    """
+    l2 = l2_of_epochs(values.get("epochs", 10))
+    if _pattern(path) != ("stages", "*") or values.get("optimizer") != "lbfgs" or "solver" in values or not l2:
+        return values, []
+    names = {key: current_path((*path, key))[-1] for key in values if key not in ("optimizer", "epochs")}
+    unused = [key for key, name in names.items() if name in STEP_KEYS and values[key] == _default(name)]
+    current = {key: value for key, value in values.items() if key in names and key not in unused}
+    others = f", and leave out {', '.join(unused)}" if unused else ""
+    line = (
+        f"'{'.'.join(path)}' is a linear probe: write solver = \"lbfgs\" and l2 = {_toml(l2)} instead of optimizer and "
+        f"epochs{others}."
+    )
+    return {**current, "solver": "lbfgs", "l2": l2}, [Outdated((*path, "optimizer"), line)]
+
+
+def l2_of_epochs(epochs: Any) -> list[float]:
+    """The strengths that 0.1 tried in so many epochs: evenly spread, all of them for nine and more.
+
+    Args:
+        epochs: as a recipe has it. What is no number of epochs gives no strengths.
+    """
+    if type(epochs) is not int or epochs < 1:
+        return []
+    n = len(L2)
+    return list(L2) if epochs >= n else [L2[round((i + 1) * (n + 1) / (epochs + 1)) - 1] for i in range(epochs)]
+
+
+def probe_epochs(path: KeyPath, l2: list[float]) -> Outdated:
+    """The line for a change to the epochs of a linear probe, which has none today."""
+    return Outdated(path, f"'{'.'.join(path)}' is now '{'.'.join((*path[:-1], 'l2'))}': write {_toml(l2)}.")
+
+
+def current_path(path: KeyPath) -> KeyPath:
     """The path of a key under the names of today."""
     return _replace(path, {before: (*before[:-1], now) for before, now in _RENAMED.items()})
 
 
-def old_path(path: Path) -> Path:
+def old_path(path: KeyPath) -> KeyPath:
     """The path of a key under the names of 0.1."""
     return _replace(path, {(*before[:-1], now): before for before, now in _RENAMED.items()})
 
 
-def _replace(path: Path, names: dict[Path, Path]) -> Path:
+def _replace(path: KeyPath, names: dict[KeyPath, KeyPath]) -> KeyPath:
     for pattern, replacement in names.items():
-        if tuple("*" if part.isdecimal() else part for part in path[: len(pattern)]) == pattern:
+        if _pattern(path[: len(pattern)]) == pattern:
             return (*path[: len(pattern) - 1], replacement[-1], *path[len(pattern) :])
     return path
+
+
+def _pattern(path: KeyPath) -> KeyPath:
+    return tuple("*" if part.isdecimal() else part for part in path)
+
+
+def _default(key: str) -> Any:
+    return Stage.model_fields[key].default
+
+
+def _toml(l2: list[float]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in l2)}]"

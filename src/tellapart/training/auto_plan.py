@@ -186,10 +186,10 @@ def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing 
     choice = choose(trials, job, minutes, time.monotonic() - start)
     yield from map(Note, choice.why)
     stages = [s.model_copy(update={"views": (s.views or views)[: choice.n_views]}) for s in recipe.stages]
-    if choice.epochs or len(stages) == 1:
-        stages[-1] = stages[-1].model_copy(update={"epochs": max(1, choice.epochs)})
-    else:
-        stages.pop()
+    if not stages[-1].solver:  # a linear probe has no epochs to choose
+        last = stages.pop()
+        if choice.epochs or not stages:
+            stages.append(last.model_copy(update={"epochs": max(1, choice.epochs)}))
     return recipe.model_copy(
         update={
             "model": recipe.model.model_copy(update={"name": choice.trial.name}),

@@ -7,14 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-#: Strengths of the L2 penalty (1 / (n C) for scikit-learn's C = 1e-4 … 1), tried from strong to weak.
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-
-
-def strengths(n: int) -> tuple[float, ...]:
-    """Up to `n` of `STRENGTHS`, evenly spread; all of them for n of 9 and more."""
-    every = len(STRENGTHS)
-    return STRENGTHS if n >= every else tuple(STRENGTHS[round((i + 1) * (every + 1) / (n + 1)) - 1] for i in range(n))
+from tellapart.recipe.schema import L2
 
 
 def solutions(
@@ -23,7 +16,7 @@ def solutions(
     head: nn.Linear,
     loss: Callable[[Tensor, Tensor], Tensor],
     n: int,
-    tried: Sequence[float] = STRENGTHS,
+    tried: Sequence[float] = L2,
     standardise: bool = True,
 ) -> Iterator[float]:
     """Put the solution for one strength after another into `head`, each started from the one before.
@@ -37,7 +30,7 @@ def solutions(
         head: linear layer d → n_classes, overwritten.
         loss: mean loss of logits and target.
         n: number of pictures, for the strength of the penalty.
-        tried: strengths, strongest first.
+        tried: inverse strengths C of the penalty, strongest (smallest) first.
         standardise: False takes the features as they are, where their scales mean something.
 
     Yields:

@@ -23,7 +23,6 @@ from tellapart.recipe.schema import FoundLr, Recipe, Stage
 from tellapart.training.checkpoint import State
 from tellapart.training.dataset import Dataset
 from tellapart.training.inputs import Source, live, stored
-from tellapart.training.linear_probe import strengths
 from tellapart.training.losses import Loss, build_loss
 from tellapart.training.runtime import Runtime
 from tellapart.training.schedule import Schedule, group_lrs, schedule
@@ -98,7 +97,7 @@ class Setting:
     @property
     def strengths(self) -> tuple[float, ...]:
         """Strengths of regularisation that a linear head is solved for: all of them, or the one chosen."""
-        tried = strengths(self.stage.epochs)
+        tried = tuple(self.stage.l2)
         return tried if self.until is None else tried[self.until - 1 : self.until]
 
     @property
@@ -174,9 +173,9 @@ def check_stages(network: Network, recipe: Recipe, dataset: Dataset) -> None:
             raise RecipeError(f"Stage {number + 1}: {error.message}", error.hint) from None
         shown(network, stage, dataset, number)
         stored = not changing(recipe, stage) and stage.batch_norm != "free"
-        if stage.optimizer == "lbfgs" and not (n == 1 and linear and stored):
+        if solves(stage) and not (n == 1 and linear and stored):
             raise RecipeError(
-                f"Stage {number + 1}: optimizer 'lbfgs' solves a linear head on stored features.",
+                f"Stage {number + 1}: solver 'lbfgs' solves a linear head on stored features.",
                 "It needs train = 'head', a head without hidden layers or dropout, augment = false or fixed views, and "
                 "batch_norm = 'update' or 'keep'.",
             )
@@ -371,4 +370,4 @@ def mixing(recipe: Recipe) -> bool:
 
 def solves(stage: Stage) -> bool:
     """Whether a stage solves a linear head, instead of training step by step."""
-    return stage.optimizer == "lbfgs"
+    return stage.solver is not None

@@ -87,7 +87,7 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
     Raises:
         UsageError: there is no such stage, or it takes no rate.
     """
-    able = [number for number, each in enumerate(recipe.stages) if each.optimizer != "lbfgs"]
+    able = [number for number, each in enumerate(recipe.stages) if not each.solver]
     if stage is not None and stage >= len(recipe.stages):
         raise UsageError(f"--stage {stage}: the recipe has {len(recipe.stages)} stages, counted from 0.")
     if not able:
