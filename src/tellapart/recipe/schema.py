@@ -16,7 +16,6 @@ from pydantic_core import PydanticCustomError
 
 from tellapart.recipe.evaluation import EvaluationConfig
 from tellapart.recipe.networks import AnyBlock, Member
-from tellapart.recipe.toml import as_toml
 from tellapart.recipe.transforms import AnyTransform, Balance, Mix, Section, named_views
 
 _RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
@@ -270,4 +269,6 @@ class Recipe(Section):
 
     def to_toml(self) -> str:
         """The complete recipe, defaults included, as TOML that `load_recipe` reads back to an equal one."""
-        return as_toml(self.model_dump(exclude_none=True))
+        import tomlkit  # half a second to import, and most commands write no recipe
+
+        return tomlkit.dumps(self.model_dump(exclude_none=True))
