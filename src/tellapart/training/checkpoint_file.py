@@ -1,7 +1,8 @@
 """Files of tensors that notice any damage: safetensors, with a SHA-256 over every byte of the file in its header.
 
-Written here rather than by the library, since that needs all bytes in memory at once; here one tensor after the other
-goes to disk and through the checksum. Any program that knows safetensors can read the result.
+The library reads them; it does not write them, since its `save_file` (version 0.8) needs all tensors on the CPU at
+once, refuses tied weights, and writes to a temporary file of its own, which a kill leaves behind. Here one tensor after
+the other goes to disk and through the checksum.
 """
 
 from __future__ import annotations
