@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tellapart.data.scan import scan as scan
     from tellapart.data.splitting.split import Split as Split
     from tellapart.data.splitting.split import split as split
-    from tellapart.deploy.predictor import Answer as Answer
+    from tellapart.deploy.answer import Answer as Answer
     from tellapart.deploy.predictor import Classifier as Classifier
     from tellapart.deploy.predictor import load as load
     from tellapart.deploy.predictor import predict as predict
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # Where each public name lives. No name may be that of a module beside this file: importing the module would
 # put the module in the name's place.
 _PUBLIC = {
-    "Answer": "tellapart.deploy.predictor",
+    "Answer": "tellapart.deploy.answer",
     "Audit": "tellapart.auditing.findings",
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.deploy.predictor",

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.core.files import guarded
+from tellapart.deploy.answer import Answer
+from tellapart.deploy.find_pictures import find_pictures
 from tellapart.deploy.output_formats import FORMATS, columns, csv_cell, write_answers
-from tellapart.deploy.predictor import Answer, answers, find_pictures
+from tellapart.deploy.predictor import answers
 from tellapart.errors import UsageError
 
 

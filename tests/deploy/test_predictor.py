@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tellapart.deploy import predictor as answer_module
-from tellapart.deploy.predictor import Answer, Classifier, answers, find_pictures, load, percent
+from tellapart.deploy import read_pictures
+from tellapart.deploy.answer import Answer, percent
+from tellapart.deploy.find_pictures import find_pictures
+from tellapart.deploy.predictor import Classifier, answers, load
 from tellapart.errors import BundleError, UsageError
 
 
@@ -168,7 +170,7 @@ def test_an_opened_image_is_turned_upright(bundle, tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "a.png", exif=exif)
     how = replace(bundle.preprocessing, height=40, width=8)
-    pixels = answer_module._pixels(Image.open(tmp_path / "a.png"), how)
+    pixels = read_pictures._pixels(Image.open(tmp_path / "a.png"), how)
     assert pixels.shape == (40, 8, 3)
     assert pixels[:20].min() == 255
 
@@ -250,7 +252,7 @@ def test_the_order_is_that_of_the_input_when_the_first_is_slow(bundle, plain, ba
 def test_the_first_picture_may_come_last(bundle, plain, monkeypatch):
     """The first file is not ready before all others have been read; still its answer is the first."""
     others_read = threading.Semaphore(0)
-    read_picture = answer_module.read_picture
+    read_picture = read_pictures.read_picture
 
     def slow(path, *args):
         if path.name == "0.png":
@@ -260,7 +262,7 @@ def test_the_first_picture_may_come_last(bundle, plain, monkeypatch):
             others_read.release()
         return read_picture(path, *args)
 
-    monkeypatch.setattr(answer_module, "read_picture", slow)
+    monkeypatch.setattr(read_pictures, "read_picture", slow)
     paths = [plain(f"{i}.png") for i in range(6)]
     assert [a.path for a in answers(bundle, paths, workers=2)] == [str(p) for p in paths]
 
@@ -380,7 +382,8 @@ def test_answering_needs_neither_torch_nor_a_table_library(bundle_folder, plain)
     script = """
 import sys
 import tellapart as ta
-from tellapart.deploy.predictor import answers, find_pictures
+from tellapart.deploy.find_pictures import find_pictures
+from tellapart.deploy.predictor import answers
 from tellapart.deploy.output_formats import write_answers
 
 run, picture, *formats = sys.argv[1:]

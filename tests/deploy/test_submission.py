@@ -10,7 +10,7 @@ from PIL import Image
 
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
-from tellapart.deploy.predictor import Answer
+from tellapart.deploy.answer import Answer
 from tellapart.deploy.submission import write_submission
 from tellapart.errors import UsageError
 

@@ -34,8 +34,9 @@ def predict(
     ] = None,
 ) -> None:
     """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
+    from tellapart.deploy.find_pictures import find_pictures
     from tellapart.deploy.output_formats import write_answers
-    from tellapart.deploy.predictor import answers, find_pictures, load
+    from tellapart.deploy.predictor import answers, load
     from tellapart.deploy.submission import COLUMNS, write_submission
 
     classifier = load(run)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tellapart.core.files import guarded, replacing
-from tellapart.deploy.predictor import Answer, percent
+from tellapart.deploy.answer import Answer, percent
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:

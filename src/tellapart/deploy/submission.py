@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tellapart.core.files import replacing
+from tellapart.deploy.answer import Answer
 from tellapart.deploy.output_formats import Summary
-from tellapart.deploy.predictor import Answer
 from tellapart.errors import UsageError
 
 #: Names of the two columns where the training's table does not tell them.
@@ -23,7 +23,7 @@ def write_submission(answers: Iterable[Answer], out: Path, columns: tuple[str, s
     picture. Texts are written as they are, without the guard against formulas that other CSV files have.
 
     Args:
-        answers: from `answer.answers`.
+        answers: from `predictor.answers`.
         out: the file, written whole or not at all.
         columns: their names.
 
@@ -43,10 +43,10 @@ def write_submission(answers: Iterable[Answer], out: Path, columns: tuple[str, s
     with replacing(out) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows((name, rows[name][0]) for name in sorted(rows, key=_place))
+        writer.writerows((name, rows[name][0]) for name in sorted(rows, key=_by_number))
     return summary
 
 
-def _place(name: str) -> tuple[int, int, str]:
+def _by_number(name: str) -> tuple[int, int, str]:
     """Numbers first, by their value; then other names."""
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)

@@ -173,7 +173,7 @@ def _able(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[lis
 
 def _named(run: Run, pictures: Sequence[str | Path], rows: Sequence[int]) -> list[tuple[int, Path | None]]:
     """The pictures asked for, as rows; or as paths, of pictures that the run does not have."""
-    from tellapart.deploy.predictor import find_pictures
+    from tellapart.deploy.find_pictures import find_pictures
 
     n = len(run.catalog)
     for row in rows:

@@ -1,0 +1,65 @@
+"""What a model says of one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NONE = "none"
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one picture.
+
+    Attributes:
+        path: the picture's path as it was given; empty for a picture that was no file.
+        chosen: the answer: one class name; where several labels are possible, those at or above their thresholds,
+            most probable first, which may be none. Empty where the picture is unknown or could not be read.
+        labels: class names with their probabilities (0 to 1), most probable first: the chosen ones and as many
+            others as were asked for.
+        certainty: the probability of the label; of the least probable one where there are several; where there is
+            none, that of none: 1 - the highest probability; where the picture is unknown, that of the first of
+            `labels`, which it is thought not to be. Not a number where the picture could not be read.
+        problem: why the picture could not be read, in a plain sentence; None where it could.
+        candidates: the prediction set, most probable first; empty where no coverage was asked for.
+        strangeness: how unlike the known classes the picture is; None where the model cannot tell.
+        unknown: why the picture is thought to be of none of the classes; None where it is not, or that was not asked.
+    """
+
+    path: str
+    chosen: tuple[str, ...]
+    labels: tuple[tuple[str, float], ...]
+    certainty: float
+    problem: str | None = None
+    candidates: tuple[str, ...] = ()
+    strangeness: float | None = None
+    unknown: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The chosen label, several joined with ", ", "none", "unknown", or "" where the picture could not be read."""
+        if self.problem is not None:
+            return ""
+        if self.unknown is not None:
+            return UNKNOWN
+        return ", ".join(self.chosen) or NONE
+
+    def __str__(self) -> str:
+        """For people: "Beagle 98 %", "Beagle or Basset", "cat 98 %, bunny 87 %", "none", "unknown: …" and so on."""
+        if self.problem is not None:
+            return f"unreadable: {self.problem}"
+        if self.unknown is not None:
+            return f"{UNKNOWN}: {self.unknown}"
+        if len(self.candidates) > 1:
+            return " or ".join(self.candidates)
+        probability = dict(self.labels)
+        return ", ".join(f"{name} {percent(probability[name])}" for name in self.chosen) or NONE
+
+
+def percent(probability: float) -> str:
+    """A probability for people: "98 %"; a decimal near the ends; never rounded up to a certainty of 100 %."""
+    if probability < 0.001:
+        return "< 0.1 %"
+    digits = 1 if probability < 0.01 or probability >= 0.99 else 0
+    return f"{min(probability, 0.999) * 100:.{digits}f} %"

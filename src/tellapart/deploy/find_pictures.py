@@ -1,0 +1,66 @@
+"""Finds the pictures that files, folders and patterns name."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tellapart.data.decoding.decode import EXTENSIONS
+from tellapart.errors import UsageError
+
+
+def find_pictures(inputs: Sequence[str]) -> Iterator[Path]:
+    """Every picture that files, folders and patterns name.
+
+    A file is taken whatever its name. A folder gives the pictures in it and below, by their extensions, sorted;
+    what is hidden is skipped. A pattern (`*`, `?`, `[a-z]`, `**` for any depth) is for shells that do not expand
+    it, and acts as if they had; it skips what is hidden.
+
+    Returns:
+        Paths, found while they are asked for: of a folder tree, one folder's names are in memory at a time.
+
+    Raises:
+        UsageError: at once, for a name that does not exist, a pattern that fits nothing, a folder without pictures.
+    """
+    paths = [path for text in inputs for path in _expand(text)]
+    for path in paths:
+        if path.is_dir() and next(_below(path), None) is None:
+            raise UsageError(
+                f"{path} holds no pictures.", f"Files that count as pictures end in: {' '.join(sorted(EXTENSIONS))}"
+            )
+    return itertools.chain.from_iterable(_below(path) if path.is_dir() else (path,) for path in paths)
+
+
+def _expand(text: str) -> list[Path]:
+    """The path itself where it exists, else what the pattern fits, sorted."""
+    if os.path.lexists(text):
+        return [Path(text)]
+    if not glob.has_magic(text):
+        raise UsageError(f"{text} does not exist.", f"Relative names start from {Path.cwd()}.")
+    matches = sorted(Path(name) for name in glob.iglob(text, recursive=True))
+    if "**" in text:  # it has reached the files below a folder already
+        matches = [path for path in matches if not path.is_dir()]
+    if not matches:
+        raise UsageError(f"No file fits {text}.", "'*' stays within a folder, '**' goes down any depth.")
+    return matches
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Pictures in a folder and below, sorted. Links to files are followed, links to folders are not."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError:
+        yield folder  # reading it as a picture fails too, so it ends up among the unreadable, with its reason
+        return
+    for name, is_folder in names:
+        if name.startswith("."):
+            continue
+        path = folder / name
+        if is_folder:
+            yield from _below(path)
+        elif path.suffix.lower() in EXTENSIONS:
+            yield path
