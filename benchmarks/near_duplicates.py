@@ -26,7 +26,7 @@ from benchmarks import record
 from tellapart.auditing.duplicates import find_pairs
 from tellapart.data.decoding.decode import decode
 from tellapart.workflows.audit import measured_scan
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -91,9 +91,9 @@ def planted(pictures: Path, most: int, folder: Path, random: np.random.Generator
 
 
 def found_by_audit(folder: Path) -> set[tuple[str, str]]:
-    console = Console(quiet=True)
-    catalog, measured = measured_scan(folder, console, layout="folders")
-    pairs = console.watch(find_pairs(catalog, measured, None))
+    progress = ProgressSink()
+    catalog, measured = measured_scan(folder, progress, layout="folders")
+    pairs = progress.watch(find_pairs(catalog, measured, None))
     paths = catalog.table["path"].to_list()
     return {pair(paths[a], paths[b]) for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}
 
@@ -144,12 +144,12 @@ def speed(archive: Path, n: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         with tarfile.open(archive) as tar:
             tar.extractall(name, filter="data")
-        console = Console(quiet=True)
-        catalog, measured = measured_scan(name, console, layout="folders")
+        progress = ProgressSink()
+        catalog, measured = measured_scan(name, progress, layout="folders")
         rows = np.arange(min(n, len(catalog)))
         some = catalog.without(np.arange(len(rows), len(catalog)))
         start = time.monotonic()
-        pairs = console.watch(find_pairs(some, measured.take(rows), None))
+        pairs = progress.watch(find_pairs(some, measured.take(rows), None))
         return {
             "n": len(rows),
             "seconds": round(time.monotonic() - start, 1),

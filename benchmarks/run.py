@@ -31,7 +31,8 @@ from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, TellapartError, UsageError
 from tellapart.training.runtime import environment
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
+from tellapart.workflows.scan import scan as scan_shown
 
 Rows = npt.NDArray[np.int64]
 #: Rows of the table, and the share of the minutes that each gets.
@@ -68,14 +69,14 @@ class Measured:
         return {"figures": figures, "notes": list(self.notes), "about": self.about}
 
 
-def bench(pictures: Path | None, rows: Sequence[str], minutes: float, console: Console) -> Measured:
+def bench(pictures: Path | None, rows: Sequence[str], minutes: float, progress: ProgressSink) -> Measured:
     """Measure rows of the table. Nothing computed earlier is used, and nothing is left behind.
 
     Args:
         pictures: a folder or table of labelled pictures; None: made ones, with which there is no accuracy to reach.
         rows: of `ROWS`.
         minutes: about what it all takes; on a slow machine more, since a row needs its fewest rounds.
-        console: where progress goes.
+        progress: where it is shown.
 
     Raises:
         UsageError: an unknown row.
@@ -88,29 +89,31 @@ def bench(pictures: Path | None, rows: Sequence[str], minutes: float, console: C
     figures: list[Figure] = []
     notes = []
     with _scratch() as scratch:
-        catalog = console.scan(pictures) if pictures else scan(_made(scratch / "made"))
+        catalog = scan_shown(pictures, progress) if pictures else scan(_made(scratch / "made"))
         known = np.intersect1d(catalog.readable, catalog.labelled)
         if not len(known):
             raise DataError(f"None of the pictures in {pictures} has a label.", "tellapart scan says what was found.")
         if "data" in rows:
-            figures.append(console.watch(data(catalog, _some(known, _DATA), each * ROWS["data"])))
+            figures.append(progress.watch(data(catalog, _some(known, _DATA), each * ROWS["data"])))
         if "stages" in rows:
             part = _some(known, _STAGES)
-            figures.append(console.watch(stored(catalog, part, NETWORKS[0], each * ROWS["stages"])))
+            figures.append(progress.watch(stored(catalog, part, NETWORKS[0], each * ROWS["stages"])))
         for name in NETWORKS if "finetune" in rows else ():
             seconds = each * ROWS["finetune"] / len(NETWORKS)
-            figures.append(console.watch(finetune(catalog, _some(known, _FINETUNE), name, seconds)))
+            figures.append(progress.watch(finetune(catalog, _some(known, _FINETUNE), name, seconds)))
         if "accuracy" in rows and (pictures is None or catalog.multilabel):
             notes.append("accuracy was left out: it needs pictures of yours with one label each.")
         elif "accuracy" in rows:
             try:
-                figures += to_accuracy(catalog, known, each * ROWS["accuracy"], scratch, console)
+                figures += to_accuracy(catalog, known, each * ROWS["accuracy"], scratch, progress)
             except TellapartError as reason:  # what has been measured until here is not lost by it
                 notes.append(f"accuracy was left out: {reason.message} {reason.hint}".rstrip())
     return Measured(figures, notes, environment())
 
 
-def to_accuracy(catalog: Catalog, known: Rows, seconds: float, scratch: Path, console: Console) -> Iterator[Figure]:
+def to_accuracy(
+    catalog: Catalog, known: Rows, seconds: float, scratch: Path, progress: ProgressSink
+) -> Iterator[Figure]:
     """Whole trainings, one after the other, on as many of the pictures as a plain loop can be trained on in time.
 
     Raises:
@@ -124,10 +127,10 @@ def to_accuracy(catalog: Catalog, known: Rows, seconds: float, scratch: Path, co
         raise UsageError(f"In that time a plain loop sees {n} pictures, too few.", f"Try --minutes {least + 0.5:.0f}.")
     table = scratch / "pictures.csv"
     n_train = row_accuracy.write_table(catalog, split(catalog), table, n)
-    console.say(f"whole trainings on {n_train:,} pictures: Tellapart's")
+    progress.say(f"whole trainings on {n_train:,} pictures: Tellapart's")
     ours = row_accuracy.tellapart(catalog.root, table, scratch)
     for name in rivals:
-        console.say(f"whole trainings on {n_train:,} pictures: {_RIVALS[name]}")
+        progress.say(f"whole trainings on {n_train:,} pictures: {_RIVALS[name]}")
         yield reached(ours, row_accuracy.rival(name, catalog.root, table), n_train)
 
 

@@ -20,6 +20,7 @@ import polars as pl
 from benchmarks import record
 from tellapart.workflows.label_issues import issues_of_pictures
 from tellapart.workflows.progress import Console
+from tellapart.workflows.scan import scan
 
 SHARE = 0.05
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     given = parser.parse_args()
     console = Console()
-    catalog = console.scan(Path(os.environ["TELLAPART_TEST_DATA"]) / given.folder)
+    catalog = scan(Path(os.environ["TELLAPART_TEST_DATA"]) / given.folder, console)
     clean = issues_of_pictures(catalog, given.model, console)  # the features are computed here, once
     found, suspected, right, seconds = [], [], [], []
     for seed in given.seeds:

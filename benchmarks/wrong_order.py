@@ -84,7 +84,7 @@ def main() -> None:
         for name, order in (("wrong", wrong), ("right", right)):
             with tempfile.TemporaryDirectory() as folder:
                 pictures = order(catalog, parts, Path(folder) / name)
-                run = ta.train(pictures, recipe=plan(seed, given.epochs), out=Path(folder) / "run", quiet=True)
+                run = ta.train(pictures, recipe=plan(seed, given.epochs), out=Path(folder) / "run")
                 for on in ("validation", "test"):
                     accuracy = ta.evaluate(run, on).metrics["accuracy"]
                     scores.setdefault(f"{name}_{on}_accuracy", []).append(accuracy.value)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 # Read when a hub's library is imported, so it must be set before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# As `tellapart.workflows.train` sets it, but before any test loads torch.
+# As a training sets it (`limit_spinning`), which must happen before any test loads torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 # No test may fail because the machine is busy.

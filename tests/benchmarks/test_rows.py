@@ -15,7 +15,7 @@ from benchmarks.row_accuracy import Course, write_table
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.errors import TrainingError, UsageError
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def catalog(picture_folder):
 
 
 def figure_of(work):
-    return Console(quiet=True).watch(work)
+    return ProgressSink().watch(work)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_the_time_to_what_another_reached():
 
 def test_unknown_rows(tmp_path):
     with pytest.raises(UsageError, match="'speed' is unknown"):
-        run.bench(tmp_path, ["data", "speed"], 1.0, Console(quiet=True))
+        run.bench(tmp_path, ["data", "speed"], 1.0, ProgressSink())
 
 
 def test_the_command_on_made_pictures(tmp_path, monkeypatch, capsys):
@@ -164,7 +164,7 @@ def test_the_command_on_made_pictures(tmp_path, monkeypatch, capsys):
 def test_too_few_minutes_for_an_accuracy_lose_nothing_else(catalog, monkeypatch):
     monkeypatch.setattr(run, "_DATA", 8)
     monkeypatch.setattr(run, "plain_speed", lambda catalog, rows, name: 1.0)
-    found = run.bench(catalog.root, ["data", "accuracy"], 0.01, Console(quiet=True))
+    found = run.bench(catalog.root, ["data", "accuracy"], 0.01, ProgressSink())
     assert len(found.figures) == 1
     assert "accuracy was left out: In that time a plain loop sees 0 pictures, too few. Try --minutes" in found.table()
 

@@ -54,7 +54,6 @@ def train(photos: Path, out: Path, *changes: str, on_unreadable: str = "error") 
         out=out,
         changes=[*TINY, *changes],
         runtime="cpu",
-        quiet=True,
         on_unreadable=on_unreadable,
     )
 
@@ -114,14 +113,14 @@ def test_another_split_is_refused(picture_folder: Pictures, tmp_path: Path) -> N
     train(photos, out)
     catalog = ta.scan(photos)
     with pytest.raises(RunError, match="another division"):
-        ta.train(catalog, ta.split(catalog, seed=5), recipe="scratch", out=out, changes=TINY, runtime="cpu", quiet=True)
+        ta.train(catalog, ta.split(catalog, seed=5), recipe="scratch", out=out, changes=TINY, runtime="cpu")
 
 
 def test_a_split_of_other_pictures_is_refused(picture_folder: Pictures, tmp_path: Path) -> None:
     catalog = ta.scan(picture_folder(n=10))
     other = ta.split(ta.scan(picture_folder("others", n=8, seed=1)))
     with pytest.raises(RunError, match="have changed since they were divided"):
-        ta.train(catalog, other, recipe="scratch", out=tmp_path / "run", changes=TINY, runtime="cpu", quiet=True)
+        ta.train(catalog, other, recipe="scratch", out=tmp_path / "run", changes=TINY, runtime="cpu")
 
 
 def test_moved_pictures_go_on_in_their_new_place(picture_folder: Pictures, tmp_path: Path) -> None:
@@ -302,7 +301,7 @@ def test_evaluating_elsewhere_says_what_is_left_out(
 
 
 def test_a_reader_that_stops_reading_meets_no_traceback() -> None:
-    command = f'"{sys.executable}" -m tellapart.cli models | head -1'
+    command = f'"{sys.executable}" -m tellapart models | head -1'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""

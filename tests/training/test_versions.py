@@ -32,7 +32,7 @@ from tellapart.training.inputs import Source, live, stored
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import epoch_counts, epoch_items
 from tellapart.training.trainable import select
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
 Build = Callable[[Recipe], tuple[Network, Dataset]]
 CPU = Runtime("cpu", workers=2)
@@ -150,7 +150,7 @@ def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: 
     catalog = dataset.catalog
     parts = Split(dataset.train, dataset.validation, np.array([], np.int64), catalog.digest, 0, "")
     writing = write_views(catalog, parts, EIGHTFOLD, dataset.preprocessing, tmp_path / "out", seed=plan.seed)
-    written = scan(Console(quiet=True).watch(writing).parent)
+    written = scan(ProgressSink().watch(writing).parent)
     again = replace(dataset, catalog=written, train=np.arange(len(written)), ahead=())
     by_path = {path: row for row, path in enumerate(written.table["path"])}
     for item in dataset.items.tolist():

@@ -14,21 +14,19 @@ from tellapart.data.corrections import CorrectionLog, read_corrections
 from tellapart.errors import DataError, RunError
 from tellapart.report.sections.corrections import change, change_sentences, descendants
 from tellapart.runs.run import Run
-from tellapart.workflows.apply_corrections import mend
+from tellapart.workflows.apply_corrections import correct
 from tellapart.workflows.errors import errors_of_run
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 from tellapart.workflows.review import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
 
 PictureFolder = Callable[..., Path]
-QUIET = Console(quiet=True)
+QUIET = ProgressSink()
 CHANGES = ["model.name=small-cnn", "data.size=32", "stages.0.epochs=3"]
 RUNTIME = "cpu,float32,channels-last"
 
 
 def train(pictures: Path, out: Path, corrections: Path | None = None) -> Run:
-    return ta.train(
-        pictures, recipe="scratch", out=out, changes=CHANGES, corrections=corrections, runtime=RUNTIME, quiet=True
-    )
+    return ta.train(pictures, recipe="scratch", out=out, changes=CHANGES, corrections=corrections, runtime=RUNTIME)
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +84,18 @@ def test_a_second_review_builds_upon_the_first(first: Run, second: Run, tmp_path
     digest = catalog.table["sha256"][row].hex()
     log.add(row, catalog.table["path"][row], "triangle", "circle", "me", "relabel", digest)
     said: list[str] = []
-    mended = mend(ta.scan(first.catalog.root), log.path, said.append)
-    assert mended.catalog.table["path"].to_list() == catalog.table["path"].to_list()
+    corrected = correct(ta.scan(first.catalog.root), log.path, said.append)
+    assert corrected.catalog.table["path"].to_list() == catalog.table["path"].to_list()
     expected = catalog.target(np.arange(len(catalog))).copy()
     expected[row] = catalog.classes.index("circle")
-    assert mended.catalog.target(np.arange(len(catalog))).tolist() == expected.tolist()
-    assert mended.split is not None
-    assert mended.split.test.tolist() == second.split.test.tolist()
+    assert corrected.catalog.target(np.arange(len(catalog))).tolist() == expected.tolist()
+    assert corrected.split is not None
+    assert corrected.split.test.tolist() == second.split.test.tolist()
     assert len(said) == 2
     (first.directory / "corrections.csv").rename(tmp_path / "away.csv")
     try:
         with pytest.raises(DataError, match="that file is gone"):
-            mend(ta.scan(first.catalog.root), log.path, said.append)
+            correct(ta.scan(first.catalog.root), log.path, said.append)
     finally:
         (tmp_path / "away.csv").rename(first.directory / "corrections.csv")
 
@@ -166,7 +164,7 @@ def test_a_review_of_a_run(first: Run, second: Run, weights: Path) -> None:
         item.file in {c.file for c in read_corrections(session.log.path)} for item in session.items
     )
     assert "--corrections" in session.after
-    assert session.after.endswith("first-mended")
+    assert session.after.endswith("first-corrected")
     again = session_of_run(first, Wanted(limit=5), QUIET)  # the ranking is stored
     assert [item.row for item in again.items] == [item.row for item in session.items[:5]]
 

@@ -14,9 +14,9 @@ from tellapart.data.scan import scan
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.label_issues_table import load_table
 from tellapart.workflows.errors import errors_of_pictures
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
-QUIET = Console(quiet=True)
+QUIET = ProgressSink()
 MODEL = "tf_mobilenetv3_small_100"
 
 

@@ -20,15 +20,15 @@ from tellapart.report.run_report import report
 from tellapart.runs.run import Run
 from tellapart.workflows.explain import Wanted, explain, explain_for_report
 from tellapart.workflows.label_issues import trained
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
-QUIET = Console(quiet=True)
+QUIET = ProgressSink()
 HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")
 
 
 def trained_on(pictures: Path, out: Path, model: str = "small-cnn") -> Run:
     changes = [f'model.name="{model}"', "data.size=32", "stages.0.epochs=5"]
-    return ta.train(pictures, recipe="scratch", out=out, changes=changes, runtime="cpu,float32", quiet=True)
+    return ta.train(pictures, recipe="scratch", out=out, changes=changes, runtime="cpu,float32")
 
 
 @pytest.fixture(scope="module")

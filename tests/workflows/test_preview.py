@@ -18,7 +18,7 @@ from tellapart.training.lr_finder import raise_lr
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import live_setting
 from tellapart.workflows.preview import augmented, layers, lr_range_test, multiplied, stage_with_lr
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
 
@@ -48,7 +48,7 @@ def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[...,
 
 def test_suggestions_lie_where_the_loss_falls(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
     catalog = ta.scan(picture_folder(n=16))
-    found = lr_range_test(catalog, load_recipe("scratch", PLAN), 0, tmp_path / "find-lr.png", Console(quiet=True))
+    found = lr_range_test(catalog, load_recipe("scratch", PLAN), 0, tmp_path / "find-lr.png", ProgressSink())
     assert 1e-7 < found.valley < 1
     assert found.lrs[0] == pytest.approx(1e-7)
     with Image.open(tmp_path / "find-lr.png") as plot:
@@ -99,7 +99,7 @@ def test_versions_written_to_a_folder_are_trained_on_and_no_original_is_touched(
     root = picture_folder(n=8)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob("*.png")}
     plan = load_recipe("scratch", ["model.name=mlp", "data.size=16", "data.ahead=eightfold", "stages.0.epochs=1"])
-    catalog, quiet = ta.scan(root), Console(quiet=True)
+    catalog, quiet = ta.scan(root), ProgressSink()
     said = multiplied(catalog, plan, None, quiet)
     parts = divide(catalog, plan, tmp_path / "run")
     assert said.startswith(f"{len(parts.train)} training pictures in 8 versions each: {8 * len(parts.train)}.")
@@ -116,4 +116,4 @@ def test_versions_written_to_a_folder_are_trained_on_and_no_original_is_touched(
 
 def test_a_recipe_without_versions_has_none_to_write(picture_folder: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match=r"data\.ahead"):
-        multiplied(ta.scan(picture_folder(n=8)), load_recipe("scratch"), None, Console(quiet=True))
+        multiplied(ta.scan(picture_folder(n=8)), load_recipe("scratch"), None, ProgressSink())

@@ -13,7 +13,7 @@ import pytest
 from tellapart.core.events import Computing, Progress, StageDone, StageStarted, Validated
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.workflows import progress
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import Console, JsonLines, ProgressSink
 
 RUNTIME = {"why": "a training step takes 3 ms in float32 contiguous"}
 EVENTS = [
@@ -30,7 +30,7 @@ EVENTS = [
 ]
 
 
-def follow(shown: Console, n_stages: int = 1) -> None:
+def follow(shown: ProgressSink, n_stages: int = 1) -> None:
     shown.follow(iter(EVENTS), Recipe(stages=[Stage()] * n_stages))
 
 
@@ -88,14 +88,14 @@ def test_little_is_told_when_it_is_soon_done(capfd):
 
 def test_quiet_shows_nothing_and_takes_every_event(capfd):
     left = iter(EVENTS)
-    Console(quiet=True).follow(left, Recipe())
+    ProgressSink().follow(left, Recipe())
     assert list(left) == []
-    Console(quiet=True).say("hello")
+    ProgressSink().say("hello")
     assert capfd.readouterr() == ("", "")
 
 
 def test_json_is_one_object_an_event_and_nothing_else(capfd):
-    shown = Console(as_json=True)
+    shown = JsonLines()
     follow(shown)
     shown.say("hello")
     out, err = capfd.readouterr()
@@ -129,7 +129,7 @@ def test_events_are_shown_as_they_come(capfd):
     Console().follow(events(), Recipe())
 
 
-@pytest.mark.parametrize("shown", [Console(), Console(quiet=True), Console(as_json=True)])
+@pytest.mark.parametrize("shown", [Console(), ProgressSink(), JsonLines()])
 def test_an_error_of_the_training_comes_through(shown):
     def events():
         yield EVENTS[2]
@@ -137,28 +137,6 @@ def test_an_error_of_the_training_comes_through(shown):
 
     with pytest.raises(ZeroDivisionError):
         shown.follow(events(), Recipe())
-
-
-def test_a_scan_ends_in_one_line(capfd, picture_folder):
-    catalog = Console().scan(picture_folder(n=2))
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.startswith(f"{len(catalog)} pictures, 3 classes (")
-    assert err.count("\n") == 1
-    assert "unreadable" not in err
-
-
-def test_a_scan_says_how_many_are_unreadable(capfd, picture_folder):
-    folder = picture_folder(n=2)
-    (folder / "circle" / "000.png").write_bytes(b"no picture")
-    Console().scan(folder)
-    assert ", 1 unreadable; " in capfd.readouterr().err
-
-
-def test_a_quiet_scan(capfd, picture_folder):
-    assert len(Console(quiet=True).scan(picture_folder(n=2))) == 6
-    assert len(Console(as_json=True).scan(picture_folder("more", n=2))) == 6
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +168,7 @@ def events():
     yield StageDone(0, 1, 1, "all epochs done")
 
 console = Console()
-assert console.live
+assert sys.stderr.isatty()
 console.follow(events(), Recipe())
 print("answer")
 """

@@ -200,7 +200,7 @@ def test_another_size_than_the_one_trained_at_is_said(digits: Path, tmp_path: Pa
 def test_predict_never_loads_torch(finished: Run, digits: Path) -> None:
     code = (
         "import sys\n"
-        "from tellapart.cli import app\n"
+        "from tellapart.cli.main import app\n"
         "app(sys.argv[1:], standalone_mode=False)\n"
         "loaded = {'torch', 'torchvision', 'timm', 'polars', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
@@ -379,7 +379,7 @@ def test_a_picture_that_breaks_is_skipped_only_when_asked(
     split = ta.split(catalog)
     broken = catalog.path(int(split.train[2]))
     broken.write_bytes(b"no picture any more")
-    quick = {"changes": ["model.name=cnn8", "data.size=32", "stages.0.epochs=1"], "runtime": "cpu", "quiet": True}
+    quick = {"changes": ["model.name=cnn8", "data.size=32", "stages.0.epochs=1"], "runtime": "cpu"}
     with pytest.raises(ta.TellapartError, match=broken.name) as raised:
         ta.train(catalog, split, "scratch", tmp_path / "run", **quick)  # type: ignore[arg-type]
     assert "--on-unreadable skip" in str(raised.value)

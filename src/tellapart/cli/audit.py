@@ -43,14 +43,14 @@ def audit(
     """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
     from tellapart.auditing.findings import SEVERITIES, check_kinds
     from tellapart.workflows.audit import look, summary_text, write
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import progress_sink
 
     excluded = check_kinds(_listed(exclude))
     failing = check_kinds(_listed(fail_on), SEVERITIES)
     if table is not None and not (excluded or group_duplicates):
         raise UsageError("--table says where a table goes that --exclude or --group-duplicates asks for.")
-    console = Console(quiet)
-    seen = look(pictures, console, model, shortcuts, **label_options)
+    progress = progress_sink(not quiet)
+    seen = look(pictures, progress, model, shortcuts, **label_options)
     print(summary_text(seen))
     folder = out or Path("runs") / f"{seen.catalog.root.name}-audit"
     written = write(seen, folder, excluded, group_duplicates, table)

@@ -27,8 +27,8 @@ def evaluate(
     from tellapart.workflows.evaluate import evaluate as evaluate_run
     from tellapart.workflows.evaluate import try_copies
 
-    tried = try_copies(run, on, tta, tta_mean) if tta else None
-    result = tried.averaged if tried else evaluate_run(run, on, tta_mean=tta_mean)
+    tried = try_copies(run, on, tta, tta_mean, progress=True) if tta else None
+    result = tried.averaged if tried else evaluate_run(run, on, tta_mean=tta_mean, progress=True)
     if as_json:
         print(json.dumps(result.as_dict() | ({"tta": str(tried), "times": tried.times} if tried else {})))
     else:

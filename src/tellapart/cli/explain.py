@@ -33,9 +33,9 @@ def explain(
     from tellapart.runs.run import Run
     from tellapart.workflows.explain import Wanted
     from tellapart.workflows.explain import explain as explain_run
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import progress_sink
 
     wanted = Wanted(method, only, limit, alike)
-    written, why = explain_run(Run(run), pictures or (), row or (), wanted, out, Console(quiet))
+    written, why = explain_run(Run(run), pictures or (), row or (), wanted, out, progress_sink(not quiet))
     print("\n".join([*why.notes, *map(str, why.checks)]))
     print(f"{'Page' if written.suffix.lower() == '.html' else 'Picture'}: {written}")

@@ -27,13 +27,14 @@ def find_lr(
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
     from tellapart.workflows.preview import lr_range_test, stage_with_lr, suggested
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import progress_sink
+    from tellapart.workflows.scan import scan
 
     loaded = load_recipe(recipe, set_)
     number = stage_with_lr(loaded, stage)
-    console = Console(quiet)
-    console.say(f"Stage {number} (from 0) of the recipe.")
-    tried = lr_range_test(console.scan(pictures, **label_options), loaded, number, out, console)
+    progress = progress_sink(not quiet)
+    progress.say(f"Stage {number} (from 0) of the recipe.")
+    tried = lr_range_test(scan(pictures, progress, **label_options), loaded, number, out, progress)
     for name, lr in suggested(tried).items():
         print(f"{name:<22} {lr:.1e}")
     if not tried.rose:
@@ -53,10 +54,11 @@ def augment(
 ) -> None:
     """Draw pictures, plain and as training would change them."""
     from tellapart.workflows.preview import augmented
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import progress_sink
+    from tellapart.workflows.scan import scan
 
     loaded = load_recipe(recipe, set_)
-    print(f"Contact sheet: {augmented(Console(quiet).scan(pictures, **label_options), loaded, out)}")
+    print(f"Contact sheet: {augmented(scan(pictures, progress_sink(not quiet), **label_options), loaded, out)}")
 
 
 @with_label_options
@@ -72,10 +74,11 @@ def ahead(
 ) -> None:
     """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
     from tellapart.workflows.preview import multiplied
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import progress_sink
+    from tellapart.workflows.scan import scan
 
-    console, loaded = Console(quiet), load_recipe(recipe, set_)
-    print(multiplied(console.scan(pictures, **label_options), loaded, out if write else None, console))
+    progress, loaded = progress_sink(not quiet), load_recipe(recipe, set_)
+    print(multiplied(scan(pictures, progress, **label_options), loaded, out if write else None, progress))
     if write:
         to = shlex.quote(str(out))
         again = f"tellapart train {to} --recipe {shlex.quote(recipe)} --set 'data.ahead=[]'"

@@ -87,7 +87,7 @@ def slices(
     from tellapart.workflows.slices import slices as slices_of
     from tellapart.workflows.slices import text
 
-    result = slices_of(run, on=on, by=by or USUAL, table=table, smallest=smallest, quiet=quiet)
+    result = slices_of(run, on=on, by=by or USUAL, table=table, smallest=smallest, progress=not quiet)
     print(json.dumps(asdict(result)) if as_json else text(result))
 
 

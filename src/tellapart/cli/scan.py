@@ -19,8 +19,9 @@ def scan(
     quiet: Quiet = False,
 ) -> None:
     """Say what is there: classes, counts, sizes, trouble. Nothing is changed."""
-    from tellapart.workflows.progress import Console
-    from tellapart.workflows.scan_summary import summary_json, summary_text
+    from tellapart.workflows.progress import progress_sink
+    from tellapart.workflows.scan import scan as scan_pictures
+    from tellapart.workflows.scan import summary_json, summary_text
 
-    catalog = Console(quiet=quiet or as_json).scan(pictures, **label_options, workers=workers)
+    catalog = scan_pictures(pictures, progress_sink(not (quiet or as_json)), **label_options, workers=workers)
     print(summary_json(catalog) if as_json else summary_text(catalog))

@@ -60,7 +60,8 @@ def train(
     from tellapart.recipe.load import read_recipe
     from tellapart.runs.run import Run
     from tellapart.workflows.audit import grouped_scan
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import JsonLines, progress_sink
+    from tellapart.workflows.scan import scan
     from tellapart.workflows.train import RunOptions, follow
 
     if on_unreadable not in ("error", "skip"):
@@ -77,21 +78,21 @@ def train(
                 "With --recipe fast it is; or change how long its stages are: --set stages.0.epochs=3",
             )
         loaded, _ = read_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
-    console = Console(quiet, as_json)
+    progress = JsonLines() if as_json and not quiet else progress_sink(not quiet)
     directory = out or Path("runs") / pictures.resolve().name
     finished = Run(directory)
     was_finished = finished.finished
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
         catalog = (
-            grouped_scan(pictures, console, **label_options)
+            grouped_scan(pictures, progress, **label_options)
             if group_duplicates
-            else console.scan(pictures, **label_options)
+            else scan(pictures, progress, **label_options)
         )
-        run_options = RunOptions(on_unreadable, runtime, command, resume_anyway)
-        follow(console, loaded, catalog, directory, run_options, corrections=corrections)
+        options = RunOptions(on_unreadable, runtime, command, resume_anyway)
+        follow(progress, loaded, catalog, directory, options, corrections=corrections)
     if was_finished:
-        console.say(f"{directory} was finished already; nothing was trained again.")
+        progress.say(f"{directory} was finished already; nothing was trained again.")
     if not quiet and not as_json:
         print(next(iter(finished.evaluations.values())).table())
         print(f"Report: {finished.report}\nAsk it: tellapart predict {shlex.quote(str(directory))} PICTURE")
@@ -112,14 +113,15 @@ def cross_validate(
     """Train once a fold, so that every picture is judged. For small sets."""
     from tellapart.core.signals import stopped_soon
     from tellapart.workflows.cross_validate import cross_validate as run_folds
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import progress_sink
+    from tellapart.workflows.scan import scan
 
     changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
     loaded = load_recipe(recipe, changes)
     command = shlex.join(["tellapart", *sys.argv[1:]])
     with stopped_soon():
-        catalog = Console(quiet).scan(pictures, **label_options)
-        result = run_folds(catalog, loaded, folds, out, command=command, quiet=quiet)
+        catalog = scan(pictures, progress_sink(not quiet), **label_options)
+        result = run_folds(catalog, loaded, folds, out, command=command, progress=not quiet)
     print(result.table())
     print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
 

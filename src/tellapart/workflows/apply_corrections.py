@@ -1,4 +1,4 @@
-"""Training with corrected labels: the corrections applied, recorded, and the division of the first run kept."""
+"""Training with corrected labels: corrections are applied and recorded, and the first run's split is kept."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tellapart.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Mended:
+class Corrected:
     """Pictures with corrections applied.
 
     Attributes:
         catalog: with the corrected labels, without the excluded pictures.
         split: the division of the run that the corrections came from; None where they came from none.
-        record: what the new run keeps of it, as plain values; empty where there were none.
+        record: file, digest and number of the corrections, for the new run's environment; empty without any.
     """
 
     catalog: Catalog
@@ -34,21 +34,21 @@ class Mended:
     record: dict[str, Any]
 
 
-def mend(catalog: Catalog, path: str | Path | None, say: Callable[[str], None]) -> Mended:
+def correct(catalog: Catalog, path: str | Path | None, say: Callable[[str], None]) -> Corrected:
     """Apply a table of corrections to pictures as scanned.
 
     Args:
         catalog: the pictures.
         path: the table; None: everything stays as it is.
-        say: told what was done.
+        say: takes a sentence on what was done.
 
     Raises:
         DataError: they are not of these pictures, see `data.corrections.corrected`; or earlier ones are gone.
     """
     if path is None:
-        return Mended(catalog, None, {})
+        return Corrected(catalog, None, {})
     path = Path(path)
-    first = first_run(path)
+    first = reviewed_run(path)
     # The run that was reviewed may have been trained with corrections itself: what was reviewed are these labels.
     if earlier := first.environment.get("corrections", {}).get("file") if first is not None else None:
         if not Path(earlier).is_file():
@@ -56,9 +56,9 @@ def mend(catalog: Catalog, path: str | Path | None, say: Callable[[str], None]) 
                 f"{path} corrects pictures that were corrected before, by {earlier}, and that file is gone.",
                 "Put it back.",
             )
-        catalog = mend(catalog, earlier, say).catalog
+        catalog = correct(catalog, earlier, say).catalog
     catalog, applied = corrected(catalog, path)
-    split = same_division(first, catalog) if first is not None else None
+    split = split_of(first, catalog) if first is not None else None
     record = {
         "file": str(path.absolute()),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -66,16 +66,16 @@ def mend(catalog: Catalog, path: str | Path | None, say: Callable[[str], None]) 
         "first": str(first.directory.absolute()) if first is not None else None,
     }
     say(" ".join(filter(None, (applied.sentence, split.how if split else ""))))
-    return Mended(catalog, split, record)
+    return Corrected(catalog, split, record)
 
 
-def first_run(corrections: Path) -> Run | None:
-    """The finished run that a table of corrections lies in, if it lies in one."""
+def reviewed_run(corrections: Path) -> Run | None:
+    """The finished run whose directory holds a table of corrections, if there is one."""
     run = Run(corrections.absolute().parent)
     return run if run.started and run.finished else None
 
 
-def same_division(first: Run, catalog: Catalog) -> Split:
+def split_of(first: Run, catalog: Catalog) -> Split:
     """The division of a run for the same pictures with corrections, so that the scores can be compared.
 
     Pictures that the run did not have, and those that it left out and now have a label, are for training.
@@ -93,6 +93,6 @@ def same_division(first: Run, catalog: Catalog) -> Split:
         name: np.flatnonzero(usable & (parts == name).fill_null(False).to_numpy()) for name in ("validation", "test")
     }
     train = np.flatnonzero((usable & (parts == "train").fill_null(False).to_numpy()) | new)
-    how = f"Divided as in {first.directory.name}, so that scores can be compared."
-    how += f" {counted(int(new.sum()), 'picture')} more for training." if new.any() else ""
-    return Split(train, rows["validation"], rows["test"], catalog.digest, first.split.seed, how)
+    sentence = f"Divided as in {first.directory.name}, so that scores can be compared."
+    sentence += f" {counted(int(new.sum()), 'picture')} more for training." if new.any() else ""
+    return Split(train, rows["validation"], rows["test"], catalog.digest, first.split.seed, sentence)

@@ -16,7 +16,8 @@ from tellapart.auditing.findings import KINDS, Audit
 from tellapart.data.catalog import Catalog
 from tellapart.data.statistics import Floats, Measured, Measures, place, store
 from tellapart.errors import UsageError
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink, progress_sink
+from tellapart.workflows.scan import scan
 
 if TYPE_CHECKING:
     from tellapart.data.splitting.split import Split
@@ -30,7 +31,7 @@ def audit(
     *,
     features: Floats | None = None,
     shortcuts: bool = True,
-    quiet: bool = True,
+    progress: bool = False,
 ) -> Audit:
     """Say what is odd about pictures and their labels before anything is trained. Nothing is changed.
 
@@ -39,37 +40,37 @@ def audit(
         split: what `split` gave: leaks are looked for in it. By default, in the parts that the data bring along.
         features: float32 [n, d], what a pretrained network makes of each picture: finds more near duplicates.
         shortcuts: look for facts about the files that tell the class.
-        quiet: show no progress.
+        progress: show progress on standard error.
 
     Raises:
         DataError: no pictures, or a table that cannot be used.
     """
-    console = Console(quiet)
+    sink = progress_sink(progress)
     measured = None
     if isinstance(pictures, str | Path):
-        catalog, measured = measured_scan(pictures, console)
+        catalog, measured = measured_scan(pictures, sink)
     else:
         catalog = pictures
     if features is not None and len(features) != len(catalog):
         raise UsageError(f"There are features of {len(features):,} pictures, and {len(catalog):,} pictures.")
-    return console.watch(room.audit(catalog, split, measured=measured, features=features, shortcuts=shortcuts))
+    return sink.watch(room.audit(catalog, split, measured=measured, features=features, shortcuts=shortcuts))
 
 
-def measured_scan(pictures: str | Path, console: Console, **options: Any) -> tuple[Catalog, Measured]:
+def measured_scan(pictures: str | Path, progress: ProgressSink, **options: Any) -> tuple[Catalog, Measured]:
     """Scan and measure in one pass; the figures are stored for later audits of the same pictures."""
     measures = Measures()
-    catalog = console.scan(pictures, measures=measures, **options)
+    catalog = scan(pictures, progress, measures=measures, **options)
     measured = measures.finish()
     store(measured, place(catalog.table["sha256"].to_list()))
     return catalog, measured
 
 
-def grouped_scan(pictures: str | Path, console: Console, **options: Any) -> Catalog:
+def grouped_scan(pictures: str | Path, progress: ProgressSink, **options: Any) -> Catalog:
     """Scan, and tie copies and near duplicates into groups, which a split keeps on one side."""
-    catalog, _ = measured_scan(pictures, console, **options)
-    tied = console.watch(room.tie_duplicates(catalog))
+    catalog, _ = measured_scan(pictures, progress, **options)
+    tied = progress.watch(room.tie_duplicates(catalog))
     groups = tied.table["group"].drop_nulls()
-    console.say(
+    progress.say(
         f"{len(groups):,} pictures in {groups.n_unique():,} groups that stay on one side: copies, near duplicates"
     )
     return tied
@@ -119,23 +120,23 @@ class Written:
 
 
 def look(
-    pictures: str | Path, console: Console, model: str | None = None, shortcuts: bool = True, **options: Any
+    pictures: str | Path, progress: ProgressSink, model: str | None = None, shortcuts: bool = True, **options: Any
 ) -> Audit:
     """Scan, measure and audit a folder or table.
 
     Args:
         pictures: the folder or table.
-        console: where progress is shown.
+        progress: where it is shown.
         model: name of a pretrained network whose features are to find more near duplicates.
         shortcuts: look for shortcuts too.
         options: as for `scan`.
     """
-    catalog, measured = measured_scan(pictures, console, **options)
-    features = _features(catalog, model, console) if model else None
-    return console.watch(room.audit(catalog, measured=measured, features=features, shortcuts=shortcuts))
+    catalog, measured = measured_scan(pictures, progress, **options)
+    features = _features(catalog, model, progress) if model else None
+    return progress.watch(room.audit(catalog, measured=measured, features=features, shortcuts=shortcuts))
 
 
-def _features(catalog: Catalog, model: str, console: Console) -> Floats:
+def _features(catalog: Catalog, model: str, progress: ProgressSink) -> Floats:
     """What a pretrained network makes of each picture, [n, d]; zeros where it cannot be read."""
     from tellapart.models.create import pretrained_network
     from tellapart.training.extract_features import features
@@ -144,7 +145,7 @@ def _features(catalog: Catalog, model: str, console: Console) -> Floats:
     network = pretrained_network(model, max(1, len(catalog.classes)))
     rows = catalog.readable
     runtime = plain_runtime()
-    found = console.watch(features(network, catalog, rows, runtime, "features"))
+    found = progress.watch(features(network, catalog, rows, runtime, "features"))
     whole = np.zeros((len(catalog), found.shape[1]), np.float32)
     whole[rows] = found
     return whole

@@ -22,7 +22,8 @@ from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
 from tellapart.runs.resume import refuse_other_files
 from tellapart.runs.run import Run
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import progress_sink
+from tellapart.workflows.scan import scan
 from tellapart.workflows.train import RunOptions, run
 
 _RESULT = "cross_validation.json"
@@ -70,7 +71,7 @@ def cross_validate(
     *,
     changes: list[str] | None = None,
     command: str = "",
-    quiet: bool = False,
+    progress: bool = False,
 ) -> CrossValidation:
     """Train and test once a fold; or go on where an earlier call stopped.
 
@@ -83,18 +84,18 @@ def cross_validate(
             own temperature) and `cross_validation.json`; runs/NAME-folds by default.
         changes: "key=value" changes to the recipe.
         command: what repeats this, for the reports.
-        quiet: show no progress.
+        progress: show progress on standard error.
 
     Raises:
         RunError: `out` holds other things or another cross-validation.
         UsageError: a share for the test, which the folds take the place of.
         SplitError: a class is too small for so many folds.
     """
-    console = Console(quiet)
+    sink = progress_sink(progress)
     if any(change.partition("=")[0].strip() == "data.test" for change in changes or []):
         raise UsageError("data.test says nothing here: each fold is the test once.", "Their number is --folds.")
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    catalog = console.scan(pictures) if isinstance(pictures, str | Path) else pictures
+    catalog = scan(pictures, sink) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / f"{catalog.root.name}-folds"
     splits = kfold(catalog, n_folds, validation=loaded.data.validation, seed=loaded.split_seed)
     refuse_other_files(
@@ -105,8 +106,8 @@ def cross_validate(
     runs = []
     for number, split in enumerate(splits, start=1):
         fold = Run(directory / f"fold-{number}")
-        console.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
-        console.follow(run(loaded, catalog, split, fold.directory, RunOptions(command=command)), loaded)
+        sink.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
+        sink.follow(run(loaded, catalog, split, fold.directory, RunOptions(command=command)), loaded)
         runs.append(Run(fold.directory))
     predictions = pooled([(run.predictions("test"), run.judged["temperature"]) for run in runs])
     predictions.save(directory / "predictions.parquet")

@@ -24,7 +24,7 @@ from tellapart.runs.run import Run
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.evaluation.label_issues_table import LabelIssues
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import ProgressSink
 
 _SHOWN = 42
 
@@ -43,7 +43,7 @@ class Found:
     text: str
 
 
-def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, console: Console) -> Found:
+def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progress: ProgressSink) -> Found:
     """Write `errors.html` and the ranking of labels of a finished run.
 
     Args:
@@ -51,7 +51,7 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, console
         out: the folder to write to; None: the run's own.
         on: whose answers the galleries show: "test" or "validation"; "" for test, or validation where there is none.
         only: show only pictures given this class.
-        console: shows progress.
+        progress: where it is shown.
 
     Raises:
         UsageError: no such class or part.
@@ -65,13 +65,13 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, console
     predictions = _only(run.predictions(on), only)
     limits = None if limits is None else np.asarray(limits, np.float64)
     answers = _answers(run.catalog, predictions, judged["temperature"], limits)
-    issues, why_not = _issues(run, console)
+    issues, why_not = _issues(run, progress)
     about = f"{run.recipe.model.name}, {counted(len(predictions), f'{on} picture')}"
     return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about)
 
 
 def errors_of_pictures(
-    catalog: Catalog, out: Path, model: str | None, only: str | None, console: Console, seed: int = 0
+    catalog: Catalog, out: Path, model: str | None, only: str | None, progress: ProgressSink, seed: int = 0
 ) -> Found:
     """The same without a training: a quick classifier on pretrained features answers, cross-validated.
 
@@ -83,7 +83,7 @@ def errors_of_pictures(
     """
     from tellapart.workflows.label_issues import issues_of_pictures
 
-    issues = issues_of_pictures(catalog, model, console, seed)
+    issues = issues_of_pictures(catalog, model, progress, seed)
     answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
     about = f"{counted(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
     found = _write(catalog, answers, issues, "", out, only, about)
@@ -91,12 +91,12 @@ def errors_of_pictures(
     return found
 
 
-def _issues(run: Run, console: Console) -> tuple[LabelIssues | None, str]:
+def _issues(run: Run, progress: ProgressSink) -> tuple[LabelIssues | None, str]:
     """The ranking, or why there is none: the galleries do without it."""
     from tellapart.workflows.label_issues import issues_of_run
 
     try:
-        return issues_of_run(run, console), ""
+        return issues_of_run(run, progress), ""
     except (MissingExtraError, DataError) as error:
         return None, f"{error.message} {error.hint}"
 

@@ -13,6 +13,8 @@ from tellapart.core.predictions import Mean, Predictions, Rows
 from tellapart.core.scores import Evaluation
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.runs.run import Run
+from tellapart.workflows.progress import ProgressSink, progress_sink
+from tellapart.workflows.scan import scan
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
@@ -44,7 +46,12 @@ class Copies:
 
 
 def evaluate(
-    trained: Run | str | Path, on: str | Path = "test", tta: int | None = None, tta_mean: str | None = None
+    trained: Run | str | Path,
+    on: str | Path = "test",
+    tta: int | None = None,
+    tta_mean: str | None = None,
+    *,
+    progress: bool = False,
 ) -> Evaluation:
     """How good a finished training is.
 
@@ -54,6 +61,7 @@ def evaluate(
             pictures with labels: these are scanned and answered by the bundle, without torch.
         tta: average over so many changed copies of each picture too; None: as the training was judged.
         tta_mean: what is averaged, "logits" or "probabilities"; None: as the training was judged.
+        progress: show progress on standard error.
 
     Raises:
         UsageError: there is no such mean, or nothing to be averaged.
@@ -65,10 +73,13 @@ def evaluate(
         return _stored(finished, str(on))
     bundle = _bundle(finished)
     averaging = bundle.averaging(tta, tta_mean)
-    return _judged(bundle, _answered(bundle, *_pictures(finished, bundle, on), *averaging), on)
+    catalog, rows = _pictures(finished, bundle, on, progress_sink(progress))
+    return _judged(bundle, _answered(bundle, catalog, rows, *averaging), on)
 
 
-def try_copies(trained: Run | str | Path, on: str | Path, n: int, mean: str | None = None) -> Copies:
+def try_copies(
+    trained: Run | str | Path, on: str | Path, n: int, mean: str | None = None, *, progress: bool = False
+) -> Copies:
     """Evaluate without and with n changed copies of each picture, and take the time.
 
     Raises:
@@ -77,16 +88,14 @@ def try_copies(trained: Run | str | Path, on: str | Path, n: int, mean: str | No
     finished = trained if isinstance(trained, Run) else Run(Path(trained))
     bundle = _bundle(finished)
     _, averaged = bundle.averaging(n, mean)
-    pictures = _pictures(finished, bundle, on)
-    _answered(
-        bundle, pictures[0], pictures[1][:64], 0, averaged
-    )  # starts onnxruntime, and brings the files into memory
-    found, seconds = [], []
+    catalog, rows = _pictures(finished, bundle, on, progress_sink(progress))
+    _answered(bundle, catalog, rows[:64], 0, averaged)  # starts onnxruntime, and brings the files into memory
+    evaluations, seconds = [], []
     for n_copies in (0, n):
         started = time.perf_counter()
-        found.append(_judged(bundle, _answered(bundle, *pictures, n_copies, averaged), on))
+        evaluations.append(_judged(bundle, _answered(bundle, catalog, rows, n_copies, averaged), on))
         seconds.append(time.perf_counter() - started)
-    return Copies(found[0], found[1], n, averaged, seconds[1] / seconds[0])
+    return Copies(evaluations[0], evaluations[1], n, averaged, seconds[1] / seconds[0])
 
 
 def _stored(finished: Run, on: str) -> Evaluation:
@@ -110,8 +119,8 @@ def _judged(bundle: Bundle, predictions: Predictions, on: str | Path) -> Evaluat
     )
 
 
-def _pictures(finished: Run, bundle: Bundle, on: str | Path) -> tuple[Catalog, Rows]:
-    """The catalog, and which of its pictures are meant."""
+def _pictures(finished: Run, bundle: Bundle, on: str | Path, progress: ProgressSink) -> tuple[Catalog, Rows]:
+    """The catalog, and the rows of the pictures that are meant."""
     if str(on) in ("test", "validation"):
         _stored(finished, str(on))
         if str(on) == "validation" and finished.recipe.retrain:
@@ -120,17 +129,14 @@ def _pictures(finished: Run, bundle: Bundle, on: str | Path) -> tuple[Catalog, R
                 "Only the test part, or other pictures, can say how good it is.",
             )
         return finished.catalog, finished.predictions(str(on)).row
-    return _elsewhere(bundle, Path(on))
+    return _other_pictures(bundle, Path(on), progress)
 
 
-def _elsewhere(bundle: Bundle, folder: Path) -> tuple[Catalog, Rows]:
+def _other_pictures(bundle: Bundle, folder: Path, progress: ProgressSink) -> tuple[Catalog, Rows]:
     """Labelled pictures of another folder or table."""
-    from tellapart.workflows.progress import Console
-
     if not folder.exists():
         raise UsageError(f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation.")
-    console = Console()
-    catalog = console.scan(folder).with_classes(bundle.classes)
+    catalog = scan(folder, progress).with_classes(bundle.classes)
     if catalog.multilabel and not bundle.multilabel:
         raise DataError(
             f"{folder} has any number of labels a picture; this model was trained to give one.",
@@ -144,7 +150,7 @@ def _elsewhere(bundle: Bundle, folder: Path) -> tuple[Catalog, Rows]:
             "Put each class into a folder of its own, or add a table with the columns file_name and label.",
         )
     if left_out := len(catalog) - len(rows):
-        console.say(f"Left out: {left_out:,} of them, which are unreadable or have no label.")
+        progress.note(f"Left out: {left_out:,} of them, which are unreadable or have no label.")
     return catalog, rows
 
 

@@ -35,7 +35,7 @@ from tellapart.training.runtime import default_device, plain_runtime
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.models.network import Network
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import ProgressSink
 
 _MOST_TRAINING = 20_000  # training pictures among which alike ones are looked for
 _CHECKED = 4  # pictures with which the maps are checked
@@ -80,7 +80,12 @@ class Asked:
 
 
 def explain(
-    run: Run, pictures: Sequence[str | Path], rows: Sequence[int], wanted: Wanted, out: Path | None, console: Console
+    run: Run,
+    pictures: Sequence[str | Path],
+    rows: Sequence[int],
+    wanted: Wanted,
+    out: Path | None,
+    progress: ProgressSink,
 ) -> tuple[Path, Why]:
     """Explain answers of a finished run.
 
@@ -90,7 +95,7 @@ def explain(
             certain answers of the test pictures (of the validation pictures where there was no test).
         wanted: what to show.
         out: a .html or .png file; None: `explain.html` in the run directory.
-        console: shows progress.
+        progress: where it is shown.
 
     Returns:
         The file written, and what it shows.
@@ -118,7 +123,7 @@ def explain(
     shown_rows = _training(run, _MOST_TRAINING) if wanted.n_alike else np.empty(0, np.int64)
     able, notes = ([wanted.method], []) if wanted.method else _able(network, asked.pixels, [GRAD_CAM])
     method = able[0] if able else INTEGRATED
-    why = console.watch(_why(run, network, asked, shown_rows, wanted, {method: len(asked.rows)}, notes))
+    why = progress.watch(_why(run, network, asked, shown_rows, wanted, {method: len(asked.rows)}, notes))
     if out.suffix.lower() == ".png":
         _write_sheet(run, network, why, out)
     else:

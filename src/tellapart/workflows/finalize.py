@@ -181,7 +181,7 @@ def flips(recipe: Recipe) -> bool:
     return any(change.transform == "horizontal_flip" for change in shown)
 
 
-def check_judgement(recipe: Recipe, catalog: Catalog) -> None:
+def check_evaluation(recipe: Recipe, catalog: Catalog) -> None:
     """Refuse a rule for thresholds that would be ignored.
 
     Raises:

@@ -27,7 +27,7 @@ from tellapart.training.runtime import plain_runtime
 
 if TYPE_CHECKING:
     from tellapart.models.network import Network
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import ProgressSink
 
 Rows = npt.NDArray[np.int64]
 _FOLDS, _LEAST = 5, 3  # folds; pictures that a class needs to be judged
@@ -35,14 +35,14 @@ _NEIGHBOURS, _SHOWN = 10, 5  # asked for the ranking; named in the reason
 _MOST_ASKED = 20_000  # pictures whose neighbours are looked for: the work grows with their number times all others
 
 
-def issues_of_run(run: Run, console: Console, seed: int = 0) -> LabelIssues:
+def issues_of_run(run: Run, progress: ProgressSink, seed: int = 0) -> LabelIssues:
     """Wrong labels among all pictures of a run: training, validation and test ones."""
     network, said = _backbone_of(run)
     broken = run.catalog.table["path"].is_in([entry["path"] for entry in run.skipped])
-    return find_issues(run.catalog, network, said, console, seed, np.flatnonzero(broken.to_numpy()))
+    return find_issues(run.catalog, network, said, progress, seed, np.flatnonzero(broken.to_numpy()))
 
 
-def issues_of_pictures(catalog: Catalog, model: str | None, console: Console, seed: int = 0) -> LabelIssues:
+def issues_of_pictures(catalog: Catalog, model: str | None, progress: ProgressSink, seed: int = 0) -> LabelIssues:
     """Wrong labels of pictures without any training of one's own, by a pretrained network.
 
     Args:
@@ -52,11 +52,11 @@ def issues_of_pictures(catalog: Catalog, model: str | None, console: Console, se
         WeightsError: its weights are not at hand.
     """
     network, said = _pretrained(model, catalog)
-    return find_issues(catalog, network, said, console, seed)
+    return find_issues(catalog, network, said, progress, seed)
 
 
 def answers_and_features(
-    run: Run, catalog: Catalog, rows: Rows, console: Console
+    run: Run, catalog: Catalog, rows: Rows, progress: ProgressSink
 ) -> tuple[Floats, npt.NDArray[np.float32]]:
     """What a run's network says of other pictures, and the features it goes by.
 
@@ -67,7 +67,7 @@ def answers_and_features(
 
     network = trained(run, "best")
     runtime = plain_runtime()
-    found = console.watch(features(network, catalog, rows, runtime, "features"))
+    found = progress.watch(features(network, catalog, rows, runtime, "features"))
     with torch.no_grad():
         logits = network.to("cpu").head(torch.from_numpy(found)).numpy()
     temperature = run.judged["temperature"]
@@ -75,14 +75,14 @@ def answers_and_features(
 
 
 def find_issues(
-    catalog: Catalog, network: Network, said: str, console: Console, seed: int = 0, without: Rows | None = None
+    catalog: Catalog, network: Network, said: str, progress: ProgressSink, seed: int = 0, without: Rows | None = None
 ) -> LabelIssues:
     """Rank the labels of a catalog.
 
     Args:
         catalog: pictures with labels.
         network: its backbone's features are used. said: what it is, in words.
-        console: shows progress.
+        progress: where it is shown.
         seed: of the folds.
         without: rows to leave out.
 
@@ -97,9 +97,9 @@ def find_issues(
         inside = np.isin(catalog.target(rows), kept)
         rows, together = rows[inside], np.unique(together[inside], return_inverse=True)[1]
     runtime = plain_runtime()
-    found = console.watch(features(network, catalog, rows, runtime, "features"))
+    found = progress.watch(features(network, catalog, rows, runtime, "features"))
     target = _numbered(catalog, rows, kept)
-    chances, table = console.watch(_ranked(catalog, rows, kept, target, found, together, seed))
+    chances, table = progress.watch(_ranked(catalog, rows, kept, target, found, together, seed))
     left_out = len(catalog.classes) - len(kept)
     how = f"{said}; {_n_folds(target, together)} folds."
     if left_out:

@@ -22,7 +22,7 @@ from tellapart.training.lr_suggestions import LrSuggestions, suggest
 from tellapart.training.runtime import plain_runtime
 from tellapart.training.stage import live_setting
 from tellapart.workflows.preview_images import layers_of
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
 if TYPE_CHECKING:
     from tellapart.models.network import Network
@@ -58,7 +58,7 @@ def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
     return out
 
 
-def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Console) -> str:
+def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, progress: ProgressSink) -> str:
     """What the recipe's versions ahead of training make of the pictures, in a sentence; written to `out`, if given.
 
     Raises:
@@ -74,7 +74,7 @@ def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, console: Cons
     n, held, tested = len(parts.train), len(parts.validation), len(parts.test)
     if out is not None:
         preprocessing = _network(recipe, len(catalog.classes)).preprocessing
-        console.watch(write_views(catalog, parts, views, preprocessing, out, seed=recipe.seed))
+        progress.watch(write_views(catalog, parts, views, preprocessing, out, seed=recipe.seed))
     return (
         f"{n:,} training pictures in {len(views)} versions each: {n * len(views):,}. "
         f"As they are: {held:,} for validation, {tested:,} for the test."
@@ -102,7 +102,7 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
     return able[0] if stage is None else stage
 
 
-def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, console: Console) -> LrSuggestions:
+def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progress: ProgressSink) -> LrSuggestions:
     """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`."""
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     network = _network(recipe, len(catalog.classes))
@@ -111,7 +111,7 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, conso
     dataset = Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed, ahead)
     runtime = plain_runtime()
     setting = live_setting(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
-    found = suggest(*console.watch(raise_lr(setting)))
+    found = suggest(*progress.watch(raise_lr(setting)))
     write_lr_figure(found.lrs, found.losses, found.smoothed, suggested(found), out)
     return found
 

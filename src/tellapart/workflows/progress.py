@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tellapart.core.events import (
     Computing,
@@ -23,81 +23,94 @@ from tellapart.core.events import (
 )
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
-    from tellapart.data.catalog import Catalog
     from tellapart.recipe.schema import Recipe
 
 T = TypeVar("T")
+#: Shows a text, and how much of how much is done; a text of None says that this work is over.
+ShowStep = Callable[[str | None, int, int], None]
 #: Seconds between two plain lines of progress.
 _PLAIN_EVERY = 10.0
 
 
-@dataclass
-class Console:
-    """Where progress goes: standard error, so that answers on standard output stay clean.
+def progress_sink(show: bool) -> ProgressSink:
+    """A console if progress is to be shown; else what shows notes alone."""
+    return Console() if show else ProgressSink()
 
-    Attributes:
-        quiet: show nothing.
-        as_json: every event as one line of JSON on standard output, nothing else.
+
+class ProgressSink:
+    """Where workflows send what a person may want to see. This one shows nothing but notes.
+
+    A note tells of what must not pass in silence, such as a picture that can no longer be read.
     """
 
-    quiet: bool = False
-    as_json: bool = False
-
-    @property
-    def live(self) -> bool:
-        return sys.stderr.isatty() and not self.quiet and not self.as_json
-
     def say(self, text: str) -> None:
-        """One line for people."""
-        if not self.quiet and not self.as_json:
-            print(text, file=sys.stderr, flush=True)
+        """Show one line."""
 
-    def scan(self, pictures: str | Path, **options: Any) -> Catalog:
-        """Scan with progress."""
-        from tellapart.data.scan import scan
+    def note(self, text: str) -> None:
+        """Show one line, also where no progress is shown."""
+        print(text, file=sys.stderr, flush=True)
 
-        start = time.monotonic()
-        with self._bar() as step:
-            catalog = scan(pictures, progress=lambda done, total: step("scanning", done, total), **options)
-        unreadable = len(catalog) - len(catalog.readable)
-        self.say(
-            f"{_n(len(catalog), 'picture', 'pictures')}, {_n(len(catalog.classes), 'class', 'classes')}"
-            f" ({catalog.layout.rstrip('.')})"
-            f"{f', {unreadable} unreadable' if unreadable else ''}; {time.monotonic() - start:.1f} s"
-        )
-        return catalog
+    @contextmanager
+    def steps(self) -> Iterator[ShowStep]:
+        """Give a function that shows how far some work is."""
+        yield lambda text, done, total: None
 
     def watch(self, work: Generator[Computing, None, T]) -> T:
-        """Show how far some work is, and give its result."""
-        with self._bar() as step:
+        """Do some work, show how far it is, and return its result."""
+        with self.steps() as show:
             while True:
                 try:
-                    done = next(work)
+                    event = next(work)
                 except StopIteration as end:
                     result: T = end.value
                     return result
-                step(done.what, done.done, done.total)
+                show(event.what, event.done, event.total)
 
     def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
         """Show a training's events until it ends."""
-        if self.quiet:
-            for event in events:
-                if isinstance(event, Note):  # it is no progress
-                    print(event.text, file=sys.stderr, flush=True)
-            return
-        if self.as_json:
-            for event in events:
-                print(json.dumps({"event": type(event).__name__, **asdict(event)}), flush=True)
-            return
+        for event in events:
+            if isinstance(event, Note):
+                self.note(event.text)
+
+
+class JsonLines(ProgressSink):
+    """Each event of a training as one line of JSON on standard output; nothing else."""
+
+    def note(self, text: str) -> None:
+        """Write the note as an event."""
+        self._write(Note(text))
+
+    def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
+        """Write a training's events until it ends."""
+        for event in events:
+            self._write(event)
+
+    def _write(self, event: Event) -> None:
+        print(json.dumps({"event": type(event).__name__, **asdict(event)}), flush=True)
+
+
+class Console(ProgressSink):
+    """Lines and a progress bar on standard error, so that standard output holds answers alone."""
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def steps(self) -> Iterator[ShowStep]:
+        """Give a function that shows how far some work is: a live line at a terminal, else a line now and then."""
+        with _live_line() if sys.stderr.isatty() else nullcontext(_plain_lines(self.say)) as show:
+            yield show
+
+    def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
+        """Show a training's events until it ends."""
         several_stages = len(recipe.stages) > 1
         meter = _Meter()
-        with self._bar() as step:
+        with self.steps() as show:
             for event in events:
-                self._show(event, step, meter, several_stages)
+                self._show(event, show, meter, several_stages)
 
-    def _show(self, event: Event, step: Callable[..., None], meter: _Meter, several_stages: bool) -> None:
+    def _show(self, event: Event, step: ShowStep, meter: _Meter, several_stages: bool) -> None:
         match event:
             case StageStarted():
                 name = f"stage {event.stage + 1}" + (f", {event.name}" if event.name else "")
@@ -136,9 +149,6 @@ class Console:
             case Computing():
                 step(event.what, event.done, event.total)
 
-    def _bar(self) -> _Shown:
-        return _Shown(self)
-
 
 @dataclass
 class _Meter:
@@ -158,42 +168,34 @@ class _Meter:
         return event.n_pictures / self.seconds_a_step if self.seconds_a_step else 0.0
 
 
-class _Shown:
-    """A context that shows steps: as one live line at a terminal, else as a plain line every few seconds."""
+@contextmanager
+def _live_line() -> Iterator[ShowStep]:
+    """One line at a terminal that changes, with a bar. A text of None hides it."""
+    from rich.console import Console as Rich
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar: Bar | None = None
-        self.task: Any = None
-        self.last = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bar(*columns, console=Rich(stderr=True), transient=True, redirect_stderr=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
 
-    def __enter__(self) -> Callable[..., None]:
-        if self.console.live:
-            from rich.console import Console as Rich
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as Bar
+        def show(text: str | None, done: int, total: int) -> None:
+            bar.update(task, description=text or "", completed=done, total=total, visible=text is not None)
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self.bar = Bar(*columns, console=Rich(stderr=True), transient=True, redirect_stderr=True)
-            self.task = self.bar.add_task("", total=None, visible=False)
-            self.bar.start()
-        return self.step
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def step(self, text: str | None, done: int, total: int) -> None:
-        """Show how far something is; a text of None hides the line."""
-        if self.bar:
-            self.bar.update(self.task, description=text or "", completed=done, total=total, visible=text is not None)
-        elif text and time.monotonic() - self.last > _PLAIN_EVERY:
-            self.last = time.monotonic()
-            self.console.say(f"  {text}: {done:,} of {total:,}")
+        yield show
 
 
-def _n(n: int, one: str, more: str) -> str:
-    return f"{n:,} {one if n == 1 else more}"
+def _plain_lines(say: Callable[[str], None]) -> ShowStep:
+    """A line every few seconds, for files and pipes."""
+    last = time.monotonic()
+
+    def show(text: str | None, done: int, total: int) -> None:
+        nonlocal last
+        if text and time.monotonic() - last > _PLAIN_EVERY:
+            last = time.monotonic()
+            say(f"  {text}: {done:,} of {total:,}")
+
+    return show
 
 
 def _time(seconds: float) -> str:

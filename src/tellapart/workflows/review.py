@@ -23,9 +23,10 @@ from tellapart.report.sections.corrections import change_sentences, descendants
 from tellapart.runs.run import Run
 from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
+from tellapart.workflows.scan import scan
 
 if TYPE_CHECKING:
-    from tellapart.workflows.progress import Console
+    from tellapart.workflows.progress import ProgressSink
 
 _LEAST, _NEXT, _NEAR = 30, 200, 5
 
@@ -45,13 +46,13 @@ class Wanted:
     model: str | None = None
 
 
-def session_of_run(run: Run, wanted: Wanted, console: Console) -> Session:
+def session_of_run(run: Run, wanted: Wanted, progress: ProgressSink) -> Session:
     """Review the labels of a run's pictures; corrections.csv lies in its directory."""
 
     def make() -> LabelIssues:
         from tellapart.workflows.label_issues import issues_of_run
 
-        return issues_of_run(run, console)
+        return issues_of_run(run, progress)
 
     table = _table(run.directory, make)
     session = _labels(run.catalog, table, run.directory, wanted, _train_again(run))
@@ -59,18 +60,18 @@ def session_of_run(run: Run, wanted: Wanted, console: Console) -> Session:
     return Session(**{**vars(session), "changed": changed})
 
 
-def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, console: Console, **found: Any) -> Session:
+def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, progress: ProgressSink, **found: Any) -> Session:
     """Review the labels of pictures without a run, `found` as `ta.scan` does; corrections.csv lies in `out`."""
-    catalog = console.scan(pictures, **found)
+    catalog = scan(pictures, progress, **found)
     saved = out / "catalog.parquet"
     if saved.is_file() and Catalog.load(saved).digest != catalog.digest:
-        console.say("The pictures have changed since their labels were ranked: they are ranked again.")
+        progress.say("The pictures have changed since their labels were ranked: they are ranked again.")
         (out / "label_issues.parquet").unlink(missing_ok=True)
 
     def make() -> LabelIssues:
         from tellapart.workflows.label_issues import issues_of_pictures
 
-        return issues_of_pictures(catalog, wanted.model, console)
+        return issues_of_pictures(catalog, wanted.model, progress)
 
     table = _table(out, make)
     catalog.save(saved)
@@ -85,7 +86,7 @@ def _options(found: dict[str, Any]) -> list[str]:
 
 
 def session_of_unlabelled(
-    pictures: Path, run: Run, out: Path, wanted: Wanted, console: Console, **found: Any
+    pictures: Path, run: Run, out: Path, wanted: Wanted, progress: ProgressSink, **found: Any
 ) -> Session:
     """Label pictures that have no label yet, `found` as `ta.scan` does: those first that teach a run's model most.
 
@@ -94,11 +95,11 @@ def session_of_unlabelled(
     """
     from tellapart.workflows.label_issues import answers_and_features
 
-    catalog = console.scan(pictures, **found)
+    catalog = scan(pictures, progress, **found)
     rows = np.setdiff1d(catalog.readable, np.flatnonzero((catalog.table["labels"].list.len() > 0).to_numpy()))
     if not len(rows):
         raise DataError(f"All pictures of {pictures} have a label.", "To review labels, leave --run out.")
-    chances, features = answers_and_features(run, catalog, rows, console)
+    chances, features = answers_and_features(run, catalog, rows, progress)
     multilabel, classes = run.catalog.multilabel, run.catalog.classes
     order = ask_next(uncertainty(chances, multilabel), features, wanted.limit or _NEXT)
     items = [_asked(catalog, int(rows[i]), chances[i], classes, multilabel) for i in order]
@@ -214,7 +215,7 @@ def _train_again(run: Run) -> str:
     words = shlex.split(run.environment["command"])
     if words[:2] != ["tellapart", "train"] or "RECIPE" in words:  # a fold, or a recipe made in Python
         words = ["tellapart", "train", str(run.catalog.root), "--recipe", str(run.recipe_file)]
-    out = run.directory.with_name(f"{run.directory.name}-mended")
+    out = run.directory.with_name(f"{run.directory.name}-corrected")
     for option in ("--out", "--corrections"):
         if option in words:
             del words[words.index(option) : words.index(option) + 2]

@@ -12,7 +12,7 @@ from tellapart.evaluation.slices import SMALLEST, Slices
 from tellapart.report import formatting
 from tellapart.report.sections.slices import part_name, slices_of, verdict
 from tellapart.runs.run import Run
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import progress_sink
 
 
 def slices(
@@ -22,7 +22,7 @@ def slices(
     by: Sequence[str] = USUAL,
     table: str | Path | None = None,
     smallest: int = SMALLEST,
-    quiet: bool = True,
+    progress: bool = False,
 ) -> Slices:
     """Score a run by what its pictures are like, and say which parts are proven to be harder than the rest.
 
@@ -33,7 +33,7 @@ def slices(
         table: a table of your own with the pictures' paths (file_name) and other columns, such as the camera; these are
             looked at too.
         smallest: pictures that a part must have.
-        quiet: show no progress.
+        progress: show progress on standard error.
 
     Raises:
         RunError: the training has not finished, or has no such part.
@@ -47,7 +47,7 @@ def slices(
     if on and on not in known:
         raise RunError(f"{run.directory} has no {on} part.", f"It has: {', '.join(known)}.")
     own = None if table is None else Path(table)
-    return Console(quiet).watch(slices_of(run, on or next(iter(known)), by, smallest, table=own))
+    return progress_sink(progress).watch(slices_of(run, on or next(iter(known)), by, smallest, table=own))
 
 
 def text(found: Slices, most: int = 20) -> str:

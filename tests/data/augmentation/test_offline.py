@@ -22,14 +22,14 @@ from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split, split
 from tellapart.errors import DataError, UsageError
 from tellapart.recipe.transforms import EIGHTFOLD, HorizontalFlip, RandomResizedCrop, Rotation
-from tellapart.workflows.progress import Console
+from tellapart.workflows.progress import ProgressSink
 
 HOW = Preprocessing(28, 28, crop=0.875)
 VIEWS = [(), (HorizontalFlip(),), (Rotation(),)]
 
 
 def write_views(*given, **options) -> Path:
-    return Console(quiet=True).watch(offline.write_views(*given, **options))
+    return ProgressSink().watch(offline.write_views(*given, **options))
 
 
 @pytest.fixture

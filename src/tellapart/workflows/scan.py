@@ -1,15 +1,44 @@
-"""A catalog in words: classes, counts, sizes, trouble."""
+"""A scan with its progress shown, and a catalog in words: classes, counts, sizes, trouble."""
 
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
+from tellapart.data.scan import scan as scan_pictures
+from tellapart.workflows.progress import ProgressSink
 
 _SHOWN = 20
+
+
+def scan(pictures: str | Path, progress: ProgressSink, **options: Any) -> Catalog:
+    """Scan, show how far it is, and say in one line what is there.
+
+    Args:
+        pictures: a folder, or a table of files and labels.
+        progress: where to show it.
+        options: as for `tellapart.data.scan.scan`.
+
+    Raises:
+        DataError: no pictures, or a table that cannot be used.
+        UsageError: options that do not fit together.
+    """
+    start = time.monotonic()
+    with progress.steps() as show:
+        catalog = scan_pictures(pictures, progress=lambda done, total: show("scanning", done, total), **options)
+    unreadable = len(catalog) - len(catalog.readable)
+    progress.say(
+        f"{counted(len(catalog), 'picture')}, {counted(len(catalog.classes), 'class', 'classes')}"
+        f" ({catalog.layout.rstrip('.')})"
+        f"{f', {unreadable} unreadable' if unreadable else ''}; {time.monotonic() - start:.1f} s"
+    )
+    return catalog
 
 
 def summary_json(catalog: Catalog) -> str:

@@ -1,4 +1,4 @@
-"""A catalog in words and in JSON."""
+"""A catalog in words and in JSON; a scan whose progress is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from tellapart.data.scan import scan
-from tellapart.workflows.scan_summary import summary, summary_json, summary_text
+from tellapart.workflows.progress import Console, JsonLines, ProgressSink
+from tellapart.workflows.scan import scan as scan_shown
+from tellapart.workflows.scan import summary, summary_json, summary_text
 
 
 @pytest.fixture
@@ -140,3 +142,28 @@ def test_names_of_every_script_stay_readable(tmp_path):
         Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / name / "1.png")
     assert '"Bäume": 1' in summary_json(scan(tmp_path))
     assert "  猫" in summary_text(scan(tmp_path))
+
+
+# With progress
+
+
+def test_a_scan_ends_in_one_line(capfd, picture_folder):
+    catalog = scan_shown(picture_folder(n=2), Console())
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith(f"{len(catalog)} pictures, 3 classes (")
+    assert err.count("\n") == 1
+    assert "unreadable" not in err
+
+
+def test_a_scan_says_how_many_are_unreadable(capfd, picture_folder):
+    folder = picture_folder(n=2)
+    (folder / "circle" / "000.png").write_bytes(b"no picture")
+    scan_shown(folder, Console())
+    assert ", 1 unreadable; " in capfd.readouterr().err
+
+
+def test_a_quiet_scan(capfd, picture_folder):
+    assert len(scan_shown(picture_folder(n=2), ProgressSink())) == 6
+    assert len(scan_shown(picture_folder("more", n=2), JsonLines())) == 6
+    assert capfd.readouterr() == ("", "")

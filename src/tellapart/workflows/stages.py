@@ -1,0 +1,163 @@
+"""The caller of the training loop: it logs events, saves checkpoints, stops, and leaves out pictures that break."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tellapart.core.events import Event, Logged, LrFound, Note, Retrained, StageDone, StageStarted, Validated
+from tellapart.errors import DataError, UnreadableError
+from tellapart.runs.run import EventLog, Run
+from tellapart.workflows.finalize import unbroken
+
+if TYPE_CHECKING:
+    from tellapart.data.catalog import Catalog
+    from tellapart.data.splitting.split import Split
+    from tellapart.models.network import Network
+    from tellapart.recipe.schema import Recipe
+    from tellapart.training.checkpoint import Checkpoints, State
+    from tellapart.training.dataset import Dataset
+    from tellapart.training.runtime import Runtime
+    from tellapart.workflows.train import RunOptions
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on which pictures, and where. `stop` holds the number of a signal once one has come."""
+
+    run: Run
+    recipe: Recipe
+    catalog: Catalog
+    split: Split
+    options: RunOptions
+    stop: list[int]
+
+
+def train_stages(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, State]:
+    """Train all stages from where `state` stands.
+
+    A picture that breaks is recorded and left out, and training goes on without it from the last checkpoint.
+
+    Returns:
+        The state after the last stage.
+
+    Raises:
+        KeyboardInterrupt: a signal came; the state has been saved.
+        UnreadableError: a picture broke, and such pictures are not to be skipped.
+    """
+    while state.stage < len(job.recipe.stages):
+        try:
+            yield from _fit_and_log(job, network, state, checkpoints)
+        except UnreadableError as error:
+            skip(job, error)
+            state = yield from _last_saved(job.run, network, checkpoints)
+    return state
+
+
+def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Iterator[Event]:
+    """Follow `fit` to its end. At each event: log it, save if that is due, hand it on, stop if a signal came."""
+    from tellapart.training.fit import fit
+    from tellapart.training.runtime import parse
+
+    log = EventLog.continued(job.run.events_file, state.events)
+    logged = _logged_stages(job.run)
+    dataset = _dataset(job, network, state.retraining)
+    started = time.monotonic()
+    if not state.retraining:
+        _write_previews(job, network, dataset)
+    runtimes = {stage: runtime for (_, stage), runtime in logged.items()}
+    for event in fit(network, job.recipe, dataset, state, parse(job.options.runtime), runtimes):
+        # A resumed stage starts once more, but stands in the log once.
+        again = isinstance(event, StageStarted) and (event.retraining, event.stage) in logged
+        if isinstance(event, Logged) and not again:
+            log.add(event, seconds=round(time.monotonic() - started, 3))
+            started = time.monotonic()
+        state.events = log.n_lines
+        if _must_save(job, event, state) or checkpoints.due(isinstance(event, Validated | Retrained | StageDone)):
+            checkpoints.save(network, state)
+        yield event
+        if job.stop:
+            raise KeyboardInterrupt
+
+
+def _logged_stages(run: Run) -> dict[tuple[bool, int], Runtime]:
+    """The runtime of each stage that the log says has begun, by (whether in the retraining, number)."""
+    from tellapart.training.runtime import Runtime
+
+    begun = [event for event in run.events() if event["event"] == "StageStarted"]
+    return {(event.get("retraining", False), event["stage"]): Runtime(**event["runtime"]) for event in begun}
+
+
+def _must_save(job: Job, event: Event, state: State) -> bool:
+    """Whether a checkpoint cannot wait: before a stop, after a test that shall not be repeated, and at the end."""
+    return bool(job.stop) or isinstance(event, LrFound) or state.stage == len(job.recipe.stages)
+
+
+def _last_saved(run: Run, network: Network, checkpoints: Checkpoints) -> Generator[Event, None, State]:
+    """Load network and state as they were last saved, or as the training began where nothing has been saved."""
+    from tellapart.training.checkpoint import load_checkpoint
+
+    if not run.begun:
+        return load_checkpoint(run.checkpoint("initial"), network)
+    state, note = checkpoints.load(network)
+    if note:
+        yield Note(note)
+    return state
+
+
+def _write_previews(job: Job, network: Network, dataset: Dataset) -> None:
+    """Write contact sheets and the table of layers before the first step, once in a run."""
+    from tellapart.workflows.preview_images import network_table, write_sheets
+
+    if not job.run.network_file.is_file():
+        write_sheets(dataset, job.recipe, job.run.figures)
+        job.run.write_json(job.run.network_file, network_table(network, job.recipe.stages[0].batch_size))
+
+
+def _dataset(job: Job, network: Network, retraining: bool) -> Dataset:
+    """The pictures to train and to validate on; the retraining trains on all of them."""
+    from tellapart.training.dataset import Dataset
+
+    train, validation = (unbroken(job.run, job.catalog, rows) for rows in (job.split.train, job.split.validation))
+    if retraining:
+        train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
+    for rows, part in ((train, "training"), (validation, "validation")):
+        if not len(rows) and not (retraining and part == "validation"):
+            raise DataError(
+                f"None of the {part} pictures can be read any more: they are in {job.run.skipped_file}.",
+                "Put them back and delete that file, or train on other pictures with another --out.",
+            )
+    recipe = job.recipe
+    return Dataset(
+        job.catalog, train, validation, network.preprocessing, recipe.augment, recipe.seed, recipe.data.ahead
+    )
+
+
+def skip(job: Job, error: UnreadableError) -> None:
+    """Record a picture that broke after the scan, so that it is left out from here on.
+
+    Raises:
+        UnreadableError: such pictures are not to be skipped.
+    """
+    path = path_to_skip(error, job.catalog, job.options)
+    job.run.write_json(job.run.skipped_file, [*job.run.skipped, {"path": path, "reason": error.reason}])
+
+
+def path_to_skip(error: UnreadableError, catalog: Catalog, options: RunOptions) -> str:
+    """The path in the catalog of a picture that broke after the scan.
+
+    Raises:
+        UnreadableError: such pictures are not to be skipped.
+    """
+    if options.on_unreadable != "skip":
+        raise UnreadableError(
+            error.path,
+            f"{error.reason}. It could be read when the pictures were scanned. "
+            "To leave such pictures out, repeat the command with --on-unreadable skip",
+        ) from error
+    return Path(error.path).relative_to(catalog.root).as_posix()
