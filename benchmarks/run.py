@@ -31,7 +31,7 @@ from tellapart.data.scan import scan
 from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, TellapartError, UsageError
 from tellapart.training.runtime import environment
-from tellapart.workflows.progress import ProgressSink
+from tellapart.workflows.progress import ProgressSink, progress_sink
 from tellapart.workflows.scan import scan as scan_shown
 
 Rows = npt.NDArray[np.int64]
@@ -192,7 +192,7 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         rows = [row.strip() for row in asked.rows.split(",")]
-        measured = bench(asked.pictures, rows, asked.minutes, Console(asked.quiet))
+        measured = bench(asked.pictures, rows, asked.minutes, progress_sink(not asked.quiet))
     except TellapartError as error:
         parser.exit(2, f"{error.message} {error.hint}\n")
     print(measured.table())
