@@ -40,7 +40,7 @@ from tellapart.training import stage
 from tellapart.training.checkpoint import State
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
-from tellapart.training.inputs import Inputs, Rows, Source, prepare
+from tellapart.training.inputs import Batches, Rows, StageInputs, network_input
 from tellapart.training.predict import Answered, predict_fully
 from tellapart.training.runtime import Runtime
 
@@ -65,7 +65,7 @@ def jpegs(n_rows: int) -> dict[str, object]:
     dataset = Dataset(catalog, rows, rows[:1], network.preprocessing, recipe.augment, 0)
     runtime = measure(network, recipe, dataset)
     ours = epochs(recipe, dataset, runtime)
-    with patch.object(stage, "live", made_up):
+    with patch.object(stage, "inputs_from_pictures", made_up):
         imagined = epochs(recipe, dataset, runtime)
         next(imagined)
     first = next(ours)  # decodes
@@ -109,16 +109,16 @@ def epochs(recipe: Recipe, dataset: Dataset, runtime: Runtime) -> Timed:
             start = time.perf_counter()
 
 
-def made_up(network: ta.Network, stage: object, dataset: Dataset, runtime: Runtime) -> Source:
+def made_up(network: ta.Network, stage: object, dataset: Dataset, runtime: Runtime) -> StageInputs:
     """Random pictures that lie on the device."""
     pictures = torch.randint(256, (BATCH, 224, 224, 3), dtype=torch.uint8, device=runtime.device)
 
-    def train(order: Rows, _epoch: int, _first: int) -> Inputs:
+    def train(order: Rows, _epoch: int, _first: int) -> Batches:
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            yield prepare(network, pictures[: len(rows)], runtime), rows
+            yield network_input(network, pictures[: len(rows)], runtime), rows
 
-    return Source(train, lambda: train(dataset.validation, 0, 0))
+    return StageInputs(train, lambda: train(dataset.validation, 0, 0))
 
 
 def plain(recipe: Recipe, catalog: Catalog) -> float:

@@ -18,6 +18,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.loading.loader import batches
 from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop
 from tellapart.training.dataset import Dataset
+from tellapart.training.pixels import augmented, from_cache
 
 Rows = npt.NDArray[np.int64]
 SIDE, BATCH = 224, 64
@@ -41,15 +42,15 @@ def kept_crops(catalog: Catalog, rows: Rows, workers: int = 1) -> Contestant:
     """An epoch a step through Tellapart's own pictures kept on disk, made by so many threads."""
     keep_freed()  # as trainings do; here it helps the rival as well
     preprocessing = Preprocessing(SIDE, SIDE, interpolation="bilinear")  # torchvision's default too
-    dataset = Dataset(
-        catalog, rows, rows[:1], preprocessing, [RandomResizedCrop(), HorizontalFlip(probability=0.5)], 0
-    ).kept()
+    transforms = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
+    dataset = Dataset(catalog, rows, rows[:1], preprocessing, transforms, 0)
+    reader = from_cache(dataset)
     epoch = 0
     while True:
         order = np.random.default_rng(epoch).permutation(rows)
-        for _ in batches(order, BATCH, lambda row, epoch=epoch: dataset.augmented(row, epoch), workers):  # type: ignore[misc]
+        for _ in batches(order, BATCH, augmented(dataset, epoch, reader), workers):
             pass
-        dataset.flush()
+        reader.flush()
         yield len(rows)
         epoch += 1
 

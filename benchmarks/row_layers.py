@@ -24,6 +24,7 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.fast.autotune import measure_answers, measure_steps
 from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
+from tellapart.training.pixels import plain as plain_pixels
 from tellapart.training.runtime import Runtime, default_device, in_words
 
 Rows = npt.NDArray[np.int64]
@@ -181,7 +182,8 @@ def _plainly(network: Network, dataset: Dataset) -> tuple[torch.nn.Module, Tenso
     """A network in float32 and contiguous memory, with a batch of its inputs and their targets, all on the device."""
     device = default_device()
     rows = dataset.train[:BATCH]
-    pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
+    load = plain_pixels(dataset)
+    pictures = torch.from_numpy(np.stack([load(int(row)) for row in rows]))
     with torch.no_grad():
         inputs = network.normalise(pictures.to(network.scale.device)).to(device).contiguous()
     model = torch.nn.Sequential(network.backbone, network.head).to(device).to(memory_format=torch.contiguous_format)

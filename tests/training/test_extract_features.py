@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
 from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
+from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime
 
 
@@ -27,14 +29,17 @@ def finished(work: Generator[Any, None, Any]) -> tuple[int, Any]:
         steps += 1
 
 
-def test_features_are_the_bodys_own_in_the_order_of_the_rows_and_stored(picture_folder: Any) -> None:
+def test_features_are_the_backbones_own_in_the_order_of_the_rows_and_stored(
+    picture_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
     catalog = scan(picture_folder())
     torch.manual_seed(0)
     network = create_network(Model(name="small-cnn", pretrained=False), 3, Data(size=32))
     rows = np.array([5, 2, 30], np.int64)
     steps, found = finished(features(network, catalog, rows, Runtime("cpu"), "pictures"))
     dataset = Dataset(catalog, rows, rows, network.preprocessing, (), 0)
-    pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
+    pictures = torch.from_numpy(np.stack([plain(dataset)(int(row)) for row in rows]))
     with torch.no_grad():
         expected = network.eval().backbone(network.normalise(pictures)).numpy()
     assert steps > 0

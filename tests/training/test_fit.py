@@ -16,6 +16,7 @@ from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
+from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime, parse
 from tellapart.training.stage import epoch_items, losses
 
@@ -50,7 +51,7 @@ def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
     assert isinstance(done, StageDone)
     assert done.best_epoch == best.epoch
     assert best.validation_accuracy > 0.6  # three classes: chance is 1/3
-    logits = [network(torch.from_numpy(dataset.plain(int(row)))[None]) for row in dataset.validation]
+    logits = [network(torch.from_numpy(plain(dataset)(int(row)))[None]) for row in dataset.validation]
     right = np.mean(
         [one.argmax().item() == t for one, t in zip(logits, dataset.catalog.target(dataset.validation), strict=True)]
     )
@@ -290,7 +291,7 @@ def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
 
     with torch.no_grad():
         x = torch.cat(
-            [network.backbone(network.normalise(torch.from_numpy(dataset.plain(int(r)))[None])) for r in dataset.train]
+            [network.backbone(network.normalise(torch.from_numpy(plain(dataset)(int(r)))[None])) for r in dataset.train]
         )
     mean, std = x.mean(0), x.std(0, correction=0) + 1e-6
     z = ((x - mean) / std).numpy()

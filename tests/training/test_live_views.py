@@ -11,7 +11,8 @@ from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model, Stage
 from tellapart.training.dataset import Dataset
-from tellapart.training.inputs import live, prepare
+from tellapart.training.inputs import inputs_from_pictures, network_input
+from tellapart.training.pixels import fixed_view
 from tellapart.training.runtime import Runtime
 
 VIEWS = [[{"transform": "horizontal_flip"}], [{"transform": "vertical_flip"}]]
@@ -24,15 +25,15 @@ def test_each_picture_comes_in_one_of_the_views_and_both_occur(picture_folder: A
     dataset = Dataset(catalog, rows, rows[:3], network.preprocessing, (), 0)
     stage = Stage.model_validate({"views": VIEWS, "batch_size": 8})
     runtime = Runtime("cpu")
-    source = live(network, stage, dataset, runtime)
+    inputs_of_stage = inputs_from_pictures(network, stage, dataset, runtime)
 
     def shown(epoch: int) -> list[int]:
         """Which view each picture came in."""
         found = []
-        for inputs, its in source.train(rows, epoch, 0):
+        for inputs, its in inputs_of_stage.train(rows, epoch, 0):
             for picture, row in zip(inputs, its, strict=True):
-                views = [torch.from_numpy(dataset.view(int(row), n, stage.views))[None] for n in range(2)]
-                same = [torch.equal(prepare(network, view, runtime)[0], picture) for view in views]
+                views = [torch.from_numpy(fixed_view(dataset, stage.views, n)(int(row)))[None] for n in range(2)]
+                same = [torch.equal(network_input(network, view, runtime)[0], picture) for view in views]
                 assert sum(same) == 1
                 found.append(same.index(True))
         return found

@@ -30,6 +30,7 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.lr_finder import raise_lr, suggestions
 from tellapart.training.lr_suggestions import suggest
+from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import Setting, prepare
 
@@ -124,7 +125,7 @@ def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
     ]
     for lr, rows in zip(lrs[:15], batches, strict=False):
         optimizer.param_groups[0]["lr"] = lr
-        pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
+        pictures = torch.from_numpy(np.stack([plain(dataset)(int(row)) for row in rows]))
         loss = torch.nn.functional.cross_entropy(network(pictures), target[rows])
         expected.append(loss.item())
         optimizer.zero_grad()

@@ -25,10 +25,12 @@ from tellapart.data.splitting.split import Split, split
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import EIGHTFOLD
+from tellapart.training import pixels
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
-from tellapart.training.inputs import Source, live, stored
+from tellapart.training.inputs import StageInputs, inputs_from_features, inputs_from_pictures
+from tellapart.training.pixels import Load, fixed_view
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import epoch_counts, epoch_items
 from tellapart.training.trainable import select
@@ -44,7 +46,7 @@ def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
     return Recipe.model_validate(whole | {"model": {"name": "small-cnn", "pretrained": False}} | parts)
 
 
-def finished(work: Generator[Any, None, Source]) -> Source:
+def finished(work: Generator[Any, None, StageInputs]) -> StageInputs:
     """What a generator gives back, its events passed over."""
     while True:
         try:
@@ -103,25 +105,30 @@ def test_what_training_reads_are_versions_of_training_pictures_alone(
     network, dataset = build(plan)
     dataset = replace(dataset, ahead=plan.data.ahead)
     read = Counter[int]()
-    changed = Dataset._changed
+    changed = pixels._changed
 
-    def noted(self: Dataset, item: int, *how: Any) -> Any:
-        if self.ahead:
-            read[int(self.rows(np.array([item]))[0])] += 1
-        return changed(self, item, *how)
+    def noted(dataset: Dataset, *how: Any) -> Load:
+        load = changed(dataset, *how)
 
-    monkeypatch.setattr(Dataset, "_changed", noted)
+        def one(item: int) -> Any:
+            if dataset.ahead:
+                read[int(dataset.rows(np.array([item]))[0])] += 1
+            return load(item)
+
+        return one
+
+    monkeypatch.setattr(pixels, "_changed", noted)
     part, stage = select(network, "head", statistics="update"), plan.stages[0]
     if form == "live":
-        source = live(network, stage, dataset, CPU)
+        source = inputs_from_pictures(network, stage, dataset, CPU)
     else:
-        source = finished(stored(network, part, stage, dataset, CPU, 0, None))
+        source = finished(inputs_from_features(network, part, stage, dataset, CPU, 0, None))
     shown = [int(row) for _, rows in source.train(dataset.items, 0, 0) for row in rows]
     assert set(Counter(shown).values()) == {8}
     assert set(shown) == set(dataset.train.tolist()) == set(read)
     assert {row for _, rows in source.validation() for row in rows.tolist()} == set(dataset.validation.tolist())
-    if source.everything:
-        features, rows = source.everything(dataset.items)
+    if source.all_views:
+        features, rows = source.all_views(dataset.items)
         assert len(features) == len(rows) == 2 * 8 * len(dataset.train)
         assert set(rows.tolist()) == set(dataset.train.tolist())
 
@@ -132,8 +139,8 @@ def test_stored_versions_are_those_that_training_from_pictures_shows(build: Buil
     dataset = replace(dataset, ahead=plan.data.ahead)
     part, stage = select(network, "head", statistics="update"), plan.stages[0]
     order = np.random.default_rng(0).permutation(dataset.items)
-    from_pictures = list(live(network, stage, dataset, CPU).train(order, 0, 1))
-    source = finished(stored(network, part, stage, dataset, CPU, 0, None))
+    from_pictures = list(inputs_from_pictures(network, stage, dataset, CPU).train(order, 0, 1))
+    source = finished(inputs_from_features(network, part, stage, dataset, CPU, 0, None))
     from_store = list(source.train(order, 0, 1))
     assert isinstance(part.prefix, nn.Module)
     assert len(from_pictures) == len(from_store) == -(-len(order) // 16) - 1
@@ -156,7 +163,7 @@ def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: 
     for item in dataset.items.tolist():
         row, version = divmod(item, 8)
         name = f"pictures/{catalog.table['path'][row]}" + (f".view{version}.png" if version else "")
-        assert np.array_equal(dataset.view(item), again.view(by_path[name]))
+        assert np.array_equal(fixed_view(dataset)(item), fixed_view(again)(by_path[name]))
 
 
 @pytest.mark.parametrize("stop_after", [3, 20])

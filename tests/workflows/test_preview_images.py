@@ -15,6 +15,7 @@ from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.training.dataset import Dataset
+from tellapart.training.pixels import augmented, fixed_view, plain
 from tellapart.workflows.preview_images import network_table, write_sheets
 
 
@@ -55,12 +56,12 @@ def test_sheets_show_what_the_training_will_see(picture_folder, tmp_path):
     seen = dataset(picture_folder(width=90, height=70), plan)
     write_sheets(seen, plan, tmp_path)
     first, last = int(seen.train[0]), int(seen.train[-1])
-    assert np.array_equal(cell(tmp_path / "augmentation.png", 0, 0), seen.plain(first))
-    assert np.array_equal(cell(tmp_path / "augmentation.png", 3, 2), seen.augmented(last, 1))
-    assert np.array_equal(cell(tmp_path / "views.png", 3, 2), seen.view(last, 1, plan.stages[1].views))
-    plain, mixed = (cell(tmp_path / "mixing.png", line, 0).astype(int) for line in (0, 2))
-    assert np.array_equal(plain, seen.plain(first))
-    replaced = (plain != mixed).any(axis=2).mean()
+    assert np.array_equal(cell(tmp_path / "augmentation.png", 0, 0), plain(seen)(first))
+    assert np.array_equal(cell(tmp_path / "augmentation.png", 3, 2), augmented(seen, 1)(last))
+    assert np.array_equal(cell(tmp_path / "views.png", 3, 2), fixed_view(seen, plan.stages[1].views, 1)(last))
+    unmixed, mixed = (cell(tmp_path / "mixing.png", line, 0).astype(int) for line in (0, 2))
+    assert np.array_equal(unmixed, plain(seen)(first))
+    replaced = (unmixed != mixed).any(axis=2).mean()
     assert 0.1 < replaced < 0.9
 
 
@@ -70,11 +71,11 @@ def test_sheets_of_versions_made_ahead_show_those_of_their_own_picture(picture_f
     seen = replace(dataset(picture_folder(), plan), ahead=plan.data.ahead)
     write_sheets(seen, plan, tmp_path)
     last = int(seen.train[-1])
-    plain = seen.plain(last)
-    assert np.array_equal(cell(tmp_path / "ahead.png", 3, 1), plain)
-    assert np.array_equal(cell(tmp_path / "ahead.png", 3, 8), seen.view(8 * last + 7))
-    assert np.array_equal(cell(tmp_path / "augmentation.png", 3, 2), seen.augmented(8 * last, 1))
-    assert np.array_equal(cell(tmp_path / "views.png", 3, 2), plain[::-1])
+    picture = plain(seen)(last)
+    assert np.array_equal(cell(tmp_path / "ahead.png", 3, 1), picture)
+    assert np.array_equal(cell(tmp_path / "ahead.png", 3, 8), fixed_view(seen)(8 * last + 7))
+    assert np.array_equal(cell(tmp_path / "augmentation.png", 3, 2), augmented(seen, 1)(8 * last))
+    assert np.array_equal(cell(tmp_path / "views.png", 3, 2), picture[::-1])
 
 
 def test_no_sheet_where_every_picture_is_shown_as_it_is(picture_folder, tmp_path):

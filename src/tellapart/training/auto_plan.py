@@ -23,6 +23,7 @@ from tellapart.training.extract_features import features
 from tellapart.training.feature_cache import inference_layers
 from tellapart.training.linear_probe import solutions
 from tellapart.training.losses import build_loss
+from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime, default_device, plain_runtime, synchronise
 from tellapart.training.trainable import select
 
@@ -222,7 +223,8 @@ def _try(
     network = create_network(model, len(catalog.classes), data)
     preprocessing = network.preprocessing
     dataset = Dataset(catalog, rows, rows[:0], preprocessing, (), recipe.seed)
-    pictures, reading = _timed(lambda: torch.from_numpy(np.stack([dataset.plain(int(r)) for r in rows[:_BATCH]])))
+    load = plain(dataset)
+    pictures, reading = _timed(lambda: torch.from_numpy(np.stack([load(int(row)) for row in rows[:_BATCH]])))
     runtime, frozen = _fastest(network, pictures)
     tail = _tail(network, recipe.stages[-1], pictures, catalog.multilabel)
     found = yield from features(network, catalog, rows, runtime, f"trying {name} at {preprocessing.height} pixels")

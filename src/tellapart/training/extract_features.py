@@ -14,7 +14,8 @@ from tellapart.data.loading.loader import batches
 from tellapart.models.network import Network
 from tellapart.training.dataset import Dataset
 from tellapart.training.feature_cache import about_layers, compute, inference_layers
-from tellapart.training.inputs import prepare
+from tellapart.training.inputs import network_input
+from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]
@@ -42,8 +43,8 @@ def features(
     at_once = runtime.answers_at_once
 
     def pictures(items: Rows) -> Iterator[Tensor]:
-        for batch in batches(rows[items], at_once, dataset.plain, runtime.workers, runtime.in_turn):
-            yield prepare(network, batch.image, runtime)
+        for batch in batches(rows[items], at_once, plain(dataset), runtime.workers, runtime.in_turn):
+            yield network_input(network, batch.image, runtime)
 
     about = about_layers(network, network.backbone, "head", dataset.preprocessing, runtime)
     backbone = inference_layers(network.backbone, runtime)

@@ -183,7 +183,7 @@ def _epoch(
     stage, dataset, factor = setting.stage, setting.dataset, setting.schedule
     setting.part.train_mode()
     apart = setting.part.apart
-    batches = setting.source.train(setting.order(state.epoch), state.epoch, state.step * stage.accumulate)
+    batches = setting.inputs.train(setting.order(state.epoch), state.epoch, state.step * stage.accumulate)
     while state.step < setting.steps_in(state.epoch):
         parts = list(islice(batches, stage.accumulate))
         place = (dataset.seed, state.stage, state.epoch, state.step)
@@ -237,7 +237,7 @@ def _validate(setting: Setting) -> tuple[float, float]:
     setting.network.eval()
     forward = setting.part.tail if setting.from_store else setting.part.whole
     loss_sum, right, seen = 0.0, 0.0, 0
-    for inputs, rows in setting.source.validation():
+    for inputs, rows in setting.inputs.validation():
         target = setting.target[rows]
         with setting.runtime.autocast():
             logits = forward(inputs)
@@ -276,11 +276,11 @@ def _average(setting: Setting, state: State) -> Average | None:
 
 def _solver(setting: Setting, state: State) -> Iterator[float]:
     """Exact heads, strongest penalty first, from the first that has not been judged yet."""
-    head, everything = setting.part.linear_head, setting.source.everything
+    head, all_views = setting.part.linear_head, setting.inputs.all_views
     assert head, "prepare has made sure"
-    assert everything
+    assert all_views
     # One epoch, balanced if so wished; in the order of the rows, since sums depend on the order.
-    features, rows = everything(np.sort(setting.order(0)))
+    features, rows = all_views(np.sort(setting.order(0)))
     n, tried = len(setting.dataset.train), setting.strengths
     solver = solutions(features, setting.target[rows], head, setting.loss, n, tried)
     for _ in range(state.epoch):

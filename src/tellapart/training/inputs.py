@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,169 +14,197 @@ from torch import Tensor, nn
 from tellapart.core.events import Computing
 from tellapart.core.preprocess import Pixels
 from tellapart.data.augmentation import gpu_batch, offline
-from tellapart.data.augmentation.transforms import generator
+from tellapart.data.augmentation.transforms import crops
 from tellapart.data.loading.loader import batches, gathered
+from tellapart.data.loading.picture_cache import PictureCache
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
 from tellapart.training.dataset import Dataset, Views
 from tellapart.training.feature_cache import Activations, about_layers, compute, inference_layers
+from tellapart.training.pixels import (
+    Load,
+    Reader,
+    all_views,
+    augmented,
+    before_gpu,
+    drawn_view,
+    fixed_view,
+    from_cache,
+    from_files,
+)
 from tellapart.training.runtime import Runtime
 from tellapart.training.trainable import Part
 
 Rows = npt.NDArray[np.int64]
-Inputs = Iterator[tuple[Tensor, Rows]]
-#: Rows, their pictures, and what changes these on the device.
-_Made = tuple[Rows, Tensor, Callable[[Tensor], Tensor] | None]
+Batches = Iterator[tuple[Tensor, Rows]]
+#: Items, their pictures, and what changes these on the device.
+_Raw = tuple[Rows, Tensor, Callable[[Tensor], Tensor] | None]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Inputs of a stage's layers, with the rows they belong to.
+class StageInputs:
+    """Inputs of the layers that a stage runs, with the rows they belong to.
 
     Attributes:
         train: (order of items, epoch, first batch) → batches of training inputs.
         validation: → batches of the validation pictures' inputs.
-        everything: items → all views of these items at once; only for stored features.
+        all_views: items → all views of these items at once; only where features are stored.
     """
 
-    train: Callable[[Rows, int, int], Inputs]
-    validation: Callable[[], Inputs]
-    everything: Callable[[Rows], tuple[Tensor, Rows]] | None = None
+    train: Callable[[Rows, int, int], Batches]
+    validation: Callable[[], Batches]
+    all_views: Callable[[Rows], tuple[Tensor, Rows]] | None = None
 
 
-def live(network: Network, stage: Stage, dataset: Dataset, runtime: Runtime) -> Source:
+def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runtime: Runtime) -> StageInputs:
     """Inputs made from pictures, anew in every epoch: augmented, or one of the stage's views, drawn at random."""
-    dataset = dataset.kept(stage.augment and not stage.views) if stage.epochs > 1 else dataset
+    augments = config.augment and bool(dataset.transforms) and not config.views
+    # One epoch reads each file once, so only more of them are worth a place in the cache.
+    reader = from_cache(dataset, augments) if config.epochs > 1 else from_files(dataset)
+    has_gpu = runtime.device == "cuda"
+    changes_on_gpu = augments and has_gpu and bool(gpu_batch.partition(dataset.transforms, dataset.preprocessing)[1])
 
-    gpu = runtime.device == "cuda"
-    on_cpu, on_gpu = gpu_batch.partition(dataset.transforms, dataset.preprocessing)
+    def loader(epoch: int) -> Load:
+        if config.views:
+            return drawn_view(dataset, config.views, epoch, reader)
+        return augmented(dataset, epoch, reader) if augments else fixed_view(dataset, reader=reader)
 
-    def inputs(order: Rows, size: int, load: Callable[[int], Pixels], in_turn: bool = False) -> Inputs:
-        made = batches(order, size, load, runtime.workers, in_turn, pinned=gpu)
-        yield from brought((batch.row, batch.image, None) for batch in made)
+    def raw(order: Rows, size: int, load: Load, in_turn: bool = False) -> Iterator[_Raw]:
+        for batch in batches(order, size, load, runtime.workers, in_turn, pinned=has_gpu):
+            yield batch.row, batch.image, None
 
-    def changed(order: Rows, epoch: int) -> Inputs:
-        def load(item: int) -> Pixels:
-            return dataset.before_batch(item, epoch, on_cpu, on_gpu)
+    def prepared(made: Iterator[_Raw]) -> Batches:
+        for pictures, rows in _on_device(made, runtime.device):
+            yield network_input(network, pictures, runtime), rows
 
-        def ready(items: Rows) -> Sequence[Pixels] | None:
-            return None if on_cpu or dataset.ahead else dataset.unchanged_together(items)
-
-        def make(items: Rows, pictures: Sequence[Pixels]) -> _Made:
-            rng = gpu_batch.batch_generator(dataset.seed, epoch, items)
-            return items, *gpu_batch.begin_batch(pictures, on_gpu, dataset.preprocessing, rng, pinned=True)
-
-        yield from brought(gathered(order, stage.batch_size, ready, load, make, runtime.workers))
-
-    def brought(made: Iterator[_Made]) -> Inputs:
-        for pictures, rows in _brought(made, runtime.device):
-            yield prepare(network, pictures, runtime), rows
-
-    def train(order: Rows, epoch: int, first: int) -> Inputs:
-        def one_view(item: int) -> Pixels:
-            drawn = int(generator(dataset.seed, epoch, item).integers(len(stage.views)))
-            return dataset.view(item, drawn, stage.views)
-
-        augmented = stage.augment and bool(dataset.transforms) and not stage.views
-        order = order[first * stage.batch_size :]
-        if augmented and gpu and on_gpu:
-            found = changed(order, epoch)
+    def train(order: Rows, epoch: int, first: int) -> Batches:
+        order, size = order[first * config.batch_size :], config.batch_size
+        if changes_on_gpu:
+            made = _changed_on_gpu(dataset, reader, order, epoch, size, runtime.workers)
         else:
-            plan = (lambda item: dataset.augmented(item, epoch)) if augmented else dataset.view
-            found = inputs(order, stage.batch_size, one_view if stage.views else plan)
+            made = raw(order, size, loader(epoch))
         try:
-            for pictures, items in found:
+            for pictures, items in prepared(made):
                 yield pictures, dataset.rows(items)
         finally:  # whoever has an epoch's last batch asks for no more
-            dataset.flush()
+            reader.flush()
 
-    def validate() -> Inputs:
-        yield from inputs(dataset.validation, runtime.answers_at_once, dataset.plain, runtime.in_turn)
-        dataset.flush()
+    def validation() -> Batches:
+        yield from prepared(raw(dataset.validation, runtime.answers_at_once, reader.frame, runtime.in_turn))
+        reader.flush()
 
-    return Source(train, validate)
+    return StageInputs(train, validation)
 
 
-def stored(
+def inputs_from_features(
     network: Network,
     part: Part,
-    stage: Stage,
+    config: Stage,
     dataset: Dataset,
     runtime: Runtime,
     number: int,
     base: Part | None,
-) -> Generator[Computing, None, Source]:
+) -> Generator[Computing, None, StageInputs]:
     """Inputs computed once by the frozen layers: for training in each of the stage's views, for validation plain.
 
     Args:
         base: a later stage's part, if that stage will need what fewer layers give of the same views, among others: then
             that is stored first, and the rest of the backbone runs from there, so that no layer runs twice.
     """
-    views: Views = stage.views or [[]]
-    at_once = runtime.answers_at_once
+    views: Views = config.views or [[]]
+    n_views, n_versions, at_once = len(views), len(dataset.versions), runtime.answers_at_once
+    layers = _FrozenLayers(network, part, base, runtime, number)
+    training = yield from layers.run(dataset, views, "training pictures")
+    validated: Activations | None = None
+    if len(dataset.validation):  # there are none in the retraining
+        plain = replace(dataset, train=dataset.validation, ahead=())
+        validated = yield from layers.run(plain, [[]], "validation pictures")
+    position = np.full(len(dataset.catalog), -1, np.int64)
+    position[dataset.train] = np.arange(len(dataset.train))
 
-    def of(what: str, shown: Dataset, views: Views) -> Generator[Computing, None, Activations]:
-        items, keys = shown.items, shown.keys(views)
-        if len(views) > 1:  # a picture's views follow each other: it is decoded for the first
-            shown = replace(shown, frames=shown.frames or lru_cache(maxsize=64)(shown.plain))
+    def first_view(items: Rows) -> Rows:
+        """Where the first view of each item lies among the stored ones; its other views follow."""
+        rows, versions = offline.origin(items, n_versions)
+        first: Rows = (position[rows] * n_versions + versions) * n_views
+        return first
 
-        def pictures(places: Rows) -> Iterator[Tensor]:
-            def load(place: int) -> Pixels:
-                return shown.view(int(items[place // len(views)]), place % len(views), views)
+    def train(order: Rows, epoch: int, first: int) -> Batches:
+        drawn = np.random.default_rng((dataset.seed, number, epoch)).integers(n_views, size=len(order))
+        for start in range(first * config.batch_size, len(order), config.batch_size):
+            items = order[start : start + config.batch_size]
+            shown = first_view(items) + drawn[start : start + config.batch_size]
+            yield training.gather(shown, runtime.device), dataset.rows(items)
 
-            for batch in batches(places, at_once, load, runtime.workers, runtime.in_turn):
-                yield prepare(network, batch.image, runtime)
+    def validation() -> Batches:
+        for start in range(0, len(dataset.validation), at_once):
+            rows = dataset.validation[start : start + at_once]
+            assert validated
+            yield validated.gather(np.arange(start, start + len(rows)), runtime.device), rows
 
-        def run(
-            until: Part, layers: nn.Module | None, inputs: Callable[[Rows], Iterator[Tensor]], name: str
+    def every_view(items: Rows) -> tuple[Tensor, Rows]:
+        shown = (first_view(items)[:, None] + np.arange(n_views)).ravel()
+        return training.gather(shown, runtime.device), np.repeat(dataset.rows(items), n_views)
+
+    return StageInputs(train, validation, every_view)
+
+
+@dataclass(frozen=True)
+class _FrozenLayers:
+    """The layers before a stage's first trained one; see `inputs_from_features`."""
+
+    network: Network
+    part: Part
+    base: Part | None
+    runtime: Runtime
+    stage: int
+
+    def run(self, dataset: Dataset, views: Views, name: str) -> Generator[Computing, None, Activations]:
+        """What the layers give of all views of the dataset's items, in the order of `Dataset.keys`; stored."""
+        runtime, load, keys = self.runtime, all_views(dataset, views), dataset.keys(views)
+
+        def pictures(numbers: Rows) -> Iterator[Tensor]:
+            for batch in batches(numbers, runtime.answers_at_once, load, runtime.workers, runtime.in_turn):
+                yield network_input(self.network, batch.image, runtime)
+
+        def stored(
+            until: Part, layers: nn.Module | None, inputs: Callable[[Rows], Iterator[Tensor]], title: str
         ) -> Generator[Computing, None, Activations]:
             assert layers is not None
             assert until.prefix is not None
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
-            about = about_layers(network, until.prefix, until.cut, shown.preprocessing, runtime)
-            return (yield from compute(number, name, inference_layers(layers, runtime), inputs, keys, about, at_once))
+            about = about_layers(self.network, until.prefix, until.cut, dataset.preprocessing, runtime)
+            forward = inference_layers(layers, runtime)
+            return (yield from compute(self.stage, title, forward, inputs, keys, about, runtime.answers_at_once))
 
-        if base is None:
-            return (yield from run(part, part.prefix, pictures, f"frozen layers, {what}"))
-        first = yield from run(base, base.prefix, pictures, f"first layers, {what}")
-        from_first = partial(first.in_order, device=runtime.device, at_once=at_once)
-        return (yield from run(part, base.rest, from_first, f"features, {what}"))
-
-    training = yield from of("training pictures", dataset, views)
-    validation: Activations | None = None
-    if len(dataset.validation):  # there are none in the retraining
-        plain = replace(dataset, train=dataset.validation, ahead=())
-        validation = yield from of("validation pictures", plain, [[]])
-    n_versions = len(dataset.versions)
-    place = np.full(len(dataset.catalog), -1, np.int64)
-    place[dataset.train] = np.arange(len(dataset.train))
-
-    def first_view(items: Rows) -> Rows:
-        rows, versions = offline.origin(items, n_versions)
-        found: Rows = (place[rows] * n_versions + versions) * len(views)
-        return found
-
-    def train(order: Rows, epoch: int, first: int) -> Inputs:
-        drawn = np.random.default_rng((dataset.seed, number, epoch)).integers(len(views), size=len(order))
-        for start in range(first * stage.batch_size, len(order), stage.batch_size):
-            items = order[start : start + stage.batch_size]
-            shown = first_view(items) + drawn[start : start + stage.batch_size]
-            yield training.gather(shown, runtime.device), dataset.rows(items)
-
-    def validate() -> Inputs:
-        for start in range(0, len(dataset.validation), at_once):
-            rows = dataset.validation[start : start + at_once]
-            assert validation
-            yield validation.gather(np.arange(start, start + len(rows)), runtime.device), rows
-
-    def everything(items: Rows) -> tuple[Tensor, Rows]:
-        shown = (first_view(items)[:, None] + np.arange(len(views))).ravel()
-        return training.gather(shown, runtime.device), np.repeat(dataset.rows(items), len(views))
-
-    return Source(train, validate, everything)
+        if self.base is None:
+            return (yield from stored(self.part, self.part.prefix, pictures, f"frozen layers, {name}"))
+        first = yield from stored(self.base, self.base.prefix, pictures, f"first layers, {name}")
+        from_first = partial(first.in_order, device=runtime.device, at_once=runtime.answers_at_once)
+        return (yield from stored(self.part, self.base.rest, from_first, f"features, {name}"))
 
 
-def _brought(made: Iterator[_Made], device: str) -> Inputs:
+def _changed_on_gpu(
+    dataset: Dataset, reader: Reader, order: Rows, epoch: int, batch_size: int, workers: int
+) -> Iterator[_Raw]:
+    """Batches that a GPU will change as a whole: threads that change picture by picture cannot keep it busy."""
+    on_cpu, on_gpu = gpu_batch.partition(dataset.transforms, dataset.preprocessing)
+    load = before_gpu(dataset, epoch, on_cpu, on_gpu, reader)
+    unchanged = reader.source if crops(on_gpu) else reader.frame
+
+    def ready(items: Rows) -> Sequence[Pixels] | None:
+        # With nothing left for the CPU to do, items are rows, and what is in the cache needs no thread.
+        if on_cpu or dataset.ahead or not isinstance(unchanged, PictureCache):
+            return None
+        return unchanged.together(items)
+
+    def make(items: Rows, pictures: Sequence[Pixels]) -> _Raw:
+        rng = gpu_batch.batch_generator(dataset.seed, epoch, items)
+        return items, *gpu_batch.begin_batch(pictures, on_gpu, dataset.preprocessing, rng, pinned=True)
+
+    return gathered(order, batch_size, ready, load, make, workers)
+
+
+def _on_device(made: Iterator[_Raw], device: str) -> Batches:
     """Batches on the device, changed there. A GPU copies and changes the next one while it works on this one."""
     if device != "cuda":
         yield from ((image, rows) for rows, image, _ in made)
@@ -196,6 +224,6 @@ def _brought(made: Iterator[_Made], device: str) -> Inputs:
         yield before
 
 
-def prepare(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
+def network_input(network: Network, pictures: Tensor, runtime: Runtime) -> Tensor:
     """uint8 [n, h, w, 3] → the backbone's input, on the device and in the memory format of the runtime."""
     return network.normalise(pictures.to(runtime.device)).contiguous(memory_format=runtime.memory_format)

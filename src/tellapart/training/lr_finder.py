@@ -107,7 +107,7 @@ def raise_lr(setting: Setting) -> Generator[Computing, None, Curve]:
 def _endless(setting: Setting) -> Iterator[list[tuple[Tensor, Rows]]]:
     """The batches of one step after another, one epoch after the other."""
     for epoch in itertools.count():
-        batches = setting.source.train(setting.order(epoch), epoch, 0)
+        batches = setting.inputs.train(setting.order(epoch), epoch, 0)
         while step := list(itertools.islice(batches, setting.stage.accumulate)):
             yield step
 

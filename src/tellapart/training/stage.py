@@ -22,7 +22,7 @@ from tellapart.models.network import Network
 from tellapart.recipe.schema import FoundLr, Recipe, Stage
 from tellapart.training.checkpoint import State
 from tellapart.training.dataset import Dataset
-from tellapart.training.inputs import Source, live, stored
+from tellapart.training.inputs import StageInputs, inputs_from_features, inputs_from_pictures
 from tellapart.training.losses import Loss, build_loss
 from tellapart.training.runtime import Runtime
 from tellapart.training.schedule import Schedule, group_lrs, schedule
@@ -36,7 +36,7 @@ class Setting:
     Attributes:
         network, recipe, number, part, material, loss, runtime: as their names say; `number` is the stage's, from 0.
         target: of all rows of the catalog, on the device.
-        source: the inputs. from_store: whether they are what frozen layers gave, computed once.
+        inputs: of the layers that it runs. from_store: whether they are what frozen layers gave, computed once.
         peaks: peak rate of each trained group of layers; where it has yet to be found, relative to the head's. Empty
             for a linear head that is solved.
         until: None: the whole stage. In the retraining: when it was best (see `State.chosen`), and where it ends.
@@ -50,7 +50,7 @@ class Setting:
     target: Tensor
     loss: Loss
     runtime: Runtime
-    source: Source
+    inputs: StageInputs
     from_store: bool
     peaks: tuple[float, ...]
     until: int | None
@@ -152,8 +152,8 @@ def prepare(
     )
     if not from_store:
         return setting
-    source = yield from stored(network, part, stage, setting.dataset, runtime, number, base)
-    return replace(setting, source=source)
+    inputs = yield from inputs_from_features(network, part, stage, setting.dataset, runtime, number, base)
+    return replace(setting, inputs=inputs)
 
 
 def check_stages(network: Network, recipe: Recipe, dataset: Dataset) -> None:
@@ -202,7 +202,7 @@ def live_setting(
         target.to(runtime.device),
         _loss(recipe, stage, dataset, target),
         runtime,
-        live(network, stage, dataset, runtime),
+        inputs_from_pictures(network, stage, dataset, runtime),
         from_store=False,
         peaks=_peaks(part, stage),
         until=None,
@@ -239,7 +239,7 @@ def losses(
     Args:
         forward: `Part.learning` of the setting's part, or of a copy of it.
         apart: `Part.apart` of it, in training mode.
-        inputs, rows: a batch of the setting's source.
+        inputs, rows: a batch of the setting's inputs.
         place: where in the training this is: the random numbers of mixing are a function of it.
 
     Yields:

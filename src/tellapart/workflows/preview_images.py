@@ -18,6 +18,7 @@ from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import Transform
 from tellapart.training.dataset import Dataset
+from tellapart.training.pixels import augmented, fixed_view, plain
 
 _PICTURES, _EPOCHS, _VIEWS, _DRAWS = 4, 5, 8, 20
 #: How deeply nested layers are listed; what lies deeper is counted with what holds it.
@@ -110,8 +111,8 @@ def write_sheets(dataset: Dataset, recipe: Recipe, folder: Path) -> None:
 def _augmentation(dataset: Dataset, rows: list[int]) -> Image.Image:
     return grid(
         [
-            [(dataset.plain(row), _name(dataset, row))]
-            + [(dataset.augmented(_item(dataset, row), epoch), f"epoch {epoch + 1}") for epoch in range(_EPOCHS)]
+            [(plain(dataset)(row), _name(dataset, row))]
+            + [(augmented(dataset, epoch)(_item(dataset, row)), f"epoch {epoch + 1}") for epoch in range(_EPOCHS)]
             for row in rows
         ]
     )
@@ -121,8 +122,8 @@ def _ahead(dataset: Dataset, rows: list[int]) -> Image.Image:
     versions = list(enumerate(dataset.versions[:_VIEWS]))
     return grid(
         [
-            [(dataset.plain(row), _name(dataset, row))]
-            + [(dataset.view(_item(dataset, row, number)), _what(version)) for number, version in versions]
+            [(plain(dataset)(row), _name(dataset, row))]
+            + [(fixed_view(dataset)(_item(dataset, row, number)), _what(version)) for number, version in versions]
             for row in rows
         ]
     )
@@ -131,9 +132,9 @@ def _ahead(dataset: Dataset, rows: list[int]) -> Image.Image:
 def _views(dataset: Dataset, rows: list[int], views: Sequence[Sequence[Transform]]) -> Image.Image:
     return grid(
         [
-            [(dataset.plain(row), _name(dataset, row))]
+            [(plain(dataset)(row), _name(dataset, row))]
             + [
-                (dataset.view(_item(dataset, row), number, views), _what(view))
+                (fixed_view(dataset, views, number)(_item(dataset, row)), _what(view))
                 for number, view in enumerate(views[:_VIEWS])
             ]
             for row in rows
@@ -152,7 +153,7 @@ def _what(view: Sequence[Transform]) -> str:
 
 def _mixing(dataset: Dataset, rows: list[int], recipe: Recipe) -> Image.Image:
     """Plain pictures, and below them each mixed with another of them."""
-    pictures = np.stack([dataset.plain(row) for row in rows])
+    pictures = np.stack([plain(dataset)(row) for row in rows])
     lines = [[(picture, _name(dataset, row)) for picture, row in zip(pictures, rows, strict=True)]]
     own = torch.eye(len(rows))  # a target of its own for each picture: what is left of it is its share
     kinds = (

@@ -1,4 +1,4 @@
-"""PictureCache pictures: the same with a cold cache and a warm one, whoever wrote it, and never a wrong one."""
+"""Pictures of the cache: the same with a cold cache and a warm one, whoever wrote it, and never a wrong one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
 from tellapart.recipe.transforms import HorizontalFlip, Noise, RandomResizedCrop, Rotation, Uniform
 from tellapart.training.dataset import Dataset
+from tellapart.training.pixels import Reader, augmented, fixed_view, from_cache, from_files, plain
 
 HOW = Preprocessing(24, 24, crop=0.875)
 CROP = [RandomResizedCrop(), HorizontalFlip(probability=0.5)]
@@ -43,10 +44,10 @@ def dataset(picture_folder: Any) -> Dataset:
     return Dataset(catalog, rows[::2], rows[1::2], HOW, CROP, 3)
 
 
-def shown(dataset: Dataset, epochs: int = 2) -> list[np.ndarray]:
-    pictures = [dataset.augmented(int(row), epoch) for epoch in range(epochs) for row in dataset.train]
-    pictures += [dataset.plain(int(row)) for row in dataset.validation]
-    dataset.flush()
+def shown(dataset: Dataset, reader: Reader, epochs: int = 2) -> list[np.ndarray]:
+    pictures = [augmented(dataset, epoch, reader)(int(row)) for epoch in range(epochs) for row in dataset.train]
+    pictures += [plain(dataset, reader)(int(row)) for row in dataset.validation]
+    reader.flush()
     return pictures
 
 
@@ -59,11 +60,11 @@ def test_without_a_cache_with_a_cold_and_with_a_warm_one(
     dataset: Dataset, transforms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = Dataset(dataset.catalog, dataset.train, dataset.validation, HOW, transforms, 3)
-    expected = shown(dataset)
-    assert same(shown(dataset.kept()), expected)
+    expected = shown(dataset, from_files(dataset))
+    assert same(shown(dataset, from_cache(dataset)), expected)
     monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr("tellapart.training.dataset.read_picture", lambda *_: pytest.fail("decoded again"))
-    assert same(shown(dataset.kept()), expected)
+    monkeypatch.setattr("tellapart.training.pixels.read_picture", lambda *_: pytest.fail("decoded again"))
+    assert same(shown(dataset, from_cache(dataset)), expected)
 
 
 @pytest.mark.parametrize("transforms", [[], CROP, [HorizontalFlip(probability=0.5), Noise()]])
@@ -74,93 +75,93 @@ def test_versions_made_ahead_are_made_once(
     versions = [*plain, [HorizontalFlip()], [Rotation(degrees=Uniform(uniform=[-15, 15]))]]
     dataset = replace(dataset, transforms=transforms, ahead=versions)
 
-    def epochs(dataset: Dataset) -> list[np.ndarray]:
-        pictures = [dataset.augmented(int(item), epoch) for epoch in range(2) for item in dataset.items]
-        dataset.flush()
+    def epochs(reader: Reader) -> list[np.ndarray]:
+        pictures = [augmented(dataset, epoch, reader)(int(item)) for epoch in range(2) for item in dataset.items]
+        reader.flush()
         return pictures
 
-    expected = epochs(dataset)
-    assert same(epochs(dataset.kept()), expected)
+    expected = epochs(from_files(dataset))
+    assert same(epochs(from_cache(dataset)), expected)
     monkeypatch.setattr("tellapart.data.loading.picture_cache.decode", lambda *_: pytest.fail("decoded again"))
     for again in ("decode", "read_picture"):
-        monkeypatch.setattr(f"tellapart.training.dataset.{again}", lambda *_: pytest.fail("decoded again"))
-    assert same(epochs(dataset.kept()), expected)
-    other = replace(dataset, seed=4).kept()
+        monkeypatch.setattr(f"tellapart.training.pixels.{again}", lambda *_: pytest.fail("decoded again"))
+    assert same(epochs(from_cache(dataset)), expected)
+    other = replace(dataset, seed=4)
     with pytest.raises(pytest.fail.Exception):  # another seed, another rotation
-        other.augmented(int(other.items[-1]), 0)
+        augmented(other, 0, from_cache(other))(int(other.items[-1]))
 
 
-@pytest.mark.parametrize("augmented", [True, False])
-def test_what_was_not_expected_is_read_all_the_same(dataset: Dataset, augmented: bool) -> None:
-    expected = [dataset.view(int(row)) for row in dataset.train]
-    keeping = dataset.kept(augmented)
-    assert same([keeping.view(int(row)) for row in dataset.train], expected)
-    assert same(shown(keeping), shown(dataset))
+@pytest.mark.parametrize("augments", [True, False])
+def test_what_was_not_expected_is_read_all_the_same(dataset: Dataset, augments: bool) -> None:
+    expected = [fixed_view(dataset)(int(row)) for row in dataset.train]
+    reader = from_cache(dataset, augments)
+    assert same([fixed_view(dataset, reader=reader)(int(row)) for row in dataset.train], expected)
+    assert same(shown(dataset, reader), shown(dataset, from_files(dataset)))
 
 
 def test_threads_share_it(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cache, "_WRITE_BYTES", 5000)
     monkeypatch.setattr("tellapart.core.array_store._RELEASE_BYTES", 20000)
-    expected, keeping = shown(dataset, 3), dataset.kept()
+    expected, reader = shown(dataset, from_files(dataset), 3), from_cache(dataset)
     barrier = threading.Barrier(4)
 
     def work(_: int) -> list[np.ndarray]:
         barrier.wait(30)
-        return shown(keeping, 3)
+        return shown(dataset, reader, 3)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(same(each, expected) for each in pool.map(work, range(4)))
 
 
 def test_a_picture_that_is_there_twice_is_kept_once(dataset: Dataset) -> None:
-    keeping = dataset.kept()
-    shown(keeping)
-    assert isinstance(keeping.frames, PictureCache)
+    reader = from_cache(dataset)
+    shown(dataset, reader)
+    assert isinstance(reader.frame, PictureCache)
     different = len({bytes(sha) for sha in dataset.catalog.table["sha256"].gather(dataset.validation)})
-    assert keeping.frames.store.n_bytes == different * 24 * 24 * 3
+    assert reader.frame.store.n_bytes == different * 24 * 24 * 3
 
 
 def test_a_damaged_one_is_made_again(dataset: Dataset) -> None:
-    expected = shown(dataset.kept())
+    expected = shown(dataset, from_cache(dataset))
     for folder in cache_folder("pictures").iterdir():
         data = bytearray((folder / "values.bin").read_bytes())
         data[len(data) // 2] ^= 4
         (folder / "values.bin").write_bytes(data)
-    assert same(shown(dataset.kept()), expected)
-    assert same(shown(dataset.kept()), expected)
+    assert same(shown(dataset, from_cache(dataset)), expected)
+    assert same(shown(dataset, from_cache(dataset)), expected)
     for folder in cache_folder("pictures").iterdir():
         (folder / "values.bin").unlink()
-    assert same(shown(dataset.kept()), expected)
+    assert same(shown(dataset, from_cache(dataset)), expected)
 
 
 def test_a_full_cache_and_one_that_cannot_be_written_change_nothing(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    expected = shown(dataset)
+    expected = shown(dataset, from_files(dataset))
     monkeypatch.setenv("TELLAPART_CACHE_LIMIT", "1k")
-    keeping = dataset.kept()
-    assert same(shown(keeping), expected)
-    assert same(shown(keeping), expected)
+    reader = from_cache(dataset)
+    assert same(shown(dataset, reader), expected)
+    assert same(shown(dataset, reader), expected)
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "file"))
-    assert dataset.kept() is dataset
-    assert same(shown(dataset.kept()), expected)
+    assert from_cache(dataset).caches == []
+    assert same(shown(dataset, from_cache(dataset)), expected)
 
 
 def test_another_picture_is_another_one(dataset: Dataset) -> None:
-    shown(dataset.kept())
+    shown(dataset, from_cache(dataset))
     path = dataset.catalog.path(0)
     picture = np.asarray(Image.open(path))
     Image.fromarray(255 - picture).save(path)
     catalog = scan(dataset.catalog.root)
     changed = Dataset(catalog, dataset.train, dataset.validation, HOW, CROP, 3)
-    assert same(shown(changed.kept()), shown(changed))
+    assert same(shown(changed, from_cache(changed)), shown(changed, from_files(changed)))
 
 
 def test_one_that_breaks_is_named(dataset: Dataset) -> None:
     dataset.catalog.path(2).write_bytes(b"\x89PNG broken")
     with pytest.raises(UnreadableError, match=dataset.catalog.path(2).name):
-        shown(dataset.kept())
+        shown(dataset, from_cache(dataset))
 
 
 def test_sources_of_crops_are_half_as_large_again_as_the_input(dataset: Dataset) -> None:
@@ -188,18 +189,25 @@ def test_a_frame_is_changed_as_the_whole_picture_would_be(dataset: Dataset) -> N
 @pytest.mark.parametrize("transforms", [CROP, [HorizontalFlip(probability=0.5)]], ids=["crops", "frames"])
 def test_many_are_taken_at_once_when_all_are_kept(dataset: Dataset, transforms: Any) -> None:
     dataset = replace(dataset, transforms=transforms)
-    cold = dataset.kept()
+
+    def begins(reader: Reader) -> PictureCache:
+        """What gives the pictures that a GPU changes."""
+        load = reader.source if crops(transforms) else reader.frame
+        assert isinstance(load, PictureCache)
+        return load
+
+    cold = begins(from_cache(dataset))
     rows = dataset.train
-    assert cold.unchanged_together(rows) is None
-    alone = [cold.unchanged(int(row)) for row in rows]
+    assert cold.together(rows) is None
+    alone = [cold(int(row)) for row in rows]
     cold.flush()
-    for again in (cold, dataset.kept()):
+    for again in (cold, begins(from_cache(dataset))):
         for row in rows:  # of an earlier process: checked when each is first read
-            again.unchanged(int(row))
-        together = again.unchanged_together(rows[::-1])
+            again(int(row))
+        together = again.together(rows[::-1])
         assert together is not None
         assert same(list(together), alone[::-1])
-    assert cold.unchanged_together(dataset.validation) is None or not crops(transforms)
+    assert cold.together(dataset.validation) is None or not crops(transforms)
 
 
 def test_pictures_of_several_sizes_are_taken_at_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.dataset import Dataset
 from tellapart.training.feature_cache import inference_layers
 from tellapart.training.losses import build_loss
+from tellapart.training.pixels import fixed_view, plain
 from tellapart.training.runtime import Runtime, default_device, for_inference, for_training, in_words
 from tellapart.training.stage import repeats, shown
 from tellapart.training.trainable import Forward, select
@@ -41,7 +42,7 @@ def measure_answers(network: Network, recipe: Recipe, dataset: Dataset) -> Runti
             run(some.to(runtime.device))
 
     def load(runtime: Runtime) -> None:
-        for _ in batches(dataset.items[:_LOADED], _LOADED, dataset.view, runtime.workers):
+        for _ in batches(dataset.items[:_LOADED], _LOADED, fixed_view(dataset), runtime.workers):
             pass
 
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows)}
@@ -90,5 +91,6 @@ def _first_pictures(network: Network, stage: Stage, dataset: Dataset) -> tuple[R
     """Rows of the first training pictures, at most a batch, and the backbone's input of them."""
     # A GPU is not filled by so few pictures as are enough to time a processor.
     rows = dataset.train[: min(stage.batch_size, 32 if default_device() == "cpu" else 256)]
-    pictures = torch.from_numpy(np.stack([dataset.plain(int(row)) for row in rows]))
+    load = plain(dataset)
+    pictures = torch.from_numpy(np.stack([load(int(row)) for row in rows]))
     return rows, network.normalise(pictures.to(network.scale.device))
