@@ -32,16 +32,18 @@ def sha(catalog, row: int) -> str:
 
 
 def note(log: CorrectionLog, catalog, row: int, decision: str, to: str = "") -> None:
-    given = "".join(catalog.classes[i] for i in catalog.table["labels"][row])
-    log.add(row, catalog.table["path"][row], given, to, "me", decision, sha(catalog, row))
+    before = "".join(catalog.classes[i] for i in catalog.table["labels"][row])
+    log.add(row, catalog.table["path"][row], before, to, "me", decision, sha(catalog, row))
 
 
 def test_hostile_names_come_back_as_they_were(tmp_path: Path) -> None:
     log = CorrectionLog(tmp_path / "corrections.csv")
     for name in HOSTILE:
         log.add(3, f"{name}/a.png", name, f"not {name}", name, "relabel", SHA)
-    found = read_corrections(log.path)
-    assert [(c.file, c.before, c.after, c.by) for c in found] == [(f"{n}/a.png", n, f"not {n}", n) for n in HOSTILE]
+    corrections = read_corrections(log.path)
+    assert [(c.file, c.before, c.after, c.by) for c in corrections] == [
+        (f"{n}/a.png", n, f"not {n}", n) for n in HOSTILE
+    ]
     with log.path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["when", "row", "file", "from", "to", "by", "decision", "sha256"]

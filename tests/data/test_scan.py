@@ -194,8 +194,8 @@ def test_tables_with_any_names_and_labels_come_back(rows: dict[str, str], suffix
             return
         write(root / f"labels{suffix}", paths)
         catalog = scan(root, labels=f"labels{suffix}", workers=1)
-        found = dict(zip(catalog.table["path"], (catalog.classes[i] for i in catalog.target()), strict=True))
-        assert found == paths
+        labels = dict(zip(catalog.table["path"], (catalog.classes[i] for i in catalog.target()), strict=True))
+        assert labels == paths
         assert catalog.table["problem"].null_count() == len(rows)
 
 
@@ -225,8 +225,8 @@ def test_several_labels_in_a_cell_come_back(cells: list[list[str]], delimiter: s
             Image.new("RGB", (2, 2)).save(root / path)
         write_labels(root / "labels.csv", paths, [delimiter.join(cell) for cell in cells])
         catalog = scan(root, workers=1)
-        found = [{catalog.classes[i] for i in numbers} for numbers in catalog.table["labels"]]
-        assert found == [set(cell) for cell in cells]
+        labels = [{catalog.classes[i] for i in numbers} for numbers in catalog.table["labels"]]
+        assert labels == [set(cell) for cell in cells]
 
 
 def write_labels(path: Path, names: list[str], cells: list[str]) -> None:

@@ -105,7 +105,7 @@ def test_the_division_stays_as_it_was(first: Run, second: Run) -> None:
     for name, gone in (("train", 1), ("validation", 1), ("test", 1)):
         assert after[name] < before[name]
         assert len(before[name] - after[name]) == gone
-    assert "Divided as in first" in second.split.how
+    assert "Divided as in first" in second.split.description
 
 
 def test_what_changed_is_told_on_the_same_test_pictures(first: Run, second: Run) -> None:

@@ -17,7 +17,7 @@ from tellapart.auditing.pictures import picture_findings
 from tellapart.auditing.shortcuts import shortcut_findings
 from tellapart.core.events import Computing
 from tellapart.data.catalog import PARTS, Catalog
-from tellapart.data.statistics import Floats, Measured, Measures, place, store, stored
+from tellapart.data.statistics import Floats, Measured, Measures, load_measured, measures_file, save_measured
 from tellapart.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def tie_duplicates(catalog: Catalog) -> Generator[Computing, None, Catalog]:
 
 def measure(catalog: Catalog) -> Generator[Computing, None, Measured]:
     """The figures of a catalog's pictures: as stored under their content, or from opening every file once."""
-    where = place(catalog.table["sha256"].to_list())
-    kept = stored(where)
+    where = measures_file(catalog.table["sha256"].to_list())
+    kept = load_measured(where)
     if kept is not None and len(kept.thumb) == len(catalog):
         return kept
     from tellapart.data.scan import look_again
@@ -107,7 +107,7 @@ def measure(catalog: Catalog) -> Generator[Computing, None, Measured]:
         yield Computing(-1, "measuring pictures", done, len(catalog))
     figures = measures.finish()
     if not np.isnan(figures.contrast[catalog.readable]).any():  # else some have broken or gone since the scan
-        store(figures, where)
+        save_measured(figures, where)
     return figures
 
 

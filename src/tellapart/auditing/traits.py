@@ -16,7 +16,7 @@ from tellapart.core.events import Computing
 from tellapart.core.predictions import Rows
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.labels.tables import PATHS, read_table
-from tellapart.data.statistics import place, stored
+from tellapart.data.statistics import load_measured, measures_file
 from tellapart.errors import DataError, UsageError
 
 Column = npt.NDArray[Any]
@@ -71,7 +71,7 @@ def traits(
 
 def _brightness(catalog: Catalog, rows: Rows, most: int | None) -> Generator[Computing, None, Column | None]:
     """float64 [n], 0 (black) to 255: mean grey, as an audit measured it, or from opening the pictures."""
-    figures = stored(place(catalog.table["sha256"].to_list()))
+    figures = load_measured(measures_file(catalog.table["sha256"].to_list()))
     if figures is not None and len(figures.thumb) == len(catalog):
         figures = figures.take(rows)
     else:

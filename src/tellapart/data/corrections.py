@@ -90,20 +90,20 @@ def _parse(text: str, path: Path) -> list[Correction]:
             f"{path} is not a table of corrections: it has no column {missing[0]!r}.",
             f"Its columns are: {', '.join(_HEADER)}. A review writes it: tellapart review",
         )
-    place = [lines[0].index(name) for name in _HEADER]
-    found = []
+    positions = [lines[0].index(name) for name in _HEADER]
+    corrections = []
     for number, line in enumerate(lines[1:], start=1):
-        whole = len(line) == len(lines[0]) and len(line[place[-1]]) == _DIGEST
+        whole = len(line) == len(lines[0]) and len(line[positions[-1]]) == _DIGEST
         if not whole and number == len(lines) - 1 and not text.endswith("\n"):
             break
-        values = [line[i] for i in place] if whole else []
+        values = [line[i] for i in positions] if whole else []
         if not whole or not values[1].isdecimal() or values[6] not in DECISIONS:
             raise DataError(
                 f"{path}, decision {number}: {', '.join(line)[:200]!r} is not a correction.",
                 f"decision is one of {', '.join(DECISIONS)}, row a number, sha256 that of the picture.",
             )
-        found.append(Correction(values[0], int(values[1]), *values[2:]))
-    return found
+        corrections.append(Correction(values[0], int(values[1]), *values[2:]))
+    return corrections
 
 
 def history(corrections: Sequence[Correction]) -> list[Correction]:

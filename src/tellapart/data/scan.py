@@ -60,7 +60,7 @@ def scan(
         DataError: no pictures, or a table that cannot be used, with file and row.
         UsageError: arguments that do not fit together.
     """
-    found = find_layout(
+    pictures = find_layout(
         root,
         layout=layout,
         labels=labels,
@@ -69,13 +69,11 @@ def scan(
         delimiter=delimiter,
         follow_links=follow_links,
     )
-    facts = _examine_all(
-        found.root, found.table.select("path", "problem"), workers or n_processors(), progress, measures
-    )
-    table = (
-        pl.concat([found.table.drop("problem"), facts], how="horizontal").select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
-    )
-    return Catalog(table, found.classes, found.multilabel, found.root, found.sentence, found.columns)
+    rows = pictures.table.select("path", "problem")
+    facts = _examine_all(pictures.root, rows, workers or n_processors(), progress, measures)
+    table = pl.concat([pictures.table.drop("problem"), facts], how="horizontal")
+    table = table.select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
+    return Catalog(table, pictures.classes, pictures.multilabel, pictures.root, pictures.sentence, pictures.columns)
 
 
 def _examine_all(

@@ -174,7 +174,7 @@ def _measure(thumbs: Pixels, sharp: Floats, frames: npt.NDArray[np.bool_], known
     )
 
 
-def place(contents: list[bytes | None]) -> Path:
+def measures_file(contents: list[bytes | None]) -> Path:
     """Where figures of pictures with these SHA-256 are kept."""
     digest = hashlib.sha256(f"measures {_VERSION}".encode())
     for content in contents:
@@ -182,16 +182,16 @@ def place(contents: list[bytes | None]) -> Path:
     return cache_folder("audit") / f"{digest.hexdigest()[:32]}.npz"
 
 
-def store(measured: Measured, path: Path) -> None:
+def save_measured(measured: Measured, path: Path) -> None:
     """Keep figures for the next time."""
     with replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, **{field.name: getattr(measured, field.name) for field in fields(measured)})
 
 
-def stored(path: Path) -> Measured | None:
+def load_measured(path: Path) -> Measured | None:
     """Figures kept earlier, or None."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            return Measured(**{field.name: kept[field.name] for field in fields(Measured)})
+        with np.load(path, allow_pickle=False) as arrays:
+            return Measured(**{field.name: arrays[field.name] for field in fields(Measured)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

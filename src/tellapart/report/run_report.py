@@ -93,7 +93,7 @@ def pictures_of(run: Run) -> Pictures:
         jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),
         link=lambda row: catalog.path(row).absolute().as_uri(),
         layout=catalog.layout,
-        divided=split.how,
+        divided=split.description,
         unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],
     )
 

@@ -65,7 +65,7 @@ def correct(catalog: Catalog, path: str | Path | None, say: Callable[[str], None
         "applied": applied.sentence,
         "first": str(first.directory.absolute()) if first is not None else None,
     }
-    say(" ".join(filter(None, (applied.sentence, split.how if split else ""))))
+    say(" ".join(filter(None, (applied.sentence, split.description if split else ""))))
     return Corrected(catalog, split, record)
 
 

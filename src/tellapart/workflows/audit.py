@@ -14,7 +14,7 @@ import numpy as np
 from tellapart.auditing import audit as room
 from tellapart.auditing.findings import KINDS, Audit
 from tellapart.data.catalog import Catalog
-from tellapart.data.statistics import Floats, Measured, Measures, place, store
+from tellapart.data.statistics import Floats, Measured, Measures, measures_file, save_measured
 from tellapart.errors import UsageError
 from tellapart.workflows.progress import ProgressSink, progress_sink
 from tellapart.workflows.scan import scan
@@ -61,7 +61,7 @@ def measured_scan(pictures: str | Path, progress: ProgressSink, **options: Any) 
     measures = Measures()
     catalog = scan(pictures, progress, measures=measures, **options)
     measured = measures.finish()
-    store(measured, place(catalog.table["sha256"].to_list()))
+    save_measured(measured, measures_file(catalog.table["sha256"].to_list()))
     return catalog, measured
 
 

@@ -79,13 +79,13 @@ def test_cutmix_area_follows_its_beta_distribution():
     """Where the rectangle does not hang over the edge, its area is what was drawn."""
     images = torch.zeros(2, 100, 100, 1, dtype=torch.uint8)
     images[1] = 1
-    for kept in (0.2, 0.5, 0.96):
+    for own_share in (0.2, 0.5, 0.96):
         shares = []
         for seed in range(60):
-            mixed, _ = cutmix(images, torch.eye(2), 1.0, Beta(kept, seed))
+            mixed, _ = cutmix(images, torch.eye(2), 1.0, Beta(own_share, seed))
             shares.append(float((mixed[0] != images[0]).float().mean()))
-        assert max(shares) == pytest.approx(1 - kept, abs=0.03) or kept < 0.5
-        assert max(shares) <= 1 - kept + 0.02
+        assert max(shares) == pytest.approx(1 - own_share, abs=0.03) or own_share < 0.5
+        assert max(shares) <= 1 - own_share + 0.02
 
 
 def test_cutmix_reaches_every_place():
@@ -114,9 +114,9 @@ def test_targets_stay_a_distribution():
             assert (soft >= 0).all()
 
 
-def kind_of_mix(seed: int, how: Mix) -> str:
+def kind_of_mix(seed: int, mixing: Mix) -> str:
     images = pictures(torch.float32)
-    mixed, soft = mix(images, ONE_LABEL, how, np.random.default_rng(seed))
+    mixed, soft = mix(images, ONE_LABEL, mixing, np.random.default_rng(seed))
     if mixed is images:
         assert soft is ONE_LABEL
         return "none"
@@ -125,8 +125,8 @@ def kind_of_mix(seed: int, how: Mix) -> str:
 
 
 def test_one_choice_a_batch_with_each_ones_probability():
-    how = Mix(mixup=0.5, mixup_alpha=5.0, cutmix=0.3, cutmix_alpha=5.0)
-    kinds = [kind_of_mix(seed, how) for seed in range(1000)]
+    mixing = Mix(mixup=0.5, mixup_alpha=5.0, cutmix=0.3, cutmix_alpha=5.0)
+    kinds = [kind_of_mix(seed, mixing) for seed in range(1000)]
     counts = [kinds.count(kind) for kind in ("mixup", "cutmix", "none")]
     assert sum(counts) == 1000
     # A CutMix whose permutation leaves every picture in place looks like a mixup: once in 720.
@@ -139,12 +139,12 @@ def test_probabilities_of_0_and_1():
 
 
 def test_the_generator_alone_decides():
-    how = Mix(mixup=0.5, cutmix=0.5)
+    mixing = Mix(mixup=0.5, cutmix=0.5)
     before = torch.get_rng_state()
-    first = [mix(pictures(), SEVERAL, how, np.random.default_rng(seed)) for seed in range(10)]
+    first = [mix(pictures(), SEVERAL, mixing, np.random.default_rng(seed)) for seed in range(10)]
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    again = [mix(pictures(), SEVERAL, how, np.random.default_rng(seed)) for seed in range(10)]
+    again = [mix(pictures(), SEVERAL, mixing, np.random.default_rng(seed)) for seed in range(10)]
     for (images, targets), (same_images, same_targets) in zip(first, again, strict=True):
         assert torch.equal(images, same_images)
         assert torch.equal(targets, same_targets)

@@ -33,9 +33,9 @@ def photo(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
     return Image.fromarray(channels.astype(np.uint8)).convert(mode)
 
 
-def saved(image: Image.Image, kind: str, **how: object) -> bytes:
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    image.save(file, kind, **how)  # type: ignore[arg-type]
+    image.save(file, kind, **options)  # type: ignore[arg-type]
     return file.getvalue()
 
 
@@ -102,9 +102,9 @@ def test_each_format_gives_pillows_pixels(kind: str, mode: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"subsampling": 0}])
-def test_jpegs_look_as_pillow_shows_them(mode: str, how: dict[str, object]) -> None:
-    content = saved(photo(mode=mode), "JPEG", quality=95, **how)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_jpegs_look_as_pillow_shows_them(mode: str, options: dict[str, object]) -> None:
+    content = saved(photo(mode=mode), "JPEG", quality=95, **options)
     with Image.open(io.BytesIO(content)) as image:
         expected = np.asarray(image.convert("RGB"))
     pixels = decode(content)
@@ -232,10 +232,10 @@ def test_reduced_jpegs_keep_the_side_asked_for(width: int, height: int, at_least
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM"])
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
-def test_truncated_files_are_unreadable(kind: str, kept: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_truncated_files_are_unreadable(kind: str, share: float, tmp_path: Path) -> None:
     content = saved(photo(200, 150), kind, **({"exif": Image.Exif()} if kind == "JPEG" else {}))
-    path = written(tmp_path / "cut", content[: int(len(content) * kept)])
+    path = written(tmp_path / "cut", content[: int(len(content) * share)])
     facts = examine(path)
     assert facts.problem
     assert facts.sha256 is not None

@@ -29,19 +29,19 @@ def test_each_file_is_read_or_listed(nasty: dict[str, dict[str, str]], test_data
     table = {row["path"]: row for row in catalog.table.iter_rows(named=True)}
     assert set(table) == set(nasty)
     for name, known in nasty.items():
-        found = table[name]
-        assert (found["problem"] is None) == (known["pillow_result"] == "ok"), (name, found["problem"])
-        assert found["sha256"] is not None
-        assert found["bytes"] == int(known["bytes"])
-        if found["problem"] is not None:
-            assert "/" not in found["problem"]
-            assert "Error" not in found["problem"]
+        facts = table[name]
+        assert (facts["problem"] is None) == (known["pillow_result"] == "ok"), (name, facts["problem"])
+        assert facts["sha256"] is not None
+        assert facts["bytes"] == int(known["bytes"])
+        if facts["problem"] is not None:
+            assert "/" not in facts["problem"]
+            assert "Error" not in facts["problem"]
             continue
-        assert found["mode"] == known["mode"], name
+        assert facts["mode"] == known["mode"], name
         width, height = map(int, known["size"].split("x"))
-        assert {found["width"], found["height"]} == {width, height}, name
+        assert {facts["width"], facts["height"]} == {width, height}, name
         stated = int(known["exif_orientation"] or 1)
-        assert found["orientation"] == stated, name
+        assert facts["orientation"] == stated, name
 
 
 def test_readable_files_look_as_pillow_shows_them(nasty: dict[str, dict[str, str]], test_data: Path) -> None:

@@ -16,8 +16,8 @@ from tellapart.errors import DataError, UsageError
 Draw = Callable[..., Path]
 
 
-def found(root: Path, **how: object) -> Layout:
-    return find_layout(root, **how)  # type: ignore[arg-type]
+def layout_of(root: Path, **options: object) -> Layout:
+    return find_layout(root, **options)  # type: ignore[arg-type]
 
 
 def labels(layout: Layout) -> dict[str, list[str]]:
@@ -29,9 +29,9 @@ def column(layout: Layout, name: str) -> dict[str, str | None]:
     return dict(layout.table.select("path", name).iter_rows())
 
 
-def refused(root: Path, kind: type[Exception] = DataError, **how: object) -> str:
+def refused(root: Path, kind: type[Exception] = DataError, **options: object) -> str:
     with pytest.raises(kind) as caught:
-        found(root, **how)
+        layout_of(root, **options)
     return str(caught.value)
 
 
@@ -39,7 +39,7 @@ def refused(root: Path, kind: type[Exception] = DataError, **how: object) -> str
 
 
 def test_one_folder_a_class(draw: Draw) -> None:
-    layout = found(draw("dog/1.png", "cat/1.png", "cat/2.png"))
+    layout = layout_of(draw("dog/1.png", "cat/1.png", "cat/2.png"))
     assert labels(layout) == {"cat/1.png": ["cat"], "cat/2.png": ["cat"], "dog/1.png": ["dog"]}
     assert (layout.classes, layout.multilabel) == (("cat", "dog"), False)
     assert layout.sentence == "One folder a class: 2 classes."
@@ -60,7 +60,7 @@ def test_nested_classes_are_named_by_their_path_or_some_of_it(
     draw: Draw, depth: int | None, classes: tuple[str, ...]
 ) -> None:
     root = draw("Fruit/Apple/Pink-Lady/1.png", "Fruit/Apple/Gala/1.png", "Fruit/Banana/1.png", "Leek/1.png")
-    layout = found(root, label_depth=depth)
+    layout = layout_of(root, label_depth=depth)
     assert layout.classes == classes
     assert layout.sentence.startswith("Nested folders, a class named by ")
 
@@ -68,7 +68,7 @@ def test_nested_classes_are_named_by_their_path_or_some_of_it(
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "VALIDATION", "Testing"), ("train", "valid")])
 def test_given_parts_are_taken_from_folders(draw: Draw, names: tuple[str, ...]) -> None:
     root = draw(*(f"{name}/{kind}/1.png" for name in names for kind in ("cat", "dog")))
-    layout = found(root)
+    layout = layout_of(root)
     assert layout.classes == ("cat", "dog")
     expected = dict(zip(names, ("train", "validation", "test"), strict=False))
     assert column(layout, "split") == {f"{n}/{kind}/1.png": expected[n] for n in names for kind in ("cat", "dog")}
@@ -76,38 +76,38 @@ def test_given_parts_are_taken_from_folders(draw: Draw, names: tuple[str, ...]) 
 
 
 def test_one_part_alone_is_no_division(draw: Draw) -> None:
-    layout = found(draw("train/cat/1.png", "train/dog/1.png"))
+    layout = layout_of(draw("train/cat/1.png", "train/dog/1.png"))
     assert layout.classes == ("cat", "dog")
     assert set(column(layout, "split").values()) == {None}
     assert "all of it in train/" in layout.sentence
 
 
 def test_classes_that_are_called_like_parts_are_classes(draw: Draw) -> None:
-    layout = found(draw("train/1.png", "bus/1.png", "car/1.png"))
+    layout = layout_of(draw("train/1.png", "bus/1.png", "car/1.png"))
     assert layout.classes == ("bus", "car", "train")
 
 
 def test_unlabelled_test_pictures_are_left_out_and_told(draw: Draw) -> None:
-    layout = found(draw("train/cat/1.png", "train/dog/1.png", "test/1.png", "test/2.png"))
+    layout = layout_of(draw("train/cat/1.png", "train/dog/1.png", "test/1.png", "test/2.png"))
     assert sorted(labels(layout)) == ["train/cat/1.png", "train/dog/1.png"]
     assert "test/ without class folders left out (2 pictures)" in layout.sentence
 
 
 def test_other_folders_beside_parts_are_left_out_and_told(draw: Draw) -> None:
-    layout = found(draw("train/cat/1.png", "val/cat/1.png", "extra/1.png", "0.png"))
+    layout = layout_of(draw("train/cat/1.png", "val/cat/1.png", "extra/1.png", "0.png"))
     assert sorted(labels(layout)) == ["train/cat/1.png", "val/cat/1.png"]
     assert "1 picture in extra left out" in layout.sentence
     assert "1 picture in no folder left out" in layout.sentence
 
 
 def test_pictures_beside_class_folders_have_no_label(draw: Draw) -> None:
-    layout = found(draw("cat/1.png", "dog/1.png", "0.png"))
+    layout = layout_of(draw("cat/1.png", "dog/1.png", "0.png"))
     assert labels(layout)["0.png"] == []
     assert "1 picture in no class folder without a label" in layout.sentence
 
 
 def test_pictures_without_any_labels_are_listed(draw: Draw) -> None:
-    layout = found(draw("1.png", "2.png"))
+    layout = layout_of(draw("1.png", "2.png"))
     assert labels(layout) == {"1.png": [], "2.png": []}
     assert layout.classes == ()
     assert layout.sentence == "Pictures without labels."
@@ -117,16 +117,16 @@ def test_what_is_not_taken_is_told(draw: Draw) -> None:
     root = draw("cat/1.png", "dog/1.png")
     (root / "empty").mkdir()
     (root / "cat" / "1.xml").write_text("<a/>")
-    sentence = found(root).sentence
+    sentence = layout_of(root).sentence
     assert "without pictures: empty/" in sentence
     assert "1 other file (.xml)" in sentence
 
 
 def test_folders_named_by_integers_are_in_numeric_order_and_named_by_a_class_file(draw: Draw) -> None:
     root = draw("10/1.png", "2/1.png", "0/1.png")
-    assert found(root).classes == ("0", "2", "10")
+    assert layout_of(root).classes == ("0", "2", "10")
     (root / "classes.txt").write_text("\n".join(f"kind {i}" for i in range(11)))
-    layout = found(root)
+    layout = layout_of(root)
     assert layout.classes == ("kind 0", "kind 2", "kind 10")
     assert "classes named by classes.txt" in layout.sentence
 
@@ -163,7 +163,7 @@ def test_a_table_of_any_kind(draw: Draw, suffix: str, name: str) -> None:
     root = draw("img/1.png", "img/2.png", "img/3.png")
     rows = [{name: path, "label": label[0], "split": "train", "Group": "g"} for path, label in CATS_AND_DOGS.items()]
     write_table(root / f"labels.{suffix}", rows)
-    for layout in (found(root), found(root / f"labels.{suffix}"), found(root, layout="table")):
+    for layout in (layout_of(root), layout_of(root / f"labels.{suffix}"), layout_of(root, layout="table")):
         assert labels(layout) == CATS_AND_DOGS
         assert not layout.multilabel
         assert set(column(layout, "split").values()) == {"train"}
@@ -181,18 +181,18 @@ def test_other_separators_and_line_ends_are_found(draw: Draw) -> None:
         "file_name\tlabel\nimg\\1.png\tcat\n.\\img\\2.png\tdog\n./img/x/../3.png\tcat\n",
     ):
         (root / "labels.csv").write_text(text, encoding="utf-8", newline="")
-        assert labels(found(root)) == CATS_AND_DOGS
+        assert labels(layout_of(root)) == CATS_AND_DOGS
     (root / "labels.csv").write_text("file_name,label\nimg/1.png,cat\nimg/2.png,dog\nimg/3.png,cat\n", "utf-16")
-    assert labels(found(root)) == CATS_AND_DOGS
+    assert labels(layout_of(root)) == CATS_AND_DOGS
 
 
 def test_a_table_is_preferred_to_folders_unless_asked(draw: Draw) -> None:
     root = draw("a/1.png", "b/2.png")
     (root / "labels.csv").write_text("file_name,label\na/1.png,cat\nb/2.png,dog\n")
-    layout = found(root)
+    layout = layout_of(root)
     assert layout.classes == ("cat", "dog")
     assert "folders not taken for classes (the layout 'folders' does)" in layout.sentence
-    assert found(root, layout="folders").classes == ("a", "b")
+    assert layout_of(root, layout="folders").classes == ("a", "b")
 
 
 def test_tables_that_do_not_fit_are_told_and_folders_taken(draw: Draw) -> None:
@@ -200,7 +200,7 @@ def test_tables_that_do_not_fit_are_told_and_folders_taken(draw: Draw) -> None:
     (root / "other.csv").write_text("name,label\nAnna,tall\nBob,small\n")
     (root / "broken.csv").write_bytes(b"file_name,label\nx\xff,y\n")
     (root / "numbers.csv").write_text("week,sales\n1,2\n")
-    layout = found(root)
+    layout = layout_of(root)
     assert layout.classes == ("a", "b")
     assert "other.csv not used, as its files do not exist" in layout.sentence
     assert "broken.csv not used: broken.csv, line 2: this is not UTF-8 text" in layout.sentence
@@ -221,7 +221,7 @@ def test_several_labels_in_a_cell(draw: Draw, cells: list[str], expected: list[l
     root = draw("1.png", "2.png", "3.png")
     rows = [{"file_name": f"{i}.png", "labels": cell} for i, cell in enumerate(cells, 1)]
     write_table(root / "labels.csv", rows)
-    layout = found(root)
+    layout = layout_of(root)
     assert list(labels(layout).values()) == expected
     assert layout.multilabel == any(len(cell) != 1 for cell in expected)
     assert said in layout.sentence
@@ -230,9 +230,9 @@ def test_several_labels_in_a_cell(draw: Draw, cells: list[str], expected: list[l
 def test_the_delimiter_can_be_given(draw: Draw) -> None:
     root = draw("1.png", "2.png")
     (root / "labels.csv").write_text("file_name,labels\n1.png,a+b\n2.png,b c\n")
-    assert labels(found(root, delimiter="+")) == {"1.png": ["a", "b"], "2.png": ["b c"]}
-    assert labels(found(root, delimiter="")) == {"1.png": ["a+b"], "2.png": ["b c"]}
-    assert labels(found(root, delimiter=" ")) == {"1.png": ["a+b"], "2.png": ["b", "c"]}
+    assert labels(layout_of(root, delimiter="+")) == {"1.png": ["a", "b"], "2.png": ["b c"]}
+    assert labels(layout_of(root, delimiter="")) == {"1.png": ["a+b"], "2.png": ["b c"]}
+    assert labels(layout_of(root, delimiter=" ")) == {"1.png": ["a+b"], "2.png": ["b", "c"]}
 
 
 def test_lists_in_json_and_parquet_need_no_delimiter(draw: Draw) -> None:
@@ -244,7 +244,7 @@ def test_lists_in_json_and_parquet_need_no_delimiter(draw: Draw) -> None:
     ]
     for name in ("labels.jsonl", "labels.parquet"):
         write_table(root / name, rows)
-        layout = found(root)
+        layout = layout_of(root)
         assert labels(layout) == {"1.png": ["a, b", "c"], "2.png": [], "3.png": ["c"]}
         assert layout.multilabel
         (root / name).unlink()
@@ -257,7 +257,7 @@ def test_one_column_a_label(draw: Draw, yes_no: tuple[str, str]) -> None:
     rows = [("1.png", yes, no, "900"), ("2.png", no, no, "800"), ("3.png", yes, yes, "700")]
     text = "\n".join(",".join(row) for row in [("file_name", "cat", "dog", "width"), *rows])
     (root / "labels.csv").write_text(text)
-    layout = found(root)
+    layout = layout_of(root)
     assert labels(layout) == {"1.png": ["cat"], "2.png": [], "3.png": ["cat", "dog"]}
     assert layout.multilabel
     assert "one column a label; columns not used: width" in layout.sentence
@@ -266,13 +266,13 @@ def test_one_column_a_label(draw: Draw, yes_no: tuple[str, str]) -> None:
 def test_one_label_each_is_one_label_a_picture_whatever_the_form(draw: Draw) -> None:
     root = draw("1.png", "2.png")
     (root / "labels.csv").write_text("file_name,cat,dog\n1.png,1,0\n2.png,0,1\n")
-    assert not found(root).multilabel
+    assert not layout_of(root).multilabel
 
 
 def test_an_empty_label_is_no_label(draw: Draw) -> None:
     root = draw("1.png", "2.png", "3.png")
     (root / "labels.csv").write_text("file_name,label\n1.png,cat\n2.png,\n3.png,dog\n")
-    layout = found(root)
+    layout = layout_of(root)
     assert labels(layout)["2.png"] == []
     assert not layout.multilabel
 
@@ -280,13 +280,13 @@ def test_an_empty_label_is_no_label(draw: Draw) -> None:
 def test_pictures_in_hidden_folders_are_found_by_a_table(draw: Draw) -> None:
     root = draw(".pictures/1.png")
     (root / "labels.csv").write_text("file_name,label\n.pictures/1.png,a\n")
-    assert labels(found(root)) == {".pictures/1.png": ["a"]}
+    assert labels(layout_of(root)) == {".pictures/1.png": ["a"]}
 
 
 def test_pictures_that_a_table_does_not_name_are_left_out_and_told(draw: Draw) -> None:
     root = draw("img/1.png", "img/2.png", "spare/3.png")
     (root / "labels.csv").write_text("file_name,label\nimg/1.png,cat\nimg/2.png,dog\n")
-    layout = found(root)
+    layout = layout_of(root)
     assert len(layout.table) == 2
     assert "1 picture that it does not name left out (spare/)" in layout.sentence
 
@@ -294,7 +294,7 @@ def test_pictures_that_a_table_does_not_name_are_left_out_and_told(draw: Draw) -
 def test_integer_labels_take_their_names_from_a_class_file(draw: Draw) -> None:
     root = draw("1.png", "2.png", "3.png")
     (root / "labels.csv").write_text("file_name,label\n1.png,10\n2.png,2\n3.png,2\n")
-    assert found(root).classes == ("2", "10")
+    assert layout_of(root).classes == ("2", "10")
     for name, text in {
         "classes.csv": "Class Name (str),Class ID (int),Coarse Class Name (str)\nzebra,10,z\nant,2,a\nbee,1,b\n",
         "names.csv": "id,name\n2,ant\n10,zebra\n",
@@ -303,10 +303,10 @@ def test_integer_labels_take_their_names_from_a_class_file(draw: Draw) -> None:
         "lines.txt": "\n".join(["x", "y", "ant", *map(str, range(7)), "zebra"]),
     }.items():
         (root / name).write_text(text)
-        layout = found(root, labels="labels.csv", class_file=name)
+        layout = layout_of(root, labels="labels.csv", class_file=name)
         assert labels(layout) == {"1.png": ["zebra"], "2.png": ["ant"], "3.png": ["ant"]}, name
         assert f"classes named by {name}" in layout.sentence
-    assert found(root, labels="labels.csv").classes == ("zebra", "ant")  # classes.csv is found, its order kept
+    assert layout_of(root, labels="labels.csv").classes == ("zebra", "ant")  # classes.csv is found, its order kept
 
 
 def test_a_class_file_that_lacks_a_label_is_an_error(draw: Draw) -> None:
@@ -323,22 +323,22 @@ def test_given_parts_by_a_column_or_by_the_tables_names(draw: Draw) -> None:
     root = draw("1.png", "2.png", "3.png", "4.png")
     (root / "labels.csv").write_text("file_name,label,split\n1.png,a,Train\n2.png,b,VAL\n3.png,a,testing\n4.png,b,\n")
     expected = {"1.png": "train", "2.png": "validation", "3.png": "test", "4.png": None}
-    assert column(found(root), "split") == expected
+    assert column(layout_of(root), "split") == expected
     (root / "labels.csv").unlink()
     (root / "train.csv").write_text("file_name,label\n1.png,a\n4.png,b\n")
     (root / "valid_list.csv").write_text("file_name,label\n2.png,b\n")
     (root / "testLabels.csv").write_text("file_name,label\n3.png,a\n")
-    assert column(found(root), "split") == {**expected, "4.png": "train"}
+    assert column(layout_of(root), "split") == {**expected, "4.png": "train"}
 
 
 def test_repeated_rows_are_merged_and_told(draw: Draw) -> None:
     root = draw("1.png", "2.png")
     (root / "labels.csv").write_text("file_name,label\n1.png,a\n2.png,b\n1.png,a\n./1.png,a\n")
-    layout = found(root)
+    layout = layout_of(root)
     assert labels(layout) == {"1.png": ["a"], "2.png": ["b"]}
     assert "2 repeated rows merged" in layout.sentence
     (root / "labels.csv").write_text("file_name,labels\n1.png,a\n2.png,b\n1.png,b\n")
-    assert labels(found(root)) == {"1.png": ["a", "b"], "2.png": ["b"]}
+    assert labels(layout_of(root)) == {"1.png": ["a", "b"], "2.png": ["b"]}
 
 
 TROUBLE = {
@@ -409,13 +409,13 @@ def test_a_link_out_of_the_root_is_refused_unless_asked(draw: Draw) -> None:
     (root / "2.png").symlink_to("../outside.png")
     (root / "labels.csv").write_text("file_name,label\n1.png,a\n2.png,b\n")
     assert "labels.csv, line 3: '2.png' is a link that leads out" in refused(root)
-    assert labels(found(root, follow_links=True)) == {"1.png": ["a"], "2.png": ["b"]}
+    assert labels(layout_of(root, follow_links=True)) == {"1.png": ["a"], "2.png": ["b"]}
 
 
 def test_files_that_are_named_may_be_hidden_or_without_suffix(draw: Draw) -> None:
     root = draw("1.png", ".hidden/2.png", "3.raw_picture")
     (root / "labels.csv").write_text("file_name,label\n1.png,a\n.hidden/2.png,b\n3.raw_picture,b\n")
-    assert sorted(labels(found(root))) == [".hidden/2.png", "1.png", "3.raw_picture"]
+    assert sorted(labels(layout_of(root))) == [".hidden/2.png", "1.png", "3.raw_picture"]
 
 
 # ---------------------------------------------------------------- competitions and lists
@@ -425,7 +425,7 @@ def test_the_competition_form(draw: Draw) -> None:
     root = draw(*(f"train/{i}.png" for i in (1, 2, 10)), *(f"test/{i}.png" for i in (1, 2, 3)))
     (root / "trainLabels.csv").write_text("id,label\n1,frog\n2,truck\n10,frog\n")
     (root / "sampleSubmission.csv").write_text("id,label\n1,cat\n2,cat\n3,cat\n")
-    for layout in (found(root), found(root, layout="competition")):
+    for layout in (layout_of(root), layout_of(root, layout="competition")):
         assert labels(layout) == {"train/1.png": ["frog"], "train/10.png": ["frog"], "train/2.png": ["truck"]}
         assert "names of files in train/" in layout.sentence
         assert "3 pictures that it does not name left out (test/)" in layout.sentence
@@ -447,7 +447,7 @@ def test_a_name_without_suffix_that_two_files_have_is_an_error(draw: Draw) -> No
 def test_a_list(draw: Draw, separator: str) -> None:
     root = draw("img/a 1.png", "img/2.png")
     (root / "list.txt").write_text(f"img/a 1.png{separator}7\nimg/2.png{separator}3\n")
-    layout = found(root)
+    layout = layout_of(root)
     assert labels(layout) == {"img/2.png": ["3"], "img/a 1.png": ["7"]}
     assert layout.sentence.startswith("List list.txt: 2 classes")
 
@@ -457,14 +457,14 @@ def test_two_lists_are_given_parts_and_the_first_label_counts(draw: Draw) -> Non
     (root / "train.txt").write_text("train/x/1.png, 0, 5\ntrain/y/2.png, 1, 5\n")
     (root / "val.txt").write_text("val/x/3.png, 0, 5\n")
     (root / "classes.csv").write_text("Class Name (str),Class ID (int)\nx-ray,0\nyacht,1\n")
-    layout = found(root)
+    layout = layout_of(root)
     assert layout.classes == ("x", "y")
     assert "train.txt, val.txt not used (the layout 'list' does)" in layout.sentence
-    layout = found(root, layout="list")
+    layout = layout_of(root, layout="list")
     assert labels(layout) == {"train/x/1.png": ["x-ray"], "train/y/2.png": ["yacht"], "val/x/3.png": ["x-ray"]}
     assert set(column(layout, "split").values()) == {"train", "validation"}
     assert "of 2 labels in a line the first was taken" in layout.sentence
-    alone = found(root, labels="val.txt")
+    alone = layout_of(root, labels="val.txt")
     assert list(labels(alone)) == ["val/x/3.png"]
     assert set(column(alone, "split").values()) == {None}
 
@@ -473,7 +473,7 @@ def test_text_files_that_are_no_lists_are_passed_over(draw: Draw) -> None:
     root = draw("cat/1.png", "dog/1.png")
     (root / "README.txt").write_text("Photos of cats, and dogs.\n")
     (root / "LICENSE.txt").write_bytes(b"\xff\xfe\xfa not text")
-    assert found(root).sentence == "One folder a class: 2 classes."
+    assert layout_of(root).sentence == "One folder a class: 2 classes."
 
 
 def test_several_files_that_could_hold_the_labels_are_an_error(draw: Draw) -> None:
@@ -481,8 +481,8 @@ def test_several_files_that_could_hold_the_labels_are_an_error(draw: Draw) -> No
     for name in ("old.csv", "new.csv"):
         (root / name).write_text("file_name,label\n1.png,a\n2.png,b\n")
     assert "Several files could hold the labels: new.csv, old.csv" in refused(root)
-    assert labels(found(root, labels="new.csv")) == {"1.png": ["a"], "2.png": ["b"]}
-    assert labels(found(root, labels=root / "old.csv")) == {"1.png": ["a"], "2.png": ["b"]}
+    assert labels(layout_of(root, labels="new.csv")) == {"1.png": ["a"], "2.png": ["b"]}
+    assert labels(layout_of(root, labels=root / "old.csv")) == {"1.png": ["a"], "2.png": ["b"]}
 
 
 def test_a_picture_in_two_lists_is_an_error(draw: Draw) -> None:
@@ -496,7 +496,7 @@ def test_a_picture_in_two_lists_is_an_error(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
+    ("options", "expected"),
     [
         ({"layout": "magic"}, "There is no layout 'magic'."),
         ({"layout": "folders", "labels": "labels.csv"}, "The layout 'folders' takes labels from folders"),
@@ -506,10 +506,10 @@ def test_a_picture_in_two_lists_is_an_error(draw: Draw) -> None:
         ({"delimiter": ";", "layout": "folders"}, "A delimiter divides labels in a table"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(draw: Draw, how: dict[str, object], expected: str) -> None:
+def test_arguments_that_do_not_fit_are_refused(draw: Draw, options: dict[str, object], expected: str) -> None:
     root = draw("a/1.png", "b/2.png")
     (root / "labels.csv").write_text("file_name,label\na/1.png,x\nb/2.png,y\n")
-    assert expected in refused(root, UsageError, **how)
+    assert expected in refused(root, UsageError, **options)
 
 
 def test_a_layout_that_is_not_there_is_an_error(draw: Draw) -> None:
@@ -520,7 +520,7 @@ def test_a_layout_that_is_not_there_is_an_error(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "how", "n", "n_classes", "said"),
+    ("folder", "options", "n", "n_classes", "said"),
     [
         ("fruit", {}, 3607, 3, "One folder a class: 3 classes."),
         ("breeds", {}, 295, 37, "One folder a class: 37 classes."),
@@ -531,14 +531,16 @@ def test_a_layout_that_is_not_there_is_an_error(draw: Draw) -> None:
         ("animals", {}, 551, 3, "labels divided at blanks"),
     ],
 )
-def test_real_folders(folder: str, how: dict[str, object], n: int, n_classes: int, said: str, test_data: Path) -> None:
-    layout = found(test_data / folder, **how)
+def test_real_folders(
+    folder: str, options: dict[str, object], n: int, n_classes: int, said: str, test_data: Path
+) -> None:
+    layout = layout_of(test_data / folder, **options)
     assert (layout.table.height, len(layout.classes)) == (n, n_classes)
     assert said in layout.sentence
 
 
 def test_lists_and_folders_of_real_groceries_agree(test_data: Path) -> None:
-    by_folder, by_list = found(test_data / "grocery"), found(test_data / "grocery", layout="list")
+    by_folder, by_list = layout_of(test_data / "grocery"), layout_of(test_data / "grocery", layout="list")
     names = {path: label[0].rsplit("/", 1)[-1] for path, label in labels(by_folder).items()}
     assert names == {path: label[0] for path, label in labels(by_list).items()}
     assert column(by_folder, "split") == column(by_list, "split")

@@ -47,10 +47,10 @@ def test_batches_together_are_the_order(rows, batch_size, workers):
 def test_in_turn_the_batches_are_the_same(n, batch_size, workers):
     order = np.arange(n)[::-1]
     with mock.patch("tellapart.data.loading.loader._IN_TURN", 16):
-        found = list(batches(order, batch_size, load, workers, in_turn=True))
+        in_turn = list(batches(order, batch_size, load, workers, in_turn=True))
     expected = list(batches(order, batch_size, load, workers))
-    assert [batch.row.tolist() for batch in found] == [batch.row.tolist() for batch in expected]
-    assert all(torch.equal(one.image, other.image) for one, other in zip(found, expected, strict=True))
+    assert [batch.row.tolist() for batch in in_turn] == [batch.row.tolist() for batch in expected]
+    assert all(torch.equal(one.image, other.image) for one, other in zip(in_turn, expected, strict=True))
 
 
 def test_in_turn_nothing_is_loaded_while_a_batch_is_used():
@@ -202,7 +202,7 @@ def test_gathered_batches_are_the_order_of_pictures_of_any_size(rows, batch_size
 
     made = list(gathered(np.array(rows, np.int64), batch_size, ready, ragged, pair, workers))
     assert [row for some, _ in made for row in some] == rows
-    assert all(np.array_equal(p, ragged(row)) for some, found in made for row, p in zip(some, found, strict=True))
+    assert all(np.array_equal(p, ragged(row)) for some, pictures in made for row, p in zip(some, pictures, strict=True))
 
 
 def test_what_is_ready_is_not_loaded():

@@ -127,10 +127,10 @@ def test_at_most_so_many_of_a_class(labels, per_class, seed, multilabel):
     assert (np.diff(taken) > 0).all()
     assert np.array_equal(taken, at_most(rows, targets, 3, per_class, seed))
     every = [{*np.flatnonzero(row)} or {3} for row in targets] if multilabel else [{int(one)} for one in targets]
-    carried = [every[place] for place in (taken - 5) // 3]
+    carried = [every[index] for index in (taken - 5) // 3]
     for label in set.union(*every):
-        wanted, found = min(per_class, sum(label in one for one in every)), sum(label in one for one in carried)
-        assert found >= wanted if multilabel else found == wanted
+        wanted, n_shown = min(per_class, sum(label in one for one in every)), sum(label in one for one in carried)
+        assert n_shown >= wanted if multilabel else n_shown == wanted
     assert len(taken) <= per_class * 4
 
 

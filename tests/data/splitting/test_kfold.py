@@ -78,7 +78,7 @@ def test_shares_of_classes_are_equal_and_given_test_pictures_stay_aside() -> Non
     for fold in splits:
         assert np.bincount(np.array(labels)[fold.test]).tolist() == [18, 10]
         assert not set(range(10)) & set(np.concatenate([fold.train, fold.validation, fold.test]).tolist())
-        assert "Left aside: 10 given as test pictures." in fold.how
+        assert "Left aside: 10 given as test pictures." in fold.description
 
 
 def test_a_class_smaller_than_the_folds_is_trained_on_every_time() -> None:

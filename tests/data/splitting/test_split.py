@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_parts_and_another_gives_others() -> None:
     catalog = catalog_of(classes(60, 60))
     first, again, other = split(catalog, seed=1), split(catalog, seed=1), split(catalog, seed=2)
     assert parts(first) == parts(again)
-    assert first.how == again.how
+    assert first.description == again.description
     assert parts(first) != parts(other)
 
 
@@ -161,7 +161,7 @@ def test_groups_keep_the_shares_of_classes() -> None:
     for rows in (divided.validation, divided.test):
         assert abs(len(rows) / 900 - 0.2) < 0.04
         assert np.abs(np.bincount(catalog.target(rows), minlength=3) / len(rows) - whole).max() < 0.04
-    assert "groups kept on one side" in divided.how
+    assert "groups kept on one side" in divided.description
 
 
 def test_several_labels_keep_their_shares() -> None:
@@ -188,12 +188,12 @@ def test_unreadable_and_unlabelled_pictures_are_left_out_and_told() -> None:
     problem = [None] * 5 + ["the file is empty"] + [None] * 36
     divided = split(catalog_of(labels, problem=problem))
     check_parts(divided, set(range(40)) - {5})
-    assert "1 unreadable" in divided.how
-    assert "2 without a label" in divided.how
+    assert "1 unreadable" in divided.description
+    assert "2 without a label" in divided.description
 
 
 @pytest.mark.parametrize(
-    ("sizes", "how", "message", "hint"),
+    ("sizes", "shares", "message", "hint"),
     [
         ((20, 2), {}, "The class 'class 1' has 2 usable pictures; at least 3 are needed", "test=0"),
         ((20, 1), {"test": 0}, "'class 1' has 1 usable picture; at least 2 are needed", "leave the class out"),
@@ -203,11 +203,11 @@ def test_unreadable_and_unlabelled_pictures_are_left_out_and_told() -> None:
         ((), {}, "None of the 0 pictures has a label", "folder of its own"),
     ],
 )
-def test_too_few_pictures_are_told(sizes: tuple[int, ...], how: dict[str, float], message: str, hint: str) -> None:
+def test_too_few_pictures_are_told(sizes: tuple[int, ...], shares: dict[str, float], message: str, hint: str) -> None:
     names = [f"class {i}" for i in range(len(sizes))]
     catalog = catalog_of(classes(*sizes), classes=names)
     with pytest.raises(SplitError) as caught:
-        split(catalog, **how)
+        split(catalog, **shares)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
@@ -246,7 +246,7 @@ def test_three_given_parts_stay_as_they_are() -> None:
     catalog = catalog_of(classes(4, 4), part=given_parts("ttve" * 2))
     divided = split(catalog)
     assert parts(divided) == {"train": {0, 1, 4, 5}, "validation": {2, 6}, "test": {3, 7}}
-    assert "as the data have them" in divided.how
+    assert "as the data have them" in divided.description
 
 
 def test_validation_is_drawn_from_training_where_only_a_test_is_given() -> None:
@@ -262,10 +262,10 @@ def test_a_given_validation_part_becomes_the_test() -> None:
     divided = split(catalog, validation=0.25)
     assert parts(divided)["test"] == set(range(20, 30)) | set(range(50, 60))
     assert len(divided.validation) == 10
-    assert "their validation part is the test" in divided.how
-    kept = split(catalog, validation=0.25, test=0)
-    assert parts(kept)["validation"] == set(range(20, 30)) | set(range(50, 60))
-    assert not len(kept.test)
+    assert "their validation part is the test" in divided.description
+    without_test = split(catalog, validation=0.25, test=0)
+    assert parts(without_test)["validation"] == set(range(20, 30)) | set(range(50, 60))
+    assert not len(without_test.test)
 
 
 def test_pictures_without_a_part_are_for_training() -> None:
@@ -291,13 +291,13 @@ def test_copies_and_groups_across_given_parts_are_told_not_moved() -> None:
     catalog = catalog_of(classes(4, 4), content=[0, 1, 0, 0, 4, 5, 6, 7], group=[None, *"aaaaaaa"], part=part)
     divided = split(catalog)
     assert parts(divided) == {"train": {0, 1, 4, 5}, "validation": {2, 6}, "test": {3, 7}}
-    assert "Leak: 1 picture for the test is an exact copy of training pictures." in divided.how
-    assert "Leak: 2 pictures for validation are of a group with training pictures." in divided.how
+    assert "Leak: 1 picture for the test is an exact copy of training pictures." in divided.description
+    assert "Leak: 2 pictures for validation are of a group with training pictures." in divided.description
 
 
 def test_classes_that_training_lacks_are_told() -> None:
     catalog = catalog_of(classes(10, 10, 2), part=given_parts("t" * 20 + "ee"))
-    assert "Without a picture for training: class 2." in split(catalog).how
+    assert "Without a picture for training: class 2." in split(catalog).description
 
 
 # ---------------------------------------------------------------- ties
@@ -306,7 +306,7 @@ def test_classes_that_training_lacks_are_told() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(-1, 5)), min_size=1, max_size=30))
 def test_ties_are_the_closure_of_copies_and_groups(rows: list[tuple[int, int]]) -> None:
-    found = tie(np.array([c for c, _ in rows]), np.array([g for _, g in rows]))
+    ties = tie(np.array([c for c, _ in rows]), np.array([g for _, g in rows]))
     expected = list(range(len(rows)))  # the plainest way: join until nothing changes
     changed = True
     while changed:
@@ -316,9 +316,9 @@ def test_ties_are_the_closure_of_copies_and_groups(rows: list[tuple[int, int]]) 
                 if (copy == other_copy or (group == other_group and group >= 0)) and expected[i] != expected[j]:
                     expected[i] = expected[j] = min(expected[i], expected[j])
                     changed = True
-    same = [[a == b for b in found] for a in found]
+    same = [[a == b for b in ties] for a in ties]
     assert same == [[a == b for b in expected] for a in expected]
-    assert sorted(set(found.tolist())) == list(range(len(set(expected))))
+    assert sorted(set(ties.tolist())) == list(range(len(set(expected))))
 
 
 # ---------------------------------------------------------------- files and changes
@@ -329,7 +329,7 @@ def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
     divided.save(tmp_path / "run" / "split.json")
     again = Split.load(tmp_path / "run" / "split.json")
     assert parts(again) == parts(divided)
-    assert (again.digest, again.seed, again.how) == (divided.digest, 7, divided.how)
+    assert (again.digest, again.seed, again.description) == (divided.digest, 7, divided.description)
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["split.json"]
 
 

@@ -22,23 +22,23 @@ Mixed = tuple[Tensor, Tensor]
 Random = np.random.Generator
 
 
-def mix(images: Tensor, targets: Tensor, how: Mix, rng: Random) -> Mixed:
+def mix(images: Tensor, targets: Tensor, mix: Mix, rng: Random) -> Mixed:
     """Choose once for the batch: mixup, CutMix or neither, with the probabilities of the recipe.
 
     Args:
         images: [n, height, width, channels], uint8 or float.
         targets: float [n, n_classes].
-        how: probabilities (together at most 1) and alphas.
+        mix: probabilities (together at most 1) and alphas.
         rng: the only source of chance.
 
     Returns:
         Images and targets of the same shapes, types and device; the very same tensors if nothing was mixed.
     """
     choice = rng.random()
-    if choice < how.mixup:
-        return mixup(images, targets, how.mixup_alpha, rng)
-    if choice < how.mixup + how.cutmix:
-        return cutmix(images, targets, how.cutmix_alpha, rng)
+    if choice < mix.mixup:
+        return mixup(images, targets, mix.mixup_alpha, rng)
+    if choice < mix.mixup + mix.cutmix:
+        return cutmix(images, targets, mix.cutmix_alpha, rng)
     return images, targets
 
 

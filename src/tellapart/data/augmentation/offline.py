@@ -198,7 +198,8 @@ def _described(catalog: Catalog, made: pl.DataFrame, between: str) -> pl.DataFra
 def _groups(catalog: Catalog) -> npt.NDArray[np.object_]:
     """A name for each row: the first path of those that must not be torn apart, by group or by content."""
     content = catalog.table.select(pl.coalesce(pl.col("sha256").bin.encode("hex"), "path")).to_series()
-    given = catalog.table["group"]
-    groups = given.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 if given.is_not_null().any() else None
+    groups = None
+    if catalog.table["group"].is_not_null().any():
+        groups = catalog.table["group"].rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1
     ties = pl.Series("tie", tie(content.rank("dense").cast(pl.Int64).to_numpy(), groups))
     return catalog.table.select(pl.col("path").min().over(ties))["path"].to_numpy()

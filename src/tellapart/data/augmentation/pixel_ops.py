@@ -55,8 +55,8 @@ def _matrix(a: Values, b: Values, right: Values, c: Values, d: Values, down: Val
     """A matrix, or one for each of the values, which stand in arrays of one shape: [..., 3, 3]."""
     values = (a, b, right, c, d, down)
     matrix = np.zeros((*np.broadcast_shapes(*map(np.shape, values)), 9))
-    for place, value in enumerate(values):
-        matrix[..., place] = value
+    for index, value in enumerate(values):
+        matrix[..., index] = value
     matrix[..., 8] = 1
     return matrix.reshape(*matrix.shape[:-1], 3, 3)
 
@@ -112,8 +112,8 @@ def _only_moves(matrix: Matrix) -> bool:
 
 def _mirrored(length: int, by: int) -> npt.NDArray[np.int64]:
     """Where the pixels of a line come from that is moved by so many of them."""
-    place = (np.arange(length) - by) % (2 * length)
-    return np.minimum(place, 2 * length - 1 - place)
+    source = (np.arange(length) - by) % (2 * length)
+    return np.minimum(source, 2 * length - 1 - source)
 
 
 def _pillow(pixels: Pixels, change: Callable[[Image.Image], Image.Image]) -> Pixels:

@@ -60,7 +60,7 @@ def augment(pixels: Pixels, transforms: Sequence[Transform], preprocessing: Prep
         rng: the only source of chance; see `generator`.
 
     Returns:
-        uint8 [how.height, how.width, 3], contiguous, writable, memory of its own.
+        uint8 [preprocessing.height, preprocessing.width, 3], contiguous, writable, memory of its own.
     """
     drawn = _drawn(transforms, rng)
     crop = next((transform for transform in drawn if isinstance(transform, RandomResizedCrop)), None)
@@ -77,8 +77,8 @@ def augment_frame(frame: Pixels, transforms: Sequence[Transform], preprocessing:
     """What `augment` gives without a `random_resized_crop`, from a picture that has been brought to size already.
 
     Args:
-        frame: uint8 [how.height, how.width, 3], as `preprocess` gives it; not written to.
-        transforms, how, rng: see `augment`.
+        frame: uint8 [preprocessing.height, preprocessing.width, 3], as `preprocess` gives it; not written to.
+        transforms, preprocessing, rng: see `augment`.
     """
     result = _changed(frame, _drawn(transforms, rng), preprocessing, rng)
     return result.copy() if np.may_share_memory(result, frame) else np.require(result, requirements=["C", "W"])

@@ -14,7 +14,7 @@ import numpy as np
 from tellapart.core.preprocess import Interpolation, Pixels, resize
 
 SHARE = 0.9  # of the side that a crop keeps
-_PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))  # centre and corners: (down, right)
+_ANCHORS = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))  # centre and corners: (down, right)
 
 
 def copies(pictures: Pixels, n: int, flip: bool, interpolation: Interpolation = "bicubic") -> Pixels:
@@ -30,10 +30,10 @@ def copies(pictures: Pixels, n: int, flip: bool, interpolation: Interpolation = 
         uint8 [n + 1, k, height, width, 3]; the first are the pictures themselves.
     """
     made = [pictures]
-    for mirrored, share, place in islice(_variants(flip), n):
+    for mirrored, share, anchor in islice(_variants(flip), n):
         changed = pictures
         if share < 1:
-            changed = np.stack([_crop(picture, share, place, interpolation) for picture in pictures])
+            changed = np.stack([_crop(picture, share, anchor, interpolation) for picture in pictures])
         made.append(changed[:, :, ::-1] if mirrored else changed)
     return np.stack(made)
 
@@ -43,12 +43,12 @@ def _variants(flip: bool) -> Iterator[tuple[bool, float, tuple[float, float]]]:
     if flip:
         yield True, 1.0, (0.5, 0.5)
     for round_ in count(1):
-        for number, place in enumerate(_PLACES):
-            yield flip and (round_ + number) % 2 == 0, SHARE**round_, place
+        for number, anchor in enumerate(_ANCHORS):
+            yield flip and (round_ + number) % 2 == 0, SHARE**round_, anchor
 
 
-def _crop(picture: Pixels, share: float, place: tuple[float, float], interpolation: Interpolation) -> Pixels:
+def _crop(picture: Pixels, share: float, anchor: tuple[float, float], interpolation: Interpolation) -> Pixels:
     height, width = picture.shape[:2]
-    top, left = place[0] * (1 - share) * height, place[1] * (1 - share) * width
+    top, left = anchor[0] * (1 - share) * height, anchor[1] * (1 - share) * width
     box = (left, top, min(left + share * width, width), min(top + share * height, height))
     return resize(picture, height, width, interpolation, box)

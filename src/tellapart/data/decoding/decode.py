@@ -129,7 +129,7 @@ def read_picture(source: Path | bytes, preprocessing: Preprocessing) -> Pixels:
     """From a file, or its content, to what the network takes: as validation, test and the finished model see it.
 
     Returns:
-        uint8, how.height × how.width × 3.
+        uint8 [preprocessing.height, preprocessing.width, 3].
 
     Raises:
         UnreadableError: with the path and a plain reason.

@@ -53,8 +53,8 @@ class Header:
         """Bytes needed to decode at 1/factor of the size, the file's own included."""
         result = -(-self.width // factor) * -(-self.height // factor) * (7 if self.mode == "CMYK" else 3)
         # Coefficients are 16-bit, and are kept at full size whatever the scale.
-        kept = 2 * self.samples * self.width * self.height if self.buffered else 0
-        return int(result + kept) + n_bytes
+        coefficients = 2 * self.samples * self.width * self.height if self.buffered else 0
+        return int(result + coefficients) + n_bytes
 
 
 def read_header(data: bytes) -> Header:
@@ -136,8 +136,8 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
             value = tags.get(ORIENTATION)
         except Exception:  # noqa: BLE001 - damaged EXIF fails in many ways, and means only that nothing is known
             value = None
-    if value is None and (found := re.search(rb'tiff:Orientation(="|>)([0-9])', xmp)):
-        value = int(found[2])
+    if value is None and (match := re.search(rb'tiff:Orientation(="|>)([0-9])', xmp)):
+        value = int(match[2])
     return valid_orientation(value)
 
 

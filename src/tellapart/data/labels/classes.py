@@ -36,10 +36,10 @@ def read_class_file(path: Path) -> dict[str, str]:
         DataError: the file is missing, not a class file, or gives a number or name twice.
     """
     numbers, names = _from_lines(path) if path.suffix.lower() == ".txt" else _from_table(path)
-    for what, values in (("number", numbers), ("name", names)):
+    for noun, values in (("number", numbers), ("name", names)):
         twice = [value for value, n in Counter(values).items() if n > 1]
         if twice:
-            raise DataError(f"{path.name}: the {what} {twice[0]!r} stands for {values.count(twice[0])} classes.")
+            raise DataError(f"{path.name}: the {noun} {twice[0]!r} stands for {values.count(twice[0])} classes.")
     return dict(zip(numbers, names, strict=True))
 
 

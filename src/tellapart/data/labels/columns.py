@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tellapart.core.text import first_few
-from tellapart.data.labels.tables import LABEL, LABELS, PATHS, PLACE, Table
+from tellapart.data.labels.tables import LABEL, LABELS, PATHS, ROW_NUMBER, Table
 from tellapart.errors import DataError, UsageError
 
 SPLIT = ("split", "subset", "part", "partition")
@@ -27,8 +27,8 @@ class Labelled:
     """A table understood.
 
     Attributes:
-        frame: `PLACE`, `path` as written, `labels` (List(String)), `split` ("train", "validation", "test" or null),
-            `group` (or null).
+        frame: `ROW_NUMBER`, `path` as written, `labels` (List(String)), `split` ("train", "validation", "test" or
+            null), `group` (or null).
         single: True where the table has one label a picture by its form: a column called label.
         notes: what was decided, in words.
         columns: names of the columns with pictures and labels, as written.
@@ -70,12 +70,12 @@ def understand(table: Table, delimiter: str | None = None) -> Labelled:
             "Call it file_name; beside it goes label, or labels if a picture may have several.",
         )
     labels, single, notes = _labels(table, path, delimiter)
-    frame = table.frame.select(PLACE, path=path).with_columns(
+    frame = table.frame.select(ROW_NUMBER, path=path).with_columns(
         labels=labels, split=_split(table), group=_text(table, table.find(GROUP))
     )
     nameless = frame.filter(pl.col("path").is_null() | (pl.col("path").str.strip_chars() == ""))
     if nameless.height:
-        raise DataError(f"{table.at(nameless[PLACE][0])}: the column {path!r} is empty.")
+        raise DataError(f"{table.at(nameless[ROW_NUMBER][0])}: the column {path!r} is empty.")
     return Labelled(frame, single, tuple(notes), (path, table.find((*LABEL, *LABELS)) or "labels"))
 
 
@@ -110,8 +110,8 @@ def _one(table: Table, column: str) -> Labels:
 
 def _several(cells: pl.Series, delimiter: str | None) -> Labels:
     if isinstance(cells.dtype, pl.List):
-        kept = cells.fill_null([]).list.eval(pl.element().filter(pl.element() != ""))
-        return kept.list.unique(maintain_order=True), False, []
+        filled = cells.fill_null([]).list.eval(pl.element().filter(pl.element() != ""))
+        return filled.list.unique(maintain_order=True), False, []
     cells = cells.fill_null("").str.strip_chars()
     notes: list[str] = []
     if delimiter is None:
@@ -127,11 +127,11 @@ def _split_at(cells: pl.Series, delimiter: str) -> pl.Series:
 
 def _find_delimiter(cells: pl.Series) -> tuple[str, list[str]]:
     """What stands between labels, and how sure that is, in words."""
-    found = [d for d in _DELIMITERS if cells.str.contains(d, literal=True).any()]
-    if found:
-        others = " ".join(found[1:])
+    present = [d for d in _DELIMITERS if cells.str.contains(d, literal=True).any()]
+    if present:
+        others = " ".join(present[1:])
         doubt = f", though cells also hold {others}" if others else ""
-        return found[0], [f"labels divided at {found[0]}{doubt}"]
+        return present[0], [f"labels divided at {present[0]}{doubt}"]
     if not cells.str.contains(" ", literal=True).any():
         return "", []
     # Blanks divide labels if the words are met again in other company: "cat dog" and "dog". A name of two words
@@ -180,9 +180,9 @@ def _split(table: Table) -> pl.Series:
     values = {value: part_of(value) for value in cells.drop_nulls().unique()}
     unknown = next((value for value in sorted(values) if values[value] is None), None)
     if unknown is not None:
-        place = table.frame.filter(cells == unknown)[PLACE][0]
+        number = table.frame.filter(cells == unknown)[ROW_NUMBER][0]
         raise DataError(
-            f"{table.at(place)}: {unknown!r} in the column {column!r} is not a part of the data.",
+            f"{table.at(number)}: {unknown!r} in the column {column!r} is not a part of the data.",
             "Parts are called train, validation (or val, valid) and test; an empty cell leaves it open.",
         )
     return cells.replace_strict(list(values), list(values.values()), return_dtype=pl.String) if values else cells

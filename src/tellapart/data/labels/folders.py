@@ -20,14 +20,14 @@ class Labelling:
     Attributes:
         table: `path`, `labels` (List(String)), `split`, `group`.
         multilabel: True where a picture may have several labels or none.
-        how: the form, in words.
+        form: the form, in words.
         notes: what was decided or left out, in words.
         columns: of a table, the names of the columns with pictures and labels.
     """
 
     table: pl.DataFrame
     multilabel: bool
-    how: str
+    form: str
     notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
 
@@ -37,15 +37,15 @@ class Labelling:
         return self.table["labels"].explode(empty_as_null=False)
 
 
-def from_folders(found: Walk, label_depth: int | None = None) -> Labelling:
+def from_folders(listing: Walk, label_depth: int | None = None) -> Labelling:
     """Label pictures by the folders they lie in.
 
     Args:
-        found: the pictures.
+        listing: the pictures.
         label_depth: a class is named by its folders joined with "/": by all of them (None), the first n (n > 0) or
             the last -n (n < 0).
     """
-    table = found.pictures.select("path", folders=pl.col("path").str.split("/"))
+    table = listing.pictures.select("path", folders=pl.col("path").str.split("/"))
     table = table.with_columns(_FOLDERS.list.head(_FOLDERS.list.len() - 1))
     table, notes = _take_parts(table)
     wanted = _FOLDERS
@@ -57,20 +57,20 @@ def from_folders(found: Walk, label_depth: int | None = None) -> Labelling:
     n_classes, n_folders = named["labels"].n_unique(), named["folders"].n_unique()
     depth = int(named["folders"].list.len().max() or 0)  # type: ignore[arg-type]
     n_loose = int((named["labels"].list.len() == 0).sum())
-    how = "Pictures without labels"
+    form = "Pictures without labels"
     if depth == 1:
-        how = "One folder a class"
+        form = "One folder a class"
     elif depth > 1 and label_depth is None:
-        how = "Nested folders, a class named by its whole path (label_depth shortens it)"
+        form = "Nested folders, a class named by its whole path (label_depth shortens it)"
     elif depth > 1:
         which = "first" if (label_depth or 0) > 0 else "last"
         n_levels = abs(label_depth or 0)
-        how = f"Nested folders, a class named by the {which} {'level' if n_levels == 1 else f'{n_levels} levels'}"
+        form = f"Nested folders, a class named by the {which} {'level' if n_levels == 1 else f'{n_levels} levels'}"
         if n_folders > n_classes:
             notes.insert(0, f"in {n_folders:,} folders")
     if depth and n_loose:
         notes.append(f"{counted(n_loose, 'picture')} in no class folder without a label")
-    return Labelling(named.drop("folders"), multilabel=False, how=how, notes=tuple(notes))
+    return Labelling(named.drop("folders"), multilabel=False, form=form, notes=tuple(notes))
 
 
 def _take_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -84,18 +84,18 @@ def _take_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         _FOLDERS.list.slice(1),
         split=pl.col("top").replace_strict(list(parts), list(parts.values()), default=None, return_dtype=pl.String),
     )
-    kept = below.filter(pl.col("split").is_not_null())
+    in_parts = below.filter(pl.col("split").is_not_null())
     notes = []
     if len(set(parts.values())) == 1:
-        kept = kept.with_columns(split=pl.lit(None, dtype=pl.String))
+        in_parts = in_parts.with_columns(split=pl.lit(None, dtype=pl.String))
         notes.append(f"all of it in {tops[0]}/")
     else:
-        kept, bare = _without_bare_parts(kept)
+        in_parts, bare = _without_bare_parts(in_parts)
         notes.append(f"given parts: {', '.join(f'{top}/' for top in sorted(parts) if top not in bare)}")
         notes += [f"{top}/ without class folders left out ({counted(n, 'picture')})" for top, n in bare.items()]
     left = below.filter(pl.col("split").is_null())["top"].fill_null("no folder").value_counts(name="n").sort("top")
     notes += [f"{counted(n, 'picture')} in {top} left out" for top, n in left.iter_rows()]
-    return kept, notes
+    return in_parts, notes
 
 
 def _without_bare_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -107,16 +107,16 @@ def _without_bare_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     return table.filter(~pl.col("top").is_in(bare["top"].implode())), dict(bare.select("top", "n").iter_rows())
 
 
-def describe_leftovers(found: Walk) -> list[str]:
+def describe_leftovers(listing: Walk) -> list[str]:
     """What else lies below the root and was not taken, in words."""
     notes = []
-    if found.empty_folders:
-        notes.append(f"without pictures: {first_few(f'{folder}/' for folder in found.empty_folders)}")
-    if found.others:
-        kinds = first_few(suffix or "no suffix" for suffix, _ in found.others.most_common())
-        notes.append(f"{counted(found.others.total(), 'other file')} ({kinds})")
-    if found.runs:
-        notes.append(f"trainings passed over: {first_few(f'{folder}/' for folder in found.runs)}")
-    if found.outside:
-        notes.append(f"links that lead out of the folder and were not followed: {first_few(found.outside)}")
+    if listing.empty_folders:
+        notes.append(f"without pictures: {first_few(f'{folder}/' for folder in listing.empty_folders)}")
+    if listing.others:
+        kinds = first_few(suffix or "no suffix" for suffix, _ in listing.others.most_common())
+        notes.append(f"{counted(listing.others.total(), 'other file')} ({kinds})")
+    if listing.runs:
+        notes.append(f"trainings passed over: {first_few(f'{folder}/' for folder in listing.runs)}")
+    if listing.outside:
+        notes.append(f"links that lead out of the folder and were not followed: {first_few(listing.outside)}")
     return notes

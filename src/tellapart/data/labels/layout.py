@@ -25,7 +25,7 @@ from tellapart.data.labels import classes, tables
 from tellapart.data.labels.columns import can_label, part_of, understand
 from tellapart.data.labels.folders import Labelling, describe_leftovers, from_folders
 from tellapart.data.labels.locate import fits, locate
-from tellapart.data.labels.tables import LABEL, LABELS, PLACE, read_table
+from tellapart.data.labels.tables import LABEL, LABELS, ROW_NUMBER, read_table
 from tellapart.data.labels.walk import Walk, walk
 from tellapart.errors import DataError, UsageError
 
@@ -69,9 +69,9 @@ def find_layout(
     """Find the pictures and their labels. Arguments and errors as for `scan`."""
     root, labels = _root(root, labels)
     _check_arguments(layout, labels, label_depth)
-    found = walk(root, follow_links)
-    files, notes = _choose(found, layout, labels, label_depth)
-    if not files and not found.pictures.height:
+    listing = walk(root, follow_links)
+    files, notes = _choose(listing, layout, labels, label_depth)
+    if not files and not listing.pictures.height:
         raise DataError(
             f"{root} holds no pictures.",
             f"Looked in all its folders for files that end in {first_few(sorted(EXTENSIONS), 8)}.",
@@ -82,12 +82,12 @@ def find_layout(
                 "The label depth counts folders, but the labels come from a table.",
                 "Ask for the layout 'folders' to use folders.",
             )
-        labelling = _from_tables(files, found, delimiter, follow_links)
+        labelling = _from_tables(files, listing, delimiter, follow_links)
     else:
         if delimiter is not None:
             raise UsageError("A delimiter divides labels in a table, but the labels come from folders.")
-        labelling = from_folders(found, label_depth)
-    return _number(root, found, labelling, class_file, [*notes, *describe_leftovers(found)])
+        labelling = from_folders(listing, label_depth)
+    return _number(root, listing, labelling, class_file, [*notes, *describe_leftovers(listing)])
 
 
 def _root(root: str | Path, labels: str | Path | None) -> tuple[Path, Path | None]:
@@ -122,20 +122,20 @@ def _check_arguments(layout: str | None, labels: Path | None, label_depth: int |
 
 
 def _choose(
-    found: Walk, layout: str | None, labels: Path | None, label_depth: int | None
+    listing: Walk, layout: str | None, labels: Path | None, label_depth: int | None
 ) -> tuple[list[Path], list[str]]:
     """The tables or lists to take labels from (none: from the folders), and what to say of those not taken."""
     if labels is not None:
         return [labels], []
     if layout == "folders":
         return [], []
-    has_classes = from_folders(found, label_depth).names.n_unique() > 1
-    named, lists, notes = _candidates(found, has_classes and layout is None)
+    has_classes = from_folders(listing, label_depth).names.n_unique() > 1
+    named, lists, notes = _candidates(listing, has_classes and layout is None)
     if layout is not None:
         files = lists if layout == "list" else named
         if not files:
-            what = "list (a path and a label a line)" if layout == "list" else "table with file_name and label columns"
-            raise DataError(f"There is no {what} in {found.root}.", "Name the file as labels.")
+            noun = "list (a path and a label a line)" if layout == "list" else "table with file_name and label columns"
+            raise DataError(f"There is no {noun} in {listing.root}.", "Name the file as labels.")
         return _one_or_parts(files), notes
     if named:
         unused = ["folders not taken for classes (the layout 'folders' does)"] if has_classes else []
@@ -146,13 +146,13 @@ def _choose(
     return _one_or_parts(lists), notes
 
 
-def _candidates(found: Walk, can_skip: bool) -> tuple[list[Path], list[Path], list[str]]:
+def _candidates(listing: Walk, can_skip: bool) -> tuple[list[Path], list[Path], list[str]]:
     """Tables with a header and lists in the root whose paths fit; and notes on those that do not fit."""
     named: list[Path] = []
     lists: list[Path] = []
     notes = []
-    for name in found.files:
-        path = found.root / name
+    for name in listing.files:
+        path = listing.root / name
         # Competitions ship an example of the answer: it looks like a table of labels and holds none.
         if path.suffix.lower() not in tables.SUFFIXES or name in classes.FILES or "submission" in name.lower():
             continue
@@ -161,9 +161,9 @@ def _candidates(found: Walk, can_skip: bool) -> tuple[list[Path], list[Path], li
             table = read_table(path, n_rows=_SNIFF)
             if table.has_header and table.find((*LABEL, *LABELS)) is None:
                 table = read_table(path)  # columns of 0 and 1 are such only if all their rows are
-            if not can_label(table) or (not table.has_header and not fits(table, found)):
+            if not can_label(table) or (not table.has_header and not fits(table, listing)):
                 continue
-            if can_skip and not fits(table, found):
+            if can_skip and not fits(table, listing):
                 notes.append(f"{name} not used, as its files do not exist")
                 continue
             (named if table.has_header else lists).append(path)
@@ -191,15 +191,15 @@ def _part_of_file(path: Path) -> str | None:
     return next((part for word in words if (part := part_of(word))), None)
 
 
-def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_links: bool) -> Labelling:
+def _from_tables(files: list[Path], listing: Walk, delimiter: str | None, follow_links: bool) -> Labelling:
     frames, notes, single, folders = [], dict[str, None](), True, set[str]()
     for file in files:
         table = read_table(file)
         understood = understand(table, delimiter)
-        frame, folder = locate(table, understood.frame, found, follow_links)
+        frame, folder = locate(table, understood.frame, listing, follow_links)
         if len(files) > 1:
             frame = frame.with_columns(pl.col("split").fill_null(pl.lit(_part_of_file(file))))
-        frames.append(frame.with_columns(at=pl.format(f"{file.name}, {table.unit} {{}}", PLACE)).drop(PLACE))
+        frames.append(frame.with_columns(at=pl.format(f"{file.name}, {table.unit} {{}}", ROW_NUMBER)).drop(ROW_NUMBER))
         notes.update(dict.fromkeys(understood.notes))
         single = single and understood.single
         folders |= {folder} - {""}
@@ -209,10 +209,10 @@ def _from_tables(files: list[Path], found: Walk, delimiter: str | None, follow_l
     said += [f"names of files in {first_few(sorted(folders))}"] if folders else []
     said += [f"given parts: {_words(merged['split'])}"] if merged["split"].is_not_null().any() else []
     said += [f"{counted(n_repeated, 'repeated row')} merged"] if n_repeated else []
-    said += _left_out(found, merged)
+    said += _left_out(listing, merged)
     kind = "Table" if table.has_header else "List"
-    how = f"{kind}{'s' if len(files) > 1 else ''} {' and '.join(file.name for file in files)}"
-    return Labelling(merged, multilabel, how, tuple(said), understood.columns if table.has_header else ())
+    form = f"{kind}{'s' if len(files) > 1 else ''} {' and '.join(file.name for file in files)}"
+    return Labelling(merged, multilabel, form, tuple(said), understood.columns if table.has_header else ())
 
 
 def _merge(frame: pl.DataFrame, single: bool) -> tuple[pl.DataFrame, int]:
@@ -224,18 +224,18 @@ def _merge(frame: pl.DataFrame, single: bool) -> tuple[pl.DataFrame, int]:
     repeated = frame.filter(pl.col("path").is_duplicated())
     if not repeated.height:
         return frame.drop("at"), 0
-    for column, what in (("labels", "label"), ("split", "part"), ("group", "group")):
+    for column, noun in (("labels", "label"), ("split", "part"), ("group", "group")):
         if column == "labels" and not single:
             continue
         values = pl.col(column).list.join(", ") if column == "labels" else pl.col(column).fill_null("")
         by_path = repeated.group_by("path", maintain_order=True).agg("at", values=values)
         clash = by_path.filter(pl.col("values").list.n_unique() > 1)
         if clash.height:
-            path, places, given = clash.select("path", "at", "values").row(0)
-            other = next(i for i, value in enumerate(given) if value != given[0])
+            path, places, written = clash.select("path", "at", "values").row(0)
+            other = next(i for i, value in enumerate(written) if value != written[0])
             hint = "If a picture may have several labels, call the column labels." if column == "labels" else ""
             raise DataError(
-                f"{path} has the {what} {given[0]!r} in {places[0]} and {given[other]!r} in {places[other]}.", hint
+                f"{path} has the {noun} {written[0]!r} in {places[0]} and {written[other]!r} in {places[other]}.", hint
             )
     merged = frame.group_by("path", maintain_order=True).agg(
         pl.col("labels").explode(empty_as_null=False).unique(maintain_order=True),
@@ -244,20 +244,20 @@ def _merge(frame: pl.DataFrame, single: bool) -> tuple[pl.DataFrame, int]:
     return merged, frame.height - merged.height
 
 
-def _left_out(found: Walk, merged: pl.DataFrame) -> list[str]:
+def _left_out(listing: Walk, merged: pl.DataFrame) -> list[str]:
     """Pictures that no table names."""
-    left = found.pictures.join(merged, on="path", how="anti")["path"]
+    left = listing.pictures.join(merged, on="path", how="anti")["path"]
     tops = left.str.extract(r"^([^/]*/)").fill_null("beside it").unique().sort()
     return [f"{counted(len(left), 'picture')} that it does not name left out ({first_few(tops)})"] if len(left) else []
 
 
-def _number(root: Path, found: Walk, labelling: Labelling, class_file: str | Path | None, notes: list[str]) -> Layout:
+def _number(root: Path, listing: Walk, labelling: Labelling, class_file: str | Path | None, notes: list[str]) -> Layout:
     """Names of labels → numbers, in the order of the class file, of the integers they are, or of the alphabet."""
     table, names = labelling.table, labelling.names
     order, said = classes.order(names), []
     chosen = _beside(root, class_file) if class_file is not None else None
     if chosen is None and classes.all_integers(names):
-        chosen = next((root / name for name in classes.FILES if name in found.files), None)
+        chosen = next((root / name for name in classes.FILES if name in listing.files), None)
     if chosen is not None:
         try:
             renamed, order = classes.name_labels(table["labels"], chosen)
@@ -269,12 +269,12 @@ def _number(root: Path, found: Walk, labelling: Labelling, class_file: str | Pat
             said = [f"{chosen.name} not used: {error.message}"]
     numbers = pl.element().replace_strict(order, range(len(order)), return_dtype=pl.UInt32)
     table = table.with_columns(pl.col("labels").list.eval(numbers).cast(pl.List(pl.UInt32)))
-    table = table.join(found.pictures, on="path", how="left").sort("path")
-    what = "labels, any number a picture" if labelling.multilabel else "classes" if len(order) != 1 else "class"
+    table = table.join(listing.pictures, on="path", how="left").sort("path")
+    noun = "labels, any number a picture" if labelling.multilabel else "classes" if len(order) != 1 else "class"
     clauses = [*labelling.notes, *said, *notes]
     if order:
-        clauses = [f"{len(order):,} {what}", *clauses]
-    sentence = labelling.how + (": " + "; ".join(clauses) if clauses else "") + "."
+        clauses = [f"{len(order):,} {noun}", *clauses]
+    sentence = labelling.form + (": " + "; ".join(clauses) if clauses else "") + "."
     columns = ("path", "labels", "split", "group", "problem")
     return Layout(root, table.select(columns), tuple(order), labelling.multilabel, sentence, labelling.columns)
 

@@ -11,12 +11,12 @@ import polars as pl
 from tellapart.core.text import first_few
 from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.data.labels.columns import part_of
-from tellapart.data.labels.tables import PATHS, PLACE, Table
+from tellapart.data.labels.tables import PATHS, ROW_NUMBER, Table
 from tellapart.data.labels.walk import Walk
 from tellapart.errors import DataError
 
 
-def locate(table: Table, frame: pl.DataFrame, found: Walk, follow_links: bool) -> tuple[pl.DataFrame, str]:
+def locate(table: Table, frame: pl.DataFrame, listing: Walk, follow_links: bool) -> tuple[pl.DataFrame, str]:
     """Replace the column `path` by paths relative to the root.
 
     Paths count from the root. Where not one of them leads to a file, they are taken for names, with or without
@@ -24,8 +24,8 @@ def locate(table: Table, frame: pl.DataFrame, found: Walk, follow_links: bool) -
 
     Args:
         table: for messages.
-        frame: `PLACE` and `path`, among others.
-        found: what lies below the root.
+        frame: `ROW_NUMBER` and `path`, among others.
+        listing: what lies below the root.
         follow_links: allow files that are links out of the root.
 
     Returns:
@@ -35,18 +35,18 @@ def locate(table: Table, frame: pl.DataFrame, found: Walk, follow_links: bool) -
         DataError: a path that leads out of the root or to no file, with file and row.
     """
     frame = frame.with_columns(path=_normal(table, frame))
-    known = frame["path"].is_in(found.pictures["path"].implode())
+    known = frame["path"].is_in(listing.pictures["path"].implode())
     folder = ""
     if not known.any():
-        names = _names(frame, found)
+        names = _names(frame, listing)
         if names is not None:
             frame, folder = names
-            known = frame["path"].is_in(found.pictures["path"].implode())
-    _check_rest(table, frame.filter(~known), found, follow_links)
+            known = frame["path"].is_in(listing.pictures["path"].implode())
+    _check_rest(table, frame.filter(~known), listing, follow_links)
     return frame, folder
 
 
-def fits(table: Table, found: Walk) -> bool:
+def fits(table: Table, listing: Walk) -> bool:
     """Whether any file that a table names is there."""
     column = table.find(PATHS)
     if column is None or table.frame.schema[column] != pl.String:
@@ -56,7 +56,7 @@ def fits(table: Table, found: Walk) -> bool:
     if not table.has_header:  # numbers may stand for anything
         frame = frame.filter(_suffix(frame["path"]).is_in(list(EXTENSIONS)))
     try:
-        return bool(frame["path"].is_in(found.pictures["path"].implode()).any()) or _names(frame, found) is not None
+        return bool(frame["path"].is_in(listing.pictures["path"].implode()).any()) or _names(frame, listing) is not None
     except DataError:  # names that fit more than one folder
         return True
 
@@ -64,27 +64,27 @@ def fits(table: Table, found: Walk) -> bool:
 def _normal(table: Table, frame: pl.DataFrame) -> pl.Series:
     """Forward slashes, no ./ and no ../; a path that leads out is an error."""
     paths = frame["path"]
-    odd = frame.filter(paths.str.contains(r"\\|//|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)")).select(PLACE, "path")
+    odd = frame.filter(paths.str.contains(r"\\|//|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)")).select(ROW_NUMBER, "path")
     if not odd.height:
         return paths
     changed = {}
-    for place, path in odd.iter_rows():
+    for number, path in odd.iter_rows():
         text = path.replace("\\", "/")
         normal = posixpath.normpath(text)
         if text.startswith("/") or re.match(r"[A-Za-z]:/", text) or normal.split("/")[0] == "..":
             raise DataError(
-                f"{table.at(place)}: {path!r} leads out of the folder of pictures.",
+                f"{table.at(number)}: {path!r} leads out of the folder of pictures.",
                 "Paths in a table are relative to the root folder and stay below it.",
             )
         changed[path] = normal
     return paths.replace(list(changed), list(changed.values()))
 
 
-def _names(frame: pl.DataFrame, found: Walk) -> tuple[pl.DataFrame, str] | None:
+def _names(frame: pl.DataFrame, listing: Walk) -> tuple[pl.DataFrame, str] | None:
     """The frame with its names taken as those of files in one folder, or None where no folder has any of them."""
     if frame["path"].str.contains("/", literal=True).any():
         return None
-    files = found.pictures.select(
+    files = listing.pictures.select(
         full=pl.col("path"),
         folder=pl.col("path").str.replace(r"[^/]*$", ""),
         name=pl.col("path").str.extract(r"([^/]*)$"),
@@ -117,23 +117,23 @@ def _suffix(paths: pl.Series) -> pl.Series:
     return paths.str.extract(r"(\.[^./]*)$").str.to_lowercase().fill_null("")
 
 
-def _check_rest(table: Table, rest: pl.DataFrame, found: Walk, follow_links: bool) -> None:
+def _check_rest(table: Table, rest: pl.DataFrame, listing: Walk, follow_links: bool) -> None:
     """Paths that the walk has not seen: hidden, of an unknown suffix, through a link, or not there."""
-    real_root = os.path.join(os.path.realpath(found.root), "")
+    real_root = os.path.join(os.path.realpath(listing.root), "")
     missing = []
-    for place, path in rest.select(PLACE, "path").iter_rows():
-        full = os.path.join(found.root, path)
+    for number, path in rest.select(ROW_NUMBER, "path").iter_rows():
+        full = os.path.join(listing.root, path)
         if not os.path.isfile(full):
-            missing.append(f"{path} ({table.unit} {place})")
+            missing.append(f"{path} ({table.unit} {number})")
         elif not follow_links and not os.path.realpath(full).startswith(real_root):
             raise DataError(
-                f"{table.at(place)}: {path!r} is a link that leads out of the folder of pictures.",
+                f"{table.at(number)}: {path!r} is a link that leads out of the folder of pictures.",
                 "With --follow-links such links are followed.",
             )
     if missing:
         n = len(missing)
         are = "1 picture does" if n == 1 else f"{n:,} pictures do"
         raise DataError(
-            f"{table.name}: {are} not exist below {found.root}: {first_few(missing)}.",
+            f"{table.name}: {are} not exist below {listing.root}: {first_few(missing)}.",
             "Paths are relative to that folder. Remove the rows, or put the files there.",
         )

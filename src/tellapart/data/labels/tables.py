@@ -28,7 +28,7 @@ PATHS = (
 LABEL = ("label", "class", "category", "class_name", "target")
 LABELS = ("labels", "tags", "classes", "categories")
 #: Row number (line number in text files) of each row.
-PLACE = "#"
+ROW_NUMBER = "#"
 _CHUNK = 100_000
 _SEPARATORS = ",\t;|"
 
@@ -39,9 +39,9 @@ class Table:
 
     Attributes:
         name: the file's name, for messages.
-        frame: `PLACE` (UInt32) and the columns, String or List(String); empty cells of text files are "".
+        frame: `ROW_NUMBER` (UInt32) and the columns, String or List(String); empty cells of text files are "".
         has_header: False for a list: its columns are "path", "label", "label 2" …
-        unit: what `PLACE` counts: "line" or "row".
+        unit: what `ROW_NUMBER` counts: "line" or "row".
     """
 
     name: str
@@ -51,17 +51,17 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns, without `PLACE`."""
-        return [name for name in self.frame.columns if name != PLACE]
+        """Names of the columns, without `ROW_NUMBER`."""
+        return [name for name in self.frame.columns if name != ROW_NUMBER]
 
     def find(self, names: Iterable[str]) -> str | None:
         """The column that has the first of these names, whatever its case."""
         lower = {column.strip().lower(): column for column in reversed(self.columns)}
         return next((lower[name] for name in names if name in lower), None)
 
-    def at(self, place: int) -> str:
+    def at(self, number: int) -> str:
         """Where a row stands, for messages: 'labels.csv, line 12'."""
-        return f"{self.name}, {self.unit} {place}"
+        return f"{self.name}, {self.unit} {number}"
 
 
 def read_table(path: Path, n_rows: int | None = None, has_header: bool | None = None) -> Table:
@@ -100,9 +100,9 @@ def _read_text(path: Path, n_rows: int | None, has_header: bool | None) -> Table
                 raise DataError(f"{path.name} is empty: it has a header and no rows.")
             return Table(path.name, frame, has_header)
     except UnicodeError as error:
-        place = f"{path.name}, line {_line_not_utf8(path)}"
+        line = f"{path.name}, line {_line_not_utf8(path)}"
         raise DataError(
-            f"{place}: this is not UTF-8 text.", "Save the file as UTF-8 (in Excel: 'CSV UTF-8')."
+            f"{line}: this is not UTF-8 text.", "Save the file as UTF-8 (in Excel: 'CSV UTF-8')."
         ) from error
     except csv.Error as error:
         raise DataError(f"{path.name}: this is not a table: {error}.") from error
@@ -165,7 +165,7 @@ def _blank_separated(file: Iterable[str], first: str) -> Iterator[Row]:
 
 def _header(name: str, rows: Iterator[Row], has_header: bool) -> tuple[list[str], Iterator[Row]]:
     """Names of the columns, and the rows, each checked to have as many fields."""
-    place, fields = next(rows, (1, []))
+    number, fields = next(rows, (1, []))
     if not fields:
         raise DataError(f"{name} is empty.", "It needs a header with file_name and label, and one row a picture.")
     if has_header:
@@ -173,7 +173,7 @@ def _header(name: str, rows: Iterator[Row], has_header: bool) -> tuple[list[str]
         _check_names(name, header)
     else:
         header = ["path", "label", *(f"label {i}" for i in range(2, len(fields)))][: len(fields)]
-        rows = itertools.chain([(place, fields)], rows)
+        rows = itertools.chain([(number, fields)], rows)
     return header, _checked(name, header, rows)
 
 
@@ -185,21 +185,21 @@ def _check_names(name: str, header: list[str]) -> None:
 
 
 def _checked(name: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
-    for place, fields in rows:
+    for number, fields in rows:
         if len(fields) != len(header):
             raise DataError(
-                f"{name}, line {place}: {len(fields)} fields where {len(header)} are expected.",
+                f"{name}, line {number}: {len(fields)} fields where {len(header)} are expected.",
                 'A field that holds the separator has to stand between quotes: "a, b.jpg".',
             )
-        yield place, fields
+        yield number, fields
 
 
 def _frame(header: list[str], rows: Iterator[Row]) -> pl.DataFrame:
     names = [name or f"column {i}" for i, name in enumerate(header, start=1)]
-    schema = {PLACE: pl.UInt32, **dict.fromkeys(names, pl.String)}
+    schema = {ROW_NUMBER: pl.UInt32, **dict.fromkeys(names, pl.String)}
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(itertools.islice(rows, _CHUNK)):
-        chunks.append(pl.DataFrame([[place, *fields] for place, fields in chunk], schema=schema, orient="row"))
+        chunks.append(pl.DataFrame([[number, *fields] for number, fields in chunk], schema=schema, orient="row"))
     return pl.concat(chunks)
 
 
@@ -224,11 +224,11 @@ def _json_row(name: str, number: int, line: bytes) -> dict[str, Any]:
         raise DataError(f"{name}, line {number}: this is not JSON: {error}.") from error
     if not isinstance(row, dict):
         raise DataError(f'{name}, line {number}: an object is expected, such as {{"file_name": …}}.')
-    return {**row, PLACE: number}
+    return {**row, ROW_NUMBER: number}
 
 
 def _json_column(name: str, values: list[Any]) -> pl.Series:
-    if name == PLACE:
+    if name == ROW_NUMBER:
         return pl.Series(name, values, dtype=pl.UInt32)
     if any(isinstance(value, list) for value in values):
         lists = [
@@ -263,9 +263,9 @@ def _read_parquet(path: Path, n_rows: int | None) -> Table:
     if not frame.height:
         raise DataError(f"{path.name} is empty.", "It needs the columns file_name and label, and one row a picture.")
     _check_names(path.name, frame.columns)
-    columns = [_parquet_column(frame[name]) for name in frame.columns if name != PLACE]
-    place = pl.Series(PLACE, range(1, frame.height + 1), dtype=pl.UInt32)
-    return Table(path.name, pl.DataFrame([place, *columns]), has_header=True, unit="row")
+    columns = [_parquet_column(frame[name]) for name in frame.columns if name != ROW_NUMBER]
+    numbers = pl.Series(ROW_NUMBER, range(1, frame.height + 1), dtype=pl.UInt32)
+    return Table(path.name, pl.DataFrame([numbers, *columns]), has_header=True, unit="row")
 
 
 def _is_plain(kind: Any) -> bool:

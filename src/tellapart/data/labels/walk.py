@@ -125,7 +125,7 @@ class _Walker:
         if folder:
             self.folders.append(_text(folder)[0])
         prefix = f"{folder}/" if folder else ""
-        found = []
+        subfolders = []
         for entry in below:
             if is_hidden(entry.name):
                 continue
@@ -133,10 +133,10 @@ class _Walker:
             if is_link and not (self.follow_links or self.leads_inside(entry.path)):
                 self.outside.append(_text(name)[0])
             elif _is_folder(entry):
-                found.append((name, is_link))
+                subfolders.append((name, is_link))
             else:
                 self._take(name, _is_file(entry))
-        return found
+        return subfolders
 
     def leads_inside(self, path: str) -> bool:
         real = os.path.realpath(path)

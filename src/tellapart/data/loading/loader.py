@@ -160,7 +160,7 @@ class _Making:
 
     def fill(self, load: Callable[[int], Pixels], start: int) -> None:
         """Load a handful of pictures."""
-        for place, row in enumerate(self.rows[start : start + _HANDFUL].tolist(), start=start):
+        for index, row in enumerate(self.rows[start : start + _HANDFUL].tolist(), start=start):
             picture = load(row)
             with self.lock:
                 if self.image is None:
@@ -169,7 +169,7 @@ class _Making:
                     self.pixels = self.image.numpy()
             if picture.shape != self.pixels.shape[1:]:
                 raise ValueError("all pictures of a batch must have the same shape")
-            self.pixels[place] = picture
+            self.pixels[index] = picture
 
 
 def _collect(making: _Making, futures: list[Future[None]]) -> Batch:

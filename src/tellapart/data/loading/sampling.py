@@ -78,9 +78,9 @@ def at_most(rows: Rows, targets: Targets, n_classes: int, per_class: int, seed: 
     Returns:
         int64, in the order of `rows`.
     """
-    place = np.random.default_rng(seed).permutation(len(rows))
+    rank = np.random.default_rng(seed).permutation(len(rows))
     line, label = _carried(targets, n_classes)
-    by_label = np.lexsort((place[line], label))
+    by_label = np.lexsort((rank[line], label))
     starts = np.searchsorted(label[by_label], label[by_label])
     first = np.arange(len(line)) - starts < per_class
     return rows[np.unique(line[by_label[first]])]
@@ -103,8 +103,8 @@ def _rarest_first(line: Rows, label: Rows, n: int, rng: np.random.Generator) -> 
     rounds = {number: _rounds(its_own, rng) for number, its_own in zip(present.tolist(), pictures, strict=True)}
     # Equal counts are settled by the order in which the labels stand here, so it is shuffled too.
     shown = dict.fromkeys(rng.permutation(present).tolist(), 0)
-    place = {number: i for i, number in enumerate(shown)}
-    heap = [(0, place[number], number) for number in shown]
+    rank = {number: i for i, number in enumerate(shown)}
+    heap = [(0, rank[number], number) for number in shown]
     order = np.empty(n, np.int64)
     for i in range(n):
         while heap[0][0] != shown[heap[0][2]]:  # shown since, with a picture taken for another label

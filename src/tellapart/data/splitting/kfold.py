@@ -34,8 +34,8 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
             "At least two folds, and a share for validation above 0 and below 1.",
         )
     rows = usable(catalog)
-    given = catalog.table["split"].gather(rows)
-    aside = (given == "test").fill_null(False).to_numpy()
+    own_parts = catalog.table["split"].gather(rows)
+    aside = (own_parts == "test").fill_null(False).to_numpy()
     notes = left_out(catalog, rows)
     if aside.any():
         notes.append(f"Left aside: {int(aside.sum()):,} given as test pictures.")
@@ -52,12 +52,12 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
     for number, test in enumerate(folds):
         others = np.sort(np.concatenate([fold for i, fold in enumerate(folds) if i != number]))
         try:
-            rest, how = draw(catalog, others, {"validation": validation}, seed + number)
+            rest, methods = draw(catalog, others, {"validation": validation}, seed + number)
         except SplitError as error:
             raise SplitError(f"Fold {number + 1} of {n_folds}, the others: {error.message}", error.hint) from None
         divided = {"train": np.sort(rest["train"]), "validation": np.sort(rest["validation"]), "test": np.sort(test)}
-        text = " ".join([f"Fold {number + 1} of {n_folds} is the test.", *how, *leaks(catalog, divided), *notes])
-        splits.append(Split(**divided, digest=catalog.digest, seed=seed, how=text))
+        text = " ".join([f"Fold {number + 1} of {n_folds} is the test.", *methods, *leaks(catalog, divided), *notes])
+        splits.append(Split(**divided, digest=catalog.digest, seed=seed, description=text))
     return splits
 
 

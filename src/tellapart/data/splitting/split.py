@@ -29,7 +29,7 @@ class Split:
             a picture, unlabelled. `test` may be empty.
         digest: of the catalog.
         seed: what the division was drawn with.
-        how: what was done, in sentences: methods, given parts, leaks between them, rows left out.
+        description: what was done, in sentences: methods, given parts, leaks between them, rows left out.
     """
 
     train: Rows
@@ -37,7 +37,7 @@ class Split:
     test: Rows
     digest: str
     seed: int
-    how: str
+    description: str
 
     def check(self, catalog: Catalog, old: Catalog | None = None) -> None:
         """Refuse a catalog that this split was not made from.
@@ -51,9 +51,9 @@ class Split:
         """
         if catalog.digest == self.digest:
             return
-        what = f": {explain_change(old, catalog)}" if old is not None else "."
+        change = f": {explain_change(old, catalog)}" if old is not None else "."
         raise RunError(
-            f"The pictures have changed since they were divided into training, validation and test{what}",
+            f"The pictures have changed since they were divided into training, validation and test{change}",
             "Put them back as they were, or divide them anew and start another run.",
         )
 
@@ -63,7 +63,7 @@ class Split:
             "version": _VERSION,
             "digest": self.digest,
             "seed": self.seed,
-            "how": self.how,
+            "how": self.description,
             **{part: getattr(self, part).tolist() for part in ("train", "validation", "test")},
         }
         write_text(path, json.dumps(values) + "\n")
@@ -121,14 +121,14 @@ def split(catalog: Catalog, *, validation: float = 0.15, test: float = 0.15, see
         )
     rows = usable(catalog)
     notes = left_out(catalog, rows)
-    given = catalog.table["split"].gather(rows)
-    if given.is_not_null().any():
-        parts, more = _complete(catalog, rows, given.fill_null("train"), validation, test, seed)
+    own_parts = catalog.table["split"].gather(rows)
+    if own_parts.is_not_null().any():
+        parts, more = _complete(catalog, rows, own_parts.fill_null("train"), validation, test, seed)
     else:
         parts, more = draw(catalog, rows, {"test": test, "validation": validation}, seed)
-    how = " ".join([*more, *leaks(catalog, parts), *notes])
+    description = " ".join([*more, *leaks(catalog, parts), *notes])
     train, held, tested = (np.sort(parts[part]) for part in PARTS)
-    return Split(train, held, tested, catalog.digest, seed, how)
+    return Split(train, held, tested, catalog.digest, seed, description)
 
 
 def usable(catalog: Catalog) -> Rows:
@@ -183,10 +183,10 @@ def draw(
 
 
 def _complete(
-    catalog: Catalog, rows: Rows, given: pl.Series, validation: float, test: float, seed: int
+    catalog: Catalog, rows: Rows, own_parts: pl.Series, validation: float, test: float, seed: int
 ) -> tuple[dict[str, Rows], list[str]]:
     """Keep the parts that the data bring along and draw what is missing out of the training part."""
-    parts = {part: rows[(given == part).to_numpy()] for part in PARTS}
+    parts = {part: rows[(own_parts == part).to_numpy()] for part in PARTS}
     brought = [part for part in PARTS if len(parts[part])]
     if "train" not in brought:
         raise SplitError(
@@ -221,7 +221,7 @@ def leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
     side = pl.Series("side", np.repeat(PARTS, [len(parts[part]) for part in PARTS]))
     table = catalog.table.select("sha256", "group")[rows].with_columns(side)
     notes = []
-    for column, what in (
+    for column, verbs in (
         ("sha256", ("is an exact copy of", "are exact copies of")),
         ("group", ("is of a group with", "are of a group with")),
     ):
@@ -229,7 +229,7 @@ def leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
         for part in ("validation", "test"):
             n = table.filter((side == part) & pl.col(column).is_in(train.implode())).height
             if n:
-                notes.append(f"Leak: {counted(n, 'picture')} for {_SAID[part]} {what[n > 1]} training pictures.")
+                notes.append(f"Leak: {counted(n, 'picture')} for {_SAID[part]} {verbs[n > 1]} training pictures.")
     return notes
 
 
@@ -249,10 +249,10 @@ def explain_change(old: Catalog, new: Catalog) -> str:
     removed = before.join(after, on="path", how="anti")["path"]
     both = before.join(after, on="path", suffix="_new").sort("path")
     changes = [(added, "added"), (removed, "removed")]
-    for column, what in _CHANGES.items():
+    for column, change in _CHANGES.items():
         changed = both.filter(~pl.col(column).eq_missing(pl.col(f"{column}_new")))
-        changes.append((changed["path"], what))
-    said = [f"{len(paths):,} {what} ({first_few(paths.sort())})" for paths, what in changes if len(paths)]
+        changes.append((changed["path"], change))
+    said = [f"{len(paths):,} {change} ({first_few(paths.sort())})" for paths, change in changes if len(paths)]
     if old.multilabel != new.multilabel:
         said.append(f"pictures now have {'any number of labels' if new.multilabel else 'one label each'}")
     if old.classes != new.classes:

@@ -110,16 +110,16 @@ def _check_sizes(ties: Ties, parts: list[str], may_lack: bool) -> None:
     worst = int(small[np.argmin(n_ties[small])])
     one = ties.target.ndim == 1
     n = int((ties.target == worst).sum() if one else ties.target[:, worst].sum())
-    what = "class" if one else "label"
+    noun = "class" if one else "label"
     tied = f", {n_ties[worst]} where groups and exact copies count once" if n_ties[worst] < n else ""
     others = [ties.classes[int(i)] for i in small if i != worst]
     sides = ", ".join(["training", *(f"the {part}" if part == "test" else part for part in reversed(parts))])
     without = "; or do without a test part: --set data.test=0" if "test" in parts else ""
     raise SplitError(
-        f"The {what} {ties.classes[worst]!r} has {n} usable {'picture' if n == 1 else 'pictures'}{tied}; "
+        f"The {noun} {ties.classes[worst]!r} has {n} usable {'picture' if n == 1 else 'pictures'}{tied}; "
         f"at least {needed} are needed, one each for {sides}."
         + (f" Too small as well: {first_few(others)}." if others else ""),
-        f"Add pictures or leave the {what} out{without}.",
+        f"Add pictures or leave the {noun} out{without}.",
     )
 
 
