@@ -69,7 +69,7 @@ def preprocess(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
     """Scale, cut or pad one upright RGB picture.
 
     Args:
-        pixels: uint8, height × width × 3, as `data.decode.decode` gives it.
+        pixels: uint8, height × width × 3, as `data.decoding.decode` returns it.
         preprocessing: target size and how to reach it.
 
     Returns:

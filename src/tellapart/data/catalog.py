@@ -1,4 +1,4 @@
-"""The catalog: a table, one row a picture, with everything later rooms need to know about it."""
+"""The catalog: a table, one row a picture, with all that later rooms need of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Catalog:
         multilabel: True where a picture may have none, one or several labels; False where each has exactly one.
         root: the folder that paths are relative to.
         layout: one sentence on how the labels were found.
-        columns: of a table that they were found in, the names of the columns with pictures and labels.
+        columns: names of the columns with pictures and labels, where a table has them.
     """
 
     table: pl.DataFrame
@@ -63,7 +63,7 @@ class Catalog:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over path, content, labels (by name), given split and group of every row, and the class list."""
+        """SHA-256 over path, content, labels (by name), own part and group of every row, and the class list."""
         digest = hashlib.sha256(json.dumps([self.classes, self.multilabel]).encode())
         for start in range(0, len(self), _CHUNK):
             part = self.table.slice(start, _CHUNK)
@@ -91,7 +91,7 @@ class Catalog:
         return self.root / str(self.table["path"][int(row)])
 
     def target(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
-        """The known answers.
+        """The labels of rows, of all by default.
 
         Returns:
             One label: int64 [n], class numbers, -1 where there is none.

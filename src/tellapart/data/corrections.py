@@ -66,7 +66,7 @@ def of_cell(cell: str, multilabel: bool) -> list[str]:
 
 
 def read_corrections(path: Path) -> list[Correction]:
-    """All lines of a table of corrections, in order; a last one that was cut off by a kill is left out.
+    """Read a table of corrections, in order. A last line that a kill cut off is left out.
 
     Raises:
         DataError: the file cannot be read, or is not such a table.
@@ -120,12 +120,12 @@ def history(corrections: Sequence[Correction]) -> list[Correction]:
 
 
 def standing(corrections: Sequence[Correction]) -> dict[str, Correction]:
-    """What counts in the end: one decision a file."""
+    """The decisions that count in the end: one a file."""
     return {correction.file: correction for correction in history(corrections)}
 
 
 class CorrectionLog:
-    """A table of corrections that is being written: each decision is on disk before `add` returns.
+    """A table of corrections to append to: each decision is on disk before `add` returns.
 
     Other processes may add to the same file; `read` sees what they wrote.
     """
@@ -196,7 +196,7 @@ def _ends_well(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Applied:
-    """What corrections did to a catalog. `left` counts those that change nothing: keep, unsure, mended already."""
+    """Counts of what corrections changed. `left` counts those that change nothing: keep, unsure, mended already."""
 
     path: Path
     relabelled: int
@@ -213,7 +213,7 @@ class Applied:
 
 
 def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
-    """A catalog with the corrections of a table applied.
+    """Apply the corrections of a table to a catalog.
 
     Args:
         catalog: as scanned. Classes are those it has; where it has none at all, those of the corrections.

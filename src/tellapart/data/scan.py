@@ -1,4 +1,4 @@
-"""A folder of pictures → a catalog: find the labels, then look at every file once."""
+"""Scan a folder of pictures into a catalog: find the labels, then open every file once."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def scan(
 ) -> Catalog:
     """List the pictures below a folder with their labels, and look at each one: can it be read, how large is it?
 
-    Where the labels are is found by looking (see `data.layout`) and said in `Catalog.layout`. Pictures that cannot
-    be read stay in the catalog with the reason in the column `problem`.
+    The layout of labels is detected (see `labels.layout`) and described in `Catalog.layout`. Pictures that cannot be
+    read stay in the catalog, with the reason in the column `problem`.
 
     Args:
         root: a folder, or a table of pictures in it.

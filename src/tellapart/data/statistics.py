@@ -1,7 +1,7 @@
-"""What an audit needs to know of every picture, measured in the one pass that opens the files.
+"""Image statistics for the audit, measured in the one pass that opens the files.
 
-Of each picture a thumbnail of 32 × 32 grey pixels and a dozen numbers are kept, about a kilobyte; everything the audit
-says is worked out from these, so its memory does not depend on how large the pictures are.
+Each picture leaves a thumbnail of 32 × 32 grey pixels and a dozen numbers, about a kilobyte. The audit works from these
+alone, so its memory does not depend on the size of the pictures.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BORDER = np.pad(np.zeros((SIDE - 4, SIDE - 4), bool), 2, constant_values=True)
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of pictures; NaN, 0 and False where a picture could not be read. Brightness is from 0 to 255.
+    """Statistics of pictures; NaN, 0 and False where a picture could not be read. Brightness is from 0 to 255.
 
     Attributes:
         thumb: uint8 [n, 32, 32], grey.
@@ -66,7 +66,7 @@ class Measured:
 
 
 class Measures:
-    """Gathers figures while the files are opened, by several threads at once."""
+    """Collects statistics while several threads open the files."""
 
     def __init__(self) -> None:
         self._parts: dict[int, Measured] = {}
@@ -124,8 +124,8 @@ def _small(pixels: Pixels) -> tuple[Pixels, float]:
 def sharpness(grey: Bytes) -> Floats:
     """Energy of the second differences of neighbouring pixels, over that of the first; float32 [n], 0 to 4.
 
-    A blurred picture keeps slopes but loses the abrupt changes. As a ratio it does not depend on contrast. (The idea
-    of judging blur by what is left between neighbours is Crete 2007's; energies instead of a second blur.)
+    A blurred picture keeps slopes but loses abrupt changes. A ratio does not depend on contrast. After Crete 2007, who
+    judges blur by the differences of neighbours, with energies instead of a second blur.
 
     Args:
         grey: uint8 [n, height, width].
@@ -175,7 +175,7 @@ def _measure(thumbs: Pixels, sharp: Floats, frames: npt.NDArray[np.bool_], known
 
 
 def measures_file(contents: list[bytes | None]) -> Path:
-    """Where figures of pictures with these SHA-256 are kept."""
+    """The cache file of the statistics of pictures with these SHA-256."""
     digest = hashlib.sha256(f"measures {_VERSION}".encode())
     for content in contents:
         digest.update(content or bytes(32))
@@ -183,13 +183,13 @@ def measures_file(contents: list[bytes | None]) -> Path:
 
 
 def save_measured(measured: Measured, path: Path) -> None:
-    """Keep figures for the next time."""
+    """Write statistics to their cache file."""
     with replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, **{field.name: getattr(measured, field.name) for field in fields(measured)})
 
 
 def load_measured(path: Path) -> Measured | None:
-    """Figures kept earlier, or None."""
+    """Statistics from their cache file, or None."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Measured(**{field.name: arrays[field.name] for field in fields(Measured)})

@@ -1,7 +1,7 @@
 """The part of a recipe that changes training pictures: one strict section a transform, mixing and balancing.
 
-Here stands only what may be written, its units, its limits, and what is taken when nothing is said. What each
-transform does to the pixels stands in `data.operations`; `data.augment` draws the strengths and calls it.
+Here are the keys alone, with units, limits and defaults. `data.augmentation.pixel_ops` has what each transform does to
+the pixels; `data.augmentation.transforms` draws the strengths and calls it.
 
 A **strength** says how strongly, and is drawn anew for every picture:
 
@@ -334,7 +334,7 @@ class Mix(Section):
 
 
 class Balance(Section):
-    """What is done about classes with few pictures. See `data.balance`."""
+    """What is done about classes with few pictures. See `data.loading.sampling`."""
 
     sampler: Literal["none", "weighted", "rarest"] = Field(
         default="none", description="which pictures an epoch is made of"

@@ -1,4 +1,4 @@
-"""Contact sheets: what augmentation makes of pictures, for people to look at before they train."""
+"""Contact sheets: augmented pictures for people to look at before they train."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _enlarged(lines: Sequence[Sequence[Cell]]) -> int:
 
 
 def _read(catalog: Catalog, row: int, transforms: Sequence[Transform], preprocessing: Preprocessing) -> Pixels:
-    """What training would read: see `kept.source`."""
+    """The picture as training would read it; see `picture_cache.source`."""
     if crops(transforms):
         return source(catalog.path(row), source_side(transforms, preprocessing), preprocessing)
     return decode(catalog.path(row), preprocessing.decode_at_least, preprocessing.background)

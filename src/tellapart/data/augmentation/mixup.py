@@ -1,11 +1,10 @@
-"""Mixing of pictures and their labels within a batch: mixup and CutMix.
+"""Mixup and CutMix: pictures and their labels are mixed within a batch.
 
-Targets are soft: one row a picture with a weight for each class. For one label that is a row with a single 1; for
-several labels any of them may be 1. Both mix in the same way, by the share of each picture that can be seen, so a
-class that both pictures carry keeps its full weight.
+Targets are soft: a row a picture, a weight a class. With one label a row has a single 1; with several labels, any
+number of them. They are mixed by the share of each picture that can be seen, so a class of both keeps its full weight.
 
-All chance comes from the generator handed in. One choice, one weight and one rectangle serve a whole batch, as in the
-papers; each picture has its own partner, another of the batch or, now and then, itself.
+All chance comes from the generator that is passed in. One choice, one weight and one rectangle serve a whole batch, as
+in the papers. Each picture has its own partner: another of the batch or, now and then, itself.
 """
 
 from __future__ import annotations
@@ -58,8 +57,8 @@ def mixup(images: Tensor, targets: Tensor, alpha: float, rng: Random) -> Mixed:
 def cutmix(images: Tensor, targets: Tensor, alpha: float, rng: Random) -> Mixed:
     """Replace one rectangle of each picture by the partner's, and mix the targets by area (Yun 2019).
 
-    The share of the picture itself is drawn from Beta(alpha, alpha), its place is any; a rectangle that hangs over
-    the edge is cut off there, and the targets go by the pixels that were really replaced.
+    The share of the picture itself is drawn from Beta(alpha, alpha), the rectangle's middle from the whole picture.
+    What hangs over the edge is cut off; the targets go by the pixels that were really replaced.
     """
     height, width = images.shape[1:3]
     side = math.sqrt(1 - rng.beta(alpha, alpha))

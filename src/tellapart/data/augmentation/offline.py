@@ -1,11 +1,11 @@
-"""Augmentation ahead of training: each training picture in several fixed versions, its views.
+"""Offline augmentation: each training picture in several fixed versions, its views.
 
-The order is what matters: split first, multiply afterwards, and the training part alone. The versions of a picture
-made before the split would stand on both sides of it, and validation would ask what training has just shown.
+The order matters: split first, then multiply the training part alone. Versions made before the split would stand on
+both sides of it, and validation would ask what training has just shown.
 
-Views are virtual: an item of an epoch is a number made of row and view, and `view` makes the picture when it is
-needed, always the same. `write_views` puts the very same pictures into a folder, with a table that keeps each
-picture's versions in one group.
+Views are virtual: an item of an epoch is a number made of row and view, and `view` makes its picture on demand, always
+the same. `write_views` writes the very same pictures into a folder, with a table that keeps each picture's versions in
+one group.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Rows = npt.NDArray[np.int64]
 View = Sequence[Transform]
-_AHEAD = 1  # a fifth number beside the four of `augment.generator`
+_AHEAD = 1  # a fifth number beside the four of `transforms.generator`
 
 
 def multiply(rows: Rows, n_views: int) -> Rows:
@@ -56,7 +56,7 @@ def origin(items: npt.ArrayLike, n_views: int) -> tuple[Rows, Rows]:
 def view(
     pixels: Pixels, views: Sequence[View], preprocessing: Preprocessing, seed: int, row: int, number: int
 ) -> Pixels:
-    """One version of a decoded picture, which from here on takes the place of the decoded one.
+    """One version of a decoded picture, to be used instead of the decoded one.
 
     Args:
         pixels: uint8 [height, width, 3], decoded and upright.
@@ -106,8 +106,8 @@ def write_views(
     """Write all versions of the training pictures, and the others as they are, into a new folder.
 
     The table `pictures.csv` has columns file_name, label (or labels, between them a mark that is in no name), split
-    and group. All versions of a picture carry one group, with those of its exact copies and of pictures in its group
-    of the catalog: whoever scans the folder and divides it anew cannot tear them apart.
+    and group. All versions of a picture carry one group, together with its exact copies and its group of the catalog.
+    So a new split of that folder cannot tear them apart.
 
     Args:
         catalog: all pictures.

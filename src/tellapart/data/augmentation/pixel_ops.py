@@ -1,11 +1,10 @@
-"""Changes to pictures with a stated strength and nothing left to chance: what `data.augment` draws strengths for.
+"""Pixel operations of a stated strength; `transforms` draws the strengths.
 
-Every function takes one picture (uint8, height × width × 3) and gives a new one of the same kind; none writes into
-its input. Colours are Pillow's (the same as torchvision's v2 transforms on Pillow pictures), since they let other
-threads work, while torch's own on small tensors fight over threads and take up to ten times as long.
+Every function takes one picture, uint8 [height, width, 3], and returns a new one; none writes into its input. Colour
+operations are Pillow's, as in torchvision's v2 transforms on Pillow pictures: they let other threads work. Torch's
+own fight over threads on small tensors, and take up to ten times as long.
 
-A picture that is moved leaves places for which there are no pixels. They show the picture mirrored at its edge:
-no colour is invented, and no edge either.
+Affine transforms mirror the picture at its edges: no colour is invented, and no edge either.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from tellapart.core.preprocess import Pixels, Preprocessing
 
-#: 3 × 3: where a point (x, y, 1) of the picture goes, in pixels from its middle, x to the right and y down.
+#: An affine map, 3 × 3, of points (x, y, 1) in pixels from the picture's middle, x to the right and y down.
 Matrix = npt.NDArray[np.float64]
 #: One number, or an array of them.
 Values = float | npt.NDArray[np.generic]
 
 
-#: What moves points: neighbours of a list are merged into one warp.
+#: Affine transforms of a recipe: neighbours in its list are merged into one warp.
 MOVES = ("rotation", "shift", "scale", "shear")
 
 
@@ -62,7 +61,7 @@ def _matrix(a: Values, b: Values, right: Values, c: Values, d: Values, down: Val
 
 
 def move(kind: str, preprocessing: Preprocessing, *strengths: Values) -> Matrix:
-    """What a rotation, shift, scale or shear of a recipe does to points of the frame, of its strengths in their order.
+    """The matrix of an affine transform of a recipe, from its strengths in their order.
 
     A shift is by whole pixels: alone it needs no interpolation, which would blur training pictures and no others.
     """
@@ -79,7 +78,7 @@ def move(kind: str, preprocessing: Preprocessing, *strengths: Values) -> Matrix:
 
 
 def warp(pixels: Pixels, matrix: Matrix) -> Pixels:
-    """Move every point as `matrix` says, in a frame that stays; bilinear; mirrored at the edges.
+    """Apply an affine map; bilinear, mirrored at the edges, in a frame of the same size.
 
     Pillow rounds down, so the result is darker by half a grey level in the mean.
     """
@@ -111,7 +110,7 @@ def _only_moves(matrix: Matrix) -> bool:
 
 
 def _mirrored(length: int, by: int) -> npt.NDArray[np.int64]:
-    """Where the pixels of a line come from that is moved by so many of them."""
+    """The sources of the pixels of a line that is shifted by so many of them, mirrored at its ends."""
     source = (np.arange(length) - by) % (2 * length)
     return np.minimum(source, 2 * length - 1 - source)
 
@@ -209,7 +208,7 @@ def erase(pixels: Pixels, box: tuple[int, int, int, int], colour: tuple[float, .
 
 
 def jpeg(pixels: Pixels, quality: float) -> Pixels:
-    """Store as a JPEG of this quality (1 to 100, rounded; 4:2:0 colour) and read it again."""
+    """Encode as a JPEG of this quality (1 to 100, rounded; 4:2:0 colour) and decode it again."""
     stored = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), round(quality), colorsubsampling="420")
     return np.asarray(simplejpeg.decode_jpeg(stored), np.uint8)
 

@@ -1,7 +1,10 @@
-"""Random changes to training pictures, as a recipe lists them.
+"""Data augmentation: a recipe's random transforms, applied to one picture.
 
-All chance comes from one generator handed in, and `generator` makes it from (seed, epoch, row, view) alone: a picture
-is changed in the same way whichever thread, worker or machine does it, and whatever was done before it.
+All chance comes from the generator that is passed in; `generator` makes it from (seed, epoch, row, view) alone. So
+a picture is changed alike by any thread, worker or machine, whatever was done before it.
+
+To add a transform: its keys go to `recipe.transforms`; its pixels to `pixel_ops.DETERMINISTIC`, or to `STOCHASTIC`
+below if it draws more than its strengths. A form for whole batches on a GPU may follow in `gpu_batch.BATCHED`.
 """
 
 from __future__ import annotations
@@ -37,21 +40,21 @@ Random = np.random.Generator
 
 
 def generator(seed: int, epoch: int, row: int, view: int = 0) -> Random:
-    """The source of chance for one picture in one epoch: these four numbers (0 or more) and nothing else decide.
+    """The random generator of one picture in one epoch: these four numbers, 0 or more, and nothing else decide.
 
-    Philox (Salmon 2011) counts through a stream that a key names, so that place and seed need no mixing, which would
-    take longer than the drawing.
+    Philox (Salmon 2011) takes them as key and counter as they are. Mixing them into a seed would take longer than the
+    drawing.
     """
     high, low = divmod(seed, 1 << 64)
     return np.random.Generator(np.random.Philox(key=[low, view], counter=[0, epoch, row, high]))
 
 
 def augment(pixels: Pixels, transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random) -> Pixels:
-    """Bring one picture to size and change it at random.
+    """Augment one picture and bring it to size.
 
-    If a `random_resized_crop` is drawn, it cuts from the picture as it was decoded; otherwise the picture is brought
-    to size as in validation. The other transforms follow in the order of the list. Neighbours that only move points
-    (rotation, shift, scale, shear) are done as one, so that the picture is interpolated once.
+    A `random_resized_crop`, if drawn, cuts from the picture as it was decoded; otherwise the picture is brought to size
+    as in validation. The other transforms follow in the order of the list. Neighbouring affine ones (rotation, shift,
+    scale, shear) are done as one, so that the picture is interpolated once.
 
     Args:
         pixels: uint8 [height, width, 3], decoded and upright; not written to.
@@ -74,7 +77,7 @@ def augment(pixels: Pixels, transforms: Sequence[Transform], preprocessing: Prep
 
 
 def augment_frame(frame: Pixels, transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random) -> Pixels:
-    """What `augment` gives without a `random_resized_crop`, from a picture that has been brought to size already.
+    """Augment a picture that is at size already; without a `random_resized_crop`, the same as `augment`.
 
     Args:
         frame: uint8 [preprocessing.height, preprocessing.width, 3], as `preprocess` gives it; not written to.
@@ -85,7 +88,7 @@ def augment_frame(frame: Pixels, transforms: Sequence[Transform], preprocessing:
 
 
 def crops(transforms: Sequence[Transform]) -> bool:
-    """Whether `augment` may cut from the picture as it was decoded."""
+    """Whether there is a `random_resized_crop`, which cuts from the picture as it was decoded."""
     return any(isinstance(transform, RandomResizedCrop) for transform in transforms)
 
 
@@ -94,7 +97,7 @@ def _drawn(transforms: Sequence[Transform], rng: Random) -> list[Transform]:
 
 
 def _changed(pixels: Pixels, drawn: Sequence[Transform], preprocessing: Preprocessing, rng: Random) -> Pixels:
-    """All but the crop from the original."""
+    """Apply all transforms but the crop from the decoded picture."""
     for only_moves, group in groupby(drawn, key=lambda transform: transform.transform in ops.MOVES):
         if only_moves:
             matrices = [ops.move(each.transform, preprocessing, *draw(each, rng).values()) for each in group]
@@ -127,7 +130,7 @@ def draw(transform: Transform, rng: Random, shape: int | tuple[int, ...] | None 
 
 
 def left_to_chance(transforms: Sequence[Transform]) -> bool:
-    """Whether the result depends on the generator at all: a plain flip, for one, is always the same."""
+    """Whether the result depends on the generator: that of a plain flip, for one, does not."""
     return any(
         each.probability < 1
         or each.transform in STOCHASTIC
@@ -137,7 +140,7 @@ def left_to_chance(transforms: Sequence[Transform]) -> bool:
 
 
 def decode_at_least(transforms: Sequence[Transform], preprocessing: Preprocessing) -> int:
-    """Shorter side, in pixels, below which decoding at a reduced scale would cost detail in the smallest crop."""
+    """The shorter side, in pixels, that decoding must keep so that the smallest crop loses no detail."""
     shares = [_smallest(t.scale) for t in transforms if isinstance(t, RandomResizedCrop)]
     return max(
         preprocessing.decode_at_least,
@@ -282,7 +285,7 @@ def _operations(preprocessing: Preprocessing, wide: bool) -> tuple[Callable[[Pix
     )
 
 
-#: Those that leave more to chance than their strength.
+#: Transforms of a recipe that draw more than their strengths.
 STOCHASTIC: dict[str, Callable[..., Pixels]] = {
     "random_resized_crop": _random_resized_crop,
     "quarter_turns": _quarter_turns,

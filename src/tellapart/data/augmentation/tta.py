@@ -1,4 +1,4 @@
-"""Changed copies of a picture, for test-time augmentation: always the same, in numpy, so that serving can make them.
+"""Test-time augmentation: changed copies of a picture, always the same; in NumPy, so that serving can make them.
 
 Source of the idea: A. Krizhevsky, I. Sutskever, G. Hinton, ImageNet classification with deep convolutional neural
 networks, NIPS 2012 (answers averaged over five crops and their mirror images).

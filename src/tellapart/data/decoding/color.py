@@ -1,4 +1,4 @@
-"""A picture that Pillow has loaded → 8-bit RGB, whatever its mode, in strips, so that it is never held twice."""
+"""Convert a picture of any Pillow mode to 8-bit RGB, in strips, so that memory never holds it twice."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 def to_rgb(image: Image.Image, factor: int, background: Colour) -> Pixels:
     """Convert a loaded picture, as stored (not yet upright), to RGB.
 
-    16-bit grey is divided by 257 (by its own range where a TIFF states fewer bits). 32-bit integers count as 16-bit
-    where they fit, floating-point numbers as 0..1, 0..255 or 0..65535, whichever is the first that they fit in; any
-    others are stretched from their smallest to their largest value. CMYK is converted without its colour profile.
+    16-bit grey is divided by 257, or by its own range where a TIFF states fewer bits. 32-bit integers count as 16-bit
+    where they fit. Floating-point numbers count as 0..1, 0..255 or 0..65535, the first that they fit in. Any others are
+    stretched from their smallest to their largest value. CMYK is converted without its colour profile.
 
     Args:
         image: loaded.
@@ -45,7 +45,7 @@ def to_rgb(image: Image.Image, factor: int, background: Colour) -> Pixels:
 
 
 def _converter(image: Image.Image, background: Colour) -> Callable[[Image.Image], Image.Image]:
-    """How a strip of this picture becomes RGB. Ranges are those of the whole picture, so that all strips agree."""
+    """The conversion of a strip of this picture to RGB. Ranges are the whole picture's, so that all strips agree."""
     if image.mode in (*_GREY_16, "I", "F"):
         return _grey_converter(image, background)
     if image.mode == "LAB":

@@ -1,8 +1,8 @@
-"""Any picture file → upright RGB pixels; or the plain reason why not.
+"""Decode any picture file to upright RGB pixels, or say in plain words why not.
 
-No file may crash, hang or exhaust the process: what decoding will cost is computed from the header before anything is
-decoded, all threads together stay within one allowance of memory, and only formats are opened whose decoders are
-compiled code that runs no other programs.
+No file may crash, hang or exhaust the process. The memory that decoding takes is computed from the header first, and
+all threads together stay within one allowance. Only formats are opened whose decoders are compiled code that runs no
+other programs.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ _START = 512  # bytes that tell what a file is
 
 
 _Digest = bytes
-#: What else may be done with a picture that `examine` has decoded.
+#: Called by `examine` with the pixels of a picture, and whether its file holds several frames.
 Look = Callable[[Pixels, bool], None]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What `examine` found out about a file.
+    """Facts about a file; see `examine`.
 
     Attributes:
         width, height: of the upright picture, in pixels; None where the header cannot be read.
@@ -103,10 +103,10 @@ def decode(source: Path | bytes, at_least: int | None = None, background: color.
 
     Args:
         source: a file, or its content.
-        at_least: JPEGs may be decoded at 1/2, 1/4 or 1/8 of their size, which is several times faster, as long as
-            the short side keeps this many pixels; by default they come at full size. Pictures that would take more
-            memory than a process may use come smaller whatever is asked: JPEGs of more than about 120 million
-            pixels (60 if progressive), others of more than about 50.
+        at_least: JPEGs may be decoded at 1/2, 1/4 or 1/8 of their size, several times faster, as long as the short side
+            keeps this many pixels; by default at full size. Pictures that would take more memory than a process may
+            use always come smaller: JPEGs of more than about 120 million pixels (60 if progressive), others of more
+            than about 50.
         background: colour, 0 to 255.
 
     Returns:
@@ -126,7 +126,7 @@ def decode(source: Path | bytes, at_least: int | None = None, background: color.
 
 
 def read_picture(source: Path | bytes, preprocessing: Preprocessing) -> Pixels:
-    """From a file, or its content, to what the network takes: as validation, test and the finished model see it.
+    """Read a picture and preprocess it, as validation, test and the finished model see it.
 
     Returns:
         uint8 [preprocessing.height, preprocessing.width, 3].
@@ -197,7 +197,7 @@ def _load(path: str | Path) -> tuple[BytesIO | BufferedReader, int]:
 
 
 def _reason(error: Exception, source: str | Path | bytes) -> str:
-    """What went wrong, in words; the file's beginning helps to tell."""
+    """The reason in words; the beginning of the file helps to tell."""
     if isinstance(error, Unusable):
         return str(error)
     if isinstance(source, bytes):
@@ -295,7 +295,7 @@ def _decoder_memory(image: Image.Image, n_bytes: int) -> int:
 
 
 def _tags(image: Image.Image) -> Mapping[int, Any]:
-    """What a TIFF file says of itself, by tag; nothing for other files."""
+    """The tags of a TIFF file; none for other files."""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     return tags
 

@@ -1,7 +1,7 @@
 """JPEG files: what the header says, and the pixels at full or reduced size.
 
-Most pictures are JPEGs, so their headers are read here rather than by Pillow: it is faster, it tells how much memory
-decoding will take before anything is decoded, and it has no limit of its own for large pictures.
+Most pictures are JPEGs, so their headers are read here rather than by Pillow. That is faster, it tells how much memory
+decoding will take before anything is decoded, and it sets no limit for large pictures.
 """
 
 from __future__ import annotations

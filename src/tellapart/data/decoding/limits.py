@@ -1,4 +1,4 @@
-"""What the threads of a process share while they decode: the memory they may take, and that warnings are kept off."""
+"""State that decoding threads share: an allowance of memory, and a filter of warnings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTHING = nullcontext()
 
 
 class _Quiet:
-    """Pillow's warnings off while any thread decodes: they are about damage that either does not matter or is told.
+    """Filter of Pillow's warnings while any thread decodes: their damage does not matter, or is reported otherwise.
 
     `warnings.catch_warnings` alone restores what another thread has set in the meantime, so the first thread in sets
     the filter and the last one out restores it.
@@ -47,7 +47,7 @@ class _Quiet:
 
 
 class _Allowance:
-    """Memory that threads share out among themselves: a large decode waits until the others have left it room."""
+    """Memory that threads share: a large decode waits until the others have left it room."""
 
     def __init__(self, n_bytes: int) -> None:
         self.free = n_bytes
@@ -70,7 +70,7 @@ class _Allowance:
 
 
 class _State:
-    """What the threads of a process share. A forked process starts afresh: its parent's threads are not in it."""
+    """The shared state of one process. A forked process starts afresh: its parent's threads are not in it."""
 
     def __init__(self) -> None:
         self.quiet = _Quiet()

@@ -1,4 +1,4 @@
-"""Why a file cannot be read as a picture, in words for people."""
+"""Reasons why a file cannot be read as a picture, in words for people."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STARTS: list[tuple[bytes, str]] = [
 
 
 def of_content(start: bytes) -> str:
-    """What a file is that is not a picture we can open, by its first few hundred bytes."""
+    """The reason why a file is no picture that can be opened, from its first few hundred bytes."""
     if not start:
         return "the file is empty"
     return next(
@@ -54,7 +54,7 @@ def of_size(width: int, height: int, limit: int) -> str:
 
 
 def of_error(error: Exception, start: bytes) -> str:
-    """What an exception of Pillow, or of the operating system, means."""
+    """The reason behind an exception of Pillow or of the operating system."""
     text = str(error)
     if isinstance(error, Unusable):
         return text
@@ -73,7 +73,7 @@ def of_error(error: Exception, start: bytes) -> str:
 
 
 def of_system(error: OSError) -> str:
-    """What the operating system says of a file that cannot be opened."""
+    """The reason why the operating system cannot open a file."""
     if isinstance(error, FileNotFoundError):
         return "the file does not exist, or is a link to one that does not"
     if isinstance(error, PermissionError):

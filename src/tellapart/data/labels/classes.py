@@ -1,4 +1,4 @@
-"""The class list: made once from the labels, or read from a file that names them."""
+"""The class list: made once from the labels, or read from a class file."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def all_integers(names: pl.Series) -> bool:
 def read_class_file(path: Path) -> dict[str, str]:
     """Number (as text) → name, in the file's order.
 
-    Either a table with a header, whose first columns with "name" and "id" in their names are taken ("index" and
-    "number" do for "id"; without one the rows are counted from 0), or one name a line, counted from 0.
+    A text file has one name a line, counted from 0. A table has a header: the first column with "name" in its name is
+    taken, and the first with "id" (or "index", "number"); without that one the rows are counted from 0.
 
     Raises:
         DataError: the file is missing, not a class file, or gives a number or name twice.
@@ -79,7 +79,7 @@ def _like(table: Table, *words: str) -> str | None:
 
 
 def name_labels(labels: pl.Series, class_file: Path) -> tuple[pl.Series, list[str]]:
-    """Numbers replaced by the names of a class file.
+    """Replace numbers by the names of a class file.
 
     Args:
         labels: List(String): numbers, or names that the file has.
@@ -89,7 +89,7 @@ def name_labels(labels: pl.Series, class_file: Path) -> tuple[pl.Series, list[st
         The lists, and the names that occur, in the file's order.
 
     Raises:
-        DataError: a label that the file has not.
+        DataError: a label that the file does not have.
     """
     names = read_class_file(class_file)
     distinct = labels.explode(empty_as_null=False).drop_nulls().unique()

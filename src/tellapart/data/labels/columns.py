@@ -1,4 +1,4 @@
-"""What the columns of a table mean: labels, given part and group of each picture."""
+"""The columns of a table: labels, part and group of each picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DELIMITERS = ";|,"
 
 @dataclass(frozen=True)
 class Labelled:
-    """A table understood.
+    """A table whose columns have been read.
 
     Attributes:
         frame: `ROW_NUMBER`, `path` as written, `labels` (List(String)), `split` ("train", "validation", "test" or
@@ -41,7 +41,7 @@ class Labelled:
 
 
 def part_of(name: str) -> str | None:
-    """The part of the data that a folder's or file's name or a cell stands for."""
+    """The part of the data that a name of a folder or file, or a cell, stands for."""
     return _PARTS.get(name.strip().lower())
 
 
@@ -57,7 +57,7 @@ def understand(table: Table, delimiter: str | None = None) -> Labelled:
 
     Args:
         table: as read.
-        delimiter: what stands between the labels in one cell of a `labels` column; found if None, none if "".
+        delimiter: between the labels in one cell of a `labels` column; detected if None, none if "".
 
     Raises:
         DataError: columns missing, cells that make no sense, with file and row.
@@ -126,7 +126,7 @@ def _split_at(cells: pl.Series, delimiter: str) -> pl.Series:
 
 
 def _find_delimiter(cells: pl.Series) -> tuple[str, list[str]]:
-    """What stands between labels, and how sure that is, in words."""
+    """The delimiter between labels, and a note on how sure it is."""
     present = [d for d in _DELIMITERS if cells.str.contains(d, literal=True).any()]
     if present:
         others = " ".join(present[1:])

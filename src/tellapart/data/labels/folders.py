@@ -1,4 +1,4 @@
-"""Labels from the names of folders: root/CLASS/*, nested classes, and both below train, validation and test."""
+"""Labels from the names of folders: root/CLASS/*, nested classes, both also below train, validation and test."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _without_bare_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
 
 
 def describe_leftovers(listing: Walk) -> list[str]:
-    """What else lies below the root and was not taken, in words."""
+    """Notes on what else lies below the root and was not taken."""
     notes = []
     if listing.empty_folders:
         notes.append(f"without pictures: {first_few(f'{folder}/' for folder in listing.empty_folders)}")

@@ -1,13 +1,13 @@
-"""Where the labels are: found by looking, said in one sentence, before any picture is opened.
+"""The layout of a data set: where its labels are. It is detected before any picture is opened.
 
-What is looked for, the first that fits wins:
+The first that fits is taken:
 
-1. a table in the root folder (CSV, TSV, JSON lines, Parquet) with a header: a column with paths (`file_name`), and
-   `label`, or `labels`, or one column a label with 0 and 1. Also in a competition's form: `id,label` beside a folder
-   of numbered pictures. Tables called train, validation and test are the given parts.
-2. folders named after the classes, at any depth, perhaps below folders named train, validation and test.
-3. a list without a header: a path and a label a line. Lists called train, validation and test are the given parts.
-4. otherwise pictures without labels.
+1. A table in the root folder (CSV, TSV, JSON lines, Parquet) with a header: a column of paths (`file_name`), and
+   `label`, or `labels`, or one column a label with 0 and 1. A competition's form counts too: `id,label` beside a
+   folder of numbered pictures. Tables called train, validation and test are these parts.
+2. Folders named after the classes, at any depth, perhaps below folders named train, validation and test.
+3. A list without a header: a path and a label a line. Lists called train, validation and test are these parts.
+4. Otherwise pictures without labels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SNIFF = 20  # rows read to see what a table is
 
 @dataclass(frozen=True)
 class Layout:
-    """Pictures and what is known of them before they are opened.
+    """Pictures and their labels, before any picture is opened.
 
     Attributes:
         root: the folder that paths are relative to.
@@ -44,7 +44,7 @@ class Layout:
             and `problem` (null, or why the file cannot even be opened).
         classes: class names in their order.
         multilabel: True where a picture may have several labels or none.
-        sentence: how the labels were found, and what was left out.
+        sentence: the layout, and what was left out.
         columns: of a table with a header, the names of the columns with pictures and labels.
     """
 

@@ -1,4 +1,4 @@
-"""From paths as a table writes them to files that exist, and never to one outside the root."""
+"""Paths of a table resolved to files below the root, and never to one outside."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tellapart.errors import DataError
 def locate(table: Table, frame: pl.DataFrame, listing: Walk, follow_links: bool) -> tuple[pl.DataFrame, str]:
     """Replace the column `path` by paths relative to the root.
 
-    Paths count from the root. Where not one of them leads to a file, they are taken for names, with or without
-    suffix, of files in one folder: the one that holds most of them, and of two with as many the training one.
+    Paths count from the root. If none of them leads to a file, they are names of files in one folder, with or without
+    suffix: the folder that holds most of them is taken, of two with as many the training one.
 
     Args:
         table: for messages.
@@ -47,7 +47,7 @@ def locate(table: Table, frame: pl.DataFrame, listing: Walk, follow_links: bool)
 
 
 def fits(table: Table, listing: Walk) -> bool:
-    """Whether any file that a table names is there."""
+    """Whether any file that a table names exists."""
     column = table.find(PATHS)
     if column is None or table.frame.schema[column] != pl.String:
         return False
@@ -62,7 +62,7 @@ def fits(table: Table, listing: Walk) -> bool:
 
 
 def _normal(table: Table, frame: pl.DataFrame) -> pl.Series:
-    """Forward slashes, no ./ and no ../; a path that leads out is an error."""
+    """Normalise paths: forward slashes, no ./ and no ../. A path that leads out is an error."""
     paths = frame["path"]
     odd = frame.filter(paths.str.contains(r"\\|//|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)")).select(ROW_NUMBER, "path")
     if not odd.height:

@@ -1,4 +1,4 @@
-"""Tables and lists of pictures as text columns, each row with the place it came from, for errors that can be found.
+"""Tables and lists of pictures, read as columns of text with row numbers, so that errors can name the row.
 
 CSV (any of , ; tab | between fields), TSV, JSON lines and Parquet; and lists without a header: a path, then labels.
 """
@@ -60,7 +60,7 @@ class Table:
         return next((lower[name] for name in names if name in lower), None)
 
     def at(self, number: int) -> str:
-        """Where a row stands, for messages: 'labels.csv, line 12'."""
+        """A row for messages: 'labels.csv, line 12'."""
         return f"{self.name}, {self.unit} {number}"
 
 

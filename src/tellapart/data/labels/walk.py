@@ -1,4 +1,4 @@
-"""Which pictures lie below a folder, without opening any."""
+"""The list of pictures below a folder; none is opened."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BAD_NAME = "the file's name is not valid UTF-8: rename it"
 
 @dataclass(frozen=True)
 class Walk:
-    """What was found.
+    """The listing of a folder.
 
     Attributes:
         root: the folder.
-        pictures: columns `path` (relative, forward slashes, sorted, as text) and `problem` (null, or why the name
-            cannot be used); picture by suffix, whatever the content.
+        pictures: columns `path` (relative, forward slashes, sorted) and `problem` (null, or why the name cannot be
+            used). The suffix alone makes a picture.
         others: how many files below the root's folders are no pictures, by suffix.
         folders: relative paths of all folders below the root.
         outside: links that were not followed because they lead out of the root.
@@ -66,12 +66,12 @@ def walk(root: Path, follow_links: bool = False) -> Walk:
 
 
 def is_hidden(name: str) -> bool:
-    """Files and folders that are passed over."""
+    """Whether a file or folder is passed over, by its name."""
     return name.startswith(".") or name in _HIDDEN
 
 
 class _Walker:
-    """One walk: what has been seen so far."""
+    """State of one walk."""
 
     def __init__(self, root: Path, follow_links: bool) -> None:
         self.root, self.follow_links = root, follow_links

@@ -1,4 +1,4 @@
-"""Pictures by what they are rather than where they lie: the keys of everything that is kept to save work."""
+"""Cache keys by content: a picture's key is what it is, not where it lies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def content_keys(catalog: Catalog, rows: Rows) -> Keys:
 
 
 def marked(keys: Keys, *marks: Any) -> Keys:
-    """Keys of the same pictures, of which something was made that `marks` (one, or one a picture) describe."""
+    """Keys of something made of the same pictures; `marks` (one, or one a picture) describe what."""
     tags = b"".join(hashlib.blake2b(json.dumps(mark).encode(), digest_size=KEY.itemsize).digest() for mark in marks)
     words = np.frombuffer(tags, np.uint64).reshape(-1, 2)
     return (keys.view(np.uint64).reshape(-1, 2) ^ words).reshape(-1).view(KEY)

@@ -1,7 +1,7 @@
-"""Batches of pictures, made ahead of the network by a few threads.
+"""The data loader: threads make batches of pictures ahead of the network.
 
-Decoding and resizing release Python's lock, so threads scale and nothing is copied between processes. What a batch
-holds depends only on the order asked for, never on the number of threads.
+Decoding and resizing release Python's lock, so threads scale, and nothing is copied between processes. The content of
+a batch depends on the order asked for alone, never on the number of threads.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tellapart.core.preprocess import Pixels
 
 Rows = npt.NDArray[np.int64]
 T = TypeVar("T")
-#: Batches that are in the making while one is in use; of small ones more.
+#: Prefetched batches while one is in use; of small ones more.
 AHEAD = 3
-#: Pictures, and bytes, that are made before the first of them is used where loading and using take turns.
+#: At most so many pictures, and bytes, are loaded before the first is used, where loading and using take turns.
 _IN_TURN, _ROOM = 512, 1 << 27
 #: Pictures that a thread takes at a time: handing them out one by one costs more than a small picture.
 _HANDFUL = 4
@@ -94,14 +94,14 @@ def gathered(
     make: Callable[[Rows, Sequence[Pixels]], T],
     workers: int,
 ) -> Iterator[T]:
-    """Cut an order of rows into batches of pictures of any size, and make something of each batch, ahead.
+    """Cut an order of rows into batches of pictures of any size, collated by the caller, ahead of use.
 
     Args:
         order, batch_size, workers: see `batches`.
         ready: rows → their pictures, where these can be had at once; then nothing is handed out to threads, which
             would cost more than it saves.
         load: row → uint8 [height, width, 3]; called in several threads.
-        make: rows and their pictures → what is given; called in a thread of its own, so it may take its time.
+        make: rows and their pictures → the batch; called in a thread of its own, so it may take its time.
     """
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     stopped = threading.Event()
@@ -150,7 +150,7 @@ def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 class _Making:
-    """A batch in the making: each picture is put into its place as soon as it is there."""
+    """A batch in the making: each picture is copied into it as soon as it is loaded."""
 
     def __init__(self, rows: Rows, pinned: bool) -> None:
         self.rows, self.pinned = rows, pinned

@@ -1,7 +1,7 @@
-"""What an epoch is made of, and how much each class weighs, when some classes have few pictures.
+"""Samplers and class weights for unbalanced classes.
 
-A picture without any label (where several labels are possible) counts as of a class of its own, "none": otherwise
-balancing the labels would either never show such pictures or show hardly anything else.
+Where a picture may have several labels, one without any counts as of a class of its own, "none". Otherwise a balanced
+sampler would never show such pictures, or hardly any others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Method = Literal["none", "weighted", "rarest"]
 
 @dataclass(frozen=True)
 class Contents:
-    """What an epoch really contained.
+    """Counts of what an epoch showed.
 
     Attributes:
         n: pictures shown, repeated ones counted each time.
@@ -45,11 +45,11 @@ def epoch_order(rows: Rows, targets: Targets, n_classes: int, method: Method, se
         targets: of these rows: int64 [n] class numbers, or uint8 [n, n_classes] for several labels.
         n_classes: number of classes.
         method: "none": every row once, shuffled.
-            "weighted": drawn with replacement, in proportion to 1 / the number of pictures of the class, so that all
-            classes are about equally frequent. With several labels that of a picture's rarest label counts (as the
-            repeat factor of a picture in Gupta 2019, LVIS, which takes the largest over its labels).
-            "rarest": again and again the next picture that carries the label shown least so far. Each label's
-            pictures come in shuffled rounds. Exactly equal counts for one label, as equal as can be for several.
+            "weighted": drawn with replacement, by the inverse frequency of the class, so that all classes are about
+            equally frequent. With several labels the rarest one of a picture counts (as in the repeat factors of
+            Gupta 2019, LVIS).
+            "rarest": always the next picture of the label shown least so far. Each label's pictures come in shuffled
+            rounds. Counts are exactly equal for one label, as equal as can be for several.
         seed, epoch: 0 or more.
     """
     rng = np.random.default_rng((seed, epoch))
@@ -65,10 +65,9 @@ def epoch_order(rows: Rows, targets: Targets, n_classes: int, method: Method, se
 
 
 def at_most(rows: Rows, targets: Targets, n_classes: int, per_class: int, seed: int) -> Rows:
-    """Those of the rows that are among the first so many of their class, in a random order; all of a smaller class.
+    """Draw at most so many rows of each class; all of a smaller class.
 
-    With several labels, a picture is taken where it is among the first of any label it carries, so that each label has
-    as many pictures at least.
+    With several labels, a picture is drawn for any label that it carries, so each label has at least that many.
 
     Args:
         rows, targets, n_classes: see `epoch_order`.
@@ -87,7 +86,7 @@ def at_most(rows: Rows, targets: Targets, n_classes: int, per_class: int, seed: 
 
 
 def _carried(targets: Targets, n_classes: int) -> tuple[Rows, Rows]:
-    """Every pair of a picture (its place in `targets`) and a label it carries; "none" is label n_classes."""
+    """Every pair of a picture (its index in `targets`) and a label it carries; "none" is label n_classes."""
     if targets.ndim == 1:
         return np.arange(len(targets)), np.where(targets < 0, n_classes, targets).astype(np.int64)
     line, label = np.nonzero(np.column_stack([targets, ~targets.any(axis=1)]))
@@ -95,7 +94,7 @@ def _carried(targets: Targets, n_classes: int) -> tuple[Rows, Rows]:
 
 
 def _rarest_first(line: Rows, label: Rows, n: int, rng: np.random.Generator) -> Rows:
-    """Places of pictures: n times the next one of the label that has been shown least."""
+    """Indices of pictures: n times the next one of the label that has been shown least."""
     carried, first = label.tolist(), np.searchsorted(line, np.arange(n + 1)).tolist()
     by_label = np.argsort(label, kind="stable")
     present, starts = np.unique(label[by_label], return_index=True)

@@ -1,4 +1,4 @@
-"""Pictures divided into folds, each of which is the test once: how small sets are evaluated."""
+"""K-fold cross-validation for small sets: each fold is the test once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
     """Divide pictures into folds with equal shares of every class; in split i, fold i is the test.
 
     Pictures of one group, and exact copies, lie in one fold. What is not the test is divided into training and
-    validation anew for each split. Pictures that the data give as test ones stay aside, in no part: they are for a
-    last judgement. Other given parts are not kept.
+    validation anew for each split. The data's own test pictures stay aside, in no part: they are for a last
+    evaluation. The data's other parts do not count.
 
     Args:
         catalog: the pictures.
@@ -64,8 +64,8 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
 def deal(ties: Ties, n_folds: int, seed: int) -> npt.NDArray[np.int64]:
     """Give each tie to the fold that has fewest of its labels, then fewest pictures.
 
-    Ties are taken by rising frequency of their rarest label and falling size, as in iterative stratification (Sechidis
-    et al. 2011): what is hard to place goes first. A label with fewer ties than there are folds is missing from some.
+    Iterative stratification (Sechidis et al. 2011): ties whose rarest label is rare go first, of these the large ones,
+    as they are the hardest to fit in. A label with fewer ties than there are folds is missing from some.
 
     Returns:
         int64 [n ties]: number of the fold.

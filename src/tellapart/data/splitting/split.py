@@ -1,4 +1,4 @@
-"""Which pictures are for training, validation and test; tied to the catalog they were drawn from."""
+"""The split: which pictures are for training, validation and test of one catalog."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of a catalog, divided.
+    """A split of a catalog, by row numbers.
 
     Attributes:
         train, validation, test: int64, ascending, disjoint. Rows in none of them are unreadable or, with one label
-            a picture, unlabelled. `test` may be empty.
+            a picture, unlabelled. The test part may be empty.
         digest: of the catalog.
-        seed: what the division was drawn with.
-        description: what was done, in sentences: methods, given parts, leaks between them, rows left out.
+        seed: of the drawing.
+        description: in sentences: methods, parts of the data themselves, leaks between parts, rows left out.
     """
 
     train: Rows
@@ -94,13 +94,13 @@ def split(catalog: Catalog, *, validation: float = 0.15, test: float = 0.15, see
     Pictures of one group, and exact copies of a picture (the same SHA-256), always land on the same side. Unreadable
     pictures, and with one label a picture unlabelled ones, are in no part.
 
-    Parts that the data bring along are kept as they are, and what is missing is taken out of the training part:
+    Parts that the data bring along stay as they are. Missing ones are drawn from the training part:
 
     - train, validation and test: nothing is drawn.
-    - train and test: validation pictures are drawn from the training part.
-    - train and validation: a score on pictures that chose the model (its best epoch, its thresholds) is not an
-      honest one. So the given validation part becomes the test, which makes the result comparable with what others
-      report on it, and new validation pictures are drawn from the training part. With test=0 it stays what it is.
+    - train and test: validation pictures are drawn.
+    - train and validation: the validation part becomes the test, and new validation pictures are drawn. A score on
+      pictures that chose the model (its best epoch, its thresholds) would not be honest; on the data's own part it
+      compares with what others report. With test=0 the validation part stays what it is.
 
     Pictures without a part, where others have one, count as training ones.
 
@@ -151,7 +151,7 @@ def usable(catalog: Catalog) -> Rows:
 
 
 def left_out(catalog: Catalog, rows: Rows) -> list[str]:
-    """What is not among these usable rows, and why."""
+    """Sentences on the rows that are not usable, and why."""
     n_unreadable = len(catalog) - len(catalog.readable)
     n_unlabelled = len(catalog.readable) - len(rows)
     notes = [f"Left out: {n_unreadable:,} unreadable."] if n_unreadable else []
@@ -159,7 +159,7 @@ def left_out(catalog: Catalog, rows: Rows) -> list[str]:
 
 
 def ties_of(catalog: Catalog, rows: Rows) -> Ties:
-    """What must stay together among these rows: exact copies, and pictures of one group."""
+    """The ties among rows: exact copies, and pictures of one group, must stay on one side."""
     table = catalog.table.select("sha256", "group")[rows]
     copies = table["sha256"].rank("dense").cast(pl.Int64).to_numpy()
     groups = None
@@ -171,7 +171,7 @@ def ties_of(catalog: Catalog, rows: Rows) -> Ties:
 def draw(
     catalog: Catalog, rows: Rows, shares: dict[str, float], seed: int, may_lack: bool = False
 ) -> tuple[dict[str, Rows], list[str]]:
-    """Divide these rows into the named parts and training; say how."""
+    """Divide rows into training and the named parts. Returns the rows by part, and sentences on the methods."""
     shares = {part: share for part, share in shares.items() if share > 0}
     ties = ties_of(catalog, rows)
     drawn = divide(ties, shares, seed, may_lack)
@@ -185,7 +185,7 @@ def draw(
 def _complete(
     catalog: Catalog, rows: Rows, own_parts: pl.Series, validation: float, test: float, seed: int
 ) -> tuple[dict[str, Rows], list[str]]:
-    """Keep the parts that the data bring along and draw what is missing out of the training part."""
+    """Take the parts that the data bring along, and draw missing ones from the training part."""
     parts = {part: rows[(own_parts == part).to_numpy()] for part in PARTS}
     brought = [part for part in PARTS if len(parts[part])]
     if "train" not in brought:
@@ -216,7 +216,7 @@ def _numbers(catalog: Catalog, rows: Rows) -> list[int]:
 
 
 def leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
-    """What stands on both sides: exact copies and groups that the data's own parts tear apart."""
+    """Sentences on leaks: exact copies and groups that stand both in training and in another part."""
     rows = np.concatenate([parts[part] for part in PARTS])
     side = pl.Series("side", np.repeat(PARTS, [len(parts[part]) for part in PARTS]))
     table = catalog.table.select("sha256", "group")[rows].with_columns(side)
@@ -243,7 +243,7 @@ def _named(parts: list[str]) -> str:
 
 
 def explain_change(old: Catalog, new: Catalog) -> str:
-    """What is different between two catalogs of the same folder, in one sentence with the first few names."""
+    """The differences between two catalogs of one folder, in a sentence with the first few names."""
     before, after = _comparable(old), _comparable(new)
     added = after.join(before, on="path", how="anti")["path"]
     removed = before.join(after, on="path", how="anti")["path"]

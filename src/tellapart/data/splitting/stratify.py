@@ -1,4 +1,4 @@
-"""Dividing ties of pictures into parts so that each part has its share of every class, and at least one picture."""
+"""Stratified drawing: each part gets its share of every class, and at least one picture of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tie(copies: Ints, groups: Ints | None) -> Ints:
 
 @dataclass(frozen=True)
 class Ties:
-    """Pictures to divide.
+    """Pictures to divide, with the ties between them.
 
     Attributes:
         tie: [n], number of the tie of each picture, from 0 without gaps.
