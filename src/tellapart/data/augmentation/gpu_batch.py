@@ -99,14 +99,14 @@ def begin_batch(
 def _augment(
     pictures: Tensor, boxes: Ints | None, transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random
 ) -> Tensor:
-    # A GPU is faster in half precision, which holds the grey levels exactly.
+    # Half precision takes half the time on a GPU, and holds the grey levels exactly. Colours are computed in single.
     dtype = torch.float16 if pictures.is_cuda else torch.float32
     pixels = pictures.to(dtype)
     pixels = pixels.permute(0, 3, 1, 2) if boxes is None else _scaled(pixels, boxes, preprocessing)
     for name, chosen, values in _draw(transforms, preprocessing, len(pixels), rng):
         if chosen.any():
             tensors = {key: _four_axes(value, pixels.device) for key, value in values.items()}
-            changed = BATCHED[name](pixels.float(), **tensors).clamp(0, 255).to(dtype)
+            changed = BATCHED[name](pixels, **tensors).clamp(0, 255).to(dtype)
             pixels = torch.where(_four_axes(chosen, pixels.device).bool(), changed, pixels)
     return pixels.round().to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -120,7 +120,7 @@ def _four_axes(values: npt.NDArray[Any], device: torch.device) -> Tensor:
 def _draw(
     transforms: Sequence[Transform], preprocessing: Preprocessing, n: int, rng: Random
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_], Values]]:
-    """What is done to a batch: a name in `BATCHED`, which pictures are chosen, bool [n], and the function's arguments.
+    """The changes of a batch: a key of `BATCHED`, the pictures chosen, bool [n], and the function's arguments.
 
     Neighbours that only move points become one warp, so that a picture is interpolated once.
     """
@@ -180,8 +180,9 @@ def _blend(pixels: Tensor, base: Tensor, factor: Tensor) -> Tensor:
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    """Luma of ITU-R 601-2, [n, 1, h, w]."""
-    return (pixels * pixels.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
+    """Luma of ITU-R 601-2, float32 [n, 1, h, w]."""
+    shares = torch.tensor([0.299, 0.587, 0.114], device=pixels.device).view(3, 1, 1)
+    return (pixels * shares).sum(1, keepdim=True)
 
 
 def _erase(pixels: Tensor, box: Tensor, colour: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ def _erase(pixels: Tensor, box: Tensor, colour: Tensor) -> Tensor:
     down = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, -1, 1)
     across = torch.arange(pixels.shape[3], device=pixels.device).view(1, 1, 1, -1)
     within = (down >= top) & (down < bottom) & (across >= left) & (across < right)
-    return torch.where(within, colour.view(-1, 3, 1, 1), pixels)
+    return torch.where(within, colour.view(-1, 3, 1, 1).to(pixels.dtype), pixels)
 
 
 def _warp(pixels: Tensor, back: Tensor) -> Tensor:
@@ -198,13 +199,14 @@ def _warp(pixels: Tensor, back: Tensor) -> Tensor:
     Torch counts from the middle as `ops.Matrix` does, but in halves of a side.
     """
     height, width = pixels.shape[2:]
-    half = pixels.new_tensor([width / 2, height / 2, 1.0])
+    half = torch.tensor([width / 2, height / 2, 1.0], device=pixels.device)
     grid = affine_grid((back.squeeze(3) * half / half[:, None])[:, :2], list(pixels.shape), align_corners=False)
-    return grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-#: Pictures float32 [n, 3, h, w] of 0 to 255, and strengths [n, 1, 1, 1] by name → pictures; what lies beyond 0 and 255
-#: is cut off. Moves are merged into "warp". A transform that is not here is done on the CPU; see `partition`.
+#: Pictures [n, 3, h, w] of 0 to 255, in half or single precision, and strengths by name, float32 [n, 1, 1, 1], to
+#: pictures in either precision; what lies beyond 0 and 255 is cut off. Moves are merged into "warp". A transform that
+#: is not here is done on the CPU; see `partition`.
 BATCHED: dict[str, Callable[..., Tensor]] = {
     "warp": _warp,
     "horizontal_flip": lambda pixels: pixels.flip(3),
