@@ -52,7 +52,7 @@ def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: 
     os.environ["TELLAPART_CACHE"] = str(out.with_suffix(".cache"))
     if exported is not None:
         write._export = lambda network, golden, path: shutil.copy(exported, path)  # type: ignore[assignment]
-        run_report.write_figures = lambda story, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
+        run_report.write_figures = lambda data, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
     plan = ta.load_recipe(recipe)
     catalog = ta.scan(pictures)
     run_options = RunOptions(runtime="cpu,float32,contiguous", command="tellapart train")

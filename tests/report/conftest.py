@@ -10,7 +10,7 @@ from PIL import Image
 
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation, Metric
-from tellapart.report.run_data import Part, Pictures, Story
+from tellapart.report.run_data import Part, Pictures, ReportData
 
 
 def make_jpeg(row: int, side: int = 96) -> bytes:
@@ -116,7 +116,7 @@ def make_evaluation(predictions: Predictions, on: str = "test") -> Evaluation:
     return Evaluation(on, predictions.multilabel, n, classes, metrics, per_class, confusion)
 
 
-def make_story(
+def make_data(
     classes: tuple[str, ...] = ("Cherry", "Strawberry", "Tomato"),
     n: int = 90,
     multilabel: bool = False,
@@ -124,7 +124,7 @@ def make_story(
     name: Callable[[int], str] = "pictures/{:05d}.jpg".format,
     jpeg: Callable[[int], bytes] = make_jpeg,
     **other: object,
-) -> Story:
+) -> ReportData:
     predictions = make_predictions(classes, n, multilabel, skill)
     random = np.random.default_rng(2)
 
@@ -154,9 +154,9 @@ def make_story(
         "evaluations": [make_evaluation(predictions), make_evaluation(predictions, "validation")],
         "predictions": predictions,
     }
-    return Story(**(given | other))
+    return ReportData(**(given | other))
 
 
-@pytest.fixture(name="make_story")
-def _make_story() -> Callable[..., Story]:
-    return make_story
+@pytest.fixture(name="make_data")
+def _make_story() -> Callable[..., ReportData]:
+    return make_data

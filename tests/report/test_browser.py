@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tellapart.report.page import write_report
-from tellapart.report.run_data import Story
+from tellapart.report.run_data import ReportData
 
-Make = Callable[..., Story]
+Make = Callable[..., ReportData]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -49,12 +49,12 @@ class Opened:
         assert all(url.startswith(("file:", "data:")) for url in self.asked)
 
 
-def test_a_click_on_a_cell_shows_its_pictures(browser: Any, make_story: Make, tmp_path: Path) -> None:
-    story = make_story()
-    opened = Opened(browser, write_report(story, tmp_path))
+def test_a_click_on_a_cell_shows_its_pictures(browser: Any, make_data: Make, tmp_path: Path) -> None:
+    data = make_data()
+    opened = Opened(browser, write_report(data, tmp_path))
     page = opened.page
-    assert story.evaluation is not None
-    n = story.evaluation.confusion[0][1]
+    assert data.evaluation is not None
+    n = data.evaluation.confusion[0][1]
     page.click('.matrix [data-key="0-1"]')
     assert page.inner_text(".panel h3") == "Cherry, answered Strawberry"
     assert page.inner_text(".panel .note").startswith(f"{n} pictures")
@@ -76,9 +76,9 @@ def test_a_click_on_a_cell_shows_its_pictures(browser: Any, make_story: Make, tm
     opened.close()
 
 
-def test_the_matrix_by_keyboard_and_as_fractions(browser: Any, make_story: Make, tmp_path: Path) -> None:
-    story = make_story()
-    opened = Opened(browser, write_report(story, tmp_path))
+def test_the_matrix_by_keyboard_and_as_fractions(browser: Any, make_data: Make, tmp_path: Path) -> None:
+    data = make_data()
+    opened = Opened(browser, write_report(data, tmp_path))
     page = opened.page
     assert page.locator('.matrix button[tabindex="0"]').count() == 1
     page.focus('.matrix [data-key="1-1"]')
@@ -88,8 +88,8 @@ def test_the_matrix_by_keyboard_and_as_fractions(browser: Any, make_story: Make,
     page.keyboard.press("Enter")
     assert page.inner_text(".panel h3") == "Tomato, answered right"
 
-    assert story.evaluation is not None
-    counts = story.evaluation.confusion[2]
+    assert data.evaluation is not None
+    counts = data.evaluation.confusion[2]
     page.click("[data-show=share]")
     assert page.inner_text('.matrix [data-key="2-2"]') == f"{counts[2] / sum(counts):.2f}"
     assert page.inner_text(".opens >> nth=0").isdigit()
@@ -98,8 +98,8 @@ def test_the_matrix_by_keyboard_and_as_fractions(browser: Any, make_story: Make,
     opened.close()
 
 
-def test_a_column_is_sorted_by_a_click(browser: Any, make_story: Make, tmp_path: Path) -> None:
-    opened = Opened(browser, write_report(make_story(tuple("abcdefgh"), 400), tmp_path))
+def test_a_column_is_sorted_by_a_click(browser: Any, make_data: Make, tmp_path: Path) -> None:
+    opened = Opened(browser, write_report(make_data(tuple("abcdefgh"), 400), tmp_path))
     column = "[...document.querySelectorAll('.sortable tbody tr')].map(r => Number(r.cells[1].dataset.v))"
     opened.page.click(".sortable thead button >> nth=1")
     assert opened.value(column) == sorted(opened.value(column))
@@ -109,8 +109,8 @@ def test_a_column_is_sorted_by_a_click(browser: Any, make_story: Make, tmp_path:
     opened.close()
 
 
-def test_dark_by_the_system_and_by_the_button(browser: Any, make_story: Make, tmp_path: Path) -> None:
-    path = write_report(make_story(), tmp_path)
+def test_dark_by_the_system_and_by_the_button(browser: Any, make_data: Make, tmp_path: Path) -> None:
+    path = write_report(make_data(), tmp_path)
     colour = "getComputedStyle(document.body).backgroundColor"
     light = Opened(browser, path, color_scheme="light")
     dark = Opened(browser, path, color_scheme="dark")
@@ -129,23 +129,23 @@ def test_dark_by_the_system_and_by_the_button(browser: Any, make_story: Make, tm
 
 
 @pytest.mark.parametrize("kind", ["one", "several", "many", "hostile"])
-def test_nothing_sticks_out_on_a_phone(browser: Any, make_story: Make, tmp_path: Path, kind: str) -> None:
-    story = {
-        "one": lambda: make_story(),
-        "several": lambda: make_story(multilabel=True),
-        "many": lambda: make_story(tuple(f"a rather long name {i}" for i in range(81)), 600),
-        "hostile": lambda: make_story(
+def test_nothing_sticks_out_on_a_phone(browser: Any, make_data: Make, tmp_path: Path, kind: str) -> None:
+    data = {
+        "one": lambda: make_data(),
+        "several": lambda: make_data(multilabel=True),
+        "many": lambda: make_data(tuple(f"a rather long name {i}" for i in range(81)), 600),
+        "hostile": lambda: make_data(
             ("<script>alert(1)</script>", "'\"&", "x" * 200, "日本の柴犬"), name=lambda row: "n" * 300
         ),
     }[kind]()
-    opened = Opened(browser, write_report(story, tmp_path), width=360, color_scheme="dark")
+    opened = Opened(browser, write_report(data, tmp_path), width=360, color_scheme="dark")
     opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert opened.value("document.documentElement.scrollWidth") <= 360
     opened.close()
 
 
-def test_it_can_be_read_without_scripts(browser: Any, make_story: Make, tmp_path: Path) -> None:
-    opened = Opened(browser, write_report(make_story(), tmp_path), java_script_enabled=False)
+def test_it_can_be_read_without_scripts(browser: Any, make_data: Make, tmp_path: Path) -> None:
+    opened = Opened(browser, write_report(make_data(), tmp_path), java_script_enabled=False)
     assert opened.page.is_visible("noscript p")
     assert opened.page.locator("svg.chart").count() == 3
     assert opened.page.is_visible(".matrix")
@@ -153,10 +153,10 @@ def test_it_can_be_read_without_scripts(browser: Any, make_story: Make, tmp_path
     opened.close()
 
 
-def test_a_picture_that_is_gone_has_an_empty_frame(browser: Any, make_story: Make, tmp_path: Path) -> None:
+def test_a_picture_that_is_gone_has_an_empty_frame(browser: Any, make_data: Make, tmp_path: Path) -> None:
     def jpeg(row: int) -> bytes:
         raise OSError("gone")
 
-    opened = Opened(browser, write_report(make_story(jpeg=jpeg), tmp_path))
+    opened = Opened(browser, write_report(make_data(jpeg=jpeg), tmp_path))
     assert opened.page.locator(".panel .thumb.missing").count() > 0
     opened.close()

@@ -5,13 +5,13 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from tellapart.report.figures import write_figures
-from tellapart.report.run_data import Story
+from tellapart.report.run_data import ReportData
 
 ALL = {"loss", "accuracy", "learning_rate", "confusion_counts", "confusion_fractions", "f1", "class_counts"}
 
 
-def test_every_figure_as_png_and_svg(make_story: Callable[..., Story], tmp_path: Path) -> None:
-    written = write_figures(make_story(), tmp_path / "figures")
+def test_every_figure_as_png_and_svg(make_data: Callable[..., ReportData], tmp_path: Path) -> None:
+    written = write_figures(make_data(), tmp_path / "figures")
     assert {path.stem for path in written} == ALL
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in written)
     for path in written:
@@ -23,34 +23,34 @@ def test_every_figure_as_png_and_svg(make_story: Callable[..., Story], tmp_path:
             assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
-def test_the_same_story_gives_the_same_bytes(make_story: Callable[..., Story], tmp_path: Path) -> None:
-    first = write_figures(make_story(), tmp_path / "a")
-    second = write_figures(make_story(), tmp_path / "b")
+def test_the_same_story_gives_the_same_bytes(make_data: Callable[..., ReportData], tmp_path: Path) -> None:
+    first = write_figures(make_data(), tmp_path / "a")
+    second = write_figures(make_data(), tmp_path / "b")
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
-def test_class_names_are_text_not_formulas_or_markup(make_story: Callable[..., Story], tmp_path: Path) -> None:
+def test_class_names_are_text_not_formulas_or_markup(make_data: Callable[..., ReportData], tmp_path: Path) -> None:
     classes = ("$5 note", "a_b^$c$", "<b>&amp;</b>", "日本の柴犬", "two\nlines", "bad\udc80", "ثعلب")
-    written = write_figures(make_story(classes), tmp_path)
+    written = write_figures(make_data(classes), tmp_path)
     for path in written:
         if path.suffix == ".svg":
             ElementTree.parse(path)
 
 
-def test_several_labels_have_no_confusion_matrix(make_story: Callable[..., Story], tmp_path: Path) -> None:
-    written = write_figures(make_story(multilabel=True), tmp_path)
+def test_several_labels_have_no_confusion_matrix(make_data: Callable[..., ReportData], tmp_path: Path) -> None:
+    written = write_figures(make_data(multilabel=True), tmp_path)
     assert {path.stem for path in written} == {name for name in ALL if not name.startswith("confusion")}
 
 
-def test_a_story_without_training_or_score(make_story: Callable[..., Story], tmp_path: Path) -> None:
-    written = write_figures(make_story(events=[], evaluations=[], predictions=None), tmp_path)
+def test_a_story_without_training_or_score(make_data: Callable[..., ReportData], tmp_path: Path) -> None:
+    written = write_figures(make_data(events=[], evaluations=[], predictions=None), tmp_path)
     assert {path.stem for path in written} == {"class_counts"}
 
 
-def test_no_state_of_matplotlib_is_left_changed(make_story: Callable[..., Story], tmp_path: Path) -> None:
+def test_no_state_of_matplotlib_is_left_changed(make_data: Callable[..., ReportData], tmp_path: Path) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    write_figures(make_story(evaluations=[], predictions=None), tmp_path)
+    write_figures(make_data(evaluations=[], predictions=None), tmp_path)
     assert dict(matplotlib.rcParams) == before

@@ -9,15 +9,15 @@ import pytest
 
 from tellapart.errors import UnreadableError
 from tellapart.report.blocks import Photo, Section, Text
-from tellapart.report.main_page import tell
+from tellapart.report.main_page import report_page
 from tellapart.report.page import TEMPLATES, json_in_html, write_report
-from tellapart.report.run_data import Story
+from tellapart.report.run_data import ReportData
 from tellapart.report.thumbnail import gather, thumbnail
 
 BAD = "<script>alert(1)</script>"
 HOSTILE = (BAD, "\"quotes' & ampersand", "ثعلب الأحمر", "日本の柴犬", "a\nnewline", "</template><b>", "{{ 7 * 7 }}")
 
-Make = Callable[..., Story]
+Make = Callable[..., ReportData]
 
 
 class Reader(html.parser.HTMLParser):
@@ -51,8 +51,8 @@ def words_of(path: Path) -> str:
     return " ".join(" ".join(read(path).text).replace("\u202f", " ").split())
 
 
-def test_it_tells_the_whole_story(make_story: Make, tmp_path: Path) -> None:
-    path = write_report(make_story(notes=["Two pictures were left out."]), tmp_path)
+def test_it_tells_the_whole_story(make_data: Make, tmp_path: Path) -> None:
+    path = write_report(make_data(notes=["Two pictures were left out."]), tmp_path)
     assert path == tmp_path / "report.html"
     text = words_of(path)
     for part in (
@@ -81,20 +81,18 @@ def test_it_tells_the_whole_story(make_story: Make, tmp_path: Path) -> None:
         assert part in text, part
 
 
-def test_all_counts_of_the_confusion_matrix_are_there(make_story: Make, tmp_path: Path) -> None:
-    story = make_story()
-    page = write_report(story, tmp_path).read_text(encoding="utf-8")
+def test_all_counts_of_the_confusion_matrix_are_there(make_data: Make, tmp_path: Path) -> None:
+    data = make_data()
+    page = write_report(data, tmp_path).read_text(encoding="utf-8")
     cells = dict(re.findall(r'<button type="button" tabindex="-1" data-key="(\d+-\d+)"[^>]*>(\d+)</button>', page))
-    assert story.evaluation is not None
-    expected = {
-        f"{i}-{j}": str(n) for i, line in enumerate(story.evaluation.confusion) for j, n in enumerate(line) if n
-    }
+    assert data.evaluation is not None
+    expected = {f"{i}-{j}": str(n) for i, line in enumerate(data.evaluation.confusion) for j, n in enumerate(line) if n}
     assert cells == expected
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_names_cannot_become_markup(make_story: Make, tmp_path: Path, multilabel: bool) -> None:
-    story = make_story(
+def test_names_cannot_become_markup(make_data: Make, tmp_path: Path, multilabel: bool) -> None:
+    data = make_data(
         HOSTILE,
         multilabel=multilabel,
         title=f"<img src=x onerror=alert(1)>{BAD}",
@@ -106,7 +104,7 @@ def test_names_cannot_become_markup(make_story: Make, tmp_path: Path, multilabel
         environment={BAD: {BAD: [BAD]}},
         notes=[BAD],
     )
-    path = write_report(story, tmp_path)
+    path = write_report(data, tmp_path)
     page = path.read_text(encoding="utf-8")
     assert BAD not in page
     reader = read(path)
@@ -119,8 +117,8 @@ def test_names_cannot_become_markup(make_story: Make, tmp_path: Path, multilabel
         assert name.replace("\n", "\u240a") in text
 
 
-def test_it_loads_nothing(make_story: Make, tmp_path: Path) -> None:
-    path = write_report(make_story(), tmp_path)
+def test_it_loads_nothing(make_data: Make, tmp_path: Path) -> None:
+    path = write_report(make_data(), tmp_path)
     for tag, attributes in read(path).elements:
         assert tag not in ("iframe", "object", "embed", "base", "audio", "video")
         for name in ("src", "href", "srcset", "action", "poster", "data", "xlink:href"):
@@ -130,8 +128,8 @@ def test_it_loads_nothing(make_story: Make, tmp_path: Path) -> None:
     assert "default-src 'none'" in page
 
 
-def test_only_its_own_scripts_may_run(make_story: Make, tmp_path: Path) -> None:
-    page = write_report(make_story(), tmp_path).read_text(encoding="utf-8")
+def test_only_its_own_scripts_may_run(make_data: Make, tmp_path: Path) -> None:
+    page = write_report(make_data(), tmp_path).read_text(encoding="utf-8")
     policy = re.search(r"script-src ([^;]*);", page)
     assert policy is not None
     assert "unsafe" not in policy[1]
@@ -145,8 +143,8 @@ def test_json_cannot_leave_its_script() -> None:
     assert json.loads(text) == value
 
 
-def test_a_picture_is_in_the_file_once(make_story: Make, tmp_path: Path) -> None:
-    page = write_report(make_story(), tmp_path).read_text(encoding="utf-8")
+def test_a_picture_is_in_the_file_once(make_data: Make, tmp_path: Path) -> None:
+    page = write_report(make_data(), tmp_path).read_text(encoding="utf-8")
     pictures = json.loads(page.split('id="ta-pictures">')[1].split("</script>")[0])
     shown = set(re.findall(r'data-row="(\d+)"', page))
     assert shown == set(pictures)
@@ -154,11 +152,11 @@ def test_a_picture_is_in_the_file_once(make_story: Make, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("n_classes", [10, 81, 400])
-def test_ten_thousand_pictures_stay_under_15_megabytes(make_story: Make, tmp_path: Path, n_classes: int) -> None:
+def test_ten_thousand_pictures_stay_under_15_megabytes(make_data: Make, tmp_path: Path, n_classes: int) -> None:
     random = np.random.default_rng(0)
     classes = tuple(f"class number {i}" for i in range(n_classes))
-    story = make_story(classes, 10_000, skill=2.5, jpeg=lambda row: random.bytes(9_000), name="folder/{}.jpg".format)
-    path = write_report(story, tmp_path)
+    data = make_data(classes, 10_000, skill=2.5, jpeg=lambda row: random.bytes(9_000), name="folder/{}.jpg".format)
+    path = write_report(data, tmp_path)
     assert 5e6 < path.stat().st_size < 15e6
     text = words_of(path)
     assert re.search(r"it holds [\d,]+ of the [\d,]+ pictures it speaks of", text)
@@ -166,53 +164,53 @@ def test_ten_thousand_pictures_stay_under_15_megabytes(make_story: Make, tmp_pat
         assert "The 100 classes with most errors are shown, of 400." in text
 
 
-def test_pictures_that_are_gone_are_named_not_hidden(make_story: Make, tmp_path: Path) -> None:
+def test_pictures_that_are_gone_are_named_not_hidden(make_data: Make, tmp_path: Path) -> None:
     def jpeg(row: int) -> bytes:
         raise UnreadableError(f"photos/{row}.jpg", "the file is not there any more")
 
-    text = words_of(write_report(make_story(jpeg=jpeg), tmp_path))
+    text = words_of(write_report(make_data(jpeg=jpeg), tmp_path))
     assert re.search(r"\d+ pictures could not be read when this page was written; the first: photos/", text)
 
 
-def test_parts_that_are_missing_leave_no_gap(make_story: Make, tmp_path: Path) -> None:
-    bare = make_story(evaluations=[], predictions=None, events=[], recipe="", command="", environment={})
+def test_parts_that_are_missing_leave_no_gap(make_data: Make, tmp_path: Path) -> None:
+    bare = make_data(evaluations=[], predictions=None, events=[], recipe="", command="", environment={})
     text = words_of(write_report(bare, tmp_path))
     assert "What it was trained on" in text
     for part in ("How the training went", "How good it is", "Where it errs", "How to repeat it", "interval"):
         assert part not in text
 
 
-def test_without_validation_only_the_curves_of_training_are_drawn(make_story: Make, tmp_path: Path) -> None:
-    story = make_story()
+def test_without_validation_only_the_curves_of_training_are_drawn(make_data: Make, tmp_path: Path) -> None:
+    data = make_data()
     events = [
         e | {"validation_loss": None, "validation_accuracy": None, "best": False} if e["event"] == "Validated" else e
-        for e in story.events
+        for e in data.events
     ]
-    text = words_of(write_report(make_story(events=events, evaluations=story.evaluations[:1]), tmp_path))
+    text = words_of(write_report(make_data(events=events, evaluations=data.evaluations[:1]), tmp_path))
     assert "Loss" in text
     assert "The weights kept" not in text
 
 
-def test_a_score_on_validation_says_that_it_flatters(make_story: Make, tmp_path: Path) -> None:
-    story = make_story()
-    text = words_of(write_report(make_story(evaluations=story.evaluations[1:]), tmp_path))
+def test_a_score_on_validation_says_that_it_flatters(make_data: Make, tmp_path: Path) -> None:
+    data = make_data()
+    text = words_of(write_report(make_data(evaluations=data.evaluations[1:]), tmp_path))
     assert "The best epoch was chosen on these pictures" in text
 
 
-def test_later_parts_add_sections(make_story: Make, tmp_path: Path) -> None:
+def test_later_parts_add_sections(make_data: Make, tmp_path: Path) -> None:
     sheet = Section("augmentation", "What training pictures look like", [Photo(thumbnail(grey(40, 30)), "a sheet")])
-    page = write_report(make_story(more=[sheet]), tmp_path).read_text(encoding="utf-8")
+    page = write_report(make_data(more=[sheet]), tmp_path).read_text(encoding="utf-8")
     assert page.index('id="errors"') < page.index('id="augmentation"') < page.index('id="repeat"')
     assert 'src="data:image/jpeg;base64,' in page
 
 
-def test_further_sections_stand_where_they_ask_to(make_story: Make) -> None:
+def test_further_sections_stand_where_they_ask_to(make_data: Make) -> None:
     def further(anchor: str, after: str) -> Section:
         return Section(anchor, anchor, [Text(anchor)], after=after)
 
     more = [further("a", "pictures"), further("b", "score"), further("c", "pictures"), further("d", "elsewhere")]
     more += [further("e", "b"), further("training", ""), further("c", "pictures")]
-    sections = tell(make_story(more=more)).sections
+    sections = report_page(make_data(more=more)).sections
     anchors = [section.anchor for section in sections]
     assert anchors == ["pictures", "a", "c", "training", "score", "b", "e", "classes", "errors", "d", "repeat"]
     assert sections[3].title == "How the training went"
@@ -220,22 +218,22 @@ def test_further_sections_stand_where_they_ask_to(make_story: Make) -> None:
     assert len(sections[2].blocks) == 2
 
 
-def test_a_report_is_replaced_whole_or_not_at_all(make_story: Make, tmp_path: Path) -> None:
-    path = write_report(make_story(), tmp_path)
+def test_a_report_is_replaced_whole_or_not_at_all(make_data: Make, tmp_path: Path) -> None:
+    path = write_report(make_data(), tmp_path)
     before = path.read_bytes()
 
     def broken(row: int) -> bytes:
         raise RuntimeError("a fault in the program")
 
     with pytest.raises(RuntimeError):
-        write_report(make_story(jpeg=broken), tmp_path)
+        write_report(make_data(jpeg=broken), tmp_path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_the_same_story_gives_the_same_page(make_story: Make, tmp_path: Path) -> None:
-    first = write_report(make_story(), tmp_path / "a").read_bytes()
-    assert write_report(make_story(), tmp_path / "b").read_bytes() == first
+def test_the_same_story_gives_the_same_page(make_data: Make, tmp_path: Path) -> None:
+    first = write_report(make_data(), tmp_path / "a").read_bytes()
+    assert write_report(make_data(), tmp_path / "b").read_bytes() == first
 
 
 def grey(height: int, width: int) -> np.ndarray:

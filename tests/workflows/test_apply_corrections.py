@@ -120,9 +120,9 @@ def test_what_changed_is_told_on_the_same_test_pictures(first: Run, second: Run)
     assert found.n_corrected == sum("wrong" in path for path in paths)
     given = np.array([old.target[line[path]] for path in paths])
     assert found.before.metrics["accuracy"].value == pytest.approx((answers == given).mean())
-    assert found.mended.metrics["accuracy"].value == pytest.approx((answers == test.target).mean())
+    assert found.relabelled.metrics["accuracy"].value == pytest.approx((answers == test.target).mean())
     assert found.after.metrics["accuracy"].value == second.evaluations["test"].metrics["accuracy"].value
-    gained = found.after.metrics["accuracy"].value - found.mended.metrics["accuracy"].value
+    gained = found.after.metrics["accuracy"].value - found.relabelled.metrics["accuracy"].value
     assert found.difference.value == pytest.approx(gained)
     assert found.difference.low <= gained <= found.difference.high
     assert [run.directory.name for run in descendants(first)] == ["second"]

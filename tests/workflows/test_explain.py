@@ -1,4 +1,4 @@
-"""The explain command and the report's chapter, on small runs: one label and several, own pictures, hostile names."""
+"""The explain command and the report's section, on small runs: one label and several, own pictures, hostile names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From predictions to cards: what is shown under a picture, and which pictures are behind a cell of a matrix."""
+"""Predictions as cards of a page: the labels under a picture, and the pictures behind a cell of a matrix."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Answers:
-    """Predictions as answers. Positions count the lines of `predictions`, not the rows of the catalog.
+    """Predictions and what a page needs to show them.
+
+    Positions count the lines of `predictions`, not the rows of the catalog.
 
     Attributes:
         predictions: logits and given labels.
-        name: row → what the picture is called.
+        name: row → the name of the picture.
         temperature: divides the logits.
-        thresholds: float64 [n_classes]; with several labels, a label is answered from this probability on.
+        thresholds: float64 [n_classes]; multilabel: the probability from which a label is answered.
         link: row → address of the picture's file, or "".
     """
 
@@ -37,12 +39,12 @@ class Answers:
 
     @cached_property
     def probabilities(self) -> Floats:
-        """float64 [n, n_classes]."""
+        """Calibrated probabilities, float64 [n, n_classes]."""
         return self.predictions.probabilities(self.temperature)
 
     @cached_property
     def answered(self) -> npt.NDArray[Any]:
-        """One label: int64 [n], class numbers. Several: bool [n, n_classes]."""
+        """Predicted labels. One label: int64 [n], class numbers. Multilabel: bool [n, n_classes]."""
         if not self.predictions.multilabel:
             return np.asarray(self.probabilities.argmax(axis=1), np.int64)
         return np.asarray(self.probabilities >= self._limits)
@@ -54,35 +56,36 @@ class Answers:
 
     @property
     def labels(self) -> npt.NDArray[Any]:
-        """Class numbers, -1 where unknown; or bool [n, n_classes]."""
+        """Given labels. One label: class numbers, -1 where unknown. Multilabel: bool [n, n_classes]."""
         target = self.predictions.target
         return target.astype(bool) if self.predictions.multilabel else target
 
     def cell(self, label: int, answer: int) -> Positions:
-        """Pictures given one class and answered another (or the same), wrong ones by falling certainty.
+        """Positions of the pictures of one cell of the confusion matrix: given `label`, answered `answer`.
 
-        The right ones come by rising certainty: those are worth a look.
+        Wrong answers are sorted by falling certainty. Right ones are sorted by rising certainty: the least certain of
+        them are worth a look.
         """
         positions = np.flatnonzero((self.labels == label) & (self.answered == answer))
         order = np.argsort(self.probabilities[positions, answer], kind="stable")
         return positions[order if label == answer else order[::-1]]
 
     def label_cell(self, label: int, is_labelled: bool, is_answered: bool) -> Positions:
-        """Several labels: pictures where this label is (not) given and (not) answered, the most wrong first."""
+        """Multilabel: positions where this label is (not) given and (not) answered, the most wrong first."""
         positions = np.flatnonzero((self.labels[:, label] == is_labelled) & (self.answered[:, label] == is_answered))
         order = np.argsort(self.probabilities[positions, label], kind="stable")
         return positions[order if is_labelled else order[::-1]]
 
     def cards(self, positions: Positions) -> list[Card]:
-        """What is shown under these pictures."""
+        """Cards for these positions."""
         return [self.card(int(i)) for i in positions]
 
     def cards_of(self, judged: Iterable[Judged]) -> list[Card]:
-        """The same for pictures as `evaluation.errors` lists them."""
+        """Cards for pictures as `evaluation.mistakes` lists them."""
         return [self.card(int(np.searchsorted(self.predictions.row, picture.row))) for picture in judged]
 
     def card(self, i: int, note: str = "") -> Card:
-        """Picture, given labels, answered labels, each with its probability; `note` is one more line."""
+        """Card of one picture: given and answered labels, each with its probability; `note` is one more line."""
         row = int(self.predictions.row[i])
         chances, classes = self.probabilities[i], self.predictions.classes
         if self.predictions.multilabel:

@@ -1,4 +1,4 @@
-"""What a page is made of: sections of blocks. Each block is a plain value and has a template of the same name.
+"""Sections and blocks of a page. Each block is a plain value and has a template of the same name.
 
 A new part of a report is a function that returns a `Section` of these. A new kind of block is a dataclass here and
 a file in templates/blocks/.
@@ -25,7 +25,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Facts:
-    """Short figures side by side: (what, value, a quiet addition or "")."""
+    """Short figures side by side: (name, value, an addition in small type or "")."""
 
     facts: Sequence[tuple[str, str, str]]
     template: str = field(default="facts", init=False)
@@ -51,7 +51,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks that are opened by a click."""
+    """Blocks that a click on the summary opens (HTML's <details>)."""
 
     summary: str
     blocks: Sequence[Block]
@@ -69,9 +69,9 @@ class Code:
 
 @dataclass(frozen=True)
 class Photo:
-    """One large picture that belongs to no row, such as a contact sheet. `jpeg` is the file's bytes.
+    """One large image that is no picture of the catalog, such as a contact sheet. `jpeg` holds the file's bytes.
 
-    Where the page is narrow a `wide` one keeps its size and is scrolled: its captions could not be read otherwise.
+    On a narrow page, a `wide` one keeps its size and scrolls: its captions could not be read otherwise.
     """
 
     jpeg: bytes
@@ -126,7 +126,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Card:
-    """A picture of the catalog with what is known of it: `link` opens the file itself, `note` is one more line."""
+    """A picture of the catalog with its labels. `link` opens the file itself; `note` is one more line."""
 
     row: int
     name: str
@@ -139,7 +139,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures with their labels. `empty` is said where there is none."""
+    """Pictures with their labels. Without pictures, the text `empty` is shown."""
 
     title: str
     cards: Sequence[Card]
@@ -150,7 +150,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures two by two. `empty` is said where there is none. Each pair: two cards, and what is said of them."""
+    """Pairs of pictures: two cards and a caption each. Without pairs, the text `empty` is shown."""
 
     title: str
     pairs: Sequence[tuple[Card, Card, str]]
@@ -161,7 +161,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """What speaks for something in a picture: a JPEG with colours from little to much, the method, a remark or ""."""
+    """An attribution map: a JPEG with colours from little to much. `said` is a remark or ""."""
 
     title: str
     jpeg: bytes
@@ -171,13 +171,13 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Explained:
-    """Why a picture was answered as it was.
+    """A picture with its attribution maps and its nearest training pictures.
 
     Attributes:
-        card: its labels; its row is of no use here.
+        card: its labels; its row is not used.
         seen: a JPEG of the picture as the network sees it.
-        maps: what speaks for a class.
-        alike: training pictures that it looks like to the network.
+        maps: attribution maps, one a class.
+        alike: training pictures with the most similar features.
     """
 
     card: Card
@@ -189,7 +189,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class ClassCard:
-    """A class with its number of pictures a part, and some of its pictures."""
+    """A class with its number of pictures in each part of the split, and some examples."""
 
     name: str
     n: int
@@ -207,7 +207,7 @@ class Classes:
 
     @property
     def shown(self) -> Sequence[ClassCard]:
-        """Those seen without a click."""
+        """The classes whose examples are shown without a click."""
         return self.classes[:SHOWN_CLASSES]
 
     @property
@@ -216,7 +216,7 @@ class Classes:
         return self.classes[SHOWN_CLASSES:]
 
 
-#: Classes whose examples are seen without a click.
+#: Classes whose examples are shown without a click.
 SHOWN_CLASSES = 12
 #: Shares at which a matrix's next shade begins.
 SHADES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.85)
@@ -224,7 +224,7 @@ SHADES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.85)
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """`share` is of the row's total; `key` names the group of pictures that a click shows."""
+    """One count. `share` is of the row's total; `key` names the group of pictures that a click shows."""
 
     n: int
     share: float
@@ -232,7 +232,7 @@ class MatrixCell:
 
     @property
     def shade(self) -> int:
-        """0 to 6, by steps that widen, so that rare errors are seen beside a full diagonal."""
+        """Shade 0 to 6. The steps widen, so that rare errors show beside a full diagonal."""
         return sum(self.share >= limit for limit in SHADES)
 
 
@@ -241,8 +241,8 @@ class Group:
     """The pictures behind one cell of a matrix.
 
     Attributes:
-        title: what they are. n: how many there are. share: the same in words, as a part of the row.
-        cards: some of them. right: True where they are answered as they should be.
+        title: given and answered class. n: number of pictures. share: their share of the row, in words.
+        cards: some of them. right: True where the answer is right.
     """
 
     key: str
@@ -258,10 +258,10 @@ class Matrix:
     """Counts by row and column; a click on a cell shows its pictures.
 
     Attributes:
-        title: what is shown. rows, columns: names. corner: what rows and columns are.
+        title: heading. rows, columns: names. corner: headings of rows and of columns.
         cells: [n_rows][n_columns].
         groups: the pictures behind the cells. first: key of the group shown at the start, or "".
-        square: True where the diagonal is what is right.
+        square: True where the diagonal holds the right answers.
         table: stands below; its cells may open groups.
     """
 
@@ -279,14 +279,14 @@ class Matrix:
 
     @property
     def shades(self) -> list[str]:
-        """What each shade stands for."""
+        """Legend: the range of shares of each shade."""
         edges = [f"{100 * limit:.0f}" for limit in SHADES]
         between = [f"{a}–{b}" for a, b in pairwise(edges)]
         return [f"under {edges[0]}", *between, f"over {edges[-1]} %"]
 
     @property
     def size(self) -> str:
-        """How large cells are: "s" for few of them to "xl" for very many; "low" for long lists of few columns."""
+        """Size class of the matrix: "s" for few cells to "xl" for very many; "low" for long lists of few columns."""
         n = max(len(self.rows), len(self.columns))
         if n > 5 and len(self.columns) <= 4:
             return "low"
@@ -307,10 +307,10 @@ class Section:
     """A part of the page.
 
     Attributes:
-        anchor: names it in links: small letters, no blanks.
+        anchor: its name in links: small letters, no blanks.
         title: its heading. blocks: what it shows.
-        short: what the menu calls it, if not by its title.
-        after: of a further section: the anchor of the one that it follows.
+        short: its name in the menu; by default the title.
+        after: of a section in `ReportData.more`: the anchor of the section that it follows.
     """
 
     anchor: str
@@ -321,7 +321,7 @@ class Section:
 
     @property
     def in_menu(self) -> str:
-        """What the menu calls it."""
+        """Its name in the menu."""
         return self.short or self.title
 
 
@@ -331,15 +331,15 @@ class Headline:
 
     Attributes:
         figure: what is set large, without unit: "92.4". unit: "%" or "".
-        what: what the figure is, in words.
+        metric: the metric and its pictures, in words.
         span: low, value, high in 0..1, drawn on a scale; None where the metric has no such scale.
-        interval: the same in words. sentence: in plain language.
-        mark: another value on the scale to compare with, and what it is.
+        interval: the same in words. sentence: the score in plain language.
+        mark: another value on the scale to compare with, and its name.
     """
 
     figure: str
     unit: str
-    what: str
+    metric: str
     interval: str
     sentence: str
     span: tuple[float, float, float] | None = None
@@ -359,18 +359,18 @@ class Page:
 
 
 def in_order_of_need(blocks: Sequence[Block]) -> list[Card]:
-    """All cards, those that a reader sees at once first: if there is not room for all pictures, the last go without."""
+    """All cards, those that a reader sees at once first. Where room is short, the last get no thumbnail."""
     needed = [_needed(block) for block in _flat(blocks)]
     return [card for first, _ in needed for card in first] + _in_turn([rest for _, rest in needed])
 
 
 def _flat(blocks: Sequence[Block]) -> list[Block]:
-    """Blocks, and those inside others."""
+    """All blocks, those inside other blocks too."""
     return [inner for block in blocks for inner in (_flat(block.blocks) if isinstance(block, Side | Fold) else [block])]
 
 
 def _needed(block: Block) -> tuple[Sequence[Card], Sequence[Card]]:
-    """The cards of a block that are seen at once, and the others."""
+    """The cards of a block that a reader sees at once, and the others."""
     if isinstance(block, Gallery):
         return block.cards, ()
     if isinstance(block, Explained):
@@ -389,6 +389,6 @@ def _needed(block: Block) -> tuple[Sequence[Card], Sequence[Card]]:
 
 
 def _in_turn(groups: Sequence[Sequence[Card]]) -> list[Card]:
-    """The first of each group, then the second of each, and so on: all get some before one gets many."""
+    """Round robin: the first of each group, then the second of each, so that all get some before one gets many."""
     most = max(map(len, groups), default=0)
     return [group[i] for i in range(most) for group in groups if i < len(group)]

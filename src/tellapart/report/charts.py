@@ -25,11 +25,11 @@ class Line:
     """A curve. Points that are not finite break it.
 
     Attributes:
-        name: said with its values.
+        name: shown with its values.
         x, y: the points.
         quiet: thin and grey; with a hue, dashed.
         hue: one of the style sheet's six colours; 0: the page's own.
-        end: what stands at its right end, if not the name.
+        end: text at its right end; by default the name.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Line:
 
     @property
     def look(self) -> str:
-        """Its classes in the style sheet."""
+        """Its CSS classes."""
         look = "quiet" if self.quiet else "loud"
         return f"{look} hue-{self.hue}" if self.hue else look
 
@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """Values `low` to `high` laid along `start` to `end` (drawing units), with round numbers on the way."""
+    """A scale that maps `low`..`high` to `start`..`end` (drawing units), with ticks at round numbers."""
 
     low: float
     high: float
@@ -88,14 +88,14 @@ def line_chart(
 
     Args:
         lines: at least one finite point in all.
-        title: says what is drawn to those who cannot see it.
+        title: text for screen readers.
         form: y value → text at the axis and in the values shown on hover; by default as few digits as needed.
         log, log_x: logarithmic axis; values must be above 0.
-        whole_x: ticks at whole numbers only.
-        y_limits: the axis never goes beyond these (such as 0 and 1 for a share).
+        whole_x: x ticks at whole numbers only.
+        y_limits: limits of the y axis, such as 0 and 1 for a share.
         spans: stages as (name, from, to); boundaries are drawn between them.
         best: x, y and name of a point that is marked.
-        points: answer with values on hover and touch.
+        points: show the values on hover and touch.
     """
     xs = [v for line in lines for v, y in zip(line.x, line.y, strict=True) if math.isfinite(v + y)]
     ys = [y for line in lines for v, y in zip(line.x, line.y, strict=True) if math.isfinite(v + y)]
@@ -169,7 +169,7 @@ def round_step(rough: float, whole: bool = False) -> float:
 
 
 def tick_form(ticks: Sequence[float]) -> Callable[[float], str]:
-    """Text for ticks: all with the same decimals, or as powers of ten where they are tiny or far apart."""
+    """Formatter of ticks: the same decimals for all, or powers of ten where they are tiny or far apart."""
     above = [abs(t) for t in ticks if t]
     if above and (max(above) < 1e-3 or max(above) >= 1e6 or max(above) / min(above) > 999):
         return _power
@@ -271,7 +271,7 @@ def _names(lines: Sequence[Line], y: Axis) -> list[str]:
 
 
 def _hits(lines: Sequence[Line], x: Axis, y: Axis, form: Callable[[float], str], x_title: str) -> list[str]:
-    """Invisible bands, one a position, that tell the values there."""
+    """Invisible bands, one for each x, that show the values there on hover."""
     values: dict[float, list[tuple[str, float]]] = {}
     for line in lines:
         for at, height in zip(line.x, line.y, strict=True):

@@ -1,4 +1,4 @@
-"""The events of a training as curves over epochs, the stages one after the other."""
+"""Learning curves over epochs, from the events of a training, the stages one after the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: More rates than this are thinned out: no screen shows them.
+#: More learning rates than this are thinned out: no screen shows them.
 _MOST = 800
 
 _Line = Mapping[str, Any]
@@ -16,14 +16,14 @@ _Key = tuple[int, int]  # stage, epoch
 
 @dataclass(frozen=True)
 class StageSpan:
-    """One stage.
+    """A stage on the axis of epochs.
 
     Attributes:
-        name: as the recipe calls it, or "stage 1".
-        start, end: epochs since the beginning of the training; the stage lies between them.
+        name: its name in the recipe, or "stage 1".
+        start, end: epochs since the beginning of the training.
         best: its best epoch, counted on over all stages; None where none was marked.
         seconds: time its epochs took.
-        description: what is trained and from what. runtime: how the machine runs it, and what that was chosen from.
+        description: layers trained, and their inputs. runtime: precision, device and engine, with the measurements.
         reason: why it ended. Each may be empty.
     """
 
@@ -47,7 +47,7 @@ class Curves:
         best: the epoch whose weights were kept; None where no epoch was best.
         stages: in order.
         lr_at, lr: learning rate of each step, at fractions of epochs.
-        multilabel: pictures may have several labels; accuracies are shares of labels.
+        multilabel: accuracies are shares of labels, not of pictures.
     """
 
     epoch: tuple[int, ...]
@@ -64,7 +64,7 @@ class Curves:
 
     @property
     def accuracy_name(self) -> str:
-        """What an accuracy is called: of labels, where pictures may have several."""
+        """Name of the accuracy: "label accuracy" where pictures may have several labels."""
         return "Label accuracy" if self.multilabel else "Accuracy"
 
     @property
@@ -74,12 +74,12 @@ class Curves:
 
 
 def curves(events: Sequence[_Line]) -> Curves:
-    """Sort the lines of events.jsonl into curves.
+    """Learning curves from the lines of events.jsonl.
 
     An epoch that is there twice, because a training was broken off and resumed, counts once: the last time.
 
     Args:
-        events: dictionaries with "event" and the fields of the `records` class of that name; those of
+        events: dictionaries with "event" and the fields of the class of that name in `core.events`; those of
             `Validated`, `StageStarted` and `StageDone` are used, and "seconds" beside the first. Those of a
             retraining, which nothing validates, are left out.
     """
@@ -137,7 +137,7 @@ def _stages(
 
 
 def _runtime(choice: _Line) -> str:
-    """What was chosen by measurement, with the measurements."""
+    """The runtime that was chosen by measurement, with the measurements."""
     chosen = " on ".join(str(choice[field]) for field in ("precision", "device") if choice.get(field))
     why = choice.get("why") or ""
     return f"{chosen} ({why})" if chosen and why else chosen or str(why)

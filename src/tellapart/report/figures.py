@@ -1,6 +1,6 @@
 """Figures for papers: the report's curves, confusion matrix and bars as PNG and SVG, on white.
 
-The same story gives the same bytes: no date, and a fixed salt for the names inside an SVG.
+The same data give the same bytes: no date, and a fixed salt for the names inside an SVG.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tellapart.core.files import replacing
 from tellapart.core.scores import Evaluation
 from tellapart.report import formatting
 from tellapart.report.curves import Curves, curves
-from tellapart.report.run_data import Pictures, Story
+from tellapart.report.run_data import Pictures, ReportData
 from tellapart.report.sections.confusion import MOST_CLASSES, worst_classes
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _ACCENT, _GREY, _INK, _LINE = "#1a5a96", "#8d8a83", "#1b1d20", "#dddad4"
 #: Cells of a larger matrix are too small for a number.
 _NUMBERED = 40
 _BLUES = ["#ffffff", "#eef3f8", "#bcd3e8", "#93b9d9", "#3f77ae", "#215d99", "#0d3b6e"]
-#: Where they are installed, fonts with letters that matplotlib's own lacks.
+#: Fonts with letters that matplotlib's own lacks; used where they are installed.
 _OTHER_LETTERS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -60,15 +60,15 @@ _STYLE: Any = {
 }
 
 
-def write_figures(story: Story, folder: Path) -> list[Path]:
+def write_figures(data: ReportData, folder: Path) -> list[Path]:
     """Write the report's curves, matrices and bars.
 
     They are `loss`, `accuracy`, `learning_rate`, `confusion_counts`, `confusion_fractions`, `f1`, `reliability` and
-    `class_counts`. Each as .png (200 dots an inch) and .svg; those for which the story has nothing are left out, and
+    `class_counts`. Each as .png (200 dots an inch) and .svg. A figure without data is left out, and so is
     `confusion_counts` where there are too many classes for numbers.
 
     Args:
-        story: see `Story`.
+        data: of a training, see `ReportData`.
         folder: made if it is not there; files of these names in it are replaced.
 
     Returns:
@@ -76,7 +76,7 @@ def write_figures(story: Story, folder: Path) -> list[Path]:
     """
     written = []
     with style():
-        for name, figure in _figures(story):
+        for name, figure in _figures(data):
             for form in ("png", "svg"):
                 path = folder / f"{name}.{form}"
                 about: dict[str, Any] = {"Software": None} if form == "png" else {"Date": None}
@@ -96,8 +96,8 @@ def write_lr_figure(
     """Write the plot of a learning-rate test: loss over rate, with the suggested rates marked.
 
     Args:
-        lrs, losses, smoothed: of the same length.
-        suggestions: rates by name.
+        lrs, losses, smoothed: one value a step of the test, of the same length.
+        suggestions: learning rates by name.
         path: a .png or .svg file.
     """
     with style():
@@ -121,7 +121,7 @@ def write_lr_figure(
 
 @contextmanager
 def style() -> Iterator[None]:
-    """How all figures look, while they are drawn and written."""
+    """Apply the style of all figures while they are drawn and written."""
     import matplotlib
     from matplotlib.font_manager import fontManager
 
@@ -133,8 +133,8 @@ def style() -> Iterator[None]:
         yield
 
 
-def _figures(story: Story) -> Iterator[tuple[str, Figure]]:
-    course = curves(story.events)
+def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:
+    course = curves(data.events)
     if course.epoch:
         if _known(course.train_loss, course.validation_loss):
             yield "loss", _curves(course, course.train_loss, course.validation_loss, "loss")
@@ -142,17 +142,17 @@ def _figures(story: Story) -> Iterator[tuple[str, Figure]]:
             yield "accuracy", _curves(course, course.train_accuracy, course.validation_accuracy, "accuracy")
         if course.lr:
             yield "learning_rate", _lr(course)
-    evaluation = story.evaluation
+    evaluation = data.evaluation
     if evaluation is not None and evaluation.confusion:
         if len(evaluation.classes) <= _NUMBERED:
             yield "confusion_counts", _confusion(evaluation, fractions=False)
         yield "confusion_fractions", _confusion(evaluation, fractions=True)
     if evaluation is not None and evaluation.per_class:
         yield "f1", _f1(evaluation)
-    if story.reliability:
-        yield "reliability", _reliability(story.reliability)
-    if story.pictures.n:
-        yield "class_counts", _class_counts(story.pictures)
+    if data.reliability:
+        yield "reliability", _reliability(data.reliability)
+    if data.pictures.n:
+        yield "class_counts", _class_counts(data.pictures)
 
 
 def _known(*values: Sequence[float]) -> bool:
@@ -195,7 +195,7 @@ def _lr(course: Curves) -> Figure:
 
 
 def _over_epochs(axes: Axes, course: Curves) -> None:
-    """The epochs below, boundaries between stages, and the stages' names above."""
+    """Label the x axis with epochs; draw boundaries between stages, and their names above."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(0, course.epoch[-1] * 1.02)
@@ -220,7 +220,7 @@ def _over_epochs(axes: Axes, course: Curves) -> None:
 
 
 def _confusion(evaluation: Evaluation, fractions: bool) -> Figure:
-    """Rows are given classes; shades follow the square root of the share, so that rare errors are seen."""
+    """Confusion matrix; rows are given classes. Shades follow the square root of the share, to show rare errors."""
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     counts = np.asarray(evaluation.confusion, np.int64)
@@ -275,7 +275,7 @@ def _f1(evaluation: Evaluation) -> Figure:
 
 
 def _reliability(reliability: Mapping[str, Any]) -> Figure:
-    """Share that is right over certainty, before and after the temperature, with 95 % intervals."""
+    """Reliability diagram: accuracy over certainty, before and after the temperature, with 95 % intervals."""
     figure, axes = new_figure(4.2, 4.0)
     axes.plot([0, 1], [0, 1], color=_LINE, lw=1)
     for name, colour in (("before", _GREY), ("after", _ACCENT)):
@@ -296,7 +296,7 @@ def _reliability(reliability: Mapping[str, Any]) -> Figure:
 
 
 def _class_counts(pictures: Pictures) -> Figure:
-    """Pictures of each class, stacked by part, in the order of the classes."""
+    """Number of pictures of each class, stacked by part of the split, in the order of the classes."""
     n = len(pictures.classes)
     figure, axes = _bars_for(n)
     left: npt.NDArray[np.int64] = np.zeros(n, np.int64)
@@ -312,7 +312,7 @@ def _class_counts(pictures: Pictures) -> Figure:
 
 
 def _bars_for(n: int) -> tuple[Figure, Axes]:
-    """Room for `n` horizontal bars."""
+    """A figure with room for `n` horizontal bars."""
     figure, axes = new_figure(5.0, max(1.6, 0.24 * n + 0.9))
     axes.grid(axis="x", color=_LINE, lw=0.6)
     axes.set_axisbelow(True)

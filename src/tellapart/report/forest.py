@@ -1,4 +1,4 @@
-"""Values with their intervals, one below the other, around a line that means "no difference"."""
+"""Forest plots: values with their intervals, one below the other, around a line that means "no difference"."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Interval:
 def forest_chart(
     intervals: Sequence[Interval], *, title: str, x_title: str, form: Callable[[float], str], ends: tuple[str, str]
 ) -> Markup:
-    """A drawing for the page.
+    """A forest plot as SVG text for the page.
 
     Args:
         intervals: at least one, the first on top.
-        title: says what is drawn to those who cannot see it.
+        title: text for screen readers.
         form: value → text.
-        ends: what stands above the left and the right half.
+        ends: texts above the left and the right half.
     """
     bottom = _TOP + _LINE * len(intervals)
     axis = linear_axis(_values(intervals), _LEFT, _WIDTH - _RIGHT, aim=4)
@@ -74,7 +74,7 @@ def forest_chart(
 def write_forest_figure(
     intervals: Sequence[Interval], path: Path, *, x_title: str, form: Callable[[float], str], legend: Sequence[str] = ()
 ) -> None:
-    """Write the same as a figure, .png or .svg. `legend`: lines of text below it."""
+    """Write a forest plot as a .png or .svg file. `legend`: lines of text below it."""
     file_form = path.suffix.lower().lstrip(".")
     about: dict[str, Any] = {"Software": None} if file_form == "png" else {"Date": None}
     with style():
@@ -99,7 +99,7 @@ def write_forest_figure(
 
 
 def _values(intervals: Sequence[Interval]) -> list[float]:
-    """The limits, and enough on the right of 0 for what stands above it."""
+    """The limits of all intervals, and room on the right of 0 for the text above it."""
     limits = [0.0, *(limit for one in intervals for limit in (one.low, one.high))]
     return [*limits, 0.2 * (max(limits) - min(limits))]
 

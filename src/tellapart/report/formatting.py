@@ -30,7 +30,7 @@ _SURE = f"95{_THIN}%"
 
 
 def plain(name: str) -> str:
-    """A metric's name in words: "f1_macro" → "F1, macro"."""
+    """Name of a metric in words: "f1_macro" → "F1, macro"."""
     stem, _, average = name.rpartition("_")
     if average in _AVERAGES and stem:
         return f"{plain(stem)}, {average}"
@@ -39,7 +39,7 @@ def plain(name: str) -> str:
 
 
 def meaning(name: str) -> str:
-    """What a metric says, or nothing where that is not known."""
+    """Meaning of a metric in words; "" where that is not known."""
     if name in MEANING:
         return MEANING[name]
     stem, _, average = name.rpartition("_")
@@ -69,7 +69,7 @@ def number(share: float, decimals: int = 1) -> str:
 
 
 def certainty(share: float) -> str:
-    """A probability as people are told it: no "100 %" for what is not quite certain, no "0 %" either."""
+    """A probability for people: never "100 %" for one below 1, never "0 %" for one above 0."""
     if not math.isfinite(share):
         return "–"
     if share >= 0.9995:
@@ -120,7 +120,7 @@ def duration(seconds: float) -> str:
 
 
 def visible(text: str) -> str:
-    """Control characters as pictures of themselves, and no lone surrogates, so that a file name is seen whole."""
+    """A text with its control characters and lone surrogates made visible, so that a file name shows whole."""
     shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "\u2421" if c == "\x7f" else c for c in text)
     return shown.encode("utf-8", "backslashreplace").decode()
 
@@ -153,13 +153,13 @@ def sentence(evaluation: Evaluation) -> str:
 
 
 def _first(metrics: dict[str, Metric], stem: str) -> Metric | None:
-    """The metric itself, or its micro, then any other, average."""
+    """The metric of this name, or its micro average, or any other average."""
     names = [stem, f"{stem}_micro", *(name for name in metrics if name.startswith(f"{stem}_"))]
     return next((metrics[name] for name in names if name in metrics), None)
 
 
 def _of(metric: Metric) -> tuple[str, str, str]:
-    """A share as "of how many", "about how many" and "from to".
+    """A share in counts: its base, about how many of it, and the interval "from to".
 
     It is out of 100, or out of 1,000 where 100 would round the failures away and there are pictures enough.
     """

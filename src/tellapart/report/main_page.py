@@ -1,4 +1,4 @@
-"""A story told as a page: what was trained on, how it went, how good it is, where it errs, how to repeat it."""
+"""The main page of a report: pictures, training, scores, errors, and how to repeat the training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tellapart.report.blocks import (
     Text,
 )
 from tellapart.report.curves import curves
-from tellapart.report.run_data import Story
+from tellapart.report.run_data import ReportData
 from tellapart.report.sections.confusion import confusion_matrix, label_matrix
 from tellapart.report.sections.curves import training_section
 from tellapart.report.sections.galleries import errors_section
@@ -36,33 +36,33 @@ from tellapart.report.sections.headline import PARTS, facts, headline, span
 _LISTED = 200
 
 
-def tell(story: Story) -> Page:
-    """The page of a story. Sections for which there is nothing to show are left out."""
+def report_page(data: ReportData) -> Page:
+    """The page of a training. Sections with nothing to show are left out."""
     answers = None
-    if story.predictions is not None:
-        limits = None if story.thresholds is None else np.asarray(story.thresholds, np.float64)
-        answers = Answers(story.predictions, story.pictures.name, story.temperature, limits, story.pictures.link)
-    course = curves(story.events)
+    if data.predictions is not None:
+        limits = None if data.thresholds is None else np.asarray(data.thresholds, np.float64)
+        answers = Answers(data.predictions, data.pictures.name, data.temperature, limits, data.pictures.link)
+    course = curves(data.events)
     sections = [
-        pictures_section(story),
+        pictures_section(data),
         training_section(course),
-        score_section(story, answers),
-        classes_section(story.evaluation),
+        score_section(data, answers),
+        classes_section(data.evaluation),
         errors_section(answers),
-        repeat_section(story),
+        repeat_section(data),
     ]
     return Page(
-        title=story.title,
-        subtitle=[text for text in (story.model, story.when) if text],
-        headline=headline(story),
-        facts=facts(story, course),
-        notes=story.notes,
-        sections=with_more([section for section in sections if section is not None], story.more),
+        title=data.title,
+        subtitle=[text for text in (data.model, data.when) if text],
+        headline=headline(data),
+        facts=facts(data, course),
+        notes=data.notes,
+        sections=with_more([section for section in sections if section is not None], data.more),
     )
 
 
 def with_more(sections: Sequence[Section], more: Sequence[Section]) -> list[Section]:
-    """Sections and further ones, in the order of the page: see `Story.more`."""
+    """Insert further sections into those of the page: see `ReportData.more`."""
     page = list(sections)
     behind: dict[str, str] = {}  # the last section put behind an anchor: several stay in their order
     for section in more:
@@ -78,9 +78,9 @@ def with_more(sections: Sequence[Section], more: Sequence[Section]) -> list[Sect
     return page
 
 
-def pictures_section(story: Story) -> Section:
-    """Classes with counts and examples, how the labels were found, what could not be read."""
-    pictures = story.pictures
+def pictures_section(data: ReportData) -> Section:
+    """Classes with counts and examples, the layout of the labels, unreadable files."""
+    pictures = data.pictures
     parts = {name: part for name, part in pictures.parts.items() if len(part)}
     counts = {name: part.counts(len(pictures.classes)) for name, part in parts.items()}
     # Examples come from what was trained on; six a class where there are few classes.
@@ -97,16 +97,16 @@ def pictures_section(story: Story) -> Section:
     if origin:
         blocks.append(Text(origin))
     if pictures.multilabel:
-        blocks.append(Text(_label_counts(story), "note"))
+        blocks.append(Text(_label_counts(data), "note"))
     blocks.append(Classes(classes, max((c.n for c in classes), default=0)))
     if pictures.unreadable:
         blocks.append(_unreadable(pictures.unreadable))
     return Section("pictures", "What it was trained on", blocks, "Pictures")
 
 
-def _label_counts(story: Story) -> str:
-    """How many pictures have none, one, or more labels."""
-    per_picture = np.concatenate([np.asarray(part.target.sum(axis=1)) for part in story.pictures.parts.values()])
+def _label_counts(data: ReportData) -> str:
+    """Number of pictures with no label, one, or more."""
+    per_picture = np.concatenate([np.asarray(part.target.sum(axis=1)) for part in data.pictures.parts.values()])
     none, one = int((per_picture == 0).sum()), int((per_picture == 1).sum())
     more = len(per_picture) - none - one
     return (
@@ -124,26 +124,26 @@ def _unreadable(files: Iterable[tuple[str, str]]) -> Block:
     return Fold(f"{n} could not be read and {'was' if len(listed) == 1 else 'were'} left out", [inner])
 
 
-def score_section(story: Story, answers: Answers | None) -> Section | None:
-    """The table of metrics, and which classes are taken for which."""
-    if story.evaluation is None:
+def score_section(data: ReportData, answers: Answers | None) -> Section | None:
+    """The table of metrics, and the confusion matrix."""
+    if data.evaluation is None:
         return None
-    blocks: list[Block] = [_metrics_table(story)]
+    blocks: list[Block] = [_metrics_table(data)]
     if answers is not None and len(answers.predictions):
-        if story.evaluation.multilabel:
+        if data.evaluation.multilabel:
             blocks.append(label_matrix(answers))
-        elif story.evaluation.confusion:
-            blocks.append(confusion_matrix(story.evaluation, answers))
+        elif data.evaluation.confusion:
+            blocks.append(confusion_matrix(data.evaluation, answers))
     return Section("score", "How good it is", blocks, "Score")
 
 
-def _metrics_table(story: Story) -> Table:
+def _metrics_table(data: ReportData) -> Table:
     """One line a metric, one column an evaluation."""
-    names = list(dict.fromkeys(name for evaluation in story.evaluations for name in evaluation.metrics))
+    names = list(dict.fromkeys(name for evaluation in data.evaluations for name in evaluation.metrics))
     rows = []
     for name in names:
         cells = [Cell(formatting.plain(name), quiet=formatting.meaning(name))]
-        for evaluation in story.evaluations:
+        for evaluation in data.evaluations:
             metric = evaluation.metrics.get(name)
             if metric is None:
                 cells.append(Cell("–", math.nan))
@@ -152,7 +152,7 @@ def _metrics_table(story: Story) -> Table:
                     Cell(formatting.score(name, metric.value), metric.value, quiet=formatting.interval(name, metric))
                 )
         rows.append(cells)
-    columns = ["metric", *(f"{formatting.visible(e.on)} ({formatting.count(e.n)})" for e in story.evaluations)]
+    columns = ["metric", *(f"{formatting.visible(e.on)} ({formatting.count(e.n)})" for e in data.evaluations)]
     return Table(columns, rows, "In small figures: the 95\u202f% interval.")
 
 
@@ -183,15 +183,15 @@ def _score_cell(metric: Metric | None, drawn: bool) -> Cell:
     )
 
 
-def repeat_section(story: Story) -> Section | None:
+def repeat_section(data: ReportData) -> Section | None:
     """Command, recipe, environment."""
     blocks: list[Block] = []
-    if story.command:
-        blocks.append(Code(story.command, "This command repeats the training"))
-    if story.recipe:
-        blocks.append(Fold("The recipe, with every default", [Code(story.recipe)]))
-    if story.environment:
-        rows = [[Cell(key), Cell(value)] for key, value in _flat(story.environment)]
+    if data.command:
+        blocks.append(Code(data.command, "This command repeats the training"))
+    if data.recipe:
+        blocks.append(Fold("The recipe, with every default", [Code(data.recipe)]))
+    if data.environment:
+        rows = [[Cell(key), Cell(value)] for key, value in _flat(data.environment)]
         blocks.append(Fold("The environment", [Table(["what", "value"], rows)]))
     return Section("repeat", "How to repeat it", blocks, "Repeat") if blocks else None
 

@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing else, neither network nor neighbours."""
+"""Pages as single HTML files, which need neither a network nor other files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tellapart.core.text import counted
 from tellapart.core.version import __version__
 from tellapart.report import formatting
 from tellapart.report.blocks import Page, in_order_of_need
-from tellapart.report.main_page import tell
-from tellapart.report.run_data import Story
+from tellapart.report.main_page import report_page
+from tellapart.report.run_data import ReportData
 from tellapart.report.thumbnail import Thumbnails, gather
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(story: Story, folder: Path) -> Path:
+def write_report(data: ReportData, folder: Path) -> Path:
     """Write `report.html` into a run directory, whole or not at all.
 
     Returns:
         The file's path.
     """
     path = folder / "report.html"
-    write_page(tell(story), path, story.pictures.jpeg)
+    write_page(report_page(data), path, data.pictures.jpeg)
     return path
 
 
@@ -40,7 +40,7 @@ def write_page(page: Page, path: Path, jpeg: Callable[[int], bytes]) -> None:
 
     Args:
         page: what it shows.
-        path: of the file; replaced whole.
+        path: of the HTML file, which is written whole or not at all.
         jpeg: row → small JPEG, for the rows of the page's cards. See `thumbnail.gather`.
     """
     blocks = [block for section in page.sections for block in section.blocks]
@@ -49,7 +49,7 @@ def write_page(page: Page, path: Path, jpeg: Callable[[int], bytes]) -> None:
 
 
 def render(page: Page, thumbnails: Thumbnails) -> str:
-    """The page as HTML text."""
+    """HTML text of a page."""
     environment = _environment()
     theme_script = _read("theme.js")
     script = _read("script.js")

@@ -1,4 +1,4 @@
-"""Everything a report tells, as plain values: what the pipeline fills and the page and the figures read."""
+"""The data of a report, as plain values: `run_report` fills them; the page and the figures read them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tellapart.report.blocks import Section
 
 @dataclass(frozen=True)
 class Part:
-    """One side of the split.
+    """One part of the split: training, validation or test.
 
     Attributes:
         row: int64 [n], row numbers of the catalog.
         target: one label a picture: int64 [n], class numbers, -1 where there is none.
-            Several labels: uint8 [n, n_classes]. As `Catalog.target` gives it.
+            Multilabel: uint8 [n, n_classes]. As `Catalog.target` gives it.
     """
 
     row: Rows
@@ -45,16 +45,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures that a story is about.
+    """The pictures of a report.
 
     Attributes:
-        classes: names in their one order. multilabel: whether a picture may have several labels, or none.
+        classes: names in their one order. multilabel: a picture may have several labels, or none.
         parts: "train", "validation", "test", in this order; empty ones may be left out.
-        name: row → what a person calls the picture, such as its path below the root.
+        name: row → the picture's name for a person, such as its path below the root.
         jpeg: row → a small JPEG of it, as `thumbnail` makes; called from several threads. May raise
             `UnreadableError` or `OSError`: the page then says that the picture is gone.
         link: row → address of the picture's own file, for a browser; "" for none.
-        layout: one sentence on how the labels were found. divided: one on how the parts were made.
+        layout: one sentence on how the labels were found. divided: one on how the split was made.
         unreadable: path and reason of each file that could not be read and was left out.
     """
 
@@ -75,21 +75,21 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Story:
-    """A training and its result.
+class ReportData:
+    """The data of a report: a training and its result.
 
     Attributes:
-        title: what the page is called, such as the name of the folder.
-        when: date and time as it shall be read.
+        title: of the page, such as the name of the folder.
+        when: date and time as text.
         model: the network in a few words: name, pretrained or not, size of the pictures.
-        pictures: what was trained on.
+        pictures: those of the training, by part.
         events: the lines of events.jsonl, see `curves`.
-        recipe: the complete recipe as TOML. command: what repeats the training, quoted for a shell.
+        recipe: the complete recipe as TOML. command: repeats the training; quoted for a shell.
         environment: versions, machine, and the choices made by measurement; may be nested.
         evaluations: the first is the headline; others (validation beside test) stand in the table of metrics.
-        predictions: those behind the first evaluation. temperature, thresholds: as used for it; one threshold a class,
-            for several labels only, 0.5 by default.
-        reliability: "before" and "after" the temperature, for the first evaluation: `Reliability.as_dict()` each.
+        predictions: those behind the first evaluation. temperature, thresholds: as used for it; multilabel:
+            one threshold a class, 0.5 by default.
+        reliability: `Reliability.as_dict()` "before" and "after" the temperature, for the first evaluation.
         notes: lines that must not stay unseen: what was skipped, replaced or chosen instead.
         more: further sections. Each stands after the section that it names; where there is none of that name, before
             the recipe. One with the anchor of a section that is there adds its blocks to that one.
@@ -113,5 +113,5 @@ class Story:
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The one that the headline comes from."""
+        """The evaluation of the headline; None where there is none."""
         return self.evaluations[0] if self.evaluations else None

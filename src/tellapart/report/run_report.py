@@ -1,4 +1,4 @@
-"""A run directory told as a story: what the report and the figures show. Needs no training and no torch."""
+"""The report of a run, made from its directory alone. Needs no training and no torch."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from tellapart.data.decoding.decode import decode
 from tellapart.report.blocks import Section
 from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
-from tellapart.report.run_data import Part, Pictures, Story
-from tellapart.report.sections.audit import audit_chapter
+from tellapart.report.run_data import Part, Pictures, ReportData
+from tellapart.report.sections.audit import audit_section
 from tellapart.report.sections.calibration import certainty
-from tellapart.report.sections.corrections import mended
+from tellapart.report.sections.corrections import corrections_section
 from tellapart.report.sections.epochs import epochs
 from tellapart.report.sections.explanations import explained
 from tellapart.report.sections.image_sizes import sizes
 from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.report.sections.network import network
-from tellapart.report.sections.slices import slices_chapter
+from tellapart.report.sections.slices import slices_section
 from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run, read_json
 
-#: What a report shows besides its own sections: each makes a section, or adds blocks to one that is there (a section
-#: of the same anchor), from what the run directory holds; None where that holds nothing for it. See `Story.more`.
-CHAPTERS: tuple[Callable[[Run], Section | None], ...] = (
+#: Functions that make further sections from a run directory; None where it holds nothing for the section. A section
+#: with the anchor of one that is there adds its blocks to that one. See `ReportData.more`.
+SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     sizes,
-    audit_chapter,
+    audit_section,
     epochs,
     lr_finder,
     network,
-    mended,
+    corrections_section,
     certainty,
-    slices_chapter,
+    slices_section,
     explained,
 )
 
-#: What the environment file holds and the report shows elsewhere, or not at all.
+#: Keys of the environment file that the report shows elsewhere, or not at all.
 _ELSEWHERE = ("command", "begun", "weights", "resumed", "corrections")
 
 
 def report(run: Run) -> Path:
-    """Write figures and report of a run from what its directory holds.
+    """Write figures and report of a run from its directory.
 
     Returns:
         The report's path.
@@ -50,17 +50,17 @@ def report(run: Run) -> Path:
     Raises:
         RunError: something that a finished training leaves is missing.
     """
-    story = tell_run(run)
-    write_figures(story, run.figures)
-    return write_report(story, run.directory)
+    data = report_data(run)
+    write_figures(data, run.figures)
+    return write_report(data, run.directory)
 
 
-def tell_run(run: Run) -> Story:
-    """Everything the report shows of a run."""
+def report_data(run: Run) -> ReportData:
+    """The data of a run's report."""
     about = run.environment
     judged = run.judged
     evaluations = run.evaluations
-    return Story(
+    return ReportData(
         title=run.catalog.root.name,
         when=about["begun"].replace("T", " ")[:16],
         model=_model(run),
@@ -75,12 +75,12 @@ def tell_run(run: Run) -> Story:
         thresholds=judged["thresholds"],
         reliability=judged.get("certainty", {}).get(next(iter(evaluations)), {}),
         notes=[*_notes(run), *judged.get("notes", [])],
-        more=[section for chapter in CHAPTERS if (section := chapter(run)) is not None],
+        more=[section for make in SECTIONS if (section := make(run)) is not None],
     )
 
 
 def pictures_of(run: Run) -> Pictures:
-    """The pictures of a run, by part, with what could not be read."""
+    """The pictures of a run, by part, with the unreadable files."""
     catalog, split = run.catalog, run.split
     rows = {part: getattr(split, part) for part in PARTS}
     unreadable = catalog.table.filter(catalog.table["problem"].is_not_null())

@@ -1,4 +1,4 @@
-"""Small JPEGs for the page, and how many of them there is room for."""
+"""Thumbnails for a page, within a limit on bytes and on pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tellapart.errors import TellapartError
 
 #: Longer side of a thumbnail in pixels.
 SIZE = 192
-#: All that may stand in one page: bytes of JPEG, and pictures. A third more, as base64, is what the file grows by.
+#: The most that one page holds: bytes of JPEG, and pictures. As base64, the JPEGs take a third more.
 MOST_BYTES = 9_000_000
 MOST_PICTURES = 1500
 _AT_ONCE = 64
@@ -25,7 +25,7 @@ def thumbnail(pixels: npt.NDArray[np.uint8], size: int = SIZE, quality: int = 75
     """A small JPEG.
 
     Args:
-        pixels: uint8, height × width × 3, as `data.decode.decode` gives it.
+        pixels: uint8, height × width × 3, as `data.decoding.decode` gives it.
         size: longer side of the result in pixels, at most; small pictures are not enlarged.
         quality: of the JPEG, 1 to 95.
     """
@@ -54,7 +54,7 @@ class Thumbnails:
 
     @property
     def notes(self) -> list[str]:
-        """What the page must say of pictures that it lacks."""
+        """Sentences on the pictures that the page lacks."""
         notes = []
         n_cut = self.n_wanted - len(self.jpeg) - len(self.failed)
         if n_cut:
@@ -76,7 +76,7 @@ def gather(
     most_bytes: int = MOST_BYTES,
     most_pictures: int = MOST_PICTURES,
 ) -> Thumbnails:
-    """Make thumbnails, the first rows first, until there is no more room.
+    """Make thumbnails of the first rows, until the limits are reached.
 
     Args:
         rows: may repeat; each picture is made once.

@@ -17,7 +17,7 @@ from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Section, Table, Text
 from tellapart.report.page import write_report
-from tellapart.report.run_data import Story
+from tellapart.report.run_data import ReportData
 from tellapart.report.run_report import pictures_of
 from tellapart.report.sections.headline import span
 from tellapart.runs.resume import refuse_other_files
@@ -84,7 +84,7 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
         averaged.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in judged.items()}}
     )
     names = [str(run.directory) for run in members]
-    story = Story(
+    data = ReportData(
         title=f"Mean of {len(members)} runs",
         when=datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
         model=", ".join(names),
@@ -97,7 +97,7 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
         notes=["This is an evaluation of several runs together: it has no bundle, and answers no new pictures."],
         more=[_beside(names, [each[next(iter(judged))] for each in evaluations], next(iter(judged.values())))],
     )
-    write_report(story, averaged.directory)
+    write_report(data, averaged.directory)
     return averaged
 
 

@@ -7,7 +7,7 @@ from PIL import ImageOps
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split
 from tellapart.report.blocks import Fold, Pairs
-from tellapart.report.sections.audit import audit_chapter
+from tellapart.report.sections.audit import audit_section
 from tellapart.runs.run import Run
 
 
@@ -31,7 +31,7 @@ def divided(run, held):
     rows = np.arange(len(run.catalog))
     out = np.isin(rows, np.flatnonzero(run.catalog.table["path"].is_in(held).to_numpy()))
     Split(rows[~out], rows[out], rows[:0], run.catalog.digest, 0, "").save(run.split_file)
-    return audit_chapter(run)
+    return audit_section(run)
 
 
 def test_a_leak_stands_first(run):

@@ -17,7 +17,7 @@ from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.report.blocks import Page
 from tellapart.report.page import write_page
-from tellapart.report.sections.slices import section, slices_chapter
+from tellapart.report.sections.slices import section, slices_section
 from tellapart.runs.run import Run
 from tellapart.workflows.slices import text
 
@@ -96,7 +96,7 @@ def test_the_planted_weakness_stands_first(run):
 
 
 def test_the_section_holds_any_name(run, tmp_path):
-    slice_name = slices_chapter(run)
+    slice_name = slices_section(run)
     assert slice_name is not None
     assert slice_name.after == "errors"
     path = tmp_path / "page.html"

@@ -1,4 +1,4 @@
-"""What an audit found, as sections of a page: of its own page, and of a run's report."""
+"""Findings of an audit, as sections of its own page and of a run's report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tellapart.report.blocks import Block, Card, Cell, Fold, Gallery, Page, Pair
 from tellapart.report.sections.image_sizes import size_table
 from tellapart.runs.run import Run
 
-#: Pictures, and pairs, of one kind that a page shows.
+#: The most pictures, and pairs, of one kind that a page shows.
 _MOST, _MOST_PAIRS = 42, 30
 _MOST_CLASSES = 30  # classes whose co-occurrence is shown
 _ANCHORS = (
@@ -35,7 +35,7 @@ _TITLES = {"odd": "Odd pictures", "copies": "Pictures that are there more than o
 
 
 def audit_page(audit: Audit, when: str = "") -> Page:
-    """The whole page of an audit."""
+    """The page of an audit."""
     catalog = audit.catalog
     sections: list[Section | None] = [_overview(audit)]
     for anchor, title, kinds in _ANCHORS:
@@ -58,7 +58,7 @@ def audit_page(audit: Audit, when: str = "") -> Page:
 
 
 def leak_section(audit: Audit) -> Section | None:
-    """What an audit found among the pictures of a training: leaks first, then a table of the rest; None if nothing."""
+    """Findings among the pictures of a training: leaks first, then contradictions, shortcuts and a table of all."""
     blocks: list[Block] = []
     leaks = [block for kind in ("leak", "near-leak") for block in kind_blocks(audit, kind)]
     n = len(audit.of("leak")) + len(audit.of("near-leak"))
@@ -75,8 +75,8 @@ def leak_section(audit: Audit) -> Section | None:
     return Section("audit", "What is odd about the pictures", blocks, "Audit", after="pictures")
 
 
-def audit_chapter(run: Run) -> Section | None:
-    """The audit of a run's pictures in its own split, from stored figures or after opening the files once more."""
+def audit_section(run: Run) -> Section | None:
+    """The audit of a run's pictures in its own split, from stored statistics or after reading the files again."""
     return leak_section(audited(run.catalog, run.split))
 
 
@@ -88,7 +88,7 @@ def _overview(audit: Audit) -> Section:
 
 
 def _table(audit: Audit) -> Table:
-    """One line a kind."""
+    """Number of findings of each kind."""
     rows = []
     for name, kind in KINDS.items():
         findings = audit.of(name)
@@ -107,7 +107,7 @@ def _sizes(catalog: Catalog) -> Section | None:
 
 
 def kind_blocks(audit: Audit, kind: str) -> list[Block]:
-    """The findings of one kind: side by side, as a gallery, or as a table."""
+    """The findings of one kind as blocks: pairs, a gallery or a table."""
     findings = audit.of(kind)
     if not findings:
         return []
@@ -128,7 +128,7 @@ def kind_blocks(audit: Audit, kind: str) -> list[Block]:
 
 
 def _spread(findings: Sequence[Finding]) -> list[Finding]:
-    """Some of them, evenly from first to last."""
+    """Some of the findings, evenly from first to last."""
     n = min(_MOST, len(findings))
     return [findings[i * len(findings) // n] for i in range(n)]
 
@@ -157,7 +157,7 @@ def _name(audit: Audit, row: int) -> str:
 
 
 def _label_tables(audit: Audit) -> list[Block]:
-    """Counts of classes; with several labels also how many a picture has and which come together."""
+    """Counts of classes. Multilabel: also the number of labels a picture, and the co-occurrence of labels."""
     facts = audit.facts
     if not facts["classes"]:
         return []

@@ -1,4 +1,4 @@
-"""How far the certainty can be trusted: reliability before and after, prediction sets, what is called unknown."""
+"""Calibration: reliability before and after the temperature, prediction sets, out-of-distribution pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEANING = {
 
 
 def certainty(run: Run) -> Section | None:
-    """What `evaluation.json` says of the first evaluation's certainty."""
+    """The section on calibration, from `evaluation.json`; None where that has nothing on it."""
     judged = run.judged
     parts = judged.get("certainty", {})
     on = next(iter(judged["evaluations"]))
@@ -55,7 +55,7 @@ def _error_sentence(summary: Mapping[str, Any], on: str, multilabel: bool) -> st
 
 
 def _diagram(title: str, reliability: Mapping[str, Any]) -> Chart:
-    """Certainty against the share that is right."""
+    """Reliability diagram: accuracy over certainty."""
     bins = reliability["bins"]
     svg = line_chart(
         [

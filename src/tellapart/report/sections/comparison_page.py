@@ -1,4 +1,4 @@
-"""The page of a comparison: who is better, how sure that is, and the pictures that make the difference."""
+"""The page of a comparison: verdicts, differences with intervals, and the pictures that make the difference."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Table, Text
 from tellapart.report.forest import Interval, forest_chart, write_forest_figure
 
-#: More cannot be told apart by a letter.
+#: The most contenders: each has a letter.
 MOST = len(ascii_uppercase)
 _SHOWN, _GALLERIES = 21, 6
-#: Shown beside the score that is compared and the headline.
+#: Metrics shown beside the one that is compared and the headline.
 _BESIDE = ("f1_macro", "log_loss")
 _THIN = "\u202f"
 
 
 @dataclass(frozen=True)
 class ComparisonDetails:
-    """What the page shows beside the comparison itself.
+    """Inputs of the page beside the comparison itself.
 
     Attributes:
         on: "test", "validation" or "all folds".
-        answers: of each contender, to the same pictures in the same order: of several seeds their mean.
-        settings: what differs in the recipes: name → the value of each contender.
+        answers: of each contender, to the same pictures in the same order. Of several seeds: their mean.
+        settings: recipe keys that differ → the value of each contender.
         notes: lines that must be seen.
     """
 
@@ -51,14 +51,14 @@ def amount(metric: str, value: float) -> str:
 
 
 def span_of(metric: str, difference: Difference) -> str:
-    """Its interval: "−0.4 to +3.0"."""
+    """Interval of a difference: "−0.4 to +3.0"."""
     scale, decimals = (100, 1) if formatting.is_share(metric, 0.5) else (1, 3)
     ends = (difference.low * scale, difference.high * scale)
     return " to ".join(f"{end:+.{decimals}f}".replace("-", "−") for end in ends)
 
 
 def verdict(comparison: Comparison, difference: Difference) -> str:
-    """One pair in a sentence or two: "B is better than A: …"."""
+    """Verdict on a pair in a sentence or two: "B is better than A: …"."""
     first, second = (ascii_uppercase[i] for i in (difference.first, difference.second))
     metric = formatting.plain(comparison.metric)
     difference_text = (
@@ -72,7 +72,7 @@ def verdict(comparison: Comparison, difference: Difference) -> str:
 
 
 def needed(comparison: Comparison, difference: Difference) -> str:
-    """How many pictures would be needed, in a sentence."""
+    """Number of pictures needed to prove such a difference, in a sentence."""
     if abs(difference.value) < 1e-12:
         return "No difference was seen."
     if math.isinf(difference.needed):
@@ -112,7 +112,7 @@ def text(comparison: Comparison, on: str) -> str:
 
 
 def seeds_note(comparison: Comparison) -> str:
-    """What is known of seeds."""
+    """How far the comparison holds for other seeds, in a sentence."""
     if comparison.seeds_known:
         return (
             "± is the standard deviation over seeds. The intervals take both sources of chance into account: other "
@@ -125,7 +125,7 @@ def seeds_note(comparison: Comparison) -> str:
 
 
 def comparison_page(comparison: Comparison, details: ComparisonDetails) -> Page:
-    """The whole page."""
+    """The page of a comparison."""
     names = [formatting.shortened(standing.name, 30) for standing in comparison.standings]
     sections = [_difference_section(comparison), _scores(comparison)]
     sections += [_pictures(comparison, details), _settings(details)]
@@ -235,7 +235,7 @@ def _scores(comparison: Comparison) -> Section:
 
 
 def _pictures(comparison: Comparison, details: ComparisonDetails) -> Section:
-    """Galleries of pictures that one answers better than the other, both ways; the best against each first."""
+    """Galleries of pictures that one contender answers better than the other, both ways; those of the best first."""
     order = sorted(combinations(range(len(details.answers)), 2), key=lambda pair: comparison.best not in pair)
     shown, folded = order[:1], order[1:_GALLERIES]
     blocks: list[Block] = [block for i, j in shown for block in _both_ways(details, i, j)]
@@ -289,7 +289,7 @@ def _settings(details: ComparisonDetails) -> Section:
 
 
 def _rounded(n: float) -> int:
-    """Two digits are more than such an estimate is good for."""
+    """Round to two digits: such an estimate deserves no more."""
     digits = max(0, math.floor(math.log10(max(n, 1))) - 1)
     return int(math.ceil(n / 10**digits) * 10**digits)
 

@@ -1,4 +1,4 @@
-"""Which classes are taken for which: the matrix, and the pairs most often confused."""
+"""The confusion matrix, and the pairs of classes most often confused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Cell, Group, Matrix, MatrixCell, Table
 
-#: Pictures behind one cell. Where there are more, the page says so.
+#: The most pictures behind one cell. Where there are more, the page says so.
 IN_CELL = 12
-#: Classes of a matrix that can still be drawn and read; beyond it those with most errors are shown.
+#: The most classes of a matrix that can be drawn and read. Of more classes, those with most errors are shown.
 MOST_CLASSES = 100
 TITLE = "Which classes are taken for which"
 _PAIRS = 10
@@ -21,7 +21,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def confusion_matrix(evaluation: Evaluation, answers: Answers) -> Matrix:
-    """Given class by answered class, with the pictures behind every cell."""
+    """The confusion matrix, given class by answered class, with the pictures behind each cell."""
     counts = np.asarray(evaluation.confusion, np.int64)
     classes = worst_classes(counts, MOST_CLASSES)
     names = evaluation.classes
@@ -49,7 +49,7 @@ def confusion_matrix(evaluation: Evaluation, answers: Answers) -> Matrix:
 
 
 def worst_classes(counts: Counts, most: int) -> list[int]:
-    """The classes in their order; where there are too many, those with most errors given or answered."""
+    """All classes, or the `most` with most errors (as given or answered class), in the order of the classes."""
     errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return sorted(np.argsort(-errors, kind="stable")[:most].tolist())
 
@@ -98,7 +98,7 @@ def _confused_pairs(counts: Counts, names: tuple[str, ...], keys: set[str]) -> T
 
 
 def label_matrix(answers: Answers) -> Matrix:
-    """Several labels: for each label, how often it was found, missed, and answered though not given."""
+    """Multilabel: true positives, misses and false positives of each label."""
     columns = [("found", True, True), ("missed", True, False), ("too many", False, True)]
     groups, cells = [], []
     for label, name in enumerate(answers.predictions.classes):

@@ -1,4 +1,4 @@
-"""What corrections of labels changed in the scores: a run trained with them against the one before."""
+"""Effect of label corrections on the scores: a run trained with them against the run before."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tellapart.runs.run import Run
 
 @dataclass(frozen=True)
 class Change:
-    """Scores on the test pictures that both runs have, in the order of the story.
+    """Scores on the test pictures that both runs have.
 
     Attributes:
-        before: the first run by the labels as they were given.
-        mended: the same answers by the corrected labels.
-        after: the run with corrections, by the corrected labels.
-        n: pictures. n_corrected: how many of them have another label now.
-        difference: `after` less `mended`, in the first metric, with what can be said of it.
+        before: the first run, scored by the labels as given.
+        relabelled: the same answers, scored by the corrected labels.
+        after: the run with corrections, scored by the corrected labels.
+        n: number of pictures. n_corrected: those whose label was corrected.
+        difference: `after` less `relabelled`, in the first metric, with its interval and verdict.
     """
 
     before: Evaluation
-    mended: Evaluation
+    relabelled: Evaluation
     after: Evaluation
     n: int
     n_corrected: int
@@ -51,7 +51,7 @@ def descendants(first: Run) -> list[Run]:
 
 
 def change(first: Run, second: Run) -> Change | None:
-    """Compare on the test pictures of both; None where there are none, or the classes differ.
+    """Compare two runs on the test pictures of both; None where there are none, or the classes differ.
 
     Raises:
         RunError: one of them is not finished, or is damaged.
@@ -82,8 +82,8 @@ def change(first: Run, second: Run) -> Change | None:
     )
 
 
-def mended(run: Run) -> Section | None:
-    """A section on what the corrections changed, for the report of a run that was trained with them."""
+def corrections_section(run: Run) -> Section | None:
+    """The section on corrections, in the report of a run that was trained with them; None for other runs."""
     about = run.environment.get("corrections")
     if not about:
         return None
@@ -103,7 +103,7 @@ def change_sentences(first: Run, second: Run) -> list[str]:
     if changed is None:
         return [f"{second.directory.name}: its test pictures or classes are others; the scores cannot be compared."]
     name = changed.before.headline[0]
-    scores = [_score(name, evaluation) for evaluation in (changed.before, changed.mended, changed.after)]
+    scores = [_score(name, evaluation) for evaluation in (changed.before, changed.relabelled, changed.after)]
     return [
         f"{second.directory.name}, on the {formatting.count(changed.n)} test pictures of both runs, "
         f"{formatting.count(changed.n_corrected)} of them with a corrected label; {formatting.plain(name).lower()}:",
@@ -118,7 +118,7 @@ def _table(first: Run, second: Run) -> list[Block]:
     if changed is None:
         return [Text("The test pictures or classes are others than before; the scores cannot be compared.", "note")]
     names = [name for name in changed.after.metrics if name in changed.before.metrics]
-    evaluations = (changed.before, changed.mended, changed.after)
+    evaluations = (changed.before, changed.relabelled, changed.after)
     rows = [[Cell(formatting.plain(name)), *(_cell(name, e) for e in evaluations)] for name in names]
     caption = (
         f"On the {formatting.count(changed.n)} test pictures that both runs have; "

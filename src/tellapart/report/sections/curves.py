@@ -1,4 +1,4 @@
-"""How the training went: curves, stages and epochs."""
+"""Learning curves, stages and epochs of a training."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _lr_chart(course: Curves) -> Chart | None:
 
 def _stage_table(course: Curves) -> Table:
     before = ["", *(span.runtime for span in course.stages)]
-    runtimes = ["" if a == b else b for a, b in pairwise(before)]  # said once
+    runtimes = ["" if a == b else b for a, b in pairwise(before)]  # a runtime is named once
     rows = [
         [
             Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.description, runtime, span.reason))))),

@@ -1,4 +1,4 @@
-"""Several runs side by side: their curves in one figure, and what differs in their recipes."""
+"""The page of several runs: their learning curves in one figure, and the differing keys of their recipes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tellapart.report.charts import Line, line_chart
 from tellapart.report.curves import Curves
 from tellapart.report.figures import new_figure, style
 
-#: More runs than this cannot be told apart in one figure.
+#: The most runs: more cannot be told apart in one figure.
 MOST = len(ascii_uppercase)
-#: Settings that differ; where there are more, they stand in a fold.
+#: The most differing settings shown; more of them open by a click.
 _FEW = 12
-#: On white and on dark; `style.css` has the page's.
+#: Colours of the runs in the figure; `style.css` has those of the page.
 _HUES = ("#1a5a96", "#b4540a", "#217a4b", "#7d4a9e", "#b02a4c", "#5f6a1f")
 
 
@@ -29,8 +29,8 @@ class Compared:
     """One of several runs.
 
     Attributes:
-        name: as the user called it.
-        course: its curves.
+        name: as the user wrote it.
+        course: its learning curves.
         settings: its recipe, flat: "stages.0.epochs" → "7".
     """
 
@@ -45,17 +45,17 @@ class Compared:
 
     @property
     def train_accuracy(self) -> float:
-        """The highest of any epoch; NaN where it was not measured."""
+        """Highest training accuracy of any epoch; NaN where it was not measured."""
         return _highest(self.course.train_accuracy)
 
     @property
     def accuracy(self) -> float:
-        """The highest on validation."""
+        """Highest validation accuracy of any epoch."""
         return _highest(self.course.validation_accuracy)
 
     @property
     def at(self) -> int:
-        """The epoch of that."""
+        """The epoch with the highest validation accuracy, from 1."""
         return self.course.epoch[self.course.validation_accuracy.index(self.accuracy)]
 
     @property
@@ -69,25 +69,25 @@ def _highest(values: Sequence[float]) -> float:
 
 
 def differing(runs: Sequence[Compared]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs, with the value in each; "–" where a recipe has no such setting."""
+    """Settings that differ between runs → the value in each run; "–" where a recipe has no such setting."""
     names = dict.fromkeys(name for run in runs for name in run.settings if name != "about")
     values = {name: [run.settings.get(name, "–") for run in runs] for name in names}
     return {name: each for name, each in values.items() if len(set(each)) > 1}
 
 
 def best(runs: Sequence[Compared]) -> int:
-    """Which has the highest validation accuracy; the first of equals."""
+    """Position of the run with the highest validation accuracy; the first of equals."""
     return max(range(len(runs)), key=lambda i: runs[i].accuracy)
 
 
 def closest(runs: Sequence[Compared]) -> int | None:
-    """Which has the smallest gap between training and validation loss; None where no gap is known."""
+    """Position of the run with the smallest gap between training and validation loss; None without any gap."""
     known = [i for i, run in enumerate(runs) if math.isfinite(run.gap)]
     return min(known, key=lambda i: abs(runs[i].gap), default=None)
 
 
 def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
-    """The page: figures, results, differing settings. `notes` are lines that must be seen."""
+    """The page: figures, results, differing settings. `notes` are lines that stand on top."""
     different = differing(runs)
     blocks: list[Block] = [
         Text(_verdict(runs), "lead"),

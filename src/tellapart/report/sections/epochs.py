@@ -1,4 +1,4 @@
-"""What an epoch shows of the training pictures: how many of each label; augmented, in fixed views, mixed."""
+"""The training pictures of an epoch: counts of each label, and contact sheets of augmentation, views and mixing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table
 from tellapart.runs.run import Run
 
-#: Longest width of a sheet in the page, in pixels.
+#: The largest width of a contact sheet in the page, in pixels.
 _WIDTH = 1400
 _SHEETS = (
     (
@@ -41,7 +41,7 @@ _SHEETS = (
 
 
 def epochs(run: Run) -> Section | None:
-    """What an epoch contained, and the contact sheets that the training left; None where there is neither."""
+    """The section on an epoch's pictures: counts and contact sheets; None where there are neither."""
     blocks: list[Block] = []
     shown = _contents(run)
     if shown is not None:
@@ -54,9 +54,9 @@ def epochs(run: Run) -> Section | None:
 
 
 def _contents(run: Run) -> Block | None:
-    """How often the first epoch of each stage showed each label, beside how many pictures carry it.
+    """Table of labels: number of pictures, and how often the first epoch of each stage showed them.
 
-    Folded where every picture was shown once, so that there is nothing to see.
+    It is folded where every epoch showed every picture once: then it tells nothing new.
     """
     stages = {e["stage"]: e for e in run.events() if e["event"] == "StageStarted" and e.get("shown")}
     if not stages:
@@ -83,7 +83,7 @@ def _contents(run: Run) -> Block | None:
 
 
 def _jpeg(png: bytes) -> bytes:
-    """A sheet small enough to stand in the page."""
+    """A contact sheet as a JPEG small enough for the page."""
     from PIL import Image
 
     with Image.open(io.BytesIO(png)) as sheet:

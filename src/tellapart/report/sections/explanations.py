@@ -1,4 +1,4 @@
-"""Why some pictures were answered as they were: maps, and training pictures alike, as the training left them."""
+"""Explanations of answers: attribution maps and the nearest training pictures, stored by the training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tellapart.core.text import counted
 from tellapart.report.blocks import Block, Card, Explained, HeatMap, Label, Section, Text
 from tellapart.runs.run import Run, read_json
 
-#: Where it is kept, in the run's folder of figures; its pictures lie beside it.
+#: Name of the stored file in the run's folder of figures; its images lie beside it.
 KEPT = "explained.json"
-#: Rank correlation with the maps of random weights from which a map is not to be relied on.
+#: Rank correlation with maps of random weights from which a method is not to be trusted.
 HARDLY_CHANGES = 0.5
 
 
 @dataclass(frozen=True)
 class Check:
-    """How far the maps of a method can be trusted.
+    """Sanity check of an attribution method against random weights.
 
     Attributes:
         method: its name.
-        agreement: mean rank correlation of the maps with those of random weights. n: pictures it comes from.
+        agreement: mean rank correlation of its maps with those of random weights, -1 to 1. n: number of pictures.
     """
 
     method: str
@@ -32,11 +32,11 @@ class Check:
 
     @property
     def trusted(self) -> bool:
-        """Whether random weights change the maps."""
+        """True where random weights change the maps."""
         return self.agreement < HARDLY_CHANGES
 
     def __str__(self) -> str:
-        """What random weights do to the maps, in a sentence or two."""
+        """The result in a sentence or two."""
         correlation = f"{self.agreement:.2f}".replace("-", "\u2212")
         of = f"rank correlation {correlation}, {counted(self.n, 'picture')}"
         if self.trusted:
@@ -49,13 +49,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Why:
-    """Explained pictures, and how far the maps can be trusted.
+    """Explained pictures, and the checks of the methods.
 
     Attributes:
         explained: the pictures.
-        method: what the maps are made by, in words.
+        method: the attribution methods, in words.
         checks: one a method.
-        n_training: training pictures among which alike ones were looked for.
+        n_training: number of training pictures among which the nearest were searched.
         notes: what could not be shown, and why.
     """
 
@@ -67,7 +67,7 @@ class Why:
 
 
 def explained(run: Run) -> Section | None:
-    """The section of a report; None where the training kept nothing."""
+    """The section of a report; None where the training stored no explanations."""
     path = run.figures / KEPT
     if not path.is_file():
         return None
@@ -78,7 +78,7 @@ def explained(run: Run) -> Section | None:
 
 
 def why_blocks(why: Why) -> list[Block]:
-    """How to read the maps, whether to trust them, and the pictures."""
+    """Blocks: how to read the maps, whether to trust them, and the pictures."""
     blocks: list[Block] = [Text(_reading(why))] if why.explained else []
     blocks += [Text(str(check), "" if check.trusted else "warning") for check in why.checks]
     blocks += [Text(note, "note") for note in why.notes]
@@ -86,7 +86,7 @@ def why_blocks(why: Why) -> list[Block]:
 
 
 def keep_explained(run: Run, why: Why) -> None:
-    """Write what `explained` reads."""
+    """Store explanations in a run directory, where `explained` reads them."""
     entries = []
     for i, entry in enumerate(why.explained, start=1):
         seen, maps = f"explained-{i}.jpg", []
@@ -126,7 +126,7 @@ def _stored(run: Run, about: dict[str, Any]) -> Why:
 
 
 def _of_one_method(about: dict[str, Any]) -> dict[str, Any]:
-    """What a training kept when there was Grad-CAM alone, as it is kept now."""
+    """Stored explanations of an older version, which had Grad-CAM alone, in today's form."""
     name = about["method"]
     checks = [{"method": name, "agreement": about["agreement"], "n": about["n_checked"]}] if about["explained"] else []
     shown = [{**entry, "maps": [{**m, "method": name} for m in entry["maps"]]} for entry in about["explained"]]

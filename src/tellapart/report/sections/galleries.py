@@ -1,4 +1,4 @@
-"""Where a model errs: pictures answered rightly, wrongly and hesitantly, and what is wrong with several labels."""
+"""Galleries of right, wrong and uncertain answers, and tables of wrong labels (multilabel)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAIRS = 20
 
 
 def errors_section(answers: Answers | None) -> Section | None:
-    """The report's: the wrongest and the least certain pictures; the others are opened by a click."""
+    """The report's section on errors: the most wrong and the least certain pictures; a click opens the others."""
     if answers is None or not len(answers.predictions):
         return None
     blocks = wrong_galleries(answers)
@@ -29,7 +29,7 @@ def errors_section(answers: Answers | None) -> Section | None:
 
 
 def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
-    """The most wrong and the least certain answers."""
+    """Galleries of the most wrong and of the least certain answers."""
     thresholds = _decision(answers)
     n = int((mistakes.n_wrong(answers.predictions, **thresholds) > 0).sum())
     multilabel = answers.predictions.multilabel
@@ -54,7 +54,7 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
 
 
 def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
-    """Right and most certain, right, wrong: the latter two drawn evenly over all of them."""
+    """Galleries of the most certain right answers, of right and of wrong ones, the latter two drawn evenly."""
     thresholds, predictions = _decision(answers), answers.predictions
     n_wrong = int((mistakes.n_wrong(predictions, **thresholds) > 0).sum())
     n_right = len(mistakes.n_wrong(predictions, **thresholds)) - n_wrong
@@ -75,7 +75,7 @@ def _drawn(shown: int, n: int) -> str:
 
 
 def pairs_table(answers: Answers) -> Table | None:
-    """One label: the pairs most often confused; None where every answer was right."""
+    """One label: table of the pairs most often confused; None where every answer was right."""
     pairs = mistakes.most_confused(answers.predictions, _PAIRS)
     if not pairs:
         return None
@@ -90,7 +90,7 @@ def pairs_table(answers: Answers) -> Table | None:
 
 
 def label_blocks(answers: Answers, most: int = MANY) -> list[Block]:
-    """Several labels: how many are wrong a picture, which ones, where most are, and which may be missing."""
+    """Multilabel: wrong labels by picture and by label, the pictures with most, and labels that may be missing."""
     thresholds, predictions = _decision(answers), answers.predictions
     worst = mistakes.most_wrong_labels(predictions, most, **thresholds)
     missing = mistakes.missing_labels(predictions, most, **thresholds)

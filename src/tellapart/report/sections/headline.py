@@ -1,4 +1,4 @@
-"""What stands first on the page: the score, and what it rests on."""
+"""The headline: the score, and the pictures that it rests on."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.blocks import Headline
 from tellapart.report.curves import Curves
-from tellapart.report.run_data import Story
+from tellapart.report.run_data import ReportData
 
-#: What the parts are called on the page.
+#: Names of the parts of the split on the page.
 PARTS = {"train": "training"}
 
 
-def headline(story: Story) -> Headline | None:
+def headline(data: ReportData) -> Headline | None:
     """The first metric of the first evaluation, with its interval and a sentence."""
-    if story.evaluation is None:
+    if data.evaluation is None:
         return None
-    name, metric = story.evaluation.headline
+    name, metric = data.evaluation.headline
     share = formatting.is_share(name, metric.value)
-    text = [formatting.sentence(story.evaluation)]
-    mark = _commonest(story) if name == "accuracy" else None
+    text = [formatting.sentence(data.evaluation)]
+    mark = _commonest(data) if name == "accuracy" else None
     if mark:
         text.append(
             f"Always answering “{formatting.visible(mark[1])}”, the commonest, would get {formatting.percent(mark[0])}."
         )
-    if story.evaluation.on == "validation":
+    if data.evaluation.on == "validation":
         text.append("The best epoch was chosen on these pictures, so this is a little flattering.")
-    if story.evaluation.on == BEFORE_RETRAINING:
+    if data.evaluation.on == BEFORE_RETRAINING:
         text.append("The network that answers was trained on these pictures too: no pictures are left to judge it.")
     return Headline(
         figure=formatting.number(metric.value) if share else formatting.score(name, metric.value),
         unit="%" if share else "",
-        what=f"{formatting.plain(name).lower() if name[:2] != 'f1' else formatting.plain(name)}"
-        f" on {_which(story.evaluation)}",
+        metric=f"{formatting.plain(name).lower() if name[:2] != 'f1' else formatting.plain(name)}"
+        f" on {_which(data.evaluation)}",
         interval=f"95\u202f% interval: {formatting.interval(name, metric)}",
         sentence=" ".join(text),
         span=span(metric) if share else None,
@@ -46,7 +46,7 @@ def headline(story: Story) -> Headline | None:
 
 
 def _which(evaluation: Evaluation) -> str:
-    """Which pictures a score comes from: "540 test pictures"."""
+    """The pictures of a score, in words: "540 test pictures"."""
     n = formatting.count(evaluation.n)
     if evaluation.on == "test":
         return f"{n} test pictures"
@@ -59,35 +59,35 @@ def _which(evaluation: Evaluation) -> str:
     return f"{n} pictures of {formatting.visible(evaluation.on)}"
 
 
-def _commonest(story: Story) -> tuple[float, str] | None:
-    """Share and name of the commonest class among the pictures of the headline: what no effort at all would give."""
-    if story.predictions is None or story.predictions.multilabel:
+def _commonest(data: ReportData) -> tuple[float, str] | None:
+    """Share and name of the commonest class among the headline's pictures: the score of a constant answer."""
+    if data.predictions is None or data.predictions.multilabel:
         return None
-    known = story.predictions.target[story.predictions.target >= 0]
+    known = data.predictions.target[data.predictions.target >= 0]
     if not len(known):
         return None
-    counts = np.bincount(known, minlength=len(story.predictions.classes))
-    return float(counts.max() / len(known)), story.predictions.classes[int(counts.argmax())]
+    counts = np.bincount(known, minlength=len(data.predictions.classes))
+    return float(counts.max() / len(known)), data.predictions.classes[int(counts.argmax())]
 
 
 def span(metric: Metric) -> tuple[float, float, float] | None:
-    """Low, value, high, to be drawn; None where one of them is not known."""
+    """Low, value, high for the scale; None where one of them is not known."""
     if not all(map(math.isfinite, (metric.low, metric.value, metric.high))):
         return None
     return metric.low, metric.value, metric.high
 
 
-def facts(story: Story, course: Curves) -> list[tuple[str, str, str]]:
-    """How many pictures, classes and epochs, and the time: (what, value, a quiet addition)."""
+def facts(data: ReportData, course: Curves) -> list[tuple[str, str, str]]:
+    """Numbers of pictures, classes and epochs, and the time: (name, value, an addition in small type)."""
     parts = ", ".join(
         f"{formatting.count(len(part))} {PARTS.get(name, name)}"
-        for name, part in story.pictures.parts.items()
+        for name, part in data.pictures.parts.items()
         if len(part)
     )
-    noun = "labels" if story.pictures.multilabel else "classes"
+    noun = "labels" if data.pictures.multilabel else "classes"
     facts = [
-        ("pictures", formatting.count(story.pictures.n), parts),
-        (noun, formatting.count(len(story.pictures.classes)), ""),
+        ("pictures", formatting.count(data.pictures.n), parts),
+        (noun, formatting.count(len(data.pictures.classes)), ""),
     ]
     if course.epoch:
         stages = counted(len(course.stages), "stage") if len(course.stages) > 1 else ""

@@ -1,4 +1,4 @@
-"""The sizes of the pictures, with counts: the odd ones are often odd pictures too."""
+"""Table of picture sizes. Pictures of a rare size are often odd in other ways too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Fold, Section, Table
 from tellapart.runs.run import Run
 
-#: More sizes than this are counted together.
+#: The most sizes listed; the others are counted together.
 SHOWN = 20
 
 
@@ -20,7 +20,7 @@ def sizes(run: Run) -> Section:
 
 
 def size_table(table: pl.DataFrame) -> tuple[str, Table]:
-    """How many sizes there are, in words, and a table of them.
+    """The number of sizes in words, and a table of them.
 
     Args:
         table: columns `width` and `height`, at least one row.

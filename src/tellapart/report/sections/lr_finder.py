@@ -1,4 +1,4 @@
-"""The learning-rate tests of a training: loss over rate, with the suggested rates marked."""
+"""Learning-rate tests of a training: loss over learning rate, with the suggestions marked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tellapart.runs.run import Run
 
 
 def lr_finder(run: Run) -> Section | None:
-    """A chart for each stage whose rate was looked for; None where none was."""
+    """A chart for each stage with a learning-rate test; None where no stage had one."""
     events = {event["stage"]: event for event in run.events() if event["event"] == "LrFound"}
     charts: list[Block] = [_chart(events[stage]) for stage in sorted(events) if events[stage]["lrs"]]
     return Section("training", "", [Side(charts)]) if charts else None
@@ -34,16 +34,21 @@ def _chart(event: Mapping[str, Any]) -> Chart:
         at = float(np.interp(lr, x, smoothed))
         lines.append(Line(f"{called} {lr:.1e}, loss", [lr], [at], hue=hue, end=_SHORT.get(name, called)))
     svg = line_chart(
-        lines, title=f"Learning-rate test of stage {event['stage'] + 1}: loss over rate", x_title="rate", log_x=True
+        lines,
+        title=f"Learning-rate test of stage {event['stage'] + 1}: loss over learning rate",
+        x_title="learning rate",
+        log_x=True,
     )
     said = ", ".join(f"{name.replace('_', ' ')} {lr:.1e}" for name, lr in event["suggestions"].items())
     taken = f"The stage took {event['lr']:.1e} ({event['taken'].replace('_', ' ')})."
-    rose = "" if event["rose"] else " The loss never rose clearly: the test ended before the rate was too high."
+    rose = (
+        "" if event["rose"] else " The loss never rose clearly: the test ended before the learning rate was too high."
+    )
     caption = f"{taken}{f' Suggested: {said}.' if said else ''}{rose}"
     return Chart(f"Learning-rate test, stage {event['stage'] + 1}", svg, caption)
 
 
-#: There is little room at the right end of a chart.
+#: Short names of suggestions: there is little room at the right end of a chart.
 _SHORT = {"tenth_of_minimum": "min. / 10", "highest_falling": "still falling"}
 
 

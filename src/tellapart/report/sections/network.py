@@ -1,4 +1,4 @@
-"""The network layer by layer: shapes, parameters, memory."""
+"""Table of the network's layers: shapes, parameters, memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tellapart.runs.run import Run
 
 
 def network(run: Run) -> Section | None:
-    """A folded table beside how the training went; None where the run directory has none (older runs)."""
+    """A folded table in the section on the training; None where the run directory has none (older runs)."""
     if not run.network_file.is_file():
         return None
     about = json.loads(run.network_file.read_text(encoding="utf-8"))

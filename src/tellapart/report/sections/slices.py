@@ -1,4 +1,4 @@
-"""Which pictures a model answers worse than others: a section of the report, and of a page of its own."""
+"""Scores of slices, the parts of the pictures by size, brightness and so on; the hardest first."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Fold, Section, Table, Text
 from tellapart.runs.run import Run
 
-#: Pictures that the report opens to learn how bright they are; more are left to `tellapart slices`.
+#: The most pictures that the report opens to measure brightness; `tellapart slices` opens all.
 _MOST = 1000
 _WORST = 10
 
 
-def slices_chapter(run: Run) -> Section | None:
-    """The report's section, on the pictures of the headline; None where there are too few to look at parts."""
+def slices_section(run: Run) -> Section | None:
+    """The report's section, on the pictures of the headline; None where there are too few for any slice."""
     slices = _finish(slices_of(run, next(iter(run.evaluations)), USUAL, SMALLEST, _MOST))
     return section(slices, run.catalog.multilabel) if slices.found else None
 
@@ -39,14 +39,14 @@ def _finish(work: Generator[Computing, None, Slices]) -> Slices:
 def slices_of(
     run: Run, on: str, by: Sequence[str], smallest: int, most: int | None = None, table: Path | None = None
 ) -> Generator[Computing, None, Slices]:
-    """The score by size, brightness and so on; of several labels, the share of pictures with every label right.
+    """Accuracy by size, brightness and so on. Multilabel: the share of pictures with every label right.
 
     Args:
         run: finished. on: "test" or "validation".
-        by: some of `data.traits.names`.
-        smallest: pictures that a part must have.
-        most: see `data.traits.traits`.
-        table: a table of the user's own, whose columns are looked at too.
+        by: some of `auditing.traits.names`.
+        smallest: number of pictures that a slice needs.
+        most: see `auditing.traits.traits`.
+        table: a table of the user's own, whose columns make slices too.
     """
     judged = run.judged
     predictions = known(run.predictions(on))
@@ -59,7 +59,7 @@ def slices_of(
 
 
 def section(slices: Slices, multilabel: bool) -> Section:
-    """A verdict, the worst parts, and all others behind a click."""
+    """A verdict, the worst slices, and the others behind a click."""
     blocks: list[Block] = [Text(verdict(slices), "lead")]
     first = slices.worst or slices.found[:_WORST]
     blocks.append(_table(first, multilabel, _caption(slices)))
@@ -71,7 +71,7 @@ def section(slices: Slices, multilabel: bool) -> Section:
 
 
 def verdict(slices: Slices) -> str:
-    """In a sentence or two."""
+    """The hardest slice in a sentence or two."""
     if not slices.found:
         return f"No part of the pictures has {slices.smallest} of them and leaves as many: there is nothing to compare."
     by = ", ".join(dict.fromkeys(part.by for part in slices.found))
@@ -87,7 +87,7 @@ def verdict(slices: Slices) -> str:
 
 
 def part_name(part: Slice) -> str:
-    """A part in words: "brightness: 12–63, lowest quarter"."""
+    """A slice in words: "brightness: 12–63, lowest quarter"."""
     return f"{part.by}: {formatting.visible(part.name)}"
 
 
