@@ -7,7 +7,7 @@ of training (the near unknown); the others are divided into training, validation
 features of a pretrained network, as the first stage of the recipe `transfer` does. Then pictures of the known classes
 (validation and test) are compared with far unknown ones: other sets, digits, noise. AUROC: the chance that an unknown
 picture has a higher score than a known one. False accepts: share of unknown pictures accepted where 95 % of the known
-validation pictures are. Known sets: breeds, and grocery, so that the choice of a score is not tuned to one set.
+validation pictures are. KnownClasses sets: breeds, and grocery, so that the choice of a score is not tuned to one set.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tellapart.core.predictions import Predictions
 from tellapart.core.preprocess import preprocess
 from tellapart.data.decoding.decode import read_picture
 from tellapart.evaluation.calibrate import fit_temperatures
-from tellapart.evaluation.fit_open_set import fit_known, fit_strangeness
+from tellapart.evaluation.fit_open_set import fit_known, fit_ood_score
 from tellapart.evaluation.open_set import unit_length
 
 _BATCH = 32
@@ -131,7 +131,7 @@ def _one_seed(
         tuple(map(str, names)),
     )
     temperature = fit_temperatures(answers)
-    strangeness = fit_strangeness(answers, known.distance(features[validation]), temperature, 0.95)
+    ood_score = fit_ood_score(answers, known.distance(features[validation]), temperature, 0.95)
     bank = unit_length(features[train])
     plain = _plain_mahalanobis(features[train], target)
 
@@ -140,7 +140,7 @@ def _one_seed(
         certainty = Predictions.of(np.arange(len(z)), z, np.zeros(len(z)), answers.classes).probabilities(temperature)
         distance = known.distance(values)
         return {
-            "distance and doubt": strangeness.of(distance, certainty.max(axis=1)),
+            "distance and doubt": ood_score.of(distance, certainty.max(axis=1)),
             "distance (length 1)": distance,
             "distance (as they are)": plain(values),
             "doubt": 1 - certainty.max(axis=1),

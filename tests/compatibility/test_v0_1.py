@@ -112,6 +112,7 @@ def test_a_run_answers_as_it_did(here, v0_1, name):
     for answer, expected in zip(answers, EXPECTED["answers"][name], strict=True):
         assert (answer["path"], answer["label"]) == (expected["path"], expected["label"])
         assert answer["certainty"] == pytest.approx(expected["certainty"], abs=1e-4)
+        assert answer.get("ood_score") == pytest.approx(expected.get("strangeness"), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -15,13 +15,13 @@ from tellapart.deploy.output_formats import write_answers
 from tellapart.deploy.predictor import Classifier, answers
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.fit_open_set import fit_known
-from tellapart.evaluation.open_set import Known, Strangeness
+from tellapart.evaluation.open_set import KnownClasses, OodScore
 
 SETS = {"0.8": 0.5, "0.95": 0.1}
 
 
 @pytest.fixture(scope="module")
-def known() -> Known:
+def known() -> KnownClasses:
     """Pictures that are nearly red, green or blue."""
     random = np.random.default_rng(0)
     target = random.integers(0, 3, 300)
@@ -29,8 +29,8 @@ def known() -> Known:
 
 
 def bundle_of(make_bundle, folder, known, by_default=True, **more) -> Bundle:
-    strangeness = Strangeness((1.0, 0.5), (0.01, 0.05), 6.0, 0.99, 200, by_default).as_dict()
-    told = {"sets": SETS, "n_validation": 30, "strangeness": strangeness, **more}
+    ood_score = OodScore((1.0, 0.5), (0.01, 0.05), 6.0, 0.99, 200, by_default).as_dict()
+    told = {"sets": SETS, "n_validation": 30, "ood_score": ood_score, **more}
     return Bundle.load(make_bundle(folder / "bundle", known=known, **told))
 
 
@@ -46,19 +46,19 @@ def painted(red, green, blue):
 def test_what_is_unlike_all_classes_is_unknown(colours):
     answer = colours.predict(painted(255, 255, 255))
     assert (answer.label, answer.chosen) == ("unknown", ())
-    assert answer.unknown.startswith("unlike all classes: strangeness")
-    assert answer.strangeness > 6
+    assert answer.unknown.startswith("unlike all classes: its out-of-distribution score is")
+    assert answer.ood_score > 6
     assert str(answer).startswith("unknown: unlike")
     assert [name for name, _ in answer.labels] == ["red", "green", "blue"]
     assert colours.predict(painted(255, 0, 0)).label == "red"
-    assert colours.predict(painted(255, 0, 0)).strangeness < 6
+    assert colours.predict(painted(255, 0, 0)).ood_score < 6
 
 
 def test_unknown_is_answered_only_where_it_is_wanted(make_bundle, tmp_path, known, colours):
     white = painted(255, 255, 255)
     plain = colours.predict(white, unknown=False)
     assert (plain.label, plain.unknown) == ("red", None)
-    assert plain.strangeness > 6
+    assert plain.ood_score > 6
     shy = Classifier(bundle_of(make_bundle, tmp_path / "shy", known, by_default=False))
     assert shy.predict(white).label == "red"
     assert shy.predict(white, unknown=True).label == "unknown"
@@ -92,7 +92,7 @@ def test_several_labels_have_neither_sets_nor_unknown(tagger):
         answers(tagger, [], coverage=0.95)
     with pytest.raises(UsageError, match="several labels"):
         answers(tagger, [], unknown=True)
-    assert next(answers(tagger, [painted(255, 255, 255)])).strangeness is None
+    assert next(answers(tagger, [painted(255, 255, 255)])).ood_score is None
 
 
 def test_an_older_bundle_answers_as_before_and_says_what_it_lacks(bundle):
@@ -151,7 +151,7 @@ def test_rows_for_programs_have_the_further_columns(colours, tmp_path):
         colours.predict(painted(255, 255, 255)),
         colours.predict(painted(255, 235, 0), coverage=0.95, unknown=False),
     ]
-    more = ("candidates", "strangeness", "unknown")
+    more = ("candidates", "ood_score", "unknown")
     for form in ("jsonl", "csv", "parquet", "table"):
         write_answers(given, form, 1, tmp_path / form, more)
     first, second = map(json.loads, (tmp_path / "jsonl").read_text().splitlines())
@@ -159,7 +159,7 @@ def test_rows_for_programs_have_the_further_columns(colours, tmp_path):
     assert first["unknown"].startswith("unlike")
     assert second["unknown"] is None
     header, _, line = (tmp_path / "csv").read_text().splitlines()
-    assert header == "path,label,certainty,problem,candidates,strangeness,unknown"
+    assert header == "path,label,certainty,problem,candidates,ood_score,unknown"
     assert "red or green" in line
     assert "unlike all classes" in (tmp_path / "table").read_text()
     with pytest.raises(UsageError, match="no columns mood"):

@@ -8,8 +8,8 @@ import pytest
 from tellapart.core.predictions import Predictions
 from tellapart.core.vectors import unit_length
 from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, sample
-from tellapart.evaluation.fit_open_set import DIRECTIONS, fit_known, fit_strangeness, judge
-from tellapart.evaluation.open_set import Known, Strangeness
+from tellapart.evaluation.fit_open_set import DIRECTIONS, acceptance, fit_known, fit_ood_score
+from tellapart.evaluation.open_set import KnownClasses, OodScore
 
 
 def clouds(n, n_features=20, n_classes=4, seed=0):
@@ -72,7 +72,9 @@ def test_any_number_of_pictures_gives_finite_distances(n):
     far = known.distance(np.eye(50, dtype=np.float32))
     assert np.isfinite(far).all()
     assert np.isfinite(known.distance(np.zeros((1, 50)))).all()
-    assert Known.from_tensors(known.tensors()).distance(features) == pytest.approx(known.distance(features), rel=1e-5)
+    assert KnownClasses.from_tensors(known.tensors()).distance(features) == pytest.approx(
+        known.distance(features), rel=1e-5
+    )
 
 
 def answers_of(features, target, n_classes=4, seed=0):
@@ -90,8 +92,8 @@ def test_the_stated_share_of_known_pictures_is_accepted(n, share):
     for seed in range(200):
         seen, of_seen = clouds(n, seed=1000 + seed)
         new, of_new = clouds(300, seed=5000 + seed)
-        found = fit_strangeness(answers_of(seen, of_seen, seed=seed), known.distance(seen), 1.0, share)
-        judged = judge(answers_of(new, of_new, seed=9000 + seed), known.distance(new), 1.0, found)
+        found = fit_ood_score(answers_of(seen, of_seen, seed=seed), known.distance(seen), 1.0, share)
+        judged = acceptance(answers_of(new, of_new, seed=9000 + seed), known.distance(new), 1.0, found)
         accepted.append(judged["accepted"].value)
         told.append(found.share)
     assert told[0] == min(share, n / (n + 1))
@@ -102,18 +104,18 @@ def test_far_pictures_are_strange():
     train, of_train = clouds(600, seed=1)
     seen, of_seen = clouds(200, seed=2)
     known = fit_known(train, of_train, 4)
-    found = fit_strangeness(answers_of(seen, of_seen), known.distance(seen), 1.0, 0.99)
+    found = fit_ood_score(answers_of(seen, of_seen), known.distance(seen), 1.0, 0.99)
     noise = np.random.default_rng(3).normal(size=(100, 20)).astype(np.float32)
     certain = np.full(100, 0.999)
     assert (found.of(known.distance(noise), certain) > found.limit).mean() > 0.9
-    assert Strangeness.from_dict(found.as_dict()) == found
+    assert OodScore.from_dict(found.as_dict()) == found
 
 
 def test_too_few_validation_pictures_to_answer_unknown_by_default():
     seen, of_seen = clouds(18, seed=2)
     known = fit_known(*clouds(600, seed=1), 4)
-    assert not fit_strangeness(answers_of(seen, of_seen), known.distance(seen), 1.0, 0.99).by_default
-    assert fit_strangeness(answers_of(seen, of_seen), known.distance(seen), 1.0, 0.9).by_default
+    assert not fit_ood_score(answers_of(seen, of_seen), known.distance(seen), 1.0, 0.99).by_default
+    assert fit_ood_score(answers_of(seen, of_seen), known.distance(seen), 1.0, 0.9).by_default
 
 
 def test_unknown_is_no_default_where_it_refuses_too_many():
@@ -123,7 +125,7 @@ def test_unknown_is_no_default_where_it_refuses_too_many():
     certainty = fit_certainty(predictions, known.distance(seen))
     assert keeps_its_share(certainty, predictions, known.distance(seen)) == certainty
     moved = keeps_its_share(certainty, predictions, known.distance(seen) + 5)
-    assert not moved.strangeness.by_default
+    assert not moved.ood_score.by_default
     assert "not answered by default" in moved.notes[0]
     checked = check_certainty(certainty, predictions, known.distance(seen))
     assert {"before", "after", "sets", "unknown"} == set(checked)

@@ -42,7 +42,7 @@ def predict(
     classifier = load(run)
     asked = find_pictures(pictures)
     more = (("candidates",) if coverage is not None else ()) + (
-        ("strangeness", "unknown") if unknown or (format == "jsonl" and classifier.bundle.strangeness) else ()
+        ("ood_score", "unknown") if unknown or (format == "jsonl" and classifier.bundle.ood_score) else ()
     )
     if submission and unknown is None:
         unknown = False  # a competition knows its classes alone

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 #: Keys of JSON objects.
-_KEYS = {"several": "multilabel"}
+_KEYS = {"several": "multilabel", "strangeness": "ood_score", "told": "sentence"}
 #: Names of events, and keys of an event by its name of today.
 _EVENTS = {"RateFound": "LrFound"}
 _EVENT_KEYS = {

@@ -23,7 +23,8 @@ class Answer:
             `labels`, which it is thought not to be. Not a number where the picture could not be read.
         problem: why the picture could not be read, in a plain sentence; None where it could.
         candidates: the prediction set, most probable first; empty where no coverage was asked for.
-        strangeness: how unlike the known classes the picture is; None where the model cannot tell.
+        ood_score: the out-of-distribution score, higher for pictures unlike the known classes; None where the model
+            has none.
         unknown: why the picture is thought to be of none of the classes; None where it is not, or that was not asked.
     """
 
@@ -33,7 +34,7 @@ class Answer:
     certainty: float
     problem: str | None = None
     candidates: tuple[str, ...] = ()
-    strangeness: float | None = None
+    ood_score: float | None = None
     unknown: str | None = None
 
     @property

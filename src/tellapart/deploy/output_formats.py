@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _DECIMALS = 6
-MORE = ("candidates", "strangeness", "unknown")
-_NUMBERS = ("certainty", "strangeness")
+MORE = ("candidates", "ood_score", "unknown")
+_NUMBERS = ("certainty", "ood_score")
 _CHUNK = 10_000
 
 
@@ -76,7 +76,8 @@ def write_answers(
             "jsonl" has one object a line; "parquet" is written at the end (it keeps about 150 bytes a picture).
         top: how many labels a row holds.
         more: further columns, some of `MORE`: "candidates" (the prediction set; in CSV and Parquet joined with " or "),
-            "strangeness", "unknown" (why a picture is thought to be of no known class). The table shows them anyway.
+            "ood_score" (the out-of-distribution score), "unknown" (why a picture is thought to be of no known class).
+            The table shows them anyway.
         out: an open text file, the path of a file (written beside and renamed when all is done), or None: the
             standard output.
 
@@ -162,8 +163,8 @@ def _added(answer: Answer, name: str) -> str | float | list[str] | None:
     """The cell of one of the `MORE` columns."""
     if name == "candidates":
         return [_clean(candidate) for candidate in answer.candidates] or None
-    if name == "strangeness":
-        return None if answer.strangeness is None else round(answer.strangeness, _DECIMALS)
+    if name == "ood_score":
+        return None if answer.ood_score is None else round(answer.ood_score, _DECIMALS)
     return answer.unknown
 
 

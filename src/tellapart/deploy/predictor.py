@@ -150,13 +150,13 @@ def _answers(
         if pixels:
             logits, distance = bundle.predict_distance(np.stack(pixels), n_copies=n_copies, mean=mean)
             probabilities = bundle.probabilities(logits)
-            scored = zip(probabilities, _strangeness(bundle, distance, probabilities), strict=True)
+            scored = zip(probabilities, _ood_scores(bundle, distance, probabilities), strict=True)
         for picture in batch:
             if picture.pixels is None:
                 yield Answer(picture.path, (), (), math.nan, picture.problem)
             else:
-                probability, strangeness = next(scored)
-                yield _refused(bundle, _answer(bundle, picture.path, probability, rules), strangeness, rules.refuse)
+                probability, score = next(scored)
+                yield _with_ood_score(bundle, _answer(bundle, picture.path, probability, rules), score, rules.refuse)
 
 
 def _set_threshold(bundle: Bundle, coverage: float) -> float:
@@ -189,8 +189,8 @@ def _refuses(bundle: Bundle, unknown: bool | None) -> bool:
     Raises:
         UsageError: it is asked for, and the bundle has no out-of-distribution score.
     """
-    if bundle.strangeness is not None:
-        return bundle.strangeness.by_default if unknown is None else unknown
+    if bundle.ood_score is not None:
+        return bundle.ood_score.by_default if unknown is None else unknown
     if not unknown:
         return False
     if bundle.multilabel:
@@ -204,24 +204,24 @@ def _refuses(bundle: Bundle, unknown: bool | None) -> bool:
     )
 
 
-def _strangeness(bundle: Bundle, distance: Floats, probabilities: Floats) -> list[float | None]:
-    if bundle.strangeness is None:
+def _ood_scores(bundle: Bundle, distance: Floats, probabilities: Floats) -> list[float | None]:
+    if bundle.ood_score is None:
         return [None] * len(distance)
-    return [float(value) for value in bundle.strangeness.of(distance, probabilities.max(axis=1))]
+    return [float(score) for score in bundle.ood_score.of(distance, probabilities.max(axis=1))]
 
 
-def _refused(bundle: Bundle, answer: Answer, strangeness: float | None, refuse: bool) -> Answer:
-    """The answer with its strangeness, and without a choice where it is too strange."""
-    known = bundle.strangeness
-    if strangeness is None or known is None:
+def _with_ood_score(bundle: Bundle, answer: Answer, score: float | None, refuse: bool) -> Answer:
+    """The answer with its out-of-distribution score, and "unknown" where that is above the limit."""
+    known = bundle.ood_score
+    if score is None or known is None:
         return answer
-    if not refuse or strangeness <= known.limit:
-        return replace(answer, strangeness=strangeness)
+    if not refuse or score <= known.limit:
+        return replace(answer, ood_score=score)
     reason = (
-        f"unlike all classes: strangeness {strangeness:.1f}, where {known.share:.1%} of known pictures have "
-        f"{known.limit:.1f} or less"
+        f"unlike all classes: its out-of-distribution score is {score:.1f}, and {known.share:.1%} of known pictures "
+        f"have {known.limit:.1f} or less"
     )
-    return replace(answer, chosen=(), strangeness=strangeness, unknown=reason)
+    return replace(answer, chosen=(), ood_score=score, unknown=reason)
 
 
 def _answer(bundle: Bundle, path: str, probabilities: Floats, rules: _Rules) -> Answer:

@@ -1,7 +1,7 @@
-"""None of these: what the known classes look like in feature space, and from where on a picture is called unknown.
+"""Fits the out-of-distribution score: class means and covariance of the features, then the limit of the score.
 
-Class means and spread come from training pictures; the limit comes from validation pictures, which the means have not
-seen, so that it holds for new pictures of the known classes.
+Means and covariance come from training pictures. The limit comes from validation pictures, which they have not seen, so
+that it holds for new pictures of the known classes.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.core.scores import Metric
 from tellapart.core.vectors import unit_length
 from tellapart.evaluation.intervals import wilson
-from tellapart.evaluation.open_set import Known, Strangeness
+from tellapart.evaluation.open_set import KnownClasses, OodScore
 
 DIRECTIONS = 128
-#: With fewer validation pictures than this share asks for, nothing can be said of what is known.
+#: A limit that promises a smaller share than this one and than the share asked for is not applied by default.
 LEAST_SHARE = 0.95
-_SMALLEST = 1e-3  # of the mean variance: a direction in which no training picture differs proves nothing
+_SMALLEST = 1e-3  # of the mean variance: directions in which hardly any training picture differs are noise
 
 
-def fit_known(features: npt.NDArray[np.float32], target: npt.NDArray[np.int64], n_classes: int) -> Known:
-    """Class means and shared spread of training pictures.
+def fit_known(features: npt.NDArray[np.float32], target: npt.NDArray[np.int64], n_classes: int) -> KnownClasses:
+    """Class means and shared covariance of the features of training pictures.
 
-    Where there are hardly more pictures than classes, the spread within classes cannot be told, and that of all
-    pictures together is taken.
+    With hardly more pictures than classes, the covariance within classes cannot be estimated: that of all pictures
+    together takes its place.
 
     Args:
         features: [n, n_features].
@@ -45,17 +45,17 @@ def fit_known(features: npt.NDArray[np.float32], target: npt.NDArray[np.int64], 
     sums = np.zeros((n_classes, x.shape[1]))
     np.add.at(sums, target, x)
     means = sums / np.maximum(counts, 1)[:, None]
-    freedom = len(x) - int((counts > 0).sum())
+    n_degrees = len(x) - int((counts > 0).sum())
     centred = x - means[target]
-    if freedom < 10:
-        centred, freedom = x - x.mean(axis=0), max(len(x) - 1, 1)
-    variances, directions = _principal(centred, freedom)
+    if n_degrees < 10:
+        centred, n_degrees = x - x.mean(axis=0), max(len(x) - 1, 1)
+    variances, directions = _principal_components(centred, n_degrees)
     n_features = x.shape[1]
-    total = max(float((centred**2).sum() / freedom), 1e-12)
+    total = max(float((centred**2).sum() / n_degrees), 1e-12)
     least = _SMALLEST * total / n_features
-    k = min(DIRECTIONS, n_features - 1, freedom // 2, int((variances > least).sum()))
+    k = min(DIRECTIONS, n_features - 1, n_degrees // 2, int((variances > least).sum()))
     rest = max((total - float(variances[:k].sum())) / (n_features - k), least)
-    return Known(
+    return KnownClasses(
         means[counts > 0].astype(np.float32),
         directions[:, :k].astype(np.float32),
         variances[:k].astype(np.float32),
@@ -63,63 +63,61 @@ def fit_known(features: npt.NDArray[np.float32], target: npt.NDArray[np.int64], 
     )
 
 
-def _principal(centred: Floats, freedom: int) -> tuple[Floats, Floats]:
-    """Variances, falling, and directions [n_features, k], from the smaller of the two products."""
+def _principal_components(centred: Floats, n_degrees: int) -> tuple[Floats, Floats]:
+    """Variances, falling, and directions [n_features, k], from the smaller of the two Gram matrices."""
     n, n_features = centred.shape
     if n_features <= n:
-        variances, directions = np.linalg.eigh(centred.T @ centred / freedom)
+        variances, directions = np.linalg.eigh(centred.T @ centred / n_degrees)
         return variances[::-1].clip(0), directions[:, ::-1]
-    variances, weights = np.linalg.eigh(centred @ centred.T / freedom)
+    variances, weights = np.linalg.eigh(centred @ centred.T / n_degrees)
     variances, weights = variances[::-1].clip(0), weights[:, ::-1]
-    directions = centred.T @ weights / np.sqrt(np.maximum(variances * freedom, 1e-12))
+    directions = centred.T @ weights / np.sqrt(np.maximum(variances * n_degrees, 1e-12))
     return variances, directions
 
 
-def fit_strangeness(predictions: Predictions, distance: Floats, temperature: Temperature, share: float) -> Strangeness:
-    """From where on pictures are called unknown.
+def fit_ood_score(predictions: Predictions, distance: Floats, temperature: Temperature, share: float) -> OodScore:
+    """Standardise distance and doubt on validation pictures, and set the limit of the score.
 
     Args:
         predictions: of the validation pictures, one label a picture.
-        distance: [n], of the same pictures, see `answering.Known.distance`.
+        distance: [n], of the same pictures, see `KnownClasses.distance`.
         temperature: the one that answers will be given with.
-        share: of new pictures of the known classes, at least this share shall be accepted. Where there are too few
-            validation pictures to promise that, the largest strangeness among them is the limit, and the share that
-            this can promise, n / (n + 1), is what the result states. `by_default` is then False if that is below both
-            the share asked for and 0.95.
+        share: at least this share of new pictures of the known classes shall be answered, in 0..1. With too few
+            validation pictures to promise it, the limit is their highest score, and the result states the share
+            that this promises: n / (n + 1). `by_default` is then False if that is below `share` and below 0.95.
     """
     certainty = predictions.probabilities(temperature).max(axis=1)
     scales = []
     for values, least in ((distance, 1e-3), (1 - certainty, 1e-2)):
         scales.append((float(values.mean()), max(float(values.std()), least)))
     n = len(predictions)
-    plain = Strangeness(scales[0], scales[1], math.inf, share, n)
-    ordered = np.sort(plain.of(distance, certainty))
-    reached = min(share, n / (n + 1))
-    # The m-th of n values is not exceeded by one more, drawn alike, with probability m / (n + 1).
+    without_limit = OodScore(scales[0], scales[1], math.inf, share, n)
+    scores = np.sort(without_limit.of(distance, certainty))
+    promised = min(share, n / (n + 1))
+    # The m-th lowest of n scores is not exceeded by one more, drawn alike, with probability m / (n + 1).
     m = min(n, math.ceil((n + 1) * share - 1e-9))
-    fine = reached >= min(share, LEAST_SHARE)
-    return Strangeness(scales[0], scales[1], float(ordered[m - 1]), reached, n, fine)
+    return OodScore(scales[0], scales[1], float(scores[m - 1]), promised, n, promised >= min(share, LEAST_SHARE))
 
 
-def judge(
-    predictions: Predictions, distance: Floats, temperature: Temperature, strangeness: Strangeness
+def acceptance(
+    predictions: Predictions, distance: Floats, temperature: Temperature, ood_score: OodScore
 ) -> dict[str, Metric]:
-    """What calling strange pictures unknown does to pictures of the known classes.
+    """What answering "unknown" costs on pictures of the known classes.
 
     Returns:
         "accepted": the share that is answered. "accuracy_of_accepted": the share of those that is right, left out
-        where none is. "right_and_accepted": the share of all that is both.
+        where none is answered. "right_and_accepted": the share of all that is both.
     """
     certainty = predictions.probabilities(temperature).max(axis=1)
-    accepted = strangeness.of(distance, certainty) <= strangeness.limit
+    accepted = ood_score.of(distance, certainty) <= ood_score.limit
     right = predictions.logits.argmax(axis=1) == predictions.target
-    known = predictions.target >= 0
-    found = {
-        "accepted": _share(accepted[known]),
-        "accuracy_of_accepted": _share(right[known & accepted]),
-        "right_and_accepted": _share((right & accepted)[known]),
+    labelled = predictions.target >= 0
+    metrics = {
+        "accepted": _share(accepted[labelled]),
+        "accuracy_of_accepted": _share(right[labelled & accepted]),
+        "right_and_accepted": _share((right & accepted)[labelled]),
     }
-    return {name: metric for name, metric in found.items() if metric.n}
+    return {name: metric for name, metric in metrics.items() if metric.n}
 
 
 def _share(yes: npt.NDArray[np.bool_]) -> Metric:

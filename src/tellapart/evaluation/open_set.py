@@ -1,4 +1,4 @@
-"""How far a picture lies from the known classes, and from where on it is called unknown; in numpy alone."""
+"""The out-of-distribution score: how unlike the known classes a picture is. In NumPy alone, for inference."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ _PART = 2**22  # numbers handled at a time
 
 
 @dataclass(frozen=True)
-class Known:
-    """The classes' features as one bell curve each, all of the same shape: how far does a picture lie from the nearest?
+class KnownClasses:
+    """Class means of the features and one shared covariance, for the Mahalanobis distance to the nearest class.
 
-    Features are scaled to length 1. The shared covariance is that of probabilistic principal components: full along the
-    few directions in which classes spread most, the same in all others, which keeps it sound (and small) where there
-    are fewer pictures than features.
+    Features have length 1. The covariance is that of probabilistic principal components: full along the few directions
+    of the largest spread, the same along all others. So it is well conditioned even with fewer pictures than features.
 
     Sources: K. Lee, K. Lee, H. Lee, J. Shin, A simple unified framework for detecting out-of-distribution samples and
     adversarial attacks, NeurIPS 2018 (distance to class means); M. E. Tipping, C. M. Bishop, Probabilistic principal
@@ -28,7 +27,7 @@ class Known:
     normalization, ICML 2025 (length 1 first).
 
     Attributes:
-        means: float32 [n_means, n_features], of features of length 1; one a class that has pictures.
+        means: float32 [n_means, n_features], one a class that has pictures.
         basis: float32 [n_features, k], orthonormal: the directions of the largest spread.
         spread: float32 [k], variances along them.
         rest: the variance along every other direction.
@@ -40,7 +39,7 @@ class Known:
     rest: float
 
     def distance(self, features: npt.ArrayLike) -> Floats:
-        """From each picture to the nearest class: Mahalanobis distance / √n_features, about 1 for a known picture.
+        """Mahalanobis distance to the nearest class / √n_features: about 1 for a picture of a known class.
 
         Args:
             features: [n, n_features].
@@ -48,18 +47,18 @@ class Known:
         Returns:
             float64 [n].
         """
-        given = np.asarray(features, np.float32)
-        step = max(1, _PART // max(given.shape[1], len(self.means)))
-        parts = [self._distance(given[start : start + step]) for start in range(0, len(given), step)]
+        rows = np.asarray(features, np.float32)
+        step = max(1, _PART // max(rows.shape[1], len(self.means)))
+        parts = [self._distance(rows[start : start + step]) for start in range(0, len(rows), step)]
         return np.concatenate([np.empty(0), *parts])
 
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """For a file."""
+        """Named tensors, for a safetensors file."""
         rest = np.array([self.rest], np.float32)
         return {"means": self.means, "basis": self.basis, "spread": self.spread, "rest": rest}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.float32]]) -> Known:
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[np.float32]]) -> KnownClasses:
         """The inverse of `tensors`.
 
         Raises:
@@ -75,7 +74,7 @@ class Known:
         x = unit_length(features).astype(np.float64)
         means, basis = self.means.astype(np.float64), self.basis.astype(np.float64)
         scale = 1 / np.sqrt(self.spread.astype(np.float64))
-        # |P(x - m)|² along the basis, each direction in its own unit, and what remains of |x - m|² beside it.
+        # |x - m|² has a part along the basis, where each direction has its own unit, and a rest beside it.
         along, mean_along = x @ basis, means @ basis
         whole = _squares(x, means)
         inside = _squares(along, mean_along)
@@ -85,18 +84,18 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Strangeness:
-    """How strange a picture is, from its distance to the known classes and the doubt between them; and where to stop.
+class OodScore:
+    """The out-of-distribution score and the limit above which a picture is unknown.
 
-    Each of the two is counted in deviations from its mean over validation pictures, and the two are added: what is far
-    off shows in the distance, what is a neighbour of the known classes shows in the doubt (1 - certainty) too.
+    The score is the sum of two standardised values: the distance to the known classes and the doubt (1 - certainty).
+    The distance rises for what is far from all classes, the doubt for what lies between them.
 
     Attributes:
-        distance, doubt: mean and deviation over validation pictures.
-        limit: above it a picture is unknown.
-        share: of the pictures of known classes, at least this share is expected at or below the limit.
-        n: number of validation pictures that this rests on.
-        by_default: whether a bundle answers "unknown" unless told otherwise.
+        distance, doubt: mean and standard deviation over validation pictures.
+        limit: a picture with a higher score is unknown.
+        share: this share of pictures of known classes, or more, is expected at or below the limit.
+        n: number of validation pictures behind the limit.
+        by_default: whether a bundle answers "unknown" where nothing else is asked for.
     """
 
     distance: tuple[float, float]
@@ -107,10 +106,10 @@ class Strangeness:
     by_default: bool = True
 
     def of(self, distance: npt.ArrayLike, certainty: npt.ArrayLike) -> Floats:
-        """Strangeness [n]: about 0 for a known picture, the higher the stranger.
+        """Scores [n]: about 0 for a picture of a known class, higher for one that is unlike all classes.
 
         Args:
-            distance: [n], as `Known.distance` gives it.
+            distance: [n], as `KnownClasses.distance` gives it.
             certainty: [n], the highest calibrated probability.
         """
         far = (np.asarray(distance, np.float64) - self.distance[0]) / self.distance[1]
@@ -122,7 +121,7 @@ class Strangeness:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Strangeness:
+    def from_dict(cls, values: dict[str, Any]) -> OodScore:
         """The inverse of `as_dict`."""
         pairs = {name: (float(values[name][0]), float(values[name][1])) for name in ("distance", "doubt")}
         return cls(**{**values, **pairs})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tellapart.core.events import Logged
 from tellapart.core.files import naming, write_text
-from tellapart.core.old_names import current_event
+from tellapart.core.old_names import current_event, current_keys
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.errors import RunError
@@ -163,8 +163,8 @@ class Run:
     def judged(self) -> dict[str, Any]:
         """evaluation.json as it stands: "temperature", "thresholds" (None with one label), and what else it holds."""
         self._need(self.evaluation_file)
-        values: dict[str, Any] = read_json(self.evaluation_file, "evaluations", "temperature", "thresholds")
-        return values
+        values = current_keys(read_json(self.evaluation_file, "evaluations", "temperature", "thresholds"))
+        return values | {"tta": current_keys(values["tta"])} if values.get("tta") else values
 
     def predictions(self, on: str) -> Predictions:
         """What the network said of the "validation" or "test" pictures."""

@@ -18,7 +18,7 @@ from tellapart.data.augmentation.tta import copies
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import read_picture
 from tellapart.data.loading.loader import batches
-from tellapart.evaluation.open_set import Known
+from tellapart.evaluation.open_set import KnownClasses
 from tellapart.models.network import Network
 from tellapart.training.fast.fuse_batchnorm import folded
 from tellapart.training.runtime import Runtime
@@ -63,7 +63,7 @@ def predict_fully(
     rows: npt.NDArray[np.int64],
     runtime: Runtime,
     what: str,
-    known: Known | None = None,
+    known: KnownClasses | None = None,
     n_copies: int = 0,
     flip: bool = False,
     mean: Mean = "logits",

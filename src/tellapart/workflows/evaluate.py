@@ -40,9 +40,9 @@ class Copies:
 
     def __str__(self) -> str:
         """One sentence."""
-        from tellapart.evaluation.calibration_summary import tell_copies
+        from tellapart.evaluation.calibration_summary import tta_sentence
 
-        return tell_copies(self.plain, self.averaged, self.n, self.mean, self.times, "the time")
+        return tta_sentence(self.plain, self.averaged, self.n, self.mean, self.times, "the time")
 
 
 def evaluate(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.data.splitting.split import Split
     from tellapart.evaluation.calibration_summary import Certainty
-    from tellapart.evaluation.open_set import Known
+    from tellapart.evaluation.open_set import KnownClasses
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
     from tellapart.training.predict import Answered
@@ -34,7 +34,7 @@ def conclude(
 ) -> Generator[Computing, None, None]:
     """Predictions, certainty, scores, bundle, report."""
     from tellapart.auditing.audit import measure
-    from tellapart.evaluation.calibration_summary import check_certainty, copies_gain, fit_certainty, keeps_its_share
+    from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, tta_gain
     from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.report.run_report import report
     from tellapart.training.predict import predict_fully
@@ -72,7 +72,7 @@ def conclude(
     first = next(iter(evaluations))
     about = {
         **asdict(certainty),
-        "tta": copies_gain(answered[first].plain, evaluations[first], certainty, config.tta, config.tta_mean)
+        "tta": tta_gain(answered[first].plain, evaluations[first], certainty, config.tta, config.tta_mean)
         if config.tta
         else None,
         "certainty": {on: check_certainty(certainty, predictions[on], distance[on]) for on in evaluations},
@@ -91,7 +91,7 @@ def conclude(
 
 def _known(
     run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime
-) -> Generator[Computing, None, Known]:
+) -> Generator[Computing, None, KnownClasses]:
     """Where the classes lie among the network's features, from some of the training pictures."""
     from tellapart.evaluation.fit_open_set import fit_known
     from tellapart.training.extract_features import features
@@ -115,7 +115,7 @@ def _bundle(
     catalog: Catalog,
     split: Split,
     certainty: Certainty,
-    known: Known | None,
+    known: KnownClasses | None,
     evaluation: Evaluation,
 ) -> None:
     from tellapart.data.decoding.decode import read_picture
@@ -147,7 +147,7 @@ def _bundle(
         sets=certainty.sets,
         n_validation=certainty.n_validation,
         known=known,
-        strangeness=certainty.strangeness,
+        ood_score=certainty.ood_score,
         tta=recipe.evaluation.tta,
         flip=flips(recipe),
         tta_mean=recipe.evaluation.tta_mean,

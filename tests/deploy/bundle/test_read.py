@@ -113,8 +113,8 @@ def test_the_card_may_be_edited(copied):
 
 
 def test_a_newer_format_asks_for_a_newer_version(copied):
-    rewrite(copied, format=3, tellapart="9.1")
-    with pytest.raises(BundleError, match=r"format 3.*9\.1.*up to 2") as caught:
+    rewrite(copied, format=4, tellapart="9.1")
+    with pytest.raises(BundleError, match=r"format 4.*9\.1.*up to 3") as caught:
         Bundle.load(copied)
     assert "upgrade" in caught.value.hint
 

@@ -23,7 +23,7 @@ from tellapart.deploy.bundle import write as write_module
 from tellapart.deploy.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.errors import BundleError
 from tellapart.evaluation.fit_open_set import fit_known
-from tellapart.evaluation.open_set import Strangeness
+from tellapart.evaluation.open_set import OodScore
 from tellapart.models.create import create_network
 from tellapart.models.network import Architecture, Network
 from tellapart.recipe.schema import Data, Model
@@ -334,10 +334,10 @@ def test_what_certainty_needs_is_written_and_read_back(write, network, tmp_path)
     with torch.inference_mode():
         logits, features = (out.numpy() for out in network.eval().answer(torch.from_numpy(pictures)))
     known = fit_known(features, np.arange(40) % 3, 3)
-    strangeness = Strangeness((1.0, 0.5), (0.1, 0.2), 3.0, 0.99, 120)
+    ood_score = OodScore((1.0, 0.5), (0.1, 0.2), 3.0, 0.99, 120)
     told = {
         "known": known,
-        "strangeness": strangeness,
+        "ood_score": ood_score,
         "sets": {0.9: 0.25},
         "n_validation": 120,
         "tta": 4,
@@ -347,7 +347,7 @@ def test_what_certainty_needs_is_written_and_read_back(write, network, tmp_path)
     bundle = Bundle.load(write(tmp_path / "bundle", **told))
     assert (bundle.sets, bundle.n_validation, bundle.tta, bundle.flip) == ({0.9: 0.25}, 120, 4, True)
     assert bundle.tta_mean == "probabilities"
-    assert bundle.strangeness == strangeness
+    assert bundle.ood_score == ood_score
     found, distance = bundle.predict_distance(pictures)
     np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(distance, known.distance(features), rtol=1e-3, atol=1e-3)

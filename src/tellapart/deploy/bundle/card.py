@@ -68,7 +68,7 @@ def card(description: dict[str, Any]) -> str:
 
 
 def _unknown(description: dict[str, Any]) -> str:
-    return _UNKNOWN_LIMIT if description.get("strangeness") else _ONE_LIMIT
+    return _UNKNOWN_LIMIT if description.get("ood_score") else _ONE_LIMIT
 
 
 def _classes(classes: list[str]) -> str:

@@ -8,7 +8,8 @@ A bundle holds:
     golden.safetensors  a few pictures and the logits they had when it was written
     known.safetensors   where the known classes lie among the features; not with several labels
     README.md           the model card; the only file that may be edited
-Nothing in it can execute. Bundles of format 1 have no features and no known.safetensors, and are still read.
+Nothing in it can execute. Older formats are still read: 1 has no features and no known.safetensors, 2 has other keys in
+bundle.json.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.tta import copies
 from tellapart.deploy.bundle.tensors import read_tensors
 from tellapart.errors import BundleError, UsageError
-from tellapart.evaluation.open_set import Known, Strangeness
+from tellapart.evaluation.open_set import KnownClasses, OodScore
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION = "bundle.json"
 MODEL, WEIGHTS, GOLDEN = "model.onnx", "model.safetensors", "golden.safetensors"
 KNOWN = "known.safetensors"
@@ -56,7 +57,7 @@ class Bundle:
         about: what it was made from, see `write.write_bundle`.
         sets: coverage → the probability from which on a class belongs to a prediction set, see `evaluation.sets`.
         n_validation: number of pictures that the sets rest on.
-        strangeness: from where on a picture is called unknown; None where that is not told (several labels).
+        ood_score: from where on a picture is called unknown; None where that is not told (several labels).
         tta: changed copies of each picture that are averaged with it unless told otherwise, see `copies`.
         flip: whether such copies may be mirrored, as training's pictures were.
         tta_mean: what is averaged over picture and copies, unless told otherwise.
@@ -74,7 +75,7 @@ class Bundle:
     about: dict[str, Any] = field(repr=False)
     sets: dict[float, float] = field(default_factory=dict)
     n_validation: int = 0
-    strangeness: Strangeness | None = None
+    ood_score: OodScore | None = None
     tta: int = 0
     flip: bool = False
     tta_mean: Mean = "logits"
@@ -106,7 +107,7 @@ class Bundle:
                 about=dict(values["about"]),
                 sets={float(level): float(least) for level, least in values.get("sets", {}).items()},
                 n_validation=int(values.get("n_validation", 0)),
-                strangeness=Strangeness.from_dict(told) if (told := values.get("strangeness")) else None,
+                ood_score=OodScore.from_dict(told) if (told := values.get("ood_score")) else None,
                 tta=int(values.get("tta", 0)),
                 flip=bool(values.get("flip", False)),
                 tta_mean=MEANS[MEANS.index(values.get("tta_mean", "logits"))],
@@ -146,17 +147,17 @@ class Bundle:
         return session
 
     @cached_property
-    def known(self) -> Known | None:
+    def known(self) -> KnownClasses | None:
         """Where the known classes lie among the features; None where the bundle does not say.
 
         Raises:
             BundleError: the file cannot be read.
         """
-        if self.strangeness is None:
+        if self.ood_score is None:
             return None
         path = self.folder / KNOWN
         try:
-            return Known.from_tensors(read_tensors(path))
+            return KnownClasses.from_tensors(read_tensors(path))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path} cannot be read: {error}", _AGAIN) from error
 
@@ -218,7 +219,7 @@ class Bundle:
         return logits, distance
 
     def _predict(
-        self, pictures: Pixels, batch_size: int, known: Known | None
+        self, pictures: Pixels, batch_size: int, known: KnownClasses | None
     ) -> tuple[npt.NDArray[np.float32], Floats]:
         preprocessing = self.preprocessing
         if (

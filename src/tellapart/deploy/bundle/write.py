@@ -35,7 +35,7 @@ from tellapart.deploy.bundle.read import (
 )
 from tellapart.deploy.bundle.verify import verify
 from tellapart.errors import BundleError, MissingExtraError
-from tellapart.evaluation.open_set import Known, Strangeness
+from tellapart.evaluation.open_set import KnownClasses, OodScore
 
 if TYPE_CHECKING:
     import onnx
@@ -60,8 +60,8 @@ def write_bundle(
     golden: Pixels,
     sets: Mapping[float, float] | None = None,
     n_validation: int = 0,
-    known: Known | None = None,
-    strangeness: Strangeness | None = None,
+    known: KnownClasses | None = None,
+    ood_score: OodScore | None = None,
     tta: int = 0,
     flip: bool = False,
     tta_mean: Mean = "logits",
@@ -85,7 +85,7 @@ def write_bundle(
             table stay in the run directory).
         golden: uint8 [k, height, width, 3], preprocessed pictures; the first 8 are kept.
         sets, n_validation: thresholds of prediction sets, see `evaluation.sets`, and how many pictures they rest on.
-        known, strangeness: both or neither: what is known, and from where on a picture is unknown.
+        known, ood_score: both or neither: what is known, and from where on a picture is unknown.
         tta, flip: changed copies of a picture that are averaged with it, and whether they may be mirrored.
         tta_mean: what is averaged over them.
 
@@ -112,7 +112,7 @@ def write_bundle(
         "onnx_opset": OPSET,
         "sets": {str(level): float(least) for level, least in (sets or {}).items()},
         "n_validation": n_validation,
-        "strangeness": strangeness.as_dict() if strangeness else None,
+        "ood_score": ood_score.as_dict() if ood_score else None,
         "tta": tta,
         "flip": flip,
         "tta_mean": tta_mean,
@@ -194,7 +194,7 @@ def _write_network(folder: Path, network: Network, golden: Pixels) -> None:
     _export(plain, golden, folder / MODEL)
 
 
-def _write_known(folder: Path, known: Known) -> None:
+def _write_known(folder: Path, known: KnownClasses) -> None:
     import safetensors.numpy
 
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in known.tensors().items()}

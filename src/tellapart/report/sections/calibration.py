@@ -34,9 +34,9 @@ def certainty(run: Run) -> Section | None:
     if summary.get("sets"):
         blocks.append(_sets(summary["sets"], judged["n_validation"]))
     if summary.get("unknown"):
-        blocks.append(_unknown(summary["unknown"], judged["strangeness"]))
+        blocks.append(_unknown(summary["unknown"], judged["ood_score"]))
     if judged.get("tta"):
-        blocks.append(Text(judged["tta"]["told"]))
+        blocks.append(Text(judged["tta"]["sentence"]))
     return Section("certainty", "How far its certainty can be trusted", blocks, "Certainty", after="score")
 
 
@@ -93,15 +93,15 @@ def _sets(sets: list[Mapping[str, Any]], n_validation: int) -> Table:
     )
 
 
-def _unknown(judged: Mapping[str, Any], strangeness: Mapping[str, Any]) -> Table:
+def _unknown(judged: Mapping[str, Any], ood_score: Mapping[str, Any]) -> Table:
     rows = [[Cell(_MEANING[name]), _metric(values)] for name, values in judged.items()]
     default = (
-        "That is the default; --no-unknown answers all." if strangeness["by_default"] else "Only if asked: --unknown."
+        "That is the default; --no-unknown answers all." if ood_score["by_default"] else "Only if asked: --unknown."
     )
     return Table(
         ["what", "share"],
         rows,
         "A picture unlike all classes is answered with “unknown”; the limit is such that at least "
-        f"{formatting.percent(strangeness['share'])} of known pictures are expected to be answered. {default}",
+        f"{formatting.percent(ood_score['share'])} of known pictures are expected to be answered. {default}",
         title="None of these",
     )
