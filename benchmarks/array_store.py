@@ -228,7 +228,8 @@ def speed(rounds: int) -> dict[str, Any]:
         for number in range(rounds):
             for name in list(CONTESTANTS)[:: 1 if number % 2 else -1]:
                 with tempfile.TemporaryDirectory() as folder:
-                    for part, value in json.loads(_apart("turn", name, kind, folder)).items():
+                    command = [sys.executable, "-m", "benchmarks.array_store", "--call", "turn", name, kind, folder]
+                    for part, value in json.loads(subprocess.check_output(command)).items():
                         measured.setdefault(part, {}).setdefault(name, []).append(value)
         figures[kind] = {part: _compared(by_name) for part, by_name in measured.items()}
     return figures
@@ -238,12 +239,6 @@ def _compared(by_name: dict[str, list[float]]) -> dict[str, Any]:
     spreads = {name: record.spread(by_name[name]) for name in CONTESTANTS}
     own = spreads["array store"]["median"] or 1
     return {**spreads, "times the array store": {name: each["median"] / own for name, each in spreads.items()}}
-
-
-def _apart(function: str, *arguments: str) -> str:
-    """What a function of this file prints in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.array_store", "--call", function, *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 @cache
@@ -377,6 +372,14 @@ def _fill(name: str, limit: int, folder: Path) -> None:
     os.waitpid(child, 0)
 
 
+def compare(rounds: int, times: int, flips: int) -> None:
+    """Everything in turn, recorded."""
+    record.PACKAGES = ("tellapart", "lmdb", "numpy", "torch")
+    harmed = {name: damage(name, flips) for name in CONTESTANTS if name != "LMDB, flushed"}  # it is the same file
+    killed = {name: kills(name, times) for name in CONTESTANTS}
+    record.write("array_store", {"speed": speed(rounds), "kills of two writers": killed, "damage": harmed})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     for option, default in (("--rounds", 7), ("--kills", 30), ("--flips", 1500)):
@@ -386,14 +389,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if asked.call:
-        return globals()[asked.call[0]](*asked.call[1:])
-    record.PACKAGES = ("tellapart", "lmdb", "numpy", "torch")
-    figures = {
-        "speed": speed(asked.rounds),
-        "kills of two writers": {name: kills(name, asked.kills) for name in CONTESTANTS},
-        "damage": {name: damage(name, asked.flips) for name in CONTESTANTS if name != "LMDB, flushed"},  # the same file
-    }
-    record.write("array_store", figures)
+        globals()[asked.call[0]](*asked.call[1:])
+    else:
+        compare(asked.rounds, asked.kills, asked.flips)
 
 
 if __name__ == "__main__":
