@@ -1,4 +1,4 @@
-"""Recipes: what is read, what a file inherits, what may be changed, and where a mistake is said to stand."""
+"""Recipes: reading, inheritance, changes, and the position of mistakes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
 
 
 def refused(name: str | Path, changes: list[str] | None = None) -> str | None:
-    """What is said of a recipe that is refused."""
+    """The error of a recipe that is refused."""
     try:
         load_recipe(name, changes)
     except RecipeError as error:
@@ -399,7 +399,8 @@ recipes = st.builds(
             warmup=share,
             patience=st.none() | st.integers(1, 99),
             augment=st.booleans(),
-        ),
+        )
+        | st.builds(Stage, solver=st.just("lbfgs"), l2=st.lists(finite, min_size=1, max_size=9), patience=st.just(2)),
         max_size=3,
     ).map(lambda stages: [*stages, Stage()]),  # the last one applies what the recipe mixes
 )
@@ -444,7 +445,7 @@ def test_versions_made_ahead_are_named_or_listed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
         ('"sevenfold"', r"'data.ahead': expected \"eightfold\", or a list of views"),
         ('[[{ transform = "rotatoin" }]]', "there is no transform 'rotatoin'"),
@@ -452,9 +453,9 @@ def test_versions_made_ahead_are_named_or_listed(tmp_path):
         ("[1]", "'data.ahead.0': Input should be a valid list"),
     ],
 )
-def test_versions_that_make_no_sense(tmp_path, written, said):
+def test_versions_that_make_no_sense(tmp_path, written, message):
     (tmp_path / "mine.toml").write_text(f"[data]\nahead = {written}\n")
-    with pytest.raises(RecipeError, match=said) as caught:
+    with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(tmp_path / "mine.toml")
     assert "line 2" in caught.value.message
 

@@ -1,4 +1,4 @@
-"""Transforms in recipes: what may be written, and what is said of what may not."""
+"""Transforms in recipes: their keys, and the errors for mistakes."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ def test_epochs_of_an_exact_head_are_strengths(tmp_path, epochs, strengths):
     recipe, lines = read_recipe(path)
     assert recipe.stages == [Stage(train="head", solver="lbfgs", l2=strengths, monitor="score")]
     (line,) = lines
-    said = line.removeprefix(f"{path}, line 3: 'stages.0' is a linear probe: write ")
-    key, values = said.removesuffix(" instead of optimizer and epochs.").split(" and l2 = ")
+    keys = line.removeprefix(f"{path}, line 3: 'stages.0' is a linear probe: write ")
+    key, values = keys.removesuffix(" instead of optimizer and epochs.").split(" and l2 = ")
     assert key == 'solver = "lbfgs"'
     assert json.loads(values) == strengths
 

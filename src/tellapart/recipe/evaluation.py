@@ -1,4 +1,4 @@
-"""The part of a recipe that says how answers are judged and given."""
+"""The section of a recipe on evaluation: thresholds, the limit for unknown pictures, test-time augmentation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tellapart.recipe.transforms import Section
 
 
 def _rule(written: Any) -> Any:
-    """Check a rule for thresholds as it is written in a recipe."""
+    """Check the rule for thresholds that a recipe has."""
     if isinstance(written, dict):
-        fine = len(written) == 1 and all(
+        is_rule = len(written) == 1 and all(
             name in ("precision", "recall") and 0 < least <= 1 for name, least in written.items()
         )
-        if not fine:
+        if not is_rule:
             raise PydanticCustomError(
                 "rule", '"f1", { precision = 0.9 } or { recall = 0.9 } is possible here, with a share above 0'
             )
@@ -25,31 +25,28 @@ def _rule(written: Any) -> Any:
 
 
 class EvaluationConfig(Section):
-    """`[evaluation]`: how thresholds are chosen, when a picture is unlike all that is known, and averaging over copies.
-
-    Everything is fitted on the validation pictures.
-    """
+    """`[evaluation]`: thresholds and the limit for unknown pictures, fitted on validation; test-time augmentation."""
 
     thresholds: Annotated[Literal["f1"] | dict[str, float], AfterValidator(_rule)] = Field(
         default="f1",
-        description="several labels: each label's threshold has the best F1, or at least this precision or recall",
+        description="multilabel: the threshold of each label has the best F1, or at least this precision or recall",
     )
     known: float = Field(
         default=0.99,
         ge=0.5,
         lt=1,
-        description="share of pictures of the known classes that is to be answered, rather than called unknown",
+        description="share of the pictures of known classes that get an answer; the rest is called unknown",
     )
     tta: int = Field(
         default=0,
         ge=0,
         le=32,
-        description="test-time augmentation: changed copies of each picture whose answers are averaged with its own",
+        description="test-time augmentation: number of copies whose answers are averaged with the picture's own",
     )
-    tta_mean: Mean = Field(default="logits", description="what is averaged over a picture and its changed copies")
+    tta_mean: Mean = Field(default="logits", description="quantity that is averaged over a picture and its copies")
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
         if self.tta_mean != "logits" and not self.tta:
-            raise PydanticCustomError("unused", "'tta_mean' belongs to changed copies: 'tta' says how many")
+            raise PydanticCustomError("unused", "'tta_mean' belongs to test-time augmentation: set 'tta' above 0")
         return self

@@ -1,4 +1,4 @@
-"""Reading recipes: a shipped name or a file, what it extends, and changes from the command line."""
+"""Reading recipes: a shipped recipe or a file, the recipe that it extends, and changes from the command line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_recipe(name: str | Path, changes: list[str] | None = None) -> tuple[Rec
         values.setdefault("stages", [{}])  # the default, so that a change can reach into it
     for change in changes or []:
         lines += [_line(f"--set {change}", each) for each in _apply(values, change)]
-    values, outdated = upgrade(values)  # the files' own values are those of today: these stand in changes
+    values, outdated = upgrade(values)  # the files were upgraded one by one: these are values of changes
     lines += [_line(location(each.path, sources, changes or []), each) for each in outdated]
     try:
         recipe = Recipe.model_validate(values)
@@ -79,13 +79,13 @@ def read_recipe(name: str | Path, changes: list[str] | None = None) -> tuple[Rec
         if recipe.plan and not recipe.plan.why and change.partition("=")[0].strip() == last:
             raise RecipeError(
                 f"--set {change}: this recipe's plan decides how many epochs its last stage has.",
-                "Say what it may take (--minutes), or take a recipe without a plan: --recipe transfer",
+                "Set the time of the training (--minutes), or take a recipe without a plan: --recipe transfer",
             )
     return recipe, lines
 
 
 def _line(at: str, outdated: Outdated) -> str:
-    """The line for the user about a part that is written differently today, with its file and line, or its change."""
+    """The line for the user about an outdated part. `at` is its file and line, or its change."""
     line = f"{at}: {outdated.line}"
     if outdated.hint:
         raise RecipeError(line, outdated.hint)
@@ -93,7 +93,7 @@ def _line(at: str, outdated: Outdated) -> str:
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
-    """A recipe's file, then the one that it extends, and so on."""
+    """The file of a recipe, then the file that it extends, and so on."""
     text = _text(path)
     try:
         values = tomllib.loads(text)
@@ -170,15 +170,16 @@ def _apply(values: dict[str, Any], change: str) -> list[Outdated]:
     return outdated
 
 
-def _step(place: Any, part: str, key: str, change: str) -> Any:
-    if isinstance(place, list):
-        if not part.isdecimal() or int(part) >= len(place):
+def _step(values: Any, part: str, key: str, change: str) -> Any:
+    """The entry `part` of a table or a list, on the way to the key of a change. A table gets it if it has none."""
+    if isinstance(values, list):
+        if not part.isdecimal() or int(part) >= len(values):
             raise RecipeError(
-                f"--set {change}: '{key}' does not exist.", f"It has {len(place)} entries, counted from 0."
+                f"--set {change}: '{key}' does not exist.", f"It has {len(values)} entries, counted from 0."
             )
-        return place[int(part)]
-    if not isinstance(place, dict):
+        return values[int(part)]
+    if not isinstance(values, dict):
         raise RecipeError(f"--set {change}: '{key}' lies below a plain value.", "Set that plain value itself.")
     if part.isdecimal():
         raise RecipeError(f"--set {change}: '{key}' does not exist.", "The recipe has no such list.")
-    return place.setdefault(part, {})
+    return values.setdefault(part, {})

@@ -1,4 +1,4 @@
-"""Where in a recipe a mistake stands, and what was probably meant."""
+"""The position of a mistake in a recipe, and the key that was probably meant."""
 
 from __future__ import annotations
 
@@ -38,12 +38,18 @@ class Source:
 
 
 def explain(error: ValidationError, sources: list[Source], changes: list[str]) -> tuple[str, str]:
-    """Message and hint for the first thing wrong."""
+    """Message and hint for the first mistake.
+
+    Args:
+        error: of the recipe.
+        sources: its files, the first one first.
+        changes: "key=value" texts of the command line.
+    """
     errors = error.errors()
-    # A rate may be a section or a plain value. It was meant as the section where it says what to find.
-    found = [e for e in errors if FoundLr.__name__ in e["loc"]]
-    meant = found and all(e["type"] not in ("missing", "model_type") for e in found)
-    first = found[0] if meant else errors[0]
+    # A learning rate is a section or a plain value. A table with 'find' is meant as the section.
+    of_section = [e for e in errors if FoundLr.__name__ in e["loc"]]
+    is_section = of_section and all(e["type"] not in ("missing", "model_type") for e in of_section)
+    first = of_section[0] if is_section else errors[0]
     where = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
     # A union reports the member it tried last ("int", "literal…"): that is not a key of the recipe.
     section, where = _section_of(where)
@@ -59,11 +65,11 @@ def explain(error: ValidationError, sources: list[Source], changes: list[str]) -
     if first["type"] == "union_tag_not_found":
         tag = first["ctx"]["discriminator"].strip("'")
         return f"{at}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
-    # What does not go together is a whole table, and too long to be repeated.
-    said = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
+    # Keys that do not go together are reported for their table, which is too long to be repeated.
+    value = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
     subject = f"'{key}': " if key else ""
     return (
-        f"{at}: {subject}{first['msg']}{said}.",
+        f"{at}: {subject}{first['msg']}{value}.",
         "tellapart recipes show NAME prints examples.",
     )
 
@@ -72,7 +78,7 @@ _EXAMPLES = {"transform": "horizontal_flip", "block": "conv"}  # by the key that
 
 
 def location(where: Sequence[str | int], sources: list[Source], changes: list[str]) -> str:
-    """The change or the file and line that a location comes from. The last change wins, then the first file."""
+    """The change, or the file and line, that sets a key: the last change that does, or else the first file."""
     key = ".".join(map(str, where)) + "."
     for change in reversed(changes):
         changed = ".".join(current_path(tuple(change.partition("=")[0].strip().split(".")))) + "."
@@ -82,7 +88,7 @@ def location(where: Sequence[str | int], sources: list[Source], changes: list[st
 
 
 def _holds(values: Any, where: Sequence[str | int]) -> bool:
-    """Whether a file says what stands at a location; a list counts as a whole, since it replaces that of a parent."""
+    """Whether a file sets a key. A list counts as a whole, since it replaces that of the parent."""
     for part in where:
         if isinstance(values, list):
             return True
@@ -98,15 +104,15 @@ def _did_you_mean(written: str, names: list[str]) -> str:
 
 
 def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
-    """The section that holds the last key of a location, and the part of the location that names keys."""
+    """The section that holds the last key of a location, and the keys and numbers of the location."""
     section: type[Section] = Recipe
     inner: dict[str, type[Section]] = {}
     keys: list[Any] = []
     for part in where:
-        if part in inner:  # which of several sections it was taken for: not a key
+        if part in inner:  # the name that pydantic adds for one of several sections: no key
             section, inner = inner[part], {}
             continue
-        if inner and not isinstance(part, int):  # a plain value beside such sections
+        if inner and not isinstance(part, int):  # the name that pydantic adds for a plain value: no key
             break
         keys.append(part)
         if isinstance(part, int):
@@ -123,14 +129,14 @@ def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
 
 
 def _sections_in(annotation: Any) -> dict[str, type[Section]]:
-    """The sections that a field may hold; those told apart by a key such as `transform` by its value."""
+    """The sections that a field may hold, by name, or by the value of a key such as `transform`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         tag = next((annotation.model_fields[key] for key in _EXAMPLES if key in annotation.model_fields), None)
         return {tag.default if tag else annotation.__name__: annotation}
-    found: dict[str, type[Section]] = {}
+    sections: dict[str, type[Section]] = {}
     for part in getattr(annotation, "__args__", ()):
-        found |= _sections_in(part)
-    return found
+        sections |= _sections_in(part)
+    return sections
 
 
 # Not a line of an array, such as `[{ transform = "negative" }]` or `[1, 2]`.

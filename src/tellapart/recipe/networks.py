@@ -1,7 +1,7 @@
-"""The part of a recipe that lays out a network: one strict section a block, and the members of an ensemble.
+"""The sections of a recipe that define a network: one for each kind of block, and one for a member of an ensemble.
 
-Here stands only what may be written, its limits, and what is taken when nothing is said. `models.blocks` and
-`models.ensemble` build the networks. Blocks stand in the order in which a picture goes through them:
+They state keys, limits and defaults alone; `models/blocks.py` and `models/ensemble.py` build the networks. A picture
+passes the blocks in their order:
 
     [[model.blocks]]
     block = "conv"
@@ -17,7 +17,7 @@ Here stands only what may be written, its limits, and what is taken when nothing
     conv3 = 32
     pooled = 16
 
-Behind the last block that works on pictures, the average over all places makes one feature of each channel.
+After the last block on pictures, global average pooling makes one feature of each channel.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tellapart.recipe.transforms import Section
 
 def _is_odd(kernel: int) -> int:
     if kernel % 2 == 0:
-        raise PydanticCustomError("kernel", "a kernel has a middle: its side is an odd number of pixels")
+        raise PydanticCustomError("kernel", "a kernel has a centre: its side is an odd number of pixels")
     return kernel
 
 
@@ -41,7 +41,7 @@ Channels = Annotated[int, Field(ge=1, le=8192)]
 Branch = Annotated[int, Field(ge=0, le=8192)]
 Kernel = Annotated[int, Field(ge=1, le=31), AfterValidator(_is_odd)]
 Stride = Annotated[int, Field(ge=1, le=16)]
-Dropped = Annotated[float, Field(ge=0, lt=1)]
+DropoutShare = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Block(Section):
@@ -59,14 +59,16 @@ class Conv(Block):
     stride: Stride = 1
     batch_norm: bool = True
     activation: Activation = "relu"
-    dropout: Dropped = 0.0
+    dropout: DropoutShare = 0.0
 
 
 class Inception(Block):
-    """Up to four branches side by side: convolutions of 1×1, 3×3 and 5×5, and a 3×3 maximum with 1×1 behind it.
+    """Up to four parallel branches: convolutions of 1×1, 3×3 and 5×5, and max pooling of 3×3 followed by 1×1.
 
-    A number of channels each; 0 leaves the branch out. `reduce3` and `reduce5`: channels of the 1×1 convolution that
-    stands before the larger one, 0 for none. Source: Szegedy et al., Going Deeper with Convolutions, 2015, figure 2.
+    Each key is a number of channels; 0 leaves the branch out. `reduce3` and `reduce5` are the channels of the 1×1
+    convolution before the larger one; 0 leaves it out.
+
+    Source: Szegedy et al., Going Deeper with Convolutions, 2015, figure 2.
     """
 
     block: Literal["inception"] = "inception"
@@ -78,7 +80,7 @@ class Inception(Block):
     pooled: Branch = 0
     batch_norm: bool = True
     activation: Activation = "relu"
-    dropout: Dropped = 0.0
+    dropout: DropoutShare = 0.0
 
     @property
     def channels(self) -> int:
@@ -96,9 +98,9 @@ class Inception(Block):
 
 
 class Residual(Block):
-    """`n_convolutions`, the first with the stride, added to their input; the last activation follows the sum.
+    """`n_convolutions`, of which the first has the stride, added to their input; the last activation follows the sum.
 
-    Where the shape changes, the shortcut is a 1×1 convolution. Source: He et al., Deep Residual Learning for Image
+    The shortcut is a 1×1 convolution where the shape changes. Source: He et al., Deep Residual Learning for Image
     Recognition, 2016, figure 2 and option B.
     """
 
@@ -109,11 +111,11 @@ class Residual(Block):
     stride: Stride = 1
     batch_norm: bool = True
     activation: Activation = "relu"
-    dropout: Dropped = 0.0
+    dropout: DropoutShare = 0.0
 
 
 class Pool(Block):
-    """Maximum or average over windows of `size` × `size` pixels, `stride` apart; by default side by side."""
+    """Max or average pooling over windows of `size` × `size` pixels; the stride is the size by default."""
 
     block: Literal["pool"] = "pool"
     kind: Literal["max", "average"] = "max"
@@ -122,16 +124,16 @@ class Pool(Block):
 
 
 class Dense(Block):
-    """A linear layer from features to `size` features, activation, dropout."""
+    """A linear layer to `size` features, then activation, dropout."""
 
     block: Literal["dense"] = "dense"
     size: Channels
     activation: Activation = "relu"
-    dropout: Dropped = 0.0
+    dropout: DropoutShare = 0.0
 
 
 class Dropout(Block):
-    """A share of the features is set to 0 in training. Within pictures: the key `dropout` of the other blocks."""
+    """Dropout of features in training. The other blocks have a key `dropout` of their own."""
 
     block: Literal["dropout"] = "dropout"
     dropout: float = Field(gt=0, lt=1)
@@ -143,7 +145,7 @@ _BLOCKS = TypeAdapter(list[AnyBlock])
 
 
 def read_blocks(values: list[dict[str, Any]]) -> list[AnyBlock]:
-    """Blocks from plain values, as `model_dump` gives them.
+    """Blocks from the plain values that `model_dump` returns.
 
     Raises:
         pydantic.ValidationError: an unknown key, a wrong type or a value out of range.

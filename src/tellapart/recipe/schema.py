@@ -22,24 +22,24 @@ _RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
 
 
 class Data(Section):
-    """How pictures are divided, multiplied and brought to size."""
+    """`[data]`: the split, versions made ahead, and the size of the network's input."""
 
     size: int | None = Field(default=None, ge=1, le=4096, description="side in pixels; by default the weights' own")
     fit: Literal["crop", "squash", "pad"] = "crop"
     crop: float | None = Field(
-        default=None, gt=0, le=1, description="share kept by fit='crop'; by default the weights' own"
+        default=None, gt=0, le=1, description="share of the side that fit='crop' keeps; by default the weights' own"
     )
     validation: float = Field(default=0.15, gt=0, lt=1, description="share of pictures for validation")
     test: float = Field(default=0.15, ge=0, lt=1, description="share of pictures for the test")
     split_seed: int | None = Field(
         default=None,
         ge=0,
-        description="what the parts are drawn with, to keep them over several seeds; by default seed",
+        description="seed of the split alone, to train several seeds on one split; by default seed",
     )
     ahead: Annotated[list[list[AnyTransform]], BeforeValidator(named_views)] = Field(
         default_factory=list,
-        description='versions of each training picture, all of which an epoch shows: "eightfold", or one list of '
-        "transforms a version, an empty one for the picture itself",
+        description='versions of each training picture, all shown in an epoch: "eightfold", or a list of transforms '
+        "for each version, empty for the picture itself",
     )
 
     @model_validator(mode="after")
@@ -50,7 +50,7 @@ class Data(Section):
 
 
 class Head(Section):
-    """What stands on top of the backbone: linear, or hidden layers before it."""
+    """`[model.head]`: the head on the backbone: a linear layer, and hidden layers before it."""
 
     hidden: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, description="sizes of hidden layers")
     activation: Literal["relu", "gelu", "silu", "hardswish"] = "relu"
@@ -64,40 +64,42 @@ class Head(Section):
 
 
 class Model(Section):
-    """Which network, and where its weights come from."""
+    """`[model]`: the network and the source of its weights."""
 
     name: str = "mobilenetv2_100"
     pretrained: bool = True
     weights: str | None = Field(
         default=None,
-        description="a file of weights, instead of the pretrained ones; or a run directory: what it began with",
+        description="a file of weights, instead of the pretrained ones; or a run directory, for its initial weights",
     )
     head: Head = Head()
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="for the networks of our own")
-    blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': what it is built of")
-    members: list[Member] = Field(default_factory=list, description="name = 'ensemble': backbones side by side")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="for Tellapart's own networks")
+    blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': the layers in their order")
+    members: list[Member] = Field(default_factory=list, description="name = 'ensemble': its backbones")
     resize_inside: int | None = Field(
-        default=None, ge=1, le=4096, description="side that the network brings pictures of data.size to"
+        default=None, ge=1, le=4096, description="side to which the network resizes its input of data.size"
     )
 
     @model_validator(mode="after")
     def _one_network(self) -> Self:
-        for name, key, given in (("blocks", "blocks", self.blocks), ("ensemble", "members", self.members)):
-            if (self.name == name) != bool(given):
+        for name, key, entries in (("blocks", "blocks", self.blocks), ("ensemble", "members", self.members)):
+            if (self.name == name) != bool(entries):
                 raise PydanticCustomError("model", f"name = '{name}' and [[model.{key}]] belong together")
         if self.members and not self.pretrained:
-            raise PydanticCustomError("unused", "each of [[model.members]] has a 'pretrained' of its own: say it there")
+            raise PydanticCustomError("unused", "each of [[model.members]] has a 'pretrained' of its own: set it there")
         return self
 
 
 class FoundLr(Section):
-    """A peak learning rate that is found by a test at the stage's beginning; `lr = "find"` is the valley."""
+    """A peak learning rate that a test at the stage's beginning finds; `lr = "find"` is the valley."""
 
     find: Literal["valley", "steepest", "tenth_of_minimum", "highest_falling"]
     spread: float = Field(
-        default=1.0, ge=1, description="the first layers take the head's rate divided by this, those between in steps"
+        default=1.0, ge=1, description="the head's learning rate / that of the first layers; geometric in between"
     )
-    otherwise: float | None = Field(default=None, gt=0, description="the rate where the loss does not fall in the test")
+    otherwise: float | None = Field(
+        default=None, gt=0, description="the learning rate where the loss does not fall in the test"
+    )
 
 
 #: Inverse strengths of the L2 penalty of a linear probe, as C in scikit-learn's LogisticRegression: strongest first.
@@ -130,14 +132,14 @@ class Stage(Section):
     name: str = ""
     train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default="all",
-        description="the head, everything, the last n groups of layers, or a share of the groups, below 1",
+        description="the head, all layers, the last n groups of layers, or a share of the groups, below 1",
     )
     solver: Literal["lbfgs"] | None = Field(
         default=None, description="a linear probe: L-BFGS computes the head exactly, on stored features"
     )
     l2: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=100)] = Field(
         default=list(L2),
-        description="of a linear probe: inverse strengths of regularisation, tried one after the other",
+        description="of a linear probe: inverse strengths of regularisation (C), tried in this order",
     )
     epochs: int = Field(default=10, ge=1)
     steps: int | None = Field(default=None, ge=1, description="length in steps of the optimizer, instead of epochs")
@@ -147,7 +149,7 @@ class Stage(Section):
     per_class: int | None = Field(
         default=None,
         ge=1,
-        description="train on at most so many pictures of a class, drawn at random; by default all",
+        description="largest number of training pictures of a class, drawn at random; by default all",
     )
     loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "squeezed"] = "auto"
     optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon"] = "adamw"
@@ -162,32 +164,35 @@ class Stage(Section):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     clip: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
     average: float | None = Field(
-        default=None, gt=0, lt=1, description="decay of a running mean of the weights, which is then what is validated"
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the weights, which is then validated",
     )
     schedule: Literal["constant", "step", "cosine", "one_cycle", "sgdr"] = "cosine"
     step_epochs: int = Field(default=1, ge=1, description="step: epochs between two steps down")
-    step_factor: float = Field(default=0.1, gt=0, le=1, description="step: what the rate is multiplied by")
+    step_factor: float = Field(default=0.1, gt=0, le=1, description="step: factor of the learning rate at each")
     cycle_length: int = Field(default=1, ge=1, description="sgdr: epochs of the first cycle")
-    cycle_multiplier: int = Field(default=1, ge=1, description="sgdr: how much longer each cycle is than the last")
-    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
+    cycle_multiplier: int = Field(default=1, ge=1, description="sgdr: length of a cycle / that of the one before")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps with a rising learning rate")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     batch_norm: Literal["update", "keep", "free"] = Field(
         default="update",
         description="statistics of batch normalisation: update those of trained layers, keep all, or free: update "
-        "those of frozen layers too, which then run in every epoch, as what they give changes",
+        "those of frozen layers too, which then run in every epoch, since their features change",
     )
     patience: int | None = Field(default=None, ge=1, description="epochs without improvement before the stage stops")
     stop_on: Literal["monitor", "gap"] = Field(
         default="monitor",
-        description="what patience waits for: a better epoch; or gap: validation loss less training loss grows in so "
-        "many epochs on end",
+        description="condition of patience: monitor: no better epoch; gap: validation loss - training loss grew in "
+        "each of these epochs",
     )
-    monitor: Literal["score", "loss"] = Field(default="loss", description="what decides which epoch is best")
+    monitor: Literal["score", "loss"] = Field(default="loss", description="criterion of the best epoch")
     augment: bool = Field(default=True, description="whether the recipe's [[augment]] is applied")
     views: list[list[AnyTransform]] = Field(
         default_factory=list,
-        description="fixed views of each training picture. Where layers are frozen, what they make of each view is "
-        "computed once and stored; an epoch shows one view of each picture, drawn at random",
+        description="fixed views of each training picture. An epoch shows one of them, drawn at random. The features "
+        "of frozen layers are computed once a view and stored",
     )
 
     @model_validator(mode="after")
@@ -225,14 +230,14 @@ class Stage(Section):
 
 
 class Plan(Section):
-    """What is left open and chosen for the pictures and the machine: `model.name = "auto"`, `data.size`, epochs."""
+    """`[plan]`: `model.name = "auto"`, `data.size` and epochs are chosen for the pictures and the machine."""
 
-    minutes: float = Field(default=5.0, gt=0, description="what the training may take, from scan to report")
-    why: list[str] = Field(default_factory=list, description="filled in with the choice: its reasons")
+    minutes: float = Field(default=5.0, gt=0, description="time of the training, from scan to report")
+    why: list[str] = Field(default_factory=list, description="reasons for the choice; Tellapart writes them")
 
 
 class Recipe(Section):
-    """A whole training. Every key has a default; a recipe file states what it changes."""
+    """A whole training. Every key has a default; a recipe file states the others."""
 
     about: str = ""
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -245,30 +250,29 @@ class Recipe(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     retrain: bool = Field(
         default=False,
-        description="train once more, from the same initial weights, on training and validation pictures together, "
-        "each stage for as long as was best on validation",
+        description="train once more, from the same initial weights, on training and validation pictures together; "
+        "each stage ends at the epoch that was best on validation",
     )
     plan: Plan | None = None
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
-        """Random changes that no stage applies are a mistake, not a detail."""
-        given = {"[[augment]]": bool(self.augment), "[mix]": self.mix.mixup + self.mix.cutmix > 0}
+        """Refuse random changes that no stage applies."""
+        random = {"[[augment]]": bool(self.augment), "[mix]": self.mix.mixup + self.mix.cutmix > 0}
         applied = any(stage.augment and not stage.views for stage in self.stages)
-        for name in (name for name, is_given in given.items() if is_given and not applied):
+        for name in (name for name, is_set in random.items() if is_set and not applied):
             raise PydanticCustomError(
-                "unused",
-                f"no stage applies {name}: every one has fixed 'views', which take its place, or augment = false",
+                "unused", f"no stage applies {name}: each has fixed 'views', which replace it, or augment = false"
             )
         return self
 
     @property
     def split_seed(self) -> int:
-        """What the pictures are divided with."""
+        """The seed of the split."""
         return self.seed if self.data.split_seed is None else self.data.split_seed
 
     def to_toml(self) -> str:
-        """The complete recipe, defaults included, as TOML that `load_recipe` reads back to an equal one."""
+        """The complete recipe as TOML, defaults included. `load_recipe` makes an equal recipe of it."""
         import tomlkit  # half a second to import, and most commands write no recipe
 
         return tomlkit.dumps(self.model_dump(exclude_none=True))

@@ -1,13 +1,13 @@
-"""The part of a recipe that changes training pictures: one strict section a transform, mixing and balancing.
+"""The sections of a recipe on training pictures: one for each transform, mixup and CutMix, and class balance.
 
-Here are the keys alone, with units, limits and defaults. `data.augmentation.pixel_ops` has what each transform does to
-the pixels; `data.augmentation.transforms` draws the strengths and calls it.
+They state keys, units, limits and defaults alone. `data/augmentation/transforms.py` draws the strengths and applies the
+transforms; `data/augmentation/pixel_ops.py` computes the pixels.
 
-A **strength** says how strongly, and is drawn anew for every picture:
+A **strength** is drawn anew for every picture:
 
-    degrees = 10                          always exactly this, sign and all
-    degrees = { uniform = [-10, 10] }     any value in between, equally likely
-    degrees = { normal = [0, 5] }         bell curve: mean, standard deviation; cut off at the field's limits
+    degrees = 10                          always this value, with its sign
+    degrees = { uniform = [-10, 10] }     uniform distribution
+    degrees = { normal = [0, 5] }         normal distribution: mean, standard deviation; clipped to the key's limits
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Section(BaseModel):
 
 
 class Uniform(Section):
-    """Any value between low and high, equally likely."""
+    """A uniform distribution: low and high."""
 
     uniform: list[float]
 
 
 class Normal(Section):
-    """A bell curve: mean and standard deviation."""
+    """A normal distribution: mean and standard deviation."""
 
     normal: list[float]
 
@@ -43,13 +43,17 @@ Strength = float | Uniform | Normal
 
 @dataclass(frozen=True)
 class Limits:
-    """Smallest and largest value of a strength; calling it checks one as it is written in a recipe."""
+    """The smallest and the largest value of a strength. A call checks the strength that a recipe has."""
 
     low: float
     high: float
 
     def __call__(self, written: Any) -> Any:
-        """Give back a strength as it is written, or say what is wrong with it."""
+        """Return the strength unchanged.
+
+        Raises:
+            PydanticCustomError: another form, a number outside the limits, or two in the wrong order.
+        """
         form, numbers = _form_of(written)
         if form == "normal" and not 0 <= numbers[1] < float("inf"):
             raise PydanticCustomError("strength", "a standard deviation is finite and not below 0")
@@ -61,7 +65,7 @@ class Limits:
 
 
 def _form_of(written: Any) -> tuple[str, list[float]]:
-    """Which of the three forms a strength has, and its numbers."""
+    """The form of a strength, "fixed", "uniform" or "normal", and its numbers."""
     values = written.model_dump() if isinstance(written, Section) else written
     match values:
         case {"uniform": [_, _] as numbers, **more} if not more:
@@ -99,42 +103,42 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Transform(Section):
-    """Base of all transforms. `probability`: the share of pictures that it changes; all, unless one says otherwise."""
+    """Base of all transforms. `probability` is the share of pictures that it changes."""
 
     transform: str
     probability: Probability = 1.0
 
 
 class HorizontalFlip(Transform):
-    """Left becomes right."""
+    """A flip of left and right."""
 
     transform: Literal["horizontal_flip"] = "horizontal_flip"
 
 
 class VerticalFlip(Transform):
-    """Top becomes bottom."""
+    """A flip of top and bottom."""
 
     transform: Literal["vertical_flip"] = "vertical_flip"
 
 
 class QuarterTurns(Transform):
-    """A turn by one of `turns` degrees, counter-clockwise."""
+    """A rotation by one of `turns` degrees, counter-clockwise."""
 
     transform: Literal["quarter_turns"] = "quarter_turns"
     turns: list[Literal[90, 180, 270]] = Field(default=[90, 180, 270], min_length=1)
 
 
 class Rotation(Transform):
-    """A turn about the middle by `degrees`, counter-clockwise; -15 to 15 by default."""
+    """A rotation about the centre by `degrees`, counter-clockwise; -15 to 15 by default."""
 
     transform: Literal["rotation"] = "rotation"
     degrees: Degrees = Uniform(uniform=[-15, 15])
 
 
 class Shift(Transform):
-    """Moved by shares of its width (`x`, to the right) and height (`y`, downwards); -0.1 to 0.1 by default.
+    """A shift by shares of the width (`x`, to the right) and the height (`y`, downwards), in whole pixels.
 
-    By whole pixels.
+    -0.1 to 0.1 by default.
     """
 
     transform: Literal["shift"] = "shift"
@@ -143,14 +147,14 @@ class Shift(Transform):
 
 
 class Scale(Transform):
-    """Larger (`factor` above 1) or smaller about the middle, in a frame that stays; 0.9 to 1.1 by default."""
+    """Scaling about the centre by `factor`, in the same frame; 0.9 to 1.1 by default."""
 
     transform: Literal["scale"] = "scale"
     factor: ScaleFactor = Uniform(uniform=[0.9, 1.1])
 
 
 class Shear(Transform):
-    """Slanted by `x` degrees (the upper edge moves right) and `y` (the right edge moves up); -10 to 10 and 0."""
+    """A shear by `x` degrees (the upper edge moves right) and `y` (the right edge moves up); -10 to 10 and 0."""
 
     transform: Literal["shear"] = "shear"
     x: ShearDegrees = Uniform(uniform=[-10, 10])
@@ -158,7 +162,7 @@ class Shear(Transform):
 
 
 class Zoom(Transform):
-    """A window at a random place, its sides 1 / `factor` of the picture's, fills the frame; 1 to 1.1 by default."""
+    """A window at a random position, its sides 1 / `factor` of the picture's, fills the frame; 1 to 1.1 by default."""
 
     transform: Literal["zoom"] = "zoom"
     factor: ZoomFactor = Uniform(uniform=[1.0, 1.1])
@@ -167,8 +171,8 @@ class Zoom(Transform):
 class RandomResizedCrop(Transform):
     """A window of a random share of the area (`scale`) and width / height (`ratio`) fills the frame (Szegedy 2015).
 
-    By default 0.08 to 1 of the area. The ratio lies between two numbers, its logarithm being equally likely. The
-    window is cut from the picture as it was decoded, before anything else is done, wherever this stands in the list.
+    0.08 to 1 of the area by default. The logarithm of the ratio is uniform between those of two numbers. The crop comes
+    first, from the decoded picture, whatever its position in the list.
     """
 
     transform: Literal["random_resized_crop"] = "random_resized_crop"
@@ -198,7 +202,7 @@ class Saturation(Transform):
 
 
 class Greyscale(Transform):
-    """Black and white, in three equal channels."""
+    """Grey, in three equal channels."""
 
     transform: Literal["greyscale"] = "greyscale"
 
@@ -226,7 +230,7 @@ class Noise(Transform):
 class Erasing(Transform):
     """A rectangle of this share of the `area` becomes the mean colour (Zhong 2017); 0.02 to 0.33.
 
-    Height / width lies between 0.3 and 3.3. The mean colour is what the network sees as zero.
+    Height / width lies between 0.3 and 3.3. The network's normalisation makes the mean colour zero.
     """
 
     transform: Literal["erasing"] = "erasing"
@@ -234,14 +238,14 @@ class Erasing(Transform):
 
 
 class Jpeg(Transform):
-    """Stored as a JPEG of this `quality` (1 worst, 100 best; 4:2:0 colour) and read again; 30 to 95 by default."""
+    """Compression as a JPEG of this `quality` (1 worst, 100 best; 4:2:0 colour); 30 to 95 by default."""
 
     transform: Literal["jpeg"] = "jpeg"
     quality: Quality = Uniform(uniform=[30, 95])
 
 
 class RandAugment(Transform):
-    """`n` operations picked from fourteen, each of strength `magnitude` of 30 (Cubuk 2019)."""
+    """`n` random operations out of fourteen, each of strength `magnitude` of 30 (Cubuk 2019)."""
 
     transform: Literal["rand_augment"] = "rand_augment"
     n: int = Field(default=2, ge=1, le=14)
@@ -249,7 +253,7 @@ class RandAugment(Transform):
 
 
 class TrivialAugment(Transform):
-    """One operation picked from fourteen, of a strength that is drawn too (TrivialAugment Wide, Müller 2021)."""
+    """One random operation out of fourteen, of a random strength (TrivialAugment Wide, Müller 2021)."""
 
     transform: Literal["trivial_augment"] = "trivial_augment"
 
@@ -281,7 +285,7 @@ AnyTransform = Annotated[
 
 @cache
 def strengths(transform: type[Transform]) -> dict[str, Limits]:
-    """Those fields of a transform that are strengths, with their limits."""
+    """The keys of a transform that are strengths, with their limits."""
     return {
         name: check.func
         for name, field in transform.model_fields.items()
@@ -302,7 +306,7 @@ EIGHTFOLD: tuple[tuple[Transform, ...], ...] = (*_FLIPS, *((*flip, *_MOVED) for 
 
 
 def named_views(written: Any) -> Any:
-    """Views as they are written in a recipe: "eightfold" stands for `EIGHTFOLD`.
+    """The views that a recipe has: "eightfold" stands for `EIGHTFOLD`.
 
     Raises:
         PydanticCustomError: another name.
@@ -334,9 +338,9 @@ class Mix(Section):
 
 
 class Balance(Section):
-    """What is done about classes with few pictures. See `data.loading.sampling`."""
+    """Class balance: see `data/loading/sampling.py`."""
 
     sampler: Literal["none", "weighted", "rarest"] = Field(
-        default="none", description="which pictures an epoch is made of"
+        default="none", description="how often an epoch shows the pictures of a class"
     )
-    class_weights: bool = Field(default=False, description="rare classes weigh more in the loss")
+    class_weights: bool = Field(default=False, description="rare classes have larger weights in the loss")

@@ -20,7 +20,7 @@ class Outdated:
     Attributes:
         path: its keys and numbers of entries, as text, under the names of 0.1.
         line: the sentence that says which keys to write now.
-        hint: where the part cannot be read, what to do; empty where it was read.
+        hint: the way out where the part cannot be read; empty where it was read.
     """
 
     path: KeyPath
@@ -32,7 +32,7 @@ def upgrade(values: Any, path: KeyPath = ()) -> tuple[Any, list[Outdated]]:
     """Values of a recipe as they are written today, and which of them were not.
 
     Args:
-        values: plain values as TOML gives them: a whole recipe, or what it has at `path`.
+        values: plain values as TOML gives them: a whole recipe, or its part at `path`.
         path: keys and numbers of entries, as text.
     """
     if isinstance(values, list):
