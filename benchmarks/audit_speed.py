@@ -32,7 +32,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tellapart.data.decoding.decode import decode
-from tellapart.core.system import n_processors
+from tellapart.core.hardware import n_processors
 paths = list(Path(sys.argv[1]).rglob("*.jpg"))
 with ThreadPoolExecutor(n_processors()) as pool:
     parts = [paths[i : i + 32] for i in range(0, len(paths), 32)]

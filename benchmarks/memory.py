@@ -37,7 +37,7 @@ def train(rows: int, steps: int) -> dict[str, int]:
 
     import tellapart as ta
     from tellapart.core.events import Progress
-    from tellapart.core.system import keep_freed
+    from tellapart.core.hardware import keep_freed
     from tellapart.data.catalog import Catalog
     from tellapart.data.splitting.split import split
     from tellapart.models.create import create_network

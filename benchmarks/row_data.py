@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.turns import Contestant, Figure, in_turn
 from tellapart.core.events import Computing
+from tellapart.core.hardware import keep_freed
 from tellapart.core.preprocess import Preprocessing
-from tellapart.core.system import keep_freed
 from tellapart.data.catalog import Catalog
 from tellapart.data.loading.loader import batches
 from tellapart.recipe.transforms import HorizontalFlip, RandomResizedCrop

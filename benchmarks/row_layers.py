@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.turns import Contestant, Figure, apart, in_turn
 from tellapart.core.events import Computing, Progress
-from tellapart.core.system import keep_freed
+from tellapart.core.hardware import keep_freed
 from tellapart.data.catalog import Catalog
 from tellapart.models.create import create_network
 from tellapart.models.network import Network

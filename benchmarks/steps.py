@@ -33,7 +33,7 @@ def time_steps(network: str, statistics: str, way: str) -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from tellapart.core.system import keep_freed
+    from tellapart.core.hardware import keep_freed
     from tellapart.training.fast.fuse_batchnorm import learning
 
     if "memory kept" in way:

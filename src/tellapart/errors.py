@@ -85,3 +85,8 @@ class MissingExtraError(TellapartError):
             f"{feature} needs the package '{missing}', which is not installed.",
             f"Install it with: pip install 'tellapart[{extra}]'",
         )
+
+
+def system_error_message(error: OSError) -> str:
+    """What the system says of a full disk, a folder that may not be written to and the like, for people."""
+    return f"{error.filename or 'Reading or writing failed'}: {error.strerror or error}."

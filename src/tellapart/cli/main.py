@@ -24,7 +24,7 @@ from tellapart.cli import (
     scan,
     train,
 )
-from tellapart.errors import TellapartError
+from tellapart.errors import TellapartError, system_error_message
 
 #: As they are listed: in the order in which they are likely to be wanted.
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
@@ -90,8 +90,8 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"Error: {error.filename or 'Reading or writing failed'}: {error.strerror or error}.", file=sys.stderr)
-        sys.exit(2)
+        print(f"Error: {system_error_message(error)}", file=sys.stderr)
+        sys.exit(TellapartError.exit_code)
 
 
 @app.callback(invoke_without_command=True)

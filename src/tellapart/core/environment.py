@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tellapart.core.system import n_processors
+from tellapart.core.hardware import n_processors
 from tellapart.core.version import __version__
 
 #: Instructions that decide which kernels of torch and onnxruntime run.

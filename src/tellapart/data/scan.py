@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tellapart.core.system import n_processors
+from tellapart.core.hardware import n_processors
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.decoding.decode import Facts, examine
 from tellapart.data.decoding.limits import quiet

@@ -12,8 +12,8 @@ from typing import TypedDict, Unpack, overload
 import numpy as np
 from PIL import Image
 
+from tellapart.core.hardware import n_processors
 from tellapart.core.predictions import Floats, Mean
-from tellapart.core.system import n_processors
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.read_pictures import Picture, PictureRead, read_ahead

@@ -17,7 +17,7 @@ import torch
 
 from tellapart.core.environment import processor_name
 from tellapart.core.files import cache_folder, write_text
-from tellapart.core.system import n_processors
+from tellapart.core.hardware import n_processors
 from tellapart.errors import UsageError
 
 Precision = Literal["float32", "bfloat16"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tellapart.core.events import Event, Note
 from tellapart.core.files import plainly, sweep
+from tellapart.core.hardware import give_back, keep_freed, limit_spinning
 from tellapart.core.signals import stop_politely
-from tellapart.core.system import give_back, keep_freed, limit_spinning
 from tellapart.errors import MissingExtraError, UnreadableError
 from tellapart.runs.run import Run, locked
 from tellapart.workflows.finalize import check_evaluation, conclude

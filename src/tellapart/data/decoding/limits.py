@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from tellapart.core.system import give_back
+from tellapart.core.hardware import give_back
 
 #: Memory, in bytes, that everything being decoded at one time in this process may take. With what Python and its
 #: libraries take, the process stays below 512 MB.

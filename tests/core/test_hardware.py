@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keeps
 SCRIPT = """
 import json, resource, sys
 import torch
-from tellapart.core.system import give_back, keep_freed
+from tellapart.core.hardware import give_back, keep_freed
 
 def faults():  # pages that the system handed out
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
