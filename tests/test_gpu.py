@@ -111,7 +111,7 @@ def test_a_gpu_changes_batches_as_a_cpu_does(transforms: list[rt.Transform], int
 
     def changed(device: str) -> torch.Tensor:
         rng = batch_generator(3, 1, np.arange(len(pictures)))
-        block, change = begin_batch(list(pictures), transforms, preprocessing, rng, pinned=device == "cuda")
+        block, change = begin_batch(list(pictures), transforms, preprocessing, rng)
         return change(block.to(device)).cpu()
 
     difference = (changed("cuda").int() - changed("cpu").int()).abs()

@@ -199,7 +199,7 @@ def _changed_on_gpu(
 
     def make(items: Rows, pictures: Sequence[Pixels]) -> _Raw:
         rng = gpu_batch.batch_generator(dataset.seed, epoch, items)
-        return items, *gpu_batch.begin_batch(pictures, on_gpu, dataset.preprocessing, rng, pinned=True)
+        return items, *gpu_batch.begin_batch(pictures, on_gpu, dataset.preprocessing, rng)
 
     return gathered(order, batch_size, ready, load, make, workers)
 

@@ -64,11 +64,7 @@ def batch_generator(seed: int, epoch: int, items: Ints) -> Random:
 
 
 def begin_batch(
-    pictures: Sequence[Pixels],
-    transforms: Sequence[Transform],
-    preprocessing: Preprocessing,
-    rng: Random,
-    pinned: bool = False,
+    pictures: Sequence[Pixels], transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Put the pictures of a batch into one block of memory, to be changed on the device.
 
@@ -77,7 +73,6 @@ def begin_batch(
         transforms: the second part of `partition`.
         preprocessing: size of the frame.
         rng: see `batch_generator`.
-        pinned: into memory from which a GPU copies while it computes.
 
     Returns:
         The block, uint8 [n, h, w, 3], and a function to call with it, once, when it is on the device: that gives the
@@ -89,6 +84,8 @@ def begin_batch(
         transforms = transforms[1:]
         pictures = [p[y0:y1, x0:x1] for p, (x0, y0, x1, y1) in zip(pictures, boxes.tolist(), strict=True)]
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    # From pinned memory a GPU copies while it computes.
+    pinned = torch.cuda.is_available()
     block = torch.empty((len(pictures), height, width, 3), dtype=torch.uint8, pin_memory=pinned)
     # A window lies in the upper left corner of its cell; what is around it has no weight in `_scaled`.
     for cell, picture in zip(block.numpy(), pictures, strict=True):
