@@ -31,7 +31,7 @@ import torchvision  # noqa: F401
 import tellapart as ta
 from tellapart.core.files import write_text
 from tellapart.core.signals import STOPPED, stopped_soon
-from tellapart.deploy.bundle import write
+from tellapart.deploy.export.formats import FORMATS
 from tellapart.report import run_report
 from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
@@ -51,7 +51,7 @@ def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: 
     checkpoint.SHARE, checkpoint.WITHIN_EPOCH = 1.0, 0.0
     os.environ["TELLAPART_CACHE"] = str(out.with_suffix(".cache"))
     if exported is not None:
-        write._export = lambda network, golden, path: shutil.copy(exported, path)  # type: ignore[assignment]
+        FORMATS["model.onnx"] = lambda _network, _golden, path: shutil.copy(exported, path)
         run_report.write_figures = lambda data, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
     plan = ta.load_recipe(recipe)
     catalog = ta.scan(pictures)

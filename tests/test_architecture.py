@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "auditing": {"data", "evaluation"},
     "deploy": {"data", "evaluation"},
     "deploy.bundle.write": {"deploy", "models", "data", "evaluation"},
+    "deploy.export": {"deploy", "models", "data", "evaluation"},
     "explaining": {"training", "models", "data"},
     "training": {"models", "data", "evaluation", "recipe"},
     "runs": {"data", "recipe"},
@@ -45,6 +46,7 @@ MAY_IMPORT = {
 # Where torch may be imported, and which packages bring it along.
 TORCH_ROOMS = {"workflows", "explaining", "training", "models", "data.augmentation", "data.loading"} | {
     "deploy.bundle.write",
+    "deploy.export",
 }
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "captum", "safetensors.torch"}
 

@@ -24,7 +24,7 @@ from PIL import Image
 import tellapart as ta
 from tellapart.core.events import Event, Note, StageDone, Validated
 from tellapart.core.files import write_text
-from tellapart.deploy.bundle import write
+from tellapart.deploy.export.formats import FORMATS
 from tellapart.errors import RunError
 from tellapart.report import run_report
 from tellapart.runs.resume import divide
@@ -80,7 +80,7 @@ def train(photos: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
     monkeypatch.setattr(checkpoint, "WITHIN_EPOCH", 0.0)
     monkeypatch.setattr(run_report, "write_figures", lambda _story, folder: write_text(folder / "curves.svg", "<svg/>"))
     model = (unbroken / "bundle" / "model.onnx").read_bytes()
-    monkeypatch.setattr(write, "_export", lambda _network, _golden, path: path.write_bytes(model))
+    monkeypatch.setitem(FORMATS, "model.onnx", lambda _network, _golden, path: path.write_bytes(model))
     return partial(follow, photos)
 
 

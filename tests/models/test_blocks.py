@@ -16,6 +16,7 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.bundle.write import write_bundle
 from tellapart.errors import ModelError
+from tellapart.evaluation.calibration_summary import Certainty
 from tellapart.models.blocks import InceptionBlock, ResidualBlock, build_blocks, shapes
 from tellapart.models.layer_groups import chain
 from tellapart.models.network import Architecture, Network
@@ -309,7 +310,7 @@ def test_the_exported_model_answers_as_torch(tmp_path):
     network = Network(backbone, nn.Linear(7, 3), architecture, 7, "random initial weights").eval()
     pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 36, 3), np.uint8)
     folder = tmp_path / "bundle"
-    write_bundle(folder, network, ("a", "b", "c"), False, temperature=1.0, thresholds=None, about={}, golden=pictures)
+    write_bundle(folder, network, ("a", "b", "c"), False, Certainty(), about={}, golden=pictures)
     with torch.inference_mode():
         expected = network(torch.from_numpy(pictures)).numpy()
     np.testing.assert_allclose(Bundle.load(folder).predict_pixels(pictures), expected, rtol=1e-4, atol=1e-4)

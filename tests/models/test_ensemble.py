@@ -11,6 +11,7 @@ from torch import nn
 from tellapart.core.preprocess import Preprocessing
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.bundle.write import write_bundle
+from tellapart.evaluation.calibration_summary import Certainty
 from tellapart.models.create import create_network
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.heads import ResizeInside
@@ -109,7 +110,7 @@ def test_the_exported_model_answers_as_torch(tmp_path):
     hows = [IMAGENET, replace(HALVES, height=20, width=16), CLIP]
     whole = ensemble(backbones, hows, 448)
     folder, golden = tmp_path / "bundle", PICTURES.numpy()
-    write_bundle(folder, whole, ("a", "b", "c"), False, temperature=1.0, thresholds=None, about={}, golden=golden)
+    write_bundle(folder, whole, ("a", "b", "c"), False, Certainty(), about={}, golden=golden)
     with torch.inference_mode():
         expected = whole(PICTURES).numpy()
     np.testing.assert_allclose(Bundle.load(folder).predict_pixels(golden), expected, rtol=1e-4, atol=1e-4)

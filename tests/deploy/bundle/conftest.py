@@ -9,6 +9,7 @@ from torch import nn
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.deploy.bundle.write import write_bundle
+from tellapart.evaluation.calibration_summary import Certainty
 from tellapart.models.network import Architecture, Network
 from tellapart.recipe.schema import Head
 
@@ -44,9 +45,11 @@ def write(network, golden):
     """write_bundle with everything given but what a test is about."""
 
     def write(folder, **changes):
-        given = {"temperature": 1.5, "thresholds": None, "about": {}, "golden": golden, **changes}
-        usual = {"network": network, "classes": CLASSES, "multilabel": False}
-        write_bundle(folder, *(given.pop(key, value) for key, value in usual.items()), **given)
+        options = {"about": {}, "golden": golden, **changes}
+        fields = ("temperature", "thresholds", "sets", "n_validation", "ood_score")
+        certainty = {"temperature": 1.5} | {name: options.pop(name) for name in fields if name in options}
+        usual = {"network": network, "classes": CLASSES, "multilabel": False, "certainty": Certainty(**certainty)}
+        write_bundle(folder, *(options.pop(key, value) for key, value in usual.items()), **options)
         return folder
 
     return write
@@ -59,7 +62,7 @@ def written(tmp_path_factory, golden) -> Path:
     evaluation = Evaluation("test", False, 540, CLASSES, metrics, confusion=((1,),))
     about = {"trained_on": "2,525 pictures", "command": "tellapart train x", "evaluation": evaluation.as_dict()}
     folder = tmp_path_factory.mktemp("made") / "not" / "yet" / "bundle"
-    write_bundle(folder, tiny_network(), CLASSES, False, temperature=1.5, thresholds=None, about=about, golden=golden)
+    write_bundle(folder, tiny_network(), CLASSES, False, Certainty(1.5), about=about, golden=golden)
     return folder
 
 

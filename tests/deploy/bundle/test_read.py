@@ -133,6 +133,12 @@ def test_only_the_files_of_a_bundle_are_looked_at(copied, files):
         Bundle.load(copied)
 
 
+def test_files_of_formats_not_known_here_are_left_out(copied):
+    files = json.loads((copied / DESCRIPTION).read_text())["files"]
+    rewrite(copied, files={**files, "model.mlpackage": {"bytes": 1, "sha256": ""}, "../secret": {}})
+    assert Bundle.load(copied).classes
+
+
 @pytest.mark.parametrize("text", ["[]", "3", "{}", '{"format": "1"}'])
 def test_a_description_that_is_something_else(copied, text):
     (copied / DESCRIPTION).write_text(text)

@@ -20,7 +20,7 @@ from torch import nn
 from tellapart.core.preprocess import preprocess
 from tellapart.data.decoding.decode import decode
 from tellapart.deploy.bundle import write as write_module
-from tellapart.deploy.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
+from tellapart.deploy.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, own_digest, waiting
 from tellapart.errors import BundleError
 from tellapart.evaluation.fit_open_set import fit_known
 from tellapart.evaluation.open_set import OodScore
@@ -212,12 +212,23 @@ def test_a_folder_of_something_else_is_never_replaced(write, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cat.jpg", "file", "photos"]
 
 
+def test_a_bundle_with_files_of_formats_not_known_here_is_replaced(write, copied):
+    description = json.loads((copied / DESCRIPTION).read_text())
+    description["files"]["model.mlpackage"] = {"bytes": 0, "sha256": ""}
+    description["sha256"] = own_digest(description)
+    (copied / DESCRIPTION).write_text(json.dumps(description))
+    (copied / "model.mlpackage").touch()
+    write(copied)
+    assert {path.name for path in copied.iterdir()} == FILES
+
+
 KILLED = """
 import json, os, pathlib, signal, sys
 from types import SimpleNamespace
 import numpy as np
-from tellapart.deploy.bundle import write
+from tellapart.deploy.bundle import replace, write
 from tellapart.deploy.bundle.read import waiting
+from tellapart.evaluation.calibration_summary import Certainty
 from tellapart.core.preprocess import Preprocessing
 
 FILES = ("bundle.json", "model.onnx", "model.safetensors", "golden.safetensors", "README.md")
@@ -261,7 +272,7 @@ for n in range(100):
     folder = pathlib.Path(sys.argv[1]) / str(n) / "bundle"
     folder_of(folder, "old")
     folder_of(folder.parent / "part", "new")
-    code = in_a_process_of_its_own(lambda: (kill_at_step(n), write.put(folder.parent / "part", folder)))
+    code = in_a_process_of_its_own(lambda: (kill_at_step(n), replace.put(folder.parent / "part", folder)))
     place = folder if folder.exists() else waiting(folder)
     seen.append([code, place.name, [path.read_text() for path in sorted(place.iterdir())]])
     if code == 0:
@@ -286,7 +297,7 @@ def half(part, network, golden):
 write._write_network = half
 code = in_a_process_of_its_own(
     lambda: write.write_bundle(
-        folder, network, ["a"], False, temperature=1, thresholds=None, about={}, golden=golden
+        folder, network, ["a"], False, Certainty(), about={}, golden=golden
     )
 )
 assert "torch" not in sys.modules  # it would not survive the forks

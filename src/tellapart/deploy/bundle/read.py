@@ -311,21 +311,22 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def _check_files(folder: Path, files: Any) -> None:
-    """Compare size and SHA-256 of each file with what bundle.json says."""
-    if not isinstance(files, dict) or set(files) - {KNOWN} != {MODEL, WEIGHTS, GOLDEN}:
+    """Compare size and SHA-256 of each file with those in bundle.json; files of formats not known here do not count."""
+    if not isinstance(files, dict) or not set(files) >= {MODEL, WEIGHTS, GOLDEN}:
         raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", _AGAIN)
-    for name, told in files.items():
+    entries = {name: files[name] for name in (MODEL, WEIGHTS, GOLDEN, KNOWN) if name in files}
+    for name, entry in entries.items():
         path = folder / name
         if not path.is_file():
             raise BundleError(f"{folder} is a damaged bundle: {name} is missing.", _AGAIN)
         size = path.stat().st_size
-        if size != told["bytes"]:
-            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {told['bytes']:,}.", _AGAIN)
+        if size != entry["bytes"]:
+            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {entry['bytes']:,}.", _AGAIN)
     # Threads, since hashing releases the interpreter: a cold start waits for the largest file only.
-    with ThreadPoolExecutor(max(1, len(files))) as pool:
-        digests = list(pool.map(lambda name: _sha256(folder / name), files))
-    for (name, told), digest in zip(files.items(), digests, strict=True):
-        if digest != told["sha256"]:
+    with ThreadPoolExecutor(len(entries)) as pool:
+        digests = list(pool.map(lambda name: _sha256(folder / name), entries))
+    for (name, entry), digest in zip(entries.items(), digests, strict=True):
+        if digest != entry["sha256"]:
             raise BundleError(f"{folder / name} is damaged: its content is not what was written.", _AGAIN)
 
 
@@ -337,7 +338,23 @@ def _sha256(path: Path) -> str:
         raise BundleError(f"{path} cannot be read: {error.strerror}", _AGAIN) from error
 
 
+def own_files(folder: Path) -> set[str]:
+    """Names of the files that belong to the bundle in a folder, whatever version of Tellapart wrote it."""
+    own = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, KNOWN, CARD}
+    try:
+        values = json.loads((folder / DESCRIPTION).read_bytes())
+        return own | set(values["files"]) if values["sha256"] == own_digest(values) else own
+    except (OSError, ValueError, KeyError, TypeError):
+        return own
+
+
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of the files that bundle.json vouches for; the card is left out, since people edit it."""
-    names = [MODEL, WEIGHTS, GOLDEN] + ([KNOWN] if (folder / KNOWN).is_file() else [])
+    """Size and SHA-256 of a new bundle's files: all but bundle.json, which holds this, and the card, which people edit.
+
+    Args:
+        folder: with neither of these two yet.
+    """
+    order = [MODEL, WEIGHTS, GOLDEN, KNOWN]
+    names = sorted(path.name for path in folder.iterdir())
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
     return {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
