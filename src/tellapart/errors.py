@@ -70,7 +70,7 @@ class RunError(TellapartError):
 
 
 class CacheError(TellapartError):
-    """What is kept to save work cannot be written or read, such as on a full disk."""
+    """A cache that cannot be written or read, such as on a full disk."""
 
 
 class BundleError(TellapartError):

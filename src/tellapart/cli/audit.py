@@ -48,7 +48,7 @@ def audit(
     excluded = check_kinds(_listed(exclude))
     failing = check_kinds(_listed(fail_on), SEVERITIES)
     if table is not None and not (excluded or group_duplicates):
-        raise UsageError("--table says where a table goes that --exclude or --group-duplicates asks for.")
+        raise UsageError("--table names the table that --exclude or --group-duplicates writes; neither is asked for.")
     progress = progress_sink(not quiet)
     seen = look(pictures, progress, model, shortcuts, **label_options)
     print(summary_text(seen))

@@ -1,4 +1,4 @@
-"""`tellapart cache`: what is kept to save work, and how to remove it."""
+"""The command `cache`: show the cache, or clear it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Show what is kept to save work, or clear it.",
+    help="Show the cache, or clear it.",
     rich_markup_mode=None,
     invoke_without_command=True,
 )
@@ -15,7 +15,7 @@ app = typer.Typer(
 
 @app.callback()
 def show(context: typer.Context) -> None:
-    """Show what is kept to save work: kind, number, size, last use."""
+    """Show the cache: kind, number, size, last use."""
     if context.invoked_subcommand is None:
         from tellapart.core.cache import table
 
@@ -26,7 +26,7 @@ def show(context: typer.Context) -> None:
 def clear(
     kind: Annotated[str | None, typer.Argument(help="activations, pictures or runtime; by default all.")] = None,
 ) -> None:
-    """Remove it. What another process uses at the moment stays, and is named."""
+    """Clear the cache. Entries that another process uses at the moment stay, and are named."""
     from tellapart.core import cache
 
     freed, left = cache.clear(kind)

@@ -16,7 +16,8 @@ def evaluate(
         str, typer.Option(help="test, validation, or a folder or table of other labelled pictures.")
     ] = "test",
     tta: Annotated[
-        int | None, typer.Option(min=1, max=32, help="With so many changed copies of each picture: gain and cost.")
+        int | None,
+        typer.Option(min=1, max=32, help="Test-time augmentation with so many copies of each picture: gain and cost."),
     ] = None,
     tta_mean: TtaMean = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

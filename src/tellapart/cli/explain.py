@@ -1,4 +1,4 @@
-"""The command that shows why a run answered so: parse, call, print; nothing else."""
+"""The command `explain`: parse, call, print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print; nothing else. Heavy imports stand inside the commands that need them."""
+"""The command line: parse, call, print. Slow imports stand inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tellapart.cli import (
 )
 from tellapart.errors import TellapartError, system_error_message
 
-#: As they are listed: in the order in which they are likely to be wanted.
+#: Order of the commands in `--help`: as users are likely to need them.
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "scan": scan.scan,
     "audit": audit.audit,
@@ -73,7 +73,7 @@ for _name, _command in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line; errors meant for people become a message and an exit code."""
+    """Run the command line. A `TellapartError` becomes a message and an exit code."""
     # Loading torch makes a million objects that stay. To search them for garbage again and again takes a tenth of it.
     gc.set_threshold(10_000, 20, 50)
     try:

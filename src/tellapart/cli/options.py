@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choice
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 TtaMean = Annotated[
     str | None,
-    typer.Option(help="What is averaged over the copies: logits or probabilities; the run's own by default."),
+    typer.Option(help="Average logits or probabilities over the copies; the run's own by default."),
 ]
-#: How labels are found: keyword arguments of `ta.scan`; see `with_label_options`.
+#: Layout of the labels: keyword arguments of `ta.scan`; see `with_label_options`.
 LabelOptions = dict[str, Any]
 
 
 def _label_options(
-    layout: Annotated[str | None, typer.Option(help="How labels are found, instead of finding out.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of the labels; by default it is detected.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
     class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
     label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="What stands between labels in one cell.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Delimiter between labels in one cell.")] = None,
     follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
 ) -> None: ...
 
 
 def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how labels are found, in the place of its parameter `label_options`."""
+    """Give a command the options on the layout of labels, instead of its parameter `label_options`."""
     own = inspect.signature(command, eval_str=True).parameters.values()
     options = inspect.signature(_label_options, eval_str=True).parameters
     parameters = [each for one in own for each in (options.values() if one.name == "label_options" else [one])]
@@ -54,7 +54,7 @@ def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def load_recipe(name: str, changes: list[str] | None) -> Recipe:
-    """The recipe of a command. Standard error gets a line for each key of version 0.1: which to write now."""
+    """Load the recipe of a command. A line on standard error names today's key for each key of version 0.1."""
     from tellapart.recipe.load import read_recipe
 
     recipe, renamed = read_recipe(name, changes)

@@ -16,15 +16,16 @@ UNREADABLE = 3
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")],
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns such as 'new/**/*.jpg'.")],
-    top: Annotated[int, typer.Option(min=1, help="How many labels an answer lists.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Number of labels in an answer.")] = 1,
     coverage: Annotated[
-        float | None, typer.Option(help="Give sets that hold the right class this often, such as 0.95.")
+        float | None, typer.Option(help="Answer with sets of classes that hold the right one this often, such as 0.95.")
     ] = None,
     unknown: Annotated[
-        bool | None, typer.Option("--unknown/--no-unknown", help="Whether to answer “unknown” to what is unlike all.")
+        bool | None,
+        typer.Option("--unknown/--no-unknown", help="Whether to answer “unknown” to pictures unlike all classes."),
     ] = None,
     tta: Annotated[
-        int | None, typer.Option(min=0, max=32, help="Average over so many changed copies of each picture too.")
+        int | None, typer.Option(min=0, max=32, help="Test-time augmentation with so many copies of each picture.")
     ] = None,
     tta_mean: TtaMean = None,
     format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",

@@ -72,7 +72,7 @@ def ahead(
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Say what versions of pictures a recipe makes ahead. With --write, make a folder of them (data.ahead)."""
+    """List the fixed versions of pictures that a recipe makes (data.ahead). With --write, make a folder of them."""
     from tellapart.workflows.preview import multiplied
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan

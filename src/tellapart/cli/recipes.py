@@ -1,4 +1,4 @@
-"""`tellapart recipes`: the recipes that come with Tellapart."""
+"""The command `recipes`: list and show the recipes that come with Tellapart."""
 
 from __future__ import annotations
 

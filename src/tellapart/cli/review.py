@@ -1,4 +1,4 @@
-"""Commands that find and mend errors: parse, call, print; nothing else."""
+"""The commands `errors` and `review`: parse, call, print."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tellapart.errors import UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
 ModelName = Annotated[
-    str | None, typer.Option("--model", help="Of pictures without a run: the pretrained network that judges.")
+    str | None,
+    typer.Option("--model", help="For pictures without a run: the pretrained network that checks the labels."),
 ]
 
 
@@ -22,12 +23,12 @@ def errors(
     *,
     out: Annotated[Path | None, typer.Option(help="Folder for page and tables; by default beside the run.")] = None,
     only: Annotated[str | None, typer.Option("--class", help="Show only pictures given this class.")] = None,
-    on: Annotated[str, typer.Option(help="Whose answers the galleries show: test or validation.")] = "",
+    on: Annotated[str, typer.Option(help="Pictures in the galleries: test or validation.")] = "",
     model: ModelName = None,
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Show what was answered wrongly, and labels to be doubted."""
+    """Show wrong answers, and labels that may be wrong."""
     from tellapart.runs.run import Run
     from tellapart.workflows.errors import errors_of_pictures, errors_of_run
     from tellapart.workflows.progress import progress_sink
@@ -59,7 +60,7 @@ def _none_of(label_options: LabelOptions) -> None:
 
 
 def beside(pictures: Path) -> Path:
-    """Where what is found in pictures without a run is written to."""
+    """Default folder for results on pictures without a run."""
     return Path("runs") / f"{pictures.resolve().name}-errors"
 
 
@@ -77,7 +78,7 @@ def review(
     by: Annotated[str | None, typer.Option(help="Who decides; by default this machine's user.")] = None,
     model: ModelName = None,
     label_options: LabelOptions,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 finds a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
     quiet: Quiet = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Commands about several runs, or about what a recipe will do."""
+"""The commands `curves`, `average`, `compare` and `slices`: parse, call, print."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def curves(
 def average(
     runs: Runs,
     out: Annotated[Path, typer.Option(help="A new folder for predictions, scores and report.")],
-    weights: Annotated[str | None, typer.Option(help="How much each run counts, such as 2,1,1.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weight of each run in the mean, such as 2,1,1.")] = None,
 ) -> None:
-    """Average the answers of finished runs. Their mean is compared with each; it answers no new pictures."""
+    """Average the answers of finished runs. The mean is scored beside each run; it answers no new pictures."""
     from tellapart.runs.run import Run
     from tellapart.workflows.average import average as average_runs
     from tellapart.workflows.average import beside_text
@@ -47,12 +47,12 @@ def average(
 
 def compare(
     runs: Runs,
-    metric: Annotated[str, typer.Option(help="What is compared; by default accuracy, or f1_micro.")] = "",
+    metric: Annotated[str, typer.Option(help="The metric to compare; by default accuracy, or f1_micro.")] = "",
     on: Annotated[str, typer.Option(help="test or validation; by default test, if all have such pictures.")] = "",
     out: Annotated[Path, typer.Option(help="A page (.html), or the plot alone (.png, .svg).")] = Path("compare.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say whether one run is better than another. With how sure that is, and how many pictures would tell."""
+    """Say whether one run is better than another. With intervals, and the number of pictures needed to tell."""
     import json
 
     from tellapart.report.sections.comparison_page import text
@@ -69,7 +69,8 @@ def compare(
 def slices(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     by: Annotated[
-        list[str] | None, typer.Option(help="What to look at; may be repeated. By default all usual.")
+        list[str] | None,
+        typer.Option(help="Property that makes the parts; may be repeated. By default all usual ones."),
     ] = None,
     on: Annotated[str, typer.Option(help="test or validation; by default test, if there is one.")] = "",
     table: Annotated[
@@ -79,7 +80,7 @@ def slices(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Score parts of the pictures, by size, brightness, group. The parts that the model finds hardest come first."""
+    """Score parts of the pictures, by size, brightness, group. The hardest parts come first."""
     import json
     from dataclasses import asdict
 

@@ -18,7 +18,7 @@ def scan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is there: classes, counts, sizes, trouble. Nothing is changed."""
+    """List classes, counts, sizes and unreadable files. Nothing is changed."""
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan as scan_pictures
     from tellapart.workflows.scan import summary_json, summary_text

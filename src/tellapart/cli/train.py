@@ -30,10 +30,13 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
     recipe: RecipeName = "fast",
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="What the training may take; for recipes with a plan, such as fast.")
+        float | None,
+        typer.Option(min=0.1, help="Time that the training may take; for recipes with a plan, such as fast."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
-    weights: Annotated[Path | None, typer.Option(help="A file of weights, or a run: begin as it did.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A file of weights; or a run, for the weights that it began with.")
+    ] = None,
     set_: Changes = None,
     seed: Seed = None,
     label_options: LabelOptions,
@@ -50,7 +53,8 @@ def train(
         str, typer.Option(help="auto measures; or some of cpu,cuda,mps,float32,bfloat16,channels-last,contiguous.")
     ] = "auto",
     resume_anyway: Annotated[
-        bool, typer.Option("--resume-anyway", help="Go on with other versions, labels or later stages; recorded.")
+        bool,
+        typer.Option("--resume-anyway", help="Resume in spite of other versions, labels or later stages; recorded."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
     quiet: Quiet = False,
@@ -110,7 +114,7 @@ def cross_validate(
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Train once a fold, so that every picture is judged. For small sets."""
+    """Train once for each fold, so that every picture is tested once. For small sets."""
     from tellapart.core.signals import stopped_soon
     from tellapart.workflows.cross_validate import cross_validate as run_folds
     from tellapart.workflows.progress import progress_sink

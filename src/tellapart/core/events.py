@@ -16,7 +16,7 @@ class StageStarted:
     Attributes:
         stage: its number, from 0. name: as the recipe has it.
         description: which layers the stage trains, and from which inputs.
-        epochs: at most so many.
+        epochs: the largest number of epochs.
         runtime: `Runtime.as_dict`; its "why" says how it was chosen.
         shown: how often the first epoch shows each label; pictures without a label count under `NO_LABEL`.
         retraining: here and below, the event belongs to the retraining on training and validation pictures together.
@@ -38,11 +38,11 @@ class LrFound:
     """Sent when the learning-rate test at a stage's beginning is over.
 
     Attributes:
-        stage: which.
-        lr: the peak rate that the stage takes for its head.
+        stage: its number, from 0.
+        lr: the peak learning rate that the stage takes for its head.
         taken: name of the suggestion that it is; "otherwise" where none could be read and the recipe's own was taken.
-        suggestions: rates by name: "valley", "steepest", "tenth_of_minimum", "highest_falling"; empty where the loss
-            did not fall.
+        suggestions: learning rates by name: "valley", "steepest", "tenth_of_minimum", "highest_falling"; empty where
+            the loss did not fall.
         lrs, losses, smoothed: the curve, one value a step of the test.
         rose: whether the loss rose clearly after its lowest point; if not, the test ended too early.
     """
@@ -59,7 +59,7 @@ class LrFound:
 
 @dataclass(frozen=True)
 class Computing:
-    """Sent while something is computed once, ahead of the steps that need it."""
+    """Sent while something is computed once, before the steps that need it. `what` names it, for a progress bar."""
 
     stage: int
     what: str
@@ -127,7 +127,7 @@ class StageDone:
 
 @dataclass(frozen=True)
 class Note:
-    """Sent where something happened that must not pass in silence, such as a damaged file that was made up for."""
+    """Sent where something happened that must not pass in silence, such as a damaged file that was replaced."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""Packages that come with an extra: had, or asked for in words."""
+"""Import of optional packages, with an error that names the extra to install."""
 
 from __future__ import annotations
 

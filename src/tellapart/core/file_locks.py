@@ -1,4 +1,4 @@
-"""Locks between processes: the system takes them back when a process ends, however it ends."""
+"""File locks between processes. The system releases them when a process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 class Hold:
-    """A mark that a folder of the cache is in use, until it is closed, forgotten, or the process ends.
+    """A lock that marks a folder of the cache as in use until it is closed or collected, or the process ends.
 
-    Its time is that of the last use.
+    The time of its file is that of the last use.
     """
 
     handle = -1

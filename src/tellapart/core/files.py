@@ -1,4 +1,4 @@
-"""Writing so that nothing is lost: beside, flushed to disk, renamed."""
+"""Atomic writes: to a file beside, flushed to disk, renamed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]|'*[\t\r\n]")
 
 @contextmanager
 def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
-    """Give a path beside `path` to write to; on success flush it to disk and rename it over `path`.
+    """Yield a path beside `path` to write to; on success flush the file to disk and rename it over `path`.
 
     A kill at any moment leaves either the old file or the new one, whole.
 
     Args:
         path: where the file is to be.
-        previous: where an older file at that place is kept. Killed between the two renames, there is only this one.
+        previous: to which an older file is renamed first. After a kill between the two renames, only this one exists.
 
     Raises:
         OSError: with `path` as its file name, whatever it was that could not be written.
@@ -54,7 +54,7 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of the system that name no file, or one with a passing name, name `path`."""
+    """Within it, an `OSError` that names no file, or a temporary one, is raised with `path` as its file name."""
     try:
         yield
     except OSError as error:
@@ -63,9 +63,9 @@ def naming(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # Libraries written in Rust, such as polars, give the system's errors as text.
-        if not (found := re.search(r"\(os error (\d+)\)", str(error))):
+        if not (match := re.search(r"\(os error (\d+)\)", str(error))):
             raise
-        number = int(found[1])
+        number = int(match[1])
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
@@ -77,7 +77,7 @@ def sweep(folder: Path) -> None:
 
 
 def trouble(error: OSError) -> RunError:
-    """What to tell a person of a write that failed."""
+    """The error for people about a write that failed."""
     where = error.filename or "A file"
     hint = {
         errno.ENOSPC: "Free some space on that disk",
@@ -95,7 +95,7 @@ def trouble(error: OSError) -> RunError:
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Within it, a file that cannot be written or read is an error meant for people."""
+    """Within it, a failed write or read (`OSError`) is raised as an error for people: see `trouble`."""
     try:
         yield
     except OSError as error:
@@ -120,7 +120,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def cache_folder(kind: str) -> Path:
-    """Where things that can be made again are kept: $TELLAPART_CACHE, or the user's cache folder."""
+    """The folder of one kind of cache, in $TELLAPART_CACHE or the user's cache folder."""
     base = os.environ.get("TELLAPART_CACHE")
     if base:
         return Path(base) / kind

@@ -1,4 +1,4 @@
-"""What the system gives: processors, what its threads do while they wait, and what becomes of freed memory."""
+"""Settings of the system: number of processors, waiting threads (OpenMP), freed memory (malloc)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PAD = 1 << 26
 
 
 def n_processors() -> int:
-    """The processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -26,7 +26,7 @@ def limit_spinning() -> None:
 
 
 def keep_freed() -> None:
-    """From now on, large pieces of memory that are freed stay with the process, up to the most it has needed.
+    """Let freed memory stay with the process from now on, large pieces too, up to the most it has needed.
 
     A training step needs what the step before it has freed. The system would hand it out anew page by page, each filled
     with zeros first, which takes longer than many a layer.

@@ -1,4 +1,4 @@
-"""Predictions, the waist of the house: what a model said of some pictures, and how answers are averaged."""
+"""Predictions, the logits of a model for some pictures, and the average of several answers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-#: What logits are divided by before they become probabilities: one number, or one a class (several labels only).
+#: Divisor of logits before they become probabilities: one number, or one a class (multilabel only).
 Temperature: TypeAlias = float | tuple[float, ...]
 
 
-#: What is averaged where several answers to one picture become one.
+#: Quantity that is averaged where several answers to one picture become one.
 Mean: TypeAlias = Literal["logits", "probabilities"]
 
 
@@ -33,7 +33,7 @@ MEANS: tuple[Mean, ...] = get_args(Mean)
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of some pictures: the waist of the house.
+    """Logits of a model for some pictures, with their targets. Everything about quality needs this alone.
 
     Make it with `Predictions.of`, which sorts by row and drops repeated rows, so that padding on several
     processes cannot distort a score.
@@ -42,7 +42,7 @@ class Predictions:
         row: int64 [n], ascending, unique: row numbers of the catalog.
         logits: float32 [n, n_classes], before any temperature.
         target: one label a picture: int64 [n], a class number, or -1 where there is no label.
-            Several labels: uint8 [n, n_classes] of 0 and 1.
+            Multilabel: uint8 [n, n_classes] of 0 and 1.
         classes: names, in the order of the columns of `logits`.
     """
 
@@ -89,7 +89,7 @@ class Predictions:
         return self.target.ndim == 2
 
     def probabilities(self, temperature: Temperature = 1.0) -> Floats:
-        """float64 [n, n_classes]: softmax (one label) or sigmoid (several) of logits / temperature."""
+        """float64 [n, n_classes]: softmax (one label) or sigmoid (multilabel) of logits / temperature."""
         return probabilities(self.logits, self.multilabel, temperature)
 
     def save(self, path: Path) -> None:
@@ -126,7 +126,7 @@ class Predictions:
 
 
 def probabilities(logits: npt.ArrayLike, multilabel: bool, temperature: Temperature = 1.0) -> Floats:
-    """Softmax (one label) or sigmoid (several) of logits / temperature, in float64, without overflow.
+    """Softmax (one label) or sigmoid (multilabel) of logits / temperature, in float64, without overflow.
 
     Args:
         logits: [..., n_classes].
@@ -144,13 +144,13 @@ def probabilities(logits: npt.ArrayLike, multilabel: bool, temperature: Temperat
 def average_logits(
     versions: Sequence[npt.ArrayLike], multilabel: bool, mean: Mean, shares: Sequence[float] | None = None
 ) -> Floats:
-    """Several answers to the same pictures as one.
+    """Average several answers to the same pictures.
 
     Args:
         versions: at least one, each [n, n_classes]: logits before any temperature.
         multilabel: probabilities are sigmoids instead of softmax.
-        mean: of what.
-        shares: how much each version counts, with the sum 1; equal by default.
+        mean: the quantity to average, "logits" or "probabilities".
+        shares: weight of each version, with the sum 1; equal by default.
 
     Returns:
         Logits [n, n_classes]. Where probabilities are averaged, those that give exactly their mean: logarithms of the

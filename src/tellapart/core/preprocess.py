@@ -1,4 +1,4 @@
-"""Picture → array. The ONE implementation used by validation, test, the exported model and the server.
+"""Preprocessing, from a picture to an array: the one implementation for validation, test, exports and answers.
 
 The result is uint8, height × width × 3. Scaling to floats and subtracting the mean are the network's first step
 (and so a part of the exported model), so they too exist once.
@@ -27,7 +27,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a network's input.
+    """Preprocessing of a network: from a picture to its input.
 
     Attributes:
         height, width: size of the result in pixels.
@@ -70,10 +70,10 @@ def preprocess(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
 
     Args:
         pixels: uint8, height × width × 3, as `data.decoding.decode` returns it.
-        preprocessing: target size and how to reach it.
+        preprocessing: target size, fit and filter.
 
     Returns:
-        uint8, how.height × how.width × 3, contiguous.
+        uint8, `preprocessing.height` × `preprocessing.width` × 3, contiguous.
     """
     height, width = pixels.shape[:2]
     if preprocessing.fit == "squash":

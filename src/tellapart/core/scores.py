@@ -33,7 +33,7 @@ class Evaluation:
         classes: names, in the order used below.
         metrics: by scikit-learn's names, e.g. "accuracy", "f1_macro", "log_loss"; the first is the headline.
         per_class: one dictionary a class: "precision", "recall", "f1" (each a Metric), "n" and "n_predicted".
-        confusion: counts [n_classes][n_classes], row = given, column = answered; empty for several labels.
+        confusion: counts [n_classes][n_classes], row = given, column = answered; empty for multilabel.
     """
 
     on: str

@@ -1,4 +1,4 @@
-"""Being stopped: politely at the next step where there is time, and in any case soon."""
+"""Stop signals (Ctrl-C, SIGTERM): after the current step where there is time, and in any case soon."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GRACE = 4.0
 
 @contextmanager
 def stop_politely() -> Iterator[list[int]]:
-    """Turn the first Ctrl-C or SIGTERM into a wish, seen after the current step; a second one ends at once."""
+    """Note the first Ctrl-C or SIGTERM in the yielded list, to be seen after the step; a second one ends at once."""
     wish: list[int] = []
 
     def note(number: int, _frame: object) -> None:
@@ -78,7 +78,7 @@ def _interrupt(number: int, _frame: object) -> None:
 
 @contextmanager
 def _handled(handler: Any) -> Iterator[None]:
-    """Let a function handle our signals for a while, where this is the thread that may say so."""
+    """Install a signal handler for a while. Outside the main thread, which alone may do so, it does nothing."""
     before: dict[int, Any] = {}
     try:
         for kind in _SIGNALS:

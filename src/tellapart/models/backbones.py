@@ -1,4 +1,4 @@
-"""Backbones that others define: timm's, and those of torchvision that timm lacks.
+"""Backbones of timm, and those of torchvision that timm lacks.
 
 A backbone turns normalised float [n, 3, h, w] into one feature vector a picture, [n, d]. The classifier it was
 published with is left out; everything else keeps its published names, so that published weights fit.
@@ -104,7 +104,7 @@ def torchvision_backbone(name: str) -> nn.Module:
         backbone[part] = getattr(whole, part) if hasattr(whole, part) else made[part]
     if "classifier" in backbone:
         layers = list(backbone["classifier"].named_children())
-        # The last dropout acts on the features: that is the head's business.
+        # The last dropout acts on the features, so it belongs to the head.
         while isinstance(layers[-1][1], nn.Dropout | nn.Identity):
             layers.pop()
         backbone["classifier"] = nn.Sequential(OrderedDict(layers))
@@ -140,7 +140,7 @@ def resize_timm(name: str, backbone: nn.Module, options: dict[str, Any], height:
     Args:
         name: for messages.
         backbone: changed in place.
-        options: what it was built with.
+        options: constructor arguments that it was built with.
         height, width: of the pictures to come, in pixels.
 
     Raises:
@@ -226,12 +226,12 @@ def _smallest_size(backbone: nn.Module, too_small: int, largest: int = 512) -> i
 
 
 def own_preprocessing(name: str) -> Preprocessing:
-    """For our own networks: their own size, ImageNet's mean and deviation, the whole picture."""
+    """Preprocessing of our own networks: their own size, ImageNet's mean and deviation, the whole picture."""
     return Preprocessing(OWN[name].size, OWN[name].size)
 
 
 def timm_preprocessing(published: dict[str, Any]) -> Preprocessing:
-    """From what timm publishes with its weights (`pretrained_cfg`)."""
+    """Preprocessing that timm publishes with its weights (`pretrained_cfg`)."""
     _, height, width = published.get("input_size") or (3, 224, 224)
     return Preprocessing(
         height,
@@ -244,7 +244,7 @@ def timm_preprocessing(published: dict[str, Any]) -> Preprocessing:
 
 
 def torchvision_preprocessing(name: str) -> Preprocessing:
-    """From the transforms that torchvision publishes with its newest weights."""
+    """Preprocessing that torchvision publishes with its newest weights, in their transforms."""
     from torchvision import models
 
     if name == "googlenet":

@@ -17,7 +17,7 @@ _LARGEST_SIDE = 4096
 
 
 class Shape(NamedTuple):
-    """What a block gives: channels and pixels, or features with a height and width of 1."""
+    """Output shape of a block: channels and pixels, or features with a height and width of 1."""
 
     channels: int
     height: int
@@ -25,11 +25,11 @@ class Shape(NamedTuple):
 
 
 class InceptionBlock(nn.Module):
-    """Branches of different reach side by side, their channels one behind the other; see `recipe_networks.Inception`.
+    """Branches of different reach side by side, their channels concatenated; see `recipe.networks.Inception`.
 
     Attributes:
         branches: each [n, inputs, h, w] → [n, its own channels, h, w].
-        dropout: behind all of them.
+        dropout: after all of them.
     """
 
     def __init__(self, block: Inception, inputs: int) -> None:
@@ -53,12 +53,12 @@ class InceptionBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Convolutions added to their input; see `recipe_networks.Residual`.
+    """Convolutions added to their input; see `recipe.networks.Residual`.
 
     Attributes:
         path: the convolutions, each with batch norm, and activations between them.
         shortcut: nothing, or a 1×1 convolution (and batch norm) where the shape changes.
-        last: activation and dropout behind the sum.
+        last: activation and dropout after the sum.
     """
 
     def __init__(self, block: Residual, inputs: int) -> None:
@@ -81,8 +81,8 @@ class ResidualBlock(nn.Module):
 def build_blocks(blocks: Sequence[AnyBlock], height: int, width: int) -> nn.Sequential:
     """The backbone that a list of blocks describes, for pictures of one size, with random weights.
 
-    Each block is one module, called by its kind and number ("conv1"). Global average pooling stands behind the last
-    block that works on pictures.
+    Each block is one module, named by its kind and number ("conv1"). Global average pooling follows the last block
+    that works on pictures.
 
     Args:
         blocks: at least one.
@@ -107,7 +107,7 @@ def build_blocks(blocks: Sequence[AnyBlock], height: int, width: int) -> nn.Sequ
 
 
 def shapes(blocks: Sequence[AnyBlock], height: int, width: int) -> list[Shape]:
-    """What each block gives, without building anything.
+    """Output shape of each block, without building anything.
 
     Raises:
         ModelError: as `build_blocks`.
@@ -153,7 +153,7 @@ def _called(blocks: Sequence[AnyBlock], index: int) -> str:
 
 
 def _misfit(block: AnyBlock, shape: Shape) -> str:
-    """What is too large for the picture, in words; empty where all fits."""
+    """The kernel or pool that is too large for the picture, in words; "" where all fits."""
     side = min(shape.height, shape.width)
     if isinstance(block, Pool):
         return f"a {block.size}×{block.size} pool" if block.size > side else ""
@@ -169,7 +169,7 @@ def _misfit(block: AnyBlock, shape: Shape) -> str:
 
 
 def _behind(block: AnyBlock, shape: Shape) -> Shape:
-    """The shape that a block makes of another."""
+    """Output shape of a block for an input shape."""
     match block:
         case Conv() | Residual():
             return Shape(block.channels, _strided(shape.height, block.stride), _strided(shape.width, block.stride))

@@ -1,4 +1,4 @@
-"""From a recipe to a network: the backbone with its weights, a new head, and how pictures are brought to it."""
+"""Networks from recipes: the backbone with its weights, a new head, and the preprocessing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tellapart.recipe.load import read_recipe
 from tellapart.recipe.networks import read_blocks
 from tellapart.recipe.schema import Data, Head, Model
 
-#: Where a run directory has the weights that it began with.
+#: File of a run directory with its initial weights.
 INITIAL = Path("checkpoints") / "initial.safetensors"
 
 
@@ -52,7 +52,7 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
     Args:
         model: name, weights and head.
         n_classes: number of logits, at least 1.
-        data: its size, fit and crop go before those that the weights were made with.
+        data: its size, fit and crop override those of the weights.
 
     Raises:
         ModelError: no such network, or it cannot take pictures of that size.
@@ -60,7 +60,7 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
     """
     if model.resize_inside and not data.size:
         raise ModelError(
-            "model.resize_inside needs the size of the pictures that come: data.size is not given.",
+            "model.resize_inside needs data.size, the size of the pictures before the network enlarges them.",
             "For example: --set data.size=32",
         )
     if run := _run_of(model.weights):
@@ -89,7 +89,7 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
 
 
 def _run_of(weights: str | None) -> Path | None:
-    """The run directory that is given as weights, itself or by its initial weights; None for other files."""
+    """The run directory of `weights`, which names it or its file of initial weights; None for other files."""
     path = Path(weights or "").expanduser()
     if path.name == INITIAL.name and path.parent.name == INITIAL.parent.name:
         path = path.parent.parent
@@ -97,9 +97,9 @@ def _run_of(weights: str | None) -> Path | None:
 
 
 def _as_it_began(run: Path, model: Model, n_classes: int, data: Data) -> Network:
-    """The network with the very weights that another run began with: its head's too, where that has the same shape.
+    """The network with the initial weights of another run: its head's too, where that has the same shape.
 
-    So a later run differs from that one in what it changes, and not in chance.
+    So two runs differ in what was changed, and not in chance.
     """
     theirs = read_recipe(run / "recipe.toml")[0].model
     if theirs.name != model.name:
@@ -123,7 +123,7 @@ def _as_it_began(run: Path, model: Model, n_classes: int, data: Data) -> Network
 
 
 def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
-    """Several backbones side by side; see `ensemble.SideBySide`."""
+    """An ensemble: backbones side by side; see `ensemble.SideBySide`."""
     if model.weights is not None or model.dropout is not None:
         raise ModelError("An ensemble has no weights or dropout of its own.", "Give each of [[model.members]] its own.")
     definition = [find(Model(name=m.name, pretrained=m.pretrained, weights=m.weights)) for m in model.members]
@@ -142,7 +142,7 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
 
 
 def pretrained_network(name: str | None, n_classes: int) -> Network:
-    """A pretrained network as it is published, by default the one that a recipe names by default.
+    """A pretrained network as it is published; without a name, the default of recipes.
 
     Raises:
         ModelError, WeightsError: see `create_network`.
@@ -214,7 +214,7 @@ def _backbone(a: Architecture) -> nn.Module:
 
 
 def _preprocessing(published: Preprocessing, data: Data) -> Preprocessing:
-    """The weights' own, unless the recipe says otherwise."""
+    """Preprocessing of the weights, with the changes that the recipe makes."""
     crop = data.crop or published.crop
     return replace(
         published,

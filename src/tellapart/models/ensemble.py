@@ -20,14 +20,14 @@ from tellapart.models.heads import ResizeInside
 
 
 def shared_preprocessing(members: Sequence[Preprocessing]) -> Preprocessing:
-    """How a picture is brought to all backbones of an ensemble at once.
+    """Preprocessing that all backbones of an ensemble share.
 
     Size, filter and fit are those of the backbone with the largest pictures (the first of several). The crop is the
     largest of all, so that no backbone sees less of a picture than it was made for. Mean and deviation are those of
     all, or such that pixels stay 0 to 255.
 
     Args:
-        members: how each backbone's own pictures are made; at least one.
+        members: preprocessing of each backbone; at least one.
     """
     largest = max(members, key=lambda each: each.height * each.width)
     height, width = (
@@ -40,7 +40,7 @@ def shared_preprocessing(members: Sequence[Preprocessing]) -> Preprocessing:
 
 
 class SideBySide(nn.Module):
-    """Several backbones as one: their features one behind the other, in the order of the backbones.
+    """Several backbones as one: their features concatenated, in the order of the backbones.
 
     Attributes:
         members: each brings the shared picture to its backbone's size and scale, and runs the backbone.
@@ -53,8 +53,8 @@ class SideBySide(nn.Module):
 
         Args:
             backbones: each float [n, 3, h, w], normalised → features [n, d].
-            preprocessings: what each backbone's own pictures look like; size, mean and deviation count.
-            shared: what the pictures that come look like; see `shared_preprocessing`.
+            preprocessings: of each backbone; size, mean and deviation count.
+            shared: preprocessing of the input; see `shared_preprocessing`.
         """
         super().__init__()
         self.members = nn.ModuleList(
@@ -68,7 +68,7 @@ class SideBySide(nn.Module):
 
 
 class Renormalise(nn.Module):
-    """From one mean and deviation to another, with one multiply-add.
+    """Renormalisation from one mean and deviation to another, with one multiply-add.
 
     Attributes:
         scale, shift: float [1, 3, 1, 1], not part of the state: they follow from the preprocessing.

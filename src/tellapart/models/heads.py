@@ -1,4 +1,4 @@
-"""What stands before and on top of a backbone: resizing inside the network, and the head from features to logits."""
+"""Heads, from features to logits, and the resizing inside a network, before its backbone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def build_head(n_features: int, n_classes: int, head: Head) -> nn.Sequential:
-    """A linear layer, or hidden layers (each with activation and dropout) and a linear layer.
+    """Build a head: a linear layer, or hidden layers (each with activation and dropout) and a linear layer.
 
     Without hidden layers, dropout acts on the features.
 
@@ -40,7 +40,7 @@ def build_head(n_features: int, n_classes: int, head: Head) -> nn.Sequential:
 
 
 class ResizeInside(nn.Module):
-    """Brings pictures to one size, ignoring the aspect ratio.
+    """Resize pictures to one size, ignoring the aspect ratio.
 
     Bilinear with antialiasing: when shrinking, the triangle grows with the factor, so that every pixel counts; when
     enlarging, plain bilinear. As Pillow does it, but on floats and without rounding to whole grey levels. Exported

@@ -28,7 +28,7 @@ class NotThereError(Exception):
 
 
 def timm_published(name: str) -> dict[str, Any]:
-    """What timm publishes about the weights of a network: size, mean, deviation, where they lie.
+    """Metadata that timm publishes with the weights of a network: size, mean, deviation, address.
 
     Args:
         name: timm's name, with or without a tag, as in "resnet34.a1_in1k".

@@ -1,7 +1,7 @@
-"""A network in groups, from input to head, and a backbone in two pieces.
+"""Layer groups of a network, from input to head, and the split of a backbone in two pieces.
 
-Groups are for freezing and for rates that differ with depth. Pieces are for running the frozen first part of a backbone
-once a picture and only the rest in every epoch.
+Groups are for freezing and for learning rates that differ with depth. Pieces are for running the frozen first part of
+a backbone once a picture and only the rest in every epoch.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def train_last(network: Network, n_groups: int) -> None:
 
 
 def chain(backbone: nn.Module, example: Tensor) -> list[tuple[str, nn.Module]]:
-    """A backbone as a list of its own submodules, in order, that give the same result one after the other.
+    """A backbone as a chain: a list of its own submodules that give the same result when run in order.
 
     What is not a chain at some level stays whole; a backbone that is none at all comes back as [("", backbone)].
     Equality is not assumed but tried, bit for bit, in evaluation and in training mode, on a copy.

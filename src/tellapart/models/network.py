@@ -1,4 +1,4 @@
-"""A picture classifier: normalisation, a backbone that sees, a head that decides."""
+"""A picture classifier: normalisation, backbone and head."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Architecture:
         source: who defines the backbone: Tellapart itself, timm or torchvision.
         name: the backbone's name there.
         options: arguments that differ from the definition's own, e.g. {"pad_type": "same"} or {"dropout": 0.2}.
-        head: what stands on top.
+        head: hidden layers, activation and dropout between features and logits.
         n_classes: number of logits.
-        preprocessing: how a picture becomes the network's input.
+        preprocessing: from a picture to the network's input.
         resize_inside: side in pixels that the network itself brings its input to; None: as it comes.
     """
 
@@ -60,7 +60,7 @@ class Network(nn.Module):
     Attributes:
         backbone: float [n, 3, h, w], normalised → features [n, n_features].
         head: features → logits [n, n_classes].
-        architecture: how to build this network again.
+        architecture: from which the network can be built again.
         n_features: length of a feature vector.
         weights_source: where the initial weights came from, in words.
         scale, shift: float [1, 3, 1, 1], not part of the state: they follow from the preprocessing.

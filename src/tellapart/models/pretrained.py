@@ -1,4 +1,4 @@
-"""Where weights come from: a file, the folder TELLAPART_WEIGHTS, or the hub. Never random ones in silence."""
+"""Pretrained weights from a file, the folder TELLAPART_WEIGHTS, or the hub. Random ones are never taken in silence."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Definition:
     """A backbone and its weights, before anything is built.
 
     Attributes:
-        source, name, options: who defines the backbone, and how; see `Architecture`.
-        preprocessing: what the weights were made with.
+        source, name, options: the definition of the backbone; see `Architecture`.
+        preprocessing: that of the weights.
         state: the weights by name, or None for random ones.
         origin: where they come from, in words.
     """

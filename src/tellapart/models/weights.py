@@ -17,7 +17,7 @@ from tellapart.errors import WeightsError
 State = dict[str, Tensor]
 _POSSIBLE = "Possible: safetensors, or a state dict written by torch.save. Other Python objects are never unpickled."
 
-#: How the head's keys in a network of our own are marked after reading, so that no backbone can claim them.
+#: Prefix of the head's keys after reading a network of our own, so that no backbone can claim them.
 _OUR_HEAD = "(head)."
 _SHOWN = 4
 
@@ -54,7 +54,7 @@ def read_weights(path: Path) -> State:
 
 
 def head_of(state: State) -> State:
-    """The head's weights in what was read of a network of our own, by their names there; empty for other files."""
+    """The head's weights in a state that `read_weights` read of a network of our own; empty for other files."""
     return {k.removeprefix(_OUR_HEAD): v for k, v in state.items() if k.startswith(_OUR_HEAD)}
 
 

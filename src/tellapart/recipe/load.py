@@ -19,12 +19,12 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 
 def shipped() -> dict[str, Path]:
-    """Name and file of every recipe that comes with Tellapart."""
+    """Name → file of every recipe that comes with Tellapart."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
 def describe_shipped() -> dict[str, str]:
-    """Name and first sentence of every shipped recipe."""
+    """Name → first sentence of every shipped recipe."""
     return {name: tomllib.loads(path.read_text(encoding="utf-8")).get("about", "") for name, path in shipped().items()}
 
 
@@ -58,7 +58,7 @@ def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
 
 
 def read_recipe(name: str | Path, changes: list[str] | None = None) -> tuple[Recipe, list[str]]:
-    """As `load_recipe`, without warnings: a line for each key of version 0.1 is returned beside the recipe."""
+    """As `load_recipe`, but returns the line for each key of version 0.1 beside the recipe, instead of warning."""
     sources = _read(_find(name))
     lines = [_line(source.location(each.path), each) for source in sources for each in source.outdated]
     values: dict[str, Any] = {}

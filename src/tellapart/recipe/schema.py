@@ -1,4 +1,4 @@
-"""A recipe: everything about a training, as sections of keys. An unknown key is an error."""
+"""The schema of recipes: all settings of a training, as sections of keys. An unknown key is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes of version 0.1, read as recipes of today. Each key that changed makes a line: which key to write now."""
+"""Recipes of version 0.1, read as recipes of today. For each changed key, a line says which key to write now."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def write_lr_figure(
     suggestions: Mapping[str, float],
     path: Path,
 ) -> None:
-    """Write the plot of a learning-rate test: loss over rate, with the suggested rates marked.
+    """Write the plot of a learning-rate test: loss over learning rate, with the suggestions marked.
 
     Args:
         lrs, losses, smoothed: one value a step of the test, of the same length.

@@ -1,4 +1,4 @@
-"""The review page's server: for this machine alone, behind a token in the address."""
+"""The server of the review page: reachable from this machine alone, with a secret token in the address."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _HEADERS = {
 
 
 def new_token() -> str:
-    """What the address has to hold: other pages in the browser cannot guess it."""
+    """A secret token for the address, which other pages in the browser cannot guess."""
     return secrets.token_urlsafe(16)
 
 
 def make_app(session: Session, token: str) -> Any:
     """The application, for uvicorn.
 
-    Every address begins with the token; any other is not found. Requests under another host's name, such as a page
-    elsewhere that points its name here, are refused.
+    Every path begins with the token; any other is not found. Requests with another host name are refused: a page
+    elsewhere may point its own name at this machine (DNS rebinding).
 
     Raises:
         MissingExtraError: fastapi is not installed.
@@ -89,7 +89,7 @@ def make_app(session: Session, token: str) -> Any:
 
     async def large_or_small(request: Any) -> Any:
         row = request.path_params["row"]
-        # Decoding takes a while; meanwhile others are answered.
+        # Decoding takes a while; on a thread, it does not hold up other requests.
         work = require("starlette.concurrency", "Reviewing", "review").run_in_threadpool
         return await work(picture, int(row) if row.isdecimal() else -1, request.path_params["size"])
 
@@ -114,7 +114,7 @@ def make_app(session: Session, token: str) -> Any:
 
 
 async def _body(request: Any) -> dict[str, Any] | None:
-    """The JSON object of a request; None where it holds none. Other pages cannot send this type unasked."""
+    """The JSON object of a request, or None. Other pages cannot send this content type without asking first (CORS)."""
     if request.headers.get("content-type") != "application/json":
         return None
     text = await request.body()

@@ -1,4 +1,4 @@
-"""What a review is about: pictures in the order they are asked, classes to choose from, the log of decisions."""
+"""A review session: pictures in the order they are asked, classes to choose from, the log of decisions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tellapart.report.formatting import certainty, visible
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to be looked at.
+    """One picture of a review.
 
     Attributes:
         row: in the catalog. file: its path below the root. sha256: of its content, in hex.
-        labels: its labels. suggested: the model's.
-        chance: the model's probability of what it suggests; None where it says nothing.
+        labels: its labels. suggested: the labels that the model suggests.
+        chance: the model's probability of its suggestion; None where it suggests nothing.
         reason: why it is asked, in a sentence.
-        near: rows of the most similar pictures with their labels.
+        near: rows of the most similar pictures, with their labels.
     """
 
     row: int
@@ -39,11 +39,11 @@ class Session:
     """A review.
 
     Attributes:
-        title: what is reviewed. order: in which order pictures are asked, in a sentence.
+        title: heading of the page. order: the order in which pictures are asked, in a sentence.
         items: the pictures. classes: names to choose from. multilabel: whether a picture may have several.
         path: row → the picture's file.
-        log: where decisions go. by: who decides.
-        after: what to do when all is done: a command. changed: paragraphs on what corrections changed so far.
+        log: file of the decisions. by: name of whoever decides.
+        after: the command to run when all is decided. changed: paragraphs on the effect of earlier corrections.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Session:
         return frozenset(row for item in self.items for row in (item.row, *(row for row, _ in item.near)))
 
     def about(self) -> dict[str, Any]:
-        """What the page needs once, as plain values."""
+        """Data that the page loads once, as plain values."""
         return {
             "title": visible(self.title),
             "order": self.order,
@@ -87,7 +87,7 @@ class Session:
         }
 
     def state(self) -> dict[str, Any]:
-        """The decisions that stand, by number of the item, and how many lines the log has."""
+        """The valid decisions by number of the item, and the number of lines in the log."""
         lines = self.log.read()
         by_file = standing(lines)
         return {"version": len(lines), "decisions": dict(self._stand(by_file))}
@@ -120,7 +120,7 @@ class Session:
         self.log.add(item.row, item.file, before, after, self.by, decision, item.sha256)
 
     def undo(self) -> int | None:
-        """Take one's own last decision back; the number of its item, None where there is none in this review."""
+        """Undo the user's own last decision. Returns the number of its item, None where this review has none."""
         files = [item.file for item in self.items]
         last = self.log.undo(self.by, set(files))
         return files.index(last.file) if last is not None else None
