@@ -72,7 +72,7 @@ def ahead(
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
-    """List the fixed versions of pictures that a recipe makes (data.ahead). With --write, make a folder of them."""
+    """List the versions of pictures that a recipe makes. With --write, make a folder of them (data.ahead)."""
     from tellapart.workflows.preview import multiplied
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan

@@ -114,7 +114,7 @@ def cross_validate(
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Train once for each fold, so that every picture is tested once. For small sets."""
+    """Train once a fold, so that every picture is tested. For small sets."""
     from tellapart.core.signals import stopped_soon
     from tellapart.workflows.cross_validate import cross_validate as run_folds
     from tellapart.workflows.progress import progress_sink
