@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tellapart.deploy.predictor import load as load
     from tellapart.deploy.predictor import predict as predict
     from tellapart.errors import TellapartError as TellapartError
-    from tellapart.evaluation.compare import Comparison as Comparison
+    from tellapart.evaluation.comparison import Comparison as Comparison
     from tellapart.evaluation.slices import Slices as Slices
     from tellapart.recipe.load import load_recipe as load_recipe
     from tellapart.recipe.schema import Recipe as Recipe
@@ -51,7 +51,7 @@ _PUBLIC = {
     "Audit": "tellapart.auditing.findings",
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.deploy.predictor",
-    "Comparison": "tellapart.evaluation.compare",
+    "Comparison": "tellapart.evaluation.comparison",
     "CrossValidation": "tellapart.workflows.cross_validate",
     "Evaluation": "tellapart.core.scores",
     "Finding": "tellapart.auditing.findings",

@@ -12,7 +12,9 @@ from sklearn import metrics as reference
 from tellapart.core.predictions import Predictions
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation import intervals, metrics
-from tellapart.evaluation.compare import Answered, Comparison, Contender, compare, scorer
+from tellapart.evaluation.compare import compare
+from tellapart.evaluation.comparison import Answered, Comparison, Contender
+from tellapart.evaluation.weighted_scores import scorer
 
 CLASSES = ("a", "b", "c")
 

@@ -15,8 +15,8 @@ from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, RunError, UsageError
-from tellapart.evaluation.compare import Answered, Comparison, Contender
 from tellapart.evaluation.compare import compare as compared
+from tellapart.evaluation.comparison import Answered, Comparison, Contender
 from tellapart.evaluation.metrics import known
 from tellapart.report import formatting
 from tellapart.report.answers import Answers

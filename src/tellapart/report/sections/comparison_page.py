@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.text import counted
-from tellapart.evaluation.compare import Comparison, Difference
+from tellapart.evaluation.comparison import Comparison, Difference
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Table, Text

@@ -12,7 +12,8 @@ import polars as pl
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.errors import RunError
-from tellapart.evaluation.compare import Answered, Contender, Difference, compare
+from tellapart.evaluation.compare import compare
+from tellapart.evaluation.comparison import Answered, Contender, Difference
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
 from tellapart.report import formatting
