@@ -67,7 +67,7 @@ class Dataset:
         contents = content_keys(self.catalog, self.train)
         keys = np.empty((len(contents), len(self.versions), len(views)), KEY)
         for number, version in enumerate(self.versions):
-            made = [_plain(version), offline.enough(self.versions, self.preprocessing)] if version else []
+            made = [_plain(version), offline.side_to_decode(self.versions, self.preprocessing)] if version else []
             made += [self.seed, number] if left_to_chance(version) else []
             for n, view in enumerate(views):
                 mark = [made, _plain(view)]

@@ -58,7 +58,7 @@ def from_files(dataset: Dataset) -> Reader:
 
     def version(item: int) -> Pixels:
         row, number = divmod(item, len(dataset.versions))
-        side = offline.enough(dataset.versions, preprocessing)
+        side = offline.side_to_decode(dataset.versions, preprocessing)
         pixels = decode(path(row), side, preprocessing.background)
         return offline.view(pixels, dataset.versions, preprocessing, dataset.seed, row, number)
 

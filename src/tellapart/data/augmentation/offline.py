@@ -76,7 +76,7 @@ def view(
     return augment(pixels, views[number], _whole(preprocessing), np.random.default_rng((seed, 0, row, number, _AHEAD)))
 
 
-def enough(views: Sequence[View], preprocessing: Preprocessing) -> int:
+def side_to_decode(views: Sequence[View], preprocessing: Preprocessing) -> int:
     """Shorter side, in pixels, to decode at for `view`: one for all, so that each picture is decoded once."""
     return max(decode_at_least(transforms, preprocessing) for transforms in views)
 
@@ -163,7 +163,11 @@ def _write(
     suffix = ".png" if quality is None else ".jpg"
     names = [f"pictures/{path}" + (f".view{number}{suffix}" if views[number] else "") for number in range(len(views))]
     (folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
-    pixels = decode(catalog.path(row), enough(views, preprocessing), preprocessing.background) if any(views) else None
+    pixels = (
+        decode(catalog.path(row), side_to_decode(views, preprocessing), preprocessing.background)
+        if any(views)
+        else None
+    )
     for number, name in enumerate(names):
         if pixels is None or not views[number]:
             shutil.copyfile(catalog.path(row), folder / name)
