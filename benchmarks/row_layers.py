@@ -21,11 +21,11 @@ from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State
 from tellapart.training.dataset import Dataset
-from tellapart.training.fast.autotune import measure_answers, measure_steps
+from tellapart.training.fast.autotune import choose_runtime, in_words
 from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
 from tellapart.training.pixels import plain as plain_pixels
-from tellapart.training.runtime import Runtime, default_device, in_words
+from tellapart.training.runtime import Runtime, default_device
 
 Rows = npt.NDArray[np.int64]
 NETWORKS = ("mobilenetv2_100", "resnet34", "efficientnet_b2")
@@ -113,8 +113,7 @@ def network_of(recipe: Recipe, catalog: Catalog) -> Network:
 def measure(network: Network, recipe: Recipe, dataset: Dataset) -> Runtime:
     """How a training of one stage is run, as `fit` would find out. Memory is kept from here on, as in trainings."""
     keep_freed()
-    answers = measure_answers(network, recipe, dataset)
-    return measure_steps(network, recipe, 0, dataset, torch.tensor(dataset.catalog.target()), answers)
+    return choose_runtime(network, recipe, 0, dataset, torch.tensor(dataset.catalog.target()), None)
 
 
 def _dataset(catalog: Catalog, rows: Rows, recipe: Recipe) -> Dataset:

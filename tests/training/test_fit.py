@@ -151,9 +151,9 @@ def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_
     model = {"name": "cnn8", "pretrained": False, "dropout": 0.0}
     plan = recipe([stage], model=model, mix={"mixup": 0.5})
     results, losses = [], []
-    for at_once in (0, 3):
+    for micro_batch in (0, 3):
         network, dataset = build(plan)
-        events = train(network, plan, dataset, at_once=at_once)
+        events = train(network, plan, dataset, micro_batch=micro_batch)
         losses.append([event.train_loss for event in events if isinstance(event, Validated)])
         results.append(network.state_dict())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -425,7 +425,7 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
     assert {event.runtime["frozen"] for event in (head, first, second)} == {head.runtime["frozen"]}
     # What stages were begun with is taken as it is, for every one of them.
     network, dataset = build(plan)
-    other = {0: CPU, 1: replace(CPU, why="begun so"), 2: replace(CPU, at_once=8)}
+    other = {0: CPU, 1: replace(CPU, why="begun so"), 2: replace(CPU, micro_batch=8)}
     again = [event for event in fit(network, plan, dataset, State(), begun=other) if isinstance(event, StageStarted)]
     assert [event.runtime for event in again] == [way.as_dict() for way in other.values()]
 
@@ -441,7 +441,7 @@ def test_a_stage_after_a_stop_is_run_as_it_would_have_been_without(build: Build)
         return Runtime(**event.runtime)
 
     # How training steps were run concerns the stage that made them; what layers that only answer were run in, all.
-    steps = replace(CPU, precision="bfloat16", frozen="bfloat16", channels_last=False, at_once=8, why="timed")
+    steps = replace(CPU, precision="bfloat16", frozen="bfloat16", channels_last=False, micro_batch=8, why="timed")
     assert second(steps) == replace(CPU, frozen="bfloat16", why="timed")
     wish = parse("cpu,bfloat16,contiguous")
     assert wish

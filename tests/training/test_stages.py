@@ -216,7 +216,7 @@ def test_a_first_look_at_some_pictures_of_each_class_serves_the_later_stages(
     training = [one for one in computed if "training" in one[1]]
     assert [one[3] for one in training if one[0] == 0][-1] == n_look
     done, of_all = next(one[2:] for one in training if one[0] == 1)
-    assert n_look < done <= n_look + CPU.answers_at_once
+    assert n_look < done <= n_look + CPU.inference_batch
     assert of_all == n_later
     assert not [one for one in computed if one[0] == 1 and "validation" in one[1]]
     whole = recipe([{key: look[key] for key in look if key != "per_class"}])

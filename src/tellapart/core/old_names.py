@@ -18,6 +18,7 @@ _EVENT_KEYS = {
     "Validated": {"rates": "lrs"},
     "Retrained": {"rates": "lrs"},
 }
+_RUNTIME_KEYS = {"at_once": "micro_batch"}
 #: Beginnings of the names of a network's layers, outermost first.
 _LAYERS = (
     (re.compile(r"^body\.members\.(\d+)\.body\."), r"backbone.members.\1.backbone."),
@@ -34,7 +35,15 @@ def current_event(values: Mapping[str, Any]) -> dict[str, Any]:
     """One line of a run's event log, under the names of today."""
     name = _EVENTS.get(values["event"], values["event"])
     keys = _EVENT_KEYS.get(name, {})
-    return {keys.get(key, key): value for key, value in current_keys(values).items()} | {"event": name}
+    event = {keys.get(key, key): value for key, value in current_keys(values).items()} | {"event": name}
+    if "runtime" in event:
+        event["runtime"] = current_runtime(event["runtime"])
+    return event
+
+
+def current_runtime(values: Mapping[str, T]) -> dict[str, T]:
+    """The fields of a runtime, of an event or as it was remembered, under the names of today."""
+    return {_RUNTIME_KEYS.get(key, key): value for key, value in values.items()}
 
 
 def current_layers(tensors: Mapping[str, T]) -> dict[str, T]:

@@ -240,7 +240,7 @@ def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
     network.to(device=plain.device, memory_format=plain.memory_format)  # type: ignore[call-overload]
     with torch.no_grad():
         pixels = network.normalise(pictures.to(plain.device))
-    some = pixels[: plain.answers_at_once]
+    some = pixels[: plain.inference_batch]
     timed = []
     for runtime in (plain, replace(plain, frozen="bfloat16")):
         backbone = inference_layers(network.backbone, runtime)

@@ -40,14 +40,14 @@ def features(
     """
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     dataset = Dataset(catalog, rows, rows[:0], network.preprocessing, (), 0)
-    at_once = runtime.answers_at_once
+    batch_size = runtime.inference_batch
 
     def pictures(items: Rows) -> Iterator[Tensor]:
-        for batch in batches(rows[items], at_once, plain(dataset), runtime.workers, runtime.in_turn):
+        for batch in batches(rows[items], batch_size, plain(dataset), runtime.workers, runtime.sequential):
             yield network_input(network, batch.image, runtime)
 
     about = about_layers(network, network.backbone, "head", dataset.preprocessing, runtime)
     backbone = inference_layers(network.backbone, runtime)
-    stored = yield from compute(-1, what, backbone, pictures, dataset.keys([[]]), about, at_once)
+    stored = yield from compute(-1, what, backbone, pictures, dataset.keys([[]]), about, batch_size)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

@@ -68,10 +68,10 @@ class Activations:
         """The activations of items, float32, channels first again (on channels-last memory)."""
         return _channels_first(self._pick(items).to(device, torch.float32))
 
-    def in_order(self, items: Rows, device: str, at_once: int) -> Iterator[Tensor]:
+    def in_order(self, items: Rows, device: str, batch_size: int) -> Iterator[Tensor]:
         """Those of items as they are stored, in batches."""
-        for start in range(0, len(items), at_once):
-            yield _channels_first(self._pick(items[start : start + at_once]).to(device))
+        for start in range(0, len(items), batch_size):
+            yield _channels_first(self._pick(items[start : start + batch_size]).to(device))
 
     def _pick(self, items: Rows) -> Tensor:
         picked = self.values.index_select(0, torch.from_numpy(self.index[items]))
@@ -86,18 +86,18 @@ def compute(
     inputs: Callable[[Rows], Iterator[Tensor]],
     keys: Keys,
     about: dict[str, Any],
-    at_once: int,
+    batch_size: int,
 ) -> Generator[Computing, None, Activations]:
     """Run layers on those items that are not stored yet, and store them.
 
     Args:
         stage, task: for the progress events.
         layers: inputs → activations.
-        inputs: gives batches of the inputs of items, by their rows in `keys`, in that order; each `at_once`, but for
-            the last.
+        inputs: gives batches of the inputs of items, by their rows in `keys`, in that order;
+            each of `batch_size`, but for the last.
         keys: one an item: what tells it from all others that these layers see; see `Dataset.keys`.
         about: everything the result depends on besides the item: see `about_layers`.
-        at_once: size of the batches, see `Runtime.answers_at_once`.
+        batch_size: size of the batches, see `Runtime.inference_batch`.
 
     Yields:
         Computing, after every batch.
@@ -114,7 +114,7 @@ def compute(
         writer = _Writer(store, keys[missing])
         try:
             for batch in inputs(missing) if len(missing) else ():
-                out = layers(_full(batch, at_once))[: len(batch)].cpu()
+                out = layers(_full(batch, batch_size))[: len(batch)].cpu()
                 out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
                 if not writer.n_added:
                     dtype = str(out.dtype).removeprefix("torch.")

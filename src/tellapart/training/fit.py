@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tellapart.core.events import Event, LrFound, Progress, Retrained, StageDone, Validated
 from tellapart.errors import TrainingError
@@ -23,12 +22,12 @@ from tellapart.recipe.schema import FoundLr, Recipe
 from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.dataset import Dataset
 from tellapart.training.ema import Average
-from tellapart.training.fast.autotune import measure_answers, measure_steps
+from tellapart.training.fast.autotune import choose_runtime
 from tellapart.training.linear_probe import solutions
 from tellapart.training.lr_finder import choose_lr
 from tellapart.training.optim import build_optimizer, parameter_groups, set_lrs
 from tellapart.training.runtime import Runtime
-from tellapart.training.stage import Setting, check_stages, losses, n_right, position_seed, prepare, solves
+from tellapart.training.stage import Setting, check_stages, losses, n_right, position_seed, prepare
 from tellapart.training.trainable import Forward
 
 
@@ -63,30 +62,12 @@ def fit(
     check_stages(network, recipe, dataset)
     before = begun[max(begun)] if begun else None
     while state.stage < len(recipe.stages):
-        how = runtime or begun.get(state.stage) or _measured(network, recipe, state.stage, dataset, target, before)
-        before = how
-        setting = yield from prepare(network, recipe, dataset, target, state, how)
+        chosen = runtime or begun.get(state.stage)
+        before = chosen or choose_runtime(network, recipe, state.stage, dataset, target, before)
+        setting = yield from prepare(network, recipe, dataset, target, state, before)
         if isinstance(setting.stage.lr, FoundLr):
             setting = yield from _find_lr(setting, setting.stage.lr, state)
         yield from _run(setting, state)
-
-
-def _measured(
-    network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, before: Runtime | None
-) -> Runtime:
-    """How to run a stage: as was asked for once, or timed.
-
-    Args:
-        before: how the stage before it was run: what is the same for all stages is taken from there, not timed again.
-    """
-    if before and before.asked_for:
-        return before
-    answers = before.inference if before else measure_answers(network, recipe, dataset)
-    # A linear head is solved: before its first score nobody should wait for the timing of training steps.
-    if solves(recipe.stages[number]):
-        return answers
-    steps = measure_steps(network, recipe, number, dataset, target, answers)
-    return steps if before or not answers.why else replace(steps, why=f"{steps.why}; {answers.why}")
 
 
 def _find_lr(setting: Setting, wanted: FoundLr, state: State) -> Generator[Event, None, Setting]:

@@ -69,8 +69,8 @@ def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runt
             return drawn_view(dataset, config.views, epoch, reader)
         return augmented(dataset, epoch, reader) if augments else fixed_view(dataset, reader=reader)
 
-    def raw(order: Rows, size: int, load: Load, in_turn: bool = False) -> Iterator[_Raw]:
-        for batch in batches(order, size, load, runtime.workers, in_turn, pinned=has_gpu):
+    def raw(order: Rows, size: int, load: Load, sequential: bool = False) -> Iterator[_Raw]:
+        for batch in batches(order, size, load, runtime.workers, sequential, pinned=has_gpu):
             yield batch.row, batch.image, None
 
     def prepared(made: Iterator[_Raw]) -> Batches:
@@ -90,7 +90,7 @@ def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runt
             reader.flush()
 
     def validation() -> Batches:
-        yield from prepared(raw(dataset.validation, runtime.answers_at_once, reader.frame, runtime.in_turn))
+        yield from prepared(raw(dataset.validation, runtime.inference_batch, reader.frame, runtime.sequential))
         reader.flush()
 
     return StageInputs(train, validation)
@@ -112,7 +112,7 @@ def inputs_from_features(
             that is stored first, and the rest of the backbone runs from there, so that no layer runs twice.
     """
     views: Views = config.views or [[]]
-    n_views, n_versions, at_once = len(views), len(dataset.versions), runtime.answers_at_once
+    n_views, n_versions, batch_size = len(views), len(dataset.versions), runtime.inference_batch
     layers = _FrozenLayers(network, part, base, runtime, number)
     training = yield from layers.run(dataset, views, "training pictures")
     validated: Activations | None = None
@@ -136,8 +136,8 @@ def inputs_from_features(
             yield training.gather(shown, runtime.device), dataset.rows(items)
 
     def validation() -> Batches:
-        for start in range(0, len(dataset.validation), at_once):
-            rows = dataset.validation[start : start + at_once]
+        for start in range(0, len(dataset.validation), batch_size):
+            rows = dataset.validation[start : start + batch_size]
             assert validated
             yield validated.gather(np.arange(start, start + len(rows)), runtime.device), rows
 
@@ -163,7 +163,7 @@ class _FrozenLayers:
         runtime, load, keys = self.runtime, all_views(dataset, views), dataset.keys(views)
 
         def pictures(numbers: Rows) -> Iterator[Tensor]:
-            for batch in batches(numbers, runtime.answers_at_once, load, runtime.workers, runtime.in_turn):
+            for batch in batches(numbers, runtime.inference_batch, load, runtime.workers, runtime.sequential):
                 yield network_input(self.network, batch.image, runtime)
 
         def stored(
@@ -174,12 +174,12 @@ class _FrozenLayers:
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
             about = about_layers(self.network, until.prefix, until.cut, dataset.preprocessing, runtime)
             forward = inference_layers(layers, runtime)
-            return (yield from compute(self.stage, title, forward, inputs, keys, about, runtime.answers_at_once))
+            return (yield from compute(self.stage, title, forward, inputs, keys, about, runtime.inference_batch))
 
         if self.base is None:
             return (yield from stored(self.part, self.part.prefix, pictures, f"frozen layers, {name}"))
         first = yield from stored(self.base, self.base.prefix, pictures, f"first layers, {name}")
-        from_first = partial(first.in_order, device=runtime.device, at_once=runtime.answers_at_once)
+        from_first = partial(first.in_order, device=runtime.device, batch_size=runtime.inference_batch)
         return (yield from stored(self.part, self.base.rest, from_first, f"features, {name}"))
 
 

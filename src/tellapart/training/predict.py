@@ -92,7 +92,7 @@ def predict_fully(
     distance = np.zeros(len(rows))
     done = 0
     with torch.inference_mode():
-        for batch in batches(rows, runtime.answers_at_once, load, runtime.workers, runtime.in_turn):
+        for batch in batches(rows, runtime.inference_batch, load, runtime.workers, runtime.sequential):
             part = slice(done, done + len(batch.row))
             versions = []
             for pixels in copies(batch.image.numpy(), n_copies, flip, preprocessing.interpolation):

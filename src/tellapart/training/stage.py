@@ -254,7 +254,7 @@ def losses(
         rng = np.random.default_rng(place)
         mixed, wanted = mix(inputs.permute(0, 2, 3, 1), soft, setting.recipe.mix, rng)
         inputs = mixed.permute(0, 3, 1, 2)
-    size = setting.runtime.at_once if setting.runtime.at_once and apart else len(rows)
+    size = setting.runtime.micro_batch if setting.runtime.micro_batch and apart else len(rows)
     for start in range(0, len(rows), size):
         some = slice(start, start + size)
         try:

@@ -47,7 +47,7 @@ def test_batches_together_are_the_order(rows, batch_size, workers):
 def test_in_turn_the_batches_are_the_same(n, batch_size, workers):
     order = np.arange(n)[::-1]
     with mock.patch("tellapart.data.loading.loader._IN_TURN", 16):
-        in_turn = list(batches(order, batch_size, load, workers, in_turn=True))
+        in_turn = list(batches(order, batch_size, load, workers, sequential=True))
     expected = list(batches(order, batch_size, load, workers))
     assert [batch.row.tolist() for batch in in_turn] == [batch.row.tolist() for batch in expected]
     assert all(torch.equal(one.image, other.image) for one, other in zip(in_turn, expected, strict=True))
@@ -56,7 +56,7 @@ def test_in_turn_the_batches_are_the_same(n, batch_size, workers):
 def test_in_turn_nothing_is_loaded_while_a_batch_is_used():
     seen = []
     with mock.patch("tellapart.data.loading.loader._IN_TURN", 16):
-        for _ in batches(np.arange(32), 4, lambda row: (seen.append(row), load(row))[1], 2, in_turn=True):
+        for _ in batches(np.arange(32), 4, lambda row: (seen.append(row), load(row))[1], 2, sequential=True):
             before = len(seen)
             time.sleep(0.01)
             assert len(seen) == before

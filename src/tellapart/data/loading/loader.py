@@ -49,7 +49,7 @@ def batches(
     batch_size: int,
     load: Callable[[int], Pixels],
     workers: int,
-    in_turn: bool = False,
+    sequential: bool = False,
     pinned: bool = False,
 ) -> Iterator[Batch]:
     """Cut an order of rows into batches, loading ahead.
@@ -59,10 +59,10 @@ def batches(
         batch_size: pictures a batch.
         load: row → uint8 [height, width, 3], all of one size; called in several threads.
         workers: number of threads, at least 1.
-        in_turn: load nothing while a batch is being used: some are made, then handed out.
+        sequential: load nothing while a batch is being used: some are made, then handed out.
         pinned: into memory from which a GPU copies while it computes.
     """
-    if in_turn:
+    if sequential:
         start, portion = 0, batch_size  # of the first batch, to see how large a picture is
         while start < len(order):
             made = list(batches(order[start : start + portion], batch_size, load, workers, pinned=pinned))

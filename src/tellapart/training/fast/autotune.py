@@ -1,13 +1,25 @@
-"""How layers and steps are run fastest on this machine: timed on the network and the pictures themselves."""
+"""The runtime that is fastest on this machine: timed on the network and the pictures themselves, and remembered."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tellapart.core.files import cache_folder, write_text
+from tellapart.core.hardware import n_processors
+from tellapart.core.old_names import current_runtime
 from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
@@ -15,48 +27,207 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.feature_cache import inference_layers
 from tellapart.training.losses import build_loss
 from tellapart.training.pixels import fixed_view, plain
-from tellapart.training.runtime import Runtime, default_device, for_inference, for_training, in_words
-from tellapart.training.stage import repeats, shown
+from tellapart.training.runtime import (
+    FITS_A_CACHE,
+    Runtime,
+    default_device,
+    default_workers,
+    machine,
+    synchronise,
+)
+from tellapart.training.stage import repeats, shown, solves
 from tellapart.training.trainable import Forward, select
 
+Candidate = Mapping[str, Any]
+
+#: How training steps may run, the plainest first. Micro-batches are for processors alone, see `FITS_A_CACHE`.
+STEP_CANDIDATES: tuple[Candidate, ...] = (
+    {"precision": "float32", "channels_last": False, "micro_batch": 0},
+    {"precision": "float32", "channels_last": True, "micro_batch": 0},
+    {"precision": "bfloat16", "channels_last": True, "micro_batch": 0},
+    {"precision": "float32", "channels_last": True, "micro_batch": FITS_A_CACHE},
+    {"precision": "bfloat16", "channels_last": True, "micro_batch": FITS_A_CACHE},
+)
+#: How frozen layers may run.
+FROZEN_CANDIDATES: tuple[Candidate, ...] = ({"frozen": "float32"}, {"frozen": "bfloat16"})
+_REPETITIONS = 2
+#: A candidate that takes so many times the fastest one's time is not timed again.
+_HOPELESS = 1.5
 #: Pictures that are loaded to find out with how many threads that is fastest.
 _LOADED = 64
 
 
-def measure_answers(network: Network, recipe: Recipe, dataset: Dataset) -> Runtime:
-    """Time the frozen layers of the stage that trains most of those that store what such layers give; and reading.
+@dataclass(frozen=True)
+class Measurement:
+    """Work that is timed under each of some candidates.
 
-    On the first pictures, on a copy. It is the same for all stages, so that what one of them stores serves the others.
+    Attributes:
+        work: the beginning of the sentence that explains the choice: "a training step takes".
+        candidates: fields of the runtime with their values, the plainest first: it is taken where two are as fast.
+        run: does the work once under a runtime, without lasting effects.
+    """
+
+    work: str
+    candidates: Sequence[Candidate]
+    run: Callable[[Runtime], None]
+
+
+def choose_runtime(
+    network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, before: Runtime | None
+) -> Runtime:
+    """Choose how a stage runs: as the user asked, or as is fastest here.
+
+    Args:
+        network: its layers are timed on a copy.
+        recipe: its stage `number` is about to begin.
+        dataset: its first pictures are used.
+        target: of all rows of the catalog.
+        before: the runtime of the stage before. What all stages share is taken from it, so that the features that one
+            stage stores serve the others.
+    """
+    if before and before.asked_for:
+        return before
+    shared = before.inference if before else _tune_inference(network, recipe, dataset)
+    # A linear head is solved without steps: nobody should wait for their timing before its first score.
+    if solves(recipe.stages[number]):
+        return shared
+    chosen = _tune_steps(network, recipe, number, dataset, target, shared)
+    return chosen if before or not shared.why else replace(chosen, why=f"{chosen.why}; {shared.why}")
+
+
+def choose(key: dict[str, Any], base: Runtime, measurements: Sequence[Measurement]) -> Runtime:
+    """Time the candidates of each measurement and keep the fastest, or take what was chosen before.
+
+    A choice is remembered by `key`, machine and versions, so that the next run makes the same one.
+
+    Args:
+        key: all that the speed depends on, such as network and batch size.
+        base: its fields are kept, but for those that candidates have.
+        measurements: in this order; each begins with what the one before it chose.
+    """
+    file = _memory(key)
+    chosen = _recall(file)
+    if chosen is None:
+        chosen, reasons = base, []
+        for measurement in measurements:
+            chosen, timings = _fastest(measurement, chosen)
+            reasons.append(f"{measurement.work} {timings}")
+        chosen = replace(chosen, why="; ".join(reasons))
+        with contextlib.suppress(OSError):  # a memory that cannot be written costs time, not the training
+            write_text(file, json.dumps(chosen.as_dict()))
+    decided = {name for measurement in measurements for candidate in measurement.candidates for name in candidate}
+    return replace(base, why=chosen.why, **{name: getattr(chosen, name) for name in decided})
+
+
+def step_candidates(independent: bool) -> list[Candidate]:
+    """The ways to run training steps that are worth timing on this machine.
+
+    Args:
+        independent: whether the pictures of a batch do not depend on each other in the layers that are trained.
+    """
+    micro_batches = independent and default_device() == "cpu"
+    return [candidate for candidate in STEP_CANDIDATES if micro_batches or not candidate["micro_batch"]]
+
+
+def worker_candidates() -> list[Candidate]:
+    """Numbers of threads that are worth timing: more do not always load more, since they wait for each other."""
+    most = min(16, n_processors())
+    return [{"workers": n} for n in (*(n for n in (2, 4, 8) if n < most), most)]
+
+
+def in_words(runtime: Runtime) -> str:
+    """How training steps are run, for people."""
+    return _words({name: getattr(runtime, name) for name in STEP_CANDIDATES[0]})
+
+
+def _words(candidate: Candidate) -> str:
+    if "workers" in candidate:
+        return f"{candidate['workers']} threads"
+    if "frozen" in candidate:
+        return str(candidate["frozen"])
+    few = f" with {candidate['micro_batch']} pictures at once" if candidate["micro_batch"] else ""
+    return f"{candidate['precision']} {'channels-last' if candidate['channels_last'] else 'contiguous'}{few}"
+
+
+def _fastest(measurement: Measurement, base: Runtime) -> tuple[Runtime, str]:
+    """The runtime with the fastest candidate, and all times in words: the fastest, then the others."""
+    timed: list[tuple[float, Candidate]] = []
+    for candidate in measurement.candidates:
+        best = min((seconds for seconds, _ in timed), default=math.inf)
+        timed.append((_seconds(measurement.run, replace(base, **candidate), best), candidate))
+    timed.sort(key=lambda pair: pair[0])  # of equally fast ones the plainest stays first
+    first, *others = (f"{seconds * 1000:.0f} ms in {_words(candidate)}" for seconds, candidate in timed)
+    return replace(base, **timed[0][1]), f"{first}, instead of {', '.join(others)}" if others else first
+
+
+def _seconds(run: Callable[[Runtime], None], runtime: Runtime, best_so_far: float) -> float:
+    """Seconds of the work: the minimum of a few times after one that warms up. Other programs can only add time."""
+    run(runtime)
+    best = math.inf
+    for _ in range(_REPETITIONS):
+        synchronise(runtime.device)
+        start = time.perf_counter()
+        run(runtime)
+        synchronise(runtime.device)
+        best = min(best, time.perf_counter() - start)
+        if best > _HOPELESS * best_so_far:
+            break
+    return best
+
+
+def _memory(key: dict[str, Any]) -> Path:
+    """The file that remembers a choice."""
+    threads = {"threads": torch.get_num_threads(), "processors": n_processors()}
+    full = {**key, "torch": torch.__version__, **threads, **machine()}
+    name = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:24]
+    return cache_folder("runtime") / f"{name}.json"
+
+
+def _recall(file: Path) -> Runtime | None:
+    """The choice that a file remembers; None where it is missing or damaged."""
+    if file.is_file():
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            return Runtime(**current_runtime(json.loads(file.read_text())))
+    return None
+
+
+def _tune_inference(network: Network, recipe: Recipe, dataset: Dataset) -> Runtime:
+    """Choose the precision of frozen layers and the number of threads that load pictures.
+
+    Both are timed on the stage that trains most of those that store what frozen layers give.
     """
     spare = copy.deepcopy(network).to(default_device())
     parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
     pairs = zip(parts, recipe.stages, strict=True)
     part, stage = max(pairs, key=lambda pair: (repeats(pair[0], recipe, pair[1]), pair[0].n_groups))
     rows, pixels = _first_pictures(spare, stage, dataset)
-    ready: dict[str, Forward] = {}
+    layers: dict[str, Forward] = {}
 
-    def frozen(runtime: Runtime) -> None:
+    def run_frozen(runtime: Runtime) -> None:
         assert part.prefix is not None
-        run, size = ready.setdefault(runtime.frozen, inference_layers(part.prefix, runtime)), runtime.answers_at_once
-        for some in torch.split(pixels, size)[:2]:  # everybody waits for this: two batches tell the two apart
-            run(some.to(runtime.device))
+        if runtime.frozen not in layers:
+            layers[runtime.frozen] = inference_layers(part.prefix, runtime)
+        # Two batches tell the precisions apart, and everybody waits for this.
+        for batch in torch.split(pixels, runtime.inference_batch)[:2]:
+            layers[runtime.frozen](batch.to(runtime.device))
 
     def load(runtime: Runtime) -> None:
         for _ in batches(dataset.items[:_LOADED], _LOADED, fixed_view(dataset), runtime.workers):
             pass
 
+    has_frozen = repeats(part, recipe, stage)
+    measurements = [Measurement("the frozen layers take", FROZEN_CANDIDATES, run_frozen)] if has_frozen else []
+    if len(workers := worker_candidates()) > 1:
+        measurements.append(Measurement("reading pictures takes", workers, load))
     key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows)}
-    return for_inference(key, frozen if repeats(part, recipe, stage) else None, load)
+    base = Runtime(default_device(), workers=default_workers())
+    return choose({**key, "times": "answers", "frozen": has_frozen}, base, measurements)
 
 
-def measure_steps(
+def _tune_steps(
     network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, base: Runtime
 ) -> Runtime:
-    """Time a training step of a stage, on the first pictures, under each way to run it, on a copy.
-
-    Args:
-        base: what `measure_answers` found.
-    """
+    """Choose how training steps of a stage run: precision, memory format and micro-batch."""
     spare, stage = copy.deepcopy(network).to(base.device), recipe.stages[number]
     dataset = shown(spare, stage, dataset, number)
     part = select(spare, stage.train, stage.batch_norm)
@@ -64,27 +235,28 @@ def measure_steps(
     rows, pixels = _first_pictures(spare, stage, dataset)
     loss = build_loss("auto", dataset.catalog.multilabel)
     with torch.no_grad():
-        given = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
+        inputs = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
     part.train_mode()
-    learning: dict[str, Forward] = {}
+    forward: dict[str, Forward] = {}
 
     def step(runtime: Runtime) -> None:
         spare.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-        inputs = given.to(runtime.device)
-        inputs = inputs.contiguous(memory_format=runtime.memory_format) if inputs.ndim == 4 else inputs
+        batch = inputs.to(runtime.device)
+        batch = batch.contiguous(memory_format=runtime.memory_format) if batch.ndim == 4 else batch
         wanted = target[rows].to(runtime.device)
-        size = runtime.at_once or len(rows)
-        forward = learning.setdefault(in_words(runtime), part.learning(from_store))
+        size = runtime.micro_batch or len(rows)
+        if in_words(runtime) not in forward:
+            forward[in_words(runtime)] = part.learning(from_store)
         for start in range(0, len(rows), size):
-            some = slice(start, start + size)
             with runtime.autocast():
-                logits = forward(inputs[some])
-            loss(logits.float(), wanted[some]).backward()  # type: ignore[no-untyped-call]
+                logits = forward[in_words(runtime)](batch[start : start + size])
+            loss(logits.float(), wanted[start : start + size]).backward()  # type: ignore[no-untyped-call]
         spare.zero_grad(set_to_none=True)
 
     seen = {"size": [dataset.preprocessing.height, dataset.preprocessing.width], "n": len(rows), "stored": from_store}
     key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": part.statistics, **seen}
-    return for_training(key, base, step, part.apart)
+    measurement = Measurement("a training step takes", step_candidates(part.apart), step)
+    return choose({**key, "times": "steps", "apart": part.apart}, base, [measurement])
 
 
 def _first_pictures(network: Network, stage: Stage, dataset: Dataset) -> tuple[Rows, Tensor]:
