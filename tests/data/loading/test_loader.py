@@ -44,16 +44,16 @@ def test_batches_together_are_the_order(rows, batch_size, workers):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 3))
-def test_in_turn_the_batches_are_the_same(n, batch_size, workers):
+def test_sequential_the_batches_are_the_same(n, batch_size, workers):
     order = np.arange(n)[::-1]
     with mock.patch("tellapart.data.loading.loader._IN_TURN", 16):
-        in_turn = list(batches(order, batch_size, load, workers, sequential=True))
+        sequential = list(batches(order, batch_size, load, workers, sequential=True))
     expected = list(batches(order, batch_size, load, workers))
-    assert [batch.row.tolist() for batch in in_turn] == [batch.row.tolist() for batch in expected]
-    assert all(torch.equal(one.image, other.image) for one, other in zip(in_turn, expected, strict=True))
+    assert [batch.row.tolist() for batch in sequential] == [batch.row.tolist() for batch in expected]
+    assert all(torch.equal(one.image, other.image) for one, other in zip(sequential, expected, strict=True))
 
 
-def test_in_turn_nothing_is_loaded_while_a_batch_is_used():
+def test_sequential_nothing_is_loaded_while_a_batch_is_used():
     seen = []
     with mock.patch("tellapart.data.loading.loader._IN_TURN", 16):
         for _ in batches(np.arange(32), 4, lambda row: (seen.append(row), load(row))[1], 2, sequential=True):
