@@ -1,8 +1,9 @@
 """Pictures a second from disk to batches: random resized crop and flip at 224 pixels, and photographs of 12 megapixels.
 
-From the second epoch: a folder of pictures through `data.kept` and `data.augment`, beside torchvision's ImageFolder and
-DataLoader with the same two transforms (Pillow). In turn, so that a slow moment hits both. Once as trainings run them,
-on all cores, with a thread or a process for each, by the clock; and once each on one core, by the processor's time.
+From the second epoch: a folder of pictures through `data.loading.picture_cache` and `data.augmentation`, beside
+torchvision's ImageFolder and DataLoader with the same two transforms (Pillow). In turn, so that a slow moment hits
+both. Once as trainings run them, on all cores, with a thread or a process for each, by the clock; and once each on
+one core, by the processor's time.
 First epoch: photographs of 12 megapixels (made from the folder's pictures) to what is kept of them, beside decoding
 them in full with Pillow, with and without bringing them to size; on one core, by the processor's time.
 

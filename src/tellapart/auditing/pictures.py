@@ -17,7 +17,7 @@ Values = npt.NDArray[np.float64]
 
 _BLANK_CONTRAST, _BLANK_RANGE = 2.5, 8.0
 _DARK = 40.0
-#: `measures.sharpness` below which no detail is left: a picture of 128 pixels blurred by two of them comes to 0.3.
+#: `statistics.sharpness` below which no detail is left: a picture of 128 pixels blurred by two of them comes to 0.3.
 BLURRED = 0.4
 _GREY = 10.0
 _FEW_GREY = 0.2

@@ -18,7 +18,7 @@ def average(predictions: Sequence[Predictions], weights: Sequence[float] | None 
     """The mean of probabilities, as logits that give exactly these.
 
     Probabilities are taken as the runs give them, before any temperature: a temperature is fitted on the average. See
-    `records.average_logits`.
+    `predictions.average_logits`.
 
     Args:
         predictions: of the same pictures, with the same classes (matched by name; the first one's order is kept) and

@@ -38,7 +38,7 @@ def set_thresholds(
 
     Returns:
         Coverage → threshold, without the coverages for which there are too few pictures, see
-        `answering.pictures_needed`.
+        `pictures_needed`.
 
     Raises:
         ValueError: predictions of several labels a picture.
@@ -79,7 +79,7 @@ def prediction_sets(probabilities: npt.ArrayLike, least: float) -> npt.NDArray[n
 
     Args:
         probabilities: [n, n_classes].
-        least: see `evaluation.sets.set_thresholds`.
+        least: see `set_thresholds`.
 
     Returns:
         bool [n, n_classes].

@@ -62,7 +62,7 @@ class Run:
 
     @property
     def network_file(self) -> Path:
-        """The network layer by layer, see `looks.network_table`."""
+        """The network layer by layer, see `preview_images.network_table`."""
         return self.directory / "network.json"
 
     @property

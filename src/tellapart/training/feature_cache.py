@@ -6,7 +6,7 @@ loses nothing; in float32 the result is that of a training from pictures, up to 
 
 Why keys are contents. The store's name digests all that the output depends on besides the picture: weights, cut,
 preprocessing, precision, machine, versions (`about_layers`). In it, an item's key digests the picture's file and its
-view (`Material.keys`). So stages, runs, folds and the audit share items, a renamed picture keeps its own, and a changed
+view (`Dataset.keys`). So stages, runs, folds and the audit share items, a renamed picture keeps its own, and a changed
 one cannot get that of its old self. Nothing has to be invalidated: what is stale is never asked for.
 
 Why a batch is always full. How sums are ordered depends on a batch's size. With one size, a picture's output does not

@@ -69,7 +69,7 @@ class Part:
         return logits
 
     def learning(self, stored: bool) -> Forward:
-        """`tail` where inputs are stored, else `whole`, as a training step runs them; see `folded.learning`.
+        """`tail` where inputs are stored, else `whole`, as a training step runs them; see `fuse_batchnorm.learning`.
 
         Layers are in the modes that they have at the first call.
         """

@@ -60,7 +60,7 @@ class PictureCache:
 
         Args:
             numbers: of the pictures that are worth storing, 0 or more; others may be asked for too.
-            keys: one each, by content: pictures of the same key are the same; see `data.content`.
+            keys: one each, by content: pictures of the same key are the same; see `content_keys`.
             about: all that `make` depends on besides what the key says.
             make: number → uint8 [height, width, 3].
 

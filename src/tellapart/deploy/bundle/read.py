@@ -166,7 +166,7 @@ class Bundle:
 
         Args:
             tta: changed copies of each picture; None: the bundle's.
-            mean: what is averaged, one of `records.MEANS`; None: the bundle's.
+            mean: what is averaged, one of `predictions.MEANS`; None: the bundle's.
 
         Raises:
             UsageError: there is no such mean, or nothing to be averaged.
