@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
 from tellapart.core.vectors import nearest
-from tellapart.evaluation.label_issues import agreement, doubts
+from tellapart.evaluation.label_issues import agreement, label_quality
 
 DIGITS = load_digits()
 N = 900
@@ -26,7 +26,7 @@ def judged(target: Any) -> Any:
     else:
         chances = judged_chances(target)
     near, _ = nearest(FEATURES, FEATURES, 10, TIE, TIE)
-    return doubts(target, chances, agreement(target, near, chances))
+    return label_quality(target, chances, agreement(target, near, chances))
 
 
 def judged_chances(target: Any) -> Any:
@@ -70,7 +70,7 @@ def test_a_label_that_all_have_is_not_judged() -> None:
     target = np.ones((40, 2), np.uint8)
     target[::2, 1] = 0
     chances = np.clip(target + np.random.default_rng(0).normal(0, 0.1, target.shape), 0.01, 0.99)
-    found = doubts(target, chances, np.ones(40))
+    found = label_quality(target, chances, np.ones(40))
     assert (found.suggested[:, 0] == 1).all()
 
 

@@ -126,7 +126,7 @@ def test_classes_one_by_one_are_as_in_scikit_learn(predictions):
         predictions.target, answer, labels=np.arange(n_classes), zero_division=0
     )
     assert np.allclose(metrics.per_class(counts), (precision, recall, f1))
-    assert np.array_equal(counts.given, given)
+    assert np.array_equal(counts.labelled, given)
 
 
 @settings(max_examples=60, deadline=None)

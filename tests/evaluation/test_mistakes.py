@@ -45,7 +45,7 @@ def test_right_and_certain():
 def test_least_certain_are_of_every_kind():
     found = mistakes.least_certain(ONE, limit=3)
     assert rows(found) == [14, 13, 12]
-    assert (found[0].given, found[0].answer) == ((), ("beagle",))
+    assert (found[0].labels, found[0].answer) == ((), ("beagle",))
 
 
 def test_certainty_is_after_the_temperature():
@@ -82,7 +82,7 @@ def test_pairs_and_cells_are_those_of_the_confusion_matrix():
         for j, answer in enumerate(CLASSES):
             inside = mistakes.cell(predictions, label, answer, limit=1000)
             assert len(inside) == matrix[i, j]
-            assert all((p.given, p.answer) == ((label,), (answer,)) for p in inside)
+            assert all((p.labels, p.answer) == ((label,), (answer,)) for p in inside)
             assert [p.certainty for p in inside] == sorted((p.certainty for p in inside), reverse=True)
     assert mistakes.most_confused(predictions, limit=2) == pairs[:2]
     assert len(mistakes.cell(predictions, "beagle", "beagle", limit=3)) == 3
@@ -101,7 +101,7 @@ def test_several_labels_are_as_certain_as_their_weakest_decision():
 def test_most_wrong_labels():
     found = mistakes.most_wrong_labels(SEVERAL)
     assert rows(found) == [5, 7]
-    assert (found[0].given, found[0].answer) == (("night",), ("sea", "tree"))
+    assert (found[0].labels, found[0].answer) == (("night",), ("sea", "tree"))
     # one label wrong in each, in row 3 because "sea" at 98 % does not reach its threshold
     assert rows(mistakes.most_wrong_labels(SEVERAL, thresholds=[0.99, 0.5, 0.1])) == [7, 5, 3]
 
@@ -109,7 +109,7 @@ def test_most_wrong_labels():
 def test_missing_labels_are_answered_but_not_given():
     found = mistakes.missing_labels(SEVERAL)
     assert [(p.row, p.answer) for p in found] == [(5, ("sea",)), (5, ("tree",)), (7, ("tree",))]
-    assert [p.given for p in found] == [("night",), ("night",), ()]
+    assert [p.labels for p in found] == [("night",), ("night",), ()]
     assert [p.certainty for p in found] == pytest.approx(expit([3, 3, 2]))
     assert [(p.row, p.answer) for p in mistakes.missing_labels(SEVERAL, thresholds=[0.99, 0.9, 0.5])] == [
         (5, ("tree",))

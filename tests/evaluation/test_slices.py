@@ -13,7 +13,7 @@ def test_scores_and_tests_of_parts():
     right = np.array([True] * 70 + [False] * 30)
     kind = np.array(["JPEG"] * 60 + ["PNG"] * 40, object)
     found = slices(right, {"file type": kind})
-    png, jpeg = found.found
+    png, jpeg = found.parts
     assert (png.by, png.name, png.n, png.right) == ("file type", "PNG", 40, 10)
     assert (jpeg.value, png.value, png.rest) == (1.0, 0.25, 1.0)
     expected = stats.binomtest(10, 40).proportion_ci(method="wilson")
@@ -27,25 +27,25 @@ def test_scores_and_tests_of_parts():
 def test_numbers_are_cut_into_quarters():
     values = np.concatenate([np.arange(80.0), [np.nan] * 20])
     found = slices(np.ones(100, bool), {"brightness": values}, smallest=10)
-    assert sorted(part.name for part in found.found) == [
+    assert sorted(part.name for part in found.parts) == [
         "0–19, lowest quarter",
         "20–39, second quarter",
         "40–59, third quarter",
         "60–79, highest quarter",
     ]
-    assert {part.n for part in found.found} == {20}
+    assert {part.n for part in found.parts} == {20}
 
 
 def test_few_different_numbers_are_taken_one_by_one():
     found = slices(np.ones(60, bool), {"size": np.array([32, 64, 128] * 20)})
-    assert sorted(part.name for part in found.found) == ["128", "32", "64"]
-    assert all(part.n == 20 and not part.worse for part in found.found)
+    assert sorted(part.name for part in found.parts) == ["128", "32", "64"]
+    assert all(part.n == 20 and not part.worse for part in found.parts)
 
 
 def test_small_parts_are_left_out_and_counted():
     kind = np.array(["a"] * 30 + ["b"] * 5 + ["c"] * 5 + [None] * 30, object)
     found = slices(np.zeros(70, bool), {"group": kind, "same": np.array(["x"] * 70, object)})
-    assert [part.name for part in found.found] == ["a"]
+    assert [part.name for part in found.parts] == ["a"]
     assert found.n_small == 2
 
 

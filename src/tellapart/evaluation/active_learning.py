@@ -1,4 +1,4 @@
-"""Which pictures to have labelled next: those that the model is least sure of, and not all of one kind."""
+"""Active learning: the pictures to label next are those that the model is unsure of, and not all of one kind."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tellapart.core.vectors import unit_length
 
 
 def uncertainty(probabilities: Floats, multilabel: bool) -> Floats:
-    """How unsure a model is, [n] in 0..1: 1 − the margin between its two best answers (Scheffer et al. 2001).
+    """Margin uncertainty [n] in 0..1: 1 − the margin between the two highest probabilities (Scheffer et al. 2001).
 
-    With several labels: of the label that it can decide on least, 1 for a probability of one half.
+    With several labels: that of the most doubtful label, which is 1 at a probability of one half.
 
     Args:
         probabilities: [n, n_classes].
@@ -27,10 +27,10 @@ def uncertainty(probabilities: Floats, multilabel: bool) -> Floats:
 
 
 def ask_next(unsure: Floats, features: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.int64]:
-    """Choose pictures one after the other: each is unsure, and far from those chosen before.
+    """Choose pictures one after the other: each is uncertain, and far from those chosen before.
 
-    Greedy: the highest product of uncertainty and cosine distance to the nearest chosen picture (the k-centre method
-    of Sener & Savarese 2018, weighted by uncertainty).
+    Each choice has the highest product of uncertainty and cosine distance to the nearest chosen picture. This is the
+    greedy k-centre method of Sener & Savarese 2018, weighted by uncertainty.
 
     Args:
         unsure: [n_pictures], as `uncertainty` gives it.
@@ -44,8 +44,8 @@ def ask_next(unsure: Floats, features: npt.NDArray[np.float32], n: int) -> npt.N
     far = np.ones(len(unit))
     left = np.ones(len(unit), bool)
     order = np.empty(min(n, len(unit)), np.int64)
-    for place in range(len(order)):
+    for i in range(len(order)):
         chosen = int(np.argmax(np.where(left, np.maximum(unsure, 1e-6) * far, -1.0)))
-        order[place], left[chosen] = chosen, False
+        order[i], left[chosen] = chosen, False
         far = np.minimum(far, np.maximum(1 - unit @ unit[chosen], 0) + 1e-9)
     return order

@@ -1,6 +1,6 @@
-"""Certainty that can be believed: a temperature, and a threshold for each label.
+"""Calibration: a temperature, and a threshold for each label.
 
-Everything here is fitted on validation, never on the pictures that the result is reported for.
+Both are fitted on validation pictures, never on the pictures that scores are reported for.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ Rule: TypeAlias = Literal["f1"] | Mapping[str, float]
 
 
 def fit_temperature(predictions: Predictions) -> float:
-    """The temperature that makes the log loss lowest, in 0.05..20; one for all labels.
+    """The temperature with the lowest log loss, in 0.05..20; one for all labels.
 
-    It stays 1 where nothing speaks for another one: where the loss does not depend on it, and where every picture is
-    answered rightly and without a tie. There the loss has no minimum: it falls on and on as the temperature goes to
-    0, to a certainty of 100 % that nothing supports.
+    It stays 1 where the loss does not depend on it, and where every picture is answered rightly and without a tie.
+    There the loss has no minimum: it falls as the temperature goes to 0, towards a certainty of 100 % that a few
+    validation pictures do not support.
 
     Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On calibration of modern neural networks, ICML 2017.
 
     Raises:
         DataError: no picture has a label.
     """
-    temperature = _best_temperature(_some(predictions))
+    temperature = _best_temperature(_labelled(predictions))
     return 1.0 if temperature is None else temperature
 
 
 def fit_temperatures(predictions: Predictions) -> Temperature:
-    """The temperature that answers are given with: one number, or, with several labels, one a label.
+    """The temperature of the answers: one number, or, with several labels, one a label.
 
-    A label's own temperature needs pictures to be fitted on: where fewer than 20 have it, or fewer than 20 have it
-    not, or where its sign alone is always right, the label keeps the temperature fitted on all labels together.
+    A label keeps the temperature fitted on all labels together where fewer than 20 pictures have it, where fewer
+    than 20 lack it, or where the sign of its logit is always right.
 
     Raises:
         DataError: no picture has a label.
@@ -52,32 +52,32 @@ def fit_temperatures(predictions: Predictions) -> Temperature:
     shared = fit_temperature(predictions)
     if not predictions.multilabel:
         return shared
-    given = predictions.target.sum(axis=0, dtype=np.int64)
-    enough = np.minimum(given, len(predictions) - given) >= LEAST_PICTURES
+    n_positive = predictions.target.sum(axis=0, dtype=np.int64)
+    enough = np.minimum(n_positive, len(predictions) - n_positive) >= LEAST_PICTURES
     temperatures = []
     for i, name in enumerate(predictions.classes):
         column = slice(i, i + 1)
         alone = replace(
             predictions, logits=predictions.logits[:, column], target=predictions.target[:, column], classes=(name,)
         )
-        own = _best_temperature(_some(alone)) if enough[i] else None
+        own = _best_temperature(_labelled(alone)) if enough[i] else None
         temperatures.append(shared if own is None else own)
     return tuple(temperatures)
 
 
 def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: Rule = "f1") -> Floats:
-    """For each label the probability from which on it is answered.
+    """The decision threshold of each label: the probability from which on it is answered.
 
-    Half-way between the two probabilities that it separates, or 0.5 where that separates them too. A label that no
-    picture has keeps 0.5.
+    A threshold lies half-way between the two probabilities that it separates, or at 0.5 where that separates them
+    too. A label that no picture has keeps 0.5.
 
     Args:
         predictions: with several labels.
-        temperature: the one that answers will be given with: thresholds are for probabilities after it.
+        temperature: of the answers; thresholds are for probabilities after it.
         rule: "f1": where F1 is highest, of equally good ones the nearest to 0.5.
-            {"precision": p}: the lowest one with at least that precision, which finds the most; where none reaches
-            it, the one with the highest precision, see `misses`.
-            {"recall": r}: the highest one with at least that recall, which errs the least.
+            {"precision": p}: the lowest one with at least that precision, which has the highest recall. Where none
+            reaches it, the one with the highest precision, see `misses`.
+            {"recall": r}: the highest one with at least that recall, which has the highest precision.
 
     Returns:
         float64 [n_classes], in 0..1; a label is answered where its probability is at least that.
@@ -88,20 +88,20 @@ def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: R
     """
     if not predictions.multilabel:
         raise ValueError("thresholds are for several labels; with one label the most probable class is the answer")
-    predictions = _some(predictions)
+    predictions = _labelled(predictions)
     each = np.broadcast_to(temperature, len(predictions.classes))
     return np.array(
         [
-            _best_threshold(given == 1, probabilities(logits, multilabel=True, temperature=float(t)), rule)
-            for given, logits, t in zip(predictions.target.T, predictions.logits.T, each, strict=True)
+            _best_threshold(target == 1, probabilities(logits, multilabel=True, temperature=float(t)), rule)
+            for target, logits, t in zip(predictions.target.T, predictions.logits.T, each, strict=True)
         ]
     )
 
 
 def misses(predictions: Predictions, temperature: Temperature, limits: Floats, rule: Rule) -> list[str]:
-    """The labels that do not reach what the rule asks for with these thresholds, on these predictions.
+    """The labels that miss the precision or recall of the rule with these thresholds, on these predictions.
 
-    Only a precision can be out of reach; labels that no picture has are among them.
+    Only a precision can be out of reach. Labels that no picture has are among them.
     """
     if rule == "f1":
         return []
@@ -113,7 +113,7 @@ def misses(predictions: Predictions, temperature: Temperature, limits: Floats, r
     return [label for label, fine in zip(predictions.classes, reached, strict=True) if not fine]
 
 
-def _some(predictions: Predictions) -> Predictions:
+def _labelled(predictions: Predictions) -> Predictions:
     predictions = known(predictions)
     if not len(predictions):
         raise DataError(
@@ -124,7 +124,7 @@ def _some(predictions: Predictions) -> Predictions:
 
 
 def _best_temperature(predictions: Predictions) -> float | None:
-    """Where the log loss is lowest; None where nothing speaks for any, see `fit_temperature`.
+    """The temperature with the lowest log loss; None where there is no minimum, see `fit_temperature`.
 
     The loss is convex in 1 / temperature: its slope changes its sign once, or nowhere.
     """
@@ -172,24 +172,24 @@ def _slopes(predictions: Predictions, inverse: float) -> Floats:
     return np.asarray((p * (z - np.take_along_axis(z, predictions.target[:, None], axis=1))).sum(axis=1))
 
 
-def _best_threshold(given: Array, p: Floats, rule: Rule) -> float:
-    """Of one label: `given` says which pictures have it, `p` how probable it is, both [n]."""
-    if not given.any():
+def _best_threshold(target: Array, p: Floats, rule: Rule) -> float:
+    """Of one label: `target` says which pictures have it, `p` is its probability, both [n]."""
+    if not target.any():
         return 0.5
-    levels, where = np.unique(-p, return_inverse=True)
+    levels, level = np.unique(-p, return_inverse=True)
     levels = -levels  # falling
-    answered = np.bincount(where).cumsum()
-    right = np.bincount(where, given).cumsum()
+    n_predicted = np.bincount(level).cumsum()
+    true_positives = np.bincount(level, target).cumsum()
     below = np.append(levels[1:], 0.0)
     middle = (levels + below) / 2
     candidates = np.where((below < 0.5) & (levels >= 0.5), 0.5, np.where(middle > below, middle, levels))
     if rule == "f1":
-        score = ratio(2 * right, given.sum() + answered)
+        score = ratio(2 * true_positives, target.sum() + n_predicted)
         best = candidates[score == score.max()]
         return float(best[np.abs(best - 0.5).argmin()])
     ((name, least),) = rule.items()
     if name == "recall":
-        return float(candidates[np.argmax(right / given.sum() >= least - 1e-12)])
-    precision = right / answered
-    fine = np.flatnonzero(precision >= min(least, precision.max()) - 1e-12)
-    return float(candidates[fine[-1]])
+        return float(candidates[np.argmax(true_positives / target.sum() >= least - 1e-12)])
+    precision = true_positives / n_predicted
+    reached = np.flatnonzero(precision >= min(least, precision.max()) - 1e-12)
+    return float(candidates[reached[-1]])

@@ -1,4 +1,4 @@
-"""An ensemble of finished runs: the mean of what they say of the same pictures."""
+"""An ensemble of finished runs: the mean of their probabilities for the same pictures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _SHOWN = 5
 
 
 def average(predictions: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
-    """The mean of probabilities, as logits that give exactly these.
+    """The mean of probabilities, as logits that give exactly these, see `predictions.average_logits`.
 
-    Probabilities are taken as the runs give them, before any temperature: a temperature is fitted on the average. See
-    `predictions.average_logits`.
+    Probabilities are those before any temperature: a temperature is fitted on the average.
 
     Args:
         predictions: of the same pictures, with the same classes (matched by name; the first one's order is kept) and
@@ -43,20 +42,19 @@ def average(predictions: Sequence[Predictions], weights: Sequence[float] | None 
 
 def _shares(n: int, weights: Sequence[float] | None) -> Floats:
     """Weights with sum 1."""
-    given = np.ones(n) if weights is None else np.asarray(weights, np.float64)
-    if given.shape != (n,):
-        raise UsageError(f"There are {given.size} weights for {n} predictions.", "Give one weight for each.")
-    if not (np.isfinite(given) & (given > 0)).all():
+    each = np.ones(n) if weights is None else np.asarray(weights, np.float64)
+    if each.shape != (n,):
+        raise UsageError(f"There are {each.size} weights for {n} predictions.", "Give one weight for each.")
+    if not (np.isfinite(each) & (each > 0)).all():
         raise UsageError(
-            f"Weights must be numbers above 0, not {', '.join(f'{w:g}' for w in given)}.",
+            f"Weights must be numbers above 0, not {', '.join(f'{w:g}' for w in each)}.",
             "Leave out what should not count.",
         )
-    shares: Floats = given / given.sum()
-    return shares
+    return np.asarray(each / each.sum())
 
 
 def _columns(first: Predictions, other: Predictions, number: int) -> Array:
-    """Where in another's columns the first one's classes stand.
+    """The columns of another's logits that hold the first one's classes, in their order.
 
     Raises:
         DataError: the two are not about the same pictures, classes and labels.

@@ -23,13 +23,13 @@ def evaluate_predictions(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
-    """How good some predictions are.
+    """Every score of some predictions with its 95 % interval, overall and class by class.
 
     Args:
         predictions: pictures without a label (target -1) are left out.
-        on: which pictures these are: "test", "validation" or a folder.
+        on: name of these pictures: "test", "validation" or a folder.
         temperature: what logits are divided by, see `calibrate.fit_temperature`.
-        thresholds: several labels only: [n_classes], probabilities from which on a label is answered, by default 0.5.
+        thresholds: several labels only: [n_classes], decision thresholds, by default 0.5.
         n_bootstrap: resamples for the intervals, see `intervals`.
         seed: the same seed gives the same intervals.
 
@@ -44,19 +44,19 @@ def evaluate_predictions(
     _check(known, on)
     answer = metrics.answers(known, temperature, thresholds)
     samples = intervals.bootstrap(known, temperature, thresholds, n_bootstrap, seed)
-    found = {}
+    scored = {}
     for name, value in metrics.scores(known, temperature, thresholds).items():
         if name in intervals.PROPORTIONS:
             low, high = map(float, intervals.wilson(value, len(known)))
         else:
             low, high = intervals.percentile(value, samples[name], len(known), bounded=name != "log_loss")
-        found[name] = Metric(value, low, high, len(known))
+        scored[name] = Metric(value, low, high, len(known))
     return Evaluation(
         on=on,
         multilabel=known.multilabel,
         n=len(known),
         classes=known.classes,
-        metrics=found,
+        metrics=scored,
         per_class=_per_class(metrics.count(known.target, answer, len(known.classes))),
         confusion=() if known.multilabel else confusion(known.target, answer, len(known.classes)),
     )
@@ -83,18 +83,18 @@ def _check(known: Predictions, on: str) -> None:
 
 
 def _per_class(counts: Counts) -> tuple[dict[str, Any], ...]:
-    right, given, answered = counts
+    true_positives, labelled, predicted = counts
     precision, recall, f1 = metrics.per_class(counts)
     columns = {
-        "precision": (precision, *intervals.wilson(precision, answered), answered),
-        "recall": (recall, *intervals.wilson(recall, given), given),
-        "f1": (f1, *intervals.f1_interval(counts), given + answered - right),
+        "precision": (precision, *intervals.wilson(precision, predicted), predicted),
+        "recall": (recall, *intervals.wilson(recall, labelled), labelled),
+        "f1": (f1, *intervals.f1_interval(counts), labelled + predicted - true_positives),
     }
     return tuple(
         {
             name: Metric(float(value[i]), float(low[i]), float(high[i]), int(n[i]))
             for name, (value, low, high, n) in columns.items()
         }
-        | {"n": int(given[i]), "n_predicted": int(answered[i])}
-        for i in range(len(right))
+        | {"n": int(labelled[i]), "n_predicted": int(predicted[i])}
+        for i in range(len(labelled))
     )

@@ -1,9 +1,9 @@
-"""95 % intervals: how far a score could lie from the one measured, had other pictures been taken.
+"""95 % intervals of scores, over the choice of pictures.
 
-Two methods. A *proportion* (so many of n pictures) has a Wilson interval: it holds at the edges too, where a
-bootstrap is blind (30 of 30 right says "0.886 to 1", not "1 to 1"). Every other score is resampled: the bias-corrected
-percentile bootstrap. The correction matters to macro averages over many small classes, which a resample, having fewer
-distinct pictures, systematically lowers.
+A *proportion* (a share of n pictures) has a Wilson interval. It holds at the edges too, where a bootstrap is blind: 30
+of 30 right gives 0.886 to 1, not 1 to 1. Every other score has the interval of a bias-corrected percentile bootstrap.
+The correction matters to macro averages over many small classes: a resample has fewer distinct pictures, which lowers
+them systematically.
 
 Sources: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927);
 B. Efron, Nonparametric standard errors and confidence intervals, Canadian Journal of Statistics 9 (1981);
@@ -48,11 +48,11 @@ def wilson(share: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
 def f1_interval(counts: Counts) -> tuple[Floats, Floats]:
     """95 % interval of each class's F1.
 
-    Of the pictures that are labelled or answered with a class, the share that is both, J, is a proportion, and
-    F1 = 2J / (1 + J) rises with it: so the ends of J's Wilson interval are carried over.
+    J, the share that is both among the pictures labelled or predicted as a class, is a proportion. F1 = 2J / (1 + J)
+    rises with J, so the ends of J's Wilson interval give those of F1.
     """
-    either = counts.given + counts.answered - counts.right
-    low, high = wilson(metrics.ratio(counts.right, either), either)
+    either = counts.labelled + counts.predicted - counts.true_positives
+    low, high = wilson(metrics.ratio(counts.true_positives, either), either)
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
@@ -94,28 +94,28 @@ def bootstrap(
     answer = metrics.answers(predictions, temperature, thresholds)
     rows = metrics.row_scores(predictions, answer, temperature)
     if predictions.multilabel:
-        return _several(predictions, answer, rows, n_bootstrap, rng)
+        return _multilabel(predictions, answer, rows, n_bootstrap, rng)
     cells = resampled_cells(predictions.target, answer, len(predictions.classes), n_bootstrap, rng)
-    found = _joined(metrics.averages(counts, multilabel=False) for counts in cells)
+    samples = _joined(metrics.averages(counts, multilabel=False) for counts in cells)
     losses = [rows["log_loss"] @ weights for weights in resampled_rows(len(predictions), n_bootstrap, rng)]
-    found["log_loss"] = np.concatenate(losses) / len(predictions)
-    return {name: values for name, values in found.items() if name not in PROPORTIONS}
+    samples["log_loss"] = np.concatenate(losses) / len(predictions)
+    return {name: values for name, values in samples.items() if name not in PROPORTIONS}
 
 
-def _several(
+def _multilabel(
     predictions: Predictions, answer: Array, rows: dict[str, Floats], n_bootstrap: int, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """All scores of one resample are taken from the same weights, which costs one drawing."""
+    """All scores of one resample come from the same weights, so that they are drawn once."""
     rankings = metrics.rankings(predictions)
     sides = [side.T.astype(np.float32) for side in (predictions.target & answer, predictions.target, answer)]
     n = len(predictions)
 
     def of(weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
         counts = Counts(*((side @ weights).T for side in sides))
-        found = {name: values @ weights / n for name, values in rows.items() if name not in PROPORTIONS}
+        samples = {name: values @ weights / n for name, values in rows.items() if name not in PROPORTIONS}
         if rankings:
-            found["mean_average_precision"] = metrics.mean_average_precision(rankings, weights)
-        return metrics.averages(counts, multilabel=True) | found
+            samples["mean_average_precision"] = metrics.mean_average_precision(rankings, weights)
+        return metrics.averages(counts, multilabel=True) | samples
 
     return _joined(map(of, resampled_rows(n, n_bootstrap, rng)))
 
@@ -137,15 +137,15 @@ def resampled_cells(
     independent: so the cells of n drawn pictures are multinomial, and drawing them is the same as drawing pictures.
     """
     cell, pictures = np.unique(target * n_classes + answer, return_counts=True)
-    given, answered = np.divmod(cell, n_classes)
-    diagonal = given == answered
+    labelled, predicted = np.divmod(cell, n_classes)
+    diagonal = labelled == predicted
     n = len(target)
     for k in _pieces(n_bootstrap, _CELLS // max(len(cell), n_classes)):
         drawn = rng.multinomial(n, pictures / n, size=k)
         yield Counts(
-            _sum_by(given[diagonal], drawn[:, diagonal], n_classes),
-            _sum_by(given, drawn, n_classes),
-            _sum_by(answered, drawn, n_classes),
+            _sum_by(labelled[diagonal], drawn[:, diagonal], n_classes),
+            _sum_by(labelled, drawn, n_classes),
+            _sum_by(predicted, drawn, n_classes),
         )
 
 
@@ -167,5 +167,5 @@ def _pieces(total: int, at_most: int) -> Iterator[int]:
 
 
 def _joined(pieces: Iterator[dict[str, Floats]]) -> dict[str, Floats]:
-    found = list(pieces)
-    return {name: np.concatenate([piece[name] for piece in found]) for name in found[0]}
+    listed = list(pieces)
+    return {name: np.concatenate([piece[name] for piece in listed]) for name in listed[0]}

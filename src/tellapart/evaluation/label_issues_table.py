@@ -1,4 +1,4 @@
-"""Labels ranked by how probably they are wrong, as a table in a folder."""
+"""The table of label issues in a folder: labels, those that are probably wrong first."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _FILE = "label_issues.parquet"
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """Labels ranked by how probably they are wrong.
+    """Labels, those that are probably wrong first.
 
     Attributes:
         table: a row a picture, the most suspicious first: `row` in the catalog, `file`, `sha256` (hex), `given` and
             `suggested` (lists of class names), `p_given`, `p_suggested`, `score` (0..1, low is suspicious),
             `suspicious` (whether confident learning takes a label for wrong), `reason`, `neighbours` (rows).
         predictions: the out-of-sample answers that it rests on; logits are the logarithms of their odds.
-        how: what it was made with, in a sentence or two.
+        method: how it was made, in a sentence or two.
     """
 
     table: pl.DataFrame
     predictions: Predictions
-    how: str
+    method: str
 
     @property
     def n_suspicious(self) -> int:
-        """Number of pictures with a label that is taken for wrong."""
+        """Number of pictures with a suspicious label."""
         return int(self.table["suspicious"].sum())
 
     def save(self, folder: Path) -> tuple[Path, Path]:
@@ -41,7 +41,7 @@ class LabelIssues:
         wide, flat = folder / _FILE, folder / "label_issues.csv"
         multilabel = self.predictions.multilabel
         with replacing(wide) as beside:
-            self.table.write_parquet(beside, metadata={"how": self.how, "multilabel": json.dumps(multilabel)})
+            self.table.write_parquet(beside, metadata={"method": self.method, "multilabel": json.dumps(multilabel)})
         cells = {
             name: [json.dumps(v, ensure_ascii=False) if multilabel else "".join(v) for v in self.table[name].to_list()]
             for name in ("given", "suggested")
@@ -58,6 +58,7 @@ def load_table(folder: Path) -> tuple[pl.DataFrame, str] | None:
     if not path.is_file():
         return None
     try:
-        return pl.read_parquet(path), pl.read_parquet_metadata(path)["how"]
+        about = pl.read_parquet_metadata(path)
+        return pl.read_parquet(path), about.get("method") or about["how"]  # its name in version 0.1
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read: {error}", "Delete it; it is made again when needed.") from error

@@ -51,15 +51,15 @@ _PART = 2**22  # numbers handled at a time, so that memory does not grow with th
 
 
 class Counts(NamedTuple):
-    """Pictures a class, each array [..., n_classes]: answered rightly, labelled so, answered so."""
+    """Numbers of pictures a class, each [..., n_classes]. Labelled is scikit-learn's support."""
 
-    right: Array
-    given: Array
-    answered: Array
+    true_positives: Array
+    labelled: Array
+    predicted: Array
 
 
 class Ranking(NamedTuple):
-    """One label's pictures by falling logit, cut where average precision needs it; see `ranking`.
+    """One label's pictures by falling logit, in the pieces that average precision sums over; see `ranking`.
 
     Attributes:
         rows: positions of the pictures down to the last one that has the label.
@@ -92,29 +92,29 @@ def scores(
     """
     predictions = known(predictions)
     answer = answers(predictions, temperature, thresholds)
-    found = averages(count(predictions.target, answer, len(predictions.classes)), predictions.multilabel)
-    found |= {name: value.mean() for name, value in row_scores(predictions, answer, temperature).items()}
+    values = averages(count(predictions.target, answer, len(predictions.classes)), predictions.multilabel)
+    values |= {name: value.mean() for name, value in row_scores(predictions, answer, temperature).items()}
     if predictions.multilabel and predictions.target.any():
         once = np.ones((len(predictions), 1))
-        found["mean_average_precision"] = mean_average_precision(rankings(predictions), once)[0]
+        values["mean_average_precision"] = mean_average_precision(rankings(predictions), once)[0]
     order = SEVERAL_LABELS if predictions.multilabel else ONE_LABEL
-    return {name: float(found[name]) for name in order if name in found}
+    return {name: float(values[name]) for name in order if name in values}
 
 
 def known(predictions: Predictions) -> Predictions:
-    """Those with a label. With several labels that is all of them: having none is an answer."""
+    """The predictions with a label. With several labels these are all: to have none is a label too."""
     return predictions if predictions.multilabel else take(predictions, predictions.target >= 0)
 
 
-def take(predictions: Predictions, where: Any) -> Predictions:
-    """Some of the predictions: `where` is a slice, a mask or ascending positions."""
+def take(predictions: Predictions, index: Any) -> Predictions:
+    """Some of the predictions: `index` is a slice, a mask or ascending positions."""
     return replace(
-        predictions, row=predictions.row[where], logits=predictions.logits[where], target=predictions.target[where]
+        predictions, row=predictions.row[index], logits=predictions.logits[index], target=predictions.target[index]
     )
 
 
 def answers(predictions: Predictions, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None) -> Array:
-    """What the model answers.
+    """The model's answers.
 
     One label: int64 [n], the class with the highest logit, of equal ones the first.
     Several: uint8 [n, n_classes], 1 where the probability at this temperature reaches the label's threshold
@@ -122,12 +122,12 @@ def answers(predictions: Predictions, temperature: Temperature = 1.0, thresholds
     """
     if not predictions.multilabel:
         return np.asarray(predictions.logits.argmax(axis=1))
-    least = np.broadcast_to(0.5 if thresholds is None else np.asarray(thresholds), len(predictions.classes))
-    return by_parts(predictions, lambda part: (part.probabilities(temperature) >= least).astype(np.uint8))
+    limits = np.broadcast_to(0.5 if thresholds is None else np.asarray(thresholds), len(predictions.classes))
+    return by_parts(predictions, lambda part: (part.probabilities(temperature) >= limits).astype(np.uint8))
 
 
 def row_scores(predictions: Predictions, answer: Array, temperature: Temperature = 1.0) -> dict[str, Floats]:
-    """The scores that are a mean over pictures: name → [n], what each picture adds to that mean."""
+    """The scores that are a mean over pictures: name → [n], the value of each picture."""
     losses = by_parts(predictions, lambda part: _log_losses(part, temperature))
     right = answer == predictions.target
     if predictions.multilabel:
@@ -136,10 +136,10 @@ def row_scores(predictions: Predictions, answer: Array, temperature: Temperature
             "label_accuracy": right.mean(axis=1),
             "log_loss": losses,
         }
-    found = {"accuracy": right.astype(float), "log_loss": losses}
+    values = {"accuracy": right.astype(float), "log_loss": losses}
     if len(predictions.classes) > 5:
-        found["top_5_accuracy"] = (by_parts(predictions, _ranks) < 5).astype(float)
-    return found
+        values["top_5_accuracy"] = (by_parts(predictions, _ranks) < 5).astype(float)
+    return values
 
 
 def count(target: Array, answer: Array, n_classes: int) -> Counts:
@@ -152,21 +152,22 @@ def count(target: Array, answer: Array, n_classes: int) -> Counts:
 def averages(counts: Counts, multilabel: bool) -> dict[str, Floats]:
     """The scores that follow from counts a class: name → [...], for counts [..., n_classes]."""
     precision, recall, f1 = per_class(counts)
-    _, given, answered = counts
-    occurs = np.ones(given.shape) if multilabel else (given + answered > 0).astype(float)
+    _, labelled, predicted = counts
+    occurs = np.ones(labelled.shape) if multilabel else (labelled + predicted > 0).astype(float)
     each = {"precision": precision, "recall": recall, "f1": f1}
-    found = {f"{name}_macro": _mean(score, occurs) for name, score in each.items()}
+    means = {f"{name}_macro": _mean(score, occurs) for name, score in each.items()}
     if multilabel:
         together = per_class(Counts(*(c.sum(axis=-1) for c in counts)))
-        return found | {f"{name}_micro": score for name, score in zip(each, together, strict=True)}
-    found |= {f"{name}_weighted": _mean(score, given) for name, score in each.items()}
-    return found | {"balanced_accuracy": _mean(recall, given > 0)}
+        return means | {f"{name}_micro": score for name, score in zip(each, together, strict=True)}
+    means |= {f"{name}_weighted": _mean(score, labelled) for name, score in each.items()}
+    return means | {"balanced_accuracy": _mean(recall, labelled > 0)}
 
 
 def per_class(counts: Counts) -> tuple[Floats, Floats, Floats]:
     """Precision, recall and F1 of each class, shaped like the counts."""
-    right, given, answered = counts
-    return ratio(right, answered), ratio(right, given), ratio(2 * right, given + answered)
+    true_positives, labelled, predicted = counts
+    f1 = ratio(2 * true_positives, labelled + predicted)
+    return ratio(true_positives, predicted), ratio(true_positives, labelled), f1
 
 
 def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
@@ -212,10 +213,10 @@ def mean_average_precision(all_rankings: list[Ranking], weights: Array) -> Float
     for rows, starts, positives, piece, last in all_rankings:
         retrieved = np.add.reduceat(weights.take(rows, axis=0), starts, axis=0).cumsum(axis=0)
         gained = weights.take(positives, axis=0)
-        found = gained.cumsum(axis=0)
-        precision = found[last] / np.maximum(retrieved, 1)[piece]  # where nothing is retrieved, nothing is found
-        total += ratio(np.einsum("ij,ij->j", gained, precision), found[-1])
-        occurs += found[-1] > 0
+        positive = gained.cumsum(axis=0)
+        precision = positive[last] / np.maximum(retrieved, 1)[piece]  # nothing retrieved has no positives either
+        total += ratio(np.einsum("ij,ij->j", gained, precision), positive[-1])
+        occurs += positive[-1] > 0
     return ratio(total, occurs)
 
 

@@ -1,8 +1,7 @@
-"""Which pictures were judged rightly, wrongly or hesitantly: selections for galleries, from predictions alone.
+"""Selections of pictures for galleries: right, wrong and uncertain answers, from predictions alone.
 
-Certainty is the probability, after the temperature, of what the model decided. With several labels a picture has a
-decision a label ("it is" or "it is not"), and its certainty is that of the weakest of them.
-Of equals the lower row comes first.
+Certainty is the calibrated probability of the answer. With several labels a picture has a decision a label ("it is" or
+"it is not"), and its certainty is that of the least certain decision. Of equals the lower row comes first.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from tellapart.evaluation.metrics import Array, answers, by_parts, known, take
 
 @dataclass(frozen=True)
 class Judged:
-    """What a model said of one picture.
+    """One picture with its labels and the model's answer.
 
     Attributes:
         row: its row number in the catalog.
-        given: names of its labels; none where it has no label.
-        answer: names of the classes it was answered with.
+        labels: names of its labels; none where it has no label.
+        answer: names of the classes that the model answered.
         certainty: in 0..1.
     """
 
     row: int
-    given: tuple[str, ...]
+    labels: tuple[str, ...]
     answer: tuple[str, ...]
     certainty: float
 
@@ -40,13 +39,13 @@ def wrongest(
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
-    """Pictures answered wrongly, most certain first; with several labels, those furthest off in a label."""
-    seen = known(predictions)
-    answer, certainty = _judge(seen, temperature, thresholds)
-    badness = certainty
-    if seen.multilabel:
-        badness = by_parts(seen, lambda part: np.abs(part.target - part.probabilities(temperature)).max(axis=1))
-    return _listed(seen, answer, certainty, _sorted(-badness, _n_wrong(seen, answer) > 0, limit))
+    """Pictures answered wrongly, most certain first; with several labels, those with the largest error of a label."""
+    labelled = known(predictions)
+    answer, certainty = _answers_with_certainty(labelled, temperature, thresholds)
+    error = certainty
+    if labelled.multilabel:
+        error = by_parts(labelled, lambda part: np.abs(part.target - part.probabilities(temperature)).max(axis=1))
+    return _listed(labelled, answer, certainty, _sorted(-error, _n_wrong(labelled, answer) > 0, limit))
 
 
 def right(
@@ -56,7 +55,7 @@ def right(
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
-    """Pictures answered rightly, drawn evenly over all of them: what a usual right answer looks like."""
+    """Pictures answered rightly, spread evenly over all of them: a usual right answer."""
     return _sample(predictions, limit, temperature, thresholds, wrong=False)
 
 
@@ -67,7 +66,7 @@ def wrong(
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
-    """Pictures answered wrongly, drawn evenly over all of them."""
+    """Pictures answered wrongly, spread evenly over all of them."""
     return _sample(predictions, limit, temperature, thresholds, wrong=True)
 
 
@@ -79,9 +78,9 @@ def right_and_certain(
     thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
     """Pictures answered rightly, most certain first."""
-    seen = known(predictions)
-    answer, certainty = _judge(seen, temperature, thresholds)
-    return _listed(seen, answer, certainty, _sorted(-certainty, _n_wrong(seen, answer) == 0, limit))
+    labelled = known(predictions)
+    answer, certainty = _answers_with_certainty(labelled, temperature, thresholds)
+    return _listed(labelled, answer, certainty, _sorted(-certainty, _n_wrong(labelled, answer) == 0, limit))
 
 
 def least_certain(
@@ -91,13 +90,13 @@ def least_certain(
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
-    """Pictures that the model is least sure of, right or wrong; those without a label too."""
-    answer, certainty = _judge(predictions, temperature, thresholds)
+    """Pictures with the least certain answers, right or wrong; those without a label too."""
+    answer, certainty = _answers_with_certainty(predictions, temperature, thresholds)
     return _listed(predictions, answer, certainty, _sorted(certainty, np.ones(len(predictions), bool), limit))
 
 
 def of_class(predictions: Predictions, name: str) -> Predictions:
-    """The pictures that were given one class; with several labels, those that have it among others.
+    """The pictures labelled with one class; with several labels, those that have it among others.
 
     Raises:
         ValueError: there is no such class.
@@ -111,14 +110,14 @@ def n_wrong(
     predictions: Predictions, *, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None
 ) -> npt.NDArray[np.int64]:
     """int64 [n]: wrong decisions of each picture with a label: 0 or 1, or the number of its wrong labels."""
-    seen = known(predictions)
-    return _n_wrong(seen, answers(seen, temperature, thresholds)).astype(np.int64)
+    labelled = known(predictions)
+    return _n_wrong(labelled, answers(labelled, temperature, thresholds)).astype(np.int64)
 
 
 def wrong_by_class(
     predictions: Predictions, *, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None
 ) -> tuple[tuple[str, int, int, int], ...]:
-    """Several labels: (label, given, missed, answered though not given), in class order.
+    """Several labels: (label, pictures that have it, false negatives, false positives), in class order.
 
     Raises:
         ValueError: predictions of one label a picture.
@@ -126,9 +125,9 @@ def wrong_by_class(
     if not predictions.multilabel:
         raise ValueError("missed and additional labels are counted where a picture may have several")
     answer = answers(predictions, temperature, thresholds)
-    given = predictions.target == 1
-    missed, more = (given & (answer == 0)).sum(axis=0), (~given & (answer == 1)).sum(axis=0)
-    counts = zip(predictions.classes, given.sum(axis=0), missed, more, strict=True)
+    positive = predictions.target == 1
+    missed, added = (positive & (answer == 0)).sum(axis=0), (~positive & (answer == 1)).sum(axis=0)
+    counts = zip(predictions.classes, positive.sum(axis=0), missed, added, strict=True)
     return tuple((name, int(n), int(a), int(b)) for name, n, a, b in counts)
 
 
@@ -136,33 +135,33 @@ def most_confused(predictions: Predictions, limit: int = 10) -> tuple[tuple[str,
     """Pairs of classes (label, answer, number of pictures) that were taken for each other, most frequent first.
 
     Raises:
-        ValueError: predictions of several labels, where a wrong answer does not stand for one given label.
+        ValueError: predictions of several labels, where a wrong answer does not stand for one label.
     """
     _need_one_label(predictions)
-    seen = known(predictions)
-    answer = answers(seen)
-    wrong = answer != seen.target
-    pairs, n = np.unique(np.stack([seen.target[wrong], answer[wrong]], axis=1), axis=0, return_counts=True)
-    names = seen.classes
+    labelled = known(predictions)
+    answer = answers(labelled)
+    wrong = answer != labelled.target
+    pairs, n = np.unique(np.stack([labelled.target[wrong], answer[wrong]], axis=1), axis=0, return_counts=True)
+    names = labelled.classes
     order = np.argsort(-n, kind="stable")[:limit]
     return tuple((names[pairs[i, 0]], names[pairs[i, 1]], int(n[i])) for i in order)
 
 
 def cell(
-    predictions: Predictions, given: str, answered: str, limit: int = 24, *, temperature: Temperature = 1.0
+    predictions: Predictions, label: str, answered: str, limit: int = 24, *, temperature: Temperature = 1.0
 ) -> tuple[Judged, ...]:
     """Pictures in one cell of the confusion matrix, most certain first.
 
     Args:
-        given, answered: names of classes.
+        label, answered: names of classes.
 
     Raises:
         ValueError: predictions of several labels, or a name that is not one of the classes.
     """
     _need_one_label(predictions)
-    label, other = predictions.classes.index(given), predictions.classes.index(answered)
-    inside = take(predictions, (predictions.target == label) & (answers(predictions) == other))
-    answer, certainty = _judge(inside, temperature, None)
+    row, column = predictions.classes.index(label), predictions.classes.index(answered)
+    inside = take(predictions, (predictions.target == row) & (answers(predictions) == column))
+    answer, certainty = _answers_with_certainty(inside, temperature, None)
     return _listed(inside, answer, certainty, _sorted(-certainty, np.ones(len(inside), bool), limit))
 
 
@@ -173,8 +172,8 @@ def most_wrong_labels(
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
-    """Several labels: pictures with the most labels wrong (missed or too many), of equals the most certain first."""
-    answer, certainty = _judge(predictions, temperature, thresholds)
+    """Several labels: pictures with the most wrong labels (missed or added), of equals the most certain first."""
+    answer, certainty = _answers_with_certainty(predictions, temperature, thresholds)
     n_wrong = _n_wrong(predictions, answer)
     return _listed(predictions, answer, certainty, _sorted(-(n_wrong + certainty), n_wrong > 0, limit))
 
@@ -186,7 +185,7 @@ def missing_labels(
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Judged, ...]:
-    """Several labels: labels that may be missing in the data, as they are answered but not given, most probable first.
+    """Several labels: answered labels that pictures do not have and may lack by mistake, most probable first.
 
     Each entry names one label as its `answer`, with that label's probability as `certainty`; a picture may have
     several entries.
@@ -213,14 +212,14 @@ def missing_labels(
 def _sample(
     predictions: Predictions, limit: int, temperature: Temperature, thresholds: npt.ArrayLike | None, *, wrong: bool
 ) -> tuple[Judged, ...]:
-    seen = known(predictions)
-    answer, certainty = _judge(seen, temperature, thresholds)
-    found = np.flatnonzero((_n_wrong(seen, answer) > 0) == wrong)
-    spread = np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(np.int64)
-    return _listed(seen, answer, certainty, found[spread])
+    labelled = known(predictions)
+    answer, certainty = _answers_with_certainty(labelled, temperature, thresholds)
+    positions = np.flatnonzero((_n_wrong(labelled, answer) > 0) == wrong)
+    spread = np.linspace(0, len(positions) - 1, min(limit, len(positions))).round().astype(np.int64)
+    return _listed(labelled, answer, certainty, positions[spread])
 
 
-def _judge(
+def _answers_with_certainty(
     predictions: Predictions, temperature: Temperature, thresholds: npt.ArrayLike | None
 ) -> tuple[Array, Floats]:
     """Answers as in `metrics.answers`, and certainty [n]."""
@@ -241,9 +240,9 @@ def _n_wrong(predictions: Predictions, answer: Array) -> Array:
     return np.asarray(wrong.sum(axis=1) if predictions.multilabel else wrong.astype(np.int64))
 
 
-def _sorted(key: Floats, where: Array, limit: int) -> Array:
-    """At most `limit` positions where `where` holds, by rising key."""
-    positions = np.flatnonzero(where)
+def _sorted(key: Floats, mask: Array, limit: int) -> Array:
+    """At most `limit` positions of the mask, by rising key."""
+    positions = np.flatnonzero(mask)
     return np.asarray(positions[np.argsort(key[positions], kind="stable")][:limit])
 
 

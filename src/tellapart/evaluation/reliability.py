@@ -1,4 +1,4 @@
-"""How far a certainty can be trusted: the reliability diagram and the expected calibration error, with its interval."""
+"""The reliability diagram and the expected calibration error, with its interval."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Bin:
     """One column of a reliability diagram.
 
     Attributes:
-        low, high: the certainties in it: above `low`, up to `high`.
-        n: how many answers (with several labels: how many labels of pictures) lie in it.
+        low, high: its edges; a certainty of `high` lies in it, one of `low` does not.
+        n: number of answers in it; with several labels, of decisions on a label.
         certainty: their mean certainty.
-        right: the share of them that is right (several labels: the share that is given), with its 95 % interval.
+        right: their share that is right (several labels: whose label is given), with its 95 % interval.
     """
 
     low: float
@@ -38,12 +38,12 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Certainty against truth.
+    """Certainty against accuracy.
 
     Attributes:
-        error: the expected calibration error, in 0..1, 0 is best. Its interval is bootstrapped over pictures. The
-            error of few pictures is too high on average, even where every certainty is true: it sums sizes.
-        bins: those that hold anything, by rising certainty.
+        error: the expected calibration error, in 0..1, 0 is best, with an interval bootstrapped over pictures. With few
+            pictures it is too high on average, even where every certainty is true: it sums absolute values.
+        bins: those that are not empty, by rising certainty.
     """
 
     error: Metric
@@ -63,10 +63,9 @@ class Reliability:
 def reliability(
     predictions: Predictions, temperature: Temperature = 1.0, bins: int = BINS, n_bootstrap: int = 1000, seed: int = 0
 ) -> Reliability:
-    """Sort answers into bins of equal width by their certainty, and count how many are right.
+    """The reliability diagram: answers in bins of equal width by their certainty, and the share of right ones in each.
 
-    One label: the certainty of the answer against whether it is right. Several: the probability of every label of
-    every picture against whether it is given.
+    Several labels: the probability of every label of every picture, and whether the picture has it.
 
     Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning,
     AAAI 2015, with 15 bins as in C. Guo et al., On calibration of modern neural networks, ICML 2017.

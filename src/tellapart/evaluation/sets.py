@@ -1,8 +1,8 @@
-"""Prediction sets: classes of which the right one is among them with a stated probability. Split conformal prediction.
+"""Prediction sets by split conformal prediction: they hold the right class with a stated probability (coverage).
 
-On validation pictures, each right class has a probability. The set of a new picture holds every class at least as
-probable as all but a few of those: if the new picture is drawn as the validation pictures were, the right class is
-missing from its set in no more than the stated share of cases, whatever the network and its certainty are worth.
+A set holds every class whose probability reaches a threshold: a low quantile of the probabilities of the right classes
+of validation pictures. The coverage holds for new pictures that are drawn as the validation pictures were, however good
+or bad the network and its calibration are.
 
 Source: M. Sadinle, J. Lei, L. Wasserman, Least ambiguous set-valued classifiers with bounded error levels, JASA 114
 (2019); the finite-sample quantile of V. Vovk, A. Gammerman, G. Shafer, Algorithmic learning in a random world (2005).
@@ -29,16 +29,15 @@ LEVELS = (0.8, 0.9, 0.95, 0.98, 0.99)
 def set_thresholds(
     predictions: Predictions, temperature: Temperature = 1.0, levels: tuple[float, ...] = LEVELS
 ) -> dict[float, float]:
-    """For each coverage the probability from which on a class belongs to the set.
+    """The threshold of each coverage: the probability from which on a class belongs to the set.
 
     Args:
         predictions: of the validation pictures, with one label a picture.
-        temperature: the one that answers will be given with.
+        temperature: of the answers.
         levels: coverages, in 0..1.
 
     Returns:
-        Coverage → threshold, without the coverages for which there are too few pictures, see
-        `pictures_needed`.
+        Coverage → threshold, without the coverages for which there are too few pictures, see `pictures_needed`.
 
     Raises:
         ValueError: predictions of several labels a picture.
@@ -47,42 +46,42 @@ def set_thresholds(
         raise ValueError("prediction sets are for one label a picture")
     labelled = known(predictions)
     n = len(labelled)
-    chances = np.sort(labelled.probabilities(temperature)[np.arange(n), labelled.target])
+    of_right_class = np.sort(labelled.probabilities(temperature)[np.arange(n), labelled.target])
     # The right class of one picture more lies below the m-th lowest of n with probability m / (n + 1).
-    missed = {level: math.floor((n + 1) * (1 - level) + 1e-9) for level in levels}
-    return {level: float(chances[m - 1]) for level, m in missed.items() if m >= 1}
+    n_missed = {level: math.floor((n + 1) * (1 - level) + 1e-9) for level in levels}
+    return {level: float(of_right_class[m - 1]) for level, m in n_missed.items() if m >= 1}
 
 
 def coverages(
-    predictions: Predictions, temperature: Temperature, limits: Mapping[float, float]
+    predictions: Predictions, temperature: Temperature, thresholds: Mapping[float, float]
 ) -> dict[float, tuple[Metric, float]]:
-    """How sets turn out on some pictures: coverage → the share of sets that hold the right class, and the mean size."""
+    """Coverage asked for → the share of some pictures' sets that hold the right class, and the mean size of a set."""
     labelled = known(predictions)
     n = len(labelled)
-    chances = labelled.probabilities(temperature)
-    found = {}
-    for level, least in limits.items():
-        sets = prediction_sets(chances, least)
+    probabilities = labelled.probabilities(temperature)
+    observed = {}
+    for level, threshold in thresholds.items():
+        sets = prediction_sets(probabilities, threshold)
         share = float(sets[np.arange(n), labelled.target].mean())
         low, high = map(float, wilson(share, n))
-        found[level] = (Metric(share, low, high, n), float(sets.sum(axis=1).mean()))
-    return found
+        observed[level] = (Metric(share, low, high, n), float(sets.sum(axis=1).mean()))
+    return observed
 
 
 def pictures_needed(coverage: float) -> int:
-    """The fewest validation pictures with which prediction sets of a coverage, in 0..1, can be promised at all."""
+    """The fewest validation pictures that can promise prediction sets of a coverage in 0..1."""
     return math.ceil(coverage / (1 - coverage) - 1e-9)
 
 
-def prediction_sets(probabilities: npt.ArrayLike, least: float) -> npt.NDArray[np.bool_]:
-    """Which classes belong to each picture's set: those at least this probable, and always the most probable one.
+def prediction_sets(probabilities: npt.ArrayLike, threshold: float) -> npt.NDArray[np.bool_]:
+    """The classes of each picture's set: those that reach the threshold, and always the most probable one.
 
     Args:
         probabilities: [n, n_classes].
-        least: see `set_thresholds`.
+        threshold: see `set_thresholds`.
 
     Returns:
         bool [n, n_classes].
     """
-    chances = np.asarray(probabilities, np.float64)
-    return np.asarray((chances >= least) | (chances == chances.max(axis=-1, keepdims=True)))
+    p = np.asarray(probabilities, np.float64)
+    return np.asarray((p >= threshold) | (p == p.max(axis=-1, keepdims=True)))

@@ -1,6 +1,6 @@
-"""What it takes to call two results different: an exact test, an interval, a count of pictures, many comparisons.
+"""Statistical significance of a difference: exact tests, intervals, sample sizes, several comparisons.
 
-Everything is about one number a picture: what the second result adds to the score there, less what the first one does.
+All of it is about paired differences: the score of the second result on a picture less that of the first.
 
 Sources: Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12
 (1947); D. G. Bonett, R. M. Price, Adjusted Wald confidence interval for a difference of binomial proportions based on
@@ -22,14 +22,14 @@ import numpy.typing as npt
 from tellapart.core.extras import require
 from tellapart.core.predictions import Floats
 
-#: Share of false alarms that is put up with, and of true differences that a planned comparison shall find.
+#: Significance level, and the power of a planned comparison.
 ALPHA, POWER = 0.05, 0.8
 _Z = NormalDist().inv_cdf(1 - ALPHA / 2)
 _Z_POWER = NormalDist().inv_cdf(POWER)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The p-value of so uneven a division, were both equally good: exact, two-sided.
+    """The exact, two-sided p-value of McNemar's test.
 
     Pictures that both answer rightly, or both wrongly, say nothing. The others are coin tosses if neither is better.
 
@@ -43,8 +43,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
 def share_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
     """95 % interval of the difference of two shares of the same n pictures, second less first; within -1..1.
 
-    A usual interval with one picture more on each side (Bonett and Price), so that it holds with few pictures too, and
-    is no point where both always answer alike.
+    The adjusted Wald interval (Bonett and Price) counts one picture more on each side. So it holds with few pictures
+    too, and has a width where both always answer alike.
     """
     total = n + 2
     first, second = (only_first + 1) / total, (only_second + 1) / total
@@ -55,14 +55,14 @@ def share_interval(only_first: int, only_second: int, n: int) -> tuple[float, fl
 
 
 def pictures_needed(difference: float, variance: float, fixed: float = 0.0) -> float:
-    """How many pictures would show a difference of this size, 80 times in 100, at a level of 5 %.
+    """The sample size that shows a difference of this size with a power of 80 % at a level of 5 %.
 
     For two shares this is Connor's formula; infinite where no number of pictures would do.
 
     Args:
         difference: of the scores.
-        variance: of what one picture adds to it.
-        fixed: the part of the variance of the difference that more pictures do not lessen: that of the seeds.
+        variance: of the difference on one picture.
+        fixed: the part of the variance of the difference that more pictures do not lessen: that over seeds.
     """
     room = difference**2 - (_Z + _Z_POWER) ** 2 * fixed
     if difference == 0 or room <= 0:
@@ -72,31 +72,31 @@ def pictures_needed(difference: float, variance: float, fixed: float = 0.0) -> f
 
 
 def smallest_difference(error: float) -> float:
-    """The difference that would be found 80 times in 100, for a standard error of the difference."""
+    """The difference that is shown with a power of 80 %, for a standard error of the difference."""
     return (_Z + _Z_POWER) * error
 
 
 def holm(p: npt.ArrayLike) -> Floats:
-    """p-values corrected for being several: below 0.05, they hold together with at most 5 % of one false alarm.
+    """p-values corrected by Holm's method: those below 0.05 hold together, with at most 5 % chance of a false one.
 
     Args:
-        p: [n] in 0..1. Values that are not a number stay so, and do not count.
+        p: [n] in 0..1. NaN stays NaN and does not count.
     """
-    given = np.asarray(p, float)
-    corrected = np.full(given.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(given))
-    order = known[np.argsort(given[known], kind="stable")]
+    plain = np.asarray(p, float)
+    corrected = np.full(plain.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(plain))
+    order = known[np.argsort(plain[known], kind="stable")]
     left = len(order) - np.arange(len(order))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(given[order] * left))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(plain[order] * left))
     return corrected
 
 
 def seed_variance(scores: npt.ArrayLike, resampled: Floats) -> tuple[float, float]:
-    """How far scores of one recipe would differ from seed to seed on endless pictures: a variance, never below 0.
+    """The variance of a recipe's score over seeds on endless pictures, never below 0.
 
-    The scores differ for two reasons: one network is better than another, and each has its luck with these pictures.
-    The luck is seen in the resamples, where it comes on top once more; it is taken off, as the variance over the
-    pictures has it already.
+    Scores differ because one network is better than another, and because each has its luck with these pictures. The
+    luck shows in the resamples, where it comes on top once more. It is subtracted, since the variance over pictures
+    contains it already.
 
     Args:
         scores: [n_seeds], at least two.
@@ -132,11 +132,11 @@ def t_limit(n: float) -> float:
 
 
 def fewer_right(right: int, n: int, all_right: int, total: int) -> float:
-    """p-value of so few right answers among n of the pictures, were they no harder than the others: exact, one-sided.
+    """Fisher's exact, one-sided p-value of so few right answers in a part of the pictures.
 
     Args:
-        right, n: right answers and pictures in the part looked at.
-        all_right, total: the same of all, the part included.
+        right, n: right answers and pictures in the part.
+        all_right, total: those of all pictures, the part included.
     """
     return float(_stats().hypergeom.cdf(right, total, all_right, n))
 

@@ -1,8 +1,8 @@
-"""Where a model does worse than elsewhere: the score of parts of the pictures, and no alarm for looking at many parts.
+"""Slices: the scores of parts of the pictures, and which of them are proven to be worse than the rest.
 
-Each part (dark pictures, one file type, one group) is held against all other pictures by Fisher's exact test, on one
-side; the p-values are corrected for the number of parts looked at (Holm). A part that is worse for a reason found in
-another column (all dark pictures are of one hard class) is shown all the same: a slice says where, not why.
+Each part (dark pictures, one file type, one group) is compared with all other pictures by Fisher's exact, one-sided
+test. Holm's method corrects the p-values for the number of parts. A slice says where scores are low, not why: all dark
+pictures may be of one hard class.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.metrics import Array
 from tellapart.evaluation.significance import ALPHA, fewer_right, holm
 
-#: Pictures that a part must have to be looked at: with fewer, an interval reaches over half the scale.
+#: Fewest pictures of a part: with fewer, an interval covers half the scale.
 SMALLEST = 20
 _QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
-#: Numbers with no more different values than this are taken one by one, as names are.
+#: A column of numbers with no more different values than this has one part a value.
 _FEW = 6
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The score of some pictures.
+    """The accuracy of a part of the pictures.
 
     Attributes:
-        by: the column, such as "brightness". name: which of its pictures, such as "12–63, lowest quarter".
-        n: pictures. right: how many of them are answered rightly.
-        value, low, high: the share, with its 95 % interval (Wilson). rest: the share among all other pictures.
-        p: how often chance alone would leave so few right. p_corrected: the same, corrected for all parts (Holm).
+        by: the column, such as "brightness". name: the part of it, such as "12–63, lowest quarter".
+        n: number of pictures. right: number of them that are answered rightly.
+        value, low, high: accuracy with its 95 % interval (Wilson). rest: accuracy of all other pictures.
+        p: p-value of so few right ones. p_corrected: the same, corrected for all parts (Holm).
     """
 
     by: str
@@ -55,24 +55,24 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """All parts looked at.
+    """The accuracy of all parts.
 
     Attributes:
-        n, right: all pictures, and those answered rightly.
-        smallest: pictures that a part must have. n_small: parts that were left out for having fewer.
-        found: the lowest score first.
+        n, right: number of all pictures, and of those answered rightly.
+        smallest: fewest pictures of a part. n_small: number of parts left out because they have fewer.
+        parts: the lowest accuracy first.
     """
 
     n: int
     right: int
     smallest: int
     n_small: int
-    found: tuple[Slice, ...]
+    parts: tuple[Slice, ...]
 
     @property
     def worst(self) -> tuple[Slice, ...]:
         """Those proven to be worse than the rest."""
-        return tuple(part for part in self.found if part.worse)
+        return tuple(part for part in self.parts if part.worse)
 
 
 def slices(right: Array, columns: Mapping[str, Array], smallest: int = SMALLEST) -> Slices:
@@ -80,28 +80,28 @@ def slices(right: Array, columns: Mapping[str, Array], smallest: int = SMALLEST)
 
     Args:
         right: bool [n], whether each picture is answered rightly.
-        columns: by name, [n] each: numbers are cut into quarters (NaN: not known, left out), anything else goes by
-            value (None: left out). Columns with one value only have no parts.
-        smallest: pictures that a part must have, and the others too.
+        columns: by name, [n] each. Numbers are cut into quarters (NaN is left out), anything else goes by value (None
+            is left out). Columns with one value only have no parts.
+        smallest: fewest pictures of a part, and of the others.
     """
     right = np.asarray(right, bool)
     n, all_right = len(right), int(right.sum())
     parts, n_small = [], 0
     for by, values in columns.items():
-        for name, where in _parts(np.asarray(values)):
-            size = int(where.sum())
+        for name, inside in _parts(np.asarray(values)):
+            size = int(inside.sum())
             if size < smallest:
                 n_small += 1
-            elif n - size >= smallest:  # else there is nothing to hold it against
-                parts.append((by, name, size, int(right[where].sum())))
+            elif n - size >= smallest:  # else there is nothing to compare it with
+                parts.append((by, name, size, int(right[inside].sum())))
     tests = [fewer_right(k, size, all_right, n) for _, _, size, k in parts]
-    found = []
+    scored = []
     for (by, name, size, k), p, corrected in zip(parts, tests, holm(tests).tolist(), strict=True):
         low, high = wilson(k / size, size)
         rest = (all_right - k) / (n - size)
-        found.append(Slice(by, name, size, k, k / size, float(low), float(high), rest, p, corrected))
-    found.sort(key=lambda part: (part.value, part.by, part.name))
-    return Slices(n, all_right, smallest, n_small, tuple(found))
+        scored.append(Slice(by, name, size, k, k / size, float(low), float(high), rest, p, corrected))
+    scored.sort(key=lambda part: (part.value, part.by, part.name))
+    return Slices(n, all_right, smallest, n_small, tuple(scored))
 
 
 def _parts(values: Array) -> list[tuple[str, npt.NDArray[np.bool_]]]:
@@ -118,9 +118,9 @@ def _parts(values: Array) -> list[tuple[str, npt.NDArray[np.bool_]]]:
             named.setdefault(str(value), []).append(i)
     parts = []
     for name in sorted(named):
-        where = np.zeros(len(values), bool)
-        where[named[name]] = True
-        parts.append((name, where))
+        inside = np.zeros(len(values), bool)
+        inside[named[name]] = True
+        parts.append((name, inside))
     return parts
 
 
@@ -131,10 +131,11 @@ def _quarters(values: Array, known: npt.NDArray[np.bool_]) -> list[tuple[str, np
     quarter = np.where(known, np.searchsorted(edges, numbers, side="left"), -1)
     parts = []
     for i, title in enumerate(_QUARTERS):
-        where = quarter == i
-        if where.any():
-            low, high = numbers[where].min(), numbers[where].max()
-            parts.append((f"{_short(low)}–{_short(high)}, {title}" if low < high else f"{_short(low)}, {title}", where))
+        inside = quarter == i
+        if inside.any():
+            low, high = numbers[inside].min(), numbers[inside].max()
+            span = f"{_short(low)}–{_short(high)}" if low < high else _short(low)
+            parts.append((f"{span}, {title}", inside))
     return parts
 
 

@@ -182,9 +182,9 @@ def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Bloc
     return Gallery(
         "The most suspicious first",
         cards,
-        f"{which}{first}. With ? what the label might be. {issues.how} "
+        f"{which}{first}. With ? what the label might be. {issues.method} "
         "Look at each: a picture that is hard, rather than wrongly labelled, is suspected too.",
-        f"No label is suspected. {issues.how}",
+        f"No label is suspected. {issues.method}",
     )
 
 

@@ -17,7 +17,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import ties_of
 from tellapart.data.splitting.stratify import Ties, divide
 from tellapart.errors import DataError, RunError, WeightsError
-from tellapart.evaluation.label_issues import agreement, doubts
+from tellapart.evaluation.label_issues import agreement, label_quality
 from tellapart.evaluation.label_issues_table import LabelIssues
 from tellapart.report.formatting import certainty
 from tellapart.runs.run import Run
@@ -155,7 +155,7 @@ def _ranked(
     asked = np.argsort(_of_given(target, chances), kind="stable")[:_MOST_ASKED]
     near = np.full((len(rows), _NEIGHBOURS), -1, np.int64)
     near[asked], _ = nearest(found[asked], found, _NEIGHBOURS, together[asked], together)
-    doubt = doubts(target, chances, agreement(target, near, chances))
+    doubt = label_quality(target, chances, agreement(target, near, chances))
     order = np.argsort(doubt.score, kind="stable")
     lines = [
         _line(target[i], chances[i], doubt.suggested[i], names, target[near[i][:_SHOWN][near[i][:_SHOWN] >= 0]])

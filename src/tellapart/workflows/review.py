@@ -161,7 +161,7 @@ def _table(folder: Path, make: Callable[[], LabelIssues]) -> tuple[pl.DataFrame,
         return stored
     issues = make()
     issues.save(folder)
-    return issues.table, issues.how
+    return issues.table, issues.method
 
 
 def _labels(catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, wanted: Wanted, after: str) -> Session:

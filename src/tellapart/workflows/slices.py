@@ -52,7 +52,7 @@ def slices(
 
 def text(found: Slices, most: int = 20) -> str:
     """The worst parts and a verdict, for a terminal."""
-    shown = found.found[:most]
+    shown = found.parts[:most]
     width = max((len(part_name(part)) for part in shown), default=0)
     total = formatting.percent(found.right / found.n) if found.n else "–"
     lines = [f"{counted(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
@@ -63,8 +63,8 @@ def text(found: Slices, most: int = 20) -> str:
             f"{mark} {part_name(part):<{width}}  {formatting.percent(part.value):>7}  {span:<23}  n = {part.n:<6,}  "
             f"elsewhere {formatting.percent(part.rest):>7}  p = {formatting.chance(part.p_corrected)}"
         )
-    if len(found.found) > most:
-        lines.append(f"  and {len(found.found) - most} more, none of them lower")
+    if len(found.parts) > most:
+        lines.append(f"  and {len(found.parts) - most} more, none of them lower")
     if found.n_small:
         lines.append(f"Left out for having fewer pictures: {counted(found.n_small, 'part')}.")
     return "\n".join([*lines, verdict(found)])

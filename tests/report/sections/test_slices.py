@@ -86,13 +86,13 @@ def test_brightness_is_left_out_where_it_would_take_long(run, monkeypatch, tmp_p
 
 def test_the_planted_weakness_stands_first(run):
     found = ta.slices(run)
-    first = found.found[0]
+    first = found.parts[0]
     assert (first.by, first.value, first.worse) == ("brightness", 0.0, True)
     assert all(part.by == "brightness" for part in found.worst)
     said = text(found)
     assert "! brightness" in said
     assert "proven to be harder than the rest" in said
-    assert {part.by for part in ta.slices(run.directory, by=["labels"], smallest=5).found} == {"labels"}
+    assert {part.by for part in ta.slices(run.directory, by=["labels"], smallest=5).parts} == {"labels"}
 
 
 def test_the_section_holds_any_name(run, tmp_path):
@@ -115,13 +115,13 @@ def test_columns_of_a_table_of_ones_own(run, tmp_path, how):
     table = tmp_path / "cameras.csv"
     table.write_text("file_name,camera,temperature\n" + "\n".join(lines))
     found = ta.slices(run, by=["file type"], table=table)
-    parts = {(part.by, part.name): part for part in found.found}
+    parts = {(part.by, part.name): part for part in found.parts}
     assert (parts["camera", "old"].n, parts["camera", "old"].value) == (24, 0.0)
     assert parts["camera", "old"].worse
     assert parts["camera", "new"].n == 46
     assert not any(by == "temperature" for by, _ in parts)  # quarters of 70 are below 20
     by_number = ta.slices(run, by=["file type"], table=table, smallest=10)
-    assert "0–17, lowest quarter" in {part.name for part in by_number.found if part.by == "temperature"}
+    assert "0–17, lowest quarter" in {part.name for part in by_number.parts if part.by == "temperature"}
 
 
 def test_a_table_of_other_pictures_is_refused(run, tmp_path):
@@ -136,7 +136,7 @@ def test_a_table_of_other_pictures_is_refused(run, tmp_path):
 
 def test_too_few_pictures_have_no_parts(run):
     found = ta.slices(run, smallest=70)
-    assert not found.found
+    assert not found.parts
     assert "nothing to compare" in text(found)
 
 

@@ -24,7 +24,7 @@ _WORST = 10
 def slices_section(run: Run) -> Section | None:
     """The report's section, on the pictures of the headline; None where there are too few for any slice."""
     slices = _finish(slices_of(run, next(iter(run.evaluations)), USUAL, SMALLEST, _MOST))
-    return section(slices, run.catalog.multilabel) if slices.found else None
+    return section(slices, run.catalog.multilabel) if slices.parts else None
 
 
 def _finish(work: Generator[Computing, None, Slices]) -> Slices:
@@ -61,9 +61,9 @@ def slices_of(
 def section(slices: Slices, multilabel: bool) -> Section:
     """A verdict, the worst slices, and the others behind a click."""
     blocks: list[Block] = [Text(verdict(slices), "lead")]
-    first = slices.worst or slices.found[:_WORST]
+    first = slices.worst or slices.parts[:_WORST]
     blocks.append(_table(first, multilabel, _caption(slices)))
-    rest = [part for part in slices.found if part not in first]
+    rest = [part for part in slices.parts if part not in first]
     if rest:
         summary = f"{counted(len(rest), 'other part')} of the pictures"
         blocks.append(Fold(summary, [_table(rest, multilabel, "")]))
@@ -72,10 +72,10 @@ def section(slices: Slices, multilabel: bool) -> Section:
 
 def verdict(slices: Slices) -> str:
     """The hardest slice in a sentence or two."""
-    if not slices.found:
+    if not slices.parts:
         return f"No part of the pictures has {slices.smallest} of them and leaves as many: there is nothing to compare."
-    by = ", ".join(dict.fromkeys(part.by for part in slices.found))
-    looked = f"Of {counted(len(slices.found), 'part')} of the pictures (by {by})"
+    by = ", ".join(dict.fromkeys(part.by for part in slices.parts))
+    looked = f"Of {counted(len(slices.parts), 'part')} of the pictures (by {by})"
     if not slices.worst:
         return f"{looked}, none is proven to be harder than the rest."
     n, first = len(slices.worst), slices.worst[0]
@@ -95,7 +95,7 @@ def _caption(slices: Slices) -> str:
     small = f" {counted(slices.n_small, 'smaller one')} left out." if slices.n_small else ""
     return (
         f"Parts of {slices.smallest} pictures or more.{small} In small figures: the 95\u202f% interval. "
-        f"p: how often chance alone would leave so few right, corrected for all {len(slices.found)} parts (Holm); "
+        f"p: how often chance alone would leave so few right, corrected for all {len(slices.parts)} parts (Holm); "
         "below 0.05 counts as proven. This says where it is hard, not why: dark pictures may be of a hard class."
     )
 
