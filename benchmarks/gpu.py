@@ -36,7 +36,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
-from tellapart.training import stage
+from tellapart.training import prepare
 from tellapart.training.checkpoint import State
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
@@ -65,7 +65,7 @@ def jpegs(n_rows: int) -> dict[str, object]:
     dataset = Dataset(catalog, rows, rows[:1], network.preprocessing, recipe.augment, 0)
     runtime = measure(network, recipe, dataset)
     ours = epochs(recipe, dataset, runtime)
-    with patch.object(stage, "inputs_from_pictures", made_up):
+    with patch.object(prepare, "inputs_from_pictures", made_up):
         imagined = epochs(recipe, dataset, runtime)
         next(imagined)
     first = next(ours)  # decodes

@@ -18,7 +18,8 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime, parse
-from tellapart.training.stage import epoch_items, losses
+from tellapart.training.stage import epoch_items
+from tellapart.training.step import MicroLoss, train_step
 
 Build = Callable[[Recipe], tuple[Network, Dataset]]
 CPU = Runtime("cpu", workers=2)
@@ -374,13 +375,13 @@ def test_the_step_named_is_the_one_of_the_loss(build: Build, monkeypatch: pytest
             network, dataset = build(plan)
             asked = [0]
 
-            def no_number(*how: Any, broken: int = broken, asked: list[int] = asked) -> Any:
-                for loss, size, right in losses(*how):
-                    yield loss * (torch.nan if asked[0] == broken else 1), size, right
+            def no_number(*how: Any, broken: int = broken, asked: list[int] = asked) -> list[MicroLoss]:
+                factor = torch.nan if asked[0] == broken else 1
                 asked[0] += 1
+                return [(loss * factor, size, right) for loss, size, right in train_step(*how)]
 
-            monkeypatch.setattr("tellapart.training.fit.losses", no_number)
-            monkeypatch.setattr("tellapart.training.fit._late", lambda runtime, lazy=lazy: lazy)
+            monkeypatch.setattr("tellapart.training.fit.train_step", no_number)
+            monkeypatch.setattr("tellapart.training.fit._is_asynchronous", lambda runtime, lazy=lazy: lazy)
             with pytest.raises(TrainingError, match=f"The loss is nan at stage 1, epoch 1, step {broken + 1}\\."):
                 train(network, plan, dataset)
             assert asked[0] <= broken + 2

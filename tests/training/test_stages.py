@@ -31,8 +31,9 @@ from tellapart.training.fit import fit
 from tellapart.training.lr_finder import raise_lr, suggestions
 from tellapart.training.lr_suggestions import suggest
 from tellapart.training.pixels import plain
+from tellapart.training.prepare import prepare_stage
 from tellapart.training.runtime import Runtime
-from tellapart.training.stage import Setting, prepare
+from tellapart.training.stage import TrainingStage
 
 Build = Callable[[Recipe], tuple[Network, Dataset]]
 CPU = Runtime("cpu", workers=2)
@@ -58,14 +59,14 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def prepared(network: Network, plan: Recipe, dataset: Dataset, state: State) -> Setting:
-    steps = prepare(network, plan, dataset, torch.tensor(dataset.catalog.target()), state, CPU)
+def prepared(network: Network, plan: Recipe, dataset: Dataset, state: State) -> TrainingStage:
+    steps = prepare_stage(network, plan, dataset, torch.tensor(dataset.catalog.target()), state, CPU)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            setting: Setting = end.value
-            return setting
+            stage: TrainingStage = end.value
+            return stage
 
 
 @pytest.mark.parametrize("train_what", ["head", "all"])
@@ -78,19 +79,19 @@ def test_the_rate_test_leaves_network_and_random_states_bit_for_bit(
     if not augment:
         plan = recipe([{"train": train_what, "batch_size": 8}])
     network, dataset = build(plan)
-    setting = prepared(network, plan, dataset, State())
-    assert setting.from_store == (train_what == "head" and not augment)
-    setting.part.train_mode()
+    stage = prepared(network, plan, dataset, State())
+    assert stage.from_features == (train_what == "head" and not augment)
+    stage.part.train_mode()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes = [(module.training, [p.requires_grad for p in module.parameters()]) for module in network.modules()]
     drawn, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
-    steps = raise_lr(setting)
+    steps = raise_lr(stage)
     for _ in range(5):
         next(steps)
         assert torch.equal(torch.get_rng_state(), drawn)
     steps.close()
     lrs, losses = None, None
-    steps = raise_lr(setting)
+    steps = raise_lr(stage)
     while lrs is None:
         try:
             next(steps)
@@ -108,8 +109,8 @@ def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
     """The losses are those of steps done by hand with torch's own SGD, at the rates that are told."""
     plan = recipe([{"batch_size": 8, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}], model=SMALL)
     network, dataset = build(plan)
-    setting = prepared(network, plan, dataset, State())
-    steps = raise_lr(setting)
+    stage = prepared(network, plan, dataset, State())
+    steps = raise_lr(stage)
     while True:
         try:
             next(steps)
@@ -121,7 +122,7 @@ def test_the_rate_test_is_a_training_whose_rate_rises(build: Build) -> None:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
     target, expected = torch.tensor(dataset.catalog.target()), []
     batches = [
-        rows for epoch in range(9) for rows in np.array_split(setting.order(epoch), range(8, len(dataset.train), 8))
+        rows for epoch in range(9) for rows in np.array_split(stage.order(epoch), range(8, len(dataset.train), 8))
     ]
     for lr, rows in zip(lrs[:15], batches, strict=False):
         optimizer.param_groups[0]["lr"] = lr

@@ -15,8 +15,8 @@ from tellapart.recipe.load import load_recipe
 from tellapart.runs.resume import divide
 from tellapart.training.dataset import Dataset
 from tellapart.training.lr_finder import raise_lr
+from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import Runtime
-from tellapart.training.stage import live_setting
 from tellapart.workflows.preview import augmented, layers, lr_range_test, multiplied, stage_with_lr
 from tellapart.workflows.progress import ProgressSink
 
@@ -30,13 +30,13 @@ def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[...,
     torch.manual_seed(3)
     network = create_network(plan.model, 3, plan.data)
     dataset = Dataset(catalog, split.train, split.validation, network.preprocessing, plan.augment, 0)
-    setting = live_setting(network, plan, 0, dataset, torch.tensor(catalog.target()), Runtime("cpu"))
+    stage = stage_from_pictures(network, plan, 0, dataset, torch.tensor(catalog.target()), Runtime("cpu"))
     network.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
     random = torch.get_rng_state()
     steps = []
-    for step in raise_lr(setting):
+    for step in raise_lr(stage):
         assert torch.equal(torch.get_rng_state(), random)
         steps.append(step)
     assert len(steps) > 20

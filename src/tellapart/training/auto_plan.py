@@ -17,15 +17,17 @@ from tellapart.models import hub
 from tellapart.models.create import create_network
 from tellapart.models.pretrained import local_weights
 from tellapart.models.scratch import OWN
-from tellapart.recipe.schema import Recipe, Stage
+from tellapart.recipe.schema import Recipe
 from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
+from tellapart.training.fast.autotune import repeated_step
 from tellapart.training.feature_cache import inference_layers
 from tellapart.training.linear_probe import solutions
 from tellapart.training.losses import build_loss
 from tellapart.training.pixels import plain
+from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import Runtime, default_device, plain_runtime, synchronise
-from tellapart.training.trainable import select
+from tellapart.training.stage import repeats
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
@@ -226,7 +228,7 @@ def _try(
     load = plain(dataset)
     pictures, reading = _timed(lambda: torch.from_numpy(np.stack([load(int(row)) for row in rows[:_BATCH]])))
     runtime, frozen = _fastest(network, pictures)
-    tail = _tail(network, recipe.stages[-1], pictures, catalog.multilabel)
+    tail = _tail(network, recipe, dataset, pictures, runtime)
     found = yield from features(network, catalog, rows, runtime, f"trying {name} at {preprocessing.height} pixels")
     n_fit = max(1, len(rows) * 2 // 3)
     score = _score(found, catalog.target(rows), n_fit, catalog.multilabel)
@@ -250,26 +252,26 @@ def _fastest(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
     return runtime, min(timed) / len(some)
 
 
-def _tail(network: Network, stage: Stage, pictures: torch.Tensor, multilabel: bool) -> float:
-    """Seconds a picture for a training step of what the stage trains, from stored activations where it can be."""
-    part = select(network, stage.train, stage.batch_norm)
+def _tail(network: Network, recipe: Recipe, dataset: Dataset, pictures: torch.Tensor, runtime: Runtime) -> float:
+    """Seconds a picture for a training step of the last stage, from stored features where it can be.
+
+    Args:
+        pictures: of the dataset's first rows.
+    """
+    # A linear head is solved and takes no steps; how long one would take is the best guess there is.
+    last = recipe.stages[-1].model_copy(update={"solver": None})
+    recipe = recipe.model_copy(update={"stages": [last]})
+    stage = stage_from_pictures(network, recipe, 0, dataset, torch.tensor(dataset.catalog.target()), runtime)
+    part = stage.part
+    stage = replace(stage, from_features=repeats(part, recipe, last))
     with torch.no_grad():
         pixels = network.normalise(pictures.to(network.scale.device))
-        given = part.prefix.eval()(pixels) if part.prefix else pixels
-    n_classes = network.architecture.n_classes
-    target = torch.zeros(len(pictures), n_classes) if multilabel else torch.zeros(len(pictures), dtype=torch.int64)
-    loss = build_loss("auto", multilabel)
+        inputs = part.prefix.eval()(pixels) if stage.from_features and part.prefix else pixels
     part.train_mode()
-    forward = part.learning(part.prefix is not None)
-
-    def step() -> None:
-        logits = forward(given)
-        loss(logits.float(), target.to(logits.device)).backward()  # type: ignore[no-untyped-call]
-        network.zero_grad(set_to_none=True)
-
+    step = partial(repeated_step(stage, dataset.train[: len(pictures)], inputs), runtime)
     step()
     took = min(_timed(step)[1] for _ in range(2)) / len(pictures)
-    network.eval()
+    network.eval().zero_grad(set_to_none=True)
     return took
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -59,15 +59,19 @@ class StageInputs:
 def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runtime: Runtime) -> StageInputs:
     """Inputs made from pictures, anew in every epoch: augmented, or one of the stage's views, drawn at random."""
     augments = config.augment and bool(dataset.transforms) and not config.views
-    # One epoch reads each file once, so only more of them are worth a place in the cache.
-    reader = from_cache(dataset, augments) if config.epochs > 1 else from_files(dataset)
+
+    @cache  # opened by whoever asks for a batch first
+    def reader() -> Reader:
+        # One epoch reads each file once, so only more of them are worth a place in the cache.
+        return from_cache(dataset, augments) if config.epochs > 1 else from_files(dataset)
+
     has_gpu = runtime.device == "cuda"
     changes_on_gpu = augments and has_gpu and bool(gpu_batch.partition(dataset.transforms, dataset.preprocessing)[1])
 
     def loader(epoch: int) -> Load:
         if config.views:
-            return drawn_view(dataset, config.views, epoch, reader)
-        return augmented(dataset, epoch, reader) if augments else fixed_view(dataset, reader=reader)
+            return drawn_view(dataset, config.views, epoch, reader())
+        return augmented(dataset, epoch, reader()) if augments else fixed_view(dataset, reader=reader())
 
     def raw(order: Rows, size: int, load: Load, sequential: bool = False) -> Iterator[_Raw]:
         for batch in batches(order, size, load, runtime.workers, sequential, pinned=has_gpu):
@@ -80,18 +84,18 @@ def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runt
     def train(order: Rows, epoch: int, first: int) -> Batches:
         order, size = order[first * config.batch_size :], config.batch_size
         if changes_on_gpu:
-            made = _changed_on_gpu(dataset, reader, order, epoch, size, runtime.workers)
+            made = _changed_on_gpu(dataset, reader(), order, epoch, size, runtime.workers)
         else:
             made = raw(order, size, loader(epoch))
         try:
             for pictures, items in prepared(made):
                 yield pictures, dataset.rows(items)
         finally:  # whoever has an epoch's last batch asks for no more
-            reader.flush()
+            reader().flush()
 
     def validation() -> Batches:
-        yield from prepared(raw(dataset.validation, runtime.inference_batch, reader.frame, runtime.sequential))
-        reader.flush()
+        yield from prepared(raw(dataset.validation, runtime.inference_batch, reader().frame, runtime.sequential))
+        reader().flush()
 
     return StageInputs(train, validation)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tellapart.errors import RecipeError
 from tellapart.models.layer_groups import cut_before, layer_groups, split_backbone, train_last
 from tellapart.models.network import Network
-from tellapart.training.fast.fuse_batchnorm import learning
+from tellapart.training.fast.forward import Forward, training_forward
 
 Statistics = Literal["update", "keep", "free"]
-Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Part:
         n_all: number of all groups.
         statistics: which layers' batch-norm statistics are updated: those of trained layers ("update"), none ("keep"),
             those of frozen layers too ("free").
-        what: in words.
+        description: in words.
         cut: name of the first layer behind what is frozen and can be run once; "" where there is no such point.
         prefix: the layers before it: the backbone's input → activations; None without a cut.
         rest: the backbone's layers from there on: activations → features; None without a cut, and with the head alone.
@@ -39,7 +38,7 @@ class Part:
     n_groups: int
     n_all: int
     statistics: Statistics
-    what: str
+    description: str
     cut: str
     prefix: nn.Module | None
     rest: nn.Module | None
@@ -68,22 +67,10 @@ class Part:
         logits: Tensor = self.network.head(self.rest(activations) if self.rest else activations)
         return logits
 
-    def learning(self, stored: bool) -> Forward:
-        """`tail` where inputs are stored, else `whole`, as a training step runs them; see `fuse_batchnorm.learning`.
-
-        Layers are in the modes that they have at the first call.
-        """
-        backbone = (self.rest,) if stored and self.rest else () if stored else (self.network.backbone,)
-        layers = nn.Sequential(*backbone, self.network.head)
-        ready: list[nn.Module] = []
-
-        def run(inputs: Tensor) -> Tensor:
-            if not ready:
-                ready.append(learning(layers, inputs[:2]))
-            logits: Tensor = ready[0](inputs)
-            return logits
-
-        return run
+    def training_forward(self, from_features: bool) -> Forward:
+        """`tail` where inputs are stored features, else `whole`, as a training step runs them."""
+        backbone = self.rest if from_features else self.network.backbone
+        return training_forward(nn.Sequential(*([backbone] if backbone else []), self.network.head))
 
     @property
     def linear_head(self) -> nn.Linear | None:
@@ -122,14 +109,14 @@ def select(network: Network, train: str | float, statistics: Statistics) -> Part
         ]
         for group in groups[len(groups) - n :]
     ]
-    what = (
+    description = (
         "the head"
         if n == 1
         else "all layers"
         if n == len(groups)
         else f"the last {n} of {len(groups)} groups of layers"
     )
-    return Part(network, n, len(groups), statistics, what, cut, prefix, rest, named)
+    return Part(network, n, len(groups), statistics, description, cut, prefix, rest, named)
 
 
 def n_trained(train: str | float, total: int) -> int:

@@ -19,8 +19,8 @@ from tellapart.report.figures import write_lr_figure
 from tellapart.training.dataset import Dataset
 from tellapart.training.lr_finder import raise_lr, suggestions
 from tellapart.training.lr_suggestions import LrSuggestions, suggest
+from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import plain_runtime
-from tellapart.training.stage import live_setting
 from tellapart.workflows.preview_images import layers_of
 from tellapart.workflows.progress import ProgressSink
 
@@ -110,8 +110,8 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
     ahead = recipe.data.ahead
     dataset = Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed, ahead)
     runtime = plain_runtime()
-    setting = live_setting(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
-    found = suggest(*progress.watch(raise_lr(setting)))
+    prepared = stage_from_pictures(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
+    found = suggest(*progress.watch(raise_lr(prepared)))
     write_lr_figure(found.lrs, found.losses, found.smoothed, suggested(found), out)
     return found
 

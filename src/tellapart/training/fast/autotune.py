@@ -24,9 +24,11 @@ from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.dataset import Dataset
+from tellapart.training.fast.forward import Forward
 from tellapart.training.feature_cache import inference_layers
-from tellapart.training.losses import build_loss
+from tellapart.training.optim import set_lrs
 from tellapart.training.pixels import fixed_view, plain
+from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import (
     FITS_A_CACHE,
     Runtime,
@@ -35,8 +37,9 @@ from tellapart.training.runtime import (
     machine,
     synchronise,
 )
-from tellapart.training.stage import repeats, shown, solves
-from tellapart.training.trainable import Forward, select
+from tellapart.training.stage import TrainingStage, repeats, solves
+from tellapart.training.step import Batch, train_step
+from tellapart.training.trainable import select
 
 Candidate = Mapping[str, Any]
 
@@ -219,7 +222,7 @@ def _tune_inference(network: Network, recipe: Recipe, dataset: Dataset) -> Runti
     measurements = [Measurement("the frozen layers take", FROZEN_CANDIDATES, run_frozen)] if has_frozen else []
     if len(workers := worker_candidates()) > 1:
         measurements.append(Measurement("reading pictures takes", workers, load))
-    key = {"network": network.architecture.as_dict(), "trains": part.what, "n": len(rows)}
+    key = {"network": network.architecture.as_dict(), "trains": part.description, "n": len(rows)}
     base = Runtime(default_device(), workers=default_workers())
     return choose({**key, "times": "answers", "frozen": has_frozen}, base, measurements)
 
@@ -228,35 +231,43 @@ def _tune_steps(
     network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, base: Runtime
 ) -> Runtime:
     """Choose how training steps of a stage run: precision, memory format and micro-batch."""
-    spare, stage = copy.deepcopy(network).to(base.device), recipe.stages[number]
-    dataset = shown(spare, stage, dataset, number)
-    part = select(spare, stage.train, stage.batch_norm)
-    from_store = repeats(part, recipe, stage)
-    rows, pixels = _first_pictures(spare, stage, dataset)
-    loss = build_loss("auto", dataset.catalog.multilabel)
+    spare = copy.deepcopy(network).to(base.device)
+    stage = stage_from_pictures(spare, recipe, number, dataset, target, base)
+    part, preprocessing = stage.part, stage.dataset.preprocessing
+    stage = replace(stage, from_features=repeats(part, recipe, stage.config))
+    rows, pixels = _first_pictures(spare, stage.config, stage.dataset)
     with torch.no_grad():
-        inputs = part.prefix.eval()(pixels) if from_store and part.prefix else pixels
+        inputs = part.prefix.eval()(pixels) if stage.from_features and part.prefix else pixels
     part.train_mode()
-    forward: dict[str, Forward] = {}
-
-    def step(runtime: Runtime) -> None:
-        spare.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-        batch = inputs.to(runtime.device)
-        batch = batch.contiguous(memory_format=runtime.memory_format) if batch.ndim == 4 else batch
-        wanted = target[rows].to(runtime.device)
-        size = runtime.micro_batch or len(rows)
-        if in_words(runtime) not in forward:
-            forward[in_words(runtime)] = part.learning(from_store)
-        for start in range(0, len(rows), size):
-            with runtime.autocast():
-                logits = forward[in_words(runtime)](batch[start : start + size])
-            loss(logits.float(), wanted[start : start + size]).backward()  # type: ignore[no-untyped-call]
-        spare.zero_grad(set_to_none=True)
-
-    seen = {"size": [dataset.preprocessing.height, dataset.preprocessing.width], "n": len(rows), "stored": from_store}
-    key = {"network": network.architecture.as_dict(), "trains": part.what, "norms": part.statistics, **seen}
+    size = [preprocessing.height, preprocessing.width]
+    seen = {"size": size, "n": len(rows), "stored": stage.from_features}
+    key = {"network": network.architecture.as_dict(), "trains": part.description, "norms": part.statistics, **seen}
+    step = repeated_step(stage, rows, inputs)
     measurement = Measurement("a training step takes", step_candidates(part.apart), step)
     return choose({**key, "times": "steps", "apart": part.apart}, base, [measurement])
+
+
+def repeated_step(stage: TrainingStage, rows: Rows, inputs: Tensor) -> Callable[[Runtime], None]:
+    """A training step on the same batch, again and again, under one runtime or another.
+
+    Args:
+        stage: in training mode. Its weights stay as they are, though its network moves to each runtime's device and
+            memory format.
+        rows, inputs: a batch of its inputs.
+    """
+    trial = stage
+
+    def step(runtime: Runtime) -> None:
+        nonlocal trial
+        if trial.runtime != runtime:  # what was built for the runtime before is not needed any more
+            trial = replace(stage, runtime=runtime, target=stage.target.to(runtime.device))
+        stage.network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
+        batch = inputs.to(runtime.device)
+        batch = batch.contiguous(memory_format=runtime.memory_format) if batch.ndim == 4 else batch
+        set_lrs(trial.optimizer, 0.0)
+        train_step(trial, Batch([(batch, rows)], (0, stage.number, 0, 0)))
+
+    return step
 
 
 def _first_pictures(network: Network, stage: Stage, dataset: Dataset) -> tuple[Rows, Tensor]:
