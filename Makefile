@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEED ?= $(shell date +%s)
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help setup demo test lint format types check lock wheel clean
+.PHONY: help setup demo test test-all lint format types check bench lock wheel clean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 setup: $(VENV)/.installed  ## make .venv from requirements.lock
 
@@ -30,8 +31,15 @@ endif
 demo: setup  ## train on handwritten digits, make a report, answer
 	$(BIN)/python examples/digits.py
 
-test: setup  ## all tests; ARGS="-k name" picks some
-	$(BIN)/python -m pytest $(ARGS)
+# A worker a core. They take whole stretches of tests, so that what neighbours share is made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+test: setup  ## the quick tests; ARGS="-k name" picks some
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# The command is printed, so the seed is: `make test-all SEED=n` draws the same examples again.
+test-all: setup  ## the slow tests, and random ones on new examples; ARGS as for test
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile new --hypothesis-seed $(SEED) $(ARGS)
 
 lint: setup  ## style, and formatting as it would be
 	$(BIN)/ruff check .
@@ -44,7 +52,10 @@ format: setup  ## mend style and formatting
 types: setup  ## types of the package
 	$(BIN)/mypy
 
-check: lint types test  ## all of these
+check: lint types  ## both of these
+
+bench: setup  ## how fast it is on this machine; ARGS="--help" lists options
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 lock:  ## choose the newest versions anew and write requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --upgrade \

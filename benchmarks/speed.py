@@ -1,4 +1,4 @@
-"""Rows of `tellapart bench` on the fruit pictures: data, stored activations, fine-tuning of all layers.
+"""Rows of `make bench` on the fruit pictures: data, stored activations, fine-tuning of all layers.
 
 Where fastai is installed, its loop is a third contestant in fine-tuning (see benchmarks/rivals.py for an environment).
 

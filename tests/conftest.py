@@ -20,9 +20,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # As a training sets it (`limit_spinning`), which must happen before any test loads torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-# No test may fail because the machine is busy.
-hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("patient")
+# Tests run beside each other, one a core: more threads in each of them would only wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ.setdefault(_threads, "1")
+
+# `make test` draws the same few examples every time, `make test-all` new ones. No test may fail on a busy machine.
+_PATIENT: Any = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("same", max_examples=25, derandomize=True, **_PATIENT)
+hypothesis.settings.register_profile("new", max_examples=200, print_blob=True, **_PATIENT)
+hypothesis.settings.load_profile("same")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PictureFolder = Callable[..., Path]

@@ -141,17 +141,21 @@ def test_the_time_to_what_another_reached():
     assert "did not reach it" in never.note
 
 
-def test_unknown_rows(tmp_path):
+def test_unknown_rows(tmp_path, monkeypatch, capsys):
     with pytest.raises(UsageError, match="'speed' is unknown"):
         run.bench(tmp_path, ["data", "speed"], 1.0, ProgressSink())
+    monkeypatch.setattr("sys.argv", ["run", str(tmp_path), "--rows", "speed"])
+    with pytest.raises(SystemExit, match="2"):
+        run.main()
+    assert "--rows: 'speed' is unknown. Known: data, " in capsys.readouterr().err
 
 
 def test_the_command_on_made_pictures(tmp_path, monkeypatch, capsys):
-    from tellapart.cli_bench import bench
-
     monkeypatch.setattr(run, "_DATA", 8)
     cache = run.os.environ["TELLAPART_CACHE"]
-    bench(None, "data,accuracy", 0.01, tmp_path / "bench.json", quiet=True)
+    words = ["--rows", "data, accuracy", "--minutes", "0.01", "--out", str(tmp_path / "bench.json"), "--quiet"]
+    monkeypatch.setattr("sys.argv", ["run", *words])
+    run.main()
     assert run.os.environ["TELLAPART_CACHE"] == cache
     said = capsys.readouterr().out
     assert "times faster" in said

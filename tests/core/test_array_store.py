@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.core.array_store import KEY, Store
@@ -42,7 +42,6 @@ def missing(store: Store, *numbers: int) -> list[int]:
     return [number for number, offset in zip(numbers, offsets, strict=True) if offset < 0]
 
 
-@settings(max_examples=40, deadline=None)
 @given(parts=st.lists(st.lists(st.integers(0, 300), unique=True, max_size=8), max_size=6), asked=st.integers(0, 300))
 def test_what_was_put_in_comes_out(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], asked: int

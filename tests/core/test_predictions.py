@@ -94,7 +94,7 @@ def test_what_is_saved_is_loaded(tmp_path, multilabel, n):
     assert list(path.parent.iterdir()) == [path]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     hnp.arrays(
         np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=st.floats(-(2.0**100), 2.0**100, width=32)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -30,7 +30,6 @@ def close(one: np.ndarray, other: np.ndarray, tolerance: int = 1) -> bool:
     return one.shape == other.shape and int(np.abs(one.astype(int) - other.astype(int)).max()) <= tolerance
 
 
-@settings(deadline=None, max_examples=300)
 @given(sides, sides, sides, sides, st.sampled_from(FITS), st.floats(0.01, 1), st.sampled_from(list(FILTERS)))
 def test_the_result_is_of_the_size_wanted_whatever_the_picture(height, width, h, w, fit, crop, interpolation):
     made = preprocess(picture(height, width), Preprocessing(h, w, fit, crop, interpolation))
@@ -46,7 +45,6 @@ def test_extreme_pictures(shape, fit, crop):
     assert preprocess(picture(*shape), Preprocessing(64, 48, fit, crop)).shape == (64, 48, 3)
 
 
-@settings(deadline=None, max_examples=100)
 @given(sides, sides, st.integers(1, 40), st.integers(1, 40), st.sampled_from(FITS), st.sampled_from(list(FILTERS)))
 def test_one_colour_stays_that_colour(height, width, h, w, fit, interpolation):
     plain = np.full((height, width, 3), (12, 200, 99), np.uint8)
@@ -78,19 +76,31 @@ def test_the_picture_itself_is_not_changed_and_may_be_a_view(fit):
 crops = st.tuples(st.integers(4, 24), st.integers(0, 8), st.integers(0, 8), st.integers(1, 4))
 
 
-@settings(deadline=None, max_examples=150)
+def scaled_whole(pixels: np.ndarray, height: int, width: int, interpolation: str) -> list[Image.Image]:
+    """The picture, its rows scaled before its columns, and the other way round.
+
+    Pillow takes the order that costs less, which a cut may change. In between it rounds and clips to bytes, so that a
+    filter that overshoots gives other bytes.
+    """
+    whole, scale = Image.fromarray(pixels), FILTERS[interpolation]
+    rows_first = whole.resize((width, whole.height), scale).resize((width, height), scale)
+    columns_first = whole.resize((whole.width, height), scale).resize((width, height), scale)
+    return [rows_first, columns_first]
+
+
 @given(crops, st.sampled_from(["bilinear", "bicubic", "lanczos"]))
+@example((8, 0, 3, 2), "lanczos")
 def test_crop_is_the_middle_of_the_picture_that_pillow_scales_whole(sizes, interpolation):
     side, right, down, factor = sizes
     scaled_height, scaled_width = side + 2 * down, side + 2 * right
     pixels = picture(scaled_height * factor, scaled_width * factor)
     preprocessing = Preprocessing(side, side, "crop", side / min(scaled_height, scaled_width), interpolation)
-    whole = Image.fromarray(pixels).resize((scaled_width, scaled_height), FILTERS[interpolation])
-    expected = np.asarray(whole.crop((right, down, right + side, down + side)))
-    assert close(preprocess(pixels, preprocessing), expected)
+    made = preprocess(pixels, preprocessing)
+    middle = (right, down, right + side, down + side)
+    expected = [whole.crop(middle) for whole in scaled_whole(pixels, scaled_height, scaled_width, interpolation)]
+    assert any(close(made, np.asarray(one)) for one in expected)
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 20), st.booleans(), st.sampled_from(list(FILTERS)))
 def test_crop_without_a_margin_cuts_the_longer_side_alone(height, width, more, wide, interpolation):
     """Scaled by a whole number, so that no filter sees past the cut: as if cut first and scaled then."""
@@ -125,7 +135,6 @@ def test_a_picture_decoded_at_the_size_told_is_never_scaled_up(height, width, h,
 # Pad
 
 
-@settings(deadline=None, max_examples=150)
 @given(sides, sides, st.integers(1, 60), st.integers(1, 60), st.tuples(*[st.integers(0, 255)] * 3))
 def test_pad_shows_the_whole_picture_in_the_middle_of_its_background(height, width, h, w, background):
     pixels = picture(height, width)
@@ -149,7 +158,6 @@ def test_no_other_fit_shows_the_background(fit):
 # Squash
 
 
-@settings(deadline=None, max_examples=100)
 @given(sides, sides, sides, sides, st.sampled_from(list(FILTERS)))
 def test_squash_is_pillows_scaling(height, width, h, w, interpolation):
     pixels = picture(height, width)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -174,7 +174,6 @@ _LABELS = st.text(
 ).filter(lambda label: label == label.strip())
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     rows=st.dictionaries(_NAMES, _LABELS, min_size=1, max_size=6),
     suffix=st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet"]),
@@ -212,7 +211,6 @@ def write(path: Path, rows: dict[str, str]) -> None:
             writer.writerows([("file_name", "label"), *rows.items()])
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from("abcde"), unique=True), min_size=2, max_size=8),
     st.sampled_from([";", "|", ","]),
@@ -242,7 +240,6 @@ def table_or_message(path: Path) -> bool:
         return path.name in error.message
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from(string.printable), max_size=200), st.sampled_from([".csv", ".tsv", ".txt", ".jsonl"]))
 def test_any_text_is_a_table_or_an_error_in_words(text: str, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -251,7 +248,6 @@ def test_any_text_is_a_table_or_an_error_in_words(text: str, suffix: str) -> Non
         assert table_or_message(path)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([".csv", ".tsv", ".txt", ".jsonl", ".parquet"]))
 def test_any_bytes_are_a_table_or_an_error_in_words(content: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import minimize_scalar
@@ -53,7 +53,6 @@ def test_temperature_is_where_scipy_finds_the_lowest_loss(multilabel, factor):
     assert found == pytest.approx(factor, rel=0.25)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_temperature_of_anything_is_no_worse_than_others(data):
     n, n_classes = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 4))
@@ -154,7 +153,6 @@ def test_unlabelled_pictures_do_not_matter_and_none_at_all_is_an_error():
         calibration_error(empty)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_thresholds_have_the_best_f1_of_all(data):
     n = data.draw(st.integers(1, 12))
@@ -179,7 +177,6 @@ def test_thresholds_have_the_best_f1_of_all(data):
             assert found[i] == 0.5
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_thresholds_with_a_precision_find_the_most_and_with_a_recall_err_the_least(data):
     n = data.draw(st.integers(1, 12))

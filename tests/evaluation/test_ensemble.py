@@ -21,7 +21,7 @@ def made(seed: int, multilabel: bool = False, n: int = 20, scale: float = 2.0) -
     return Predictions.of(np.arange(n) * 3, logits, target, CLASSES)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     multilabel=st.booleans(),
     weights=st.one_of(st.none(), st.lists(st.floats(0.01, 100), min_size=3, max_size=3)),

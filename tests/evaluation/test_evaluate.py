@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
@@ -59,7 +59,6 @@ def test_several_labels():
     assert [entry["n"] for entry in found.per_class] == predictions.target.sum(axis=0).tolist()
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 9), st.integers(2, 7), st.booleans(), st.integers(0, 1000))
 def test_every_interval_is_finite_and_contains_its_score(n, n_classes, multilabel, seed):
     found = evaluate_predictions(random_predictions(n, n_classes, seed, multilabel), on="test", n_bootstrap=25)

@@ -83,7 +83,6 @@ def expected_several(predictions):
     return found
 
 
-@settings(max_examples=60, deadline=None)
 @given(one_label(), st.sampled_from([0.5, 1.0, 3.0]))
 def test_one_label_is_as_in_scikit_learn(predictions, temperature):
     found = metrics.scores(predictions, temperature)
@@ -91,7 +90,7 @@ def test_one_label_is_as_in_scikit_learn(predictions, temperature):
     assert found == pytest.approx(expected_one(predictions, temperature))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(several_labels())
 def test_several_labels_are_as_in_scikit_learn(predictions):
     assert metrics.scores(predictions) == pytest.approx(expected_several(predictions))
@@ -116,7 +115,6 @@ def test_large_random_sets_are_as_in_scikit_learn():
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(one_label())
 def test_classes_one_by_one_are_as_in_scikit_learn(predictions):
     n_classes = len(predictions.classes)
@@ -129,7 +127,6 @@ def test_classes_one_by_one_are_as_in_scikit_learn(predictions):
     assert np.array_equal(counts.labelled, given)
 
 
-@settings(max_examples=60, deadline=None)
 @given(one_label())
 def test_top_5_ranks_as_the_answer_does(predictions):
     """The classes sorted by falling logit, of equal ones the first: the right one is among five."""

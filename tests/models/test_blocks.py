@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
@@ -177,7 +177,6 @@ picture_blocks = st.one_of(
 feature_blocks = st.one_of(st.builds(Dense, size=channels), st.just(Dropout(dropout=0.5)))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     blocks=st.tuples(st.lists(picture_blocks, min_size=1, max_size=4), st.lists(feature_blocks, max_size=2)).map(
         lambda parts: parts[0] + parts[1]

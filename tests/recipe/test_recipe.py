@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.errors import RecipeError
@@ -356,7 +356,6 @@ def test_a_mistake_in_the_file_is_not_blamed_on_a_change_beside_it(tmp_path):
     assert mistake(path, ["data.size=3", "seed=2"]).message.startswith(f"{path}, line 2: unknown key 'data.fitt'")
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.lists(st.sampled_from(["stages", "data", "size", "0", "9", "augment", "about", "", "x", "²"]), min_size=1),
     st.one_of(st.text(), st.sampled_from(["1", "[]", "{}", "[{}]", "{a=1}", "true", "nan", "1979-05-27"])),
@@ -366,7 +365,6 @@ def test_no_change_ends_in_anything_but_a_recipe_or_its_error(keys, value):
     assert message is None or message.startswith("--set ")
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.text(alphabet="[]{}=.,\"'# \nabdest012", max_size=60))
 def test_no_text_ends_in_anything_but_a_recipe_or_its_error(tmp_path_factory, text):
     path = write(tmp_path_factory.mktemp("recipe"), text)
@@ -406,7 +404,6 @@ recipes = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
 @given(recipes)
 def test_any_recipe_survives_toml(tmp_path_factory, recipe):
     path = write(tmp_path_factory.mktemp("recipe"), recipe.to_toml())

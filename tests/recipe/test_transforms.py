@@ -6,7 +6,7 @@ import typing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.errors import RecipeError
@@ -130,7 +130,6 @@ def transforms() -> st.SearchStrategy[rt.Transform]:
     return st.sampled_from(KINDS).flatmap(of)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(transforms(), max_size=5), st.lists(st.lists(transforms(), max_size=3), max_size=3))
 def test_any_augmentation_survives_toml(tmp_path_factory, augment, views):
     recipe = load_recipe("transfer")

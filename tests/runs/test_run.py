@@ -207,7 +207,7 @@ def test_a_folder_that_is_no_run_directory_says_so(tmp_path, part):
     assert "--out" in caught.value.hint
 
 
-@pytest.mark.parametrize("part", set(PARTS) - {"recipe"})
+@pytest.mark.parametrize("part", sorted(set(PARTS) - {"recipe"}))
 def test_a_part_that_is_not_there_yet_is_named(tmp_path, part):
     run = Run(tmp_path)
     run.recipe_file.write_text(Recipe(seed=3).to_toml(), encoding="utf-8")

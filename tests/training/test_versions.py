@@ -77,7 +77,7 @@ def pictures(draw: st.DrawFn) -> Catalog:
     return named(n, 2, groups, [i - 2 if i > 20 and copied[i] else i for i in range(n)])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(pictures(), st.integers(1, 9), st.sampled_from(["none", "weighted", "rarest"]), st.integers(0, 9))
 def test_no_item_of_an_epoch_is_of_a_validation_picture(
     catalog: Catalog, n_versions: int, sampler: str, seed: int

@@ -148,7 +148,7 @@ def test_no_version_of_a_validation_picture_reaches_training(photos, tmp_path, f
             assert len(after.validation) == len(before.validation)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.data())
 def test_written_versions_of_any_pictures_stay_on_one_side(data):
     """Copies, groups and seeds as they come; the parts in the table kept or lost."""

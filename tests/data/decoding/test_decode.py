@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -215,7 +215,6 @@ def test_one_pixel_is_a_picture(kind: str, tmp_path: Path) -> None:
 _SIDES = st.one_of(st.integers(17, 200), st.integers(3, 25).map(lambda n: 8 * n))
 
 
-@settings(max_examples=60, deadline=None)
 @given(_SIDES, _SIDES, st.integers(1, 250), st.booleans())
 def test_reduced_jpegs_keep_the_side_asked_for(width: int, height: int, at_least: int, turned: bool) -> None:
     exif = Image.Exif()
@@ -291,7 +290,6 @@ def test_errors_carry_path_and_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PSD", "ICO"])
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_no_bytes_break_it(kind: str, data: st.DataObject) -> None:
     """Flip bytes of a real file: the answer is pixels or a reason, never another error, never a warning."""

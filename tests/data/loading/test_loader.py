@@ -28,7 +28,6 @@ def _no_thread_is_left() -> Iterator[None]:
     assert loading() == []
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 10**12), max_size=40), st.integers(1, 12), st.integers(1, 5))
 def test_batches_together_are_the_order(rows, batch_size, workers):
     made = list(batches(np.array(rows, np.int64), batch_size, load, workers))
@@ -42,7 +41,7 @@ def test_batches_together_are_the_order(rows, batch_size, workers):
         assert all(np.array_equal(image, load(row)) for image, row in zip(batch.image.numpy(), batch.row, strict=True))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 3))
 def test_sequential_the_batches_are_the_same(n, batch_size, workers):
     order = np.arange(n)[::-1]
@@ -192,7 +191,7 @@ def pair(rows: np.ndarray, pictures: list[np.ndarray]) -> tuple[list[int], list[
     return rows.tolist(), list(pictures)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 10**6), max_size=40), st.integers(1, 12), st.integers(1, 5), st.integers(0, 40))
 def test_gathered_batches_are_the_order_of_pictures_of_any_size(rows, batch_size, workers, ready_from):
     """From `ready_from` on, pictures are there at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -95,7 +95,6 @@ def test_rarest_brings_rare_labels_up():
     assert balanced.without_label > 0
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=30),
     st.sampled_from(["none", "weighted", "rarest"]),
@@ -109,7 +108,6 @@ def test_any_labels_give_a_full_epoch(labels, method):
     assert shown.per_class.tolist() == targets[order].sum(axis=0).tolist()
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=30),
     st.integers(1, 12),

@@ -40,7 +40,7 @@ def made_up(labels: list[int], copies: list[int], groups: list[str | None], spli
     return Catalog(table, classes, False, Path("pictures"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_folds=st.integers(2, 5),
     sizes=st.lists(st.integers(12, 30), min_size=2, max_size=4),
@@ -99,7 +99,7 @@ def test_too_few_pictures_are_named() -> None:
         kfold(made_up([0] * 4 + [1] * 4, list(range(8)), [None] * 8, [None] * 8), 1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes=st.lists(st.integers(5, 60), min_size=2, max_size=5), n_folds=st.integers(2, 5), seed=st.integers(0, 5))
 def test_folds_are_as_equal_as_scikit_learns(sizes: list[int], n_folds: int, seed: int) -> None:
     target = np.repeat(np.arange(len(sizes)), sizes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tellapart.core.extras import require
@@ -105,7 +105,6 @@ def test_a_division_does_not_depend_on_the_global_random_state() -> None:
     assert results[0] == results[1]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(3, 40), min_size=2, max_size=5),
     validation=st.floats(0.05, 0.4),
@@ -124,7 +123,6 @@ def test_every_class_is_on_every_side(sizes: list[int], validation: float, test:
         assert (np.abs(counts - share * np.array(sizes)) <= 2).all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data(), multilabel=st.booleans(), seed=st.integers(0, 99))
 def test_groups_and_copies_never_cross(data: st.DataObject, multilabel: bool, seed: int) -> None:
     n = data.draw(st.integers(30, 80))
@@ -303,7 +301,6 @@ def test_classes_that_training_lacks_are_told() -> None:
 # ---------------------------------------------------------------- ties
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(-1, 5)), min_size=1, max_size=30))
 def test_ties_are_the_closure_of_copies_and_groups(rows: list[tuple[int, int]]) -> None:
     ties = tie(np.array([c for c, _ in rows]), np.array([g for _, g in rows]))
