@@ -58,7 +58,7 @@ def main() -> None:
             "pictures": f"{given.folder}: {len(catalog)}",
             "planted_share": SHARE,
             "seeds": given.seeds,
-            "how": clean.how,
+            "how": clean.method,
             "suspected_before_planting": clean.n_suspicious,
             "found_in_the_first_5_percent": record.spread(found),
             "found_among_the_suspected": record.spread(suspected),

@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import tellapart as ta
 from tellapart.auditing.audit import measure
-from tellapart.auditing.nearest import candidates, looks
+from tellapart.auditing.nearest import candidates, queries_of
 from tellapart.auditing.shortcuts import tree_score
 from tellapart.errors import UsageError
 
@@ -320,14 +320,14 @@ def test_both_searches_find_the_same_copies(exact: int, scene: Scene) -> None:
     """Beyond `exact` pictures the search is approximate: copies are still found."""
     thumbs = np.stack([np.asarray(scene(seed, 32, 32).convert("L")) for seed in range(400)])
     copies = np.stack([np.asarray(Image.fromarray(t).rotate(0).resize((24, 24)).resize((32, 32))) for t in thumbs])
-    whole, asked = looks(np.concatenate([thumbs, copies[:, :, ::-1]]))
+    whole, asked = queries_of(np.concatenate([thumbs, copies[:, :, ::-1]]))
     found = {tuple(row) for pairs, _ in candidates(whole, asked, exact=exact) for row in pairs.tolist()}
     assert sum((i, i + 400, 1) in found for i in range(400)) >= 396
     assert all(one < two for one, two, _ in found)
 
 
 def test_plain_pictures_are_like_no_other() -> None:
-    whole, asked = looks(np.full((3, 32, 32), 200, np.uint8))
+    whole, asked = queries_of(np.full((3, 32, 32), 200, np.uint8))
     assert [pairs for pairs, _ in candidates(whole, asked) if len(pairs)] == []
 
 

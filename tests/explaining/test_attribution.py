@@ -13,7 +13,7 @@ from tellapart.explaining.attribution import (
     GRAD_CAM,
     INTEGRATED,
     METHODS,
-    _places,
+    _map_layers,
     agreement_with_random,
     attribute,
     with_random_weights,
@@ -86,7 +86,7 @@ def test_grad_cam_as_captum_has_it() -> None:
         torch.from_numpy(seen).float(), torch.from_numpy(classes)
     )
     theirs = captum.LayerAttribution.interpolate(theirs, (64, 64), "bilinear")[:, 0].detach().numpy()
-    assert _places(network, seen[:1]) == ("stage4",)
+    assert _map_layers(network, seen[:1]) == ("stage4",)
     cells = 16  # captum weighs by the mean of the gradient, here it is the sum
     np.testing.assert_allclose(found, cells * theirs, rtol=1e-3, atol=1e-5)
 
@@ -107,7 +107,7 @@ def test_integrated_gradients_add_up_to_the_difference() -> None:
     [("small-cnn", "stage3"), ("tutorial-cnn", "conv2"), ("cnn8", "pair4.7"), ("breeds-cnn", "conv3")],
 )
 def test_the_last_map_of_our_own_networks(name: str, place: str) -> None:
-    assert _places(own(name).eval(), pictures(1)) == (place,)
+    assert _map_layers(own(name).eval(), pictures(1)) == (place,)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_last_map_of_our_own_networks(name: str, place: str) -> None:
 def test_the_last_map_of_other_networks(source: Source, name: str, size: int, ends: str) -> None:
     torch.manual_seed(0)
     network = rebuild(Architecture(source, name, Head(), 3, Preprocessing(size, size))).eval()
-    (place,) = _places(network, pictures(1, size))
+    (place,) = _map_layers(network, pictures(1, size))
     assert ends in place
     found = attribute(network, pictures(1, size), np.array([1]))
     assert found.shape == (1, size, size)
@@ -136,7 +136,7 @@ def test_an_ensemble_shows_all_its_bodies() -> None:
     torch.manual_seed(0)
     members = [{"name": "small-cnn", "pretrained": False}, {"name": "cnn8", "pretrained": False}]
     network = create_network(Model(name="ensemble", members=members), 3, Data(size=32)).eval()
-    assert [place.split(".")[1] for place in _places(network, pictures(1))] == ["0", "1"]
+    assert [place.split(".")[1] for place in _map_layers(network, pictures(1))] == ["0", "1"]
     assert attribute(network, pictures(2), np.array([0, 1])).any()
 
 

@@ -1,4 +1,4 @@
-"""Whether two pictures show the same: their thumbnails are laid upon each other and what is left is looked at."""
+"""Alignment of thumbnails: whether two pictures show the same, once one is laid upon the other."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from tellapart.data.statistics import SIDE, Bytes
 Floats = npt.NDArray[np.float32]
 _BLOCK = 512
 _ROUNDS = 4
-# A cropped picture is a window inside the other: it is no further from the middle than it is smaller. How much smaller
-# it may be, and by how much it may be off, as a share of half the picture's side.
+# A cropped picture is a window inside the other: its centre is no further from the middle than it is smaller. Limits of
+# its size and of its offset beyond that, as shares of half the picture's side.
 _STRETCH, _OFF = 0.25, 0.05
 _MARGIN = 4
 _GRID = ((np.arange(SIDE) + 0.5) / SIDE * 2 - 1).astype(np.float32)
 
 
 def sameness(first: Bytes, second: Bytes) -> Floats:
-    """How well one thumbnail can be laid upon the other: shifted, stretched, brighter or of more contrast.
+    """The correlation of two thumbnails once one is shifted, stretched and adapted in brightness and contrast.
 
-    Position and stretch are found by Gauss-Newton steps, as in Lucas and Kanade 1981. What counts is the correlation
-    of the fine structure that is then left: that of the coarse one is high for many pictures that merely have
-    something light in the middle of something dark.
+    Gauss-Newton steps find shift and stretch (Lucas and Kanade 1981). The correlation is that of the fine structure:
+    that of the coarse one is high for any two pictures with something light in the middle of something dark.
 
     Args:
         first, second: uint8 [n, 32, 32].
@@ -44,46 +43,46 @@ def _sameness(first: Bytes, second: Bytes) -> Floats:
     soft_still, soft_moving = _soft(still), _soft(moving)
     n = len(still)
     # centre and half width of the moving picture's window, horizontally and vertically
-    place = np.zeros((n, 4), np.float32)
-    place[:, 2:] = 1
+    windows = np.zeros((n, 4), np.float32)
+    windows[:, 2:] = 1
     for round_ in range(_ROUNDS):
-        # Coarse structure leads to about the right place, the fine one is what fits exactly.
+        # The coarse structure leads near the right position, the fine one to it.
         a, b = (soft_still, soft_moving) if round_ < _ROUNDS - 2 else (still, moving)
-        place += _step(a, _taken(b, place))
-    fine = _fine(still), _fine(_taken(moving, place))
+        windows += _step(a, _resample(b, windows))
+    fine = _fine(still), _fine(_resample(moving, windows))
     inner = slice(_MARGIN, SIDE - _MARGIN)
     score = _correlation(fine[0][:, inner, inner], fine[1][:, inner, inner])
-    coarse = _correlation(still[:, inner, inner], _taken(moving, place)[:, inner, inner])
-    stretch = np.abs(place[:, 2:] - 1)
-    far = ((stretch > _STRETCH) | (np.abs(place[:, :2]) > stretch + _OFF)).any(axis=1)
+    coarse = _correlation(still[:, inner, inner], _resample(moving, windows)[:, inner, inner])
+    stretch = np.abs(windows[:, 2:] - 1)
+    far = ((stretch > _STRETCH) | (np.abs(windows[:, :2]) > stretch + _OFF)).any(axis=1)
     return np.where(far, np.float32(0), np.minimum(score, coarse)).astype(np.float32)
 
 
 def _step(still: Floats, moved: Floats) -> Floats:
-    """By how much the window must change for the moved picture to come closer to the one that stays; [n, 4]."""
+    """The Gauss-Newton step [n, 4] of the windows that brings the moved pictures closer to those that stay."""
     middle = (still + moved) / 2
     right = np.gradient(middle, _GRID, axis=2)
     down = np.gradient(middle, _GRID, axis=1)
-    ways = [right, down, right * _GRID[None, None], down * _GRID[None, :, None], middle, np.ones_like(middle)]
+    derivatives = [right, down, right * _GRID[None, None], down * _GRID[None, :, None], middle, np.ones_like(middle)]
     inner = slice(_MARGIN // 2, SIDE - _MARGIN // 2)
-    system = np.stack([way[:, inner, inner].reshape(len(still), -1) for way in ways], axis=1)
-    wanted = (still - moved)[:, inner, inner].reshape(len(still), -1, 1)
+    system = np.stack([way[:, inner, inner].reshape(len(still), -1) for way in derivatives], axis=1)
+    residual = (still - moved)[:, inner, inner].reshape(len(still), -1, 1)
     normal = system @ system.transpose(0, 2, 1)
     scale = np.trace(normal, axis1=1, axis2=2)[:, None, None]
     normal = normal + (1e-6 * scale + 1e-3) * np.eye(6, dtype=np.float32)
-    solved = np.linalg.solve(normal, system @ wanted)[:, :4, 0]
+    solved = np.linalg.solve(normal, system @ residual)[:, :4, 0]
     return np.clip(solved, -0.1, 0.1).astype(np.float32)
 
 
-def _taken(picture: Floats, place: Floats) -> Floats:
+def _resample(picture: Floats, windows: Floats) -> Floats:
     """The part of each picture under its window, by linear interpolation along either axis."""
-    across = window(place[:, 0], place[:, 2])
-    along = window(place[:, 1], place[:, 3])
+    across = window(windows[:, 0], windows[:, 2])
+    along = window(windows[:, 1], windows[:, 3])
     return np.asarray(along @ picture @ across.transpose(0, 2, 1), np.float32)
 
 
 def window(centre: Floats, half: Floats) -> Floats:
-    """Matrices [n, 32, 32] that take rows of pixels at new places; beyond the edge its last pixel.
+    """Interpolation matrices [n, 32, 32] for rows of pixels; beyond the edge the last pixel counts.
 
     Args:
         centre, half: [n], middle and half width of the window, where the picture reaches from -1 to 1.
@@ -109,6 +108,6 @@ def _correlation(a: Floats, b: Floats) -> Floats:
     a = a - a.mean(axis=(1, 2), keepdims=True)
     b = b - b.mean(axis=(1, 2), keepdims=True)
     length = np.sqrt((a * a).sum(axis=(1, 2)) * (b * b).sum(axis=(1, 2)))
-    found = np.zeros(len(a), np.float32)
-    np.divide((a * b).sum(axis=(1, 2)), length, out=found, where=length > 1e-3)
-    return found
+    correlation = np.zeros(len(a), np.float32)
+    np.divide((a * b).sum(axis=(1, 2)), length, out=correlation, where=length > 1e-3)
+    return correlation

@@ -1,4 +1,4 @@
-"""The order of an audit: measure every picture once, then everything that can be said of the figures."""
+"""The audit: measures every picture once, then looks for everything odd in measures and labels."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ def audit(
     features: Floats | None = None,
     shortcuts: bool = True,
 ) -> Generator[Computing, None, Audit]:
-    """Say what is odd about pictures and their labels. Nothing is changed.
+    """Look for what is odd in pictures and their labels. Nothing is changed.
 
     Args:
         catalog: the pictures.
-        split: the division in which leaks are looked for; by default the parts that the data bring along.
-        measured: what `scan` measured in passing; by default what is stored of these pictures, or they are opened.
-        features: float32 [n, d], what a pretrained network makes of each row: finds more near duplicates.
+        split: the division to look for leaks in; by default the parts that the data bring along.
+        measured: measures that `scan` took in passing; by default the stored ones, or every picture is opened.
+        features: float32 [n, d] of a pretrained network, a row a picture: they find more near duplicates.
         shortcuts: look for shortcuts too.
 
     Yields:
         Computing, now and then.
     """
-    figures = measured if measured is not None else (yield from measure(catalog))
+    measures = measured if measured is not None else (yield from measure(catalog))
     sides = _sides(catalog, split)
-    pairs = yield from find_pairs(catalog, figures, features)
+    pairs = yield from find_pairs(catalog, measures, features)
     groups = tied(len(catalog), pairs)
-    plain = placeholders(catalog, figures)
+    plain = placeholders(catalog, measures)
     left_out = np.zeros(len(catalog), bool)
     left_out[[finding.row for finding in plain if finding.row is not None]] = True
-    found = [
+    findings = [
         *plain,
         *pair_findings(catalog, pairs, sides, left_out),
-        *picture_findings(catalog, figures),
+        *picture_findings(catalog, measures),
         *label_findings(catalog),
     ]
     notes = []
     if shortcuts:
         yield Computing(-1, "looking for shortcuts", 0, 1)
         try:
-            found += shortcut_findings(catalog, figures, groups)
+            findings += shortcut_findings(catalog, measures, groups)
         except MissingExtraError as error:
             notes.append(f"{error.message} {error.hint}")
     if sides is None:
@@ -72,8 +72,8 @@ def audit(
     if small > 0.5 * len(catalog):
         notes.append(f"Pictures of fewer than {LEAST_SIDE} pixels a side are too small to look for near duplicates.")
     order = {kind: i for i, kind in enumerate(KINDS)}
-    found.sort(key=lambda finding: order[finding.kind])
-    return Audit(catalog, tuple(found), {**size_facts(catalog), **label_facts(catalog)}, tuple(notes), groups)
+    findings.sort(key=lambda finding: order[finding.kind])
+    return Audit(catalog, tuple(findings), {**size_facts(catalog), **label_facts(catalog)}, tuple(notes), groups)
 
 
 def audited(catalog: Catalog, split: Split | None = None) -> Audit:
@@ -83,39 +83,39 @@ def audited(catalog: Catalog, split: Split | None = None) -> Audit:
         try:
             next(work)
         except StopIteration as end:
-            found: Audit = end.value
-            return found
+            result: Audit = end.value
+            return result
 
 
 def tie_duplicates(catalog: Catalog) -> Generator[Computing, None, Catalog]:
     """The catalog with copies and near duplicates tied into groups, which a split keeps on one side."""
-    figures = yield from measure(catalog)
-    pairs = yield from find_pairs(catalog, figures, None)
+    measures = yield from measure(catalog)
+    pairs = yield from find_pairs(catalog, measures, None)
     return with_groups(catalog, tied(len(catalog), pairs))
 
 
 def measure(catalog: Catalog) -> Generator[Computing, None, Measured]:
-    """The figures of a catalog's pictures: as stored under their content, or from opening every file once."""
-    where = measures_file(catalog.table["sha256"].to_list())
-    kept = load_measured(where)
-    if kept is not None and len(kept.thumb) == len(catalog):
-        return kept
+    """The measures of a catalog's pictures: as stored under their content, or from opening every file once."""
+    file = measures_file(catalog.table["sha256"].to_list())
+    stored = load_measured(file)
+    if stored is not None and len(stored.thumb) == len(catalog):
+        return stored
     from tellapart.data.scan import look_again
 
     measures = Measures()
     for done in look_again(catalog, measures):
         yield Computing(-1, "measuring pictures", done, len(catalog))
-    figures = measures.finish()
-    if not np.isnan(figures.contrast[catalog.readable]).any():  # else some have broken or gone since the scan
-        save_measured(figures, where)
-    return figures
+    measured = measures.finish()
+    if not np.isnan(measured.contrast[catalog.readable]).any():  # else some have broken or gone since the scan
+        save_measured(measured, file)
+    return measured
 
 
 def _sides(catalog: Catalog, split: Split | None) -> npt.NDArray[np.str_] | None:
     """The part of each row, "" for none; None where nothing is divided."""
     if split is None:
-        given = catalog.table["split"]
-        return given.fill_null("").to_numpy().astype(np.str_) if given.n_unique() > 1 else None
+        parts = catalog.table["split"]
+        return parts.fill_null("").to_numpy().astype(np.str_) if parts.n_unique() > 1 else None
     sides = np.full(len(catalog), "", dtype="<U10")
     for part in PARTS:
         sides[getattr(split, part)] = part

@@ -1,4 +1,4 @@
-"""Pictures that are there more than once: exact copies, near duplicates, and what is wrong with where they stand."""
+"""Findings on repeated pictures: exact copies and near duplicates, as leaks, contradictions or repetitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from tellapart.auditing.alignment import sameness
 from tellapart.auditing.findings import Finding
-from tellapart.auditing.nearest import candidates, looks
+from tellapart.auditing.nearest import candidates, queries_of
 from tellapart.core.events import Computing
 from tellapart.core.extras import require
 from tellapart.core.vectors import unit_length
@@ -20,13 +20,13 @@ from tellapart.data.statistics import Floats, Measured
 
 Ints = npt.NDArray[np.int64]
 Sides = npt.NDArray[np.str_]
-#: `sameness` from which two pictures count as versions of one, chosen on photographs with planted ones.
+#: `sameness` from which two pictures are near duplicates, chosen on photographs with planted ones.
 SAME = 0.82
-#: Cosine of a pretrained network's features from which two pictures are compared as well.
+#: Cosine similarity of a pretrained network's features from which two pictures are compared as well.
 _FEATURES_ALIKE = 0.85
-#: Pictures with a shorter side are not compared: so few pixels are soon alike.
+#: Pictures with a shorter side are not compared: few pixels are easily alike.
 LEAST_SIDE = 16
-#: Thumbnails of less contrast are not compared: there is nothing in them to compare.
+#: Thumbnails of less contrast are not compared: they have no structure.
 _LEAST_CONTRAST = 4.0
 # Copies of a picture with few colours, and of any picture, from which it counts as a placeholder.
 _MANY_PLAIN, _MANY, _FEW_COLOURS = 5, 20, 24
@@ -53,8 +53,8 @@ def find_pairs(
 
     Args:
         catalog: the pictures.
-        measured: their figures.
-        features: float32 [n, d] of a pretrained network, NaN or 0 where there are none; more candidates come from them.
+        measured: their measures.
+        features: float32 [n, d] of a pretrained network, NaN or 0 where there are none; they add candidates.
         near: look for near duplicates too.
     """
     content = _contents(catalog)
@@ -71,9 +71,9 @@ def find_pairs(
         sides = catalog.table.select(pl.min_horizontal("width", "height").fill_null(0)).to_series().to_numpy()
         comparable = known & (measured.contrast >= _LEAST_CONTRAST) & (sides >= LEAST_SIDE)
         rows = np.intersect1d(first, np.flatnonzero(comparable))
-        found = yield from _near(rows, measured.thumb, features)
-        one, two = [*one, found[0]], [*two, found[1]]
-        score, flip = [*score, found[2]], [*flip, found[3]]
+        near_one, near_two, near_score, near_flip = yield from _near(rows, measured.thumb, features)
+        one, two = [*one, near_one], [*two, near_two]
+        score, flip = [*score, near_score], [*flip, near_flip]
     exact = np.zeros(sum(map(len, one)), bool)
     exact[: len(copy)] = True
     return Pairs(
@@ -89,29 +89,29 @@ def _near(
     rows: Ints, thumbs: npt.NDArray[np.uint8], features: Floats | None
 ) -> Generator[Computing, None, tuple[Ints, Ints, Floats, Ints]]:
     thumb = thumbs[rows]
-    whole, asked = looks(thumb)
-    what = "searching near duplicates"
-    found = [np.empty((0, 3), np.int64)]
-    yield Computing(-1, what, 0, len(rows))
-    for pairs, done in candidates(whole, asked):
-        found.append(pairs)
-        yield Computing(-1, what, done, len(rows))
+    descriptors, queries = queries_of(thumb)
+    activity = "searching near duplicates"
+    pieces = [np.empty((0, 3), np.int64)]
+    yield Computing(-1, activity, 0, len(rows))
+    for pairs, done in candidates(descriptors, queries):
+        pieces.append(pairs)
+        yield Computing(-1, activity, done, len(rows))
     if features is not None:
         vectors = unit_length(np.nan_to_num(features[rows]).astype(np.float32))
         for pairs, done in candidates(vectors, [(0, vectors)], _FEATURES_ALIKE):
-            found += [pairs, pairs + np.array([0, 0, 1])]  # the features do not say whether it is mirrored
-            yield Computing(-1, f"{what} by features", done, len(rows))
-    pairs = np.unique(np.concatenate(found), axis=0)
-    kept = [np.empty((0, 4))]
+            pieces += [pairs, pairs + np.array([0, 0, 1])]  # features do not say whether it is mirrored
+            yield Computing(-1, f"{activity} by features", done, len(rows))
+    pairs = np.unique(np.concatenate(pieces), axis=0)
+    alike = [np.empty((0, 4))]
     for start in range(0, len(pairs), _ROOM):
         part = pairs[start : start + _ROOM]
         other = thumb[part[:, 1]]
         flip = part[:, 2, None, None] == 1
         score = sameness(thumb[part[:, 0]], np.where(flip, other[:, :, ::-1], other))
-        kept.append(np.column_stack([part, score])[score >= SAME])
+        alike.append(np.column_stack([part, score])[score >= SAME])
         yield Computing(-1, "comparing pictures", start + len(part), len(pairs))
-    table = np.concatenate(kept)
-    # A symmetrical picture is found mirrored too: the better one counts.
+    table = np.concatenate(alike)
+    # A symmetrical picture matches mirrored too: the higher score counts.
     table = table[np.lexsort((table[:, 2], -table[:, 3], table[:, 1], table[:, 0]))]
     table = table[np.unique(table[:, :2], axis=0, return_index=True)[1]]
     return (
@@ -145,20 +145,20 @@ def placeholders(catalog: Catalog, measured: Measured) -> list[Finding]:
     content = _contents(catalog)
     order = np.argsort(content, kind="stable")
     _, starts, counts = np.unique(content[order], return_index=True, return_counts=True)
-    found = []
+    findings = []
     for start, n in zip(starts[counts >= _MANY_PLAIN], counts[counts >= _MANY_PLAIN], strict=True):
         rows = order[start : start + n]
         if content[rows[0]] < 0:  # unreadable
             continue
         if measured.n_colours[rows[0]] <= _FEW_COLOURS or len(rows) >= _MANY:
-            found += [Finding("placeholder", f"there {len(rows):,} times", int(row)) for row in rows]
-    return found
+            findings += [Finding("placeholder", f"there {len(rows):,} times", int(row)) for row in rows]
+    return findings
 
 
 def pair_findings(
     catalog: Catalog, pairs: Pairs, sides: Sides | None, left_out: npt.NDArray[np.bool_]
 ) -> list[Finding]:
-    """What pairs mean: a leak between parts, a contradiction between labels, or a mere repetition.
+    """The findings on pairs: a leak between parts, a contradiction between labels, or a mere repetition.
 
     Each row is named by at most one finding of a kind, with the picture it is most like.
 
@@ -166,7 +166,7 @@ def pair_findings(
         catalog: the pictures.
         pairs: from `find_pairs`.
         sides: [n], "train", "validation", "test" or "", or None where nothing is divided.
-        left_out: bool [n], rows not to speak of.
+        left_out: bool [n], rows without findings.
     """
     labels = _label_keys(catalog)
     sides_of = [""] * len(labels) if sides is None else [str(side) for side in sides]
@@ -174,7 +174,7 @@ def pair_findings(
     pairs = _expanded(pairs, _contents(catalog), of_each)
     rank = {"train": 0, "": 1, "validation": 2, "test": 3}
     pixels = catalog.table.select(pl.col("width").cast(pl.Int64) * pl.col("height")).to_series().fill_null(0).to_numpy()
-    found: list[Finding] = []
+    findings: list[Finding] = []
     named: set[tuple[str, int]] = set()  # of contradictions both pictures, since neither label can be trusted
     for i in np.lexsort((pairs.second, pairs.first, -pairs.score)).tolist():
         one, two = int(pairs.first[i]), int(pairs.second[i])
@@ -197,15 +197,15 @@ def pair_findings(
             says = {(name, less), (name, more)} if kind == "contradiction" else {(name, less)}
             if not says <= named:
                 named |= says
-                found.append(Finding(name, detail, less, more, score))
-    return found
+                findings.append(Finding(name, detail, less, more, score))
+    return findings
 
 
 def _expanded(pairs: Pairs, content: Ints, kinds: list[str]) -> Pairs:
-    """What holds for the first of some exact copies, said of the others too, as far as it may mean something else.
+    """Pairs of the first of some exact copies, repeated for the other copies whose label or part differs.
 
     Args:
-        pairs: from `find_pairs`, which knows of exact copies only the first.
+        pairs: from `find_pairs`, which compares only the first of exact copies.
         content: [n], equal for exact copies.
         kinds: [n], equal for pictures of the same label on the same side.
     """
@@ -213,7 +213,7 @@ def _expanded(pairs: Pairs, content: Ints, kinds: list[str]) -> Pairs:
     copies: dict[int, list[int]] = {}
     for row in tied.tolist():
         copies.setdefault(int(content[row]), []).append(row)
-    # One of each label and side stands for all of its kind; every copy is held against all of these.
+    # One of each label and side stands for all of its kind; every copy is compared with all of these.
     leading = {number: list({kinds[row]: row for row in reversed(rows)}.values()) for number, rows in copies.items()}
     lines: list[tuple[int, int, float, bool, bool]]
     lines = [(one, two, 1.0, True, False) for number, rows in copies.items() for one in leading[number] for two in rows]

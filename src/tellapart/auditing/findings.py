@@ -1,4 +1,4 @@
-"""What an audit says: findings, each of a kind. They edit nothing."""
+"""The findings of an audit, and their kinds. They change nothing."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: how bad it is, what it is called, and what it means.
+    """A kind of finding: its severity, its title and its meaning.
 
-    What is no `fault` in itself, `--fail-on` takes by its own name only.
+    A kind that is no `fault` in itself fails `--fail-on` only by its own name.
     """
 
     severity: Severity
@@ -102,7 +102,7 @@ PAIRS = ("leak", "near-leak", "contradiction", "near-contradiction", "duplicate"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing an audit found.
+    """One finding of an audit.
 
     Attributes:
         kind: a key of `KINDS`.
@@ -127,18 +127,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The findings of an audit.
 
     Attributes:
         catalog: the pictures.
-        found: the findings, the worst kinds first.
-        facts: figures about the set as a whole, as plain values: see `data.audit.overview`.
-        notes: what was not looked at, and why.
+        all_findings: the worst kinds first.
+        facts: plain values on the set as a whole, see `audit.size_facts` and `labels.label_facts`.
+        notes: what the audit left out, and why.
         groups: int64 [n], equal numbers for pictures that are copies or near duplicates of each other.
     """
 
     catalog: Catalog
-    found: tuple[Finding, ...]
+    all_findings: tuple[Finding, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     groups: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -147,8 +147,8 @@ class Audit:
     def findings(self) -> pl.DataFrame:
         """One row a finding: kind, severity, detail, row, path, labels, other, other_path, other_labels, score."""
         table = self.catalog.table
-        rows = [finding.row for finding in self.found]
-        others = [finding.other for finding in self.found]
+        rows = [finding.row for finding in self.all_findings]
+        others = [finding.other for finding in self.all_findings]
 
         def paths(numbers: Sequence[int | None]) -> list[str | None]:
             return [None if number is None else str(table["path"][number]) for number in numbers]
@@ -160,16 +160,16 @@ class Audit:
         schema |= {"path": pl.String, "labels": pl.String, "other": pl.Int64, "other_path": pl.String}
         schema |= {"other_labels": pl.String, "score": pl.Float64}
         columns = {
-            "kind": [finding.kind for finding in self.found],
-            "severity": [finding.weight for finding in self.found],
-            "detail": [finding.detail for finding in self.found],
+            "kind": [finding.kind for finding in self.all_findings],
+            "severity": [finding.weight for finding in self.all_findings],
+            "detail": [finding.detail for finding in self.all_findings],
             "row": rows,
             "path": paths(rows),
             "labels": labels(rows),
             "other": others,
             "other_path": paths(others),
             "other_labels": labels(others),
-            "score": [finding.score for finding in self.found],
+            "score": [finding.score for finding in self.all_findings],
         }
         return pl.DataFrame(columns, schema=schema)
 
@@ -179,7 +179,7 @@ class Audit:
 
     def of(self, kind: str) -> list[Finding]:
         """The findings of one kind."""
-        return [finding for finding in self.found if finding.kind == kind]
+        return [finding for finding in self.all_findings if finding.kind == kind]
 
     def rows(self, kinds: Iterable[str]) -> npt.NDArray[np.int64]:
         """Row numbers that findings of these kinds name, ascending. Of a pair of copies one is kept.
@@ -192,8 +192,10 @@ class Audit:
             raise UsageError(
                 f"Findings of the kind {nameless[0]} are about the whole set: there is no picture to leave out."
             )
-        rows = {f.row for f in self.found if f.kind in wanted and f.row is not None}
-        both = {f.other for f in self.found if f.kind in wanted and "contradiction" in f.kind and f.other is not None}
+        rows = {f.row for f in self.all_findings if f.kind in wanted and f.row is not None}
+        both = {
+            f.other for f in self.all_findings if f.kind in wanted and "contradiction" in f.kind and f.other is not None
+        }
         return np.array(sorted(rows | both), np.int64)
 
     def exclude(self, kinds: Iterable[str]) -> Catalog:
@@ -214,7 +216,9 @@ class Audit:
         """The findings of these kinds, or of at least these severities; of what is no fault, by its kind alone."""
         least = max((SEVERITIES.index(s) for s in SEVERITIES if s in wanted), default=-1)
         return [
-            f for f in self.found if f.kind in wanted or (KINDS[f.kind].fault and SEVERITIES.index(f.weight) <= least)
+            f
+            for f in self.all_findings
+            if f.kind in wanted or (KINDS[f.kind].fault and SEVERITIES.index(f.weight) <= least)
         ]
 
 

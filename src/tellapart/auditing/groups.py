@@ -1,4 +1,4 @@
-"""Pictures that must stay on one side of a split: copies and near duplicates, and the groups that were given."""
+"""Groups of pictures that a split keeps on one side: copies, near duplicates and the groups of the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tellapart.data.splitting.stratify import tie
 
 
 def with_groups(catalog: Catalog, ties: npt.NDArray[np.int64]) -> Catalog:
-    """The catalog with ties as groups, joined with the groups that were given.
+    """The catalog with ties as groups, joined with its own groups.
 
     Args:
         catalog: the pictures.
@@ -21,12 +21,12 @@ def with_groups(catalog: Catalog, ties: npt.NDArray[np.int64]) -> Catalog:
     """
     if not len(catalog):
         return catalog
-    given = catalog.table["group"]
-    numbers = given.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 if given.is_not_null().any() else None
+    own = catalog.table["group"]
+    numbers = own.rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 if own.is_not_null().any() else None
     joined = pl.Series("tie", tie(ties, numbers))
     named = catalog.table.select(
         name=pl.col("path").min().over(joined),
         n=pl.len().over(joined),
-        given=pl.col("group").is_not_null().any().over(joined),
-    ).select(pl.when((pl.col("n") > 1) | pl.col("given")).then("name"))
+        grouped=pl.col("group").is_not_null().any().over(joined),
+    ).select(pl.when((pl.col("n") > 1) | pl.col("grouped")).then("name"))
     return replace(catalog, table=catalog.table.with_columns(group=named.to_series()))

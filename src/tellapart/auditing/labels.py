@@ -1,4 +1,4 @@
-"""What is odd about the labels: names that are alike, small and unequal classes, pictures without one."""
+"""Findings on labels: class names that are alike, small and unequal classes, pictures without a label."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from tellapart.auditing.findings import Finding
 from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 
-#: Pictures that a class needs at least, to be learned from and judged by.
+#: Fewest pictures of a class to learn from and to evaluate on.
 _FEW = 10
 _UNEQUAL = 10.0
-_MOST = 200  # classes whose co-occurrence is told
+_MOST = 200  # classes whose co-occurrence is counted
 
 
 def label_findings(catalog: Catalog) -> list[Finding]:
     """Everything odd about the classes."""
     rows = catalog.readable
-    found = [*_alike(catalog.classes)]
+    findings = [*_alike(catalog.classes)]
     target = catalog.target(rows)
     if catalog.multilabel:
         counts = target.sum(axis=0, dtype=np.int64)
-        found += [Finding("no-labels", "none of the labels", int(row)) for row in rows[~target.any(axis=1)]]
+        findings += [Finding("no-labels", "none of the labels", int(row)) for row in rows[~target.any(axis=1)]]
     else:
         counts = np.bincount(target[target >= 0], minlength=len(catalog.classes))
-        found += [Finding("unlabelled", "no label", int(row)) for row in rows[target < 0]] if catalog.classes else []
+        findings += [Finding("unlabelled", "no label", int(row)) for row in rows[target < 0]] if catalog.classes else []
     for name, n in zip(catalog.classes, counts.tolist(), strict=True):
         if n < _FEW:
-            found.append(Finding("small-class", f"“{name}” has {counted(n, 'picture')} that can be read"))
+            findings.append(Finding("small-class", f"“{name}” has {counted(n, 'picture')} that can be read"))
     present = counts[counts > 0]
     if len(present) > 1 and present.max() > _UNEQUAL * present.min():
         most, least = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max()).argmin())
-        found.append(
+        findings.append(
             Finding(
                 "imbalance",
                 f"“{catalog.classes[most]}” has {counted(int(counts[most]), 'picture')},"
                 f" “{catalog.classes[least]}” {int(counts[least]):,}",
             )
         )
-    return found
+    return findings
 
 
 def _alike(classes: tuple[str, ...]) -> list[Finding]:
-    """Names that people would take for one."""
+    """Names that people would take for one name."""
     same: dict[str, list[str]] = {}
     for name in classes:
         folded = unicodedata.normalize("NFKC", name).casefold()

@@ -1,8 +1,8 @@
-"""Which pictures look alike: candidates among thousands, found by the coarse shape of their thumbnails.
+"""Candidates for near duplicates among thousands of pictures, by the coarse shape of their thumbnails.
 
-A picture is described by the low frequencies of its thumbnail's cosine transform, as a perceptual hash is, but by
+The descriptor of a picture is the low frequencies of its thumbnail's cosine transform, as in a perceptual hash, but
 their values instead of one bit each. The mirrored picture has the same values with the sign of every odd horizontal
-frequency turned. A second description, of the picture without its edges, meets pictures that were cropped.
+frequency inverted. A second descriptor, of the picture without its edges, matches pictures that were cropped.
 
 Up to `EXACT` pictures all are compared with all, in blocks. Beyond, an inverted file (Sivic and Zisserman 2003; k-means
 cells, the nearest few of which are searched) leaves out nearly all comparisons.
@@ -24,19 +24,19 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 #: Number of pictures up to which every pair is compared.
 EXACT = 20_000
-#: Cosine of descriptions from which two pictures are worth a closer look.
+#: Cosine similarity of descriptors from which two pictures are compared closely.
 ALIKE = 0.82
-#: Closest pictures that are looked at for each one, and each way of laying it upon others.
+#: Nearest pictures that are compared with each one, for each of its descriptors.
 NEIGHBOURS = 8
 _FREQUENCIES = 8
-_CROP = 0.93  # side of what the second description sees
+_CROP = 0.93  # side of the part that the second descriptor sees
 _BLOCK = 1024
 _CELLS_SEARCHED = 6
-_PLAIN = 1e-3  # length of the description of a picture in which there is nothing to see
+_PLAIN = 1e-3  # length of the descriptor of a picture without structure
 
 
 def describe(thumbs: Bytes, crop: float = 1.0) -> Floats:
-    """Descriptions of thumbnails.
+    """Descriptors of thumbnails.
 
     Args:
         thumbs: uint8 [n, 32, 32].
@@ -47,18 +47,18 @@ def describe(thumbs: Bytes, crop: float = 1.0) -> Floats:
         each weighted by the root of its frequency, since low ones are strong in every picture.
     """
     basis = _basis()
-    found = np.empty((len(thumbs), _FREQUENCIES * _FREQUENCIES - 1), np.float32)
+    descriptors = np.empty((len(thumbs), _FREQUENCIES * _FREQUENCIES - 1), np.float32)
     inside = window(np.zeros(1, np.float32), np.full(1, crop, np.float32))[0]
     along = basis @ inside
     for start in range(0, len(thumbs), 4 * _BLOCK):
         part = thumbs[start : start + 4 * _BLOCK].astype(np.float32)
         wave = along @ part @ along.T
-        found[start : start + 4 * _BLOCK] = (wave * _weights()).reshape(len(part), -1)[:, 1:]
-    return unit_length(found, _PLAIN)
+        descriptors[start : start + 4 * _BLOCK] = (wave * _weights()).reshape(len(part), -1)[:, 1:]
+    return unit_length(descriptors, _PLAIN)
 
 
-def looks(thumbs: Bytes) -> tuple[Floats, list[tuple[int, Floats]]]:
-    """Descriptions to search among, and the ways to ask for each picture: whole or cropped, as it is or mirrored.
+def queries_of(thumbs: Bytes) -> tuple[Floats, list[tuple[int, Floats]]]:
+    """Descriptors to search among, and the queries of each picture: whole or cropped, as it is or mirrored.
 
     Returns:
         [n, 63]; and pairs of 0 or 1 (mirrored) and [n, 63].
@@ -67,10 +67,10 @@ def looks(thumbs: Bytes) -> tuple[Floats, list[tuple[int, Floats]]]:
     return whole, [(0, whole), (1, mirrored(whole)), (0, cropped), (1, mirrored(cropped))]
 
 
-def mirrored(described: Floats) -> Floats:
-    """Descriptions of the same pictures flipped left to right."""
+def mirrored(descriptors: Floats) -> Floats:
+    """Descriptors of the same pictures flipped left to right."""
     sign = np.where(np.arange(_FREQUENCIES) % 2, -1, 1).astype(np.float32)
-    return described * np.tile(sign, _FREQUENCIES)[1:]
+    return descriptors * np.tile(sign, _FREQUENCIES)[1:]
 
 
 @cache
@@ -87,32 +87,32 @@ def _weights() -> Floats:
 
 
 def candidates(
-    known: Floats, asked: Sequence[tuple[int, Floats]], alike: float = ALIKE, exact: int = EXACT
+    vectors: Floats, queries: Sequence[tuple[int, Floats]], alike: float = ALIKE, exact: int = EXACT
 ) -> Iterator[tuple[Ints, int]]:
-    """Pairs of pictures that may show the same, as they are found; a pair may come more than once.
+    """Pairs of pictures that may show the same; a pair may come more than once.
 
     Args:
-        known: [n, d], vectors of length 1, or 0 for pictures that are like no other.
-        asked: ways to ask for the same pictures: a mark, and [n, d].
-        alike: least cosine.
+        vectors: [n, d], of length 1, or 0 for pictures that are like no other.
+        queries: of the same pictures: pairs of a mark and [n, d].
+        alike: least cosine similarity.
         exact: number of pictures beyond which the search is approximate.
 
     Yields:
         int64 [n_pairs, 3] of the lower number, the higher one and the mark; and the number of pictures done.
     """
-    usable = np.flatnonzero(np.any(known, axis=1))
-    vectors = known[usable]
-    ways = [(mark, queries[usable]) for mark, queries in asked]
+    usable = np.flatnonzero(np.any(vectors, axis=1))
+    vectors = vectors[usable]
+    queries = [(mark, each[usable]) for mark, each in queries]
     if len(usable) <= exact:
-        cells = [(np.arange(len(usable)), [np.arange(len(usable))] * len(ways))] if len(usable) else []
+        cells = [(np.arange(len(usable)), [np.arange(len(usable))] * len(queries))] if len(usable) else []
     else:
-        cells = _cells(vectors, ways)
+        cells = _cells(vectors, queries)
     done = 0
-    for members, askers in cells:
-        for (mark, queries), rows in zip(ways, askers, strict=True):
+    for members, rows_of_queries in cells:
+        for (mark, each), rows in zip(queries, rows_of_queries, strict=True):
             for start in range(0, len(rows), _BLOCK):
-                some = rows[start : start + _BLOCK]
-                pairs = _closest(queries[some] @ vectors[members].T, some, members, alike)
+                block = rows[start : start + _BLOCK]
+                pairs = _closest(each[block] @ vectors[members].T, block, members, alike)
                 yield np.column_stack([usable[pairs], np.full(len(pairs), mark)]), done
         done += len(members)
 
@@ -124,18 +124,18 @@ def _closest(cosine: Floats, queries: Ints, others: Ints, alike: float) -> Ints:
         k = min(NEIGHBOURS + 1, cosine.shape[1])  # one more: a picture is its own neighbour
         nearest = np.argpartition(cosine, -k, axis=1)[:, -k:]
         line, column = np.repeat(np.arange(len(queries)), k), nearest.ravel()
-        kept = cosine[line, column] >= alike
-        line, column = line[kept], column[kept]
+        enough = cosine[line, column] >= alike
+        line, column = line[enough], column[enough]
     pair = np.sort(np.stack([queries[line], others[column]], axis=1), axis=1).astype(np.int64)
     return np.unique(pair[pair[:, 0] != pair[:, 1]], axis=0)
 
 
-def _cells(vectors: Floats, ways: Sequence[tuple[int, Floats]]) -> list[tuple[Ints, list[Ints]]]:
-    """Pictures of each cell, and for each way those that are to be compared with them."""
+def _cells(vectors: Floats, queries: Sequence[tuple[int, Floats]]) -> list[tuple[Ints, list[Ints]]]:
+    """The pictures of each cell, and for each kind of query the pictures to compare with them."""
     centres = _centres(vectors)
     members = _sorted_by_cell(_nearest(vectors, centres, 1), len(centres))
-    askers = [_sorted_by_cell(_nearest(queries, centres, _CELLS_SEARCHED), len(centres)) for _, queries in ways]
-    return [(members[cell], [way[cell] for way in askers]) for cell in range(len(centres))]
+    searching = [_sorted_by_cell(_nearest(each, centres, _CELLS_SEARCHED), len(centres)) for _, each in queries]
+    return [(members[cell], [rows[cell] for rows in searching]) for cell in range(len(centres))]
 
 
 def _sorted_by_cell(cells: Ints, n_cells: int) -> list[Ints]:

@@ -1,4 +1,4 @@
-"""Pictures that are odd by themselves, or beside the others: blank, dark, blurred, tiny, grey, of an odd size."""
+"""Findings on single pictures: blank, dark, blurred, tiny, grey, or of an odd size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DARK = 40.0
 BLURRED = 0.4
 _GREY = 10.0
 _FEW_GREY = 0.2
-#: Share of pictures that make a size the usual one.
+#: Share of the pictures that makes their size the usual one.
 _USUAL = 0.8
 _EXCEPTIONS = 0.05
 _SUFFIXES = {
@@ -43,36 +43,36 @@ _SUFFIXES = {
 def picture_findings(catalog: Catalog, measured: Measured) -> list[Finding]:
     """Everything odd about single pictures."""
     unreadable = catalog.table.with_row_index("row").filter(pl.col("problem").is_not_null())
-    found = [Finding("unreadable", problem, row) for row, problem in unreadable.select("row", "problem").iter_rows()]
+    findings = [Finding("unreadable", problem, row) for row, problem in unreadable.select("row", "problem").iter_rows()]
     rows = catalog.readable
     if not len(rows):
-        return found
-    table, seen = catalog.table[rows], measured.take(rows)
+        return findings
+    table, measured = catalog.table[rows], measured.take(rows)
     return [
-        *found,
-        *_content(rows, seen),
-        *_files(rows, table, seen),
+        *findings,
+        *_content(rows, measured),
+        *_files(rows, table, measured),
         *_sizes(rows, table),
     ]
 
 
-def _content(rows: Ints, seen: Measured) -> Iterator[Finding]:
-    blank = (seen.contrast < _BLANK_CONTRAST) & (seen.light - seen.dark < _BLANK_RANGE)
+def _content(rows: Ints, measured: Measured) -> Iterator[Finding]:
+    blank = (measured.contrast < _BLANK_CONTRAST) & (measured.light - measured.dark < _BLANK_RANGE)
     for i in np.flatnonzero(blank):
         yield Finding("blank", "one colour all over", int(rows[i]))
-    for i in np.flatnonzero((seen.light < _DARK) & ~blank):
-        yield Finding("dark", f"95 % of it below {seen.light[i]:.0f} of 255", int(rows[i]))
-    for i in np.flatnonzero((seen.sharpness < BLURRED) & ~blank & (seen.light >= _DARK)):
-        yield Finding("blurred", f"sharpness {seen.sharpness[i]:.2f}", int(rows[i]))
-    grey = (seen.colourfulness < _GREY) & ~blank
+    for i in np.flatnonzero((measured.light < _DARK) & ~blank):
+        yield Finding("dark", f"95 % of it below {measured.light[i]:.0f} of 255", int(rows[i]))
+    for i in np.flatnonzero((measured.sharpness < BLURRED) & ~blank & (measured.light >= _DARK)):
+        yield Finding("blurred", f"sharpness {measured.sharpness[i]:.2f}", int(rows[i]))
+    grey = (measured.colourfulness < _GREY) & ~blank
     if grey.sum() < _FEW_GREY * len(rows):
         for i in np.flatnonzero(grey):
             yield Finding("greyscale", "no colour", int(rows[i]))
 
 
-def _files(rows: Ints, table: pl.DataFrame, seen: Measured) -> Iterator[Finding]:
+def _files(rows: Ints, table: pl.DataFrame, measured: Measured) -> Iterator[Finding]:
     suffixes = table["path"].str.extract(r"\.([^./]*)$").str.to_lowercase().fill_null("")
-    facts = zip(rows.tolist(), suffixes, table["format"], table["orientation"], seen.frames.tolist(), strict=True)
+    facts = zip(rows.tolist(), suffixes, table["format"], table["orientation"], measured.frames.tolist(), strict=True)
     for row, suffix, kind, orientation, frames in facts:
         if kind in _SUFFIXES and suffix not in _SUFFIXES[kind]:
             yield Finding("wrong-extension", f"a {kind} file", row)

@@ -1,7 +1,7 @@
-"""Can the class be told without looking at the picture? A small tree is asked to, on facts about files and edges.
+"""Shortcuts: facts about files and edges that predict the class, by a small decision tree.
 
-A classic failure: all wolves were photographed in snow, all pictures of one class come from one camera, and a network
-that scores well has learned the snow or the camera (Lapuschkin 2019, "Clever Hans").
+A classic failure: all wolves were photographed in snow, or all pictures of one class come from one camera. A network
+that scores well has then learned the snow or the camera (Lapuschkin 2019, "Clever Hans").
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 _FOLDS = 5
-_LEAST = 8  # pictures of a class for it to take part
+_LEAST = 8  # fewest pictures of a class that takes part
 _MOST_ROWS = 5_000
 _MOST_LABELS = 30
 _SURE = 4.0  # standard errors above chance
-#: Share of the way from chance to certainty from which a shortcut is spoken of.
+#: Share of the way from chance to certainty from which a shortcut is a finding.
 _CLEAR = 0.15
 
 
 @dataclass(frozen=True)
 class Source:
-    """Facts that a class may be told by.
+    """Facts that may predict the class.
 
     Attributes:
-        name: what they are, in words.
+        name: in words.
         values: [n, k].
-        severity: "note" where it may well be the truth about the classes, as colour is for fruit.
-        clear: share of the way from chance to certainty from which it is worth saying.
+        severity: "note" where the facts may be true of the classes, as colour is of fruit.
+        clear: share of the way from chance to certainty from which it is a finding.
     """
 
     name: str
@@ -76,12 +76,12 @@ def _dates(catalog: Catalog) -> Values:
 
 
 def shortcut_findings(catalog: Catalog, measured: Measured, groups: Ints, seed: int = 0) -> list[Finding]:
-    """Facts that tell the class clearly better than chance.
+    """Facts that predict the class clearly better than chance.
 
     Args:
         catalog: the pictures.
-        measured: their figures.
-        groups: [n], copies of a picture have equal numbers; one of each takes part, or copies would be recognised.
+        measured: their measures.
+        groups: [n], equal numbers for copies of a picture. One of each takes part: a tree would recognise copies.
         seed: of the sample and the folds.
 
     Raises:
@@ -94,28 +94,28 @@ def shortcut_findings(catalog: Catalog, measured: Measured, groups: Ints, seed: 
     if not len(rows):
         return []
     tried = _tasks(catalog, rows)
-    found = []
+    findings = []
     for source in sources(catalog, measured):
         if not np.ptp(source.values[rows], axis=0).any():
             continue
         for label, target in tried:
             score = tree_score(source.values[rows], target, seed, n_tried=len(tried))
             if score is not None and score.gain >= source.clear:
-                what = f"{label}: {source.name}" if label else source.name
-                found.append(
+                facts = f"{label}: {source.name}" if label else source.name
+                findings.append(
                     Finding(
                         "shortcut",
-                        f"{what} alone tells {'it' if label else 'the class'} in {score.right:.0%}"
+                        f"{facts} alone tells {'it' if label else 'the class'} in {score.right:.0%}"
                         f" of the pictures of a class (by chance: {score.chance:.0%})",
                         score=score.gain,
                         severity=source.severity,
                     )
                 )
-    return sorted(found, key=lambda finding: (finding.severity != "warning", -(finding.score or 0)))
+    return sorted(findings, key=lambda finding: (finding.severity != "warning", -(finding.score or 0)))
 
 
 def _tasks(catalog: Catalog, rows: Ints) -> list[tuple[str, Ints]]:
-    """What is to be told: the class; or, with several labels, each of the commonest."""
+    """The targets to predict: the class; or, with several labels, each of the commonest ones."""
     target: Any = catalog.target(rows)
     if not catalog.multilabel:
         return [("", target)]
@@ -126,7 +126,7 @@ def _tasks(catalog: Catalog, rows: Ints) -> list[tuple[str, Ints]]:
 
 @dataclass(frozen=True)
 class TreeScore:
-    """How well a tree tells classes: `right` is the mean over the classes of the share named right."""
+    """The score of a tree: `right` is its balanced accuracy, `chance` that of guessing."""
 
     right: float
     chance: float
@@ -140,9 +140,9 @@ class TreeScore:
 def tree_score(values: Values, target: Ints, seed: int, n_tried: int = 1) -> TreeScore | None:
     """Balanced accuracy of a small tree, cross-validated; None where it is not surely better than chance.
 
-    What the tree says of a picture was learned from others, so if the facts know nothing of the class, each class's
-    share named right scatters about some rate as a binomial does, and these rates sum to 1: chance is 1 / n_classes,
-    and the standard error follows from the number of pictures of each class.
+    The tree has learned from other pictures. So where the facts say nothing of the class, the recall of each class is
+    binomial about some rate, and these rates sum to 1: chance is 1 / n_classes, and the standard error follows from the
+    number of pictures of each class.
 
     Args:
         values: [n, k].
@@ -156,8 +156,8 @@ def tree_score(values: Values, target: Ints, seed: int, n_tried: int = 1) -> Tre
     classes, counts = classes[counts >= _LEAST], counts[counts >= _LEAST]
     if len(classes) < 2:
         return None
-    kept = np.isin(target, classes)
-    values, target = np.nan_to_num(values[kept]), np.searchsorted(classes, target[kept])
+    taking_part = np.isin(target, classes)
+    values, target = np.nan_to_num(values[taking_part]), np.searchsorted(classes, target[taking_part])
     tree = trees.DecisionTreeClassifier(
         max_depth=max(3, int(np.ceil(np.log2(len(classes)))) + 1),
         min_samples_leaf=max(2, min(10, int(counts.min()) // 4)),

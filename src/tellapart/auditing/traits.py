@@ -1,4 +1,4 @@
-"""What tells pictures of a catalog apart besides their class: size, shape, brightness, file type, group."""
+"""Traits of pictures besides their class, for slices: size, shape, brightness, file type, group."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from tellapart.data.statistics import load_measured, measures_file
 from tellapart.errors import DataError, UsageError
 
 Column = npt.NDArray[Any]
-#: Those looked at unless others are asked for, with what they are called in a catalog.
+#: The traits by default, and the catalog's columns of some.
 USUAL = ("size", "shape", "brightness", "file type", "colour mode", "group")
 _COLUMNS = {"file type": "format", "colour mode": "mode", "group": "group"}
-#: A picture this much wider than high, or higher than wide, is no longer called square.
+#: Ratio of the sides from which a picture is wide or tall, not square.
 _SQUARE = 1.1
 
 
 def names() -> list[str]:
-    """All that can be asked for: the usual ones, labels, and the columns of a catalog."""
+    """All traits: the usual ones, labels, and the columns of a catalog."""
     return [*USUAL, "labels", *(name for name in SCHEMA if name not in (*USUAL, "labels", "path", "sha256", "problem"))]
 
 
 def traits(
     catalog: Catalog, rows: Rows, wanted: Sequence[str] = USUAL, most: int | None = None
 ) -> Generator[Computing, None, dict[str, Column]]:
-    """Columns of values, one a picture.
+    """Traits of some pictures, by name.
 
     Args:
         catalog: with the pictures.
         rows: which of them.
         wanted: some of `names`.
-        most: brightness is left out if more pictures than this would have to be opened for it; None: never.
+        most: brightness is left out where more pictures than this would have to be opened; None: never.
 
     Returns:
         Name → [n]: numbers (NaN: not known), or text (None: none).
@@ -53,33 +53,33 @@ def traits(
         if name not in names():
             raise UsageError(f"--by {name}: there is no such column.", f"There are: {', '.join(names())}.")
     table = catalog.table[rows]
-    found: dict[str, Column] = {}
+    columns: dict[str, Column] = {}
     for name in wanted:
         if name == "brightness":
             light = yield from _brightness(catalog, rows, most)
             if light is not None:
-                found[name] = light
+                columns[name] = light
         elif name in ("size", "shape"):
             width, height = (table[side].to_numpy().astype(float) for side in ("width", "height"))
-            found[name] = np.minimum(width, height) if name == "size" else _shapes(width / height)
+            columns[name] = np.minimum(width, height) if name == "size" else _shapes(width / height)
         elif name == "labels":
-            found[name] = _labels(catalog, rows)
+            columns[name] = _labels(catalog, rows)
         else:
-            found[name] = table[_COLUMNS.get(name, name)].to_numpy()
-    return found
+            columns[name] = table[_COLUMNS.get(name, name)].to_numpy()
+    return columns
 
 
 def _brightness(catalog: Catalog, rows: Rows, most: int | None) -> Generator[Computing, None, Column | None]:
     """float64 [n], 0 (black) to 255: mean grey, as an audit measured it, or from opening the pictures."""
-    figures = load_measured(measures_file(catalog.table["sha256"].to_list()))
-    if figures is not None and len(figures.thumb) == len(catalog):
-        figures = figures.take(rows)
+    measured = load_measured(measures_file(catalog.table["sha256"].to_list()))
+    if measured is not None and len(measured.thumb) == len(catalog):
+        measured = measured.take(rows)
     else:
         if most is not None and len(rows) > most:
             return None
-        figures = yield from measure(replace(catalog, table=catalog.table[rows]))
-    grey = figures.thumb.reshape(len(rows), -1).mean(axis=1)
-    return np.where(np.isfinite(figures.contrast), grey, np.nan)
+        measured = yield from measure(replace(catalog, table=catalog.table[rows]))
+    grey = measured.thumb.reshape(len(rows), -1).mean(axis=1)
+    return np.where(np.isfinite(measured.contrast), grey, np.nan)
 
 
 def _shapes(ratio: npt.NDArray[np.float64]) -> Column:

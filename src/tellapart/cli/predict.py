@@ -42,7 +42,7 @@ def predict(
 
     classifier = load(run)
     asked = find_pictures(pictures)
-    more = (("candidates",) if coverage is not None else ()) + (
+    optional = (("candidates",) if coverage is not None else ()) + (
         ("ood_score", "unknown") if unknown or (format == "jsonl" and classifier.bundle.ood_score) else ()
     )
     if submission and unknown is None:
@@ -54,7 +54,7 @@ def predict(
         first, second = classifier.bundle.about.get("columns") or COLUMNS
         summary = write_submission(answered, submission, (first, second))
     else:
-        summary = write_answers(answered, format, top, out, more)
+        summary = write_answers(answered, format, top, out, optional)
     if format != "table" or submission:  # the table lists them itself
         for path, reason in summary.unreadable:
             print(f"Cannot read {path}: {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a model says of one picture."""
+"""The answer of a model to one picture."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one picture.
+    """The answer of a model to one picture.
 
     Attributes:
-        path: the picture's path as it was given; empty for a picture that was no file.
+        path: the picture's path as the caller wrote it; empty for a picture that was no file.
         chosen: the answer: one class name; where several labels are possible, those at or above their thresholds,
             most probable first, which may be none. Empty where the picture is unknown or could not be read.
-        labels: class names with their probabilities (0 to 1), most probable first: the chosen ones and as many
-            others as were asked for.
-        certainty: the probability of the label; of the least probable one where there are several; where there is
-            none, that of none: 1 - the highest probability; where the picture is unknown, that of the first of
-            `labels`, which it is thought not to be. Not a number where the picture could not be read.
+        labels: class names with their probabilities (0 to 1), most probable first: the chosen ones and the best
+            others, as far as `top` goes.
+        certainty: the probability of the label, or of the least probable one of several. Where no label is chosen,
+            1 - the highest probability. Where the picture is unknown, the probability of the first of `labels`, which
+            it probably is not. NaN where the picture could not be read.
         problem: why the picture could not be read, in a plain sentence; None where it could.
         candidates: the prediction set, most probable first; empty where no coverage was asked for.
         ood_score: the out-of-distribution score, higher for pictures unlike the known classes; None where the model
             has none.
-        unknown: why the picture is thought to be of none of the classes; None where it is not, or that was not asked.
+        unknown: why the picture is probably of no known class; None where it is of one, or that was not asked.
     """
 
     path: str

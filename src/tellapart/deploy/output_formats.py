@@ -1,4 +1,4 @@
-"""Answers on paper: a table for people, CSV, JSON lines and Parquet for programs. Rows leave as they come."""
+"""Writes answers: a table for people, CSV, JSON lines and Parquet for programs. Rows are written as they come."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _DECIMALS = 6
-MORE = ("candidates", "ood_score", "unknown")
+OPTIONAL_COLUMNS = ("candidates", "ood_score", "unknown")
 _NUMBERS = ("certainty", "ood_score")
 _CHUNK = 10_000
 
 
 @dataclass
 class Summary:
-    """What was written.
+    """Counts of the answers that were written.
 
     Attributes:
         n_answered: pictures with an answer.
         unreadable: path and reason of each picture without one.
-        counts: how often each label was given.
+        counts: pictures answered with each label.
     """
 
     n_answered: int = 0
@@ -62,22 +62,22 @@ def write_answers(
     format: str = "table",
     top: int = 1,
     out: TextIO | Path | None = None,
-    more: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Summary:
     """Write answers as they come.
 
     Columns: path, label, certainty (0 to 1), then `label_2`, `certainty_2` … up to `top`: the most probable labels that
-    were not chosen; then problem, which is empty where the picture could be read; then those of `more`. Bytes of a
+    were not chosen; then problem, which is empty where the picture could be read; then those of `optional`. Bytes of a
     file name that are no UTF-8 are written as escapes.
 
     Args:
-        answers: from `answer.answers`, with the same `top`.
+        answers: from `predictor.answers`, with the same `top`.
         format: "table" ends with totals and the unreadable; "csv" is safe to open in a spreadsheet, see `csv_cell`;
             "jsonl" has one object a line; "parquet" is written at the end (it keeps about 150 bytes a picture).
         top: how many labels a row holds.
-        more: further columns, some of `MORE`: "candidates" (the prediction set; in CSV and Parquet joined with " or "),
-            "ood_score" (the out-of-distribution score), "unknown" (why a picture is thought to be of no known class).
-            The table shows them anyway.
+        optional: further columns, some of `OPTIONAL_COLUMNS`: "candidates" (the prediction set; in CSV and Parquet
+            joined with " or "), "ood_score" (the out-of-distribution score), "unknown" (why a picture is probably of
+            no known class). The table shows them anyway.
         out: an open text file, the path of a file (written beside and renamed when all is done), or None: the
             standard output.
 
@@ -88,18 +88,18 @@ def write_answers(
         raise UsageError(f"The format '{format}' is unknown.", f"Known: {', '.join(FORMATS)}.")
     if top < 1:
         raise UsageError(f"At least one label is needed, not {top}.")
-    if unfit := set(more) - set(MORE):
-        raise UsageError(f"There are no columns {', '.join(sorted(unfit))}.", f"Known: {', '.join(MORE)}.")
+    if unfit := set(optional) - set(OPTIONAL_COLUMNS):
+        raise UsageError(f"There are no columns {', '.join(sorted(unfit))}.", f"Known: {', '.join(OPTIONAL_COLUMNS)}.")
     summary = Summary()
     counted = summary.counting(answers)
     if format == "parquet":
         if not isinstance(out, Path):
             raise UsageError("Parquet cannot be written to a terminal or pipe.", "Name a file to write to.")
         with _file_at(out) as path:
-            _write_parquet(counted, top, path, more)
+            _write_parquet(counted, top, path, optional)
         return summary
     with _stream_to(out) as stream:
-        _STREAMED[format](counted, top, stream, more)
+        _STREAMED[format](counted, top, stream, optional)
         if format == "table":
             _write_totals(summary, stream)
     return summary
@@ -141,15 +141,15 @@ def _file_at(out: Path) -> Iterator[Path]:
         yield beside
 
 
-def columns(top: int, more: tuple[str, ...] = ()) -> list[str]:
+def columns(top: int, optional: tuple[str, ...] = ()) -> list[str]:
     """Names of the columns for `top` labels a row, and further ones."""
     others = chain.from_iterable((f"label_{i}", f"certainty_{i}") for i in range(2, top + 1))
-    return ["path", "label", "certainty", *others, "problem", *more]
+    return ["path", "label", "certainty", *others, "problem", *optional]
 
 
-def _row(answer: Answer, top: int, more: tuple[str, ...] = ()) -> list[Any]:
+def _row(answer: Answer, top: int, optional: tuple[str, ...] = ()) -> list[Any]:
     """The cells of `columns`; None where there is nothing to say."""
-    added = [_added(answer, name) for name in more]
+    added = [_optional_cell(answer, name) for name in optional]
     if answer.problem is not None:
         return [_clean(answer.path), *[None] * (2 * top), answer.problem, *added]
     others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
@@ -159,8 +159,8 @@ def _row(answer: Answer, top: int, more: tuple[str, ...] = ()) -> list[Any]:
     return [*cells, *[None] * (2 * top + 1 - len(cells)), None, *added]
 
 
-def _added(answer: Answer, name: str) -> str | float | list[str] | None:
-    """The cell of one of the `MORE` columns."""
+def _optional_cell(answer: Answer, name: str) -> str | float | list[str] | None:
+    """The cell of one of the `OPTIONAL_COLUMNS` columns."""
     if name == "candidates":
         return [_clean(candidate) for candidate in answer.candidates] or None
     if name == "ood_score":
@@ -198,32 +198,32 @@ def csv_cell(value: str | float | None) -> str:
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, more: tuple[str, ...]) -> None:
-    print(*columns(top, more), sep=",", file=stream, flush=True)
+def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
+    print(*columns(top, optional), sep=",", file=stream, flush=True)
     for answer in answers:
-        print(*map(csv_cell, _joined(_row(answer, top, more))), sep=",", file=stream, flush=True)
+        print(*map(csv_cell, _joined(_row(answer, top, optional))), sep=",", file=stream, flush=True)
 
 
 # --- JSON lines ----------------------------------------------------------------------------------------------------
 
 
-def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, more: tuple[str, ...]) -> None:
-    names = columns(top, more)
+def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
+    names = columns(top, optional)
     escaped = (stream.encoding or "utf-8").lower().replace("-", "") != "utf8"
     for answer in answers:
-        line = dict(zip(names, _row(answer, top, more), strict=True))
+        line = dict(zip(names, _row(answer, top, optional), strict=True))
         print(json.dumps(line, ensure_ascii=escaped), file=stream, flush=True)
 
 
 # --- Parquet -------------------------------------------------------------------------------------------------------
 
 
-def _write_parquet(answers: Iterable[Answer], top: int, path: Path, more: tuple[str, ...]) -> None:
+def _write_parquet(answers: Iterable[Answer], top: int, path: Path, optional: tuple[str, ...]) -> None:
     """Collected in columns, chunk by chunk: a Parquet file cannot be read before its end is written anyway."""
     import polars as pl
 
-    schema = {name: pl.Float64 if name.startswith(_NUMBERS) else pl.String for name in columns(top, more)}
-    rows = (_joined(_row(answer, top, more)) for answer in answers)
+    schema = {name: pl.Float64 if name.startswith(_NUMBERS) else pl.String for name in columns(top, optional)}
+    rows = (_joined(_row(answer, top, optional)) for answer in answers)
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(islice(rows, _CHUNK)):
         chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
@@ -237,7 +237,7 @@ _FIRST = 16
 _SHOWN_LABELS = 5
 
 
-def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _more: tuple[str, ...]) -> None:
+def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _optional: tuple[str, ...]) -> None:
     """Aligned lines; colours, a bar and shortened paths on a terminal only."""
     from rich.cells import cell_len
 

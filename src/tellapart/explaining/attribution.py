@@ -1,4 +1,4 @@
-"""Which parts of a picture speak for a class: Grad-CAM and integrated gradients, for any network trained here.
+"""Attribution maps: Grad-CAM and integrated gradients, for any network trained here.
 
 Grad-CAM: Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, 2017.
 Integrated gradients: Sundararajan et al., Axiomatic Attribution for Deep Networks, 2017, by captum.
@@ -26,18 +26,18 @@ from tellapart.models.network import Network
 
 Classes = npt.NDArray[np.int64]
 GRAD_CAM, INTEGRATED = "grad-cam", "integrated-gradients"
-#: What each method is called in sentences.
+#: The name of each method in sentences.
 METHODS = {GRAD_CAM: "Grad-CAM", INTEGRATED: "Integrated gradients"}
 
-# Modules whose outputs are no maps of their own: what they give is a part of the module around them.
+# Modules whose outputs are no maps of their own: they are parts of the module around them.
 _INNER = (nn.Dropout, nn.Identity, nn.Linear)
-_ENOUGH = 4  # cells a side; a coarser last map says little of where
-_MOST_PREFIX = 8  # tokens of a transformer that stand for no place: class, distillation, registers
+_ENOUGH = 4  # cells a side; a coarser map says little about regions
+_MOST_PREFIX = 8  # tokens of a transformer without a position: class, distillation, registers
 _STEPS, _AT_ONCE = 32, 8
 
 
 def attribute(network: Network, pictures: Pixels, classes: Classes, method: str = GRAD_CAM) -> Map:
-    """Maps of what speaks for a class (above 0) and against it (below).
+    """Attribution maps: above 0 where pixels raise the logit of a class, below 0 where they lower it.
 
     Args:
         network: left as it is.
@@ -59,12 +59,12 @@ def attribute(network: Network, pictures: Pixels, classes: Classes, method: str 
 
 
 def heat_maps(network: Network, pictures: Pixels, classes: Classes, method: str = GRAD_CAM) -> Map:
-    """What is shown of `attribute`, and by the same arguments: float32 [n, h, w], 0 to 1."""
+    """Heat maps for people, float32 [n, h, w], 0 to 1; arguments as in `attribute`."""
     return _shown(attribute(network, pictures, classes, method), method)
 
 
-def ready(network: Network, pictures: Pixels, method: str) -> None:
-    """Whether a method can be used at all.
+def check_method(network: Network, pictures: Pixels, method: str) -> None:
+    """Check that a method can be used.
 
     Args:
         network, pictures: see `attribute`; one picture is enough.
@@ -77,7 +77,7 @@ def ready(network: Network, pictures: Pixels, method: str) -> None:
         require("captum.attr", METHODS[INTEGRATED], "explain")
     else:
         with _evaluation_mode(network):
-            _places(network, pictures[:1])
+            _map_layers(network, pictures[:1])
 
 
 def agreement_with_random(
@@ -88,33 +88,33 @@ def agreement_with_random(
     learned: Map | None = None,
     n_random: int = 2,
 ) -> float:
-    """How alike the maps are to those of the same network with random weights: the sanity check.
+    """The sanity check: rank correlation of the maps with those of the same network with random weights.
 
-    A map that hardly depends on what the network has learned shows the picture's edges, or how the network is built,
-    and explains nothing.
+    A map that hardly depends on the learned weights shows the picture's edges or the network's architecture, and
+    explains nothing.
 
     Args:
         network, pictures, classes, method: see `attribute`.
-        learned: what `heat_maps` gave for them, if it is at hand.
+        learned: the result of `heat_maps` for them, if it is at hand.
         n_random: networks with random weights, each drawn anew.
 
     Returns:
         The mean rank correlation over pictures and networks, -1 to 1; 1 would mean that nothing changes.
     """
-    found = []
+    correlations = []
     with _evaluation_mode(network):
-        places = _places(network, pictures[:1]) if method == GRAD_CAM else ()
+        layers = _map_layers(network, pictures[:1]) if method == GRAD_CAM else ()
         if learned is None:
-            learned = _shown(_attributed(network, pictures, classes, method, places), method)
+            learned = _shown(_attributed(network, pictures, classes, method, layers), method)
         for seed in range(n_random):
             other = with_random_weights(network, seed)
-            random = _shown(_attributed(other, pictures, classes, method, places), method)
-            found += [rank_correlation(a, b) for a, b in zip(learned, random, strict=True)]
-    return float(np.mean(found))
+            random = _shown(_attributed(other, pictures, classes, method, layers), method)
+            correlations += [rank_correlation(a, b) for a, b in zip(learned, random, strict=True)]
+    return float(np.mean(correlations))
 
 
 def with_random_weights(network: Network, seed: int) -> Network:
-    """The same network as it might have been before any training, on the same device."""
+    """The same architecture with random weights, on the same device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         other = rebuild(network.architecture)
@@ -122,44 +122,44 @@ def with_random_weights(network: Network, seed: int) -> Network:
 
 
 def _shown(map: Map, method: str) -> Map:
-    """Heat; that of single pixels, which jumps from one to the next, is gathered from around them."""
+    """Heat; smoothed where it is that of single pixels, which jumps from one to the next."""
     return heat(smooth(map) if method == INTEGRATED else map)
 
 
-def _attributed(network: Network, pictures: Pixels, classes: Classes, method: str, places: Sequence[str]) -> Map:
-    if method == GRAD_CAM and not places:
-        places = _places(network, pictures[:1])
+def _attributed(network: Network, pictures: Pixels, classes: Classes, method: str, layers: Sequence[str]) -> Map:
+    if method == GRAD_CAM and not layers:
+        layers = _map_layers(network, pictures[:1])
     maps = []
     for start in range(0, len(pictures), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         pixels = torch.tensor(pictures[part], dtype=torch.float32, device=network.scale.device)
         number = torch.tensor(classes[part], device=pixels.device)
-        signed = _integrated(network, pixels, number) if method == INTEGRATED else _cam(network, pixels, number, places)
+        signed = _integrated(network, pixels, number) if method == INTEGRATED else _cam(network, pixels, number, layers)
         maps.append(signed.cpu().numpy())
     return np.concatenate(maps)
 
 
-def _cam(network: Network, pixels: Tensor, classes: Tensor, places: Sequence[str]) -> Tensor:
-    """[n, h, w]: the last maps' channels, each weighed by its gradient. Of several backbones, the sum of their maps."""
-    kept: dict[str, Tensor] = {}
-    with _watched(network.backbone, kept, places):
+def _cam(network: Network, pixels: Tensor, classes: Tensor, layers: Sequence[str]) -> Tensor:
+    """[n, h, w]: the sum of the last maps' channels, each weighted by its gradient; of several backbones, of all."""
+    outputs: dict[str, Tensor] = {}
+    with _recorded(network.backbone, outputs, layers):
         inputs = network.normalise(pixels.requires_grad_())
         logits = network.head(network.backbone(inputs))
     chosen = logits.gather(1, classes[:, None]).sum()
-    gradients = torch.autograd.grad(chosen, [kept[name] for name in places])
+    gradients = torch.autograd.grad(chosen, [outputs[name] for name in layers])
     total = torch.zeros(pixels.shape[:3], device=pixels.device)
-    for name, gradient in zip(places, gradients, strict=True):
-        values, slopes = _as_map(kept[name].detach(), inputs), _as_map(gradient, inputs)
+    for name, gradient in zip(layers, gradients, strict=True):
+        values, slopes = _as_map(outputs[name].detach(), inputs), _as_map(gradient, inputs)
         assert values is not None
         assert slopes is not None
-        # The sum of slopes, not their mean: so maps of different fineness count by what they add to the logit.
+        # The sum of slopes, not their mean: so maps of different resolution count by their share of the logit.
         cells = (values * slopes.sum(dim=(2, 3), keepdim=True)).sum(dim=1, keepdim=True)
         total += functional.interpolate(cells.float(), pixels.shape[1:3], mode="bilinear")[:, 0]
     return total
 
 
 def _integrated(network: Network, pixels: Tensor, classes: Tensor) -> Tensor:
-    """[n, h, w]: the path leads from each picture's own mean colour, a picture without content, to the picture."""
+    """[n, h, w]: the baseline of each picture is its own mean colour, a picture without content."""
     captum = require("captum.attr", METHODS[INTEGRATED], "explain")
     empty = pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels).contiguous()
     method = captum.IntegratedGradients(network, multiply_by_inputs=True)
@@ -169,23 +169,23 @@ def _integrated(network: Network, pixels: Tensor, classes: Tensor) -> Tensor:
     return shares.detach().sum(dim=3).float()
 
 
-def _places(network: Network, picture: Pixels) -> tuple[str, ...]:
-    """Names of the backbone's modules that give its last map with rows and columns; of several backbones, one for each.
+def _map_layers(network: Network, picture: Pixels) -> tuple[str, ...]:
+    """Names of the modules whose outputs are the last feature maps of a backbone, or of each of several backbones.
 
-    Found by running one picture: the last output that has rows and columns and that the features depend on. (A vision
-    transformer's class token takes nothing from the last block's other tokens, so theirs does not count.) Of coarse
-    maps, the last one with enough cells.
+    One picture runs through the network: the last output counts that has rows and columns and that the features depend
+    on. (A vision transformer's class token does not depend on the last block's other tokens.) Of coarse maps, the last
+    one with enough cells counts.
 
     Raises:
         ModelError: there is none.
     """
-    kept: dict[str, Tensor] = {}
-    with _watched(network.backbone, kept):
+    outputs: dict[str, Tensor] = {}
+    with _recorded(network.backbone, outputs):
         pixels = torch.tensor(picture, dtype=torch.float32, device=network.scale.device)
         inputs = network.normalise(pixels.requires_grad_())
         features = network.backbone(inputs)
     mixed = (features * torch.randn(features.shape, generator=torch.Generator().manual_seed(0)).to(features)).sum()
-    maps = {name: tensor for name, tensor in kept.items() if _as_map(tensor, inputs) is not None}
+    maps = {name: tensor for name, tensor in outputs.items() if _as_map(tensor, inputs) is not None}
     gradients = torch.autograd.grad(mixed, list(maps.values()), allow_unused=True) if maps else ()
     sides = {}
     for name, gradient in zip(maps, gradients, strict=True):
@@ -210,7 +210,7 @@ def _last(network: Network, sides: dict[str, int]) -> str:
 
 
 def _as_map(values: Tensor, inputs: Tensor) -> Tensor | None:
-    """What a module gives as [n, channels, rows, columns]; None where it has no rows and columns.
+    """A module's output as [n, channels, rows, columns]; None where it has no rows and columns.
 
     Args:
         values: [n, c, h, w], [n, h, w, c] or, of a transformer, [n, tokens, c].
@@ -233,24 +233,24 @@ def _as_map(values: Tensor, inputs: Tensor) -> Tensor | None:
 
 
 def _fits(rows: int, columns: int, height: int, width: int) -> bool:
-    """Whether a map of this size has the shape of the picture, rounded to whole cells."""
+    """Whether a map of this size has the aspect ratio of the picture, rounded to whole cells."""
     return 2 <= rows <= height and 2 <= columns <= width and abs(columns - rows * width / height) < 1
 
 
 @contextmanager
-def _watched(backbone: nn.Module, kept: dict[str, Tensor], names: Sequence[str] = ()) -> Iterator[None]:
-    """Keep what modules of a backbone give: those named, or all that may give maps, in the order in which they end."""
+def _recorded(backbone: nn.Module, outputs: dict[str, Tensor], names: Sequence[str] = ()) -> Iterator[None]:
+    """Record outputs of a backbone's modules: those named, or all that may give maps, in the order of their ends."""
 
-    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_module: nn.Module, _given: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if isinstance(output, Tensor) and output.requires_grad:
-                kept.pop(name, None)  # a module that runs twice counts where it ran last
-                kept[name] = output
+                outputs.pop(name, None)  # a module that runs twice counts where it ran last
+                outputs[name] = output
 
         return hook
 
     watched = [
-        module.register_forward_hook(keep(name))
+        module.register_forward_hook(record(name))
         for name, module in backbone.named_modules()
         if name and (name in names if names else not isinstance(module, _INNER))
     ]
@@ -263,7 +263,7 @@ def _watched(backbone: nn.Module, kept: dict[str, Tensor], names: Sequence[str] 
 
 @contextmanager
 def _evaluation_mode(network: Network) -> Iterator[None]:
-    """The network as it answers, and afterwards in the mode that it was in."""
+    """The network in evaluation mode with gradients, and afterwards in its former modes."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

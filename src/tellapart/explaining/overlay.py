@@ -1,4 +1,4 @@
-"""From a map to something to look at: heat in 0..1, laid over the picture; and how alike two maps are."""
+"""Heat maps for people: heat in 0..1, colours, overlays; and the rank correlation of two maps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tellapart.core.preprocess import Pixels
 Map = npt.NDArray[np.float32]
 _LEAST_SIDE, _MOST_SIDE = 192, 320  # of an overlay, in pixels
 _SHARE = 99.5  # the heat's top: higher values are rare, and would darken all others
-_FAINT, _STRONG = 0.4, 0.75  # how much the colours cover where there is no heat, and where there is most
+_FAINT, _STRONG = 0.4, 0.75  # opacity of the colours without heat, and at the highest heat
 
 
 def heat(map: Map) -> Map:
-    """What speaks for the class: negative values become 0, the highest 1. All 0 where nothing speaks for it.
+    """The positive part of a map, scaled so that the highest values are 1. All 0 where there is no positive part.
 
     Args:
         map: float32 [..., h, w], see `attribution.attribute`.
@@ -30,11 +30,11 @@ def heat(map: Map) -> Map:
 
 
 def smooth(map: Map, share: float = 0.015) -> Map:
-    """Values gathered from around each pixel (a Gaussian), so that single pixels become regions that can be seen.
+    """Each map smoothed by a Gaussian, so that single pixels become regions that people see.
 
     Args:
         map: float32 [n, h, w].
-        share: standard deviation of the Gaussian, as a share of the longer side; at least one pixel is looked around.
+        share: standard deviation of the Gaussian, as a share of the longer side.
     """
     sigma = share * max(map.shape[1:])
     radius = max(1, round(3 * sigma))
@@ -42,7 +42,7 @@ def smooth(map: Map, share: float = 0.015) -> Map:
 
 
 def coloured(values: Map) -> npt.NDArray[np.float32]:
-    """Values in 0..1 as colours: float32 [..., 3], 0 to 255."""
+    """Values in 0..1 as colours of viridis, whose brightness alone tells the order: float32 [..., 3], 0 to 255."""
     return np.asarray(255 * colormaps["viridis"](values)[..., :3], np.float32)
 
 

@@ -86,7 +86,7 @@ def summary_text(audit: Audit) -> str:
         shown = ", ".join(f"{w} × {h}: {n:,}" for w, h, n in facts["sizes"][:5])
         rest = len(facts["sizes"]) - 5
         lines.append(f"  {shown}{f', and {rest:,} other sizes' if rest > 0 else ''}")
-    counts = Counter(finding.kind for finding in audit.found)
+    counts = Counter(finding.kind for finding in audit.all_findings)
     if not counts:
         lines.append("Nothing odd was found.")
     width = max((len(kind) for kind in counts), default=0)

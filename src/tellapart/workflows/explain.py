@@ -20,7 +20,14 @@ from tellapart.core.vectors import nearest
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
 from tellapart.evaluation.mistakes import least_certain, wrongest
-from tellapart.explaining.attribution import GRAD_CAM, INTEGRATED, METHODS, agreement_with_random, heat_maps, ready
+from tellapart.explaining.attribution import (
+    GRAD_CAM,
+    INTEGRATED,
+    METHODS,
+    agreement_with_random,
+    check_method,
+    heat_maps,
+)
 from tellapart.explaining.overlay import Map, at_eye_size, legend, overlay
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
@@ -167,7 +174,7 @@ def _able(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[lis
     able, why_not = [], []
     for method in methods:
         try:
-            ready(network, pixels, method)
+            check_method(network, pixels, method)
             able.append(method)
         except ModelError as error:
             why_not.append(error.message)

@@ -1,4 +1,4 @@
-"""The model card: a bundle's README.md, for people."""
+"""The model card: README.md of a bundle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ check both before passing this on. This file may be edited; the others may not."
 
 
 def card(description: dict[str, Any]) -> str:
-    """Markdown that tells what a bundle is, how good it is, how to use it, and what it cannot do.
+    """Markdown on a bundle: its origin, its scores, its use and its limits.
 
     Args:
         description: the content of bundle.json. Names of classes and all other texts are escaped.
@@ -62,12 +62,12 @@ def card(description: dict[str, Any]) -> str:
         "## What it takes and gives",
         _interface(description),
         "## Limits",
-        "\n".join([_SEVERAL_LIMIT if multilabel else _unknown(description), _LIMITS]),
+        "\n".join([_SEVERAL_LIMIT if multilabel else _unknown_limit(description), _LIMITS]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _unknown(description: dict[str, Any]) -> str:
+def _unknown_limit(description: dict[str, Any]) -> str:
     return _UNKNOWN_LIMIT if description.get("ood_score") else _ONE_LIMIT
 
 
@@ -88,20 +88,22 @@ def _scores(evaluation: dict[str, Any] | None) -> str:
 
 
 def _interface(description: dict[str, Any]) -> str:
-    how = description["preprocessing"]
+    preprocessing = description["preprocessing"]
     fit = {
-        "crop": f"scaled to cover the frame and cut in the middle (the frame keeps {how['crop']:.3g} of the side)",
+        "crop": "scaled to cover the frame and cut in the middle "
+        f"(the frame keeps {preprocessing['crop']:.3g} of the side)",
         "pad": "scaled to fit within, the rest filled with the background",
         "squash": "scaled to it without regard to the aspect ratio",
-    }[how["fit"]]
+    }[preprocessing["fit"]]
     tolerance = description["tolerance"]
     certainty = "sigmoid" if description["multilabel"] else "softmax"
-    size, n_classes = f"[n, {how['height']}, {how['width']}, 3]", len(description["classes"])
+    size, n_classes = f"[n, {preprocessing['height']}, {preprocessing['width']}, 3]", len(description["classes"])
     return (
         f"`model.onnx` (opset {description['onnx_opset']}, float32): input `pictures`, uint8 {size}, RGB; "
         f"output `logits`, float32 [n, {n_classes}], and `features`, what the last layer makes them from.\n\n"
-        f"* A picture is turned upright (EXIF), transparency laid over {tuple(how['background'])}, then {fit}; "
-        f"filter: {how['interpolation']}. The network itself subtracts mean and deviation.\n"
+        "* A picture is turned upright (EXIF), "
+        f"transparency laid over {tuple(preprocessing['background'])}, then {fit}; "
+        f"filter: {preprocessing['interpolation']}. The network itself subtracts mean and deviation.\n"
         f"* Certainty: {certainty} of logits / {_temperature(description['temperature'])}.\n"
         f"* Checked when written: onnxruntime against torch on the pictures of `golden.safetensors`, within "
         f"{tolerance['absolute']:g} + {tolerance['relative']:g} × the logit's size."

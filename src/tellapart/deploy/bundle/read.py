@@ -1,12 +1,12 @@
-"""Reading a bundle: a folder that answers without training code. No torch here.
+"""Reads a bundle: a folder for inference without training code. No torch here.
 
 A bundle holds:
-    bundle.json         what it is: classes in order, preprocessing, temperature, thresholds, digests; see `write.py`
+    bundle.json         classes in order, preprocessing, temperature, thresholds, digests; see `write.py`
     model.onnx          the network, uint8 pictures [n, height, width, 3] -> logits [n, n_classes] and the features
-                        [n, n_features] that they rest on
-    model.safetensors   the same weights, to train on from
-    golden.safetensors  a few pictures and the logits they had when it was written
-    known.safetensors   where the known classes lie among the features; not with several labels
+                        [n, n_features] of the last layer
+    model.safetensors   the same weights, to go on training
+    golden.safetensors  a few pictures and their logits, to verify the bundle
+    known.safetensors   means and covariance of the classes' features; not with several labels
     README.md           the model card; the only file that may be edited
 Nothing in it can execute. Older formats are still read: 1 has no features and no known.safetensors, 2 has other keys in
 bundle.json.
@@ -43,24 +43,24 @@ _AGAIN = "Copy it again from where it came from, or make it anew by training aga
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that answers, checked when it was loaded.
+    """A model for inference, checked when it was loaded.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         classes: names, in the order of the logits.
         multilabel: True where a picture may have none, one or several of the classes.
         preprocessing: how a picture becomes the network's input.
         temperature: above 0; logits are divided by it before they become probabilities. Several labels: one a class.
-        thresholds: several labels: the probability, one a class, from which on a label counts; else empty.
-        absolute, relative: how far onnxruntime's logits may be from the golden ones: absolute + relative × |golden|.
-        architecture: how to build the network again, for `models.network.Architecture.from_dict`.
-        about: what it was made from, see `write.write_bundle`.
-        sets: coverage → the probability from which on a class belongs to a prediction set, see `evaluation.sets`.
+        thresholds: several labels: decision thresholds, one a class; else empty.
+        absolute, relative: tolerance of onnxruntime's logits beside the golden ones: absolute + relative × |golden|.
+        architecture: the network's, for `models.network.Architecture.from_dict`.
+        about: its origin, see `write.write_bundle`.
+        sets: coverage → threshold of prediction sets, see `evaluation.sets`.
         n_validation: number of pictures that the sets rest on.
-        ood_score: from where on a picture is called unknown; None where that is not told (several labels).
-        tta: changed copies of each picture that are averaged with it unless told otherwise, see `copies`.
+        ood_score: the out-of-distribution score and its limit; None where there is none (several labels).
+        tta: test-time augmentation by default: changed copies of each picture that are averaged with it.
         flip: whether such copies may be mirrored, as training's pictures were.
-        tta_mean: what is averaged over picture and copies, unless told otherwise.
+        tta_mean: what is averaged by default over picture and copies.
     """
 
     folder: Path
@@ -107,7 +107,7 @@ class Bundle:
                 about=dict(values["about"]),
                 sets={float(level): float(least) for level, least in values.get("sets", {}).items()},
                 n_validation=int(values.get("n_validation", 0)),
-                ood_score=OodScore.from_dict(told) if (told := values.get("ood_score")) else None,
+                ood_score=OodScore.from_dict(score) if (score := values.get("ood_score")) else None,
                 tta=int(values.get("tta", 0)),
                 flip=bool(values.get("flip", False)),
                 tta_mean=MEANS[MEANS.index(values.get("tta_mean", "logits"))],
@@ -134,13 +134,13 @@ class Bundle:
             session = onnxruntime.InferenceSession(
                 self.folder / MODEL, sess_options=options, providers=["CPUExecutionProvider"]
             )
-            taken, given = session.get_inputs()[0], session.get_outputs()[0]
+            taken, made = session.get_inputs()[0], session.get_outputs()[0]
         except Exception as error:  # onnxruntime's errors share no base but Exception
             raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", _AGAIN) from error
         preprocessing, n_classes = self.preprocessing, len(self.classes)
-        if taken.shape[1:] != [preprocessing.height, preprocessing.width, 3] or given.shape[1:] != [n_classes]:
+        if taken.shape[1:] != [preprocessing.height, preprocessing.width, 3] or made.shape[1:] != [n_classes]:
             raise BundleError(
-                f"{self.folder / MODEL} takes {taken.shape} and gives {given.shape}, but {DESCRIPTION} speaks of "
+                f"{self.folder / MODEL} takes {taken.shape} and gives {made.shape}, but {DESCRIPTION} speaks of "
                 f"{preprocessing.height}×{preprocessing.width} pixels and {n_classes} classes.",
                 _AGAIN,
             )
@@ -148,7 +148,7 @@ class Bundle:
 
     @cached_property
     def known(self) -> KnownClasses | None:
-        """Where the known classes lie among the features; None where the bundle does not say.
+        """Means and covariance of the classes' features; None where there is no out-of-distribution score.
 
         Raises:
             BundleError: the file cannot be read.
@@ -162,7 +162,7 @@ class Bundle:
             raise BundleError(f"{path} cannot be read: {error}", _AGAIN) from error
 
     def averaging(self, tta: int | None, mean: str | None) -> tuple[int, Mean]:
-        """How answers are averaged over changed copies: as asked for, and otherwise as the bundle was made.
+        """Copies and mean of test-time augmentation: as asked for, and otherwise as the bundle was made.
 
         Args:
             tta: changed copies of each picture; None: the bundle's.
@@ -186,7 +186,7 @@ class Bundle:
         """Run the model.
 
         Args:
-            pictures: uint8 [n, height, width, 3], as `preprocess.preprocess` gives them.
+            pictures: uint8 [n, height, width, 3], as `preprocess` gives them.
             batch_size: pictures run at once; bounds the memory, does not change the result.
 
         Returns:
@@ -201,7 +201,7 @@ class Bundle:
     def predict_distance(
         self, pictures: Pixels, batch_size: int = 32, n_copies: int = 0, mean: Mean = "logits"
     ) -> tuple[npt.NDArray[np.float32], Floats]:
-        """As `predict_pixels`, and how far each picture lies from the known classes.
+        """Logits as `predict_pixels`, and the distance of each picture to the known classes.
 
         Args:
             pictures, batch_size: see `predict_pixels`.
@@ -209,7 +209,7 @@ class Bundle:
             mean: what is averaged.
 
         Returns:
-            Logits and distance [n]: that of the picture itself, 0 where the bundle does not know where its classes lie.
+            Logits and distance [n]: that of the picture itself, 0 where the bundle has no out-of-distribution score.
         """
         logits, distance = self._predict(pictures, batch_size, self.known)
         if n_copies:
@@ -262,7 +262,7 @@ def _temperature(value: Any) -> Temperature:
 
 
 def waiting(folder: Path) -> Path:
-    """Where the old bundle stands for the moment in which a new one takes its place."""
+    """The folder of the old bundle for the moment in which a new one takes its place."""
     return folder.parent / f".{folder.name}.old"
 
 
@@ -273,14 +273,14 @@ def own_digest(values: dict[str, Any]) -> str:
 
 
 def _find(path: Path) -> Path:
-    """The bundle's folder: `path`, `path/bundle`, or the one put aside by a writer that was killed between renames."""
+    """The bundle's folder: `path`, `path/bundle`, or the one that a writer set aside before it was killed."""
     within = path / "bundle"
     for folder in (path, within, waiting(within), waiting(path)):
         if (folder / DESCRIPTION).is_file():
             return folder
     if not path.is_dir():
-        what = "is a file, not the folder of a run or bundle" if path.exists() else "does not exist"
-        raise BundleError(f"{path} {what}.", "Give the directory of a run, e.g. runs/first, or of a bundle.")
+        problem = "is a file, not the folder of a run or bundle" if path.exists() else "does not exist"
+        raise BundleError(f"{path} {problem}.", "Give the directory of a run, e.g. runs/first, or of a bundle.")
     if path.name == "bundle" or any((path / name).exists() for name in (MODEL, WEIGHTS, GOLDEN)):
         raise BundleError(f"{path} is a damaged bundle: {DESCRIPTION} is missing.", _AGAIN)
     if within.is_dir():

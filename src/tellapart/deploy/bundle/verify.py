@@ -1,4 +1,4 @@
-"""Does a bundle still give the answers it was written with? onnxruntime against the golden logits. No torch here."""
+"""Verifies a bundle: onnxruntime's logits beside the golden ones. No torch here."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def audit_page(audit: Audit, when: str = "") -> Page:
         if blocks:
             sections.append(Section(anchor, _TITLES.get(anchor, title), blocks, title))
     sections.append(_sizes(catalog))
-    counts = Counter(finding.weight for finding in audit.found)
+    counts = Counter(finding.weight for finding in audit.all_findings)
     facts = [("pictures", formatting.count(len(catalog)), ""), ("classes", formatting.count(len(catalog.classes)), "")]
     facts += [(counted(counts[s], s).partition(" ")[2], formatting.count(counts[s]), "") for s in SEVERITIES]
     return Page(
@@ -70,7 +70,7 @@ def leak_section(audit: Audit) -> Section | None:
     wrong = [block for kind in ("contradiction", "near-contradiction") for block in kind_blocks(audit, kind)]
     blocks += wrong
     blocks += [Text(finding.detail + ".", "warning") for finding in audit.of("shortcut") if finding.weight == "warning"]
-    if audit.found:
+    if audit.all_findings:
         blocks.append(Fold("Everything the audit found", [_table(audit)]))
     return Section("audit", "What is odd about the pictures", blocks, "Audit", after="pictures")
 
@@ -81,7 +81,7 @@ def audit_section(run: Run) -> Section | None:
 
 
 def _overview(audit: Audit) -> Section:
-    if not audit.found:
+    if not audit.all_findings:
         return Section("overview", "Nothing odd was found", [Text(note) for note in audit.notes], "Overview")
     notes: list[Block] = [Text(note, "note") for note in audit.notes if "not divided" in note]
     return Section("overview", "What was found", [_table(audit), *notes], "Overview")
