@@ -18,16 +18,16 @@ FEWEST = 10
 
 @dataclass(frozen=True, eq=False)
 class LrSuggestions:
-    """Suggested rates, and the curve they were read from (Smith 2017, arXiv 1506.01186).
+    """Suggested learning rates, and the curve that they are read from (Smith 2017, arXiv 1506.01186).
 
     Attributes:
         lrs: float64 [n], rising: up to where the loss blew up or stopped being a number.
         losses: float64 [n], as they came.
         smoothed: float64 [n], see `smooth`.
-        steepest: where the loss falls fastest against the logarithm of the rate.
+        steepest: where the loss falls fastest against the logarithm of the learning rate.
         valley: half way down the longest way down; the one to take if in doubt. As fastai's `valley`.
-        tenth_of_minimum: a tenth of the rate with the lowest loss.
-        highest_falling: the highest rate, up to the lowest loss, at which the loss still falls, and does so at least a
+        tenth_of_minimum: a tenth of the learning rate with the lowest loss.
+        highest_falling: the highest one, up to the lowest loss, at which the loss still falls, and does so at least a
             quarter as fast as where it is steepest; nearer to the lowest loss it is as good as flat.
         rose: whether the loss rose clearly after its lowest point. If not, the test ended too early: go on to
             higher rates.
@@ -44,7 +44,7 @@ class LrSuggestions:
 
 
 def sweep(first: float, last: float, n: int) -> Floats:
-    """The n rates of a test: geometric, from first to last."""
+    """The n learning rates of a test: geometric, from first to last."""
     return np.geomspace(first, last, n)
 
 
@@ -73,20 +73,20 @@ def suggest(lrs: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> 
 
     Args:
         lrs: [n], rising.
-        losses: [n], the loss of the step that each rate was used for, before that step.
+        losses: [n], the loss of each step, before it.
 
     Raises:
         TrainingError: fewer than 10 steps before the loss was no number, or a loss that fell by less than 1 %.
     """
     x, y = np.asarray(lrs, np.float64), np.asarray(losses, np.float64)
     if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"{x.shape} rates and {y.shape} losses")
+        raise ValueError(f"{x.shape} learning rates and {y.shape} losses")
     bad = np.flatnonzero(~np.isfinite(y))
     end = int(bad[0]) if len(bad) else len(y)
     if end < FEWEST:
         raise TrainingError(
             f"The learning-rate test has {end} usable steps; it needs {FEWEST}.",
-            "Begin at a lower rate, or take more steps.",
+            "Begin at a lower learning rate, or take more steps.",
         )
     x, y = x[:end], y[:end]
     smoothed = smooth(y)
@@ -97,7 +97,7 @@ def suggest(lrs: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> 
     if fall < 0.01 * abs(curve[0]):
         raise TrainingError(
             "The loss did not fall during the learning-rate test.",
-            "Test other rates, or check that the labels belong to the pictures.",
+            "Test other learning rates, or check that the labels belong to the pictures.",
         )
     slope = np.gradient(curve, np.log(tested))[: lowest + 1]
     still = np.flatnonzero(slope <= slope.min() / 4)

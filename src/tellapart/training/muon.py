@@ -18,8 +18,8 @@ class MuonAdamW(Optimizer):
 
     Muon turns the momentum of a weight's gradient, read as a matrix [outputs, rest], into a nearly orthogonal one of
     the same row and column space, so that rare directions learn as fast as frequent ones. Its step has the size of
-    AdamW's, 0.2 √(larger side) (Liu et al. 2025, arXiv 2502.16982), and so one rate suits both. AdamW takes what is
-    no matrix: biases, normalisation, and depthwise convolutions (one input to each output).
+    AdamW's, 0.2 √(larger side) (Liu et al. 2025, arXiv 2502.16982), and so one learning rate suits both. AdamW has what
+    is no matrix: biases, normalisation, and depthwise convolutions (one input to each output).
 
     torch.optim.Muon is the same for linear layers, but refuses convolutions and everything else.
 

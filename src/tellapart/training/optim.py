@@ -1,4 +1,4 @@
-"""Optimizers, and what of a network they change at which rate."""
+"""Optimizers, and the parameter groups with their learning rates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 
 def parameter_groups(groups: Sequence[Named], lrs: Sequence[float], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with the rate and the weight decay that they take.
+    """Parameter groups with their learning rate and weight decay.
 
     Frozen parameters are left out. Biases and normalisation (every parameter with fewer than two dimensions) are not
     decayed: pulling them to 0 limits nothing but what the network can express (He et al. 2019, arXiv 1812.01187).
 
     Args:
         groups: named parameters of each group of layers.
-        lrs: peak rate of each of them.
+        lrs: peak learning rate of each of them.
         weight_decay: of the rest.
 
     Returns:
@@ -43,7 +43,7 @@ def parameter_groups(groups: Sequence[Named], lrs: Sequence[float], weight_decay
 def build_optimizer(
     kind: str, groups: list[dict[str, Any]], *, weight_decay: float = 0.01, momentum: float = 0.9
 ) -> Optimizer:
-    """An optimizer whose groups remember their peak rate as "initial_lr"; `set_lrs` sets the rate of a step.
+    """An optimizer whose groups have their peak learning rate as "initial_lr"; `set_lrs` sets that of a step.
 
     * adamw (Loshchilov and Hutter 2019, arXiv 1711.05101), adam (Kingma and Ba 2015, arXiv 1412.6980),
       nadam (Dozat 2016): `momentum` is the first beta, the second is 0.999.
@@ -86,7 +86,7 @@ def build_optimizer(
 
 
 def set_lrs(optimizer: Optimizer, factor: float) -> None:
-    """Set each group's rate to `factor` of its peak."""
+    """Set the learning rate of each group to `factor` of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 

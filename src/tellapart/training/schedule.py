@@ -30,14 +30,14 @@ def schedule(
     cycle_length: int = 1,
     cycle_multiplier: int = 1,
 ) -> Schedule:
-    """A function from the step (0 … total_steps - 1) to a factor in [0, 1] of the peak rate.
+    """A function from the step (0 … total_steps - 1) to a factor in [0, 1] of the peak learning rate.
 
     With t the step, T all steps, e the final factor and fall(s) = e + (1 - e) · ½ (1 + cos(π s)), which falls from
     1 at s = 0 to e at s = 1:
 
     * constant: 1
     * step: step_factor ^ ⌊epoch of t / step_epochs⌋
-    * cosine: fall(t / T). The final factor belongs to step T, the first that is not done: no step is spent on rate 0.
+    * cosine: fall(t / T). The final factor belongs to step T, the first that is not done: no step has factor 0.
     * one_cycle: up from 1/25 along half a cosine, down to `final` at the last step along another (Smith and Topin
       2018, arXiv 1708.07120; as torch's OneCycleLR). The rise takes the share `warmup` of the steps, or 0.3 if
       that is 0.
@@ -52,7 +52,7 @@ def schedule(
         kind: one of `KINDS`.
         total_steps: steps of the stage, at least 1.
         steps_per_epoch: at least 1.
-        warmup: share of the steps in which the rate rises, in [0, 1).
+        warmup: share of the steps in which the factor rises, in [0, 1).
         final: factor in [0, 1] at which a fall ends; by default 0, for one_cycle 1e-4. Not for constant and step.
         step_epochs: epochs between two steps down.
         step_factor: in (0, 1].
@@ -87,7 +87,7 @@ def schedule(
 
 
 def group_lrs(lr: LearningRate, n_groups: int) -> list[float]:
-    """Peak rate of each group of layers, from the first layers to the head.
+    """Peak learning rate of each group of layers, from the first layers to the head.
 
     Args:
         lr: one of
@@ -96,12 +96,12 @@ def group_lrs(lr: LearningRate, n_groups: int) -> list[float]:
             * a list. The last value is the head's, the values before it are spread evenly over the groups before it:
               `[1e-4, 1e-3, 1e-2]` is first half, second half, head.
             * a range "1e-4..1e-2": geometric, the first group has the first value and the head the last.
-            * `{head = 1e-3, decay = 0.75}`: layer-wise decay, each group has `decay` times the rate of the group after
+            * `{head = 1e-3, decay = 0.75}`: layer-wise decay, each group has `decay` times that of the group after
               it (Clark et al. 2020, arXiv 2003.10555).
-        n_groups: at least 1. Count frozen groups too, so that a group's rate does not depend on what is frozen.
+        n_groups: at least 1. Count frozen groups too, so that a group's value does not depend on frozen layers.
 
     Raises:
-        RecipeError: a text, list or table that cannot be read so, or a rate that is not above 0.
+        RecipeError: a text, list or table that cannot be read so, or a value that is not above 0.
     """
     if isinstance(lr, str):
         first, last = _range(lr)
@@ -112,13 +112,15 @@ def group_lrs(lr: LearningRate, n_groups: int) -> list[float]:
             raise RecipeError(f"lr: {dict(lr)} is not understood.", "Write lr = { head = 1e-3, decay = 0.75 }.")
         top, decay = _positive(lr["head"]), _positive(lr["decay"])
         if decay > 1:
-            raise RecipeError(f"lr: a decay of {decay} is above 1.", "Earlier layers take smaller rates: try 0.75.")
+            raise RecipeError(
+                f"lr: a decay of {decay} is above 1.", "Earlier layers take smaller learning rates: try 0.75."
+            )
         return [top * decay ** (n_groups - 1 - group) for group in range(n_groups)]
     if isinstance(lr, Sequence):
         values = [_positive(value) for value in lr]
         if not 1 <= len(values) <= n_groups:
             raise RecipeError(
-                f"lr: {len(values)} rates for {n_groups} groups of layers.", "Give at least one and at most as many."
+                f"lr: {len(values)} values for {n_groups} groups of layers.", "Give at least one and at most as many."
             )
         *before, head = values
         backbone = n_groups - 1 if before else n_groups
@@ -154,7 +156,7 @@ def _range(text: str) -> tuple[float, float]:
             return _positive(float(first)), _positive(float(last))
     except ValueError:
         pass
-    raise RecipeError(f"lr: '{text}' is not a range of rates.", 'Write a number, or a range such as "1e-4..1e-2".')
+    raise RecipeError(f"lr: '{text}' is not a range.", 'Write a number, or a range such as "1e-4..1e-2".')
 
 
 def _positive(value: Any) -> float:

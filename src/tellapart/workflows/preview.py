@@ -85,7 +85,7 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
     """The number of a stage whose learning rate can be tested: the one that is named, or the first.
 
     Raises:
-        UsageError: there is no such stage, or it takes no rate.
+        UsageError: there is no such stage, or it takes no learning rate.
     """
     able = [number for number, each in enumerate(recipe.stages) if not each.solver]
     if stage is not None and stage >= len(recipe.stages):
@@ -97,7 +97,7 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
     if stage is not None and stage not in able:
         raise UsageError(
             f"--stage {stage} takes no learning rate: lbfgs solves its head exactly.",
-            f"Stages with a rate: {', '.join(map(str, able))}.",
+            f"Stages with a learning rate: {', '.join(map(str, able))}.",
         )
     return able[0] if stage is None else stage
 
