@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.calibrate import fit_temperature, thresholds
@@ -54,19 +55,11 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
     averaged = Run(Path(out))
     if not (averaged.directory / "average.json").is_file():
         refuse_other_files(averaged.directory, (), "Choose another --out: a folder that is empty or not there yet.")
-    predictions = {}
-    for on in evaluations[0]:
-        try:
-            predictions[on] = mean_of([run.predictions(on) for run in members], weights)
-        except DataError as error:
-            named = ", ".join(f"{i} is {run.directory}" for i, run in enumerate(members, start=1))
-            raise DataError(f"{error.message} ({named})", error.hint) from error
-    if "validation" not in predictions:
-        raise DataError(f"{members[0].directory} has no validation answers to fit a certainty on.", _HINT)
+    predictions = _mean_predictions(members, list(evaluations[0]), weights)
     temperature = fit_temperature(predictions["validation"])
     multilabel = predictions["validation"].multilabel
     limits = tuple(thresholds(predictions["validation"], temperature)) if multilabel else None
-    judged = {
+    of_mean = {
         on: evaluate_predictions(answers, on=on, temperature=temperature, thresholds=limits)
         for on, answers in predictions.items()
     }
@@ -81,24 +74,52 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
     averaged.write_json(averaged.directory / "average.json", made_of)
     about = {"temperature": temperature, "thresholds": limits}
     averaged.write_json(
-        averaged.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in judged.items()}}
+        averaged.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in of_mean.items()}}
     )
+    _report(averaged, members, predictions, of_mean, temperature, limits)
+    return averaged
+
+
+def _mean_predictions(
+    members: Sequence[Run], parts: Sequence[str], weights: Sequence[float] | None
+) -> dict[str, Predictions]:
+    """The mean on each part of the pictures; "validation" is among them, since certainty is fitted on it."""
+    predictions = {}
+    for on in parts:
+        try:
+            predictions[on] = mean_of([run.predictions(on) for run in members], weights)
+        except DataError as error:
+            named = ", ".join(f"{i} is {run.directory}" for i, run in enumerate(members, start=1))
+            raise DataError(f"{error.message} ({named})", error.hint) from error
+    if "validation" not in predictions:
+        raise DataError(f"{members[0].directory} has no validation answers to fit a certainty on.", _HINT)
+    return predictions
+
+
+def _report(
+    averaged: Run,
+    members: Sequence[Run],
+    predictions: dict[str, Predictions],
+    of_mean: dict[str, Evaluation],
+    temperature: float,
+    limits: tuple[float, ...] | None,
+) -> None:
     names = [str(run.directory) for run in members]
+    first = next(iter(of_mean))
     data = ReportData(
         title=f"Mean of {len(members)} runs",
         when=datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
         model=", ".join(names),
         pictures=pictures_of(averaged),
-        command=shlex.join(["tellapart", "average", *names, "--out", str(out)]),
-        evaluations=list(judged.values()),
-        predictions=predictions[next(iter(judged))],
+        command=shlex.join(["tellapart", "average", *names, "--out", str(averaged.directory)]),
+        evaluations=list(of_mean.values()),
+        predictions=predictions[first],
         temperature=temperature,
         thresholds=limits,
         notes=["This is an evaluation of several runs together: it has no bundle, and answers no new pictures."],
-        more=[_beside(names, [each[next(iter(judged))] for each in evaluations], next(iter(judged.values())))],
+        more=[_beside(names, [run.evaluations[first] for run in members], of_mean[first])],
     )
     write_report(data, averaged.directory)
-    return averaged
 
 
 def beside_text(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluation) -> str:
