@@ -7,13 +7,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    import onnx
+
+    from tellapart.core.preprocess import Pixels
+    from tellapart.models.network import Network
 
 # Read when a hub's library is imported, so it must be set before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -87,6 +94,48 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return subprocess.CompletedProcess(sys.argv, int(left.value.code or 0), printed.out, printed.err)
 
     return command
+
+
+@pytest.fixture(scope="session")
+def _exported() -> dict[str, onnx.ModelProto]:
+    """Exported models by their layers."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def short_ends(_exported: dict[str, onnx.ModelProto]) -> Iterator[None]:
+    """Trainings in this process draw no figures, and export networks of the same layers once.
+
+    Both take longer than a small training. For tests that are about neither.
+    """
+    import onnx
+    import onnx.numpy_helper
+    import torch.onnx
+
+    from tellapart.core.files import write_text
+    from tellapart.deploy.export.formats import FORMATS
+    from tellapart.report import run_report
+
+    export_onnx = FORMATS["model.onnx"]
+
+    def export(network: Network, golden: Pixels, path: Path) -> None:
+        """Give the stored model of the same layers this network's weights. The bundle's writer checks its answers."""
+        key = f"{network} {network.architecture}"
+        if key not in _exported:
+            with pytest.MonkeyPatch.context() as patch:  # as they are: joined layers would have weights of their own
+                patch.setattr(torch.onnx, "export", partial(torch.onnx.export, optimize=False))
+                export_onnx(network, golden, path)
+            _exported[key] = onnx.load(path)
+        weights = {f"network.{name}": tensor.numpy() for name, tensor in network.state_dict().items()}
+        for tensor in _exported[key].graph.initializer:
+            if tensor.name in weights:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
+        onnx.save(_exported[key], path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_report, "write_figures", lambda _data, folder: write_text(folder / "curves.svg", "<svg/>"))
+        patch.setitem(FORMATS, "model.onnx", export)
+        yield
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from tellapart.core import events as kinds
 from tellapart.recipe.load import read_recipe
 from tellapart.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("short_ends")
+
 V0_1 = Path(__file__).parent / "v0_1"
 RECIPES = json.loads((V0_1 / "recipes.json").read_text(encoding="utf-8"))
 EXPECTED = json.loads((V0_1 / "expected.json").read_text(encoding="utf-8"))

@@ -19,6 +19,8 @@ from tellapart.workflows.errors import errors_of_run
 from tellapart.workflows.progress import ProgressSink
 from tellapart.workflows.review import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
 
+pytestmark = pytest.mark.usefixtures("short_ends")
+
 PictureFolder = Callable[..., Path]
 QUIET = ProgressSink()
 CHANGES = ["model.name=small-cnn", "data.size=32", "stages.0.epochs=3"]

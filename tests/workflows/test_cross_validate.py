@@ -16,6 +16,8 @@ from tellapart.errors import UsageError
 from tellapart.runs.run import Run
 from tellapart.workflows.cross_validate import cross_validate, pooled
 
+pytestmark = pytest.mark.usefixtures("short_ends")
+
 QUICK = [
     "--recipe",
     "scratch",

@@ -22,6 +22,8 @@ from tellapart.workflows.explain import Wanted, explain, explain_for_report
 from tellapart.workflows.label_issues import trained
 from tellapart.workflows.progress import ProgressSink
 
+pytestmark = pytest.mark.usefixtures("short_ends")
+
 QUIET = ProgressSink()
 HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")
 

@@ -23,6 +23,8 @@ from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
 from tellapart.workflows.train import RunOptions, run
 
+pytestmark = pytest.mark.usefixtures("short_ends")
+
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
 
 
