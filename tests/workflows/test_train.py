@@ -369,7 +369,7 @@ def test_several_labels_from_table_to_answer(
     answered = validation.probabilities(tuple(told["temperature"])) >= told["thresholds"]
     given = validation.target == 1
     assert ((answered & given).sum(axis=0) >= 0.9 * given.sum(axis=0) - 1e-9).all()
-    assert "probabilities averaged over each picture and 1 changed copy of it" in told["tta"]["told"]
+    assert "probabilities averaged over each picture and 1 changed copy of it" in told["tta"]["sentence"]
 
 
 def test_a_picture_that_breaks_is_skipped_only_when_asked(

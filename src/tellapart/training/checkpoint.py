@@ -117,7 +117,7 @@ def save_checkpoint(path: Path, network: nn.Module, state: State, previous: Path
                 tensors[key] = value
             else:
                 scalars[key] = value
-    plain = {k: v for k, v in vars(state).items() if k not in ("best", "optimizer", "average", "told")}
+    plain = {k: v for k, v in vars(state).items() if k not in ("best", "optimizer", "average", "pending_losses")}
     about = {"state": plain, "scalars": scalars, "groups": state.optimizer.get("param_groups", [])}
     write_sealed(path, tensors, about, previous)
 

@@ -182,7 +182,7 @@
     } else if (get("review").hidden) return;
     else if (name === "accept") { if (!get("do-accept").hidden) await decide("relabel", items[at].suggested); }
     else if (name === "keep" && multilabel) await decide("relabel", chosen);
-    else if (name === "keep") { if (items[at].given.length) await decide("keep"); }
+    else if (name === "keep") { if (items[at].labels.length) await decide("keep"); }
     else await decide(name);
   };
   const mark = (name) => {
