@@ -14,48 +14,48 @@ import tellapart as ta
 from tellapart.core.events import Note
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
-from tellapart.training.auto_plan import Job, Trial, choose, seconds
+from tellapart.training.auto_plan import Trial, Workload, choose, seconds
 
-SLOW_GOOD = Trial("large", 224, 0.95, 200, frozen=0.05, tail=0.1)
-QUICK_FAIR = Trial("small", 160, 0.80, 200, frozen=0.005, tail=0.01)
-JOB = Job(n_train=1000, n_views=2, n_judged=300, fewest=100)
+SLOW_GOOD = Trial("large", 224, 0.95, 200, frozen_seconds=0.05, step_seconds=0.1)
+QUICK_FAIR = Trial("small", 160, 0.80, 200, frozen_seconds=0.005, step_seconds=0.01)
+WORK = Workload(n_train=1000, n_views=2, n_evaluated=300, rarest=100)
 
 
 def test_the_best_is_taken_where_there_is_time() -> None:
-    choice = choose([QUICK_FAIR, SLOW_GOOD], JOB, 10)
+    choice = choose([QUICK_FAIR, SLOW_GOOD], WORK, 10)
     assert choice.trial is SLOW_GOOD
-    assert seconds(SLOW_GOOD, JOB, choice.epochs) <= 600 < seconds(SLOW_GOOD, JOB, choice.epochs + 1)
-    assert choose([QUICK_FAIR, SLOW_GOOD], JOB, 2).trial is not SLOW_GOOD
+    assert seconds(SLOW_GOOD, WORK, choice.epochs) <= 600 < seconds(SLOW_GOOD, WORK, choice.epochs + 1)
+    assert choose([QUICK_FAIR, SLOW_GOOD], WORK, 2).trial is not SLOW_GOOD
 
 
 def test_of_those_that_cannot_be_told_apart_the_largest() -> None:
-    close = Trial("close", 160, 0.955, 200, frozen=0.01, tail=0.02)
-    choice = choose([SLOW_GOOD, close], JOB, 60)
+    close = Trial("close", 160, 0.955, 200, frozen_seconds=0.01, step_seconds=0.02)
+    choice = choose([SLOW_GOOD, close], WORK, 60)
     assert choice.trial is SLOW_GOOD
     assert "largest" in choice.why[1]
-    assert choose([SLOW_GOOD, close], JOB, 4).trial is close
+    assert choose([SLOW_GOOD, close], WORK, 4).trial is close
 
 
 def test_time_spent_on_trials_counts() -> None:
-    assert choose([SLOW_GOOD], JOB, 10, spent=200).epochs < choose([SLOW_GOOD], JOB, 10).epochs
+    assert choose([SLOW_GOOD], WORK, 10, spent=200).epochs < choose([SLOW_GOOD], WORK, 10).epochs
 
 
 def test_one_view_where_two_take_too_long_and_no_tail_for_few_pictures() -> None:
-    choice = choose([SLOW_GOOD], JOB, 1.9)
+    choice = choose([SLOW_GOOD], WORK, 1.9)
     assert (choice.n_views, choice.epochs) == (1, 0)
-    few = choose([QUICK_FAIR], Job(100, 2, 30, fewest=3), 60)
+    few = choose([QUICK_FAIR], Workload(100, 2, 30, rarest=3), 60)
     assert few.epochs == 0
     assert "rarest class has 3" in few.why[-1]
 
 
 def test_training_twice_leaves_time_for_fewer_epochs() -> None:
     trial = Trial("one", 224, 0.9, 150, 0.01, 0.02)
-    once, twice = (seconds(trial, replace(JOB, times=times), 4) - seconds(trial, JOB, 0) for times in (1, 2))
+    once, twice = (seconds(trial, replace(WORK, n_trainings=times), 4) - seconds(trial, WORK, 0) for times in (1, 2))
     assert twice == pytest.approx(2 * once)
 
 
 def test_impossible_minutes_are_told() -> None:
-    choice = choose([SLOW_GOOD, QUICK_FAIR], JOB, 0.1)
+    choice = choose([SLOW_GOOD, QUICK_FAIR], WORK, 0.1)
     assert choice.trial is QUICK_FAIR
     assert "None can be trained in 0.1 minutes" in " ".join(choice.why)
 
@@ -65,9 +65,9 @@ trials = st.builds(
     name=st.sampled_from("abc"),
     size=st.just(224),
     score=st.floats(0, 1),
-    n_judged=st.integers(1, 500),
-    frozen=st.floats(1e-4, 0.2),
-    tail=st.floats(1e-4, 0.5),
+    n_held_out=st.integers(1, 500),
+    frozen_seconds=st.floats(1e-4, 0.2),
+    step_seconds=st.floats(1e-4, 0.5),
 )
 
 
@@ -75,11 +75,11 @@ trials = st.builds(
 def test_a_choice_keeps_to_the_minutes_unless_nothing_can(
     tried: list[Trial], n: int, views: int, minutes: float
 ) -> None:
-    job = Job(n, views, n, fewest=50)
-    choice = choose(tried, job, minutes)
-    taken = Job(n, choice.n_views, n, 50)
+    work = Workload(n, views, n, rarest=50)
+    choice = choose(tried, work, minutes)
+    taken = Workload(n, choice.n_views, n, 50)
     in_time = seconds(choice.trial, taken, choice.epochs) <= 60 * minutes
-    impossible = all(seconds(t, Job(n, 1, n, 50), 0) > 60 * minutes for t in tried)
+    impossible = all(seconds(t, Workload(n, 1, n, 50), 0) > 60 * minutes for t in tried)
     assert in_time or (impossible and choice.epochs == 0)
 
 
@@ -91,7 +91,7 @@ def test_a_training_begins_with_the_choice_and_keeps_it(
     from tellapart.workflows.train import RunOptions, run
 
     catalog = scan(picture_folder(n=20))
-    changes = ["model.name=small-cnn", "model.pretrained=false", "data.size=32", "plan.minutes=1"]
+    changes = ["model.name=small-cnn", "model.pretrained=false", "data.size=32", "plan.minutes=1000"]
     recipe = load_recipe("fast", changes)
     divided = split(catalog)
     events = list(run(recipe, catalog, divided, tmp_path / "run", RunOptions()))

@@ -72,7 +72,7 @@ class Measurement:
 
     work: str
     candidates: Sequence[Candidate]
-    run: Callable[[Runtime], None]
+    run: Callable[[Runtime], object]
 
 
 def choose_runtime(
@@ -113,8 +113,9 @@ def choose(key: dict[str, Any], base: Runtime, measurements: Sequence[Measuremen
     if chosen is None:
         chosen, reasons = base, []
         for measurement in measurements:
-            chosen, timings = _fastest(measurement, chosen)
-            reasons.append(f"{measurement.work} {timings}")
+            timed = time_candidates(measurement.candidates, measurement.run, chosen)
+            chosen = replace(chosen, **timed[0][1])
+            reasons.append(f"{measurement.work} {_ranking(timed)}")
         chosen = replace(chosen, why="; ".join(reasons))
         with contextlib.suppress(OSError):  # a memory that cannot be written costs time, not the training
             write_text(file, json.dumps(chosen.as_dict()))
@@ -152,18 +153,30 @@ def _words(candidate: Candidate) -> str:
     return f"{candidate['precision']} {'channels-last' if candidate['channels_last'] else 'contiguous'}{few}"
 
 
-def _fastest(measurement: Measurement, base: Runtime) -> tuple[Runtime, str]:
-    """The runtime with the fastest candidate, and all times in words: the fastest, then the others."""
+def time_candidates(
+    candidates: Sequence[Candidate], run: Callable[[Runtime], object], base: Runtime
+) -> list[tuple[float, Candidate]]:
+    """Seconds of some work under each candidate, the fastest first.
+
+    Args:
+        candidates: the plainest first, which then comes first of those that are as fast.
+        run: does the work once under a runtime, without lasting effects.
+        base: gives the fields that candidates do not have.
+    """
     timed: list[tuple[float, Candidate]] = []
-    for candidate in measurement.candidates:
+    for candidate in candidates:
         best = min((seconds for seconds, _ in timed), default=math.inf)
-        timed.append((_seconds(measurement.run, replace(base, **candidate), best), candidate))
-    timed.sort(key=lambda pair: pair[0])  # of equally fast ones the plainest stays first
+        timed.append((_seconds(run, replace(base, **candidate), best), candidate))
+    return sorted(timed, key=lambda pair: pair[0])
+
+
+def _ranking(timed: Sequence[tuple[float, Candidate]]) -> str:
+    """The times in words: of the fastest, which is taken, then of the others."""
     first, *others = (f"{seconds * 1000:.0f} ms in {_words(candidate)}" for seconds, candidate in timed)
-    return replace(base, **timed[0][1]), f"{first}, instead of {', '.join(others)}" if others else first
+    return f"{first}, instead of {', '.join(others)}" if others else first
 
 
-def _seconds(run: Callable[[Runtime], None], runtime: Runtime, best_so_far: float) -> float:
+def _seconds(run: Callable[[Runtime], object], runtime: Runtime, best_so_far: float) -> float:
     """Seconds of the work: the minimum of a few times after one that warms up. Other programs can only add time."""
     run(runtime)
     best = math.inf
