@@ -465,7 +465,7 @@ def test_a_head_on_plain_pictures_makes_use_of_what_a_later_stage_stores(
     network, dataset = build(plan)
     events = [event for event in train(network, plan, dataset) if isinstance(event, Computing)]
     n_train, n_validation = len(dataset.train), len(dataset.validation)
-    totals = {(event.stage, event.what): event.total for event in events}
+    totals = {(event.stage, event.task): event.total for event in events}
     assert totals == {
         (0, "first layers, training pictures"): n_train,
         (0, "features, training pictures"): n_train,
@@ -474,7 +474,7 @@ def test_a_head_on_plain_pictures_makes_use_of_what_a_later_stage_stores(
         (1, "first layers, training pictures"): 2 * n_train,
         (1, "features, training pictures"): 2 * n_train,
     }
-    begun = [next(e.done for e in events if (e.stage, e.what) == key) for key in totals]
+    begun = [next(e.done for e in events if (e.stage, e.task) == key) for key in totals]
     assert min(begun[4:]) > n_train  # the plain views are there already
 
 

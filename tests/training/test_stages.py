@@ -212,7 +212,7 @@ def test_a_first_look_at_some_pictures_of_each_class_serves_the_later_stages(
     assert "at most 3 of each class" in first.description
     assert sum(second.shown.values()) == len(dataset.train)
     assert len(of(Validated, events)) == 2
-    computed = [(event.stage, event.what, event.done, event.total) for event in of(Computing, events)]
+    computed = [(event.stage, event.task, event.done, event.total) for event in of(Computing, events)]
     n_look, n_later = sum(first.shown.values()), 2 * len(dataset.train)
     training = [one for one in computed if "training" in one[1]]
     assert [one[3] for one in training if one[0] == 0][-1] == n_look

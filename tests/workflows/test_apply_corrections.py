@@ -17,7 +17,7 @@ from tellapart.runs.run import Run
 from tellapart.workflows.apply_corrections import correct
 from tellapart.workflows.errors import errors_of_run
 from tellapart.workflows.progress import ProgressSink
-from tellapart.workflows.review import Wanted, session_of_pictures, session_of_run, session_of_unlabelled
+from tellapart.workflows.review import ReviewOptions, session_of_pictures, session_of_run, session_of_unlabelled
 
 pytestmark = pytest.mark.usefixtures("short_ends")
 
@@ -157,7 +157,7 @@ def test_corrections_of_other_pictures_are_refused(
 
 
 def test_a_review_of_a_run(first: Run, second: Run, weights: Path) -> None:
-    session = session_of_run(first, Wanted(by="me"), QUIET)
+    session = session_of_run(first, ReviewOptions(by="me"), QUIET)
     assert len(session.items) >= 30
     assert session.changed
     assert session.log.path == first.directory / "corrections.csv"
@@ -167,7 +167,7 @@ def test_a_review_of_a_run(first: Run, second: Run, weights: Path) -> None:
     )
     assert "--corrections" in session.after
     assert session.after.endswith("first-corrected")
-    again = session_of_run(first, Wanted(limit=5), QUIET)  # the ranking is stored
+    again = session_of_run(first, ReviewOptions(limit=5), QUIET)  # the ranking is stored
     assert [item.row for item in again.items] == [item.row for item in session.items[:5]]
 
 
@@ -192,7 +192,7 @@ def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(
     folder.mkdir()
     for number, path in enumerate(sorted(pictures_at(tmp_path / "made", n=6, seed=9).rglob("*.png"))):
         shutil.copy(path, folder / f"{number}.png")
-    session = session_of_unlabelled(folder, first, tmp_path / "out", Wanted(limit=10), QUIET)
+    session = session_of_unlabelled(folder, first, tmp_path / "out", ReviewOptions(limit=10), QUIET)
     assert len(session.items) == 10
     assert session.classes == first.catalog.classes
     assert all(item.labels == () for item in session.items)
@@ -205,16 +205,16 @@ def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(
     assert applied.relabelled == 10
     assert (after.target() >= 0).sum() == 10
     with pytest.raises(DataError, match="have a label"):
-        session_of_unlabelled(tmp_path / "made", first, tmp_path / "out", Wanted(), QUIET)
+        session_of_unlabelled(tmp_path / "made", first, tmp_path / "out", ReviewOptions(), QUIET)
 
 
 def test_pictures_without_a_run_are_ranked_anew_when_they_change(
     weights: Path, tmp_path: Path, pictures_at: PictureFolder
 ) -> None:
     pictures = pictures_at(tmp_path / "photos", n=6)
-    wanted = Wanted(model="tf_mobilenetv3_small_100")
-    one = session_of_pictures(pictures, tmp_path / "out", wanted, QUIET)
+    options = ReviewOptions(model="tf_mobilenetv3_small_100")
+    one = session_of_pictures(pictures, tmp_path / "out", options, QUIET)
     (pictures / "circle" / "000.png").unlink()
-    two = session_of_pictures(pictures, tmp_path / "out", wanted, QUIET)
+    two = session_of_pictures(pictures, tmp_path / "out", options, QUIET)
     assert len(two.items) == len(one.items) - 1
     assert "train" in two.after

@@ -18,7 +18,7 @@ from tellapart.errors import MissingExtraError, ModelError, UnreadableError, Usa
 from tellapart.explaining import attribution
 from tellapart.report.run_report import report
 from tellapart.runs.run import Run
-from tellapart.workflows.explain import Wanted, explain, explain_for_report
+from tellapart.workflows.explain import ExplainOptions, explain, explain_for_report
 from tellapart.workflows.label_issues import trained
 from tellapart.workflows.progress import ProgressSink
 
@@ -74,7 +74,7 @@ def test_a_page_of_a_runs_pictures_and_of_others(run: Run, tmp_path: Path) -> No
     Image.new("RGB", (50, 30), "hsv(120, 90%, 90%)").save(own)
     train_row, test_row = int(run.split.train[0]), int(run.split.test[0])
     out, why = explain(
-        run, [own, run.catalog.path(train_row)], [test_row], Wanted(n_alike=3), tmp_path / "e.html", QUIET
+        run, [own, run.catalog.path(train_row)], [test_row], ExplainOptions(n_alike=3), tmp_path / "e.html", QUIET
     )
     test, mine, learned = why.explained
     assert not mine.card.labels
@@ -116,15 +116,15 @@ def without_captum(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("captum")
-    wanted = Wanted(attribution.INTEGRATED, limit=2, n_alike=0)
-    out, why = explain(run, (), (), wanted, tmp_path / "e.html", QUIET)
+    options = ExplainOptions(attribution.INTEGRATED, limit=2, n_alike=0)
+    out, why = explain(run, (), (), options, tmp_path / "e.html", QUIET)
     assert [check.trusted for check in why.checks] == [True]
     assert not any(picture.alike for picture in why.explained)
     assert "Integrated gradients" in out.read_text(encoding="utf-8")
 
     without_captum(monkeypatch)
     with pytest.raises(MissingExtraError, match="captum"):
-        explain(run, (), (), wanted, tmp_path / "e.html", QUIET)
+        explain(run, (), (), options, tmp_path / "e.html", QUIET)
     without = Run(Path(shutil.copytree(run.directory, tmp_path / "run")))
     for _ in explain_for_report(without, trained(without, "best"), "test", None):
         pass
@@ -160,7 +160,7 @@ def test_wishes_that_cannot_be_met(run: Run, tmp_path: Path) -> None:
     def refused(error: type[Exception], match: str, *what: object, **how: object) -> None:
         pictures, rows, out = (*what, (), (), None)[:3] if what else ((), (), None)
         with pytest.raises(error, match=match):
-            explain(run, pictures, rows, Wanted(**how), out, QUIET)  # type: ignore[arg-type]
+            explain(run, pictures, rows, ExplainOptions(**how), out, QUIET)  # type: ignore[arg-type]
 
     refused(UsageError, "no such class", only="oval")
     refused(UsageError, "no such method", method="guess")
@@ -182,11 +182,11 @@ def test_a_network_without_a_map_is_explained_by_integrated_gradients(
     kept = json.loads((flat.figures / "explained.json").read_text(encoding="utf-8"))
     methods = [{entry["method"] for entry in picture["maps"]} for picture in kept["explained"]]
     assert methods == [{"Integrated gradients"}] * len(kept["explained"])
-    _, why = explain(flat, (), (), Wanted(), None, QUIET)
+    _, why = explain(flat, (), (), ExplainOptions(), None, QUIET)
     assert [check.method for check in why.checks] == ["Integrated gradients"]
     assert "no layer with rows and columns" in why.notes[0]
     with pytest.raises(ModelError, match="Grad-CAM"):
-        explain(flat, (), (), Wanted(attribution.GRAD_CAM), None, QUIET)
+        explain(flat, (), (), ExplainOptions(attribution.GRAD_CAM), None, QUIET)
 
     without_captum(monkeypatch)
     for _ in explain_for_report(flat, trained(flat, "best"), "test", None):
@@ -208,7 +208,7 @@ def test_several_labels(pictures_at: Callable[..., Path], tmp_path: Path) -> Non
     assert run.catalog.multilabel
     own = tmp_path / "own.png"
     Image.new("RGB", (40, 40), "red").save(own)
-    _, why = explain(run, [own], [int(run.split.test[0])], Wanted(), tmp_path / "e.html", QUIET)
+    _, why = explain(run, [own], [int(run.split.test[0])], ExplainOptions(), tmp_path / "e.html", QUIET)
     assert all(1 <= len(picture.maps) <= 3 for picture in why.explained)
     assert all(len(picture.alike) == 6 for picture in why.explained)
     assert "What speaks for" in run.report.read_text(encoding="utf-8")

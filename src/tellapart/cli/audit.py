@@ -42,7 +42,7 @@ def audit(
 ) -> None:
     """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
     from tellapart.auditing.findings import SEVERITIES, check_kinds
-    from tellapart.workflows.audit import look, summary_text, write
+    from tellapart.workflows.audit import scan_and_audit, summary_text, write
     from tellapart.workflows.progress import progress_sink
 
     excluded = check_kinds(_listed(exclude))
@@ -50,16 +50,16 @@ def audit(
     if table is not None and not (excluded or group_duplicates):
         raise UsageError("--table names the table that --exclude or --group-duplicates writes; neither is asked for.")
     progress = progress_sink(not quiet)
-    seen = look(pictures, progress, model, shortcuts, **label_options)
-    print(summary_text(seen))
-    folder = out or Path("runs") / f"{seen.catalog.root.name}-audit"
-    written = write(seen, folder, excluded, group_duplicates, table)
+    audited = scan_and_audit(pictures, progress, model, shortcuts, **label_options)
+    print(summary_text(audited))
+    folder = out or Path("runs") / f"{audited.catalog.root.name}-audit"
+    written = write(audited, folder, excluded, group_duplicates, table)
     print(f"Page: {written.page}")
     if written.table is not None:
         train = ["tellapart", "train", *map(str, written.train)]
-        print(f"Table: {written.table} ({written.n_kept:,} of {len(seen.catalog):,} pictures)")
+        print(f"Table: {written.table} ({written.n_pictures:,} of {len(audited.catalog):,} pictures)")
         print(f"Train on it: {shlex.join(train)}")
-    if failing and (bad := seen.failing(failing)):
+    if failing and (bad := audited.failing(failing)):
         kinds = ", ".join(dict.fromkeys(finding.kind for finding in bad))
         print(f"{len(bad):,} findings of what was not to be there: {kinds}")
         raise typer.Exit(FOUND)

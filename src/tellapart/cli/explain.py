@@ -31,11 +31,11 @@ def explain(
 ) -> None:
     """Show which parts of a picture speak for the answer. And which training pictures it looks like."""
     from tellapart.runs.run import Run
-    from tellapart.workflows.explain import Wanted
+    from tellapart.workflows.explain import ExplainOptions
     from tellapart.workflows.explain import explain as explain_run
     from tellapart.workflows.progress import progress_sink
 
-    wanted = Wanted(method, only, limit, alike)
-    written, why = explain_run(Run(run), pictures or (), row or (), wanted, out, progress_sink(not quiet))
+    options = ExplainOptions(method, only, limit, alike)
+    written, why = explain_run(Run(run), pictures or (), row or (), options, out, progress_sink(not quiet))
     print("\n".join([*why.notes, *map(str, why.checks)]))
     print(f"{'Page' if written.suffix.lower() == '.html' else 'Picture'}: {written}")

@@ -40,15 +40,15 @@ def errors(
         if model is not None:
             raise UsageError("--model goes with pictures; a run has its own network.", "Leave --model out.")
         _none_of(label_options)
-        seen = errors_of_run(run, out, on, only, progress)
+        files = errors_of_run(run, out, on, only, progress)
     else:
         if on:
             raise UsageError(f"--on goes with a run, and {where} is none.", "Leave --on out.")
         catalog = scan(where, progress, **label_options)
-        seen = errors_of_pictures(catalog, out or beside(where), model, only, progress)
-    print(seen.text)
-    print(f"Page: {seen.page}")
-    for table in seen.tables:
+        files = errors_of_pictures(catalog, out or beside(where), model, only, progress)
+    print(files.text)
+    print(f"Page: {files.page}")
+    for table in files.tables:
         print(f"Table: {table}")
 
 
@@ -85,16 +85,16 @@ def review(
     """Look through suspicious labels in the browser. Decisions go to corrections.csv; nothing of yours is changed."""
     from tellapart.runs.run import Run
     from tellapart.workflows.progress import progress_sink
-    from tellapart.workflows.review import Wanted, serve, session_of_pictures, session_of_run, session_of_unlabelled
+    from tellapart.workflows.review import ReviewOptions, serve, session_of_pictures, session_of_run, session_of_unlabelled
 
-    progress, wanted, reviewed = progress_sink(not quiet), Wanted(limit, by, model), Run(where)
+    progress, options, reviewed = progress_sink(not quiet), ReviewOptions(limit, by, model), Run(where)
     if reviewed.started:
         if run is not None or model is not None or out is not None:
             raise UsageError("--run, --model and --out go with pictures, not with a run.", "Leave them out.")
         _none_of(label_options)
-        session = session_of_run(reviewed, wanted, progress)
+        session = session_of_run(reviewed, options, progress)
     elif run is not None:
-        session = session_of_unlabelled(where, Run(run), out or beside(where), wanted, progress, **label_options)
+        session = session_of_unlabelled(where, Run(run), out or beside(where), options, progress, **label_options)
     else:
-        session = session_of_pictures(where, out or beside(where), wanted, progress, **label_options)
+        session = session_of_pictures(where, out or beside(where), options, progress, **label_options)
     serve(session, port, browser)

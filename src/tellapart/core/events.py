@@ -59,10 +59,10 @@ class LrFound:
 
 @dataclass(frozen=True)
 class Computing:
-    """Sent while something is computed once, before the steps that need it. `what` names it, for a progress bar."""
+    """Sent while something is computed once, before the steps that need it. `task` names it, for a progress bar."""
 
     stage: int
-    what: str
+    task: str
     done: int
     total: int
 

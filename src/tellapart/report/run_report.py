@@ -58,7 +58,7 @@ def report(run: Run) -> Path:
 def report_data(run: Run) -> ReportData:
     """The data of a run's report."""
     about = run.environment
-    judged = run.judged
+    values = run.evaluation_values
     evaluations = run.evaluations
     return ReportData(
         title=run.catalog.root.name,
@@ -71,10 +71,10 @@ def report_data(run: Run) -> ReportData:
         environment={k: v for k, v in about.items() if k not in _ELSEWHERE},
         evaluations=list(evaluations.values()),
         predictions=run.predictions(next(iter(evaluations))),
-        temperature=judged["temperature"],
-        thresholds=judged["thresholds"],
-        reliability=judged.get("certainty", {}).get(next(iter(evaluations)), {}),
-        notes=[*_notes(run), *judged.get("notes", [])],
+        temperature=values["temperature"],
+        thresholds=values["thresholds"],
+        reliability=values.get("certainty", {}).get(next(iter(evaluations)), {}),
+        notes=[*_notes(run), *values.get("notes", [])],
         more=[section for make in SECTIONS if (section := make(run)) is not None],
     )
 

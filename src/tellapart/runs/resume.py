@@ -1,4 +1,4 @@
-"""What a training is begun with, and whether a later call on its directory is the same training."""
+"""The beginning of a training, and whether a later call on its directory continues the same one."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
 
 _OWN = {"recipe.toml", "catalog.parquet", "split.json", "environment.json", "skipped.json"}
-#: What may change a result more than in its last digits, and what in these alone.
+#: Changes of these may change a result by more than rounding; changes of the machine only by rounding.
 _VERSIONS = ("tellapart", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg")
 _MACHINE = ("python", "processor", "gpu", "threads")
 
 
-def divide(catalog: Catalog, recipe: Recipe, directory: Path, given: Split | None = None) -> Split:
-    """The split that a training in this directory was begun with, or else the given one or what its recipe asks for."""
+def divide(catalog: Catalog, recipe: Recipe, directory: Path, default: Split | None = None) -> Split:
+    """The split that a training in this directory was begun with, or else the default, or what its recipe asks for."""
     run = Run(directory)
     if run.begun:
         return run.split
-    if given is not None:
-        return given
+    if default is not None:
+        return default
     return split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
 
 
@@ -73,7 +73,7 @@ def restore_plan(run: Run, recipe: Recipe) -> Recipe:
     if not (recipe.plan and chosen.plan and recipe.plan.minutes == chosen.plan.minutes):
         return recipe
     pairs = zip(recipe.stages, chosen.stages, strict=False)
-    stages = [given.model_copy(update={"epochs": own.epochs, "views": own.views}) for given, own in pairs]
+    stages = [new.model_copy(update={"epochs": old.epochs, "views": old.views}) for new, old in pairs]
     name = chosen.model.name if recipe.model.name == "auto" else recipe.model.name
     return recipe.model_copy(
         update={
@@ -88,7 +88,7 @@ def restore_plan(run: Run, recipe: Recipe) -> Recipe:
 def begin(
     run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool, anyway: bool
 ) -> tuple[Catalog, Split, list[str]]:
-    """Write what the training is, or check that it is the one that was begun here.
+    """Write what is trained, or check that the training is the one that was begun here.
 
     Where nothing has been trained yet, there is nothing to lose, and it may be another one.
 
@@ -117,36 +117,36 @@ def begin(
         # The recipe is written last: with it, the directory counts as a run.
         write_text(run.recipe_file, recipe.to_toml())
         return catalog, divided, []
-    asked = _check_recipe(run, recipe, anyway)
+    changes = _check_recipe(run, recipe, anyway)
     before = replace(run.catalog, root=catalog.root)
     if before.digest != catalog.digest:
         if _only_broke(before, catalog, {entry["path"] for entry in run.skipped}, may_break):
             divided = run.split
         else:
-            asked += _check_pictures(run, before, catalog, anyway)
+            changes += _check_pictures(run, before, catalog, anyway)
             before, divided = catalog, replace(run.split, digest=catalog.digest)
     if any(not np.array_equal(getattr(run.split, part), getattr(divided, part)) for part in PARTS):
         raise RunError(
             f"{run.directory} was begun with another division of the pictures: it is in {run.split_file.name}.",
             "Choose another --out for the other division, or repeat the first command.",
         )
-    if asked:  # what was made of the other pictures or the other recipe is made again
+    if changes:  # what was made of the other pictures or the other recipe is made again
         run.report.unlink(missing_ok=True)
         divided.save(run.split_file)
         write_text(run.recipe_file, recipe.to_toml())
-    if asked or run.catalog.root != catalog.root:  # or the same pictures in another place
+    if changes or run.catalog.root != catalog.root:  # or the same pictures in another place
         before.save(run.catalog_file)
     if not run.finished:
-        asked += _check_versions(run, about, anyway)
-    if asked:
+        changes += _check_versions(run, about, anyway)
+    if changes:
         known = {name: about[name] for name in _VERSIONS if name in about}
-        resumed = [*run.environment.get("resumed", []), *(f"{_now()}: {sentence}" for sentence in asked)]
+        resumed = [*run.environment.get("resumed", []), *(f"{_now()}: {sentence}" for sentence in changes)]
         run.write_json(run.environment_file, {**run.environment, **known, "resumed": resumed})
-    return before, divided, [*asked, *([] if run.finished else _elsewhere(run, about))]
+    return before, divided, [*changes, *([] if run.finished else _elsewhere(run, about))]
 
 
 def _check_recipe(run: Run, recipe: Recipe, anyway: bool) -> list[str]:
-    """What of the recipe has changed, if that was asked for and nothing that has been begun depends on it."""
+    """Changes of the recipe, in sentences; refused unless asked for, and where a begun stage depends on them."""
     if run.recipe == recipe:
         return []
     difference = _difference(run.recipe, recipe)
@@ -171,7 +171,7 @@ def _check_recipe(run: Run, recipe: Recipe, anyway: bool) -> list[str]:
 
 
 def _check_pictures(run: Run, before: Catalog, now: Catalog, anyway: bool) -> list[str]:
-    """What of the pictures has changed, if that was asked for and they are still the same files and classes."""
+    """Changes of the pictures, in sentences; refused unless asked for, and unless files and classes are the same."""
     change = explain_change(before, now)
     same = before.table["path"].equals(now.table["path"]) and before.classes == now.classes
     if anyway and same and before.multilabel == now.multilabel:
@@ -184,7 +184,7 @@ def _check_pictures(run: Run, before: Catalog, now: Catalog, anyway: bool) -> li
 
 
 def _check_versions(run: Run, about: dict[str, Any], anyway: bool) -> list[str]:
-    """Which versions have changed, if that was asked for."""
+    """Changes of versions, in sentences; refused unless asked for."""
     changed = _changed(run, about, _VERSIONS)
     if not changed:
         return []
@@ -221,12 +221,12 @@ def _only_broke(before: Catalog, now: Catalog, skipped: set[str], may_break: boo
     if not set(gone) <= skipped or not (may_break or set(broken) <= skipped):
         return False
     changed = [*gone, *broken]
-    kept = [table.filter(~pl.col("path").is_in(changed)).sort("path").drop("problem") for table in (old, new)]
-    return kept[0].equals(kept[1])
+    unchanged = [table.filter(~pl.col("path").is_in(changed)).sort("path").drop("problem") for table in (old, new)]
+    return unchanged[0].equals(unchanged[1])
 
 
 def _named(catalog: Catalog) -> pl.DataFrame:
-    """What makes a picture the same, with labels by name."""
+    """The columns that tell whether a picture is the same, with labels by name."""
     table = catalog.table.select("path", "sha256", "labels", "split", "group", "problem")
     names = pl.element().replace_strict(range(len(catalog.classes)), list(catalog.classes), return_dtype=pl.String)
     return table.with_columns(pl.col("labels").list.eval(names).list.sort())

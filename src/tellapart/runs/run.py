@@ -114,7 +114,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all there is to do has been done, the report last; what was lost since is made again."""
+        """Whether all files of a finished training are there, the report last. One that is lost is made again."""
         made = (self.report, self.evaluation_file, self.predictions_file("validation"), self.bundle / "bundle.json")
         return all(path.is_file() for path in made)
 
@@ -160,14 +160,14 @@ class Run:
             ) from error
 
     @property
-    def judged(self) -> dict[str, Any]:
-        """evaluation.json as it stands: "temperature", "thresholds" (None with one label), and what else it holds."""
+    def evaluation_values(self) -> dict[str, Any]:
+        """evaluation.json as plain values: "temperature", "thresholds" (None with one label), "evaluations" and more."""
         self._need(self.evaluation_file)
         values = current_keys(read_json(self.evaluation_file, "evaluations", "temperature", "thresholds"))
         return values | {"tta": current_keys(values["tta"])} if values.get("tta") else values
 
     def predictions(self, on: str) -> Predictions:
-        """What the network said of the "validation" or "test" pictures."""
+        """The network's predictions for the "validation" or "test" pictures."""
         self._need(self.predictions_file(on))
         return Predictions.load(self.predictions_file(on))
 
@@ -249,10 +249,10 @@ class EventLog:
             raise RunError(f"{path} has {len(lines)} lines, but the checkpoint was made after {n_lines}.", _BEGIN_AGAIN)
         for number, line in enumerate(lines[:n_lines], start=1):
             _event(path, number, line)
-        kept = "".join(line + "\n" for line in lines[:n_lines])
+        text = "".join(line + "\n" for line in lines[:n_lines])
         # The size differs also where the last line was cut off by a kill.
-        if not path.is_file() or path.stat().st_size != len(kept.encode()):
-            write_text(path, kept)
+        if not path.is_file() or path.stat().st_size != len(text.encode()):
+            write_text(path, text)
         return cls(path, n_lines)
 
     def add(self, event: Logged, **beside: Any) -> None:

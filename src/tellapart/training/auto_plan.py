@@ -281,9 +281,7 @@ def _time_frozen(network: Network, pictures: torch.Tensor) -> tuple[Runtime, flo
     return replace(base, **candidate), fastest / len(batch)
 
 
-def _time_step(
-    network: Network, recipe: Recipe, dataset: Dataset, pictures: torch.Tensor, runtime: Runtime
-) -> float:
+def _time_step(network: Network, recipe: Recipe, dataset: Dataset, pictures: torch.Tensor, runtime: Runtime) -> float:
     """Seconds a picture of a training step of the last stage, from stored features where it can be.
 
     Args:

@@ -1,4 +1,4 @@
-"""An audit from end to end: look, say, and write page and tables. What needs torch is asked for by name only."""
+"""An audit from end to end: scan, measure, find, and write page and tables. What needs torch is imported late."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def audit(
     shortcuts: bool = True,
     progress: bool = False,
 ) -> Audit:
-    """Say what is odd about pictures and their labels before anything is trained. Nothing is changed.
+    """Find what is odd about pictures and their labels before anything is trained. Nothing is changed.
 
     Args:
         pictures: a folder, a table of files and labels, or what `scan` gave.
         split: what `split` gave: leaks are looked for in it. By default, in the parts that the data bring along.
-        features: float32 [n, d], what a pretrained network makes of each picture: finds more near duplicates.
+        features: float32 [n, d], of each picture by a pretrained network: they find more near duplicates.
         shortcuts: look for facts about the files that tell the class.
         progress: show progress on standard error.
 
@@ -77,7 +77,7 @@ def grouped_scan(pictures: str | Path, progress: ProgressSink, **options: Any) -
 
 
 def summary_text(audit: Audit) -> str:
-    """What was found, in lines for a terminal."""
+    """The findings, in lines for a terminal."""
     facts = audit.facts
     lines = []
     if "sizes" in facts:
@@ -111,15 +111,21 @@ def _visible(text: str) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """What an audit wrote. `train` is what to give to `tellapart train` to train on the table."""
+    """Files of an audit.
+
+    Attributes:
+        page: the report. table: of the pictures to train on, if one was asked for.
+        train: arguments of `tellapart train` that train on the table.
+        n_pictures: in the table, or in all.
+    """
 
     page: Path
     table: Path | None
     train: tuple[Path | str, ...]
-    n_kept: int
+    n_pictures: int
 
 
-def look(
+def scan_and_audit(
     pictures: str | Path, progress: ProgressSink, model: str | None = None, shortcuts: bool = True, **options: Any
 ) -> Audit:
     """Scan, measure and audit a folder or table.
@@ -137,7 +143,7 @@ def look(
 
 
 def _features(catalog: Catalog, model: str, progress: ProgressSink) -> Floats:
-    """What a pretrained network makes of each picture, [n, d]; zeros where it cannot be read."""
+    """Features of each picture by a pretrained network, float32 [n, d]; zeros where it cannot be read."""
     from tellapart.models.create import pretrained_network
     from tellapart.training.extract_features import features
     from tellapart.training.runtime import plain_runtime
@@ -145,13 +151,13 @@ def _features(catalog: Catalog, model: str, progress: ProgressSink) -> Floats:
     network = pretrained_network(model, max(1, len(catalog.classes)))
     rows = catalog.readable
     runtime = plain_runtime()
-    found = progress.watch(features(network, catalog, rows, runtime, "features"))
-    whole = np.zeros((len(catalog), found.shape[1]), np.float32)
-    whole[rows] = found
+    values = progress.watch(features(network, catalog, rows, runtime, "features"))
+    whole = np.zeros((len(catalog), values.shape[1]), np.float32)
+    whole[rows] = values
     return whole
 
 
-def write(found: Audit, out: Path, exclude: Iterable[str], group: bool, table: Path | None) -> Written:
+def write(audit: Audit, out: Path, exclude: Iterable[str], group: bool, table: Path | None) -> Written:
     """Write page and tables; and one of the pictures to train on, if any are excluded or tied into groups."""
     from tellapart.auditing.export_table import write_findings, write_table
     from tellapart.data.decoding.decode import decode
@@ -160,17 +166,17 @@ def write(found: Audit, out: Path, exclude: Iterable[str], group: bool, table: P
     from tellapart.report.thumbnail import SIZE, thumbnail
 
     out.mkdir(parents=True, exist_ok=True)
-    write_findings(found, out)
+    write_findings(audit, out)
     when = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     page = out / "audit.html"
-    write_page(audit_page(found, when), page, lambda row: thumbnail(decode(found.catalog.path(row), SIZE)))
+    write_page(audit_page(audit, when), page, lambda row: thumbnail(decode(audit.catalog.path(row), SIZE)))
     excluded = set(exclude)
     if not excluded and not group:
-        return Written(page, None, (), len(found.catalog))
-    kept = found.grouped() if group else found.catalog
-    kept = kept.without(found.rows(excluded))
+        return Written(page, None, (), len(audit.catalog))
+    catalog = audit.grouped() if group else audit.catalog
+    catalog = catalog.without(audit.rows(excluded))
     path = table or out / "pictures.csv"
-    root = write_table(kept, path)
+    root = write_table(catalog, path)
     inside = root.resolve() == path.parent.resolve()
     train: tuple[Path | str, ...] = (path,) if inside else (root, "--labels", path)
-    return Written(page, path, train, len(kept))
+    return Written(page, path, train, len(catalog))

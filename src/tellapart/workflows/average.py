@@ -1,4 +1,4 @@
-"""The mean of several finished runs' answers, judged on the same pictures as each of them."""
+"""The mean of several finished runs' answers, evaluated on the same pictures as each of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HINT = "Average runs that were trained with the same pictures and the same spli
 
 
 def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence[float] | None = None) -> Run:
-    """Average the probabilities of finished runs, and say how good the mean is beside each of them.
+    """Average the probabilities of finished runs, and evaluate the mean beside each of them.
 
     Certainty (and, with several labels, the thresholds) are fitted on the mean's validation answers, as for any run.
     It is an evaluation only: it tells whether the runs are better together, and writes no bundle that answers.
@@ -158,7 +158,7 @@ def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluatio
 
 
 def _check_alike(first: Run, other: Run) -> None:
-    """Refuse runs that were not judged on the very same pictures, or do not know the same classes.
+    """Refuse runs that were not evaluated on the very same pictures, or do not know the same classes.
 
     Raises:
         DataError: in plain words, which and how.

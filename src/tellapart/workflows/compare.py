@@ -1,4 +1,4 @@
-"""Finished runs held against each other: the same pictures and labels for all, seeds of one recipe put together."""
+"""Comparison of finished runs on the same pictures and labels; seeds of one recipe are put together."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class Opened:
 def compare(
     runs: Sequence[Run | str | Path], *, metric: str = "", on: str = "", out: str | Path | None = None
 ) -> Comparison:
-    """Say whether one run is better than another, how sure that is, and how many pictures would tell.
+    """Compare finished runs: which is better, how sure that is, and how many pictures would tell.
 
     Runs whose recipes differ in their seed only, trained on the same data, are put together as one recipe: their scores
     are averaged, and the chance of the seed is taken into account. Every two recipes are compared.
 
     Args:
         runs: finished run directories, averages of such, or cross-validations, two recipes at least. All must have
-            been judged on the same pictures (by content) with the same labels and classes (by name).
+            been evaluated on the same pictures (by content) with the same labels and classes (by name).
         metric: what is compared, by default the headline: accuracy, or f1_micro for several labels.
         on: "test" or "validation"; by default the test pictures, if all have such.
         out: a page (.html) to write, with galleries of the pictures that make the difference; or the plot (.png, .svg).
@@ -79,7 +79,7 @@ def compare(
 def compare_runs(
     runs: Sequence[Run | str | Path], metric: str, on: str, out: str | Path | None
 ) -> tuple[Comparison, str]:
-    """The same; and on what."""
+    """The comparison, and the part that it is on: "test", "validation" or "all folds"."""
     path = None if out is None else Path(out)
     if path is not None and path.suffix.lower() not in _FORMS:
         raise UsageError(f"--out {path}: expected a file that ends in {', '.join(_FORMS)}.")
@@ -113,7 +113,7 @@ def _is_folds(path: Path) -> bool:
 
 
 def _common_part(paths: Sequence[Path]) -> str:
-    """The part that all were judged on: the test, if all have one."""
+    """The part that all were evaluated on: the test, if all have one."""
     folds = [_is_folds(path) for path in paths]
     if all(folds):
         return "all folds"
@@ -122,21 +122,21 @@ def _common_part(paths: Sequence[Path]) -> str:
             "A cross-validation is about all pictures, a run about its test pictures: they cannot be compared.",
             "Compare cross-validations with each other, and runs with each other.",
         )
-    every = [Run(path).judged["evaluations"] for path in paths]
+    every = [Run(path).evaluation_values["evaluations"] for path in paths]
     return "test" if all("test" in each for each in every) else "validation"
 
 
 def _open(path: Path, on: str) -> Opened:
-    """Read a run's answers; pictures without a label are left out."""
+    """Read a run's predictions; pictures without a label are left out."""
     if _is_folds(path):
         first = Run(path / "fold-1")
         answered = Answered(known(Predictions.load(path / "predictions.parquet")))
     else:
         first = Run(path)
-        judged = first.judged
-        if on not in judged["evaluations"]:
-            raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(judged['evaluations'])}.")
-        temperature, limits = judged["temperature"], judged["thresholds"]
+        values = first.evaluation_values
+        if on not in values["evaluations"]:
+            raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(values['evaluations'])}.")
+        temperature, limits = values["temperature"], values["thresholds"]
         answered = Answered(
             known(first.predictions(on)),
             tuple(temperature) if isinstance(temperature, list) else float(temperature),
@@ -236,7 +236,7 @@ def _listed(names: Sequence[str] | set[str], most: int = 5) -> str:
 
 
 def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
-    """Runs whose recipes differ in the seed only, together; in the order given."""
+    """Groups of runs whose recipes differ in the seed only, in the order of the runs."""
     groups: list[list[Opened]] = []
     for one in opened:
         for group in groups:
@@ -250,7 +250,7 @@ def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
 
 
 def _name(group: Sequence[Opened]) -> str:
-    """What a recipe is called: what its runs' names have in common."""
+    """The name of a recipe: the common beginning of its runs' names."""
     if len(group) == 1:
         return group[0].path
     paths = [one.path for one in group]

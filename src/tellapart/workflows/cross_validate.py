@@ -31,11 +31,11 @@ _RESULT = "cross_validation.json"
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What a cross-validation gives.
+    """Result of a cross-validation.
 
     Attributes:
         runs: one finished training a fold.
-        pooled: the score of all answers together, each given by the training that had not seen the picture. With
+        pooled: the score of all predictions together, each by the training that had not seen the picture. With
             several labels its thresholds are 0.5: those that the trainings chose differ from fold to fold.
         scores: by name, the test score of each fold's training.
     """
@@ -109,7 +109,7 @@ def cross_validate(
         sink.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
         sink.follow(run(loaded, catalog, split, fold.directory, RunOptions(command=command)), loaded)
         runs.append(Run(fold.directory))
-    predictions = pooled([(run.predictions("test"), run.judged["temperature"]) for run in runs])
+    predictions = pooled([(run.predictions("test"), run.evaluation_values["temperature"]) for run in runs])
     predictions.save(directory / "predictions.parquet")
     evaluations = [run.evaluations["test"].metrics for run in runs]
     scores = {
@@ -123,7 +123,7 @@ def cross_validate(
 
 
 def pooled(folds: Sequence[tuple[Predictions, Any]]) -> Predictions:
-    """The folds' answers as one: logits divided by each fold's temperature, so that they can be compared."""
+    """The folds' predictions as one: logits are divided by each fold's temperature, so that they can be compared."""
     first = folds[0][0]
     rows, logits, targets = (
         np.concatenate(parts)

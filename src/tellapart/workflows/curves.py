@@ -1,4 +1,4 @@
-"""Several runs looked at together: their curves in one figure, and what differs between them."""
+"""Learning curves of several runs in one figure, and the settings that differ between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") ->
             the figure alone (.png, .svg).
 
     Returns:
-        The runs with their curves, in the order given.
+        The runs with their curves, in the order of `runs`.
 
     Raises:
         UsageError: no runs or too many, or a file of another kind.
@@ -51,7 +51,7 @@ def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") ->
 
 
 def notes(runs: Sequence[Run], together: Sequence[Compared]) -> list[str]:
-    """What a reader must know before comparing: other pictures, another division, losses of another kind."""
+    """Sentences that warn of comparing: other pictures, another split, losses of another kind."""
     said = []
     for i, run in enumerate(runs[1:], start=1):
         if run.catalog.digest != runs[0].catalog.digest:

@@ -1,4 +1,4 @@
-"""The errors command: galleries of a run's answers, and labels that are probably wrong, on one page."""
+"""The errors command: galleries of a run's wrong answers, and label issues, on one page."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SHOWN = 42
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the command found and wrote.
+class ErrorFiles:
+    """Files of the command, and a summary.
 
     Attributes:
         page: the page. tables: the ranking of labels, as Parquet and CSV; empty where it could not be made.
-        text: the same in short, for the terminal.
+        text: the most frequent errors and most suspicious labels, for the terminal.
     """
 
     page: Path
@@ -43,7 +43,7 @@ class Found:
     text: str
 
 
-def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progress: ProgressSink) -> Found:
+def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progress: ProgressSink) -> ErrorFiles:
     """Write `errors.html` and the ranking of labels of a finished run.
 
     Args:
@@ -60,11 +60,11 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progres
     on = on or next(iter(known))
     if on not in known:
         raise UsageError(f"--on {on}: {run.directory} has no such part.", f"It has: {', '.join(known)}.")
-    judged = run.judged
-    limits = judged["thresholds"]
+    values = run.evaluation_values
+    limits = values["thresholds"]
     predictions = _only(run.predictions(on), only)
     limits = None if limits is None else np.asarray(limits, np.float64)
-    answers = _answers(run.catalog, predictions, judged["temperature"], limits)
+    answers = _answers(run.catalog, predictions, values["temperature"], limits)
     issues, why_not = _issues(run, progress)
     about = f"{run.recipe.model.name}, {counted(len(predictions), f'{on} picture')}"
     return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about)
@@ -72,8 +72,8 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progres
 
 def errors_of_pictures(
     catalog: Catalog, out: Path, model: str | None, only: str | None, progress: ProgressSink, seed: int = 0
-) -> Found:
-    """The same without a training: a quick classifier on pretrained features answers, cross-validated.
+) -> ErrorFiles:
+    """Write the same without a training: a quick classifier on pretrained features answers, cross-validated.
 
     The catalog is kept beside the page, so that the pictures can be reviewed from there.
 
@@ -86,13 +86,13 @@ def errors_of_pictures(
     issues = issues_of_pictures(catalog, model, progress, seed)
     answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
     about = f"{counted(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
-    found = _write(catalog, answers, issues, "", out, only, about)
+    files = _write(catalog, answers, issues, "", out, only, about)
     catalog.save(out / "catalog.parquet")  # last: it says that the ranking beside it is of these pictures
-    return found
+    return files
 
 
 def _issues(run: Run, progress: ProgressSink) -> tuple[LabelIssues | None, str]:
-    """The ranking, or why there is none: the galleries do without it."""
+    """The label issues, or why there are none: the galleries do without them."""
     from tellapart.workflows.label_issues import issues_of_run
 
     try:
@@ -126,7 +126,7 @@ def _write(
     out: Path,
     only: str | None,
     about: str,
-) -> Found:
+) -> ErrorFiles:
     page = Page(
         title=f"Errors: {catalog.root.name}",
         subtitle=[about, *([f"given {formatting.visible(only)}"] if only is not None else [])],
@@ -135,7 +135,7 @@ def _write(
     path = out / "errors.html"
     write_page(page, path, lambda row: thumbnail(decode(catalog.path(row), SIZE)))
     tables = issues.save(out) if issues else ()
-    return Found(path, tables, _text(answers, issues, why_not))
+    return ErrorFiles(path, tables, _text(answers, issues, why_not))
 
 
 def _sections(
@@ -201,6 +201,6 @@ def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
         return "\n".join([*lines, why_not])
     lines.append(f"{counted(issues.n_suspicious, 'picture')} with a label that may be wrong.")
     for line in issues.table.filter(issues.table["suspicious"]).head(10).iter_rows(named=True):
-        given = ", ".join(map(formatting.visible, line["given"])) or "no label"
-        lines.append(f"  {formatting.visible(line['file'])} ({given}): {formatting.visible(line['reason'])}")
+        labels = ", ".join(map(formatting.visible, line["given"])) or "no label"
+        lines.append(f"  {formatting.visible(line['file'])} ({labels}): {formatting.visible(line['reason'])}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How good a finished training is: on the pictures it was judged by at its end, or on others."""
+"""Evaluation of a finished training: on its test or validation pictures, or on others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Copies:
-    """What test-time augmentation brings and costs.
+    """Gain and cost of test-time augmentation.
 
     Attributes:
         plain, averaged: scores without and with it.
@@ -53,14 +53,14 @@ def evaluate(
     *,
     progress: bool = False,
 ) -> Evaluation:
-    """How good a finished training is.
+    """Evaluate a finished training.
 
     Args:
         trained: the run, or its directory.
-        on: "test" or "validation" (what was measured at the end of the training), or a folder or table of other
+        on: "test" or "validation" (as evaluated at the end of the training), or a folder or table of other
             pictures with labels: these are scanned and answered by the bundle, without torch.
-        tta: average over so many changed copies of each picture too; None: as the training was judged.
-        tta_mean: what is averaged, "logits" or "probabilities"; None: as the training was judged.
+        tta: average over so many changed copies of each picture too; None: as at the end of the training.
+        tta_mean: what is averaged, "logits" or "probabilities"; None: as at the end of the training.
         progress: show progress on standard error.
 
     Raises:

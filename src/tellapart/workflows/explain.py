@@ -1,4 +1,4 @@
-"""The explain command, and what a training's end explains for its report: maps, a check of them, pictures alike."""
+"""The explain command, and explanations for a training's report: attribution maps, a check of them, neighbours."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _MOST_TRAINING = 20_000  # training pictures among which alike ones are looked f
 _CHECKED = 4  # pictures with which the maps are checked
 _WRONG, _UNCERTAIN, _ALIKE = 4, 2, 6  # what a report shows
 _INTEGRATED = 2  # of these, how many by integrated gradients too on a processor, which takes seconds a map
-_AT_ONCE = 16  # pictures that the network is asked about
+_BATCH = 16  # pictures that the network answers together
 _MOST_LABELS = 2  # several labels: maps a picture
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to show.
+class ExplainOptions:
+    """Options of an explanation.
 
     Attributes:
         method: one of `attribution.METHODS`; None: Grad-CAM, or integrated gradients where the network has no layer for
@@ -71,8 +71,8 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Pictures to explain, and what the network says of them.
+class Subjects:
+    """Pictures to explain, and the network's outputs for them.
 
     Attributes:
         answers: of the pictures, numbered from 0.
@@ -90,7 +90,7 @@ def explain(
     run: Run,
     pictures: Sequence[str | Path],
     rows: Sequence[int],
-    wanted: Wanted,
+    options: ExplainOptions,
     out: Path | None,
     progress: ProgressSink,
 ) -> tuple[Path, Why]:
@@ -100,7 +100,7 @@ def explain(
         run: finished.
         pictures: files, folders or patterns. rows: of the run's catalog. Without either: the most wrong and the least
             certain answers of the test pictures (of the validation pictures where there was no test).
-        wanted: what to show.
+        options: what to show.
         out: a .html or .png file; None: `explain.html` in the run directory.
         progress: where it is shown.
 
@@ -118,23 +118,23 @@ def explain(
     out = out or run.directory / "explain.html"
     if out.suffix.lower() not in (".html", ".png"):
         raise UsageError(f"--out {out}: a page (.html) or a picture (.png) can be written.")
-    if wanted.method is not None and wanted.method not in METHODS:
-        raise UsageError(f"--method {wanted.method}: there is no such method.", f"There are: {', '.join(METHODS)}.")
-    if wanted.only is not None and wanted.only not in run.catalog.classes:
+    if options.method is not None and options.method not in METHODS:
+        raise UsageError(f"--method {options.method}: there is no such method.", f"There are: {', '.join(METHODS)}.")
+    if options.only is not None and options.only not in run.catalog.classes:
         raise UsageError(
-            f"--class {wanted.only}: there is no such class.", f"There are: {', '.join(run.catalog.classes)}."
+            f"--class {options.only}: there is no such class.", f"There are: {', '.join(run.catalog.classes)}."
         )
     named = _named(run, pictures, rows)
     network = trained(run, "best").to(default_device()).eval()
-    asked = _asked(run, network, named or _worst(run, wanted.limit))
-    shown_rows = _training(run, _MOST_TRAINING) if wanted.n_alike else np.empty(0, np.int64)
-    able, notes = ([wanted.method], []) if wanted.method else _able(network, asked.pixels, [GRAD_CAM])
+    subjects = _subjects(run, network, named or _worst(run, options.limit))
+    shown_rows = _training(run, _MOST_TRAINING) if options.n_alike else np.empty(0, np.int64)
+    able, notes = ([options.method], []) if options.method else _able(network, subjects.pixels, [GRAD_CAM])
     method = able[0] if able else INTEGRATED
-    why = progress.watch(_why(run, network, asked, shown_rows, wanted, {method: len(asked.rows)}, notes))
+    why = progress.watch(_why(run, network, subjects, shown_rows, options, {method: len(subjects.rows)}, notes))
     if out.suffix.lower() == ".png":
         _write_sheet(run, network, why, out)
     else:
-        about = [run.recipe.model.name, METHODS[method], counted(len(asked.rows), "picture")]
+        about = [run.recipe.model.name, METHODS[method], counted(len(subjects.rows), "picture")]
         page = Page(
             title=f"Why: {run.catalog.root.name}",
             subtitle=about,
@@ -145,7 +145,7 @@ def explain(
 
 
 def explain_for_report(run: Run, network: Network, on: str, known: Rows | None) -> Generator[Computing, None, None]:
-    """Keep why some pictures were answered wrongly or hesitantly, for the report, which needs no torch then.
+    """Save explanations of some wrong and some uncertain answers for the report, which then needs no torch.
 
     Args:
         run: evaluated; its predictions and `evaluation.json` are there.
@@ -153,24 +153,24 @@ def explain_for_report(run: Run, network: Network, on: str, known: Rows | None) 
         on: whose pictures: "test" or "validation".
         known: training pictures whose features are stored already; None: none are.
     """
-    what = "explanations"
-    yield Computing(-1, what, 0, 1)
-    asked = _asked(run, network, [(row, None) for row in _worst_rows(run, on, _WRONG, _UNCERTAIN)])
+    task = "explanations"
+    yield Computing(-1, task, 0, 1)
+    subjects = _subjects(run, network, [(row, None) for row in _worst_rows(run, on, _WRONG, _UNCERTAIN)])
     shown_rows = np.empty(0, np.int64) if known is None else known
-    able, notes = _able(network, asked.pixels, list(METHODS))
-    methods = dict.fromkeys(able, len(asked.rows))
+    able, notes = _able(network, subjects.pixels, list(METHODS))
+    methods = dict.fromkeys(able, len(subjects.rows))
     if len(methods) > 1 and network.scale.device.type == "cpu":
-        methods[INTEGRATED] = min(_INTEGRATED, len(asked.rows))
+        methods[INTEGRATED] = min(_INTEGRATED, len(subjects.rows))
     why = Why(notes=notes)
     if methods:
-        wanted = Wanted(n_alike=_ALIKE if len(shown_rows) else 0)
-        why = yield from _why(run, network, asked, shown_rows, wanted, methods, notes)
+        options = ExplainOptions(n_alike=_ALIKE if len(shown_rows) else 0)
+        why = yield from _why(run, network, subjects, shown_rows, options, methods, notes)
     keep_explained(run, why)
-    yield Computing(-1, what, 1, 1)
+    yield Computing(-1, task, 1, 1)
 
 
 def _able(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those of the methods that can be used, and in sentences why the others cannot."""
+    """The methods that can be used, and in sentences why the others cannot."""
     able, why_not = [], []
     for method in methods:
         try:
@@ -191,12 +191,12 @@ def _named(run: Run, pictures: Sequence[str | Path], rows: Sequence[int]) -> lis
     for row in rows:
         if not 0 <= row < n:
             raise UsageError(f"--row {row}: the run's pictures have the numbers 0 to {n - 1}.")
-    found: list[tuple[int, Path | None]] = [(row, None) for row in rows]
+    named: list[tuple[int, Path | None]] = [(row, None) for row in rows]
     if pictures:
         for path in find_pictures([str(picture) for picture in pictures]):
             row = _row_of(run.catalog, path)
-            found.append((row, path if row < 0 else None))
-    return found
+            named.append((row, path if row < 0 else None))
+    return named
 
 
 def _row_of(catalog: Catalog, path: Path) -> int:
@@ -216,15 +216,15 @@ def _worst(run: Run, limit: int) -> list[tuple[int, Path | None]]:
 def _worst_rows(run: Run, on: str, n_wrong: int, n_uncertain: int) -> list[int]:
     """The most wrong pictures first, then the least certain ones; more of these where few were wrong."""
     predictions = run.predictions(on)
-    judged = run.judged
-    how = {"temperature": judged["temperature"], "thresholds": judged["thresholds"] or None}
-    first = [picture.row for picture in wrongest(predictions, n_wrong, **how)]
-    others = [picture.row for picture in least_certain(predictions, n_wrong + n_uncertain, **how)]
+    values = run.evaluation_values
+    calibration = {"temperature": values["temperature"], "thresholds": values["thresholds"] or None}
+    first = [picture.row for picture in wrongest(predictions, n_wrong, **calibration)]
+    others = [picture.row for picture in least_certain(predictions, n_wrong + n_uncertain, **calibration)]
     return list(dict.fromkeys(first + others))[: n_wrong + n_uncertain]
 
 
-def _asked(run: Run, network: Network, named: Sequence[tuple[int, Path | None]]) -> Asked:
-    """Read the pictures and ask the network."""
+def _subjects(run: Run, network: Network, named: Sequence[tuple[int, Path | None]]) -> Subjects:
+    """Read the pictures and run the network on them."""
     catalog = run.catalog
     paths = [path or catalog.path(row) for row, path in named]
     names = [str(path or catalog.table["path"][row]) for row, path in named]
@@ -232,27 +232,27 @@ def _asked(run: Run, network: Network, named: Sequence[tuple[int, Path | None]])
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        parts = np.array_split(pixels, -(-len(pixels) // _AT_ONCE))
-        given = [network.answer(torch.from_numpy(part).to(network.scale.device)) for part in parts]
+        parts = np.array_split(pixels, -(-len(pixels) // _BATCH))
+        outputs = [network.answer(torch.from_numpy(part).to(network.scale.device)) for part in parts]
     network.train(was_training)
-    logits, found = (torch.cat(part).float().cpu().numpy() for part in zip(*given, strict=True))
+    logits, vectors = (torch.cat(part).float().cpu().numpy() for part in zip(*outputs, strict=True))
     rows = np.array([row for row, _ in named], np.int64)
     target = catalog.target(np.maximum(rows, 0)).copy()  # what comes may not be written to
     target[rows < 0] = 0 if catalog.multilabel else -1
-    judged = run.judged
-    limits = judged["thresholds"]
+    values = run.evaluation_values
+    limits = values["thresholds"]
     answers = Answers(
         Predictions.of(np.arange(len(rows)), logits, target, catalog.classes),
         names.__getitem__,
-        judged["temperature"],
+        values["temperature"],
         np.asarray(limits, np.float64) if limits else None,
         lambda i: paths[i].absolute().as_uri(),
     )
-    return Asked(answers, pixels, rows, found)
+    return Subjects(answers, pixels, rows, vectors)
 
 
 def _training(run: Run, most: int) -> Rows:
-    """The pictures that the network was trained on and that have not been left out; of very many, some."""
+    """Rows of the training pictures without those left out; `most` of them, evenly spread, where there are more."""
     split, catalog = run.split, run.catalog
     rows: Rows = np.union1d(split.train, split.validation) if run.recipe.retrain else split.train
     broken = catalog.table["path"].gather(rows).is_in([entry["path"] for entry in run.skipped])
@@ -263,44 +263,44 @@ def _training(run: Run, most: int) -> Rows:
 def _why(
     run: Run,
     network: Network,
-    asked: Asked,
+    subjects: Subjects,
     training: Rows,
-    wanted: Wanted,
+    options: ExplainOptions,
     methods: Mapping[str, int],
     notes: Sequence[str],
 ) -> Generator[Computing, None, Why]:
     """Maps of each picture, the check of the first few, and the training pictures that it looks like.
 
     Args:
-        run, network, asked, wanted: what is explained, and how.
+        run, network, subjects, options: which pictures are explained, and the options.
         training: pictures among which alike ones are looked for.
         methods: how many pictures, from the first on, each method is used for.
         notes: what could not be shown, and why.
     """
-    chosen = [_chosen(asked.answers, i, wanted.only) for i in range(len(asked.rows))]
+    chosen = [_chosen(subjects.answers, i, options.only) for i in range(len(subjects.rows))]
     maps: list[list[HeatMap]] = [[] for _ in chosen]
     checks = []
     for method, n in methods.items():
         heat = []
         for i, classes in enumerate(chosen[:n]):
             yield Computing(-1, METHODS[method], i, n + 1)
-            repeated = np.repeat(asked.pixels[i : i + 1], len(classes), axis=0)
+            repeated = np.repeat(subjects.pixels[i : i + 1], len(classes), axis=0)
             heat.append(heat_maps(network, repeated, np.array(classes), method))
             maps[i] += [
-                _heat_map(asked, i, number, warm, method) for number, warm in zip(classes, heat[i], strict=True)
+                _heat_map(subjects, i, number, warm, method) for number, warm in zip(classes, heat[i], strict=True)
             ]
         yield Computing(-1, METHODS[method], n, n + 1)
         k = min(_CHECKED, n)
         first, learned = np.array([classes[0] for classes in chosen[:k]], np.int64), np.stack([h[0] for h in heat[:k]])
-        agreement = agreement_with_random(network, asked.pixels[:k], first, method, learned)
+        agreement = agreement_with_random(network, subjects.pixels[:k], first, method, learned)
         checks.append(Check(METHODS[method], agreement, k))
     alike: list[list[Card]] = [[] for _ in chosen]
-    if wanted.n_alike and len(training):
-        alike = yield from _alike(run, network, asked, training, wanted.n_alike)
+    if options.n_alike and len(training):
+        alike = yield from _alike(run, network, subjects, training, options.n_alike)
     shown = [
         Explained(
-            asked.answers.card(i),
-            thumbnail(at_eye_size(asked.pixels[i]), 320),
+            subjects.answers.card(i),
+            thumbnail(at_eye_size(subjects.pixels[i]), 320),
             # One class after the other, so that its maps by each method stand side by side.
             [warm for j in range(len(classes)) for warm in maps[i][j :: len(classes)]],
             alike[i],
@@ -310,15 +310,15 @@ def _why(
     return Why(shown, _methods_sentence(methods, len(chosen)), checks, len(training), notes)
 
 
-def _heat_map(asked: Asked, i: int, number: int, warm: Map, method: str) -> HeatMap:
+def _heat_map(subjects: Subjects, i: int, number: int, warm: Map, method: str) -> HeatMap:
     """A map over its picture."""
-    title = f"What speaks for {asked.answers.predictions.classes[number]}"
+    title = f"What speaks for {subjects.answers.predictions.classes[number]}"
     said = "" if warm.any() else "Nothing in the picture does."
-    return HeatMap(title, thumbnail(overlay(asked.pixels[i], warm), 320), METHODS[method], said)
+    return HeatMap(title, thumbnail(overlay(subjects.pixels[i], warm), 320), METHODS[method], said)
 
 
 def _methods_sentence(methods: Mapping[str, int], n: int) -> str:
-    """What the maps are made by: "Grad-CAM says which region, integrated gradients (of the first 2 pictures) …"."""
+    """The methods in words: "Grad-CAM says which region, integrated gradients (of the first 2 pictures) …"."""
     says = {GRAD_CAM: "says which region", INTEGRATED: "say which pixels"}
     parts: list[str] = []
     for method, shown in methods.items():
@@ -329,7 +329,7 @@ def _methods_sentence(methods: Mapping[str, int], n: int) -> str:
 
 
 def _chosen(answers: Answers, i: int, only: str | None) -> list[int]:
-    """The classes to explain: the answer and, where that is wrong, what was given."""
+    """The classes to explain: the answer and, where that is wrong, the label."""
     classes = answers.predictions.classes
     if only is not None:
         return [classes.index(only)]
@@ -338,20 +338,20 @@ def _chosen(answers: Answers, i: int, only: str | None) -> list[int]:
         answered = [int(k) for k in order if answers.answered[i][k]]
         missed = [int(k) for k in order if answers.labels[i][k] and not answers.answered[i][k]]
         return [*(answered or [int(order[0])])[:_MOST_LABELS], *missed[:1]]
-    answer, given = int(answers.answered[i]), int(answers.labels[i])
-    return [answer] if given in (answer, -1) else [answer, given]
+    answer, label = int(answers.answered[i]), int(answers.labels[i])
+    return [answer] if label in (answer, -1) else [answer, label]
 
 
 def _alike(
-    run: Run, network: Network, asked: Asked, training: Rows, k: int
+    run: Run, network: Network, subjects: Subjects, training: Rows, k: int
 ) -> Generator[Computing, None, list[list[Card]]]:
     """Cards of the training pictures that each picture looks like."""
     catalog = run.catalog
     runtime = plain_runtime()
-    found = yield from features(network, catalog, training, runtime, "features of training pictures")
-    place = {int(row): i for i, row in enumerate(training)}
-    itself = np.array([place.get(int(row), -1) for row in asked.rows], np.int64)
-    position, similarity = nearest(asked.features, found, k, itself, np.arange(len(found)))
+    vectors = yield from features(network, catalog, training, runtime, "features of training pictures")
+    position_of = {int(row): i for i, row in enumerate(training)}
+    itself = np.array([position_of.get(int(row), -1) for row in subjects.rows], np.int64)
+    position, similarity = nearest(subjects.features, vectors, k, itself, np.arange(len(vectors)))
     return [
         [_card(catalog, int(training[at]), float(like)) for at, like in zip(line, values, strict=True) if at >= 0]
         for line, values in zip(position, similarity, strict=True)

@@ -1,4 +1,4 @@
-"""What follows a training: predictions, certainty, scores, bundle, report."""
+"""The end of a training: predictions, certainty, scores, bundle, report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _GOLDEN = 8
 def conclude(
     run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
 ) -> Generator[Computing, None, None]:
-    """Predictions, certainty, scores, bundle, report."""
+    """Write predictions, certainty, scores, bundle and report; yield progress."""
     from tellapart.auditing.audit import measure
     from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, tta_gain
     from tellapart.evaluation.evaluate import evaluate_predictions
@@ -48,17 +48,17 @@ def conclude(
     answered: dict[str, Answered] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
         if len(rows := unbroken(run, catalog, rows)):
-            what = f"answers on the {on} pictures"
+            task = f"answers on the {on} pictures"
             # Where it was trained again on the validation pictures too, the network before that answers these.
-            asked, own = network if on == "test" else validated(run, network, recipe), known
-            if known and asked is not network:
-                own = yield from _known(run, asked, catalog, split, runtime)
+            answering, own = network if on == "test" else validated(run, network, recipe), known
+            if known and answering is not network:
+                own = yield from _known(run, answering, catalog, split, runtime)
             answered[on] = yield from predict_fully(
-                asked, catalog, rows, runtime, what, own, config.tta, flip, config.tta_mean
+                answering, catalog, rows, runtime, task, own, config.tta, flip, config.tta_mean
             )
             answered[on].predictions.save(run.predictions_file(on))
-    predictions = {on: found.predictions for on, found in answered.items()}
-    distance = {on: found.distance for on, found in answered.items()}
+    predictions = {on: each.predictions for on, each in answered.items()}
+    distance = {on: each.distance for on, each in answered.items()}
     certainty = fit_certainty(predictions["validation"], distance["validation"], config.thresholds, config.known)
     if "test" in predictions:
         certainty = keeps_its_share(certainty, predictions["test"], distance["test"])
@@ -92,17 +92,17 @@ def conclude(
 def _known(
     run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime
 ) -> Generator[Computing, None, KnownClasses]:
-    """Where the classes lie among the network's features, from some of the training pictures."""
+    """The classes' distributions in feature space, fitted to some training pictures."""
     from tellapart.evaluation.fit_open_set import fit_known
     from tellapart.training.extract_features import features
 
     rows = _known_rows(run, catalog, split)
-    found = yield from features(network, catalog, rows, runtime, "features of known pictures")
-    return fit_known(found, catalog.target(rows), len(catalog.classes))
+    vectors = yield from features(network, catalog, rows, runtime, "features of known pictures")
+    return fit_known(vectors, catalog.target(rows), len(catalog.classes))
 
 
 def _known_rows(run: Run, catalog: Catalog, split: Split) -> Rows:
-    """Some training pictures whose features are computed, and stored, for what is known."""
+    """The training pictures that these distributions are fitted to."""
     from tellapart.evaluation.calibration_summary import sample
 
     return sample(unbroken(run, catalog, split.train), len(catalog.classes))
@@ -151,7 +151,7 @@ def _bundle(
 
 
 def validated(run: Run, network: Network, recipe: Recipe) -> Network:
-    """The network that the validation pictures may judge: where it was trained again on them too, the one before that.
+    """The network that the validation pictures may evaluate: after a retraining on them, the one before it.
 
     Certainty and thresholds are fitted on its answers.
     """
@@ -165,14 +165,14 @@ def validated(run: Run, network: Network, recipe: Recipe) -> Network:
 
 
 def unbroken(run: Run, catalog: Catalog, rows: Rows) -> Rows:
-    """Those of the rows whose pictures have not been left out."""
+    """The rows without pictures that broke after the scan and were left out."""
     broken = catalog.table["path"].gather(rows).is_in([entry["path"] for entry in run.skipped])
-    kept: Rows = rows[~broken.to_numpy()]
-    return kept
+    whole: Rows = rows[~broken.to_numpy()]
+    return whole
 
 
 def flips(recipe: Recipe) -> bool:
-    """Whether training showed mirrored pictures: only then may copies for answering be mirrored."""
+    """Whether training showed mirrored pictures: only then may test-time augmentation mirror them."""
     shown = [*recipe.augment, *(change for stage in recipe.stages for view in stage.views for change in view)]
     return any(change.transform == "horizontal_flip" for change in shown)
 

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: features of the pictures, a quick cross-validated classifier on them, a ranking."""
+"""Label issues: a quick cross-validated classifier on the pictures' features ranks labels that may be wrong."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _MOST_ASKED = 20_000  # pictures whose neighbours are looked for: the work grows
 
 
 def issues_of_run(run: Run, progress: ProgressSink, seed: int = 0) -> LabelIssues:
-    """Wrong labels among all pictures of a run: training, validation and test ones."""
-    network, said = _backbone_of(run)
+    """Label issues among all pictures of a run: training, validation and test ones."""
+    network, source = _backbone_of(run)
     broken = run.catalog.table["path"].is_in([entry["path"] for entry in run.skipped])
-    return find_issues(run.catalog, network, said, progress, seed, np.flatnonzero(broken.to_numpy()))
+    return find_issues(run.catalog, network, source, progress, seed, np.flatnonzero(broken.to_numpy()))
 
 
 def issues_of_pictures(catalog: Catalog, model: str | None, progress: ProgressSink, seed: int = 0) -> LabelIssues:
-    """Wrong labels of pictures without any training of one's own, by a pretrained network.
+    """Label issues of pictures without a run, by a pretrained network.
 
     Args:
         model: its name; None: that of the recipe `transfer`.
@@ -51,14 +51,14 @@ def issues_of_pictures(catalog: Catalog, model: str | None, progress: ProgressSi
     Raises:
         WeightsError: its weights are not at hand.
     """
-    network, said = _pretrained(model, catalog)
-    return find_issues(catalog, network, said, progress, seed)
+    network, source = _pretrained(model, catalog)
+    return find_issues(catalog, network, source, progress, seed)
 
 
 def answers_and_features(
     run: Run, catalog: Catalog, rows: Rows, progress: ProgressSink
 ) -> tuple[Floats, npt.NDArray[np.float32]]:
-    """What a run's network says of other pictures, and the features it goes by.
+    """A run's probabilities for other pictures, and their features.
 
     Returns:
         Calibrated probabilities [n, n_classes], and float32 [n, d].
@@ -67,21 +67,21 @@ def answers_and_features(
 
     network = trained(run, "best")
     runtime = plain_runtime()
-    found = progress.watch(features(network, catalog, rows, runtime, "features"))
+    vectors = progress.watch(features(network, catalog, rows, runtime, "features"))
     with torch.no_grad():
-        logits = network.to("cpu").head(torch.from_numpy(found)).numpy()
-    temperature = run.judged["temperature"]
-    return probabilities(logits / np.asarray(temperature, np.float32), run.catalog.multilabel), found
+        logits = network.to("cpu").head(torch.from_numpy(vectors)).numpy()
+    temperature = run.evaluation_values["temperature"]
+    return probabilities(logits / np.asarray(temperature, np.float32), run.catalog.multilabel), vectors
 
 
 def find_issues(
-    catalog: Catalog, network: Network, said: str, progress: ProgressSink, seed: int = 0, without: Rows | None = None
+    catalog: Catalog, network: Network, source: str, progress: ProgressSink, seed: int = 0, without: Rows | None = None
 ) -> LabelIssues:
     """Rank the labels of a catalog.
 
     Args:
         catalog: pictures with labels.
-        network: its backbone's features are used. said: what it is, in words.
+        network: its backbone gives the features. source: describes these.
         progress: where it is shown.
         seed: of the folds.
         without: rows to leave out.
@@ -92,41 +92,41 @@ def find_issues(
     """
     rows = np.setdiff1d(np.intersect1d(catalog.readable, catalog.labelled), [] if without is None else without)
     together = ties_of(catalog, rows).tie
-    kept = _judged(catalog, rows, together)
+    judged = _judged(catalog, rows, together)
     if not catalog.multilabel:
-        inside = np.isin(catalog.target(rows), kept)
+        inside = np.isin(catalog.target(rows), judged)
         rows, together = rows[inside], np.unique(together[inside], return_inverse=True)[1]
     runtime = plain_runtime()
-    found = progress.watch(features(network, catalog, rows, runtime, "features"))
-    target = _numbered(catalog, rows, kept)
-    chances, table = progress.watch(_ranked(catalog, rows, kept, target, found, together, seed))
-    left_out = len(catalog.classes) - len(kept)
-    how = f"{said}; {_n_folds(target, together)} folds."
+    vectors = progress.watch(features(network, catalog, rows, runtime, "features"))
+    target = _numbered(catalog, rows, judged)
+    p, table = progress.watch(_ranked(catalog, rows, judged, target, vectors, together, seed))
+    left_out = len(catalog.classes) - len(judged)
+    method = f"{source}; {_n_folds(target, together)} folds."
     if left_out:
-        how += f" Not judged, for want of pictures: {counted(left_out, 'class', 'classes')}."
-    classes = tuple(catalog.classes[i] for i in kept)
-    odds = np.log(np.clip(chances, 1e-12, 1)) - (np.log(np.clip(1 - chances, 1e-12, 1)) if catalog.multilabel else 0)
-    return LabelIssues(table, Predictions.of(rows, odds, target, classes), how)
+        method += f" Not judged, for want of pictures: {counted(left_out, 'class', 'classes')}."
+    classes = tuple(catalog.classes[i] for i in judged)
+    odds = np.log(np.clip(p, 1e-12, 1)) - (np.log(np.clip(1 - p, 1e-12, 1)) if catalog.multilabel else 0)
+    return LabelIssues(table, Predictions.of(rows, odds, target, classes), method)
 
 
 def _judged(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
-    """Classes with enough pictures that some can be left out."""
+    """Numbers of the classes with pictures enough for cross-validation."""
     _, number = Ties(together, catalog.target(rows), catalog.classes, False).labels()
     counts = np.bincount(number, minlength=len(catalog.classes))
-    kept = np.flatnonzero(counts >= _LEAST).tolist()
-    if len(kept) < (1 if catalog.multilabel else 2):
+    judged = np.flatnonzero(counts >= _LEAST).tolist()
+    if len(judged) < (1 if catalog.multilabel else 2):
         raise DataError(
-            f"Wrong labels are found by comparing classes, and of the {len(catalog.classes)} classes {len(kept)} "
-            f"{'has' if len(kept) == 1 else 'have'} {_LEAST} different pictures or more. {catalog.layout}",
+            f"Wrong labels are found by comparing classes, and of the {len(catalog.classes)} classes {len(judged)} "
+            f"{'has' if len(judged) == 1 else 'have'} {_LEAST} different pictures or more. {catalog.layout}",
             "Give pictures with labels: each class in a folder of its own, or a table.",
         )
-    return kept
+    return judged
 
 
-def _numbered(catalog: Catalog, rows: Rows, kept: list[int]) -> npt.NDArray[Any]:
-    """Targets in numbers of the judged classes."""
+def _numbered(catalog: Catalog, rows: Rows, judged: list[int]) -> npt.NDArray[Any]:
+    """Targets, numbered among the judged classes alone."""
     target = catalog.target(rows)
-    return target[:, kept] if catalog.multilabel else np.searchsorted(kept, target)
+    return target[:, judged] if catalog.multilabel else np.searchsorted(judged, target)
 
 
 def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:
@@ -137,28 +137,28 @@ def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:
 def _ranked(
     catalog: Catalog,
     rows: Rows,
-    kept: list[int],
+    judged: list[int],
     target: npt.NDArray[Any],
-    found: npt.NDArray[np.float32],
+    vectors: npt.NDArray[np.float32],
     together: Rows,
     seed: int,
 ) -> Any:
-    """Probabilities and table; yields progress."""
-    names = [catalog.classes[i] for i in kept]
+    """Yield progress; return probabilities [n, n_classes] and the table of label issues."""
+    names = [catalog.classes[i] for i in judged]
     n_folds = _n_folds(target, together)
     ties = Ties(together, target, names, bool(catalog.table["group"].is_not_null().any()))
     folds = divide(ties, {str(k): 1 / n_folds for k in range(1, n_folds)}, seed)
     fold = np.zeros(len(rows), np.int64)
     for number, inside in enumerate(folds.values()):
         fold[inside] = number
-    chances = yield from out_of_sample(kernel_map(found), target, fold)
-    asked = np.argsort(_of_given(target, chances), kind="stable")[:_MOST_ASKED]
+    p = yield from out_of_sample(kernel_map(vectors), target, fold)
+    unsure = np.argsort(_of_labels(target, p), kind="stable")[:_MOST_ASKED]
     near = np.full((len(rows), _NEIGHBOURS), -1, np.int64)
-    near[asked], _ = nearest(found[asked], found, _NEIGHBOURS, together[asked], together)
-    doubt = label_quality(target, chances, agreement(target, near, chances))
+    near[unsure], _ = nearest(vectors[unsure], vectors, _NEIGHBOURS, together[unsure], together)
+    doubt = label_quality(target, p, agreement(target, near, p))
     order = np.argsort(doubt.score, kind="stable")
     lines = [
-        _line(target[i], chances[i], doubt.suggested[i], names, target[near[i][:_SHOWN][near[i][:_SHOWN] >= 0]])
+        _line(target[i], p[i], doubt.suggested[i], names, target[near[i][:_SHOWN][near[i][:_SHOWN] >= 0]])
         for i in order
     ]
     table = pl.DataFrame(
@@ -178,49 +178,49 @@ def _ranked(
             "neighbours": pl.List(pl.Int64),
         },
     )
-    return chances, table
+    return p, table
 
 
-def _of_given(target: npt.NDArray[Any], chances: Floats) -> Floats:
-    """[n]: the probability of what is given; with several labels, of the least probable decision."""
+def _of_labels(target: npt.NDArray[Any], p: Floats) -> Floats:
+    """The label's probability, [n]; with several labels, that of the least probable decision."""
     if target.ndim == 1:
-        return np.asarray(chances[np.arange(len(target)), target])
-    return np.asarray(np.where(target == 1, chances, 1 - chances).min(axis=1))
+        return np.asarray(p[np.arange(len(target)), target])
+    return np.asarray(np.where(target == 1, p, 1 - p).min(axis=1))
 
 
-def _line(given: Any, chances: Floats, suggested: Any, names: list[str], near: npt.NDArray[Any]) -> dict[str, Any]:
-    """What the table says of one picture."""
-    if np.ndim(given):
-        return _line_of_several(given, chances, suggested, names, near)
-    a, b = int(given), int(suggested)
+def _line(labels: Any, p: Floats, suggested: Any, names: list[str], near: npt.NDArray[Any]) -> dict[str, Any]:
+    """One picture's line of the table."""
+    if np.ndim(labels):
+        return _line_multilabel(labels, p, suggested, names, near)
+    a, b = int(labels), int(suggested)
     counts = np.bincount(near, minlength=len(names)) if len(near) else np.zeros(len(names), np.int64)
-    said = [f"The model says {names[b]}, {certainty(chances[b])}"]
+    said = [f"The model says {names[b]}, {certainty(p[b])}"]
     if a != b:
-        said[0] += f"; {names[a]}, {certainty(chances[a])}"
+        said[0] += f"; {names[a]}, {certainty(p[a])}"
     around = [f"{counts[k]} {names[k]}" for k in np.argsort(-counts, kind="stable") if counts[k]]
     said += [f"Of the {len(near)} nearest pictures: {', '.join(around)}"] if len(near) else []
     return {
         "given": [names[a]],
         "suggested": [names[b]],
-        "p_given": float(chances[a]),
-        "p_suggested": float(chances[b]),
+        "p_given": float(p[a]),
+        "p_suggested": float(p[b]),
         "reason": ". ".join(said) + ".",
     }
 
 
-def _line_of_several(
-    given: npt.NDArray[Any], chances: Floats, suggested: npt.NDArray[Any], names: list[str], near: npt.NDArray[Any]
+def _line_multilabel(
+    labels: npt.NDArray[Any], p: Floats, suggested: npt.NDArray[Any], names: list[str], near: npt.NDArray[Any]
 ) -> dict[str, Any]:
-    changed: Iterable[int] = np.flatnonzero(given != suggested)
-    right = np.where(given == 1, chances, 1 - chances)
+    changed: Iterable[int] = np.flatnonzero(labels != suggested)
+    right = np.where(labels == 1, p, 1 - p)
     worst = list(changed) or [int(right.argmin())]
     said = []
     for k in sorted(worst, key=lambda k: right[k]):
         around = f"{int(near[:, k].sum())} of the {len(near)} nearest pictures have it" if len(near) else ""
-        text = f"{names[k]} is {'given' if given[k] else 'not given'}: the model says {certainty(chances[k])}"
+        text = f"{names[k]} is {'given' if labels[k] else 'not given'}: the model says {certainty(p[k])}"
         said.append(", ".join(filter(None, (text, around))))
     return {
-        "given": [names[k] for k in np.flatnonzero(given)],
+        "given": [names[k] for k in np.flatnonzero(labels)],
         "suggested": [names[k] for k in np.flatnonzero(suggested)],
         "p_given": float(right[worst].min()),
         "p_suggested": float(1 - right[worst].min()),
@@ -229,7 +229,7 @@ def _line_of_several(
 
 
 def _backbone_of(run: Run) -> tuple[Network, str]:
-    """The backbone whose features judge the labels of a run, and what it is.
+    """The network whose features judge the labels of a run, and a description of them.
 
     A pretrained one as it was before the training: one that was trained on wrong labels has learned some by heart.
     """

@@ -1,4 +1,4 @@
-"""What can be looked at before a training: its layers, its augmented pictures, its learning rates."""
+"""Previews of a training: its layers, its augmented pictures, its learning-rate test."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
 
 
 def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, progress: ProgressSink) -> str:
-    """What the recipe's versions ahead of training make of the pictures, in a sentence; written to `out`, if given.
+    """Count the versions that a recipe makes ahead of training, in a sentence; write them to `out`, unless it is None.
 
     Raises:
         UsageError: the recipe has none, or the folder holds something already.
@@ -111,14 +111,14 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
     dataset = Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed, ahead)
     runtime = plain_runtime()
     prepared = stage_from_pictures(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
-    found = suggest(*progress.watch(raise_lr(prepared)))
-    write_lr_figure(found.lrs, found.losses, found.smoothed, suggested(found), out)
-    return found
+    test = suggest(*progress.watch(raise_lr(prepared)))
+    write_lr_figure(test.lrs, test.losses, test.smoothed, suggested(test), out)
+    return test
 
 
-def suggested(found: LrSuggestions) -> dict[str, float]:
+def suggested(test: LrSuggestions) -> dict[str, float]:
     """The suggestions by name, for people; the first is the one to take if in doubt."""
-    return {name.replace("_", " "): lr for name, lr in suggestions(found).items()}
+    return {name.replace("_", " "): lr for name, lr in suggestions(test).items()}
 
 
 def _has_views(recipe: Recipe) -> bool:

@@ -1,4 +1,4 @@
-"""What can be seen of a training before its first step: its network layer by layer, and its pictures."""
+"""Previews before a training's first step: the table of layers, and contact sheets of the pictures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def network_table(network: Network, batch_size: int) -> dict[str, Any]:
         "parameters": of all layers. "multiply_adds": for one picture. "batch_size".
         "bytes": "weights", "activations" (forward and backward) and "input" of one batch, in float32.
     """
-    found = layers_of(network, 1)
+    summary = layers_of(network, 1)
     return {
         "layers": [
             {
@@ -59,22 +59,22 @@ def network_table(network: Network, batch_size: int) -> dict[str, Any]:
                 "output": _shape(info.output_size),
                 "parameters": info.num_params,
             }
-            for info in found.summary_list
+            for info in summary.summary_list
             if info.depth <= _DEPTH
         ],
-        "parameters": found.total_params,
-        "multiply_adds": found.total_mult_adds,
+        "parameters": summary.total_params,
+        "multiply_adds": summary.total_mult_adds,
         "batch_size": batch_size,
         "bytes": {
-            "weights": found.total_param_bytes,
-            "activations": found.total_output_bytes * batch_size,
-            "input": found.total_input * batch_size,
+            "weights": summary.total_param_bytes,
+            "activations": summary.total_output_bytes * batch_size,
+            "input": summary.total_input * batch_size,
         },
     }
 
 
 def _shape(size: Any) -> list[int] | None:
-    """Without the batch."""
+    """A shape without the batch; None where there is no single one."""
     plain = isinstance(size, list | tuple | torch.Size) and all(isinstance(side, int) for side in size)
     return [int(side) for side in size[1:]] if plain and len(size) > 1 else None
 
@@ -143,7 +143,7 @@ def _views(dataset: Dataset, rows: list[int], views: Sequence[Sequence[Transform
 
 
 def _item(dataset: Dataset, row: int, version: int = 0) -> int:
-    """What training asks for: one of a row's versions."""
+    """The number of one of a row's versions, as training counts them."""
     return row * len(dataset.versions) + version
 
 

@@ -64,7 +64,7 @@ class ProgressSink:
                 except StopIteration as end:
                     result: T = end.value
                     return result
-                show(event.what, event.done, event.total)
+                show(event.task, event.done, event.total)
 
     def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
         """Show a training's events until it ends."""
@@ -147,7 +147,7 @@ class Console(ProgressSink):
             case Note():
                 self.say(event.text)
             case Computing():
-                step(event.what, event.done, event.total)
+                step(event.task, event.done, event.total)
 
 
 @dataclass

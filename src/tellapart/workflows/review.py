@@ -1,4 +1,4 @@
-"""From a run, or pictures, to a review in the browser: what is asked, in which order, and the server."""
+"""The review command: which pictures are shown, in which order, and the server for the browser."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _LEAST, _NEXT, _NEAR = 30, 200, 5
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked for.
+class ReviewOptions:
+    """Options of a review.
 
     Attributes:
         limit: how many pictures; None: all with a suspected label, and at least 30.
@@ -46,7 +46,7 @@ class Wanted:
     model: str | None = None
 
 
-def session_of_run(run: Run, wanted: Wanted, progress: ProgressSink) -> Session:
+def session_of_run(run: Run, options: ReviewOptions, progress: ProgressSink) -> Session:
     """Review the labels of a run's pictures; corrections.csv lies in its directory."""
 
     def make() -> LabelIssues:
@@ -55,14 +55,14 @@ def session_of_run(run: Run, wanted: Wanted, progress: ProgressSink) -> Session:
         return issues_of_run(run, progress)
 
     table = _table(run.directory, make)
-    session = _labels(run.catalog, table, run.directory, wanted, _train_again(run))
+    session = _labels(run.catalog, table, run.directory, options, _train_again(run))
     changed = [text for other in descendants(run) for text in change_sentences(run, other)]
     return Session(**{**vars(session), "changed": changed})
 
 
-def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, progress: ProgressSink, **found: Any) -> Session:
-    """Review the labels of pictures without a run, `found` as `ta.scan` does; corrections.csv lies in `out`."""
-    catalog = scan(pictures, progress, **found)
+def session_of_pictures(pictures: Path, out: Path, options: ReviewOptions, progress: ProgressSink, **label_options: Any) -> Session:
+    """Review the labels of pictures without a run. corrections.csv lies in `out`; `label_options` are those of `ta.scan`."""
+    catalog = scan(pictures, progress, **label_options)
     saved = out / "catalog.parquet"
     if saved.is_file() and Catalog.load(saved).digest != catalog.digest:
         progress.say("The pictures have changed since their labels were ranked: they are ranked again.")
@@ -71,38 +71,40 @@ def session_of_pictures(pictures: Path, out: Path, wanted: Wanted, progress: Pro
     def make() -> LabelIssues:
         from tellapart.workflows.label_issues import issues_of_pictures
 
-        return issues_of_pictures(catalog, wanted.model, progress)
+        return issues_of_pictures(catalog, options.model, progress)
 
     table = _table(out, make)
     catalog.save(saved)
-    train = ["tellapart", "train", str(pictures), *_options(found), "--corrections", str(out / "corrections.csv")]
-    return _labels(catalog, table, out, wanted, shlex.join(train))
+    train = ["tellapart", "train", str(pictures), *_options(label_options), "--corrections", str(out / "corrections.csv")]
+    return _labels(catalog, table, out, options, shlex.join(train))
 
 
-def _options(found: dict[str, Any]) -> list[str]:
-    """How labels are found, as options of the command line."""
-    given = [(f"--{name.replace('_', '-')}", value) for name, value in found.items() if value]
-    return [word for option, value in given for word in ([option] if value is True else [option, str(value)])]
+def _options(label_options: dict[str, Any]) -> list[str]:
+    """Label options as words of the command line."""
+    words = [(f"--{name.replace('_', '-')}", value) for name, value in label_options.items() if value]
+    return [word for option, value in words for word in ([option] if value is True else [option, str(value)])]
 
 
 def session_of_unlabelled(
-    pictures: Path, run: Run, out: Path, wanted: Wanted, progress: ProgressSink, **found: Any
+    pictures: Path, run: Run, out: Path, options: ReviewOptions, progress: ProgressSink, **label_options: Any
 ) -> Session:
-    """Label pictures that have no label yet, `found` as `ta.scan` does: those first that teach a run's model most.
+    """Label pictures that have no label yet, those first that teach a run's model most.
+
+    `label_options` are those of `ta.scan`.
 
     Raises:
         DataError: every picture has a label.
     """
     from tellapart.workflows.label_issues import answers_and_features
 
-    catalog = scan(pictures, progress, **found)
+    catalog = scan(pictures, progress, **label_options)
     rows = np.setdiff1d(catalog.readable, np.flatnonzero((catalog.table["labels"].list.len() > 0).to_numpy()))
     if not len(rows):
         raise DataError(f"All pictures of {pictures} have a label.", "To review labels, leave --run out.")
-    chances, features = answers_and_features(run, catalog, rows, progress)
+    p, features = answers_and_features(run, catalog, rows, progress)
     multilabel, classes = run.catalog.multilabel, run.catalog.classes
-    order = ask_next(uncertainty(chances, multilabel), features, wanted.limit or _NEXT)
-    items = [_asked(catalog, int(rows[i]), chances[i], classes, multilabel) for i in order]
+    order = ask_next(uncertainty(p, multilabel), features, options.limit or _NEXT)
+    items = [_asked(catalog, int(rows[i]), p[i], classes, multilabel) for i in order]
     log = CorrectionLog(out / "corrections.csv")
     return Session(
         f"{catalog.root.name}, unlabelled",
@@ -112,14 +114,14 @@ def session_of_unlabelled(
         multilabel,
         catalog.path,
         log,
-        _who(wanted),
-        shlex.join(["tellapart", "train", str(pictures), *_options(found), "--corrections", str(log.path)]),
+        _who(options),
+        shlex.join(["tellapart", "train", str(pictures), *_options(label_options), "--corrections", str(log.path)]),
     )
 
 
-def _asked(catalog: Catalog, row: int, chances: Any, classes: tuple[str, ...], multilabel: bool) -> Item:
-    best = np.flatnonzero(chances >= 0.5) if multilabel else np.array([int(chances.argmax())])
-    chance = float(np.where(chances >= 0.5, chances, 1 - chances).min() if multilabel else chances.max())
+def _asked(catalog: Catalog, row: int, p: Any, classes: tuple[str, ...], multilabel: bool) -> Item:
+    best = np.flatnonzero(p >= 0.5) if multilabel else np.array([int(p.argmax())])
+    chance = float(np.where(p >= 0.5, p, 1 - p).min() if multilabel else p.max())
     answer = tuple(classes[i] for i in best)
     file, content = str(catalog.table["path"][row]), bytes(catalog.table["sha256"][row]).hex()
     return Item(row, file, content, (), answer, chance, "Not labelled yet.")
@@ -155,7 +157,7 @@ def serve(session: Session, port: int, browser: bool) -> None:
 
 
 def _table(folder: Path, make: Callable[[], LabelIssues]) -> tuple[pl.DataFrame, str]:
-    """The ranking that lies in a folder, or a new one that is then put there."""
+    """The label issues saved in a folder, or new ones that are then saved there."""
     stored = load_table(folder)
     if stored is not None:
         return stored
@@ -164,46 +166,49 @@ def _table(folder: Path, make: Callable[[], LabelIssues]) -> tuple[pl.DataFrame,
     return issues.table, issues.method
 
 
-def _labels(catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, wanted: Wanted, after: str) -> Session:
-    table, how = ranked
+def _labels(catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, options: ReviewOptions, after: str) -> Session:
+    table, method = ranked
     suspicious = table.filter(pl.col("suspicious"))
-    n = wanted.limit if wanted.limit is not None else max(_LEAST, suspicious.height)
+    n = options.limit if options.limit is not None else max(_LEAST, suspicious.height)
     # The suspected ones first, then on down the ranking.
     asked = pl.concat([suspicious, table.filter(~pl.col("suspicious"))]).head(n)
     labels = catalog.table["labels"].to_list()
     items = []
     for line in asked.iter_rows(named=True):
         near = [(row, tuple(catalog.classes[k] for k in labels[row])) for row in line["neighbours"][:_NEAR]]
-        given, suggested = tuple(line["given"]), tuple(line["suggested"])
-        chance = line["p_suggested"] if given != suggested else 1 - line["p_suggested"] if catalog.multilabel else None
+        labelled, suggested = tuple(line["given"]), tuple(line["suggested"])
+        # Where nothing is suspected of several labels, the chance is that of the least probable decision to be wrong.
+        chance = line["p_suggested"]
+        if catalog.multilabel and labelled == suggested:
+            chance = 1 - chance
         items.append(
             Item(
                 line["row"],
                 line["file"],
                 line["sha256"],
-                given,
+                labelled,
                 suggested,
-                line["p_suggested"] if chance is None else chance,
+                chance,
                 line["reason"],
                 near,
             )
         )
     return Session(
         catalog.root.name,
-        f"{len(items):,} pictures, the most suspicious labels first; {suspicious.height:,} are suspected. {how}",
+        f"{len(items):,} pictures, the most suspicious labels first; {suspicious.height:,} are suspected. {method}",
         items,
         catalog.classes,
         catalog.multilabel,
         catalog.path,
         CorrectionLog(folder / "corrections.csv"),
-        _who(wanted),
+        _who(options),
         after,
     )
 
 
-def _who(wanted: Wanted) -> str:
-    if wanted.by is not None:
-        return wanted.by
+def _who(options: ReviewOptions) -> str:
+    if options.by is not None:
+        return options.by
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # no name for the user's number
@@ -211,7 +216,7 @@ def _who(wanted: Wanted) -> str:
 
 
 def _train_again(run: Run) -> str:
-    """The command of the run, with the corrections and another directory."""
+    """The command that trains the run again with corrections, in another directory."""
     words = shlex.split(run.environment["command"])
     if words[:2] != ["tellapart", "train"] or "RECIPE" in words:  # a fold, or a recipe made in Python
         words = ["tellapart", "train", str(run.catalog.root), "--recipe", str(run.recipe_file)]

@@ -1,4 +1,4 @@
-"""The score of a finished run by size, brightness, file type, group: which pictures it finds hard."""
+"""Slices of a finished run: its score by size, brightness, file type or group."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def slices(
     smallest: int = SMALLEST,
     progress: bool = False,
 ) -> Slices:
-    """Score a run by what its pictures are like, and say which parts are proven to be harder than the rest.
+    """Score slices of a run's pictures, and find those that are proven to be harder than the rest.
 
     Args:
         trained: a finished run, or its directory.
         on: "test" or "validation"; by default the test pictures, or the validation ones where there is no test.
-        by: what to look at: size, shape, brightness, file type, colour mode, group, labels, or a catalog's column.
+        by: traits to slice by: size, shape, brightness, file type, colour mode, group, labels, or a catalog's column.
         table: a table of your own with the pictures' paths (file_name) and other columns, such as the camera; these are
             looked at too.
         smallest: pictures that a part must have.
@@ -50,12 +50,12 @@ def slices(
     return progress_sink(progress).watch(slices_of(run, on or next(iter(known)), by, smallest, table=own))
 
 
-def text(found: Slices, most: int = 20) -> str:
+def text(scored: Slices, most: int = 20) -> str:
     """The worst parts and a verdict, for a terminal."""
-    shown = found.parts[:most]
+    shown = scored.parts[:most]
     width = max((len(part_name(part)) for part in shown), default=0)
-    total = formatting.percent(found.right / found.n) if found.n else "–"
-    lines = [f"{counted(found.n, 'picture')}, {total} right; parts of {found.smallest} pictures or more:"]
+    total = formatting.percent(scored.right / scored.n) if scored.n else "–"
+    lines = [f"{counted(scored.n, 'picture')}, {total} right; parts of {scored.smallest} pictures or more:"]
     for part in shown:
         mark = "!" if part.worse else " "
         span = f"(95 %: {formatting.number(part.low)} to {formatting.percent(part.high)})"
@@ -63,8 +63,8 @@ def text(found: Slices, most: int = 20) -> str:
             f"{mark} {part_name(part):<{width}}  {formatting.percent(part.value):>7}  {span:<23}  n = {part.n:<6,}  "
             f"elsewhere {formatting.percent(part.rest):>7}  p = {formatting.chance(part.p_corrected)}"
         )
-    if len(found.parts) > most:
-        lines.append(f"  and {len(found.parts) - most} more, none of them lower")
-    if found.n_small:
-        lines.append(f"Left out for having fewer pictures: {counted(found.n_small, 'part')}.")
-    return "\n".join([*lines, verdict(found)])
+    if len(scored.parts) > most:
+        lines.append(f"  and {len(scored.parts) - most} more, none of them lower")
+    if scored.n_small:
+        lines.append(f"Left out for having fewer pictures: {counted(scored.n_small, 'part')}.")
+    return "\n".join([*lines, verdict(scored)])

@@ -20,23 +20,23 @@ _MEANING = {
 
 def certainty(run: Run) -> Section | None:
     """The section on calibration, from `evaluation.json`; None where that has nothing on it."""
-    judged = run.judged
-    parts = judged.get("certainty", {})
-    on = next(iter(judged["evaluations"]))
+    values = run.evaluation_values
+    parts = values.get("certainty", {})
+    on = next(iter(values["evaluations"]))
     if on not in parts:  # a training of an earlier version
         return None
     summary = parts[on]
-    multilabel = judged["thresholds"] is not None
+    multilabel = values["thresholds"] is not None
     blocks: list[Block] = [Text(_error_sentence(summary, on, multilabel), "lead")]
     blocks.append(
         Side([_diagram("Before the temperature", summary["before"]), _diagram("As answered", summary["after"])])
     )
     if summary.get("sets"):
-        blocks.append(_sets(summary["sets"], judged["n_validation"]))
+        blocks.append(_sets(summary["sets"], values["n_validation"]))
     if summary.get("unknown"):
-        blocks.append(_unknown(summary["unknown"], judged["ood_score"]))
-    if judged.get("tta"):
-        blocks.append(Text(judged["tta"]["sentence"]))
+        blocks.append(_unknown(summary["unknown"], values["ood_score"]))
+    if values.get("tta"):
+        blocks.append(Text(values["tta"]["sentence"]))
     return Section("certainty", "How far its certainty can be trusted", blocks, "Certainty", after="score")
 
 
@@ -93,8 +93,8 @@ def _sets(sets: list[Mapping[str, Any]], n_validation: int) -> Table:
     )
 
 
-def _unknown(judged: Mapping[str, Any], ood_score: Mapping[str, Any]) -> Table:
-    rows = [[Cell(_MEANING[name]), _metric(values)] for name, values in judged.items()]
+def _unknown(shares: Mapping[str, Any], ood_score: Mapping[str, Any]) -> Table:
+    rows = [[Cell(_MEANING[name]), _metric(values)] for name, values in shares.items()]
     default = (
         "That is the default; --no-unknown answers all." if ood_score["by_default"] else "Only if asked: --unknown."
     )

@@ -157,7 +157,7 @@ def _rows(predictions: Predictions, rows: pl.Series) -> Predictions:
 
 
 def _answered(run: Run, predictions: Predictions) -> Answered:
-    about = run.judged
+    about = run.evaluation_values
     return Answered(predictions, about["temperature"], about["thresholds"] or None)
 
 
@@ -171,7 +171,7 @@ def _verdict(changed: Change) -> str:
 
 
 def _judged(run: Run, predictions: Predictions) -> Evaluation:
-    about = run.judged
+    about = run.evaluation_values
     return evaluate_predictions(
         predictions, on="test", temperature=about["temperature"], thresholds=about["thresholds"] or None
     )

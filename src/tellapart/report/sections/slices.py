@@ -48,9 +48,9 @@ def slices_of(
         most: see `auditing.traits.traits`.
         table: a table of the user's own, whose columns make slices too.
     """
-    judged = run.judged
+    values = run.evaluation_values
     predictions = known(run.predictions(on))
-    answer = answers(predictions, judged["temperature"], judged["thresholds"])
+    answer = answers(predictions, values["temperature"], values["thresholds"])
     right = (answer == predictions.target).reshape(len(predictions), -1).all(axis=1)
     columns = yield from traits(run.catalog, predictions.row, by, most)
     if table is not None:
