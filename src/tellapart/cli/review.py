@@ -85,7 +85,13 @@ def review(
     """Look through suspicious labels in the browser. Decisions go to corrections.csv; nothing of yours is changed."""
     from tellapart.runs.run import Run
     from tellapart.workflows.progress import progress_sink
-    from tellapart.workflows.review import ReviewOptions, serve, session_of_pictures, session_of_run, session_of_unlabelled
+    from tellapart.workflows.review import (
+        ReviewOptions,
+        serve,
+        session_of_pictures,
+        session_of_run,
+        session_of_unlabelled,
+    )
 
     progress, options, reviewed = progress_sink(not quiet), ReviewOptions(limit, by, model), Run(where)
     if reviewed.started:

@@ -161,7 +161,7 @@ class Run:
 
     @property
     def evaluation_values(self) -> dict[str, Any]:
-        """evaluation.json as plain values: "temperature", "thresholds" (None with one label), "evaluations" and more."""
+        """evaluation.json as plain values: "temperature", "thresholds" (None with one label), "evaluations" …"""
         self._need(self.evaluation_file)
         values = current_keys(read_json(self.evaluation_file, "evaluations", "temperature", "thresholds"))
         return values | {"tta": current_keys(values["tta"])} if values.get("tta") else values

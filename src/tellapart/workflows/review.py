@@ -60,8 +60,10 @@ def session_of_run(run: Run, options: ReviewOptions, progress: ProgressSink) -> 
     return Session(**{**vars(session), "changed": changed})
 
 
-def session_of_pictures(pictures: Path, out: Path, options: ReviewOptions, progress: ProgressSink, **label_options: Any) -> Session:
-    """Review the labels of pictures without a run. corrections.csv lies in `out`; `label_options` are those of `ta.scan`."""
+def session_of_pictures(
+    pictures: Path, out: Path, options: ReviewOptions, progress: ProgressSink, **label_options: Any
+) -> Session:
+    """Review the labels of pictures without a run: corrections.csv lies in `out`, `label_options` as for `ta.scan`."""
     catalog = scan(pictures, progress, **label_options)
     saved = out / "catalog.parquet"
     if saved.is_file() and Catalog.load(saved).digest != catalog.digest:
@@ -75,7 +77,8 @@ def session_of_pictures(pictures: Path, out: Path, options: ReviewOptions, progr
 
     table = _table(out, make)
     catalog.save(saved)
-    train = ["tellapart", "train", str(pictures), *_options(label_options), "--corrections", str(out / "corrections.csv")]
+    corrections = str(out / "corrections.csv")
+    train = ["tellapart", "train", str(pictures), *_options(label_options), "--corrections", corrections]
     return _labels(catalog, table, out, options, shlex.join(train))
 
 
@@ -166,7 +169,9 @@ def _table(folder: Path, make: Callable[[], LabelIssues]) -> tuple[pl.DataFrame,
     return issues.table, issues.method
 
 
-def _labels(catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, options: ReviewOptions, after: str) -> Session:
+def _labels(
+    catalog: Catalog, ranked: tuple[pl.DataFrame, str], folder: Path, options: ReviewOptions, after: str
+) -> Session:
     table, method = ranked
     suspicious = table.filter(pl.col("suspicious"))
     n = options.limit if options.limit is not None else max(_LEAST, suspicious.height)
