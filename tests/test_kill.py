@@ -45,6 +45,7 @@ N_KILLS, N_STOPS, SEED = 50, 10, 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bits(
     tmp_path: Path, picture_folder: Callable[..., Path], same_runs: Callable[[Path, Path], None]
 ) -> None:
