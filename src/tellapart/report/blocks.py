@@ -161,12 +161,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """An attribution map: a JPEG with colours from little to much. `said` is a remark or ""."""
+    """An attribution map: a JPEG with colours from little to much. `note` is a remark or ""."""
 
     title: str
     jpeg: bytes
     method: str
-    said: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Explained:
     """
 
     card: Card
-    seen: bytes
+    picture: bytes
     maps: Sequence[HeatMap]
     alike: Sequence[Card] = ()
     template: str = field(default="explained", init=False)

@@ -277,16 +277,16 @@ def _hits(lines: Sequence[Line], x: Axis, y: Axis, form: Callable[[float], str],
         for at, height in zip(line.x, line.y, strict=True):
             if math.isfinite(at + height):
                 values.setdefault(at, []).append((line.name, height))
-    places = sorted(values)
-    every = max(1, math.ceil(len(places) / 150))
-    places = places[::every]
-    edges = [x.position(at) for at in places]
+    positions = sorted(values)
+    every = max(1, math.ceil(len(positions) / 150))
+    positions = positions[::every]
+    edges = [x.position(at) for at in positions]
     parts = []
-    for i, at in enumerate(places):
+    for i, at in enumerate(positions):
         left = (edges[i - 1] + edges[i]) / 2 if i else edges[i] - 8
         right = (edges[i] + edges[i + 1]) / 2 if i + 1 < len(edges) else edges[i] + 8
-        said = ", ".join(f"{name} {form(v)}".strip() for name, v in values[at])
-        text = _text(f"{x_title} {_digits(at)}: {said}")
+        listed = ", ".join(f"{name} {form(v)}".strip() for name, v in values[at])
+        text = _text(f"{x_title} {_digits(at)}: {listed}")
         dots = "".join(f'<circle cx="{edges[i]:.1f}" cy="{y.position(v):.1f}" r="4"/>' for _, v in values[at])
         parts.append(
             f'<g class="hit" data-say="{text}"><title>{text}</title><rect x="{left:.1f}" y="{_TOP}" '

@@ -56,12 +56,12 @@ def forest_chart(
     for i, one in enumerate(intervals):
         y = _TOP + _LINE * (i + 0.5)
         low, value, high = (axis.position(v) for v in (one.low, one.value, one.high))
-        said = _text(f"{one.name}: {form(one.value)}, 95 % interval {form(one.low)} to {form(one.high)}")
+        label = _text(f"{one.name}: {form(one.value)}, 95 % interval {form(one.low)} to {form(one.high)}")
         parts.append(
-            f'<g class="{_LOOKS[one.look]}"><title>{said}</title><path d="M{low:.1f} {y}H{high:.1f}"/>'
+            f'<g class="{_LOOKS[one.look]}"><title>{label}</title><path d="M{low:.1f} {y}H{high:.1f}"/>'
             f'<circle cx="{value:.1f}" cy="{y}" r="4.5"/></g>'
             f'<text x="{_LEFT - 10}" y="{y + 4.5}" text-anchor="end">{_text(one.name)}</text>'
-            f'<g class="hit" data-say="{said}"><rect x="0" y="{y - _LINE / 2}" width="{_WIDTH}" height="{_LINE}"/></g>'
+            f'<g class="hit" data-say="{label}"><rect x="0" y="{y - _LINE / 2}" width="{_WIDTH}" height="{_LINE}"/></g>'
         )
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text class="tick" x="{middle}" y="{bottom + 38}" text-anchor="middle">{_text(x_title)}</text>')

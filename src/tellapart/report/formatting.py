@@ -134,22 +134,22 @@ def shortened(text: str, most: int = 20) -> str:
 def sentence(evaluation: Evaluation) -> str:
     """The score in plain language, for someone who has never heard of a metric."""
     metrics = evaluation.metrics
-    seen = {
+    relation = {
         "train": "it was trained on",
         "validation": "it was not trained on",
         BEFORE_RETRAINING: "it was not trained on",
     }.get(evaluation.on, "it has not seen")
     if not evaluation.multilabel and "accuracy" in metrics:
         base, right, span = _of(metrics["accuracy"])
-        return f"Of {base} pictures {seen}, it names {right} right ({_SURE}: {span})."
+        return f"Of {base} pictures {relation}, it names {right} right ({_SURE}: {span})."
     precision, recall = _first(metrics, "precision"), _first(metrics, "recall")
     if evaluation.multilabel and precision and recall:
         base, share, span = _of(recall)
-        first = f"Of {base} labels that belong to pictures {seen}, it finds {share} ({_SURE}: {span})."
+        first = f"Of {base} labels that belong to pictures {relation}, it finds {share} ({_SURE}: {span})."
         base, right, span = _of(precision)
         return f"{first} Of {base} labels that it answers, {right} are right ({_SURE}: {span})."
     name, metric = evaluation.headline
-    return f"{plain(name)} on pictures {seen}: {score(name, metric.value)} ({_SURE}: {interval(name, metric)})."
+    return f"{plain(name)} on pictures {relation}: {score(name, metric.value)} ({_SURE}: {interval(name, metric)})."
 
 
 def _first(metrics: dict[str, Metric], stem: str) -> Metric | None:

@@ -150,8 +150,8 @@ def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluatio
     first = shown[0]
     top = max(evaluation.metrics[first].value for evaluation in members)
     gain = mean.metrics[first].value - top
-    said = "better than" if gain > 0 else "as good as" if gain == 0 else "not as good as"
-    verdict = f"On the {mean.on} pictures the mean is {said} the best of the runs."
+    comparison = "better than" if gain > 0 else "as good as" if gain == 0 else "not as good as"
+    verdict = f"On the {mean.on} pictures the mean is {comparison} the best of the runs."
     caption = "In small figures: the 95\u202f% interval. All are judged on the same pictures."
     table = Table(["run", *map(formatting.plain, shown)], rows, caption)
     return Section("together", "Alone and together", [Text(verdict, "lead"), table], "Together", after="pictures")

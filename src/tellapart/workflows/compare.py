@@ -218,12 +218,12 @@ def _check_pictures(who: str, first: Opened, other: Opened, mine: Sequence[bytes
     if sorted(mine) == sorted(theirs):
         return
     here, there = set(mine), set(theirs)
-    said = [f"{counted(len(mine), 'picture')} and {len(theirs):,}, {len(here & there):,} of them in both"]
+    differences = [f"{counted(len(mine), 'picture')} and {len(theirs):,}, {len(here & there):,} of them in both"]
     for run, contents, others in ((first, mine, there), (other, theirs, here)):
         only = [i for i, content in enumerate(contents) if content not in others]
         if only:
-            said.append(f"only in {run.path}: {len(only):,}, such as {_path(run, only[0])}")
-    raise DataError(f"{who}: they were judged on other pictures ({'; '.join(said)}).", _SAME)
+            differences.append(f"only in {run.path}: {len(only):,}, such as {_path(run, only[0])}")
+    raise DataError(f"{who}: they were judged on other pictures ({'; '.join(differences)}).", _SAME)
 
 
 def _path(opened: Opened, i: int) -> str:

@@ -52,16 +52,16 @@ def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") ->
 
 def notes(runs: Sequence[Run], together: Sequence[Compared]) -> list[str]:
     """Sentences that warn of comparing: other pictures, another split, losses of another kind."""
-    said = []
+    warnings = []
     for i, run in enumerate(runs[1:], start=1):
         if run.catalog.digest != runs[0].catalog.digest:
-            said.append(f"{together[i].name} was trained on other pictures than {together[0].name}.")
+            warnings.append(f"{together[i].name} was trained on other pictures than {together[0].name}.")
         elif not np.array_equal(run.split.validation, runs[0].split.validation):
-            said.append(f"{together[i].name} was validated on other pictures than {together[0].name}.")
+            warnings.append(f"{together[i].name} was validated on other pictures than {together[0].name}.")
     kinds = [name for name in differing(together) if name.endswith((".loss", ".label_smoothing"))]
     if kinds:
-        said.append(f"Their losses are not of one kind ({', '.join(kinds)} differ): compare the accuracies.")
-    return said
+        warnings.append(f"Their losses are not of one kind ({', '.join(kinds)} differ): compare the accuracies.")
+    return warnings
 
 
 def _compared(run: Run) -> Compared:

@@ -313,8 +313,8 @@ def _why(
 def _heat_map(subjects: Subjects, i: int, number: int, warm: Map, method: str) -> HeatMap:
     """A map over its picture."""
     title = f"What speaks for {subjects.answers.predictions.classes[number]}"
-    said = "" if warm.any() else "Nothing in the picture does."
-    return HeatMap(title, thumbnail(overlay(subjects.pixels[i], warm), 320), METHODS[method], said)
+    note = "" if warm.any() else "Nothing in the picture does."
+    return HeatMap(title, thumbnail(overlay(subjects.pixels[i], warm), 320), METHODS[method], note)
 
 
 def _methods_sentence(methods: Mapping[str, int], n: int) -> str:
@@ -322,9 +322,9 @@ def _methods_sentence(methods: Mapping[str, int], n: int) -> str:
     says = {GRAD_CAM: "says which region", INTEGRATED: "say which pixels"}
     parts: list[str] = []
     for method, shown in methods.items():
-        some = "" if shown == n else f" (of the first {counted(shown, 'picture')})"
+        share = "" if shown == n else f" (of the first {counted(shown, 'picture')})"
         name = METHODS[method] if not parts else METHODS[method].lower()
-        parts.append(f"{name}{some} {says[method]}")
+        parts.append(f"{name}{share} {says[method]}")
     return f"{', '.join(parts)}."
 
 
@@ -373,10 +373,10 @@ def _write_sheet(run: Run, network: Network, why: Why, out: Path) -> None:
 
     lines = []
     for entry in why.explained:
-        seen = decode(entry.seen)
-        size = seen.shape[1], seen.shape[0]
+        picture = decode(entry.picture)
+        size = picture.shape[1], picture.shape[0]
         answer = ", ".join(f"{label.name} {label.certainty:.0%}" for label in entry.card.answered)
-        line = [(seen, answer or "no label")]
+        line = [(picture, answer or "no label")]
         line += [(decode(warm.jpeg), warm.title) for warm in entry.maps]
         for card in entry.alike:
             alike = read_picture(run.catalog.path(card.row), network.preprocessing)

@@ -194,17 +194,17 @@ def _line(labels: Any, p: Floats, suggested: Any, names: list[str], near: npt.ND
         return _line_multilabel(labels, p, suggested, names, near)
     a, b = int(labels), int(suggested)
     counts = np.bincount(near, minlength=len(names)) if len(near) else np.zeros(len(names), np.int64)
-    said = [f"The model says {names[b]}, {certainty(p[b])}"]
+    sentences = [f"The model says {names[b]}, {certainty(p[b])}"]
     if a != b:
-        said[0] += f"; {names[a]}, {certainty(p[a])}"
+        sentences[0] += f"; {names[a]}, {certainty(p[a])}"
     around = [f"{counts[k]} {names[k]}" for k in np.argsort(-counts, kind="stable") if counts[k]]
-    said += [f"Of the {len(near)} nearest pictures: {', '.join(around)}"] if len(near) else []
+    sentences += [f"Of the {len(near)} nearest pictures: {', '.join(around)}"] if len(near) else []
     return {
         "given": [names[a]],
         "suggested": [names[b]],
         "p_given": float(p[a]),
         "p_suggested": float(p[b]),
-        "reason": ". ".join(said) + ".",
+        "reason": ". ".join(sentences) + ".",
     }
 
 
@@ -214,17 +214,17 @@ def _line_multilabel(
     changed: Iterable[int] = np.flatnonzero(labels != suggested)
     right = np.where(labels == 1, p, 1 - p)
     worst = list(changed) or [int(right.argmin())]
-    said = []
+    reasons = []
     for k in sorted(worst, key=lambda k: right[k]):
         around = f"{int(near[:, k].sum())} of the {len(near)} nearest pictures have it" if len(near) else ""
         text = f"{names[k]} is {'given' if labels[k] else 'not given'}: the model says {certainty(p[k])}"
-        said.append(", ".join(filter(None, (text, around))))
+        reasons.append(", ".join(filter(None, (text, around))))
     return {
         "given": [names[k] for k in np.flatnonzero(labels)],
         "suggested": [names[k] for k in np.flatnonzero(suggested)],
         "p_given": float(right[worst].min()),
         "p_suggested": float(1 - right[worst].min()),
-        "reason": ". ".join(said) + ".",
+        "reason": ". ".join(reasons) + ".",
     }
 
 

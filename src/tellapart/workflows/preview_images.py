@@ -123,7 +123,10 @@ def _ahead(dataset: Dataset, rows: list[int]) -> Image.Image:
     return grid(
         [
             [(plain(dataset)(row), _name(dataset, row))]
-            + [(fixed_view(dataset)(_item(dataset, row, number)), _what(version)) for number, version in versions]
+            + [
+                (fixed_view(dataset)(_item(dataset, row, number)), _transforms_text(version))
+                for number, version in versions
+            ]
             for row in rows
         ]
     )
@@ -134,7 +137,7 @@ def _views(dataset: Dataset, rows: list[int], views: Sequence[Sequence[Transform
         [
             [(plain(dataset)(row), _name(dataset, row))]
             + [
-                (fixed_view(dataset, views, number)(_item(dataset, row)), _what(view))
+                (fixed_view(dataset, views, number)(_item(dataset, row)), _transforms_text(view))
                 for number, view in enumerate(views[:_VIEWS])
             ]
             for row in rows
@@ -147,7 +150,7 @@ def _item(dataset: Dataset, row: int, version: int = 0) -> int:
     return row * len(dataset.versions) + version
 
 
-def _what(view: Sequence[Transform]) -> str:
+def _transforms_text(view: Sequence[Transform]) -> str:
     return ", ".join(transform.transform.replace("_", " ") for transform in view) or "as it is"
 
 

@@ -63,8 +63,8 @@ def leak_section(audit: Audit) -> Section | None:
     leaks = [block for kind in ("leak", "near-leak") for block in kind_blocks(audit, kind)]
     n = len(audit.of("leak")) + len(audit.of("near-leak"))
     if leaks:
-        said = f"{counted(n, 'pair')} of one picture on two sides of the split: the score may be flattered."
-        blocks += [Text(said, "warning"), *leaks]
+        warning = f"{counted(n, 'pair')} of one picture on two sides of the split: the score may be flattered."
+        blocks += [Text(warning, "warning"), *leaks]
     else:
         blocks.append(Text("No picture stands on two sides of the split, exactly or nearly."))
     wrong = [block for kind in ("contradiction", "near-contradiction") for block in kind_blocks(audit, kind)]
@@ -148,8 +148,8 @@ def _card(audit: Audit, row: int, note: str) -> Card:
     width, height = table["width"][row], table["height"][row]
     size = f"{width} × {height}" if width else ""
     link = audit.catalog.path(row).absolute().as_uri()
-    said = " · ".join(part for part in (note, size) if part and not (part == size and size in note))
-    return Card(row, _name(audit, row), has_answer=False, link=link, note=said)
+    caption = " · ".join(part for part in (note, size) if part and not (part == size and size in note))
+    return Card(row, _name(audit, row), has_answer=False, link=link, note=caption)
 
 
 def _name(audit: Audit, row: int) -> str:

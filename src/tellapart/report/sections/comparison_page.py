@@ -275,8 +275,10 @@ def _n_wrong(answers: Answers) -> npt.NDArray[np.int64]:
 
 def _answer_note(letter: str, answers: Answers, i: int) -> str:
     card: Card = answers.card(i)
-    said = ", ".join(f"{formatting.visible(a.name)} {formatting.certainty(a.certainty or 0.0)}" for a in card.answered)
-    return f"{letter}: {said or 'no label'}"
+    labels = ", ".join(
+        f"{formatting.visible(a.name)} {formatting.certainty(a.certainty or 0.0)}" for a in card.answered
+    )
+    return f"{letter}: {labels or 'no label'}"
 
 
 def _settings(details: ComparisonDetails) -> Section:

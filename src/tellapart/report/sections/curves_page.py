@@ -102,13 +102,13 @@ def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
 
 def _verdict(runs: Sequence[Compared]) -> str:
     top, near = best(runs), closest(runs)
-    said = [f"{_called(runs, top)} has the best validation accuracy, {formatting.percent(runs[top].accuracy)}."]
+    sentences = [f"{_called(runs, top)} has the best validation accuracy, {formatting.percent(runs[top].accuracy)}."]
     if near is not None:
-        said.append(
+        sentences.append(
             f"{_called(runs, near)} has the smallest gap between training and validation loss, "
             f"{_signed(runs[near].gap)}."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _called(runs: Sequence[Compared], i: int) -> str:

@@ -89,14 +89,14 @@ def keep_explained(run: Run, why: Why) -> None:
     """Store explanations in a run directory, where `explained` reads them."""
     entries = []
     for i, entry in enumerate(why.explained, start=1):
-        seen, maps = f"explained-{i}.jpg", []
-        _write(run, seen, entry.seen)
+        picture, maps = f"explained-{i}.jpg", []
+        _write(run, picture, entry.picture)
         for j, warm in enumerate(entry.maps, start=1):
             name = f"explained-{i}-{j}.jpg"
             _write(run, name, warm.jpeg)
-            maps.append({"title": warm.title, "file": name, "method": warm.method, "said": warm.said})
+            maps.append({"title": warm.title, "file": name, "method": warm.method, "said": warm.note})
         entries.append(
-            {"card": asdict(entry.card), "seen": seen, "maps": maps, "alike": [asdict(card) for card in entry.alike]}
+            {"card": asdict(entry.card), "seen": picture, "maps": maps, "alike": [asdict(card) for card in entry.alike]}
         )
     about = {"method": why.method, "n_training": why.n_training, "notes": list(why.notes)}
     checks = [asdict(check) for check in why.checks]

@@ -39,12 +39,12 @@ def _chart(event: Mapping[str, Any]) -> Chart:
         x_title="learning rate",
         log_x=True,
     )
-    said = ", ".join(f"{name.replace('_', ' ')} {lr:.1e}" for name, lr in event["suggestions"].items())
+    suggested = ", ".join(f"{name.replace('_', ' ')} {lr:.1e}" for name, lr in event["suggestions"].items())
     taken = f"The stage took {event['lr']:.1e} ({event['taken'].replace('_', ' ')})."
     rose = (
         "" if event["rose"] else " The loss never rose clearly: the test ended before the learning rate was too high."
     )
-    caption = f"{taken}{f' Suggested: {said}.' if said else ''}{rose}"
+    caption = f"{taken}{f' Suggested: {suggested}.' if suggested else ''}{rose}"
     return Chart(f"Learning-rate test, stage {event['stage'] + 1}", svg, caption)
 
 
