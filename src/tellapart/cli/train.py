@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from tellapart.cli.options import (
     with_label_options,
 )
 from tellapart.errors import UsageError
+
+if TYPE_CHECKING:
+    from tellapart.recipe.schema import Recipe
 
 
 @with_label_options
@@ -61,7 +64,6 @@ def train(
 ) -> None:
     """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
     from tellapart.core.signals import stopped_soon
-    from tellapart.recipe.load import read_recipe
     from tellapart.runs.run import Run
     from tellapart.workflows.audit import grouped_scan
     from tellapart.workflows.progress import JsonLines, progress_sink
@@ -70,36 +72,52 @@ def train(
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
-    changes = list(set_ or [])
-    changes += [f"model.name={_toml_text(model)}"] if model is not None else []
+    loaded = _recipe_of_training(recipe, [*(set_ or []), *_as_changes(model, weights, seed)], minutes)
+    progress = JsonLines() if as_json and not quiet else progress_sink(not quiet)
+    run = Run(out or Path("runs") / pictures.resolve().name)
+    was_finished = run.finished
+    with stopped_soon():
+        catalog = (grouped_scan if group_duplicates else scan)(pictures, progress, **label_options)
+        options = RunOptions(on_unreadable, runtime, _command(), resume_anyway)
+        follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
+    if was_finished:
+        progress.say(f"{run.directory} was finished already; nothing was trained again.")
+    if not quiet and not as_json:
+        print(next(iter(run.evaluations.values())).table())
+        print(f"Report: {run.report}\nAsk it: tellapart predict {shlex.quote(str(run.directory))} PICTURE")
+
+
+def _as_changes(model: str | None, weights: Path | None, seed: int | None) -> list[str]:
+    """Options of a training as changes of its recipe, as --set takes them."""
+    changes = [f"model.name={_toml_text(model)}"] if model is not None else []
     changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
     changes += [f"seed={seed}"] if seed is not None else []
-    loaded = load_recipe(recipe, changes)
-    if minutes is not None:
-        if loaded.plan is None or loaded.plan.why:
-            raise UsageError(
-                f"--minutes {minutes:g}: the recipe {recipe} leaves nothing open to be chosen for that time.",
-                "With --recipe fast it is; or change how long its stages are: --set stages.0.epochs=3",
-            )
-        loaded, _ = read_recipe(recipe, [*changes, f"plan.minutes={minutes}"])
-    progress = JsonLines() if as_json and not quiet else progress_sink(not quiet)
-    directory = out or Path("runs") / pictures.resolve().name
-    finished = Run(directory)
-    was_finished = finished.finished
-    command = shlex.join(["tellapart", *sys.argv[1:]])
-    with stopped_soon():
-        catalog = (
-            grouped_scan(pictures, progress, **label_options)
-            if group_duplicates
-            else scan(pictures, progress, **label_options)
+    return changes
+
+
+def _recipe_of_training(name: str, changes: list[str], minutes: float | None) -> Recipe:
+    """The recipe with its changes, and with the time that its plan may take.
+
+    Raises:
+        UsageError: a time is given, and the recipe has no plan that is open.
+    """
+    from tellapart.recipe.load import read_recipe
+
+    recipe = load_recipe(name, changes)
+    if minutes is None:
+        return recipe
+    if recipe.plan is None or recipe.plan.why:
+        raise UsageError(
+            f"--minutes {minutes:g}: the recipe {name} leaves nothing open to be chosen for that time.",
+            "With --recipe fast it is; or change how long its stages are: --set stages.0.epochs=3",
         )
-        options = RunOptions(on_unreadable, runtime, command, resume_anyway)
-        follow(progress, loaded, catalog, directory, options, corrections=corrections)
-    if was_finished:
-        progress.say(f"{directory} was finished already; nothing was trained again.")
-    if not quiet and not as_json:
-        print(next(iter(finished.evaluations.values())).table())
-        print(f"Report: {finished.report}\nAsk it: tellapart predict {shlex.quote(str(directory))} PICTURE")
+    recipe, _ = read_recipe(name, [*changes, f"plan.minutes={minutes}"])
+    return recipe
+
+
+def _command() -> str:
+    """The command that repeats this one."""
+    return shlex.join(["tellapart", *sys.argv[1:]])
 
 
 @with_label_options
@@ -120,16 +138,13 @@ def cross_validate(
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan
 
-    changes = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
-    loaded = load_recipe(recipe, changes)
-    command = shlex.join(["tellapart", *sys.argv[1:]])
+    loaded = load_recipe(recipe, [*(set_ or []), *_as_changes(None, None, seed)])
     with stopped_soon():
         catalog = scan(pictures, progress_sink(not quiet), **label_options)
-        result = run_folds(catalog, loaded, folds, out, command=command, progress=not quiet)
+        result = run_folds(catalog, loaded, folds, out, command=_command(), progress=not quiet)
     print(result.table())
     print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
 
 
 def _toml_text(text: str) -> str:
-
     return json.dumps(text, ensure_ascii=False)
