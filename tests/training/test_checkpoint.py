@@ -194,13 +194,22 @@ def test_quick_saving_within_an_epoch_is_not_done_all_the_time(monkeypatch: pyte
 
 
 def test_what_was_told_is_added_up_before_it_is_saved(tmp_path: Path) -> None:
-    network, state = nn.Linear(2, 1), State(loss_sum=1.0, right=1.0, seen=2)
+    network, state = nn.Linear(2, 1), State(loss_sum=1.0, right=1.0, n_pictures=2)
     state.pending_losses = [(torch.tensor(0.5), 4, torch.tensor(3)), (torch.tensor(2.0), 2, torch.tensor(0))]
     state.flush_losses(keep=1)
-    assert (state.loss_sum, state.right, state.seen, len(state.pending_losses)) == (3.0, 4.0, 6, 1)
+    assert (state.loss_sum, state.right, state.n_pictures, len(state.pending_losses)) == (3.0, 4.0, 6, 1)
     save_checkpoint(tmp_path / "last", network, state)
     found = load_checkpoint(tmp_path / "last", network)
-    assert (found.loss_sum, found.right, found.seen, found.pending_losses) == (7.0, 4.0, 8, [])
+    assert (found.loss_sum, found.right, found.n_pictures, found.pending_losses) == (7.0, 4.0, 8, [])
+
+
+def test_fields_under_their_names_of_version_0_1_are_read(tmp_path: Path) -> None:
+    network = nn.Linear(2, 1)
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    fields = {"loss_sum": 1.5, "right": 1.0, "seen": 2, "found": {"0": 0.1}}
+    write_sealed(tmp_path / "last", tensors, {"state": fields, "scalars": {}, "groups": []}, None)
+    state = load_checkpoint(tmp_path / "last", network)
+    assert (state.loss_sum, state.n_pictures, state.found_lrs) == (1.5, 2, {"0": 0.1})
 
 
 def test_weights_that_gave_no_number_are_not_saved(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _EVENT_KEYS = {
     "Retrained": {"rates": "lrs"},
 }
 _RUNTIME_KEYS = {"at_once": "micro_batch"}
+_STATE_KEYS = {"seen": "n_pictures", "found": "found_lrs"}
 #: Beginnings of the names of a network's layers, outermost first.
 _LAYERS = (
     (re.compile(r"^body\.members\.(\d+)\.body\."), r"backbone.members.\1.backbone."),
@@ -44,6 +45,11 @@ def current_event(values: Mapping[str, Any]) -> dict[str, Any]:
 def current_runtime(values: Mapping[str, T]) -> dict[str, T]:
     """The fields of a runtime, of an event or as it was remembered, under the names of today."""
     return {_RUNTIME_KEYS.get(key, key): value for key, value in values.items()}
+
+
+def current_state(values: Mapping[str, T]) -> dict[str, T]:
+    """The fields of a checkpoint's state, under the names of today."""
+    return {_STATE_KEYS.get(key, key): value for key, value in values.items()}
 
 
 def current_layers(tensors: Mapping[str, T]) -> dict[str, T]:

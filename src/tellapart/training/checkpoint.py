@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tellapart.core.old_names import current_layers
+from tellapart.core.old_names import current_layers, current_state
 from tellapart.errors import RunError
 from tellapart.training.checkpoint_file import read_sealed, write_sealed
 
@@ -32,7 +32,7 @@ class State:
         stage: the stage that is under way, from 0; the number of stages when all are done.
         epoch: epochs done in it.
         step: steps done in the epoch under way.
-        loss_sum, right, seen: running sums of the epoch under way, but for `pending_losses`.
+        loss_sum, right, n_pictures: running sums of the epoch under way, but for `pending_losses`.
         best_value: the best value so far of what the stage monitors; higher is better.
         best_epoch: the epoch (from 1) that had it.
         best: the network's tensors at that moment.
@@ -42,12 +42,12 @@ class State:
         events: number of lines in the event log that belong to this state.
         gap: validation loss less training loss after the last epoch; None at a stage's beginning.
         gap_grew: in how many epochs on end it has grown.
-        found: learning rates found by a test, by the stage's number as text (JSON knows no other keys).
+        found_lrs: learning rates found by a test, by the stage's number as text (JSON knows no other keys).
         chosen: for each finished stage, when it was best: its epoch, its step where it is counted in steps, the number
             of the strength (from 1) where it solves a linear head.
         retraining: whether this is the retraining on training and validation pictures.
-        told: of the latest steps' parts, mean loss, number of pictures, number of right ones: scalars on the device,
-            which have not been asked for yet. Empty whenever a state is saved.
+        pending_losses: of the latest steps' parts, mean loss, number of pictures, number of right ones: scalars on
+            the device, which have not been asked for yet. Empty whenever a state is saved.
     """
 
     stage: int = 0
@@ -55,7 +55,7 @@ class State:
     step: int = 0
     loss_sum: float = 0.0
     right: float = 0.0
-    seen: int = 0
+    n_pictures: int = 0
     best_value: float | None = None
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -65,26 +65,26 @@ class State:
     events: int = 0
     gap: float | None = None
     gap_grew: int = 0
-    found: dict[str, float] = field(default_factory=dict)
+    found_lrs: dict[str, float] = field(default_factory=dict)
     chosen: list[int] = field(default_factory=list)
     retraining: bool = False
     pending_losses: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
 
     def flush_losses(self, keep: int = 0) -> None:
-        """Add what was told to the running sums, but for the latest `keep` parts.
+        """Add the pending losses to the running sums, but for the latest `keep` parts.
 
-        That waits for the device: what has been told a while ago is there already.
+        That waits for the device: what was asked of it a while ago is there already.
         """
         while len(self.pending_losses) > keep:
             loss, size, right = self.pending_losses.pop(0)
             self.loss_sum += loss.item() * size
             self.right += right.item()
-            self.seen += size
+            self.n_pictures += size
 
     def next_epoch(self) -> None:
         """An epoch is over."""
         self.epoch, self.step = self.epoch + 1, 0
-        self.loss_sum, self.right, self.seen = 0.0, 0.0, 0
+        self.loss_sum, self.right, self.n_pictures = 0.0, 0.0, 0
 
     def next_stage(self, chosen: int) -> None:
         """A stage is over: nothing of it but the network's weights goes on, and when it was best (see `chosen`)."""
@@ -99,7 +99,7 @@ class State:
 
     def for_retraining(self) -> State:
         """Where the retraining begins, once all stages are over: what they chose is kept."""
-        return State(events=self.events, found=self.found, chosen=self.chosen, retraining=True)
+        return State(events=self.events, found_lrs=self.found_lrs, chosen=self.chosen, retraining=True)
 
 
 def save_checkpoint(path: Path, network: nn.Module, state: State, previous: Path | None = None) -> None:
@@ -139,7 +139,9 @@ def _restore(path: Path, network: nn.Module, tensors: dict[str, Tensor], about: 
     """Put a network back to what was read, and give the state."""
     try:
         network.load_state_dict(_layers("network.", tensors))
-        state = State(**about["state"], best=_layers("best.", tensors), average=_layers("average.", tensors))
+        state = State(
+            **current_state(about["state"]), best=_layers("best.", tensors), average=_layers("average.", tensors)
+        )
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
             f"The checkpoint {path} cannot be used, although it is whole: {error}",
@@ -177,7 +179,7 @@ class Checkpoints:
     def save(self, network: nn.Module, state: State) -> None:
         """Write a new generation; what was the last becomes the previous.
 
-        Not where a loss that was told is no number: with the next step the training stops, and says so. Two
+        Not where a pending loss is no number: with the next step the training stops, and says so. Two
         generations of such weights would leave nothing to go on from.
         """
         start = time.monotonic()

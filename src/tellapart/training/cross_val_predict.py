@@ -42,8 +42,8 @@ def kernel_map(features: npt.NDArray[np.float32], seed: int = 0) -> npt.NDArray[
         return np.asarray(np.exp(-2 * np.maximum(2 - 2 * (rows @ landmarks.T), 0) / median), np.float64)
 
     values, vectors = np.linalg.eigh(kernel(landmarks))
-    kept = values > 1e-6 * values.max()
-    project = vectors[:, kept] * np.sqrt(int(kept.sum()) / values[kept])
+    large = values > 1e-6 * values.max()
+    project = vectors[:, large] * np.sqrt(int(large.sum()) / values[large])
     parts = [kernel(unit[start : start + 4096]) @ project for start in range(0, len(unit), 4096)]
     return np.concatenate(parts).astype(np.float32)
 
@@ -71,7 +71,7 @@ def out_of_sample(
     """
     multilabel = target.ndim == 2
     n_classes = target.shape[1] if multilabel else int(target.max()) + 1
-    given = torch.from_numpy(target.astype(np.float32) if multilabel else target)
+    labels = torch.from_numpy(target.astype(np.float32) if multilabel else target)
     loss = binary_cross_entropy_with_logits if multilabel else cross_entropy
     x = torch.from_numpy(np.asarray(features, np.float32))
     logits = np.empty((len(strengths), len(target), n_classes), np.float32)
@@ -80,9 +80,9 @@ def out_of_sample(
         inside = torch.from_numpy(fold == number)
         head = torch.nn.Linear(x.shape[1], n_classes)
         n = int((~inside).sum())
-        for k, _ in enumerate(solutions(x[~inside], given[~inside], head, loss, n, strengths, standardise=False)):
+        for k, _ in enumerate(solutions(x[~inside], labels[~inside], head, loss, n, strengths, standardise=False)):
             with torch.no_grad():
                 logits[k, inside.numpy()] = head(x[inside]).numpy()
         yield Computing(-1, "probabilities of pictures left out", number + 1, n_folds)
-    losses = [float(loss(torch.from_numpy(part), given)) for part in logits]
+    losses = [float(loss(torch.from_numpy(part), labels)) for part in logits]
     return probabilities(logits[int(np.argmin(losses))], multilabel)

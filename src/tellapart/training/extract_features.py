@@ -22,7 +22,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def features(
-    network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, what: str
+    network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, task: str
 ) -> Generator[Computing, None, npt.NDArray[np.float32]]:
     """The backbone's features of pictures as validation sees them; computed once and stored.
 
@@ -30,7 +30,7 @@ def features(
         network: left as it is, but for device and memory format.
         catalog, rows: which pictures.
         runtime: how to run the backbone, in the precision of frozen layers.
-        what: name of these pictures, for the progress events.
+        task: name of these pictures, for the progress events.
 
     Yields:
         Computing, after every batch.
@@ -48,6 +48,6 @@ def features(
 
     about = about_layers(network, network.backbone, "head", dataset.preprocessing, runtime)
     backbone = inference_layers(network.backbone, runtime)
-    stored = yield from compute(-1, what, backbone, pictures, dataset.keys([[]]), about, batch_size)
+    stored = yield from compute(-1, task, backbone, pictures, dataset.keys([[]]), about, batch_size)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

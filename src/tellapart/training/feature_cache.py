@@ -200,7 +200,7 @@ def _explained(error: OSError) -> CacheError:
 
 
 def about_layers(
-    network: Network, layers: nn.Module, until: str, how: Preprocessing, runtime: Runtime
+    network: Network, layers: nn.Module, until: str, preprocessing: Preprocessing, runtime: Runtime
 ) -> dict[str, Any]:
     """All that the output of a network's first layers depends on, besides the picture.
 
@@ -208,7 +208,7 @@ def about_layers(
         network: what the layers belong to; its head and its classes do not matter.
         layers: from the input on.
         until: name of the layer before which they end.
-        how: how a picture becomes their input.
+        preprocessing: how a picture becomes their input.
         runtime: how they are run.
     """
     architecture = network.architecture.as_dict()
@@ -218,7 +218,7 @@ def about_layers(
         "architecture": architecture,
         "until": until,
         "weights": weights_hash(layers),
-        "preprocessing": how.as_dict(),
+        "preprocessing": preprocessing.as_dict(),
         "precision": runtime.frozen,
         "machine": [runtime.device, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "versions": {**cache.versions(), "torch": torch.__version__},

@@ -76,7 +76,7 @@ def train_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
     average = _average(stage, state)
     while state.epoch < stage.epochs and not _out_of_patience(stage, state):
         yield from _train_epoch(stage, state, average)
-        train_loss, train_accuracy = state.loss_sum / state.seen, state.right / state.seen
+        train_loss, train_accuracy = state.loss_sum / state.n_pictures, state.right / state.n_pictures
         # Where there is an average of the weights, it is what is judged, and kept if it is the best.
         with average.swapped() if average else nullcontext():
             event = _end_epoch(stage, state, train_loss, train_accuracy, stage.lrs(state.epoch))
@@ -168,15 +168,15 @@ def validate(stage: TrainingStage) -> tuple[float, float]:
     """Mean loss and accuracy on the validation pictures; all layers are left in evaluation mode."""
     stage.network.eval()
     forward = stage.part.tail if stage.from_features else stage.part.whole
-    loss_sum, right, seen = 0.0, 0.0, 0
+    loss_sum, right, n_pictures = 0.0, 0.0, 0
     for inputs, rows in stage.inputs.validation():
         target = stage.target[rows]
         with stage.runtime.autocast():
             logits = forward(inputs)
         loss_sum += stage.loss(logits.float(), target).item() * len(rows)
         right += n_right(logits, target).item()
-        seen += len(rows)
-    return loss_sum / seen, right / seen
+        n_pictures += len(rows)
+    return loss_sum / n_pictures, right / n_pictures
 
 
 def _average(stage: TrainingStage, state: State) -> Average | None:
@@ -221,7 +221,7 @@ def _reason(stage: TrainingStage, state: State) -> str:
 
 def _progress(stage: TrainingStage, state: State, n_pictures: int) -> Progress:
     lr = max(group["lr"] for group in stage.optimizer.param_groups)
-    steps, mean = stage.steps_in(state.epoch), state.loss_sum / state.seen
+    steps, mean = stage.steps_in(state.epoch), state.loss_sum / state.n_pictures
     return Progress(
         state.stage, state.epoch + 1, stage.epochs, state.step, steps, mean, lr, n_pictures, stage.retraining
     )

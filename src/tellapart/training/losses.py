@@ -73,13 +73,7 @@ def build_loss(
     weights = _as_weights("positive_weights" if multilabel else "class_weights", class_weights, positive_weights)
 
     if multilabel:
-        terms: dict[str, Callable[[], Terms]] = {
-            "binary_cross_entropy": lambda: _binary,
-            "focal": lambda: _focal(2.0 if gamma is None else gamma, 0.25 if alpha is None else alpha),
-            "asymmetric": lambda: _asymmetric(4.0 if gamma is None else gamma, 0.05 if clip is None else clip),
-            "squeezed": lambda: _squeezed,
-        }
-        each = _several_labels(terms[kind](), label_smoothing, weights, summed=kind == "squeezed")
+        each = _several_labels(_terms(kind, gamma, alpha, clip), label_smoothing, weights, summed=kind == "squeezed")
     else:
         exponent = 0.0 if kind == "cross_entropy" else 2.0 if gamma is None else gamma
         each = _one_label(exponent, label_smoothing, weights)
@@ -116,6 +110,15 @@ def _several_labels(terms: Terms, smoothing: float, weights: Tensor | None, summ
         return both.sum(1) if summed else both.mean(1)
 
     return each
+
+
+def _terms(kind: str, gamma: float | None, alpha: float | None, clip: float | None) -> Terms:
+    """The terms of a loss for several labels, with its default options."""
+    if kind == "focal":
+        return _focal(2.0 if gamma is None else gamma, 0.25 if alpha is None else alpha)
+    if kind == "asymmetric":
+        return _asymmetric(4.0 if gamma is None else gamma, 0.05 if clip is None else clip)
+    return _squeezed if kind == "squeezed" else _binary
 
 
 def _binary(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,8 +190,8 @@ def _check_range(name: str, value: float | None, right: bool, wanted: str) -> No
         raise RecipeError(f"loss: '{name}' is {value}; it must be {wanted}.")
 
 
-def _as_weights(name: str, *given: Sequence[float] | Tensor | None) -> Tensor | None:
-    values = next((value for value in given if value is not None), None)
+def _as_weights(name: str, *options: Sequence[float] | Tensor | None) -> Tensor | None:
+    values = next((value for value in options if value is not None), None)
     if values is None:
         return None
     weights = torch.as_tensor(values, dtype=torch.float32)

@@ -50,17 +50,17 @@ def choose_lr(stage: TrainingStage, wanted: FoundLr) -> Generator[Computing, Non
                 f"Give one for this case, --set {key}.otherwise=1e-3, or instead of the test, --set {key}=1e-3.",
             ) from None
         usable = [(lr, loss) for lr, loss in zip(lrs, losses, strict=True) if math.isfinite(loss)]
-        tried, seen = tuple(lr for lr, _ in usable), tuple(loss for _, loss in usable)
-        smoothed = tuple(smooth(seen).tolist())
-        return LrFound(stage.number, wanted.otherwise, "otherwise", {}, tried, seen, smoothed, rose=blew_up(losses))
+        tried, finite = tuple(lr for lr, _ in usable), tuple(loss for _, loss in usable)
+        smoothed = tuple(smooth(finite).tolist())
+        return LrFound(stage.number, wanted.otherwise, "otherwise", {}, tried, finite, smoothed, rose=blew_up(losses))
     named = suggestions(curve)
-    tried, seen, smoothed = (tuple(values.tolist()) for values in (curve.lrs, curve.losses, curve.smoothed))
-    return LrFound(stage.number, named[wanted.find], wanted.find, named, tried, seen, smoothed, curve.rose)
+    tried, measured, smoothed = (tuple(values.tolist()) for values in (curve.lrs, curve.losses, curve.smoothed))
+    return LrFound(stage.number, named[wanted.find], wanted.find, named, tried, measured, smoothed, curve.rose)
 
 
-def suggestions(found: LrSuggestions) -> dict[str, float]:
+def suggestions(curve: LrSuggestions) -> dict[str, float]:
     """The suggestions by the names that a recipe takes; the first is the one to take if in doubt."""
-    return {name: getattr(found, name) for name in ("valley", "steepest", "tenth_of_minimum", "highest_falling")}
+    return {name: getattr(curve, name) for name in ("valley", "steepest", "tenth_of_minimum", "highest_falling")}
 
 
 def raise_lr(stage: TrainingStage) -> Generator[Computing, None, Curve]:

@@ -29,15 +29,15 @@ def parameter_groups(groups: Sequence[Named], lrs: Sequence[float], weight_decay
     Returns:
         At most two for each group of layers, none empty: {"params", "lr", "weight_decay"}.
     """
-    found = []
+    trained_groups = []
     for named, lr in zip(groups, lrs, strict=True):
         trained = [parameter for _, parameter in named if parameter.requires_grad]
         decayed = [parameter for parameter in trained if parameter.ndim >= 2]
         plain = [parameter for parameter in trained if parameter.ndim < 2]
         for parameters, decay in ((decayed, weight_decay), (plain, 0.0)):
             if parameters:
-                found.append({"params": parameters, "lr": lr, "weight_decay": decay})
-    return found
+                trained_groups.append({"params": parameters, "lr": lr, "weight_decay": decay})
+    return trained_groups
 
 
 def build_optimizer(

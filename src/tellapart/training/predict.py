@@ -25,7 +25,7 @@ from tellapart.training.runtime import Runtime
 
 
 def predict(
-    network: Network, catalog: Catalog, rows: npt.NDArray[np.int64], runtime: Runtime, what: str
+    network: Network, catalog: Catalog, rows: npt.NDArray[np.int64], runtime: Runtime, task: str
 ) -> Generator[Computing, None, Predictions]:
     """Run the network on pictures, each as the finished model will see it.
 
@@ -33,12 +33,12 @@ def predict(
         network: left as it is, but for device and memory format.
         catalog, rows: which pictures.
         runtime: device and precision; float32 gives what the exported model gives.
-        what: name of these pictures, for the progress events.
+        task: name of these pictures, for the progress events.
 
     Yields:
         Computing, after every batch.
     """
-    answered = yield from predict_fully(network, catalog, rows, runtime, what)
+    answered = yield from predict_fully(network, catalog, rows, runtime, task)
     return answered.predictions
 
 
@@ -62,7 +62,7 @@ def predict_fully(
     catalog: Catalog,
     rows: npt.NDArray[np.int64],
     runtime: Runtime,
-    what: str,
+    task: str,
     known: KnownClasses | None = None,
     n_copies: int = 0,
     flip: bool = False,
@@ -73,7 +73,7 @@ def predict_fully(
     Features are kept for a batch only: of many pictures they would not fit into memory.
 
     Args:
-        network, catalog, rows, runtime, what: see `predict`.
+        network, catalog, rows, runtime, task: see `predict`.
         known: the classes' features; without it, all distances are 0.
         n_copies, flip: changed copies of each picture, and whether they may be mirrored; see `copies`.
         mean: what is averaged over them, see `average_logits`.
@@ -106,7 +106,7 @@ def predict_fully(
             plain[part] = versions[0]
             averaged[part] = average_logits(versions, catalog.multilabel, mean)
             done = part.stop
-            yield Computing(-1, what, done, len(rows))
+            yield Computing(-1, task, done, len(rows))
     target = catalog.target(rows)
     alone = Predictions.of(rows, plain, target, catalog.classes)
     together = Predictions.of(rows, averaged, target, catalog.classes) if n_copies else alone

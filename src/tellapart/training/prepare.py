@@ -144,11 +144,11 @@ def stage_dataset(network: Network, config: Stage, dataset: Dataset, number: int
 def _with_lr(stage: TrainingStage, wanted: FoundLr, state: State) -> Generator[Event, None, TrainingStage]:
     """The stage with the learning rate that a test finds; it is part of the state, so the test is done once."""
     key = str(stage.number)
-    if key not in state.found:
+    if key not in state.found_lrs:
         event: LrFound = yield from choose_lr(stage, wanted)
-        state.found = {**state.found, key: event.lr}
+        state.found_lrs = {**state.found_lrs, key: event.lr}
         yield event
-    return replace(stage, peak_lrs=tuple(state.found[key] * share for share in stage.peak_lrs))
+    return replace(stage, peak_lrs=tuple(state.found_lrs[key] * share for share in stage.peak_lrs))
 
 
 def _later_part(network: Network, recipe: Recipe, number: int) -> Part | None:
@@ -166,15 +166,15 @@ def _later_part(network: Network, recipe: Recipe, number: int) -> Part | None:
 def _describe_inputs(stage: TrainingStage) -> str:
     """From what the stage trains, in words."""
     config, part = stage.config, stage.part
-    some = f"at most {config.per_class} of each class" if config.per_class else ""
+    limit = f"at most {config.per_class} of each class" if config.per_class else ""
     if stage.from_features:
-        return f"what the frozen layers give{some and f' of {some}'} is computed once and stored"
+        return f"what the frozen layers give{limit and f' of {limit}'} is computed once and stored"
     freed = part.cut and part.statistics == "free"
     reason = ", as the statistics of the frozen layers are free to change" if freed else ""
     on_cpu = ""
     if stage.runtime.device == "cuda" and config.augment and not config.views:
         on_cpu = gpu_batch.describe_partition(stage.recipe.augment, stage.dataset.preprocessing)
-    return f"from pictures{some and f', {some}'}{reason}{on_cpu and f'; {on_cpu}'}"
+    return f"from pictures{limit and f', {limit}'}{reason}{on_cpu and f'; {on_cpu}'}"
 
 
 def _peak_lrs(part: Part, config: Stage) -> tuple[float, ...]:

@@ -68,20 +68,19 @@ def schedule(
     low = final if final is not None else 1e-4 if kind == "one_cycle" else 0.0
     warm_steps = 0 if kind == "one_cycle" else min(round(warmup * total_steps), total_steps - 1)
 
+    shapes: dict[str, Schedule] = {
+        "constant": lambda step: 1.0,
+        "step": lambda step: float(step_factor ** (step // steps_per_epoch // step_epochs)),
+        "cosine": lambda step: _fall(max(0, step - warm_steps) / (total_steps - warm_steps), low),
+        "one_cycle": lambda step: _one_cycle(step, total_steps, warmup or 0.3, low),
+        "sgdr": lambda step: _warm_restarts(step, cycle_length * steps_per_epoch, cycle_multiplier, low),
+    }
+    shape = shapes[kind]
+
     def factor(step: int) -> float:
         if not 0 <= step < total_steps:
             raise ValueError(f"step {step} of a schedule of {total_steps} steps")
-        ramp = min(1.0, (step + 1) / (warm_steps + 1))
-        if kind == "step":
-            return ramp * float(step_factor ** (step // steps_per_epoch // step_epochs))
-        if kind == "cosine":
-            return ramp * _fall(max(0, step - warm_steps) / (total_steps - warm_steps), low)
-        if kind == "one_cycle":
-            return _one_cycle(step, total_steps, warmup or 0.3, low)
-        if kind == "sgdr":
-            done, length = _place_in_cycle(step, cycle_length * steps_per_epoch, cycle_multiplier)
-            return ramp * _fall(done / length, low)
-        return ramp
+        return min(1.0, (step + 1) / (warm_steps + 1)) * shape(step)
 
     return factor
 
@@ -140,13 +139,12 @@ def _one_cycle(step: int, total_steps: int, rise: float, low: float) -> float:
     return _fall((step - peak) / max(total_steps - 1 - peak, 1e-9), low)
 
 
-def _place_in_cycle(step: int, length: int, multiplier: int) -> tuple[int, int]:
-    """Steps done in the cycle under way, and its length."""
+def _warm_restarts(step: int, length: int, multiplier: int, low: float) -> float:
     if multiplier == 1:
-        return step % length, length
+        return _fall(step % length / length, low)
     while step >= length:
         step, length = step - length, length * multiplier
-    return step, length
+    return _fall(step / length, low)
 
 
 def _range(text: str) -> tuple[float, float]:

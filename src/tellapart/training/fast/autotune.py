@@ -253,8 +253,8 @@ def _tune_steps(
         inputs = part.prefix.eval()(pixels) if stage.from_features and part.prefix else pixels
     part.train_mode()
     size = [preprocessing.height, preprocessing.width]
-    seen = {"size": size, "n": len(rows), "stored": stage.from_features}
-    key = {"network": network.architecture.as_dict(), "trains": part.description, "norms": part.statistics, **seen}
+    batch = {"size": size, "n": len(rows), "stored": stage.from_features}
+    key = {"network": network.architecture.as_dict(), "trains": part.description, "norms": part.statistics, **batch}
     step = repeated_step(stage, rows, inputs)
     measurement = Measurement("a training step takes", step_candidates(part.apart), step)
     return choose({**key, "times": "steps", "apart": part.apart}, base, [measurement])
