@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,7 @@ def test_the_mean_is_scored_as_scikit_learn_would(runs, tmp_path):
     assert "Alone and together" in page
     assert "b &lt;i&gt;" in page
     assert "answers no new pictures" in page
+    assert re.search(r"With these 36 pictures the mean cannot be told from the best of the runs: [+−]\d", page)
     assert json.loads((together.directory / "average.json").read_text())["weights"] is None
     again = ta.average(runs, tmp_path / "together", weights=[3, 1])
     weighted = np.average([each.probabilities() for each in members], axis=0, weights=[3, 1])

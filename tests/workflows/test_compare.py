@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe
-from tellapart.report.sections.comparison_page import text
+from tellapart.report.sections.comparison_page import text, verdict
 from tellapart.runs.run import Run
 
 
@@ -258,3 +259,46 @@ def test_the_commands(catalog, tmp_path, monkeypatch):
     assert json.loads(as_json.stdout)["metric"] == "f1_macro"
     parts = CliRunner().invoke(app, ["slices", "one", "--by", "labels", "--smallest", "5", "--quiet"])
     assert "labels: circle" in parts.stdout
+
+
+def scores_of(page: str) -> str:
+    return page.partition('id="scores"')[2].partition("</section>")[0]
+
+
+def test_only_what_is_proven_is_called_best(catalog, tmp_path):
+    """A score that cannot be told from the highest one is as good, for all that is known."""
+    runs = [
+        finished(tmp_path / name, catalog, wrong, f"stages.0.epochs={epochs}")
+        for name, wrong, epochs in (("a", 14, 3), ("b", 1, 4), ("c", 0, 5))
+    ]
+    out = tmp_path / "compare.html"
+    for pair, leading, mark in (((0, 2), [1], ">best<"), ((1, 2), [0, 1], ""), ((0, 1, 2), [1, 2], ">among the best<")):
+        assert ta.compare([runs[i] for i in pair], out=out).leading == leading
+        scores = scores_of(out.read_text(encoding="utf-8"))
+        assert scores.count(mark or ">best<") == (len(leading) if mark else 0)
+
+
+def test_a_difference_that_the_correction_takes_away_says_so(catalog, tmp_path):
+    wrong = (6, 0, 1, 2)
+    runs = [finished(tmp_path / str(n), catalog, n, f"stages.0.epochs={n + 1}") for n in wrong]
+    comparison = ta.compare(runs)
+    pair = comparison.differences[0]
+    assert (pair.p < 0.05 < pair.p_corrected, pair.verdict) == (True, "cannot tell")
+    assert verdict(comparison, pair).startswith("Cannot tell B from A")
+    assert f"but p is {pair.p_corrected:.2f} once corrected for 6 comparisons" in verdict(comparison, pair)
+
+
+def test_settings_are_shown_as_they_are_in_effect(catalog, tmp_path):
+    fixed = finished(tmp_path / "a", catalog, 3, FIXED)
+    others = [
+        finished(tmp_path / f"b{seed}", catalog, 4, "data.split_seed=0", "stages.0.patience=4", seed=seed)
+        for seed in (0, 1)
+    ]
+    out = tmp_path / "compare.html"
+    ta.compare([fixed, *others], out=out)
+    settings = out.read_text(encoding="utf-8").partition('id="settings"')[2].partition("</section>")[0]
+    cells = [re.sub("<[^>]*>", " ", row).split() for row in re.findall("<tr>.*?</tr>", settings, re.DOTALL)]
+    assert ["seed", "0", "0,", "1"] in cells
+    assert ["stages.0.patience", "none", "4"] in cells
+    assert ["stages.0.stop_on", "–", "monitor"] in cells
+    assert not any(row[0] == "data.split_seed" for row in cells)

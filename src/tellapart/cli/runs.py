@@ -17,15 +17,11 @@ def curves(
     out: Annotated[Path, typer.Option(help="A page (.html), or the figure alone (.png, .svg).")] = Path("curves.html"),
 ) -> None:
     """Draw training and validation curves of several runs. In one figure, with what differs between them."""
-    from tellapart.report.sections.curves_page import best, closest
+    from tellapart.report.sections.curves_page import verdict
     from tellapart.workflows.curves import curves as draw
 
     together = draw(runs, out)
-    top, near = together[best(together)], closest(together)
-    print(f"Best validation accuracy: {top.accuracy:.2%}  {top.name}")
-    if near is not None:
-        gap = f"{together[near].gap:+.3f}".replace("-", "−")
-        print(f"Smallest gap between training and validation loss: {gap}  {together[near].name}")
+    print("\n".join(verdict(together, [run.name for run in together])))
     print(f"Curves: {out}")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.predictions import Predictions, Temperature
@@ -31,6 +32,18 @@ class Answered:
     @property
     def answers(self) -> Array:
         return metrics.answers(self.predictions, self.temperature, self.thresholds)
+
+    def in_order(self, classes: tuple[str, ...]) -> Answered:
+        """The same answers with the classes in another order."""
+        p, limits, temperature = self.predictions, self.thresholds, self.temperature
+        columns = [p.classes.index(name) for name in classes]
+        positions = np.argsort(columns)  # of each class, its number in the new order
+        target = p.target[:, columns] if p.multilabel else np.where(p.target >= 0, positions[p.target], -1)
+        return Answered(
+            replace(p, logits=p.logits[:, columns], target=target, classes=classes),
+            tuple(temperature[c] for c in columns) if isinstance(temperature, tuple) else temperature,
+            None if limits is None else np.asarray(limits)[columns],
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,16 @@ class Comparison:
         """Position of the contender with the best score; the first of equals."""
         sign = -1 if self.lower_is_better else 1
         return max(range(len(self.standings)), key=lambda i: sign * self.standings[i].value)
+
+    @property
+    def leading(self) -> list[int]:
+        """Positions of the best contender and of those that cannot be told from it, ascending."""
+        pairs = {frozenset((pair.first, pair.second)): pair for pair in self.differences}
+        return [
+            i
+            for i in range(len(self.standings))
+            if i == self.best or pairs[frozenset((i, self.best))].verdict == "cannot tell"
+        ]
 
     @property
     def seeds_known(self) -> bool:

@@ -11,15 +11,21 @@ import numpy as np
 
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
+from tellapart.core.text import counted
 from tellapart.errors import DataError, UsageError
-from tellapart.evaluation.calibrate import fit_temperature, thresholds
+from tellapart.evaluation.calibrate import Rule, fit_temperature, thresholds
+from tellapart.evaluation.compare import compare
+from tellapart.evaluation.comparison import Answered, Contender
 from tellapart.evaluation.ensemble import average as mean_of
 from tellapart.evaluation.evaluate import evaluate_predictions
+from tellapart.evaluation.metrics import known
 from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Section, Table, Text
 from tellapart.report.page import write_report
+from tellapart.report.run_answers import answered
 from tellapart.report.run_data import ReportData
 from tellapart.report.run_report import pictures_of
+from tellapart.report.sections.comparison_page import in_words
 from tellapart.report.sections.headline import span
 from tellapart.runs.resume import refuse_other_files
 from tellapart.runs.run import Run
@@ -58,7 +64,7 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
     predictions = _mean_predictions(members, list(evaluations[0]), weights)
     temperature = fit_temperature(predictions["validation"])
     multilabel = predictions["validation"].multilabel
-    limits = tuple(thresholds(predictions["validation"], temperature)) if multilabel else None
+    limits = tuple(thresholds(predictions["validation"], temperature, _rule(members))) if multilabel else None
     of_mean = {
         on: evaluate_predictions(answers, on=on, temperature=temperature, thresholds=limits)
         for on, answers in predictions.items()
@@ -106,6 +112,11 @@ def _report(
 ) -> None:
     names = [str(run.directory) for run in members]
     first = next(iter(of_mean))
+    evaluations = [run.evaluations[first] for run in members]
+    best = max(range(len(members)), key=lambda i: evaluations[i].headline[1].value)
+    mean = Answered(known(predictions[first]), temperature, limits)
+    alone = answered(members[best], members[best].predictions(first)).in_order(mean.predictions.classes)
+    verdict = _verdict(alone, mean, first)
     data = ReportData(
         title=f"Mean of {len(members)} runs",
         when=datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
@@ -117,7 +128,7 @@ def _report(
         temperature=temperature,
         thresholds=limits,
         notes=["This is an evaluation of several runs together: it has no bundle, and answers no new pictures."],
-        more=[_beside(names, [run.evaluations[first] for run in members], of_mean[first])],
+        more=[_beside(names, evaluations, of_mean[first], verdict)],
     )
     write_report(data, averaged.directory)
 
@@ -134,7 +145,24 @@ def beside_text(names: Sequence[str], members: Sequence[Evaluation], mean: Evalu
     )
 
 
-def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluation) -> Section:
+def _verdict(best: Answered, mean: Answered, on: str) -> str:
+    """Whether the mean is better than the best of the runs, as far as these pictures tell."""
+    compared = compare([Contender("best", (best,)), Contender("mean", (mean,))])
+    (difference,) = compared.differences
+    words = in_words(compared, difference)
+    if difference.verdict == "cannot tell":
+        n = counted(compared.n, "picture")
+        return f"With these {n} the mean cannot be told from the best of the runs: {words}."
+    return f"On the {on} pictures the mean is {difference.verdict} than the best of the runs: {words}."
+
+
+def _rule(members: Sequence[Run]) -> Rule:
+    """The rule for thresholds that all recipes state; "f1" where they differ."""
+    rules = [run.recipe.evaluation.thresholds for run in members if run.recipe_file.is_file()]
+    return rules[0] if rules and all(rule == rules[0] for rule in rules) else "f1"
+
+
+def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluation, verdict: str) -> Section:
     shown = [*list(mean.metrics)[:1], *(name for name in ("f1_macro", "log_loss") if name in mean.metrics)]
     shown = list(dict.fromkeys(shown))
     rows = []
@@ -147,11 +175,6 @@ def _beside(names: Sequence[str], members: Sequence[Evaluation], mean: Evaluatio
                 Cell(formatting.score(metric, value.value), value.value, formatting.interval(metric, value), drawn)
             )
         rows.append(cells)
-    first = shown[0]
-    top = max(evaluation.metrics[first].value for evaluation in members)
-    gain = mean.metrics[first].value - top
-    comparison = "better than" if gain > 0 else "as good as" if gain == 0 else "not as good as"
-    verdict = f"On the {mean.on} pictures the mean is {comparison} the best of the runs."
     caption = "In small figures: the 95\u202f% interval. All are judged on the same pictures."
     table = Table(["run", *map(formatting.plain, shown)], rows, caption)
     return Section("together", "Alone and together", [Text(verdict, "lead"), table], "Together", after="pictures")

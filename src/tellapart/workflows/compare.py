@@ -21,10 +21,12 @@ from tellapart.evaluation.metrics import known
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.page import write_page
+from tellapart.report.run_answers import answered as answers_of
 from tellapart.report.sections.comparison_page import MOST, ComparisonDetails, comparison_page, write_differences_figure
+from tellapart.report.sections.settings import differing
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.runs.run import Run
-from tellapart.workflows.curves import settings
+from tellapart.runs.run import Run, read_json
+from tellapart.runs.settings import settings
 
 _FORMS = (".html", ".png", ".svg")
 _SAME = (
@@ -133,23 +135,20 @@ def _open(path: Path, on: str) -> Opened:
         answered = Answered(known(Predictions.load(path / "predictions.parquet")))
     else:
         first = Run(path)
-        values = first.evaluation_values
-        if on not in values["evaluations"]:
-            raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(values['evaluations'])}.")
-        temperature, limits = values["temperature"], values["thresholds"]
-        answered = Answered(
-            known(first.predictions(on)),
-            tuple(temperature) if isinstance(temperature, list) else float(temperature),
-            None if limits is None else np.asarray(limits, np.float64),
-        )
+        parts = first.evaluation_values["evaluations"]
+        if on not in parts:
+            raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(parts)}.")
+        answered = answers_of(first, first.predictions(on))
     if not first.recipe_file.is_file():
-        return Opened(str(path), first.catalog, answered, None, None, {"an average": "yes"})
+        listed = path / "average.json"
+        members = ", ".join(read_json(listed, "runs")["runs"]) if listed.is_file() else "runs"
+        return Opened(str(path), first.catalog, answered, None, None, {"average of": members})
     recipe = first.recipe
     plain = recipe.model_dump(
         exclude_none=True, exclude={"seed": True, "about": True, "plan": True, "data": {"split_seed"}}
     )
     key = json.dumps([plain, first.catalog.digest, on], sort_keys=True, default=str)
-    return Opened(str(path), first.catalog, answered, key, recipe.seed, settings(recipe))
+    return Opened(str(path), first.catalog, answered, key, recipe.seed, settings(first))
 
 
 def _aligned(first: Opened, other: Opened) -> Opened:
@@ -189,15 +188,8 @@ def _aligned(first: Opened, other: Opened) -> Opened:
         )
     back = np.empty(len(order), np.int64)
     back[np.array(order)] = other_order
-    columns = [there.classes.index(name) for name in here.classes]
-    limits = other.answered.thresholds
-    temperature = other.answered.temperature
-    answered = Answered(
-        replace(here, logits=there.logits[back][:, columns]),
-        tuple(temperature[c] for c in columns) if isinstance(temperature, tuple) else temperature,
-        None if limits is None else np.asarray(limits)[columns],
-    )
-    return replace(other, answered=answered)
+    ordered = other.answered.in_order(here.classes)
+    return replace(other, answered=replace(ordered, predictions=replace(here, logits=ordered.predictions.logits[back])))
 
 
 def _contents(opened: Opened) -> list[bytes]:
@@ -281,7 +273,7 @@ def _details(groups: Sequence[Sequence[Opened]], on: str) -> ComparisonDetails:
         )
         for together, limits in map(_together, groups)
     ]
-    return ComparisonDetails(on, answers, _differing(groups), notes)
+    return ComparisonDetails(on, answers, differing([_settings(group) for group in groups]), notes)
 
 
 def _together(group: Sequence[Opened]) -> tuple[Predictions, Floats | None]:
@@ -296,12 +288,7 @@ def _together(group: Sequence[Opened]) -> tuple[Predictions, Floats | None]:
     return replace(first.predictions, logits=logits.astype(np.float32)), limits
 
 
-def _differing(groups: Sequence[Sequence[Opened]]) -> dict[str, list[str]]:
-    """Settings that are not the same in all, with the value in each; the seeds of a recipe in one line."""
-    first = [group[0].settings for group in groups]
-    names = dict.fromkeys(name for each in first for name in each if name != "about" and not name.startswith("plan."))
-    values = {name: [each.get(name, "–") for each in first] for name in names}
-    if "seed" in values:
-        seeds = [", ".join("–" if one.seed is None else str(one.seed) for one in group) for group in groups]
-        values["seed"] = seeds
-    return {name: each for name, each in values.items() if len(set(each)) > 1}
+def _settings(group: Sequence[Opened]) -> dict[str, str]:
+    """The settings of a recipe; where its runs differ, as in the seed, every value."""
+    names = dict.fromkeys(name for run in group for name in run.settings)
+    return {name: ", ".join(dict.fromkeys(run.settings[name] for run in group)) for name in names}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellapart.errors import RunError, UsageError
+from tellapart.evaluation.chance import constant_accuracy
 from tellapart.report.curves import curves as curves_of
 from tellapart.report.page import write_page
-from tellapart.report.sections.curves_page import MOST, Compared, compared_page, differing, write_compared_figure
+from tellapart.report.sections.curves_page import MOST, Compared, compared_page, write_compared_figure
+from tellapart.report.sections.settings import differing
 from tellapart.runs.run import Run
-
-if TYPE_CHECKING:
-    from tellapart.recipe.schema import Recipe
+from tellapart.runs.settings import settings
 
 _FORMS = (".html", ".png", ".svg")
 
@@ -25,7 +24,7 @@ def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") ->
 
     Args:
         runs: run directories, finished or not; each must have got through one epoch.
-        out: a page (.html), which also tells the best score and the smallest gap and lists the settings that differ; or
+        out: a page (.html), with the best score, the smallest gap and the settings that differ; or
             the figure alone (.png, .svg).
 
     Returns:
@@ -51,57 +50,35 @@ def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") ->
 
 
 def notes(runs: Sequence[Run], together: Sequence[Compared]) -> list[str]:
-    """Sentences that warn of comparing: other pictures, another split, losses of another kind."""
-    warnings = []
+    """Sentences that warn of comparing: other pictures, another split, losses of another kind, a retraining."""
+    warnings = [
+        f"{one.name} was trained again on training and validation pictures: its scores are those before."
+        for run, one in zip(runs, together, strict=True)
+        if run.recipe.retrain
+    ]
     for i, run in enumerate(runs[1:], start=1):
         if run.catalog.digest != runs[0].catalog.digest:
             warnings.append(f"{together[i].name} was trained on other pictures than {together[0].name}.")
         elif not np.array_equal(run.split.validation, runs[0].split.validation):
             warnings.append(f"{together[i].name} was validated on other pictures than {together[0].name}.")
-    kinds = [name for name in differing(together) if name.endswith((".loss", ".label_smoothing"))]
+    different = differing([run.settings for run in together])
+    kinds = [name for name in different if name.endswith((".loss", ".label_smoothing"))]
     if kinds:
         warnings.append(f"Their losses are not of one kind ({', '.join(kinds)} differ): compare the accuracies.")
     return warnings
 
 
 def _compared(run: Run) -> Compared:
-    recipe = run.recipe
+    in_effect = settings(run)
     course = curves_of(run.events())
     if not course.epoch:
         raise RunError(
             f"{run.directory} has no epoch to show yet: its first one has not been finished.",
             "Run the same `tellapart train` command again to go on.",
         )
-    return Compared(str(run.directory), course, settings(recipe))
-
-
-def settings(recipe: Recipe) -> dict[str, str]:
-    """A recipe flat and as text: "stages.0.epochs" → "7"."""
-    return dict(_flat(recipe.model_dump(exclude_none=True)))
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as dotted names and text; lists of transforms and of plain values stay together."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list) and value and isinstance(value[0], Mapping) and "transform" not in value[0]:
-        for number, inner in enumerate(value):
-            yield from _flat(inner, f"{name}.{number}")
-    else:
-        yield name, _text(value)
-
-
-def _text(value: Any) -> str:
-    """A setting as a person would write it: 0.002, "none" for an empty list, transforms with their strengths."""
-    if isinstance(value, Mapping):
-        about = dict(value)
-        first = [str(about.pop("transform"))] if "transform" in about else []
-        return " ".join([*first, *(f"{key}={_text(inner)}" for key, inner in about.items())])
-    if isinstance(value, list):
-        between = "; " if value and isinstance(value[0], Mapping | list) else "–" if len(value) == 2 else ", "
-        return between.join(map(_text, value)) or "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    target = run.catalog.target(run.split.validation)
+    n_known = len(target) if target.ndim == 2 else int((target >= 0).sum())
+    return Compared(str(run.directory), course, in_effect, constant_accuracy(target), n_known)
 
 
 def _no_picture(row: int) -> bytes:

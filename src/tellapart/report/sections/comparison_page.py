@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from tellapart.core.text import counted
 from tellapart.evaluation.comparison import Comparison, Difference
+from tellapart.evaluation.significance import ALPHA
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Table, Text
 from tellapart.report.forest import Interval, forest_chart, write_forest_figure
+from tellapart.report.sections.settings import settings_section
 
 #: The most contenders: each has a letter.
 MOST = len(ascii_uppercase)
@@ -60,15 +62,27 @@ def span_of(metric: str, difference: Difference) -> str:
 def verdict(comparison: Comparison, difference: Difference) -> str:
     """Verdict on a pair in a sentence or two: "B is better than A: …"."""
     first, second = (ascii_uppercase[i] for i in (difference.first, difference.second))
-    metric = formatting.plain(comparison.metric)
-    difference_text = (
-        f"{amount(comparison.metric, difference.value)} of {_lower(metric)}, 95 % interval "
-        f"{span_of(comparison.metric, difference)}"
-    )
+    difference_text = in_words(comparison, difference)
     if difference.verdict != "cannot tell":
         return f"{second} is {difference.verdict} than {first}: {difference_text}."
     n = counted(comparison.n, "picture")
     return f"Cannot tell {second} from {first} with {n}: {difference_text}. {needed(comparison, difference)}"
+
+
+def in_words(comparison: Comparison, difference: Difference) -> str:
+    """A difference with its interval: "+1.3 points of accuracy, 95 % interval −0.4 to +3.0".
+
+    Where the interval alone would tell, and the correction for several comparisons does not, that is said.
+    """
+    metric = comparison.metric
+    sentence = (
+        f"{amount(metric, difference.value)} of {_lower(formatting.plain(metric))}, 95 % interval "
+        f"{span_of(metric, difference)}"
+    )
+    if difference.p < ALPHA <= difference.p_corrected:
+        p, n = formatting.chance(difference.p_corrected), len(comparison.differences)
+        sentence += f", but p is {p} once corrected for {n} comparisons"
+    return sentence
 
 
 def needed(comparison: Comparison, difference: Difference) -> str:
@@ -128,7 +142,10 @@ def comparison_page(comparison: Comparison, details: ComparisonDetails) -> Page:
     """The page of a comparison."""
     names = [formatting.shortened(standing.name, 30) for standing in comparison.standings]
     sections = [_difference_section(comparison), _scores(comparison)]
-    sections += [_pictures(comparison, details), _settings(details)]
+    sections += [
+        _pictures(comparison, details),
+        settings_section(details.settings, "Their recipes are the same but for seeds."),
+    ]
     return Page(
         title=" or ".join(names) if len(names) < 4 else f"{len(names)} recipes compared",
         subtitle=[f"{formatting.plain(comparison.metric)} on {counted(comparison.n, f'{details.on} picture')}"],
@@ -214,7 +231,8 @@ def _needed_cell(pair: Difference) -> str:
 
 
 def _scores(comparison: Comparison) -> Section:
-    metric, best = comparison.metric, comparison.best
+    metric, leading = comparison.metric, comparison.leading
+    mark = "best" if len(leading) == 1 else "among the best" if len(leading) < len(comparison.standings) else ""
     known = comparison.standings[0].others
     names = list(dict.fromkeys([metric, next(iter(known)), *(name for name in _BESIDE if name in known)]))
     rows = []
@@ -222,12 +240,14 @@ def _scores(comparison: Comparison) -> Section:
         cells = [Cell(f"{ascii_uppercase[i]}  {standing.name}")]
         for name in names:
             value = standing.others[name]
-            quiet = [] if name != metric or i != best else ["best"]
+            quiet = [mark] if name == metric and i in leading and mark else []
             if name == metric and standing.deviation is not None:
                 quiet.insert(0, f"± {_size(name, standing.deviation)}, {len(standing.scores)} seeds")
             cells.append(Cell(formatting.score(name, value), value, ", ".join(quiet)))
         rows.append(cells)
     caption = "All on the same pictures. Only the first score was compared."
+    if mark:
+        caption += " Best: proven better than each of the others; among the best: it cannot be told from the highest."
     if any(s.deviation is not None for s in comparison.standings):
         caption += " Of several seeds: the mean, ± standard deviation."
     table = Table(["run", *map(formatting.plain, names)], rows, caption, sortable=len(rows) > 2)
@@ -279,15 +299,6 @@ def _answer_note(letter: str, answers: Answers, i: int) -> str:
         f"{formatting.visible(a.name)} {formatting.certainty(a.certainty or 0.0)}" for a in card.answered
     )
     return f"{letter}: {labels or 'no label'}"
-
-
-def _settings(details: ComparisonDetails) -> Section:
-    if not details.settings:
-        return Section("settings", "What differs", [Text("Their recipes are the same but for seeds.")], "Settings")
-    letters = [ascii_uppercase[i] for i in range(len(details.answers))]
-    rows = [[Cell(name), *map(Cell, values)] for name, values in details.settings.items()]
-    table = Table(["setting", *letters], rows, "Settings that are the same in all are left out.")
-    return Section("settings", "What differs", [table], "Settings")
 
 
 def _rounded(n: float) -> int:

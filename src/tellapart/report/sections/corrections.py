@@ -13,11 +13,12 @@ from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.errors import RunError
 from tellapart.evaluation.compare import compare
-from tellapart.evaluation.comparison import Answered, Contender, Difference
+from tellapart.evaluation.comparison import Contender, Difference
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Section, Table, Text
+from tellapart.report.run_answers import answered
 from tellapart.runs.run import Run
 
 
@@ -69,7 +70,7 @@ def change(first: Run, second: Run) -> Change | None:
     order = np.argsort(np.argsort(both["row_new"].to_numpy()))
     target = after.target[order]
     aligned = Predictions.of(before.row, after.logits[order], target, before.classes)
-    answered = [_answered(first, replace(before, target=target)), _answered(second, aligned)]
+    answers = [answered(first, replace(before, target=target)), answered(second, aligned)]
     differs = before.target != target
     return Change(
         _judged(first, before),
@@ -78,7 +79,7 @@ def change(first: Run, second: Run) -> Change | None:
         both.height,
         int((differs.any(axis=1) if differs.ndim == 2 else differs).sum()),
         compare(
-            [Contender(run.directory.name, (one,)) for run, one in zip((first, second), answered, strict=True)]
+            [Contender(run.directory.name, (one,)) for run, one in zip((first, second), answers, strict=True)]
         ).differences[0],
     )
 
@@ -154,11 +155,6 @@ def _by_path(run: Run) -> pl.DataFrame:
 
 def _rows(predictions: Predictions, rows: pl.Series) -> Predictions:
     return take(predictions, np.isin(predictions.row, rows.to_numpy()))
-
-
-def _answered(run: Run, predictions: Predictions) -> Answered:
-    about = run.evaluation_values
-    return Answered(predictions, about["temperature"], about["thresholds"] or None)
 
 
 def _verdict(changed: Change) -> str:

@@ -9,34 +9,38 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from tellapart.core.files import replacing
-from tellapart.core.text import counted
+from tellapart.core.text import counted, first_few
+from tellapart.evaluation.chance import at_chance
 from tellapart.report import formatting
-from tellapart.report.blocks import Block, Cell, Chart, Fold, Page, Section, Side, Table, Text
+from tellapart.report.blocks import Block, Cell, Chart, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
 from tellapart.report.curves import Curves
 from tellapart.report.figures import new_figure, style
+from tellapart.report.sections.settings import differing, settings_section
 
 #: The most runs: more cannot be told apart in one figure.
 MOST = len(ascii_uppercase)
-#: The most differing settings shown; more of them open by a click.
-_FEW = 12
 #: Colours of the runs in the figure; `style.css` has those of the page.
 _HUES = ("#1a5a96", "#b4540a", "#217a4b", "#7d4a9e", "#b02a4c", "#5f6a1f")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One of several runs.
+    """One of several runs. Scores and losses are those of the weights that were kept.
 
     Attributes:
         name: as the user wrote it.
         course: its learning curves.
         settings: its recipe, flat: "stages.0.epochs" → "7".
+        constant: validation accuracy of the best constant answer, see `chance.constant_accuracy`; NaN: not known.
+        n_validation: number of validation pictures.
     """
 
     name: str
     course: Curves
     settings: Mapping[str, str]
+    constant: float = math.nan
+    n_validation: int = 0
 
     @property
     def best_position(self) -> int:
@@ -44,75 +48,103 @@ class Compared:
         return (self.course.best or len(self.course.epoch)) - 1
 
     @property
+    def at(self) -> int:
+        """The epoch whose weights were kept, from 1."""
+        return self.course.epoch[self.best_position]
+
+    @property
     def train_accuracy(self) -> float:
-        """Highest training accuracy of any epoch; NaN where it was not measured."""
-        return _highest(self.course.train_accuracy)
+        """Training accuracy of that epoch; NaN where it was not measured."""
+        return self.course.train_accuracy[self.best_position]
 
     @property
     def accuracy(self) -> float:
-        """Highest validation accuracy of any epoch."""
-        return _highest(self.course.validation_accuracy)
+        """Validation accuracy of that epoch."""
+        return self.course.validation_accuracy[self.best_position]
 
     @property
-    def at(self) -> int:
-        """The epoch with the highest validation accuracy, from 1."""
-        return self.course.epoch[self.course.validation_accuracy.index(self.accuracy)]
+    def highest(self) -> float:
+        """Highest validation accuracy of any epoch, kept or not."""
+        return max(filter(math.isfinite, self.course.validation_accuracy), default=math.nan)
+
+    @property
+    def highest_at(self) -> list[int]:
+        """Every epoch with the highest validation accuracy."""
+        pairs = zip(self.course.epoch, self.course.validation_accuracy, strict=True)
+        return [epoch for epoch, accuracy in pairs if accuracy == self.highest]
 
     @property
     def gap(self) -> float:
-        """Validation loss minus training loss, at the epoch whose weights were kept."""
+        """Validation loss minus training loss, of that epoch."""
         return self.course.validation_loss[self.best_position] - self.course.train_loss[self.best_position]
 
-
-def _highest(values: Sequence[float]) -> float:
-    return max(filter(math.isfinite, values), default=math.nan)
-
-
-def differing(runs: Sequence[Compared]) -> dict[str, list[str]]:
-    """Settings that differ between runs → the value in each run; "–" where a recipe has no such setting."""
-    names = dict.fromkeys(name for run in runs for name in run.settings if name != "about")
-    values = {name: [run.settings.get(name, "–") for run in runs] for name in names}
-    return {name: each for name, each in values.items() if len(set(each)) > 1}
+    @property
+    def at_chance(self) -> bool:
+        """Whether its validation accuracy cannot be told from that of a constant answer."""
+        return at_chance(self.accuracy, self.constant, self.n_validation)
 
 
-def best(runs: Sequence[Compared]) -> int:
-    """Position of the run with the highest validation accuracy; the first of equals."""
-    return max(range(len(runs)), key=lambda i: runs[i].accuracy)
+def best(runs: Sequence[Compared]) -> list[int]:
+    """Positions of the runs with the highest validation accuracy: several where they are equal."""
+    return _first_of({i: -run.accuracy for i, run in enumerate(runs)})
 
 
-def closest(runs: Sequence[Compared]) -> int | None:
-    """Position of the run with the smallest gap between training and validation loss; None without any gap."""
-    known = [i for i, run in enumerate(runs) if math.isfinite(run.gap)]
-    return min(known, key=lambda i: abs(runs[i].gap), default=None)
+def closest(runs: Sequence[Compared]) -> list[int]:
+    """Positions of the runs with the smallest distance of validation and training loss.
+
+    Runs at chance do not count: a network that has learned nothing has no gap.
+    """
+    return _first_of({i: abs(run.gap) for i, run in enumerate(runs) if not run.at_chance})
+
+
+def _first_of(values: Mapping[int, float]) -> list[int]:
+    """Keys of the smallest value; NaN does not count."""
+    finite = {key: value for key, value in values.items() if math.isfinite(value)}
+    return [key for key, value in finite.items() if value == min(finite.values())]
 
 
 def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
     """The page: figures, results, differing settings. `notes` are lines that stand on top."""
-    different = differing(runs)
+    names = [f"{ascii_uppercase[i]} ({formatting.shortened(run.name, 40)})" for i, run in enumerate(runs)]
     blocks: list[Block] = [
-        Text(_verdict(runs), "lead"),
+        Text(" ".join(verdict(runs, names)), "lead"),
         Side([_chart(runs, "Loss"), _chart(runs, runs[0].course.accuracy_name)]),
         Text("Solid: validation. Dashed: training. Point at an epoch to read the values.", "note"),
     ]
     results = Section("results", "Results", [_results(runs)])
-    sections = [Section("curves", "Curves", blocks), results, _settings(runs, different)]
-    title = f"{len(runs)} runs side by side"
-    return Page(title=title, subtitle=[], sections=sections, notes=notes)
+    different = settings_section(differing([run.settings for run in runs]), "Their recipes are the same.")
+    title = f"{counted(len(runs), 'run')} side by side"
+    return Page(title, [], [Section("curves", "Curves", blocks), results, different], notes=notes)
 
 
-def _verdict(runs: Sequence[Compared]) -> str:
-    top, near = best(runs), closest(runs)
-    sentences = [f"{_called(runs, top)} has the best validation accuracy, {formatting.percent(runs[top].accuracy)}."]
-    if near is not None:
+def verdict(runs: Sequence[Compared], names: Sequence[str]) -> list[str]:
+    """Sentences on the best score, the smallest gap and the runs at chance, each run by its name."""
+    top, near, lost = best(runs), closest(runs), [i for i, run in enumerate(runs) if run.at_chance]
+    sentences = []
+    if top:
+        kept = _epochs(sorted({runs[i].at for i in top}))
         sentences.append(
-            f"{_called(runs, near)} has the smallest gap between training and validation loss, "
-            f"{_signed(runs[near].gap)}."
+            f"{_joined(names, top)} {'has' if len(top) == 1 else 'share'} the best validation accuracy, "
+            f"{formatting.percent(runs[top[0]].accuracy)} (weights kept: {kept})."
         )
-    return " ".join(sentences)
+    if near:
+        sentences.append(
+            f"{_joined(names, near)} {'has' if len(near) == 1 else 'share'} the smallest gap between training and "
+            f"validation loss, {_distance(runs[near[0]].gap)}."
+        )
+    for i in lost:
+        constant = formatting.percent(runs[i].constant)
+        sentences.append(
+            f"{names[i]} cannot be told from chance: {formatting.percent(runs[i].accuracy)} of "
+            f"{counted(runs[i].n_validation, 'validation picture')}, and always giving the commonest answer has "
+            f"{constant}. Its gap does not count."
+        )
+    return sentences
 
 
-def _called(runs: Sequence[Compared], i: int) -> str:
-    return f"{ascii_uppercase[i]} ({formatting.shortened(runs[i].name, 40)})"
+def _joined(names: Sequence[str], positions: Sequence[int]) -> str:
+    *most, last = (names[i] for i in positions)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _curves_of(run: Compared, measure: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -143,41 +175,52 @@ def _chart(runs: Sequence[Compared], measure: str) -> Chart:
 
 def _results(runs: Sequence[Compared]) -> Table:
     top, near = best(runs), closest(runs)
-    rows = [
-        [
-            Cell(f"{ascii_uppercase[i]}  {run.name}"),
-            Cell(formatting.percent(run.train_accuracy), run.train_accuracy),
-            Cell(formatting.percent(run.accuracy), run.accuracy, "best score" if i == top else ""),
-            Cell(str(run.at), run.at),
-            Cell(_signed(run.gap), run.gap, "smallest gap" if i == near else ""),
-            Cell(str(len(run.course.epoch)), len(run.course.epoch)),
-            Cell(formatting.duration(run.course.total_seconds), run.course.total_seconds),
-        ]
-        for i, run in enumerate(runs)
-    ]
-    columns = ["run", "best training accuracy", "best validation accuracy", "at epoch", "gap", "epochs", "time"]
+    rows = []
+    for i, run in enumerate(runs):
+        marks = [_mark(i, top, "best score"), "not told from chance" if run.at_chance else ""]
+        sides = [_side(run.gap), _mark(i, near, "smallest")]
+        rows.append(
+            [
+                Cell(f"{ascii_uppercase[i]}  {run.name}"),
+                Cell(formatting.percent(run.accuracy), run.accuracy, ", ".join(filter(None, marks))),
+                Cell(str(run.at), run.at),
+                Cell(formatting.percent(run.highest), run.highest, _epochs(run.highest_at)),
+                Cell(formatting.percent(run.train_accuracy), run.train_accuracy),
+                Cell(_distance(run.gap), abs(run.gap), ", ".join(filter(None, sides))),
+                Cell(str(len(run.course.epoch)), len(run.course.epoch)),
+                Cell(formatting.duration(run.course.total_seconds), run.course.total_seconds),
+            ]
+        )
+    columns = ["run", "validation accuracy", "kept at", "highest", "training accuracy"]
+    columns += ["gap", "epochs", "time"]
     caption = (
-        "Gap: validation loss minus training loss at the epoch whose weights were kept. Well above 0, the run has "
-        "learned its training pictures by heart; below 0, training was made harder than validation. "
-        "Scores on validation flatter a little: the best epoch was chosen on them."
+        "Accuracies and gap are those of the epoch whose weights were kept; the recipe's monitor chose it. "
+        "Highest: the best validation accuracy of any epoch, kept or not. "
+        "Gap: distance of validation and training loss. Where validation is well above, the run has learned its "
+        "training pictures by heart; where training is above, it was made harder. "
+        "Scores on validation flatter a little: the epoch was chosen on them. "
+        "No differences are tested here: tellapart compare does."
     )
     return Table(columns, rows, caption, sortable=True)
 
 
-def _signed(gap: float) -> str:
-    return f"{gap:+.3f}".replace("-", "−") if math.isfinite(gap) else "–"
+def _mark(i: int, first: Sequence[int], name: str) -> str:
+    """The remark beside a value that is first, alone or with others."""
+    return f"{name}{', equal' if len(first) > 1 else ''}" if i in first else ""
 
 
-def _settings(runs: Sequence[Compared], different: Mapping[str, Sequence[str]]) -> Section:
-    if not different:
-        return Section("settings", "What differs", [Text("Their recipes are the same in every setting.")], "Settings")
-    letters = [ascii_uppercase[i] for i in range(len(runs))]
-    rows = [[Cell(name), *map(Cell, values)] for name, values in different.items()]
-    table = Table(["setting", *letters], rows, "Settings that are the same in all runs are left out.")
-    blocks: list[Block] = [table]
-    if len(different) > _FEW:
-        blocks = [Fold(f"{counted(len(different), 'setting')} differ", [table])]
-    return Section("settings", "What differs", blocks, "Settings")
+def _epochs(epochs: Sequence[int]) -> str:
+    """Epochs in words: "epoch 3", "epochs 3, 5 and 2 more"."""
+    return f"epoch{'s' if len(epochs) > 1 else ''} {first_few(map(str, epochs))}" if epochs else ""
+
+
+def _distance(gap: float) -> str:
+    return f"{abs(gap):.3f}" if math.isfinite(gap) else "–"
+
+
+def _side(gap: float) -> str:
+    """Which of the two losses is higher, in words."""
+    return "" if not math.isfinite(gap) or not gap else f"{'validation' if gap > 0 else 'training'} higher"
 
 
 def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
