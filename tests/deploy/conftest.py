@@ -8,8 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
+from tellapart.core.bundle_description import DESCRIPTION, own_digest
 from tellapart.core.preprocess import Preprocessing
-from tellapart.deploy.bundle.read import DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, describe_files, own_digest
+from tellapart.deploy.bundle.read import GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, describe_files
 
 CLASSES = ("red", "green", "blue")
 SIDE = 8

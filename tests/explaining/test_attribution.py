@@ -19,8 +19,9 @@ from tellapart.explaining.attribution import (
     with_random_weights,
 )
 from tellapart.explaining.overlay import heat
+from tellapart.models.architecture import Architecture, Source
 from tellapart.models.create import create_network, rebuild
-from tellapart.models.network import Architecture, Network, Source
+from tellapart.models.network import Network
 from tellapart.recipe.schema import Data, Head, Model
 
 PLAIN = Preprocessing(32, 32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

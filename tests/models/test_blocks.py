@@ -17,9 +17,10 @@ from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.bundle.write import write_bundle
 from tellapart.errors import ModelError
 from tellapart.evaluation.calibration_summary import Certainty
+from tellapart.models.architecture import Architecture
 from tellapart.models.blocks import InceptionBlock, ResidualBlock, build_blocks, shapes
 from tellapart.models.layer_groups import chain
-from tellapart.models.network import Architecture, Network
+from tellapart.models.network import Network
 from tellapart.recipe.networks import Conv, Dense, Dropout, Inception, Pool, Residual, read_blocks
 from tellapart.recipe.schema import Head
 

@@ -12,10 +12,11 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.bundle.write import write_bundle
 from tellapart.evaluation.calibration_summary import Certainty
+from tellapart.models.architecture import Architecture
 from tellapart.models.create import create_network
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.heads import ResizeInside
-from tellapart.models.network import Architecture, Network
+from tellapart.models.network import Network
 from tellapart.models.scratch import build_own
 from tellapart.recipe.networks import Member
 from tellapart.recipe.schema import Data, Head, Model

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from tellapart.models.architecture import Architecture
 from tellapart.models.create import create_network, rebuild
-from tellapart.models.network import Architecture, Network
+from tellapart.models.network import Network
 from tellapart.recipe.schema import Data, Head, Model
 
 

@@ -21,6 +21,7 @@ from tellapart.models import hub
 from tellapart.models.create import create_network
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Data, Model
+from tests.bundles import describe
 
 State = dict[str, Tensor]
 
@@ -157,7 +158,7 @@ def test_a_file_beside_a_bundles_description_is_taken_as_that_says(tmp_path: Pat
     hub_folder(folder / "mine", "test_efficientnet", {"pad_type": "same"}, mean=[0.1, 0.2, 0.3])
     before = build("mine")
     save_file(plain(before.state_dict()), tmp_path / "model.safetensors")
-    (tmp_path / "bundle.json").write_text(json.dumps({"architecture": before.architecture.as_dict()}))
+    describe(tmp_path, before.architecture.as_dict())
     after = build("test_efficientnet", weights=str(tmp_path / "model.safetensors"))
     assert after.architecture == before.architecture
     x = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)

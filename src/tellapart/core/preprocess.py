@@ -7,15 +7,21 @@ The result is uint8, height × width × 3. Scaling to floats and subtracting the
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import ConfigDict, Field, TypeAdapter
 
 Pixels = npt.NDArray[np.uint8]
 Fit = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+Level = Annotated[int, Field(strict=True, ge=0, le=255)]
+Mean = Annotated[float, Field(strict=True, ge=-1e3, le=1e3)]
+Deviation = Annotated[float, Field(strict=True, ge=1e-6, le=1e3)]
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -40,14 +46,16 @@ class Preprocessing:
         mean, std: per channel, for pixels scaled to 0..1; applied by the network itself.
     """
 
-    height: int
-    width: int
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    height: Side
+    width: Side
     fit: Fit = "crop"
-    crop: float = 1.0
+    crop: Annotated[float, Field(strict=True, ge=1e-6, le=1)] = 1.0
     interpolation: Interpolation = "bicubic"
-    background: tuple[int, int, int] = (255, 255, 255)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    background: tuple[Level, Level, Level] = (255, 255, 255)
+    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
+    std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
 
     @property
     def decode_at_least(self) -> int:
@@ -60,9 +68,17 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """The inverse of `as_dict`."""
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
+        """The inverse of `as_dict`, for values from any file.
+
+        Raises:
+            ValueError: an unknown key, a missing one, another type, or a number out of range.
+        """
+        return _checked().validate_python(values)
+
+
+@cache
+def _checked() -> TypeAdapter[Preprocessing]:
+    return TypeAdapter(Preprocessing)
 
 
 def preprocess(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:

@@ -6,6 +6,7 @@ published with is left out; everything else keeps its published names, so that p
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -16,6 +17,7 @@ from torch import nn
 
 from tellapart.core.preprocess import Interpolation, Preprocessing
 from tellapart.errors import ModelError
+from tellapart.models.options import check_options
 from tellapart.models.scratch import OWN
 
 #: Family of torchvision: the layer that gives the logits; the parts of its backbone, in order. `pool` and `flatten` are
@@ -42,6 +44,9 @@ _FAMILIES: dict[str, tuple[str, str]] = {
     "vit": ("heads.head", ""),
 }
 
+# timm's own registry alone: a name with a colon would ask a hub, or read a folder.
+_TIMM_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+
 
 @cache
 def timm_names() -> frozenset[str]:
@@ -63,7 +68,14 @@ def is_timm(name: str) -> bool:
     """Whether timm defines this network; the name may end in a tag, as in "resnet34.a1_in1k"."""
     import timm
 
-    return bool(timm.is_model(name))
+    return bool(_TIMM_NAME.fullmatch(name) and timm.is_model(name))
+
+
+def is_known(source: str, name: str) -> bool:
+    """Whether "own", "timm" or "torchvision" defines a network of this name."""
+    if source == "own":
+        return name == "blocks" or name in OWN
+    return is_timm(name) if source == "timm" else name in torchvision_names()
 
 
 def timm_backbone(name: str, options: dict[str, Any]) -> nn.Module:
@@ -71,14 +83,17 @@ def timm_backbone(name: str, options: dict[str, Any]) -> nn.Module:
 
     Args:
         name: timm's name, with or without the tag of its weights.
-        options: arguments for timm's constructor.
+        options: arguments for timm's constructor; those that a file may set.
 
     Raises:
-        ModelError: timm cannot build it so.
+        ModelError: timm cannot build it so, or has no such network.
     """
     import timm
 
+    if not is_timm(name):
+        raise ModelError(f"timm has no network {name!r}.", "tellapart models lists what there is.")
     try:
+        check_options("timm", options)
         backbone = timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         extra = f" with {options}" if options else ""

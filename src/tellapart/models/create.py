@@ -14,10 +14,11 @@ from torch import nn
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError, WeightsError
 from tellapart.models import backbones, hub
+from tellapart.models.architecture import Architecture, Source
 from tellapart.models.blocks import build_blocks
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.heads import build_head
-from tellapart.models.network import Architecture, Network, Source
+from tellapart.models.network import Network
 from tellapart.models.pretrained import find, local_weights
 from tellapart.models.scratch import OWN, build_own
 from tellapart.models.weights import State, fill, head_of, read_weights
@@ -150,9 +151,33 @@ def pretrained_network(name: str | None, n_classes: int) -> Network:
     return create_network(Model(name=name) if name else Model(), n_classes, Data())
 
 
-def rebuild(architecture: Architecture) -> Network:
-    """The same network with random weights, for weights that are loaded next."""
+def rebuild(architecture: Architecture, n_weights: int | None = None) -> Network:
+    """The same network with random weights, for weights that are loaded next.
+
+    Args:
+        architecture: of a network, or from a file.
+        n_weights: how many there are to load; a network that has more is refused before it takes memory for them.
+
+    Raises:
+        ModelError: it has more, or cannot be built.
+    """
+    if n_weights is not None:
+        _refuse_larger(architecture, n_weights)
     return _build(architecture, repeat((None, "random initial weights")))
+
+
+def _refuse_larger(a: Architecture, n_weights: int) -> None:
+    """Build the backbones without memory, and count; of the head what does not depend on them."""
+    parts = [Architecture.from_dict(values) for values in a.options["members"]] if a.source == "ensemble" else [a]
+    with torch.device("meta"):
+        backbones_alone = [_backbone(part) for part in parts]
+        head = build_head(1, a.n_classes, a.head)
+    n_own = sum(weight.numel() for module in (*backbones_alone, head) for weight in module.parameters())
+    if n_own > n_weights:
+        raise ModelError(
+            f"{a.name} has {n_own:,} weights, and the file that is to fill them {n_weights:,}.",
+            "The file belongs to another network: take it again from where it came from.",
+        )
 
 
 def available_models(pretrained_only: bool = False) -> list[ModelInfo]:

@@ -2,56 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
-
 import torch
 from torch import Tensor, nn
 
 from tellapart.core.preprocess import Preprocessing
+from tellapart.models.architecture import Architecture
 from tellapart.models.heads import ResizeInside
-from tellapart.recipe.schema import Head
-
-Source = Literal["own", "timm", "torchvision", "ensemble"]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """All that is needed to build a network again, without its weights. Plain values, for JSON.
-
-    Attributes:
-        source: who defines the backbone: Tellapart itself, timm or torchvision.
-        name: the backbone's name there.
-        options: arguments that differ from the definition's own, e.g. {"pad_type": "same"} or {"dropout": 0.2}.
-        head: hidden layers, activation and dropout between features and logits.
-        n_classes: number of logits.
-        preprocessing: from a picture to the network's input.
-        resize_inside: side in pixels that the network itself brings its input to; None: as it comes.
-    """
-
-    source: Source
-    name: str
-    head: Head
-    n_classes: int
-    preprocessing: Preprocessing
-    options: dict[str, Any] = field(default_factory=dict)
-    resize_inside: int | None = None
-
-    @property
-    def backbone_size(self) -> tuple[int, int]:
-        """Height and width of the pictures that the backbone sees."""
-        side = self.resize_inside
-        return (side, side) if side else (self.preprocessing.height, self.preprocessing.width)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {"head": self.head.model_dump()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        """The inverse of `as_dict`."""
-        parts = {"head": Head(**values["head"]), "preprocessing": Preprocessing.from_dict(values["preprocessing"])}
-        return cls(**(values | parts))
 
 
 class Network(nn.Module):

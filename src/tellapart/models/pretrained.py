@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.bundle_description import DESCRIPTION, read_description
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError, TellapartError, WeightsError
 from tellapart.models import backbones, hub
-from tellapart.models.network import Architecture, Source
+from tellapart.models.architecture import Architecture, Source
 from tellapart.models.scratch import OWN
 from tellapart.models.weights import State, first_line, read_weights
 from tellapart.recipe.schema import Model
@@ -147,9 +148,8 @@ def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) 
     if not read:
         return _described(name, sources[0])
     state = read_weights(path)
-    bundle = path.with_name("bundle.json")
-    if bundle.is_file():
-        return replace(_described_by_bundle(bundle, name), state=state, origin=str(path))
+    if path.with_name(DESCRIPTION).is_file():
+        return replace(_described_by_bundle(path.parent, name), state=state, origin=str(path))
     source = max(sources, key=lambda s: _overlap(name, s, state)) if len(sources) > 1 else sources[0]
     return replace(_described(name, source), state=state, origin=str(path))
 
@@ -161,7 +161,7 @@ def _described_by_config(folder: Path) -> Definition:
         config = json.loads(file.read_text(encoding="utf-8"))
         published = config.get("pretrained_cfg", config)
         architecture, options = str(config["architecture"]), dict(config.get("model_args") or {})
-        preprocessing = backbones.timm_preprocessing(published)
+        preprocessing = Preprocessing.from_dict(backbones.timm_preprocessing(published).as_dict())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{file} is not as timm's hub writes it: {type(error).__name__}: {error}") from None
     if not backbones.is_timm(architecture):
@@ -172,14 +172,13 @@ def _described_by_config(folder: Path) -> Definition:
     return Definition("timm", architecture, preprocessing, options)
 
 
-def _described_by_bundle(file: Path, name: str) -> Definition:
+def _described_by_bundle(folder: Path, name: str) -> Definition:
     """The network that a bundle of ours holds: its padding, mean and deviation may differ from the published ones."""
-    try:
-        its = Architecture.from_dict(json.loads(file.read_text(encoding="utf-8"))["architecture"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{file} does not say what network its weights are for: {first_line(error)}") from None
+    its = Architecture.from_dict(read_description(folder)["architecture"])
     if its.name != name:
-        raise WeightsError(f"The weights beside {file} are those of {its.name}, not {name}.", f"--model {its.name}")
+        raise WeightsError(
+            f"The weights beside {folder / DESCRIPTION} are those of {its.name}, not {name}.", f"--model {its.name}"
+        )
     return Definition(its.source, its.name, its.preprocessing, its.options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tellapart.core.bundle_description import read_description
 from tellapart.data.catalog import PARTS
 from tellapart.data.decoding.decode import decode
 from tellapart.report.blocks import Section
@@ -21,7 +22,7 @@ from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.report.sections.network import network
 from tellapart.report.sections.slices import slices_section
 from tellapart.report.thumbnail import SIZE, thumbnail
-from tellapart.runs.run import Run, read_json
+from tellapart.runs.run import Run
 
 #: Functions that make further sections from a run directory; None where it holds nothing for the section. A section
 #: with the anchor of one that is there adds its blocks to that one. See `ReportData.more`.
@@ -100,7 +101,7 @@ def pictures_of(run: Run) -> Pictures:
 
 def _model(run: Run) -> str:
     model = run.recipe.model
-    preprocessing = read_json(run.bundle / "bundle.json", "preprocessing")["preprocessing"]
+    preprocessing = read_description(run.bundle)["preprocessing"]
     origin = "pretrained" if model.pretrained or model.weights else "from scratch"
     weights = run.environment.get("weights", "")
     return f"{model.name}, {origin}, {preprocessing['width']} × {preprocessing['height']} pixels" + (

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tellapart.core.bundle_description import DESCRIPTION
 from tellapart.core.events import Logged
 from tellapart.core.files import naming, write_text
 from tellapart.core.old_names import current_event, current_keys
@@ -115,7 +116,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all files of a finished training are there, the report last. One that is lost is made again."""
-        made = (self.report, self.evaluation_file, self.predictions_file("validation"), self.bundle / "bundle.json")
+        made = (self.report, self.evaluation_file, self.predictions_file("validation"), self.bundle / DESCRIPTION)
         return all(path.is_file() for path in made)
 
     @cached_property

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from tellapart.core.old_names import current_layers, current_state
 from tellapart.errors import RunError
+from tellapart.models.architecture import Architecture
+from tellapart.models.create import rebuild
+from tellapart.models.network import Network
 from tellapart.training.checkpoint_file import read_sealed, write_sealed
 
 #: The share of a training's time that saving it may take.
@@ -128,11 +131,31 @@ def load_checkpoint(path: Path, network: nn.Module) -> State:
     Raises:
         RunError: the file is damaged or belongs to another network.
     """
+    return _restore(path, network, *_read(path))
+
+
+def load_network(path: Path, architecture: Architecture) -> Network:
+    """The network that was saved, built anew.
+
+    Args:
+        path: the checkpoint.
+        architecture: as `Architecture.from_dict` checked it.
+
+    Raises:
+        RunError: the file is damaged or belongs to another network.
+        ModelError: the architecture has more weights than the file.
+    """
+    tensors, about = _read(path)
+    network = rebuild(architecture, sum(tensor.numel() for tensor in _under("network.", tensors).values()))
+    _restore(path, network, tensors, about)
+    return network
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        tensors, about = read_sealed(path)
+        return read_sealed(path)
     except (OSError, ValueError) as error:
         raise RunError(f"The checkpoint {path} cannot be used: {error}.", _BEGIN_AGAIN) from error
-    return _restore(path, network, tensors, about)
 
 
 def _restore(path: Path, network: nn.Module, tensors: dict[str, Tensor], about: dict[str, Any]) -> State:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.core.bundle_description import DESCRIPTION, read_description
 from tellapart.core.predictions import Floats, Predictions, probabilities
 from tellapart.core.text import counted
 from tellapart.core.vectors import nearest
@@ -246,20 +246,20 @@ def _backbone_of(run: Run) -> tuple[Network, str]:
 
 
 def trained(run: Run, when: str) -> Network:
-    """A run's network as it was "initial"ly or at its "best"."""
-    from tellapart.models.create import rebuild
-    from tellapart.models.network import Architecture
-    from tellapart.training.checkpoint import load_checkpoint
+    """A run's network as it was "initial"ly or at its "best".
 
-    about = run.bundle / "bundle.json"
-    if not about.is_file():
+    The run directory may come from anybody: its description is checked before anything is built.
+    """
+    from tellapart.models.architecture import Architecture
+    from tellapart.training.checkpoint import load_network
+
+    if not (run.bundle / DESCRIPTION).is_file():
         raise RunError(
             f"{run.directory} has no bundle yet: its training has not finished.",
             "Run the same `tellapart train` command again to go on.",
         )
-    network = rebuild(Architecture.from_dict(json.loads(about.read_text(encoding="utf-8"))["architecture"]))
-    load_checkpoint(run.checkpoint(when), network)
-    return network
+    architecture = Architecture.from_dict(read_description(run.bundle)["architecture"])
+    return load_network(run.checkpoint(when), architecture)
 
 
 def _pretrained(model: str | None, catalog: Catalog) -> tuple[Network, str]:

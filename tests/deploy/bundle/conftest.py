@@ -10,7 +10,8 @@ from tellapart.core.preprocess import Preprocessing
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.deploy.bundle.write import write_bundle
 from tellapart.evaluation.calibration_summary import Certainty
-from tellapart.models.network import Architecture, Network
+from tellapart.models.architecture import Architecture
+from tellapart.models.network import Network
 from tellapart.recipe.schema import Head
 
 CLASSES = ("apple", "bèe & <b>", "cat")

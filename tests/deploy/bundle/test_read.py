@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tellapart.core.bundle_description import DESCRIPTION, own_digest
 from tellapart.core.preprocess import Preprocessing
-from tellapart.deploy.bundle.read import DESCRIPTION, GOLDEN, MODEL, WEIGHTS, Bundle, own_digest
+from tellapart.deploy.bundle.read import GOLDEN, MODEL, WEIGHTS, Bundle
 from tellapart.errors import BundleError
 
 VOUCHED = (DESCRIPTION, MODEL, WEIGHTS, GOLDEN)

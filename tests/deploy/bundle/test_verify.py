@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tellapart.deploy.bundle.read import DESCRIPTION, GOLDEN, Bundle, describe_files, own_digest
+from tellapart.core.bundle_description import DESCRIPTION, own_digest
+from tellapart.deploy.bundle.read import GOLDEN, Bundle, describe_files
 from tellapart.deploy.bundle.verify import verify
 from tellapart.errors import BundleError
 

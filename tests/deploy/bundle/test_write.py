@@ -17,15 +17,17 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from tellapart.core.bundle_description import DESCRIPTION, own_digest
 from tellapart.core.preprocess import preprocess
 from tellapart.data.decoding.decode import decode
 from tellapart.deploy.bundle import write as write_module
-from tellapart.deploy.bundle.read import CARD, DESCRIPTION, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, own_digest, waiting
+from tellapart.deploy.bundle.read import CARD, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.errors import BundleError
 from tellapart.evaluation.fit_open_set import fit_known
 from tellapart.evaluation.open_set import OodScore
+from tellapart.models.architecture import Architecture
 from tellapart.models.create import create_network
-from tellapart.models.network import Architecture, Network
+from tellapart.models.network import Network
 from tellapart.recipe.schema import Data, Model
 
 FILES = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, CARD}

@@ -14,8 +14,8 @@ bundle.json.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.core.old_names import current_keys
+from tellapart.core.bundle_description import AGAIN, DESCRIPTION, read_description
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.tta import copies
@@ -33,12 +33,9 @@ from tellapart.deploy.bundle.tensors import read_tensors
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.open_set import KnownClasses, OodScore
 
-FORMAT = 3
-DESCRIPTION = "bundle.json"
 MODEL, WEIGHTS, GOLDEN = "model.onnx", "model.safetensors", "golden.safetensors"
 KNOWN = "known.safetensors"
 CARD = "README.md"
-_AGAIN = "Copy it again from where it came from, or make it anew by training again."
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class Bundle:
             BundleError: there is none, it is damaged, or it was written by a newer Tellapart.
         """
         folder = _find(Path(path))
-        values = _description(folder)
+        values = read_description(folder)
         _check_files(folder, values.get("files"))
         try:
             return cls(
@@ -114,7 +111,7 @@ class Bundle:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
-                f"{folder / DESCRIPTION} lacks or garbles what a bundle needs: {error!r}", _AGAIN
+                f"{folder / DESCRIPTION} lacks or garbles what a bundle needs: {error!r}", AGAIN
             ) from error
 
     @cached_property
@@ -136,13 +133,13 @@ class Bundle:
             )
             taken, made = session.get_inputs()[0], session.get_outputs()[0]
         except Exception as error:  # onnxruntime's errors share no base but Exception
-            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", _AGAIN) from error
+            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", AGAIN) from error
         preprocessing, n_classes = self.preprocessing, len(self.classes)
         if taken.shape[1:] != [preprocessing.height, preprocessing.width, 3] or made.shape[1:] != [n_classes]:
             raise BundleError(
                 f"{self.folder / MODEL} takes {taken.shape} and gives {made.shape}, but {DESCRIPTION} speaks of "
                 f"{preprocessing.height}×{preprocessing.width} pixels and {n_classes} classes.",
-                _AGAIN,
+                AGAIN,
             )
         return session
 
@@ -159,7 +156,7 @@ class Bundle:
         try:
             return KnownClasses.from_tensors(read_tensors(path))
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{path} cannot be read: {error}", _AGAIN) from error
+            raise BundleError(f"{path} cannot be read: {error}", AGAIN) from error
 
     def averaging(self, tta: int | None, mean: str | None) -> tuple[int, Mean]:
         """Copies and mean of test-time augmentation: as asked for, and otherwise as the bundle was made.
@@ -250,7 +247,7 @@ class Bundle:
         try:
             return session.run(outputs, {"pictures": batch})
         except Exception as error:  # as above
-            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", _AGAIN) from error
+            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", AGAIN) from error
 
     def probabilities(self, logits: npt.ArrayLike) -> Floats:
         """float64 [n, n_classes]: calibrated probabilities (softmax, or sigmoid for several labels)."""
@@ -266,12 +263,6 @@ def waiting(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.old"
 
 
-def own_digest(values: dict[str, Any]) -> str:
-    """SHA-256 over everything in bundle.json but the digest itself."""
-    rest = {key: value for key, value in values.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
 def _find(path: Path) -> Path:
     """The bundle's folder: `path`, `path/bundle`, or the one that a writer set aside before it was killed."""
     within = path / "bundle"
@@ -282,52 +273,32 @@ def _find(path: Path) -> Path:
         problem = "is a file, not the folder of a run or bundle" if path.exists() else "does not exist"
         raise BundleError(f"{path} {problem}.", "Give the directory of a run, e.g. runs/first, or of a bundle.")
     if path.name == "bundle" or any((path / name).exists() for name in (MODEL, WEIGHTS, GOLDEN)):
-        raise BundleError(f"{path} is a damaged bundle: {DESCRIPTION} is missing.", _AGAIN)
+        raise BundleError(f"{path} is a damaged bundle: {DESCRIPTION} is missing.", AGAIN)
     if within.is_dir():
-        raise BundleError(f"{within} is a damaged bundle: {DESCRIPTION} is missing.", _AGAIN)
+        raise BundleError(f"{within} is a damaged bundle: {DESCRIPTION} is missing.", AGAIN)
     raise BundleError(
         f"{path} holds no bundle.", "If its training was broken off, finish it: tellapart train … --out RUN"
     )
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    """bundle.json, checked to be whole and of a format that is understood."""
-    path = folder / DESCRIPTION
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error}", _AGAIN) from error
-    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
-        raise BundleError(f"{path} is not the description of a bundle.", _AGAIN)
-    if values["format"] > FORMAT:
-        raise BundleError(
-            f"{folder} has format {values['format']}, written by Tellapart {values.get('tellapart', 'unknown')}; "
-            f"this version reads formats up to {FORMAT}.",
-            "Install a newer version: pip install --upgrade tellapart",
-        )
-    if values.get("sha256") != own_digest(values):
-        raise BundleError(f"{path} is damaged, or was changed after it was written.", _AGAIN)
-    return current_keys(values)
-
-
 def _check_files(folder: Path, files: Any) -> None:
     """Compare size and SHA-256 of each file with those in bundle.json; files of formats not known here do not count."""
     if not isinstance(files, dict) or not set(files) >= {MODEL, WEIGHTS, GOLDEN}:
-        raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", _AGAIN)
+        raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", AGAIN)
     entries = {name: files[name] for name in (MODEL, WEIGHTS, GOLDEN, KNOWN) if name in files}
     for name, entry in entries.items():
         path = folder / name
         if not path.is_file():
-            raise BundleError(f"{folder} is a damaged bundle: {name} is missing.", _AGAIN)
+            raise BundleError(f"{folder} is a damaged bundle: {name} is missing.", AGAIN)
         size = path.stat().st_size
         if size != entry["bytes"]:
-            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {entry['bytes']:,}.", _AGAIN)
+            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {entry['bytes']:,}.", AGAIN)
     # Threads, since hashing releases the interpreter: a cold start waits for the largest file only.
     with ThreadPoolExecutor(len(entries)) as pool:
         digests = list(pool.map(lambda name: _sha256(folder / name), entries))
     for (name, entry), digest in zip(entries.items(), digests, strict=True):
         if digest != entry["sha256"]:
-            raise BundleError(f"{folder / name} is damaged: its content is not what was written.", _AGAIN)
+            raise BundleError(f"{folder / name} is damaged: its content is not what was written.", AGAIN)
 
 
 def _sha256(path: Path) -> str:
@@ -335,17 +306,15 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}", _AGAIN) from error
+        raise BundleError(f"{path} cannot be read: {error.strerror}", AGAIN) from error
 
 
 def own_files(folder: Path) -> set[str]:
     """Names of the files that belong to the bundle in a folder, whatever version of Tellapart wrote it."""
     own = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, KNOWN, CARD}
-    try:
-        values = json.loads((folder / DESCRIPTION).read_bytes())
-        return own | set(values["files"]) if values["sha256"] == own_digest(values) else own
-    except (OSError, ValueError, KeyError, TypeError):
-        return own
+    with contextlib.suppress(BundleError):
+        return own | set(read_description(folder)["files"])
+    return own
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -11,22 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellapart.core.bundle_description import DESCRIPTION, FORMAT, own_digest
 from tellapart.core.files import naming
 from tellapart.core.predictions import Mean
 from tellapart.core.preprocess import Pixels
 from tellapart.core.version import __version__
 from tellapart.deploy.bundle.card import card
-from tellapart.deploy.bundle.read import (
-    CARD,
-    DESCRIPTION,
-    FORMAT,
-    GOLDEN,
-    KNOWN,
-    WEIGHTS,
-    Bundle,
-    describe_files,
-    own_digest,
-)
+from tellapart.deploy.bundle.read import CARD, GOLDEN, KNOWN, WEIGHTS, Bundle, describe_files
 from tellapart.deploy.bundle.replace import folder_beside, put
 from tellapart.deploy.bundle.verify import verify
 from tellapart.deploy.export.formats import FORMATS
