@@ -1,4 +1,6 @@
-"""Run small trainings and kill them at random moments. A program of its own: it forks, so it must not have threads.
+"""Run small trainings and kill them at moments all over their time.
+
+A program of its own: it forks, so it must not have threads.
 
     python tests/killing.py PICTURES RECIPE FOLDER N_KILLS N_STOPS SEED
 
@@ -21,7 +23,6 @@ from pathlib import Path
 
 # What no try should have to load by itself.
 import iterstrat.ml_stratifiers  # noqa: F401
-import matplotlib.pyplot  # noqa: F401
 import onnxruntime  # noqa: F401
 import scipy.optimize  # noqa: F401
 import sklearn.model_selection  # noqa: F401
@@ -37,7 +38,7 @@ from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
 from tellapart.workflows.train import RunOptions, run
 
-LONGEST = 120.0  # seconds; a training that takes longer hangs
+LONGEST = 600.0  # seconds; a training that takes longer hangs
 
 
 def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: int) -> None:
@@ -50,9 +51,9 @@ def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: 
     # Far more often than a user's, so that all of its moments are met.
     checkpoint.SHARE, checkpoint.WITHIN_EPOCH = 1.0, 0.0
     os.environ["TELLAPART_CACHE"] = str(out.with_suffix(".cache"))
+    run_report.write_figures = lambda data, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
     if exported is not None:
         FORMATS["model.onnx"] = lambda _network, _golden, path: shutil.copy(exported, path)
-        run_report.write_figures = lambda data, folder: write_text(folder / "curves.svg", "<svg/>")  # type: ignore[assignment]
     plan = ta.load_recipe(recipe)
     catalog = ta.scan(pictures)
     run_options = RunOptions(runtime="cpu,float32,contiguous", command="tellapart train")
@@ -110,11 +111,15 @@ def main() -> None:
     assert attempt(pictures, recipe, folder / "again", exported, LONGEST) == ""
     whole = time.monotonic() - start
     hit: list[str] = []
-    n_runs = 0
+    n_runs, n, longest = 0, len(signals), whole
     while signals:
         out = folder / str(n_runs)
-        while signals and (where := attempt(pictures, recipe, out, exported, dice.uniform(0, whole), signals[-1])):
+        # One moment in each n-th of the time that a training takes, the latest first.
+        while signals and (
+            where := attempt(pictures, recipe, out, exported, longest * (len(signals) - dice.random()) / n, signals[-1])
+        ):
             hit.append(f"{signals.pop().name}: {where}")
+        longest *= 0.95  # it ended before: the machine may be less busy than it was
         assert attempt(pictures, recipe, out, exported, LONGEST) == ""
         n_runs += 1
     print(json.dumps({"hit": hit, "runs": n_runs, "seconds": whole}))

@@ -79,7 +79,7 @@ def watch(event, details):
 
 sys.addaudithook(watch)
 atexit.register(lambda: print(json.dumps(seen)))
-changes = ["model.name=cnn8", "data.size=16", "stages.0.epochs=1"]
+changes = ["model.name=mlp", "data.size=16", "stages.0.epochs=1"]
 if sys.argv[1] == "library":
     ta.train(sys.argv[2], recipe="scratch", out=sys.argv[3], changes=changes, runtime="cpu,float32")
 else:
@@ -91,7 +91,7 @@ else:
 """
 
 
-@pytest.mark.parametrize("way", ["library", "command"])
+@pytest.mark.parametrize("way", ["library", pytest.param("command", marks=pytest.mark.slow)])
 def test_a_training_limits_spinning_before_torch_is_loaded_and_shows_nothing_unasked(
     way: str, picture_folder: Any, tmp_path: Path
 ) -> None:

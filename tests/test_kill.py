@@ -1,4 +1,4 @@
-"""Trainings are really killed, at 50 random moments, and end as if they had never been."""
+"""Trainings are really killed, at moments all over their time, and end as if they had never been."""
 
 from __future__ import annotations
 
@@ -41,24 +41,37 @@ lr = 2e-3
 average = 0.9
 schedule = "one_cycle"
 """
-N_KILLS, N_STOPS, SEED = 50, 10, 0
+MANY = [(13, 2, 1), (12, 3, 2), (13, 2, 3), (12, 3, 4)]
+LONGEST = 1500.0  # seconds for all of it; a machine may be busy
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n_kills", "n_stops", "seed"),
+    [
+        (1, 1, 0),
+        *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in MANY),
+    ],
+)
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bits(
-    tmp_path: Path, picture_folder: Callable[..., Path], same_runs: Callable[[Path, Path], None]
+    n_kills: int,
+    n_stops: int,
+    seed: int,
+    tmp_path: Path,
+    picture_folder: Callable[..., Path],
+    same_runs: Callable[[Path, Path], None],
 ) -> None:
     photos, recipe, folder = picture_folder(n=36, width=20, height=20), tmp_path / "recipe.toml", tmp_path / "runs"
     recipe.write_text(RECIPE, encoding="utf-8")
-    words = map(str, (photos, recipe, folder, N_KILLS, N_STOPS, SEED))
+    words = map(str, (photos, recipe, folder, n_kills, n_stops, seed))
     program = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("killing.py")), *words]
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    done = subprocess.run(program, capture_output=True, text=True, check=False, env={**os.environ, **alone})
+    environment = {**os.environ, **alone}
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment, timeout=LONGEST)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert len(told["hit"]) == N_KILLS + N_STOPS
-    for stage in ("0", "1", "-1"):  # -1 is what follows the training
+    assert len(told["hit"]) == n_kills + n_stops
+    for stage in ("0", "1", "-1") if n_kills > 10 else ():  # -1 is what follows the training
         assert any(where.endswith(f" {stage}") for where in told["hit"]), told["hit"]
     for name in ("again", *map(str, range(told["runs"]))):
         same_runs(folder / name, folder / "unbroken")

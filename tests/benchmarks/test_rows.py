@@ -56,6 +56,7 @@ def test_the_rival_loads_what_image_folder_loads(catalog):
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_all_layers_beside_the_plain_loop(catalog):
     figure = figure_of(row_layers.finetune(catalog, catalog.readable[:8], "tutorial-cnn", -1.0))
     assert list(figure.values) == ["Tellapart", "plain loop, float32, contiguous", "Tellapart, statistics updated"]
@@ -74,6 +75,7 @@ def test_an_epoch_of_a_real_stage_is_a_turn(catalog):
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_the_last_third_with_and_without_stored_activations(catalog):
     figure = figure_of(row_layers.stored(catalog, catalog.readable[:16], "mobilenetv2_100", -1.0))
     assert list(figure.values) == ["from stored activations", "without"]
@@ -125,6 +127,7 @@ def test_a_plain_training_from_end_to_end(catalog, tmp_path, weights, monkeypatc
     assert all(0 <= accuracy <= 1 for accuracy in reached)
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_told(tmp_path):
     with pytest.raises(TrainingError, match=r"ended with an error: .*nowhere\.csv") as caught:
         row_accuracy.rival("plain", tmp_path, tmp_path / "nowhere.csv")

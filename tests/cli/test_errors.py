@@ -302,9 +302,13 @@ def test_evaluating_elsewhere_says_what_is_left_out(
     assert "<script>" in said
 
 
-def test_a_reader_that_stops_reading_meets_no_traceback() -> None:
-    command = f'"{sys.executable}" -m tellapart models | head -1'
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+SCRIPT = "from tellapart.cli import main; main.app = lambda: [print(n) for n in range(1_000_000)]; main.main()"
+
+
+@pytest.mark.parametrize("program", [f"-c '{SCRIPT}'", pytest.param("-m tellapart models", marks=pytest.mark.slow)])
+def test_a_reader_that_stops_reading_meets_no_traceback(program: str) -> None:
+    command = f'"{sys.executable}" {program} | head -1'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=600)
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
 

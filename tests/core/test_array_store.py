@@ -134,10 +134,11 @@ from pathlib import Path
 import numpy as np
 from tellapart.core.array_store import KEY, Store
 store, first = Store(Path(sys.argv[1])), int(sys.argv[2])
-print("ready", flush=True)
 for number in range(first, first + 100000):
     key = np.array([number.to_bytes(16, "big")], KEY)
     store.append(key, [np.random.default_rng(number).integers(0, 256, 50, np.uint8)])
+    if number == first:
+        print("ready", flush=True)
 """
 
 

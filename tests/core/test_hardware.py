@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keeps
 
 SCRIPT = """
 import json, resource, sys
-import torch
+import numpy as np
 from tellapart.core.hardware import give_back, keep_freed
 
 def faults():  # pages that the system handed out
@@ -25,10 +25,10 @@ def resident():
 if sys.argv[1] == "keep":
     keep_freed()
 for _ in range(20):  # the C library's pieces settle
-    torch.ones(10_000_000)
+    np.ones(10_000_000, np.float32)
 before = faults()
 for _ in range(10):
-    torch.ones(10_000_000)
+    np.ones(10_000_000, np.float32)
 asked = faults() - before
 held = resident()
 give_back()

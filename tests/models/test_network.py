@@ -50,7 +50,7 @@ def test_normalisation_is_no_part_of_the_state() -> None:
     assert {key.partition(".")[0] for key in small().state_dict()} == {"backbone", "head"}
 
 
-@pytest.mark.parametrize("name", ["small-cnn", "cnn8"])
+@pytest.mark.parametrize("name", [pytest.param("small-cnn", marks=pytest.mark.slow), "cnn8"])
 def test_onnx_takes_pictures_as_they_are_and_any_number_of_them(name: str, tmp_path: Path) -> None:
     network = small(24, name=name)
     batch = {"pictures": {0: torch.export.Dim("n")}}

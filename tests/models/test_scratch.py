@@ -78,6 +78,7 @@ def test_dropout_of_the_recipe_goes_before_the_networks_own(name: str) -> None:
     assert {m.p for m in layers(network.backbone, nn.Dropout)} == {0.45}
 
 
+@pytest.mark.slow
 def test_small_cnn_learns_digits() -> None:
     from sklearn.datasets import load_digits
 

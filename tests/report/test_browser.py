@@ -76,6 +76,7 @@ def test_a_click_on_a_cell_shows_its_pictures(browser: Any, make_data: Make, tmp
     opened.close()
 
 
+@pytest.mark.slow
 def test_the_matrix_by_keyboard_and_as_fractions(browser: Any, make_data: Make, tmp_path: Path) -> None:
     data = make_data()
     opened = Opened(browser, write_report(data, tmp_path))
@@ -98,6 +99,7 @@ def test_the_matrix_by_keyboard_and_as_fractions(browser: Any, make_data: Make, 
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_column_is_sorted_by_a_click(browser: Any, make_data: Make, tmp_path: Path) -> None:
     opened = Opened(browser, write_report(make_data(tuple("abcdefgh"), 400), tmp_path))
     column = "[...document.querySelectorAll('.sortable tbody tr')].map(r => Number(r.cells[1].dataset.v))"
@@ -109,6 +111,7 @@ def test_a_column_is_sorted_by_a_click(browser: Any, make_data: Make, tmp_path: 
     opened.close()
 
 
+@pytest.mark.slow
 def test_dark_by_the_system_and_by_the_button(browser: Any, make_data: Make, tmp_path: Path) -> None:
     path = write_report(make_data(), tmp_path)
     colour = "getComputedStyle(document.body).backgroundColor"
@@ -128,6 +131,7 @@ def test_dark_by_the_system_and_by_the_button(browser: Any, make_data: Make, tmp
     dark.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one", "several", "many", "hostile"])
 def test_nothing_sticks_out_on_a_phone(browser: Any, make_data: Make, tmp_path: Path, kind: str) -> None:
     data = {
@@ -144,6 +148,7 @@ def test_nothing_sticks_out_on_a_phone(browser: Any, make_data: Make, tmp_path: 
     opened.close()
 
 
+@pytest.mark.slow
 def test_it_can_be_read_without_scripts(browser: Any, make_data: Make, tmp_path: Path) -> None:
     opened = Opened(browser, write_report(make_data(), tmp_path), java_script_enabled=False)
     assert opened.page.is_visible("noscript p")
@@ -153,6 +158,7 @@ def test_it_can_be_read_without_scripts(browser: Any, make_data: Make, tmp_path:
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_gone_has_an_empty_frame(browser: Any, make_data: Make, tmp_path: Path) -> None:
     def jpeg(row: int) -> bytes:
         raise OSError("gone")

@@ -261,7 +261,7 @@ def test_layers_are_told_apart(weights: Path) -> None:
     assert about_layers(one, one.backbone, "head", preprocessing, Runtime("cpu", frozen="bfloat16")) != plain
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_what_real_layers_make_of_a_picture_does_not_depend_on_the_others(weights: Path, precision: Any) -> None:
     file = next((weights / "mobilenetv2_100").glob("*.safetensors"))
     network = create_network(Model(name="mobilenetv2_100", weights=str(file)), 3, Data(size=64))

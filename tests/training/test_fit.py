@@ -78,7 +78,11 @@ def test_another_seed_gives_other_weights(build: Build) -> None:
     assert not same(first.state_dict(), other.state_dict())
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 7, 9, 10, 13, 20])
+def slow(*values: int) -> list[Any]:
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize("stop_after", [3, 10, *slow(1, 2, 4, 7, 9, 13, 20)])
 def test_a_training_broken_off_at_any_event_ends_as_an_unbroken_one(
     build: Build, tmp_path: Path, stop_after: int
 ) -> None:
@@ -108,7 +112,7 @@ def test_a_training_broken_off_at_any_event_ends_as_an_unbroken_one(
     assert same(whole.state_dict(), resumed.state_dict())
 
 
-@pytest.mark.parametrize("stop_after", [2, 3, 5, 6, 8])
+@pytest.mark.parametrize("stop_after", [5, *slow(2, 3, 6, 8)])
 def test_so_does_one_that_averages_accumulates_mixes_and_balances(
     build: Build, tmp_path: Path, stop_after: int
 ) -> None:

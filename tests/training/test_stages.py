@@ -335,14 +335,15 @@ def test_a_retraining_is_a_training_of_that_length_on_all_pictures(build: Build)
     assert same(network.state_dict(), seen[-1])
 
 
+@pytest.mark.parametrize("stops", [(145,), pytest.param((1, 60, 136, 150), marks=pytest.mark.slow)])
 def test_broken_off_at_any_event_found_rates_and_retraining_go_on_to_the_same_weights(
-    build: Build, tmp_path: Path
+    build: Build, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
     plan = recipe(THREE, model=SMALL, augment=[NEGATIVE], retrain=True)
     whole, dataset = build(plan)
     initial = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
     expected = logged_events(both(whole, plan, dataset, initial))
-    for stop_after in (1, 60, 136, 145, 150):
+    for stop_after in stops:
         broken, dataset = build(plan)
         state, seen = State(), []
         for number, (event, now) in enumerate(both(broken, plan, dataset, initial), start=1):

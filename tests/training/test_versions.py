@@ -166,7 +166,7 @@ def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: 
         assert np.array_equal(fixed_view(dataset)(item), fixed_view(again)(by_path[name]))
 
 
-@pytest.mark.parametrize("stop_after", [3, 20])
+@pytest.mark.parametrize("stop_after", [pytest.param(3, marks=pytest.mark.slow), 20])
 def test_an_epoch_is_eight_times_as_long_and_can_be_broken_off(build: Build, tmp_path: Path, stop_after: int) -> None:
     plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[{"transform": "brightness"}])
     whole, dataset = build(plan)

@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +28,7 @@ from tellapart.workflows.train import RunOptions, run
 
 pytestmark = pytest.mark.usefixtures("short_ends")
 
-QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=32", "--runtime", "cpu,float32,channels-last"]
+QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=16", "--runtime", "cpu,float32,channels-last"]
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -34,10 +37,34 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+LONGEST = 900.0  # seconds for a command; a machine may be busy
+
+
 def tellapart(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
     command = [sys.executable, "-W", "error", "-m", "tellapart", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD, timeout=LONGEST)
+
+
+@contextmanager
+def followed(command: list[str | Path]) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
+    """A command in a process of its own, and the events it prints. In the end, or after too long, it is killed."""
+    program = [sys.executable, "-m", "tellapart", *map(str, command), "--json"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD
+    ) as process:
+        assert process.stdout
+        if sys.platform == "linux":  # it must not run far ahead of who reads
+            import fcntl
+
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        timer = threading.Timer(LONGEST, process.kill)
+        timer.start()
+        try:
+            yield process, map(json.loads, process.stdout)
+        finally:
+            timer.cancel()
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +240,7 @@ def test_predict_never_loads_torch(finished: Run, digits: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=LONGEST,
     )
     assert done.returncode == 0, done.stderr
     assert " %" in done.stdout
@@ -240,35 +268,26 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(n)
 
 
-def three_epochs(digits: Path, out: Path) -> list[str | Path]:
-    changes = ["model.name=small-cnn", "stages.0.epochs=3", "stages.0.batch_size=16"]
+def six_epochs(digits: Path, out: Path) -> list[str | Path]:
+    changes = ["model.name=small-cnn", "stages.0.epochs=6", "stages.0.batch_size=16"]
     return ["train", digits, *QUICK, *(part for change in changes for part in ("--set", change)), "--out", out]
 
 
+@pytest.mark.slow
 def test_stopped_by_signals_the_same_command_goes_on_to_the_same_weights(
     digits: Path, tmp_path: Path, here: Command, one_thread: None
 ) -> None:
     """Interrupted, begun again, terminated, begun again. Killed it is in the test of retraining."""
     out, unbroken = tmp_path / "run", tmp_path / "unbroken"
-    done = here(*three_epochs(digits, unbroken))
+    done = here(*six_epochs(digits, unbroken))
     assert done.returncode == 0, done.stderr
-    command = three_epochs(digits, out)
+    command = six_epochs(digits, out)
     for epoch, number in enumerate((signal.SIGINT, signal.SIGTERM), 1):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tellapart", *map(str, command), "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ONE_THREAD,
-        )
-        assert process.stdout
-        for line in process.stdout:
-            event = json.loads(line)
-            if event["event"] == "Progress" and (event["epoch"], event["step"]) >= (epoch, 5):
-                break
-        process.send_signal(number)
-        process.communicate(timeout=300)
-        assert process.returncode == 130
+        with followed(command) as (process, printed):
+            next(e for e in printed if e["event"] == "Progress" and (e["epoch"], e["step"]) >= (epoch, 5))
+            process.send_signal(number)
+            process.communicate(timeout=LONGEST)
+            assert process.returncode == 130
         assert not (out / "report.html").exists()
 
     resumed = here(*command)
@@ -289,10 +308,9 @@ def events(run: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in event.items() if k != "seconds"} for event in Run(run).events()]
 
 
-def test_trained_again_on_everything(
-    digits: Path, finished: Run, tmp_path: Path, here: Command, one_thread: None
-) -> None:
-    """Killed in the retraining it goes on to the same weights; what is judged, and by what, is said."""
+@pytest.fixture(scope="module")
+def again(digits: Path, finished: Run) -> list[str | Path]:
+    """A command that trains, and then once more on everything, from the weights of `finished`."""
     changes = [
         "retrain=true",
         "stages.0.epochs=2",
@@ -300,34 +318,19 @@ def test_trained_again_on_everything(
         "stages.0.lr={find='valley',otherwise=1e-3}",
     ]
     options = [part for change in changes for part in ("--set", change)]
-    command = ["train", digits, *QUICK, "--model", "small-cnn", *options]
-    whole = here(*command, "--out", tmp_path / "whole", "--weights", finished.directory)
-    assert whole.returncode == 0, whole.stderr
-    assert "once more, on training and validation pictures" in whole.stderr
-    one = load_file(tmp_path / "whole" / "checkpoints" / "initial.safetensors")
+    return ["train", digits, *QUICK, "--model", "small-cnn", *options, "--weights", finished.directory]
+
+
+def test_trained_again_on_everything(again: list[str | Path], finished: Run, tmp_path: Path, here: Command) -> None:
+    """What is judged, and by what, is said."""
+    out = tmp_path / "run"
+    done = here(*again, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "once more, on training and validation pictures" in done.stderr
+    one = load_file(out / "checkpoints" / "initial.safetensors")
     other = load_file(finished.checkpoint("initial"))
     assert all(np.array_equal(one[key], other[key]) for key in other)
-
-    out = tmp_path / "killed"
-    again = [sys.executable, "-m", "tellapart", *map(str, command), "--out", str(out), "--json"]
-    again += ["--weights", str(finished.directory)]
-    process = subprocess.Popen(again, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
-    assert process.stdout
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "Progress" and event["retraining"] and event["step"] == 5:
-            break
-    process.kill()
-    process.communicate(timeout=300)
-    resumed = here(*command, "--out", out, "--weights", finished.directory)
-    assert resumed.returncode == 0, resumed.stderr
-    for name in ("best", "validated"):
-        one, other = (load_file(run / "checkpoints" / f"{name}.safetensors") for run in (tmp_path / "whole", out))
-        assert one.keys() == other.keys()
-        assert all(np.array_equal(one[key], other[key]) for key in one)
-    assert events(tmp_path / "whole") == events(out)
     assert sum(event["event"] == "LrFound" for event in events(out)) == 1
-
     run = Run(out)
     assert run.evaluations["validation"].on == "validation, before retraining"
     test = run.evaluations["test"]
@@ -339,6 +342,24 @@ def test_trained_again_on_everything(
     assert "So it has no validation score" in page
     bundle = json.loads((out / "bundle" / "bundle.json").read_text())
     assert f"{len(run.split.train) + len(run.split.validation)} pictures" in json.dumps(bundle)
+
+
+@pytest.mark.slow
+def test_killed_in_the_retraining_it_goes_on_to_the_same_weights(
+    again: list[str | Path], tmp_path: Path, here: Command, one_thread: None
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    assert here(*again, "--out", whole).returncode == 0
+    with followed([*again, "--out", out]) as (process, printed):
+        next(e for e in printed if e["event"] == "Progress" and e["retraining"] and e["step"] == 5)
+        process.kill()
+    resumed = here(*again, "--out", out)
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("best", "validated"):
+        one, other = (load_file(run / "checkpoints" / f"{name}.safetensors") for run in (whole, out))
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[key], other[key]) for key in one)
+    assert events(whole) == events(out)
 
 
 def test_several_labels_from_table_to_answer(
@@ -390,6 +411,7 @@ def test_a_picture_that_breaks_is_skipped_only_when_asked(
     assert "left out, as asked for" in run.report.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_default_on_real_pictures_with_real_weights(
     test_data: Path, weights: Path, tmp_path: Path, here: Command
 ) -> None:

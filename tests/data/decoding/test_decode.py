@@ -368,6 +368,7 @@ def peak_memory(folder: Path) -> tuple[int, int, int]:
     return n, n_readable, peak
 
 
+@pytest.mark.slow
 def test_bombs_and_giants_stay_below_512_mb(tmp_path: Path) -> None:
     """Four at a time: each would fit alone, all of them together would not."""
     written(tmp_path / "bomb.png", bomb_png(30_000, 10))

@@ -8,7 +8,9 @@ from torch import nn
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.scores import Evaluation, Metric
+from tellapart.deploy.bundle.read import MODEL
 from tellapart.deploy.bundle.write import write_bundle
+from tellapart.deploy.export.formats import FORMATS
 from tellapart.evaluation.calibration_summary import Certainty
 from tellapart.models.architecture import Architecture
 from tellapart.models.network import Network
@@ -70,3 +72,10 @@ def written(tmp_path_factory, golden) -> Path:
 @pytest.fixture
 def copied(written, tmp_path) -> Path:
     return Path(shutil.copytree(written, tmp_path / "run" / "bundle"))
+
+
+@pytest.fixture
+def exported(written, monkeypatch) -> None:
+    """Takes the model of `written`, which is of the same network, instead of exporting it once more."""
+    model = (written / MODEL).read_bytes()
+    monkeypatch.setitem(FORMATS, MODEL, lambda _network, _golden, path: path.write_bytes(model))

@@ -41,6 +41,7 @@ def test_onnxruntime_answers_as_torch_in_evaluation_mode(written, network):
     np.testing.assert_allclose(Bundle.load(written).predict_pixels(pictures), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_real_network_on_real_pictures(write, weights, test_data, tmp_path):
     network = create_network(Model(name="mobilenetv2_100"), 3, Data(size=160))
     how = network.preprocessing
@@ -117,6 +118,7 @@ def test_nothing_can_be_unpickled(written):
             pickle.load(file)
 
 
+@pytest.mark.usefixtures("exported")
 def test_several_labels_and_classes_with_odd_names(write, tmp_path):
     classes = (os.fsdecode(b"caf\xe9"), "line\nbreak", "| table")
     bundle = Bundle.load(write(tmp_path / "bundle", **SEVERAL, classes=classes))
@@ -129,6 +131,7 @@ def test_several_labels_and_classes_with_odd_names(write, tmp_path):
     assert "none, one or several" in card
 
 
+@pytest.mark.usefixtures("exported")
 def test_several_labels_count_from_one_half_unless_told(write, tmp_path):
     assert Bundle.load(write(tmp_path / "bundle", multilabel=True)).thresholds == (0.5, 0.5, 0.5)
 
@@ -214,6 +217,7 @@ def test_a_folder_of_something_else_is_never_replaced(write, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cat.jpg", "file", "photos"]
 
 
+@pytest.mark.usefixtures("exported")
 def test_a_bundle_with_files_of_formats_not_known_here_is_replaced(write, copied):
     description = json.loads((copied / DESCRIPTION).read_text())
     description["files"]["model.mlpackage"] = {"bytes": 0, "sha256": ""}
@@ -310,7 +314,7 @@ print(json.dumps({"placing": seen, "writing": [code, stands(folder)]}))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 def test_killed_at_any_step_a_whole_bundle_is_there(tmp_path):
     """Killed before the first flush, the second, … until it comes through; and in the middle of an export."""
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     *killed, last = told["placing"]
@@ -325,6 +329,7 @@ def test_killed_at_any_step_a_whole_bundle_is_there(tmp_path):
     assert told["writing"] == [-signal.SIGKILL, {"bundle": ["old"] * len(FILES), ".bundle.part": ["half"]}]
 
 
+@pytest.mark.usefixtures("exported")
 def test_what_a_killed_writer_left_is_read_then_cleared_away(write, copied, monkeypatch):
     older = Bundle.load(copied)
     copied.rename(waiting(copied))  # killed between the two renames
@@ -342,6 +347,7 @@ def test_what_a_killed_writer_left_is_read_then_cleared_away(write, copied, monk
     assert [path.name for path in copied.parent.iterdir()] == ["bundle"]
 
 
+@pytest.mark.usefixtures("exported")
 def test_what_certainty_needs_is_written_and_read_back(write, network, tmp_path):
     pictures = np.random.default_rng(1).integers(0, 256, (40, 12, 16, 3), np.uint8)
     with torch.inference_mode():
@@ -370,6 +376,7 @@ def test_what_certainty_needs_is_written_and_read_back(write, network, tmp_path)
         Bundle.load(bundle.folder)
 
 
+@pytest.mark.usefixtures("exported")
 def test_a_temperature_a_label(write, tmp_path):
     bundle = Bundle.load(write(tmp_path / "bundle", **SEVERAL, temperature=(0.5, 1.0, 2.0)))
     assert bundle.temperature == (0.5, 1.0, 2.0)

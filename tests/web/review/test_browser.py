@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tellapart.data.corrections import read_corrections, standing
+
+PATIENCE = 120  # seconds, on a machine that may be busy
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,8 @@ class Tab:
 
     def until(self, met: Callable[[], bool]) -> None:
         """Wait in small steps: the page's own policy forbids to evaluate a condition within it."""
-        for _ in range(500):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             if met():
                 return
             self.page.wait_for_timeout(20)
@@ -64,7 +68,7 @@ class Tab:
 @pytest.fixture
 def context(browser: Any) -> Iterator[Any]:
     made = browser.new_context(viewport={"width": 1200, "height": 800})
-    made.set_default_timeout(120_000)  # milliseconds, on a machine that may be busy
+    made.set_default_timeout(1000 * PATIENCE)
     yield made
     made.close()
 
@@ -108,6 +112,7 @@ def test_a_review_by_keyboard_from_begin_to_end(context: Any, make_session: Any,
     tab.close()
 
 
+@pytest.mark.slow
 def test_undo_goes_back_one_by_one(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session())
     tab = Tab(context, served.address)
@@ -124,6 +129,7 @@ def test_undo_goes_back_one_by_one(context: Any, make_session: Any, serve_sessio
     tab.close()
 
 
+@pytest.mark.slow
 def test_quick_fingers_lose_no_key(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session())
     tab = Tab(context, served.address)
@@ -134,6 +140,7 @@ def test_quick_fingers_lose_no_key(context: Any, make_session: Any, serve_sessio
     tab.close()
 
 
+@pytest.mark.slow
 def test_a_reload_in_the_middle_goes_on(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session())
     tab = Tab(context, served.address)
@@ -148,6 +155,7 @@ def test_a_reload_in_the_middle_goes_on(context: Any, make_session: Any, serve_s
     tab.close()
 
 
+@pytest.mark.slow
 def test_two_tabs_agree(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session())
     one, two = Tab(context, served.address), Tab(context, served.address)
@@ -165,6 +173,7 @@ def test_two_tabs_agree(context: Any, make_session: Any, serve_session: Any) -> 
     two.close()
 
 
+@pytest.mark.slow
 def test_hostile_names_are_only_text(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session(n=1))
     tab = Tab(context, served.address)
@@ -179,6 +188,7 @@ def test_hostile_names_are_only_text(context: Any, make_session: Any, serve_sess
     tab.close()
 
 
+@pytest.mark.slow
 def test_several_labels_are_toggled(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session(n=1, multilabel=True))
     session = served.session
@@ -195,6 +205,7 @@ def test_several_labels_are_toggled(context: Any, make_session: Any, serve_sessi
     tab.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_stopped_is_said_and_nothing_is_lost(context: Any, make_session: Any, serve_session: Any) -> None:
     """Stopped in earnest: a browser that is set offline may still let the next request through."""
     served = serve_session(make_session())
@@ -212,6 +223,7 @@ def test_a_server_that_stopped_is_said_and_nothing_is_lost(context: Any, make_se
     assert [decision for decision, _ in decisions(served.session)] == ["keep", "exclude"]
 
 
+@pytest.mark.slow
 def test_an_answer_that_a_decision_has_overtaken_is_not_shown(
     context: Any, make_session: Any, serve_session: Any
 ) -> None:
@@ -232,10 +244,11 @@ def test_an_answer_that_a_decision_has_overtaken_is_not_shown(
     tab.close()
 
 
+@pytest.mark.slow
 def test_a_narrow_page_has_no_sideways_scroll(browser: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session(n=1))
     context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme="dark")
-    context.set_default_timeout(120_000)
+    context.set_default_timeout(1000 * PATIENCE)
     tab = Tab(context, served.address)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 400
     tab.page.click("#help-button")
