@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BufferedReader, BytesIO, FileIO
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
-from tellapart.data.decoding import color, jpeg, messages
+from tellapart.data.decoding import avif, color, icon, jpeg, jpeg2000, messages, slow, tiff, webp
+from tellapart.data.decoding.bounded_file import MAX_HEADER, BoundedFile
 from tellapart.data.decoding.limits import ALLOWANCE, quiet, reserve
 from tellapart.data.decoding.messages import Unusable
 from tellapart.errors import UnreadableError
@@ -52,8 +54,6 @@ EXTENSIONS = frozenset(
     )
 )
 
-# What decoders that read the whole file first take besides it, in bytes a pixel, measured. Others take 4.
-_BYTES_PER_PIXEL = {"WEBP": 15, "AVIF": 12, "JPEG2000": 17}
 _FACTORS = (1, 2, 4, 8)
 #: No picture but a JPEG may have more pixels; in formats whose decoders take more memory the limit is lower. Four
 #: bytes a pixel to decode into, three for a result of an eighth of the size.
@@ -62,9 +62,15 @@ _FORMATS = ["PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "PSD"
 if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
     _FORMATS.append("AVIF")
 _BITS_PER_SAMPLE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 258, 278, 322, 323  # TIFF's tags
-_MAX_ICON = 10_000_000  # pixels
+# Bytes of a file: a larger one cannot be read in five seconds.
+_MAX_BYTES = 500_000_000
+# OpenJPEG takes a second for 6 MB. Half the size, for larger files, leaves the finest three quarters of them out.
+_MAX_JPEG2000 = 20_000_000
+# Bytes that are read, and copied, when a file is opened.
+_MAX_WHOLE = 100_000_000
 # Files up to this size are read whole; larger ones as their decoder asks for them.
 _SMALL = 4_000_000
+_FEW = 1_000_000  # pixels; where fewer are too many, something else takes the memory
 _START = 512  # bytes that tell what a file is
 
 
@@ -84,7 +90,8 @@ class Facts:
             of several pictures (MPO) counts as a JPEG.
         orientation: from EXIF, 1 to 8; 1 (upright) where there is none or it makes no sense.
         bytes: size of the file.
-        sha256: of the file's content, 32 bytes; None where it cannot be read.
+        sha256: of the file's content, 32 bytes; None where it cannot be read, and where a file of more than 4 MB is no
+            picture that can be read by its header: such files are not read whole.
         problem: the plain reason why the picture cannot be read, or None.
     """
 
@@ -106,7 +113,7 @@ def decode(source: Path | bytes, at_least: int | None = None, background: color.
         at_least: JPEGs may be decoded at 1/2, 1/4 or 1/8 of their size, several times faster, as long as the short side
             keeps this many pixels; by default at full size. Pictures that would take more memory than a process may
             use always come smaller: JPEGs of more than about 120 million pixels (60 if progressive), others of more
-            than about 50.
+            than about 50; so do JPEG 2000 files of more than 20 MB, which take too long.
         background: colour, 0 to 255.
 
     Returns:
@@ -117,8 +124,9 @@ def decode(source: Path | bytes, at_least: int | None = None, background: color.
     """
     try:
         file, n_bytes = (BytesIO(source), len(source)) if isinstance(source, bytes) else _load(source)
-        with file, quiet():
-            pixels, orientation = _pixels(_open(file, n_bytes), at_least, background)
+        with file, quiet(), ExitStack() as held:
+            picture = _open(file, n_bytes, held)
+            pixels, orientation = _pixels(picture, _factor(picture, at_least), background)
             return _upright(pixels, orientation)
     except Exception as error:
         name = "the picture" if isinstance(source, bytes) else str(source)
@@ -149,13 +157,15 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
     picture, orientation, problem = None, None, None
     try:
         file, n_bytes = _load(path)
-        with file, quiet():
-            content = file.getbuffer() if isinstance(file, BytesIO) else None
-            hashed = hashlib.file_digest(file, "sha256") if content is None else hashlib.sha256(content)
-            digest = hashed.digest()
-            del content  # a buffer that is looked at cannot be read without a copy
-            picture = _open(file, n_bytes)
-            pixels, orientation = _pixels(picture, at_least)
+        with file, quiet(), ExitStack() as held:
+            if isinstance(file, BytesIO):
+                digest = hashlib.sha256(file.getbuffer()).digest()
+            picture = _open(file, n_bytes, held)
+            factor = _factor(picture, at_least)
+            if digest is None:  # a large file is read whole once its header has shown a picture that can be read
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").digest()
+            pixels, orientation = _pixels(picture, factor)
             if look is not None:
                 look(_upright(pixels, orientation), bool(getattr(picture.source, "is_animated", False)))
     except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes: any exception means "unreadable"
@@ -212,7 +222,10 @@ def _reason(error: Exception, source: str | Path | bytes) -> str:
 class _Picture:
     """An opened file: its header is read, its pixels are not. Sizes are as stored, not yet upright.
 
-    `turned` is the orientation that the decoder undoes by itself, as Pillow does for TIFFs; 1 where it does not.
+    Attributes:
+        opening: bytes of memory that opening took, where they are many.
+        held: whether the memory that decoding takes is held since then.
+        turned: the orientation that the decoder undoes by itself, as Pillow does for TIFFs; 1 where it does not.
     """
 
     file: BinaryIO
@@ -221,55 +234,82 @@ class _Picture:
     height: int
     mode: str
     format: str
-    source: jpeg.Header | Image.Image
+    source: jpeg.Header | ImageFile.ImageFile
+    opening: int = 0
+    held: bool = False
     turned: int = 1
 
     def memory(self, factor: int) -> int:
-        """Bytes that decoding takes at its peak when the result has 1/factor of the size."""
+        """Bytes that decoding takes at its peak, when the result has 1/factor of the size."""
         if isinstance(self.source, jpeg.Header):
             return self.source.memory(factor, self.n_bytes)
-        return _decoder_memory(self.source, self.n_bytes) + 3 * -(-self.width // factor) * -(-self.height // factor)
+        return self.opening + _decoder_memory(self.source) + 3 * -(-self.width // factor) * -(-self.height // factor)
 
 
-def _open(file: BinaryIO, n_bytes: int) -> _Picture:
+def _open(file: BinaryIO, n_bytes: int, held: ExitStack) -> _Picture:
+    """Read the header. What it claims is bounded before Pillow acts on it; memory is held for what opening takes."""
     file.seek(0)
     start = file.read(_SMALL)
     if start.startswith(b"\xff\xd8"):
-        header = jpeg.read_header(start)
+        header = jpeg.read_header(start, len(start) == n_bytes)
         return _Picture(file, n_bytes, header.width, header.height, header.mode, "JPEG", header)
-    _check_icon(start, file)
-    image = Image.open(file, formats=_FORMATS)
+    opening, n_held = _check(file, start, n_bytes)
+    held.enter_context(reserve(n_held))
+    bounded = BoundedFile(file, n_bytes, opening + MAX_HEADER)
+    image = Image.open(bounded, formats=_FORMATS)
+    bounded.allow_pixels(n_bytes, image.format or "")
+    if image.format == "JPEG2000" and n_bytes > _MAX_JPEG2000:
+        image.reduce = 1  # type: ignore[method-assign,assignment]
     turned = jpeg.valid_orientation(_tags(image).get(jpeg.ORIENTATION))
-    return _Picture(file, n_bytes, *image.size, image.mode, image.format or "", image, turned)
+    return _Picture(file, n_bytes, *image.size, image.mode, image.format or "", image, opening, n_held > 0, turned)
 
 
-def _check_icon(start: bytes, file: BinaryIO) -> None:
-    """Refuse icons (ICO) with too many pixels: Pillow decodes these when it opens them."""
-    if not start.startswith(b"\0\0\1\0") or len(start) < 6:
-        return
-    for i in range(6, min(6 + 16 * start[4], len(start) - 15), 16):
-        file.seek(int.from_bytes(start[i + 12 : i + 16], "little"))
-        head = file.read(24)
-        png = head.startswith(b"\x89PNG")
-        sides = (head[16:20], head[20:24]) if png else (head[4:8], head[8:12])
-        width, height = (abs(int.from_bytes(side, "big" if png else "little", signed=True)) for side in sides)
-        if width * height > _MAX_ICON:
-            raise Unusable(messages.of_size(width, height, _MAX_ICON))
+def _check(file: BinaryIO, start: bytes, n_bytes: int) -> tuple[int, int]:
+    """Bound what a header claims.
+
+    Returns:
+        Bytes that opening takes, where they are many, and bytes of memory to hold from then on until it is decoded.
+    """
+    icon.check(file, start)
+    if tiff.matches(start):
+        n_tags = tiff.n_bytes(file)
+        _check_whole(n_tags)
+        return (n_tags, ALLOWANCE) if n_tags > MAX_HEADER else (0, 0)
+    structure = next((module for module in (webp, avif, jpeg2000) if module.matches(start)), None)
+    if structure is None:
+        return 0, 0
+    _check_whole(n_bytes)  # these decoders read the whole file, and set memory aside, when they open it
+    width, height = structure.size(file)
+    n_copied = structure.N_COPIES * n_bytes
+    opening = width * height * structure.BYTES_PER_PIXEL + n_copied
+    if opening > ALLOWANCE:
+        raise Unusable(messages.of_size(width, height, (ALLOWANCE - n_copied) // structure.BYTES_PER_PIXEL))
+    return opening, min(opening + 3 * width * height, ALLOWANCE)
 
 
-def _pixels(picture: _Picture, at_least: int | None, background: color.Colour = (255, 255, 255)) -> tuple[Pixels, int]:
+def _check_whole(n_bytes: int) -> None:
+    if n_bytes > _MAX_WHOLE:
+        raise Unusable(
+            f"a file of {n_bytes / 1e6:,.0f} MB: more than the limit of {_MAX_WHOLE / 1e6:,.0f} for its kind"
+        )
+
+
+def _pixels(picture: _Picture, factor: int, background: color.Colour = (255, 255, 255)) -> tuple[Pixels, int]:
     """Pixels as stored, and the orientation they should be given."""
-    factor = _factor(picture, at_least)
-    with reserve(picture.memory(factor)):
+    with reserve(0 if picture.held else picture.memory(factor)):
         if isinstance(picture.source, jpeg.Header):
             picture.file.seek(0)
             return jpeg.read_pixels(picture.file.read(), picture.source, factor), picture.source.orientation
-        picture.source.load()
-        return color.to_rgb(picture.source, factor, background), _orientation(picture.source)
+        image = slow.load(picture.source, picture.file, picture.n_bytes)
+        return color.to_rgb(image, factor, background), _orientation(picture.source)
 
 
 def _factor(picture: _Picture, at_least: int | None) -> int:
     """The scale, 1/1 to 1/8: as small as the caller allows (JPEGs only), and as small as memory demands."""
+    if picture.n_bytes > _MAX_BYTES:
+        raise Unusable(f"a file of {picture.n_bytes / 1e6:,.0f} MB: more than the limit of {_MAX_BYTES / 1e6:,.0f}")
+    if isinstance(picture.source, jpeg.Header) and picture.n_bytes > ALLOWANCE // 2:
+        raise Unusable(f"a JPEG file of {picture.n_bytes / 1e6:,.0f} MB: more than the limit of {ALLOWANCE / 2e6:,.0f}")
     smallest = 1
     if isinstance(picture.source, jpeg.Header) and at_least is not None:
         short = min(picture.width, picture.height)
@@ -277,15 +317,18 @@ def _factor(picture: _Picture, at_least: int | None) -> int:
     for factor in _FACTORS:
         if factor >= smallest and picture.memory(factor) <= ALLOWANCE:
             return factor
-    limit = picture.width * picture.height * ALLOWANCE // picture.memory(_FACTORS[-1])
+    needed = picture.memory(_FACTORS[-1])
+    limit = picture.width * picture.height * ALLOWANCE // needed
+    if limit < _FEW:
+        raise Unusable(f"decoding it takes {needed / 1e6:,.0f} MB: more than the limit of {ALLOWANCE / 1e6:,.0f}")
     raise Unusable(messages.of_size(picture.width, picture.height, limit))
 
 
-def _decoder_memory(image: Image.Image, n_bytes: int) -> int:
-    """What Pillow and the libraries below it take at their peak for the whole picture, in bytes."""
+def _decoder_memory(image: Image.Image) -> int:
+    """What Pillow and the libraries below it take at their peak for the whole picture, in bytes, once it is open."""
     n_pixels = image.width * image.height
-    if image.format in _BYTES_PER_PIXEL:
-        return n_pixels * _BYTES_PER_PIXEL[image.format] + n_bytes
+    if image.format in ("WEBP", "AVIF", "JPEG2000"):
+        return 0  # counted when it was opened
     if image.format != "TIFF":
         return n_pixels * 4
     tags = _tags(image)  # TIFFs are decoded in pieces: strips or tiles

@@ -23,11 +23,16 @@ _STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential and progressive, Huffman or arithmetic coded
 _OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}  # lossless and hierarchical
 _PROGRESSIVE = {0xC2, 0xCA}
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 ORIENTATION = 0x0112
-# Encoders write about 10 scans. Each one walks over the whole picture, so thousands of them would take hours.
-_MAX_SCANS = 200
+# Encoders write about 10 scans. Each one walks over the whole picture, so thousands of them would take hours; a scan
+# takes two nanoseconds a pixel, even an empty one.
+_MAX_SCANS, _MAX_SCANNED = 200, 1_200_000_000
+# Extended XMP and colour profiles take some hundred segments. Pillow copies all of EXIF again at each one.
+_MAX_SEGMENTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,20 @@ class Header:
         return int(result + coefficients) + n_bytes
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes, whole: bool = True) -> Header:
     """Read the segments before the first scan.
 
     Args:
         data: the file, or enough of its beginning.
+        whole: whether it is all of the file.
 
     Raises:
         Unusable: not a JPEG that can be decoded.
     """
-    frame, progressive, exif, xmp = b"", False, b"", b""
-    position = 2
-    while True:
-        position = _next_marker(data, position)
+    frame, progressive, exif, xmp = b"", False, list[bytes](), b""
+    position, too_short = 2, TRUNCATED if whole else f"its header takes more than {len(data) / 1e6:,.0f} MB"
+    for _ in range(_MAX_SEGMENTS):
+        position = _next_marker(data, position, too_short)
         marker = data[position]
         if marker in _STANDALONE:
             continue
@@ -78,29 +84,27 @@ def read_header(data: bytes) -> Header:
         length = int.from_bytes(data[position + 1 : position + 3], "big")
         body = data[position + 3 : position + 1 + length]
         if length < 2 or len(body) < length - 2:
-            raise Unusable(TRUNCATED)
+            raise Unusable(too_short)
         position += 1 + length
         if marker in _FRAMES:
             frame, progressive = body, marker in _PROGRESSIVE
         elif marker in _OTHER_FRAMES:
             raise Unusable("a lossless or hierarchical JPEG file, which cannot be read")
-        elif marker == _APP1 and body.startswith(b"Exif\0\0"):
-            exif = exif + body[6:] if exif else body
+        elif marker == _APP1 and body.startswith(_EXIF):
+            exif.append(body[len(_EXIF) :])
         elif marker == _APP1 and body.startswith(_XMP):
             xmp = body
         elif marker == _SOS:
-            return _header(frame, progressive, body, exif, xmp)
+            return _header(frame, progressive, body, b"".join(exif), xmp)
+    raise Unusable(f"a JPEG file of more than {_MAX_SEGMENTS:,} segments before its picture")
 
 
-def _next_marker(data: bytes, position: int) -> int:
+def _next_marker(data: bytes, position: int, too_short: str) -> int:
     """Where the code of the next marker stands; junk before it is passed over, as all decoders do."""
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0 or position + 1 >= len(data):
-            raise Unusable(TRUNCATED)
-        position += 1
-        if data[position] not in (0x00, 0xFF):
-            return position
+    marker = _MARKER.search(data, position)
+    if marker is None:
+        raise Unusable(too_short)
+    return marker.start() + 1
 
 
 def _header(frame: bytes, progressive: bool, scan: bytes, exif: bytes, xmp: bytes) -> Header:
@@ -132,7 +136,7 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
     if exif:
         try:
             tags = Image.Exif()
-            tags.load(exif)
+            tags.load(_EXIF + exif)
             value = tags.get(ORIENTATION)
         except Exception:  # noqa: BLE001 - damaged EXIF fails in many ways, and means only that nothing is known
             value = None
@@ -156,8 +160,10 @@ def read_pixels(data: bytes, header: Header, factor: int = 1) -> Pixels:
     blocks = header.width * header.height // 64
     if len(data) * 8 < blocks:  # even an empty picture takes a bit a block: do not fill gigapixels with nothing
         raise Unusable(TRUNCATED)
-    if header.buffered and (n_scans := data.count(b"\xff\xda")) > _MAX_SCANS:
-        raise Unusable(f"a JPEG file of {n_scans:,} scans: more than the limit of {_MAX_SCANS}")
+    if header.buffered:
+        n_scans, limit = data.count(b"\xff\xda"), min(_MAX_SCANS, _MAX_SCANNED // (header.width * header.height))
+        if n_scans > limit:
+            raise Unusable(f"a JPEG file of {n_scans:,} scans: more than the limit of {limit} at its size")
     height, width = -(-header.height // factor), -(-header.width // factor)
     if header.mode != "CMYK":
         try:
