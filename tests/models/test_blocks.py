@@ -21,7 +21,17 @@ from tellapart.models.architecture import Architecture
 from tellapart.models.blocks import InceptionBlock, ResidualBlock, build_blocks, shapes
 from tellapart.models.layer_groups import chain
 from tellapart.models.network import Network
-from tellapart.recipe.networks import Conv, Dense, Dropout, Inception, Pool, Residual, read_blocks
+from tellapart.recipe.networks import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Inception,
+    Pool,
+    Residual,
+    read_blocks,
+)
 from tellapart.recipe.schema import Head
 
 ALL_KINDS = [
@@ -165,7 +175,14 @@ def test_parameters_are_as_many_as_by_hand(blocks, count):
 
 channels = st.integers(1, 4)
 picture_blocks = st.one_of(
-    st.builds(Conv, channels=channels, kernel=st.sampled_from([1, 3, 5]), stride=st.integers(1, 3)),
+    st.builds(
+        Conv,
+        channels=channels,
+        kernel=st.sampled_from([1, 3, 5]),
+        stride=st.integers(1, 3),
+        padding=st.one_of(st.none(), st.integers(0, 3)),
+    ),
+    st.just(BatchNorm()),
     st.builds(Inception, conv1=channels, conv3=st.integers(0, 3), conv5=st.integers(0, 3), pooled=st.integers(0, 3)),
     st.builds(Residual, channels=channels, n_convolutions=st.integers(1, 3), stride=st.integers(1, 3)),
     st.builds(
@@ -173,15 +190,18 @@ picture_blocks = st.one_of(
         kind=st.sampled_from(["max", "average"]),
         size=st.integers(1, 3),
         stride=st.one_of(st.none(), st.integers(1, 3)),
+        dropout=st.sampled_from([0, 0.5]),
     ),
 )
 feature_blocks = st.one_of(st.builds(Dense, size=channels), st.just(Dropout(dropout=0.5)))
 
 
 @given(
-    blocks=st.tuples(st.lists(picture_blocks, min_size=1, max_size=4), st.lists(feature_blocks, max_size=2)).map(
-        lambda parts: parts[0] + parts[1]
-    ),
+    blocks=st.tuples(
+        st.lists(picture_blocks, min_size=1, max_size=4),
+        st.sampled_from([[], [Flatten()]]),
+        st.lists(feature_blocks, max_size=2),
+    ).map(lambda parts: parts[0] + parts[1] + parts[2]),
     height=st.integers(1, 20),
     width=st.integers(1, 20),
 )
@@ -269,6 +289,44 @@ def test_pictures_come_first_and_features_behind_them():
         build_blocks([Dense(size=4)], 32, 32)
     with pytest.raises(ModelError, match="no blocks"):
         build_blocks([], 32, 32)
+    with pytest.raises(ModelError, match=r"block 3 \(flatten\): it stands behind block 2 \(flatten\)"):
+        build_blocks([Conv(channels=4), Flatten(), Flatten()], 32, 32)
+    with pytest.raises(ModelError, match=r"block 3 \(conv\): it stands behind block 2 \(flatten\)"):
+        build_blocks([Conv(channels=4), Flatten(), Conv(channels=4)], 32, 32)
+
+
+def test_a_flattened_picture_that_would_be_too_much_is_refused_before_anything_is_built():
+    with pytest.raises(ModelError, match=r"block 3 \(dense\): 4,194,304 features × 8,192 are more"):
+        build_blocks([Conv(channels=64), Flatten(), Dense(size=8192)], 256, 256)
+    with pytest.raises(ModelError, match=r"block 2 \(flatten\): 1,073,741,824 features"):
+        build_blocks([Conv(channels=64), Flatten()], 4096, 4096)
+
+
+def test_flatten_makes_a_feature_of_every_value_and_dropout_may_stand_before_it():
+    blocks = [Conv(channels=4, padding=0), Dropout(dropout=0.4), BatchNorm(), Flatten(), Dense(size=5)]
+    backbone = build_blocks(blocks, 6, 8).eval()
+    assert list(dict(backbone.named_children())) == ["conv1", "dropout2", "batch_norm3", "flatten4", "dense5"]
+    x = torch.randn(2, 3, 6, 8)
+    features = backbone.batch_norm3(backbone.conv1(x)).flatten(1)
+    assert features.shape == (2, 4 * 4 * 6)
+    torch.testing.assert_close(
+        backbone(x), F.relu(F.linear(features, backbone.dense5[0].weight, backbone.dense5[0].bias))
+    )
+
+
+def test_a_network_of_linear_layers_alone_is_flatten_and_dense():
+    assert n_parameters(build_blocks([Flatten(), Dense(size=255)], 10, 10)) == 300 * 255 + 255
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+def test_padding_of_a_pool_does_not_count(kind):
+    x = torch.rand(1, 3, 5, 5) - 2
+    pooled = build_blocks([Pool(kind=kind, size=3, stride=2, padding=1), Flatten()], 5, 5)(x).view(3, 3, 3)
+    corner = x[0, :, :2, :2].flatten(1)
+    expected = corner.amax(1) if kind == "max" else corner.mean(1)
+    torch.testing.assert_close(pooled[:, 0, 0], expected)
+    with pytest.raises(ValidationError, match="at most half"):
+        Pool(size=3, padding=2)
 
 
 @pytest.mark.parametrize(

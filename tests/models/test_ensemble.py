@@ -58,11 +58,11 @@ def test_features_are_those_of_each_alone_bit_for_bit(hows):
 
 
 def test_a_network_for_smaller_pictures_gets_the_same_picture_resized():
-    small = replace(HALVES, height=16, width=20)
-    backbones = [build_own("small-cnn", 32, 32).eval(), build_own("breeds-cnn", 16, 20).eval()]
+    small = replace(HALVES, height=18, width=20)
+    backbones = [build_own("small-cnn", 32, 32).eval(), build_own("breeds-cnn", 18, 20).eval()]
     together = features(ensemble(backbones, [IMAGENET, small], 320), PICTURES)
     assert torch.equal(together[:, :256], features(network(backbones[0], IMAGENET, 1), PICTURES))
-    pixels = ResizeInside(16, 20)(PICTURES.permute(0, 3, 1, 2).float())
+    pixels = ResizeInside(18, 20)(PICTURES.permute(0, 3, 1, 2).float())
     expected = backbones[1]((pixels / 255 - 0.5) / 0.5)
     torch.testing.assert_close(together[:, 256:], expected, rtol=1e-4, atol=1e-5)
 
@@ -76,10 +76,10 @@ def test_the_shared_picture_is_the_largest_and_shows_the_most():
 
 
 def test_where_all_agree_the_network_normalises_for_all():
-    shared = shared_preprocessing([IMAGENET, replace(IMAGENET, height=16, width=16)])
+    shared = shared_preprocessing([IMAGENET, replace(IMAGENET, height=18, width=18)])
     assert shared == IMAGENET
     backbones = [build_own("small-cnn", 32, 32), build_own("small-cnn", 16, 16)]
-    side_by_side = SideBySide(backbones, [IMAGENET, replace(IMAGENET, height=16, width=16)], shared)
+    side_by_side = SideBySide(backbones, [IMAGENET, replace(IMAGENET, height=18, width=18)], shared)
     assert [list(dict(m.named_children())) for m in side_by_side.members] == [["backbone"], ["resize", "backbone"]]
 
 
@@ -91,8 +91,8 @@ def test_pixels_that_are_handed_on_are_whole_numbers():
 
 
 def test_the_state_is_that_of_the_bodies_alone():
-    backbones = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 16, 16)]
-    hows = [IMAGENET, replace(CLIP, height=16, width=16)]
+    backbones = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 18, 18)]
+    hows = [IMAGENET, replace(CLIP, height=18, width=18)]
     state = SideBySide(backbones, hows, shared_preprocessing(hows)).state_dict()
     assert list(state) == [
         f"members.{i}.backbone.{name}" for i, backbone in enumerate(backbones) for name in backbone.state_dict()
@@ -107,8 +107,8 @@ def test_a_member_is_a_network_that_has_a_name(name):
 
 def test_the_exported_model_answers_as_torch(tmp_path):
     torch.manual_seed(0)
-    backbones = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 20, 16), build_own("cnn8", 32, 32)]
-    hows = [IMAGENET, replace(HALVES, height=20, width=16), CLIP]
+    backbones = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 20, 18), build_own("cnn8", 32, 32)]
+    hows = [IMAGENET, replace(HALVES, height=20, width=18), CLIP]
     whole = ensemble(backbones, hows, 448)
     folder, golden = tmp_path / "bundle", PICTURES.numpy()
     write_bundle(folder, whole, ("a", "b", "c"), False, Certainty(), about={}, golden=golden)

@@ -11,6 +11,7 @@ from tellapart.core.preprocess import Preprocessing, Side
 from tellapart.errors import ModelError
 from tellapart.models.backbones import is_known
 from tellapart.models.options import check_options, first_fault
+from tellapart.recipe.networks import LAYOUTS
 from tellapart.recipe.schema import Head
 from tellapart.recipe.transforms import Section
 
@@ -55,6 +56,8 @@ class Architecture:
     def from_dict(cls, values: Any) -> Architecture:
         """The inverse of `as_dict`, for values from any file: names, options and sizes are checked.
 
+        One of our own networks that has layouts, and states none, is of version 0.1.
+
         Raises:
             ModelError: something is missing or out of range, or a name or an option is none of those known here.
         """
@@ -74,7 +77,9 @@ class Architecture:
                 cls.from_dict(member)
         elif not is_known(stored.source, stored.name):
             raise ModelError(f"A network's description asks for one that is not known: {stored.name!r}.", _AGAIN)
-        return cls(**(dict(stored) | {"preprocessing": preprocessing}))
+        has_layouts = stored.source == "own" and stored.name in LAYOUTS
+        options = {"layout": 1} | stored.options if has_layouts else stored.options
+        return cls(**(dict(stored) | {"preprocessing": preprocessing, "options": options}))
 
 
 class _Stored(Section):

@@ -18,7 +18,7 @@ from torch import nn
 from tellapart.core.preprocess import Interpolation, Preprocessing
 from tellapart.errors import ModelError
 from tellapart.models.options import check_options
-from tellapart.models.scratch import OWN
+from tellapart.models.scratch import OWN, own_network
 
 #: Family of torchvision: the layer that gives the logits; the parts of its backbone, in order. `pool` and `flatten` are
 #: made where torchvision calls a function instead. No parts: not a chain, its own `forward` is kept.
@@ -240,9 +240,10 @@ def _smallest_size(backbone: nn.Module, too_small: int, largest: int = 512) -> i
     return high
 
 
-def own_preprocessing(name: str) -> Preprocessing:
+def own_preprocessing(name: str, layout: int) -> Preprocessing:
     """Preprocessing of our own networks: their own size, ImageNet's mean and deviation, the whole picture."""
-    return Preprocessing(OWN[name].size, OWN[name].size)
+    size = own_network(name, layout).size
+    return Preprocessing(size, size)
 
 
 def timm_preprocessing(published: dict[str, Any]) -> Preprocessing:

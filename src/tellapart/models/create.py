@@ -77,6 +77,8 @@ def create_network(model: Model, n_classes: int, data: Data) -> Network:
                 "Dropout before the last layer of any network: --set model.head.dropout=0.2",
             )
         options["dropout"] = model.dropout
+    if model.batch_norm:
+        options["batch_norm"] = True
     architecture = Architecture(
         definition.source,
         definition.name,
@@ -107,6 +109,11 @@ def _as_it_began(run: Path, model: Model, n_classes: int, data: Data) -> Network
         raise WeightsError(
             f"{run} began with the network {theirs.name}, not {model.name}.", f"For the same: --model {theirs.name}"
         )
+    if theirs.layout != model.layout:
+        raise WeightsError(
+            f"{run} began with layout {theirs.layout} of {theirs.name}, not {model.layout}.",
+            f"For the same: --set model.layout={theirs.layout}",
+        )
     # Only the layers are needed, as that run had them: what they begin with is replaced.
     members = [member.model_copy(update={"pretrained": False}) for member in model.members]
     bare = {"pretrained": False, "weights": theirs.weights, "members": members}
@@ -127,7 +134,7 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
     """An ensemble: backbones side by side; see `ensemble.SideBySide`."""
     if model.weights is not None or model.dropout is not None:
         raise ModelError("An ensemble has no weights or dropout of its own.", "Give each of [[model.members]] its own.")
-    definition = [find(Model(name=m.name, pretrained=m.pretrained, weights=m.weights)) for m in model.members]
+    definition = [find(Model(**member.model_dump())) for member in model.members]
     inner = data if model.resize_inside is None else data.model_copy(update={"size": model.resize_inside})
     parts = [
         Architecture(f.source, f.name, Head(), 0, _preprocessing(f.preprocessing, inner), f.options) for f in definition

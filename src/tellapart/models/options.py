@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tellapart.core.preprocess import Side
-from tellapart.recipe.networks import AnyBlock, DropoutShare
+from tellapart.recipe.networks import AnyBlock, DropoutShare, Layout
 from tellapart.recipe.transforms import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,6 +22,8 @@ class OwnOptions(Section):
     """Options of a network of our own."""
 
     dropout: DropoutShare | None = None
+    batch_norm: bool = False
+    layout: Layout = 1
 
 
 class BlocksOptions(Section):

@@ -16,6 +16,7 @@ from tellapart.models import backbones, hub
 from tellapart.models.architecture import Architecture, Source
 from tellapart.models.scratch import OWN
 from tellapart.models.weights import State, first_line, read_weights
+from tellapart.recipe.networks import LAYOUTS
 from tellapart.recipe.schema import Model
 
 FOLDER = "TELLAPART_WEIGHTS"
@@ -57,15 +58,15 @@ def find(model: Model) -> Definition:
     if not sources and model.name not in local:
         raise _unknown(model.name, local)
     if model.weights is not None:
-        return _from_path(model.name, Path(model.weights).expanduser(), sources)
+        return _from_path(model, Path(model.weights).expanduser(), sources)
     if model.name in local:
         # Without its weights too the folder's definition counts, so that the network is the same.
-        return _from_path(model.name, local[model.name], sources, read=model.pretrained)
+        return _from_path(model, local[model.name], sources, read=model.pretrained)
     if not model.pretrained:
-        return _described(model.name, sources[0])
+        return _described(model, sources[0])
     if sources[0] == "own":
         raise _unpublished(model.name)
-    return _from_hub(model.name, sources[0], _tried_folder(local))
+    return _from_hub(model, sources[0], _tried_folder(local))
 
 
 def _blocks(model: Model) -> Definition:
@@ -126,17 +127,20 @@ def _unknown(name: str, local: dict[str, Path]) -> ModelError:
     return ModelError(f"There is no network '{name}'.", f"{hint}tellapart models lists them all.")
 
 
-def _described(name: str, source: Source) -> Definition:
+def _described(model: Model, source: Source) -> Definition:
     """A network as its source defines it, without weights."""
+    name = model.name
     if source == "own":
-        return Definition(source, name, backbones.own_preprocessing(name))
+        options = {"layout": model.layout} if name in LAYOUTS else {}
+        return Definition(source, name, backbones.own_preprocessing(name, model.layout), options)
     if source == "torchvision":
         return Definition(source, name, backbones.torchvision_preprocessing(name))
     return Definition(source, name, backbones.timm_preprocessing(hub.timm_published(name)))
 
 
-def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) -> Definition:
+def _from_path(model: Model, path: Path, sources: list[Source], read: bool = True) -> Definition:
     """Weights in a file, or in a folder as timm's hub lays it out."""
+    name = model.name
     if not path.exists():
         raise WeightsError(f"{path}: there is no such file.", "Check --weights, or leave it out.")
     if path.is_dir():
@@ -146,12 +150,12 @@ def _from_path(name: str, path: Path, sources: list[Source], read: bool = True) 
     if not sources:
         raise _unknown(name, {})
     if not read:
-        return _described(name, sources[0])
+        return _described(model, sources[0])
     state = read_weights(path)
     if path.with_name(DESCRIPTION).is_file():
         return replace(_described_by_bundle(path.parent, name), state=state, origin=str(path))
     source = max(sources, key=lambda s: _overlap(name, s, state)) if len(sources) > 1 else sources[0]
-    return replace(_described(name, source), state=state, origin=str(path))
+    return replace(_described(model, source), state=state, origin=str(path))
 
 
 def _described_by_config(folder: Path) -> Definition:
@@ -188,8 +192,8 @@ def _overlap(name: str, source: Source, state: State) -> int:
     return len(backbone.state_dict().keys() & state.keys())
 
 
-def _from_hub(name: str, source: Source, tried: str) -> Definition:
-    definition = _described(name, source)
+def _from_hub(model: Model, source: Source, tried: str) -> Definition:
+    name, definition = model.name, _described(model, source)
     try:
         state, origin = hub.from_torchvision(name) if source == "torchvision" else hub.from_timm(name)
         return replace(definition, state=state, origin=origin)

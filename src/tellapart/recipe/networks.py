@@ -17,17 +17,35 @@ passes the blocks in their order:
     conv3 = 32
     pooled = 16
 
-After the last block on pictures, global average pooling makes one feature of each channel.
+After the last block on pictures, global average pooling makes one feature of each channel; or a `flatten` block makes
+one of each value.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tellapart.recipe.transforms import Section
+
+#: Networks of our own that are published ones now, and were not quite in version 0.1.
+LAYOUTS = ("tutorial-cnn", "cnn8", "breeds-cnn")
+#: Layout 1 is how version 0.1 built them, layout 2 as published. A recipe that Tellapart wrote, and a bundle, without a
+#: layout is of version 0.1. See decision 38.
+CURRENT_LAYOUT: Literal[2] = 2
+Layout = Annotated[
+    Literal[1, 2],
+    Field(description=f"of {', '.join(LAYOUTS)}: 2, the layers as published; 1, as version 0.1 built them"),
+]
 
 
 def _is_odd(kernel: int) -> int:
@@ -51,12 +69,15 @@ class Block(Section):
 
 
 class Conv(Block):
-    """One convolution, padded so that stride 1 keeps the size; then batch norm, activation, dropout."""
+    """One convolution, then batch norm, activation, dropout. Padded by default so that stride 1 keeps the size."""
 
     block: Literal["conv"] = "conv"
     channels: Channels
     kernel: Kernel = 3
     stride: Stride = 1
+    padding: int | None = Field(
+        None, ge=0, le=15, description="pixels of zeros on each side; by default half a kernel, rounded down"
+    )
     batch_norm: bool = True
     activation: Activation = "relu"
     dropout: DropoutShare = 0.0
@@ -115,12 +136,32 @@ class Residual(Block):
 
 
 class Pool(Block):
-    """Max or average pooling over windows of `size` × `size` pixels; the stride is the size by default."""
+    """Max or average pooling over windows of `size` × `size` pixels, then dropout. The stride is the size."""
 
     block: Literal["pool"] = "pool"
     kind: Literal["max", "average"] = "max"
     size: int = Field(2, ge=1, le=64)
     stride: Stride | None = None
+    padding: int = Field(0, ge=0, description="pixels on each side that do not count; at most half the size")
+    dropout: DropoutShare = 0.0
+
+    @model_validator(mode="after")
+    def _half_at_most(self) -> Self:
+        if self.padding > self.size // 2:
+            raise PydanticCustomError("padding", "the padding of a pool is at most half its size, rounded down")
+        return self
+
+
+class BatchNorm(Block):
+    """Batch norm of pictures. The convolutions have a key `batch_norm` of their own, for one before the activation."""
+
+    block: Literal["batch_norm"] = "batch_norm"
+
+
+class Flatten(Block):
+    """Every value of a picture becomes a feature, in place of global average pooling: the picture's size is fixed."""
+
+    block: Literal["flatten"] = "flatten"
 
 
 class Dense(Block):
@@ -133,13 +174,15 @@ class Dense(Block):
 
 
 class Dropout(Block):
-    """Dropout of features in training. The other blocks have a key `dropout` of their own."""
+    """Dropout of what comes in, in training. The other blocks have a key `dropout` of their own."""
 
     block: Literal["dropout"] = "dropout"
     dropout: float = Field(gt=0, lt=1)
 
 
-AnyBlock = Annotated[Conv | Inception | Residual | Pool | Dense | Dropout, Field(discriminator="block")]
+AnyBlock = Annotated[
+    Conv | Inception | Residual | Pool | BatchNorm | Flatten | Dense | Dropout, Field(discriminator="block")
+]
 
 _BLOCKS = TypeAdapter(list[AnyBlock])
 
@@ -165,3 +208,21 @@ class Member(Section):
     name: Annotated[str, AfterValidator(_is_single)]
     pretrained: bool = True
     weights: str | None = Field(default=None, description="a file of weights, instead of the pretrained ones")
+    layout: Layout = CURRENT_LAYOUT
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        check_layout(self.name, self.layout)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _own_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the layout where there is one alone."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key != "layout" or self.name in LAYOUTS}
+
+
+def check_layout(name: str, layout: int) -> None:
+    """Refuse a layout for a network that has only one."""
+    if layout != CURRENT_LAYOUT and name not in LAYOUTS:
+        raise PydanticCustomError("unused", f"'layout' belongs to {', '.join(LAYOUTS)}; '{name}' has one alone")

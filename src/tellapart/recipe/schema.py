@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tellapart.recipe.evaluation import EvaluationConfig
-from tellapart.recipe.networks import AnyBlock, Member
+from tellapart.recipe.networks import CURRENT_LAYOUT, LAYOUTS, AnyBlock, Layout, Member, check_layout
 from tellapart.recipe.transforms import AnyTransform, Balance, Mix, Section, named_views
 
 _RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
@@ -74,6 +74,8 @@ class Model(Section):
     )
     head: Head = Head()
     dropout: float | None = Field(default=None, ge=0, lt=1, description="for Tellapart's own networks")
+    batch_norm: bool = Field(default=False, description="tutorial-cnn: batch norm after each convolution")
+    layout: Layout = CURRENT_LAYOUT
     blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': the layers in their order")
     members: list[Member] = Field(default_factory=list, description="name = 'ensemble': its backbones")
     resize_inside: int | None = Field(
@@ -87,7 +89,18 @@ class Model(Section):
                 raise PydanticCustomError("model", f"name = '{name}' and [[model.{key}]] belong together")
         if self.members and not self.pretrained:
             raise PydanticCustomError("unused", "each of [[model.members]] has a 'pretrained' of its own: set it there")
+        if self.batch_norm and self.name != "tutorial-cnn":
+            raise PydanticCustomError("unused", "'batch_norm' belongs to name = \"tutorial-cnn\"")
+        check_layout(self.name, self.layout)
         return self
+
+    @model_serializer(mode="wrap")
+    def _own_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the keys of other networks."""
+        values: dict[str, Any] = serialize(self)
+        others = {"layout"} if self.name not in LAYOUTS else set[str]()
+        others |= {"batch_norm"} if self.name != "tutorial-cnn" else set()
+        return {key: value for key, value in values.items() if key not in others}
 
 
 class FoundLr(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tellapart.recipe.networks import LAYOUTS
 from tellapart.recipe.schema import L2, STEP_KEYS, Stage
 
 #: Keys of 0.1 and their names of today, by their path; "*" stands for the number of an entry.
@@ -41,6 +42,9 @@ def upgrade(values: Any, path: KeyPath = ()) -> tuple[Any, list[Outdated]]:
     if not isinstance(values, dict):
         return values, []
     values, outdated = _linear_probe(values, path)
+    if not path:
+        values, layouts = _layouts(values)
+        outdated += layouts
     current: dict[str, Any] = {}
     for key, value in values.items():
         before = (*path, key)
@@ -80,6 +84,32 @@ def _linear_probe(values: dict[str, Any], path: KeyPath) -> tuple[dict[str, Any]
         f"epochs{others}."
     )
     return {**current, "solver": "lbfgs", "l2": l2}, [Outdated((*path, "optimizer"), line)]
+
+
+def _layouts(values: dict[str, Any]) -> tuple[dict[str, Any], list[Outdated]]:
+    """A recipe that Tellapart wrote before there were layouts: its network is as version 0.1 built it.
+
+    Such a recipe is that of a run. It states all keys, those too that nobody writes: empty lists of blocks, members.
+    """
+    model = values.get("model")
+    if not isinstance(model, dict) or not {"name", "pretrained", "head", "blocks", "members"} <= model.keys():
+        return values, []
+    members = model["members"] if isinstance(model["members"], list) else []
+    before = [entry for entry in (model, *members) if _has_no_layout(entry)]
+    if not before:
+        return values, []
+    line = (
+        f"{' and '.join(dict.fromkeys(entry['name'] for entry in before))}: this recipe is of version 0.1, so the "
+        "network is as it was then (layout = 1)."
+    )
+    upgraded = [{**entry, "layout": 1} if _has_no_layout(entry) else entry for entry in (model, *members)]
+    return {**values, "model": {**upgraded[0], "members": upgraded[1:] or model["members"]}}, [
+        Outdated(("model", "name"), line)
+    ]
+
+
+def _has_no_layout(network: Any) -> bool:
+    return isinstance(network, dict) and network.get("name") in LAYOUTS and "layout" not in network
 
 
 def l2_of_epochs(epochs: Any) -> list[float]:

@@ -85,6 +85,16 @@ def restore_plan(run: Run, recipe: Recipe) -> Recipe:
     )
 
 
+def restore_layout(run: Run, recipe: Recipe) -> Recipe:
+    """The recipe with the layouts of its own networks that this run began with, which may be those of version 0.1."""
+    model, before = recipe.model, run.recipe.model
+    pairs = zip(model.members, before.members, strict=False)
+    members = [new.model_copy(update={"layout": old.layout}) if new.name == old.name else new for new, old in pairs]
+    layout = before.layout if model.name == before.name else model.layout
+    update = {"layout": layout, "members": [*members, *model.members[len(members) :]]}
+    return recipe.model_copy(update={"model": model.model_copy(update=update)})
+
+
 def begin(
     run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool, anyway: bool
 ) -> tuple[Catalog, Split, list[str]]:
