@@ -23,6 +23,7 @@ from tellapart.report.sections.corrections import change_sentences, descendants
 from tellapart.runs.run import Run
 from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
+from tellapart.web.server import server_config
 from tellapart.workflows.scan import scan
 
 if TYPE_CHECKING:
@@ -155,8 +156,7 @@ def serve(session: Session, port: int, browser: bool) -> None:
     print(f"{session.order}\nReview: {address}\nCorrections: {session.log.path}\nCtrl-C ends it.", flush=True)
     if browser:
         webbrowser.open(address)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    server.run(sockets=[listener])
+    uvicorn.Server(server_config(app)).run(sockets=[listener])
 
 
 def _table(folder: Path, make: Callable[[], LabelIssues]) -> tuple[pl.DataFrame, str]:

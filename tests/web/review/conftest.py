@@ -54,9 +54,11 @@ class Served:
     def start(self) -> None:
         import uvicorn
 
+        from tellapart.web.server import server_config
+
         listener = self._bind(self._port.getsockname()[1])
         listener.listen()  # from here on a browser is let in, though the thread may begin later
-        self._server = uvicorn.Server(uvicorn.Config(self._app, log_level="warning", lifespan="off"))
+        self._server = uvicorn.Server(server_config(self._app))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
 

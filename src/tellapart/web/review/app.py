@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
 
 from tellapart.core.extras import require
 from tellapart.data.decoding.decode import decode
@@ -16,7 +19,8 @@ from tellapart.web.review.session import Session
 _STATIC = Path(__file__).parent / "static"
 _KINDS = {"page.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
 _LARGE, _SMALL = 1400, 160
-_MOST = 1_000_000  # bytes of a request
+_MAX_BODY = 1_000_000  # bytes of a request
+_MAX_DIGITS = 10  # of a row's number
 _HEADERS = {
     # Nothing from elsewhere, and no other page may frame this one or learn its address.
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
@@ -26,6 +30,14 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+class _Decision(BaseModel, strict=True):
+    """What the page sends: the number of an item, a decision, and the labels that it shall have."""
+
+    item: Annotated[int, Field(ge=0, lt=1 << 31)]
+    decision: Literal["keep", "relabel", "exclude", "unsure"]
+    to: list[str] = []
 
 
 def new_token() -> str:
@@ -44,82 +56,111 @@ def make_app(session: Session, token: str) -> Any:
     """
     fastapi = require("fastapi", "Reviewing", "review")
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    rows = session.shown_rows
+    pages = _Pages(session, session.shown_rows, fastapi)
 
     async def guard(request: Any, proceed: Any) -> Any:
         host = request.headers.get("host", "").rsplit(":", 1)[0]
         origin = request.headers.get("origin")
         own = origin is None or origin == f"http://{request.headers.get('host', '')}"
-        known = secrets.compare_digest(request.url.path.split("/")[1].encode(), token.encode())
+        first = request.scope["path"].strip("/").partition("/")[0]
+        known = secrets.compare_digest(first.encode("utf-8", "replace"), token.encode())
         if host not in ("127.0.0.1", "localhost") or not own or not known:
             return fastapi.Response("Not found.", 404, _HEADERS, "text/plain")
         response = await proceed(request)
         response.headers.update(_HEADERS)
         return response
 
-    def picture(row: int, size: str) -> Any:
-        if row not in rows:
-            return fastapi.Response("Not found.", 404)
-        side = _SMALL if size == "small" else _LARGE
-        try:
-            made = thumbnail(decode(session.path(row), side), side, 75 if size == "small" else 88)
-        except (TellapartError, OSError) as error:
-            return fastapi.Response(str(error), 410, media_type="text/plain")
-        return fastapi.Response(made, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
-
-    async def decide(request: Any) -> Any:
-        body = await _body(request)
-        if body is None or not isinstance(body.get("item"), int) or not isinstance(body.get("to", []), list):
-            return fastapi.responses.JSONResponse({"error": "Not a decision."}, 400)
-        try:
-            session.decide(body["item"], str(body.get("decision")), [str(name) for name in body.get("to", [])])
-        except TellapartError as error:
-            return fastapi.responses.JSONResponse({"error": error.message}, 400)
-        except OSError as error:
-            return fastapi.responses.JSONResponse({"error": f"{session.log.path}: {error.strerror}"}, 500)
-        return fastapi.responses.JSONResponse(session.state())
-
-    async def undo(request: Any) -> Any:
-        try:
-            return fastapi.responses.JSONResponse({"item": session.undo(), **session.state()})
-        except TellapartError as error:
-            return fastapi.responses.JSONResponse({"error": error.message}, 400)
-        except OSError as error:
-            return fastapi.responses.JSONResponse({"error": f"{session.log.path}: {error.strerror}"}, 500)
-
-    async def large_or_small(request: Any) -> Any:
-        row = request.path_params["row"]
-        # Decoding takes a while; on a thread, it does not hold up other requests.
-        work = require("starlette.concurrency", "Reviewing", "review").run_in_threadpool
-        return await work(picture, int(row) if row.isdecimal() else -1, request.path_params["size"])
-
-    async def page(request: Any) -> Any:
-        name = request.path_params.get("name", "page.html")
-        if name == "about":
-            return fastapi.responses.JSONResponse({**session.about(), **session.state()})
-        if name == "state":
-            return fastapi.responses.JSONResponse(session.state())
-        if name not in _KINDS:
-            return fastapi.Response("Not found.", 404)
-        return fastapi.Response((_STATIC / name).read_bytes(), media_type=f"{_KINDS[name]}; charset=utf-8")
-
     app.middleware("http")(guard)
     base = f"/{token}/"
-    app.add_route(f"{base}picture/{{size}}/{{row}}", large_or_small, methods=["GET"])
-    app.add_route(f"{base}decide", decide, methods=["POST"])
-    app.add_route(f"{base}undo", undo, methods=["POST"])
-    app.add_route(base, page, methods=["GET"])
-    app.add_route(f"{base}{{name}}", page, methods=["GET"])
+    app.add_route(f"{base}picture/{{size}}/{{row}}", pages.picture, methods=["GET"])
+    app.add_route(f"{base}decide", pages.decide, methods=["POST"])
+    app.add_route(f"{base}undo", pages.undo, methods=["POST"])
+    app.add_route(base, pages.page, methods=["GET"])
+    app.add_route(f"{base}{{name}}", pages.page, methods=["GET"])
     return app
 
 
-async def _body(request: Any) -> dict[str, Any] | None:
-    """The JSON object of a request, or None. Other pages cannot send this content type without asking first (CORS)."""
-    if request.headers.get("content-type") != "application/json":
+@dataclass(frozen=True)
+class _Pages:
+    """Answers of a session's server to each kind of request."""
+
+    session: Session
+    rows: frozenset[int]
+    fastapi: Any
+
+    async def page(self, request: Any) -> Any:
+        """The page, its parts, what it shows, and the state of the decisions."""
+        name = request.path_params.get("name", "page.html")
+        if name == "about":
+            return self._json({**self.session.about(), **self.session.state()})
+        if name == "state":
+            return self._json(self.session.state())
+        if name not in _KINDS:
+            return self.fastapi.Response("Not found.", 404)
+        return self.fastapi.Response((_STATIC / name).read_bytes(), media_type=f"{_KINDS[name]}; charset=utf-8")
+
+    async def picture(self, request: Any) -> Any:
+        """A picture of the review, large or small."""
+        row = request.path_params["row"]
+        number = int(row) if row.isdecimal() and len(row) <= _MAX_DIGITS else -1
+        # Decoding takes a while; on a thread, it does not hold up other requests.
+        work = require("starlette.concurrency", "Reviewing", "review").run_in_threadpool
+        return await work(self._thumbnail, number, request.path_params["size"])
+
+    def _thumbnail(self, row: int, size: str) -> Any:
+        if row not in self.rows:
+            return self.fastapi.Response("Not found.", 404)
+        side = _SMALL if size == "small" else _LARGE
+        try:
+            jpeg = thumbnail(decode(self.session.path(row), side), side, 75 if size == "small" else 88)
+        except (TellapartError, OSError) as error:
+            return self.fastapi.Response(str(error), 410, media_type="text/plain")
+        return self.fastapi.Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    async def decide(self, request: Any) -> Any:
+        """Write a decision down."""
+        body = await _body(request)
+        if body is None:
+            return self._json({"error": "The request is too long."}, 413, {"Connection": "close"})
+        try:
+            decision = _Decision.model_validate_json(body)
+        except ValidationError:
+            return self._json({"error": "Not a decision."}, 400)
+        # Other pages cannot send this content type without asking first (CORS).
+        if request.headers.get("content-type") != "application/json":
+            return self._json({"error": "Not a decision."}, 400)
+
+        def write() -> dict[str, Any]:
+            self.session.decide(decision.item, decision.decision, decision.to)
+            return self.session.state()
+
+        return self._written(write)
+
+    async def undo(self, request: Any) -> Any:
+        """Take the last decision back."""
+        return self._written(lambda: {"item": self.session.undo(), **self.session.state()})
+
+    def _written(self, write: Callable[[], dict[str, Any]]) -> Any:
+        """The answer to something that is written to the log."""
+        try:
+            return self._json(write())
+        except TellapartError as error:
+            return self._json({"error": error.message}, 400)
+        except OSError as error:
+            return self._json({"error": f"{self.session.log.path}: {error.strerror}"}, 500)
+
+    def _json(self, content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Any:
+        return self.fastapi.responses.JSONResponse(content, status, headers)
+
+
+async def _body(request: Any) -> bytes | None:
+    """The body of a request, or None where it is too long: it is read no further than that."""
+    length = request.headers.get("content-length", "0")
+    if len(length) > _MAX_DIGITS or not length.isdecimal() or int(length) > _MAX_BODY:
         return None
-    text = await request.body()
-    try:
-        body = json.loads(text) if len(text) <= _MOST else None
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MAX_BODY:
+            return None
+    return body

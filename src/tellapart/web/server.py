@@ -1,0 +1,67 @@
+"""The server of live pages: uvicorn with bounds on what a connection may take. Bodies are bounded by who reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tellapart.core.extras import require
+
+#: Seconds that a request may take to arrive, headers and body together, and an answer to be fetched.
+REQUEST_SECONDS, ANSWER_SECONDS = 10.0, 120.0
+#: Connections at a time; a browser opens six for a page.
+MAX_CONNECTIONS = 100
+
+
+def server_config(app: Any) -> Any:
+    """Settings of uvicorn for a page that one person looks at.
+
+    Raises:
+        MissingExtraError: uvicorn is not installed.
+    """
+    uvicorn = require("uvicorn", "Reviewing", "review")
+    return uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="off", http=_bounded_protocol(), ws="none"
+    )
+
+
+def _bounded_protocol() -> Any:
+    """Uvicorn's protocol for HTTP, with deadlines: by itself it waits without end for the rest of a request."""
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class BoundedProtocol(H11Protocol):
+        """Closes connections whose requests do not arrive in time, and those that are too many."""
+
+        deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > MAX_CONNECTIONS:
+                transport.abort()
+            else:
+                self._close_in(REQUEST_SECONDS)
+
+        def data_received(self, data: bytes) -> None:
+            if self.deadline is None:  # the first piece of another request on this connection
+                self._close_in(REQUEST_SECONDS)
+            waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+            super().data_received(data)
+            if waiting and self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+                self._close_in(ANSWER_SECONDS)
+
+        def on_response_complete(self) -> None:
+            if self.conn.their_state is not h11.SEND_BODY:
+                self._close_in(None)
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._close_in(None)
+            super().connection_lost(exc)
+
+        def _close_in(self, seconds: float | None) -> None:
+            if self.deadline is not None:
+                self.deadline.cancel()
+            self.deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+    return BoundedProtocol
