@@ -23,7 +23,7 @@ def trained(kind: type[torch.optim.Optimizer]) -> tuple[nn.Module, State]:
         optimizer.zero_grad()
         network(torch.randn(4, 3, 4, 4)).square().sum().backward()
         optimizer.step()
-    state = State(1, 2, 3, 0.1 + 0.2, 4.0, 5, -0.7, 2, copy_of(network), optimizer.state_dict(), events=9)
+    state = State(1, 2, 3, 0.1 + 0.2, 4.0, 5, -0.8, -0.7, 2, copy_of(network), optimizer.state_dict(), events=9)
     state.average, state.n_averaged = {"0.weight": torch.randn(4, 3, 3, 3)}, 7
     return network, state
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tellapart.core.events import Computing, Event, Progress, StageDone, StageStarted, Validated
+from tellapart.core.events import BeginsFrom, Computing, Event, Progress, StageDone, StageStarted, Validated
 from tellapart.errors import RecipeError, TrainingError, UnreadableError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
@@ -94,7 +94,7 @@ def test_a_training_broken_off_at_any_event_ends_as_an_unbroken_one(
         augment=[CROP],
     )
     whole, dataset = build(plan)
-    expected = [event for event in train(whole, plan, dataset) if isinstance(event, Validated | StageDone)]
+    expected = [event for event in train(whole, plan, dataset) if isinstance(event, BeginsFrom | Validated | StageDone)]
 
     broken, dataset = build(plan)
     state = State()
@@ -108,7 +108,7 @@ def test_a_training_broken_off_at_any_event_ends_as_an_unbroken_one(
     state = load_checkpoint(tmp_path / "last.safetensors", resumed)
     seen += list(fit(resumed, plan, replace(dataset, seed=plan.seed), state, CPU))
 
-    assert [event for event in seen if isinstance(event, Validated | StageDone)] == expected
+    assert [event for event in seen if isinstance(event, BeginsFrom | Validated | StageDone)] == expected
     assert same(whole.state_dict(), resumed.state_dict())
 
 
@@ -120,7 +120,7 @@ def test_so_does_one_that_averages_accumulates_mixes_and_balances(
     parts = {"mix": {"mixup": 0.5, "cutmix": 0.5}, "balance": {"sampler": "weighted", "class_weights": True}}
     plan = recipe([stage], **parts)
     whole, dataset = build(plan)
-    expected = [event for event in train(whole, plan, dataset) if isinstance(event, Validated | StageDone)]
+    expected = [event for event in train(whole, plan, dataset) if isinstance(event, BeginsFrom | Validated | StageDone)]
     broken, dataset = build(plan)
     state, seen = State(), []
     for number, event in enumerate(fit(broken, plan, dataset, state, CPU), start=1):
@@ -131,7 +131,7 @@ def test_so_does_one_that_averages_accumulates_mixes_and_balances(
     resumed, dataset = build(plan)
     state = load_checkpoint(tmp_path / "last.safetensors", resumed)
     seen += list(fit(resumed, plan, dataset, state, CPU))
-    assert [event for event in seen if isinstance(event, Validated | StageDone)] == expected
+    assert [event for event in seen if isinstance(event, BeginsFrom | Validated | StageDone)] == expected
     assert same(whole.state_dict(), resumed.state_dict())
 
 
@@ -359,6 +359,59 @@ def test_patience_stops_and_restores_the_best(build: Build) -> None:
     assert len(validated) < 30
     assert done.reason == "no better for 2 epochs"
     assert done.epochs - done.best_epoch == 2
+
+
+RUINOUS = {"epochs": 2, "batch_size": 8, "lr": 3.0, "optimizer": "sgd", "momentum": 0.0, "schedule": "constant"}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        RUINOUS,
+        {**RUINOUS, "monitor": "score"},
+        {**RUINOUS, "average": 0.5},
+        {**RUINOUS, "epochs": 5, "patience": 1},
+        {"epochs": 10, "steps": 3} | {key: RUINOUS[key] for key in ("lr", "optimizer", "batch_size")},
+    ],
+    ids=["loss", "score", "average", "patience", "steps"],
+)
+def test_a_stage_that_makes_nothing_better_hands_on_what_it_began_from(build: Build, second: dict[str, Any]) -> None:
+    small = {"name": "small-cnn", "pretrained": False}
+    plan = recipe([{"epochs": 4, "batch_size": 4}, second, {**second, "loss": "focal"}], model=small)
+    network, dataset = build(plan)
+    state, after_first, best = State(), {}, []
+    for event in fit(network, plan, dataset, state, CPU):
+        if isinstance(event, StageDone) and event.stage == 0:
+            after_first = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        best += [event.best] if isinstance(event, Validated) and event.stage else []
+        done = event
+    assert best
+    assert not any(best)
+    assert isinstance(done, StageDone)
+    assert (done.best_epoch, state.chosen[1:]) == (0, [0, 0])
+    assert done.reason.endswith("; none was better than what the stage began from")
+    assert same(network.state_dict(), after_first)
+
+
+def test_what_a_stage_begins_from_is_measured_as_its_epochs_are(build: Build) -> None:
+    plan = recipe([{"epochs": 1, "batch_size": 8}, {"epochs": 1, "batch_size": 8, "loss": "focal", "size": 40}])
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
+    (start,) = (event for event in events if isinstance(event, BeginsFrom))
+    first = next(event for event in events if isinstance(event, Validated))
+    assert start.validation_loss < 0.7 * first.validation_loss  # focal loss, at another size
+
+
+def test_the_retraining_leaves_out_a_stage_that_made_nothing_better(build: Build) -> None:
+    plan = recipe([{"epochs": 1, "batch_size": 8}, {"epochs": 3, "batch_size": 8}])
+    network, dataset = build(plan)
+    everything = replace(
+        dataset, train=np.union1d(dataset.train, dataset.validation), validation=dataset.validation[:0]
+    )
+    state = State(chosen=[1, 0]).for_retraining()
+    events = train(network, plan, everything, state)
+    assert [(event.stage, event.epochs) for event in events if isinstance(event, StageDone)] == [(0, 1), (1, 0)]
+    assert state.stage == 2
 
 
 def test_a_loss_that_is_not_finite_names_the_step(build: Build) -> None:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tellapart.core.events import Computing, Progress, StageDone, StageStarted, Validated
+from tellapart.core.events import BeginsFrom, Computing, Progress, StageDone, StageStarted, Validated
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.workflows import progress
 from tellapart.workflows.progress import Console, JsonLines, ProgressSink
@@ -32,6 +32,19 @@ EVENTS = [
 
 def follow(shown: ProgressSink, n_stages: int = 1) -> None:
     shown.follow(iter(EVENTS), Recipe(stages=[Stage()] * n_stages))
+
+
+def test_a_later_stage_shows_what_it_begins_from_and_that_it_is_kept(capfd):
+    useless = [
+        BeginsFrom(1, 0.25, 0.875),
+        Validated(1, 1, 1, 0.5, None, 0.375, 0.75, (0.1,), False),
+        StageDone(1, 1, 0, "1 epoch done; none was better than what the stage began from"),
+    ]
+    Console().follow(iter(useless), Recipe(stages=[Stage()] * 2))
+    before, epoch, done = capfd.readouterr().err.splitlines()
+    assert before.split() == ["before", "–", "0.2500", "87.50%", "best", "so", "far"]
+    assert "best" not in epoch
+    assert done == "  1 epoch done; none was better than what the stage began from; that is kept"
 
 
 def test_plain_lines_when_not_at_a_terminal(capfd):

@@ -34,6 +34,18 @@ class StageStarted:
 
 
 @dataclass(frozen=True)
+class BeginsFrom:
+    """Sent before the first step of a stage after the first: what the weights that it begins from score.
+
+    Measured as the stage's epochs are: by its loss, at its size. An epoch is best only if it is better than these.
+    """
+
+    stage: int
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
 class LrFound:
     """Sent when the learning-rate test at a stage's beginning is over.
 
@@ -88,7 +100,8 @@ class Validated:
 
     Accuracy is the share of pictures named right; with several labels, the share of labels that are right.
     `train_accuracy` is None where it was not measured. `lrs` are the learning rates of the epoch's steps (of the
-    group with the highest rate), empty where the stage has none.
+    group with the highest rate), empty where the stage has none. `best`: better than all before it, by what the stage
+    monitors; earlier stages count with the weights that they handed on (see `BeginsFrom`).
     """
 
     stage: int
@@ -116,7 +129,14 @@ class Retrained:
 
 @dataclass(frozen=True)
 class StageDone:
-    """Sent when a stage ends. `reason` is a plain sentence: all epochs done, or stopped early and why."""
+    """Sent when a stage ends.
+
+    Attributes:
+        stage: its number, from 0.
+        epochs: how many it had.
+        best_epoch: whose weights go on; 0: those that the stage began from, as no epoch was better.
+        reason: a plain sentence: all epochs done, or stopped early and why.
+    """
 
     stage: int
     epochs: int
@@ -132,7 +152,7 @@ class Note:
     text: str
 
 
-Logged = StageStarted | LrFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
+Logged = StageStarted | BeginsFrom | LrFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
 
 
 Event = Logged | Note | Computing | Progress

@@ -36,9 +36,10 @@ class State:
         epoch: epochs done in it.
         step: steps done in the epoch under way.
         loss_sum, right, n_pictures: running sums of the epoch under way, but for `pending_losses`.
-        best_value: the best value so far of what the stage monitors; higher is better.
+        start_value: what the stage monitors, of the weights that it began from; higher is better. None in the first.
+        best_value: the best value so far of the stage's own epochs.
         best_epoch: the epoch (from 1) that had it.
-        best: the network's tensors at that moment.
+        best: the network's tensors at that moment, or as the stage began where no epoch was better.
         optimizer: the optimizer's state, as its `state_dict` gives it; empty at a stage's beginning.
         average: the running mean of the weights, by the parameters' names; empty where there is none.
         n_averaged: steps that it has taken in.
@@ -47,7 +48,7 @@ class State:
         gap_grew: in how many epochs on end it has grown.
         found_lrs: learning rates found by a test, by the stage's number as text (JSON knows no other keys).
         chosen: for each finished stage, when it was best: its epoch, its step where it is counted in steps, the number
-            of the strength (from 1) where it solves a linear head.
+            of the strength (from 1) where it solves a linear head; 0 where it made nothing better.
         retraining: whether this is the retraining on training and validation pictures.
         pending_losses: of the latest steps' parts, mean loss, number of pictures, number of right ones: scalars on
             the device, which have not been asked for yet. Empty whenever a state is saved.
@@ -59,6 +60,7 @@ class State:
     loss_sum: float = 0.0
     right: float = 0.0
     n_pictures: int = 0
+    start_value: float | None = None
     best_value: float | None = None
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -72,6 +74,11 @@ class State:
     chosen: list[int] = field(default_factory=list)
     retraining: bool = False
     pending_losses: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
+
+    @property
+    def improved(self) -> bool:
+        """Whether an epoch of the stage was better than what it began from."""
+        return self.best_value is not None and (self.start_value is None or self.best_value > self.start_value)
 
     def flush_losses(self, keep: int = 0) -> None:
         """Add the pending losses to the running sums, but for the latest `keep` parts.
@@ -95,7 +102,7 @@ class State:
         if not self.retraining:
             self.chosen = [*self.chosen, chosen]
         self.stage, self.epoch = self.stage + 1, 0
-        self.best_value, self.best_epoch = None, 0
+        self.start_value, self.best_value, self.best_epoch = None, None, 0
         self.best, self.optimizer = {}, {}
         self.average, self.n_averaged = {}, 0
         self.gap, self.gap_grew = None, 0

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from tellapart.core.events import Event, Progress, Retrained, StageDone, Validated
+from tellapart.core.events import BeginsFrom, Event, Progress, Retrained, StageDone, Validated
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
@@ -45,7 +45,7 @@ def fit(
     goes on to the same result, bit for bit on a CPU.
 
     Args:
-        network: changed in place; after the last event it is the best of the last stage.
+        network: changed in place; after the last event it is the best of all stages, as the last one measures.
         recipe: its stages are trained.
         dataset: the pictures. For the retraining: all of them to train on, none to validate on.
         state: changed in place. Where `state.retraining`, each stage ends when `state.chosen` says, and its last
@@ -62,9 +62,14 @@ def fit(
     check_stages(network, recipe, dataset)
     chosen = begun[max(begun)] if begun else None
     while (number := state.stage) < len(recipe.stages):
+        if state.retraining and not state.chosen[number]:
+            yield _skip_stage(state)
+            continue
         # Another precision has other bits: a stage that was begun goes on as it was begun.
         chosen = runtime or begun.get(number) or choose_runtime(network, recipe, number, dataset, target, chosen)
         stage = yield from prepare_stage(network, recipe, dataset, target, state, chosen)
+        if number and not state.retraining and _at_its_beginning(state):
+            yield _measure_start(stage, state)
         yield from (solve_stage if stage.solves else train_stage)(stage, state)
         del stage  # with its optimizer, whose state would take memory while the next stage is prepared
 
@@ -129,6 +134,27 @@ def solve_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
     yield _end_stage(stage, state)
 
 
+def _at_its_beginning(state: State) -> bool:
+    return state.start_value is None and state.epoch == state.step == 0
+
+
+def _measure_start(stage: TrainingStage, state: State) -> BeginsFrom:
+    """What the stage begins from is what its epochs have to be better than.
+
+    Measured anew, since the stage before may have had another loss, size or precision.
+    """
+    loss, accuracy = validate(stage)
+    state.start_value, state.best = _monitored(stage, loss, accuracy), copy_of(stage.network)
+    return BeginsFrom(state.stage, loss, accuracy)
+
+
+def _skip_stage(state: State) -> StageDone:
+    """In the retraining: a stage that made nothing better is left out, as its weights were."""
+    done = StageDone(state.stage, 0, 0, "left out, as it made nothing better on validation", retraining=True)
+    state.next_stage(0)
+    return done
+
+
 def _end_epoch(
     stage: TrainingStage,
     state: State,
@@ -144,10 +170,12 @@ def _end_epoch(
         return Retrained(state.stage, epoch, epochs, train_loss, train_accuracy, lrs)
     loss, accuracy = validate(stage)
     _check_finite(loss, stage, state, max(1, state.step), "validation loss")
-    value = accuracy if stage.config.monitor == "score" else -loss
-    best = state.best_value is None or value > state.best_value
+    value = _monitored(stage, loss, accuracy)
+    best = False
+    if state.best_value is None or value > state.best_value:
+        state.best_value, state.best_epoch, best = value, epoch, state.start_value is None or value > state.start_value
     if best:
-        state.best_value, state.best_epoch, state.best = value, epoch, copy_of(stage.network)
+        state.best = copy_of(stage.network)
     gap = loss - train_loss
     state.gap_grew = state.gap_grew + 1 if state.gap is not None and gap > state.gap else 0
     state.gap = gap
@@ -155,12 +183,17 @@ def _end_epoch(
 
 
 def _end_stage(stage: TrainingStage, state: State) -> StageDone:
-    """The best of the stage's networks is what goes on."""
-    done = StageDone(state.stage, state.epoch, state.best_epoch, _reason(stage, state), stage.retraining)
+    """The best network goes on: that of the stage's best epoch, or the one it began from where none was better."""
+    epoch = state.best_epoch if state.improved or stage.retraining else 0
+    done = StageDone(state.stage, state.epoch, epoch, _reason(stage, state), stage.retraining)
     stage.network.load_state_dict(state.best)
-    best_step = min(state.best_epoch * stage.steps, stage.total)
-    state.next_stage(best_step if stage.config.steps else state.best_epoch)
+    state.next_stage(min(epoch * stage.steps, stage.total) if stage.config.steps else epoch)
     return done
+
+
+def _monitored(stage: TrainingStage, loss: float, accuracy: float) -> float:
+    """The measure of the best epoch: higher is better."""
+    return accuracy if stage.config.monitor == "score" else -loss
 
 
 @torch.no_grad()
@@ -203,7 +236,12 @@ def _out_of_patience(stage: TrainingStage, state: State) -> bool:
 
 
 def _reason(stage: TrainingStage, state: State) -> str:
-    """Why a stage is over, in words."""
+    """Why a stage is over, in words, and whether it was of any use."""
+    useless = "" if state.improved or stage.retraining else "; none was better than what the stage began from"
+    return f"{_end(stage, state)}{useless}"
+
+
+def _end(stage: TrainingStage, state: State) -> str:
     config = stage.config
     if state.epoch < stage.epochs:
         on_gap = f"the gap between validation and training loss grew for {config.patience} epochs"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from tellapart.core.events import (
+    BeginsFrom,
     Computing,
     Event,
     LrFound,
@@ -134,6 +135,10 @@ class Console(ProgressSink):
                     f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {event.validation_loss:>9.4f}"
                     f"  {event.validation_accuracy:>13.2%}{best}"
                 )
+            case BeginsFrom():
+                loss, accuracy = event.validation_loss, event.validation_accuracy
+                step(None, 0, 0)
+                self.say(f"  {'before':>7}  {'–':>10}  {loss:>9.4f}  {accuracy:>13.2%}  best so far")
             case Retrained():
                 step(None, 0, 0)
                 self.say(f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {'–':>9}  {'–':>13}")
@@ -143,7 +148,7 @@ class Console(ProgressSink):
                 why = ", ".join(others) or "the loss did not fall in the test"
                 self.say(f"  learning rate {event.lr:.1e}: {event.taken.replace('_', ' ')} ({why})")
             case StageDone():
-                self.say(f"  {event.reason}; epoch {event.best_epoch} is kept")
+                self.say(f"  {event.reason}; {f'epoch {event.best_epoch}' if event.best_epoch else 'that'} is kept")
             case Note():
                 self.say(event.text)
             case Computing():
