@@ -73,6 +73,10 @@ class CacheError(TellapartError):
     """A cache that cannot be written or read, such as on a full disk."""
 
 
+class LostCacheError(CacheError):
+    """A part of the cache that something else damaged while it was read: it has to be made again."""
+
+
 class BundleError(TellapartError):
     """A bundle that is damaged or does not give the answers it was written with."""
 

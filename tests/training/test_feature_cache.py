@@ -19,7 +19,7 @@ from tellapart.core.array_store import KEY, Store
 from tellapart.core.files import cache_folder
 from tellapart.data.augmentation.transforms import left_to_chance
 from tellapart.data.scan import scan
-from tellapart.errors import CacheError
+from tellapart.errors import CacheError, LostCacheError
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
 from tellapart.recipe.transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
@@ -151,6 +151,124 @@ def test_a_damaged_store_is_mended() -> None:
     assert right(finished(run(Layers(), range(N))), range(N))
     (folder / "about.json").unlink()
     assert right(finished(run(Layers(), range(N))), range(N))
+
+
+def _store() -> Path:
+    """The one store, filled anew."""
+    shutil.rmtree(cache_folder("activations"), ignore_errors=True)
+    finished(run(Layers(), range(N)))
+    (folder,) = cache_folder("activations").iterdir()
+    return folder
+
+
+FILES = ("about.json", "index.bin", "values.bin", "used", "lock")
+
+
+def _flip(file: Path, at: int, bit: int = 0) -> None:
+    data = bytearray(file.read_bytes())
+    if data:
+        data[at % len(data)] ^= 1 << bit
+        file.write_bytes(data)
+
+
+def _make_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "first byte": lambda file: _flip(file, 0),
+    "byte in the middle": lambda file: _flip(file, file.stat().st_size // 2, 6),
+    "last byte": lambda file: _flip(file, -1, 7),
+    "removed": lambda file: file.unlink(),
+    "emptied": lambda file: file.write_bytes(b""),
+    "cut off": lambda file: os.truncate(file, file.stat().st_size * 2 // 3),
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"\0{" * 500),
+    "other text": lambda file: file.write_bytes(b"[" * 5000),
+    "folder": _make_folder,
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_made_again_whatever_it_is(file: str, damage: str) -> None:
+    folder = _store()
+    DAMAGES[damage](folder / file)
+    assert right(finished(run(Layers(), range(N))), range(N))
+    again = Layers()
+    assert right(finished(run(again, range(N))), range(N))
+    assert not again.seen  # mended, not merely passed by
+
+
+@pytest.mark.parametrize("at", range(0, 60, 3))
+def test_a_flipped_bit_of_the_note_is_noticed(at: int) -> None:
+    """Some bits leave the note readable, with another shape or type."""
+    folder = _store()
+    n = (folder / "about.json").stat().st_size
+    _flip(folder / "about.json", at * n // 60, at % 8)
+    assert right(finished(run(Layers(), range(N))), range(N))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES)
+def test_every_byte_may_be_damaged(file: str) -> None:
+    folder = _store()
+    whole = (folder / file).read_bytes()
+    for at in range(0, len(whole), 1 if len(whole) < 1000 else 97):
+        for bit in (0, 6):
+            _flip(folder / file, at, bit)
+            assert right(finished(run(Layers(), range(N))), range(N)), (at, bit)
+            folder = _store()
+
+
+@pytest.mark.parametrize("kind", ["nothing", "file", "empty folder"])
+def test_a_store_that_is_gone_is_made_again(kind: str) -> None:
+    folder = _store()
+    shutil.rmtree(folder)
+    if kind == "file":
+        folder.write_bytes(b"?")
+    elif kind == "empty folder":
+        folder.mkdir()
+    assert right(finished(run(Layers(), range(N))), range(N))
+
+
+@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_store_that_is_removed_while_it_is_filled_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, after: int, replaced: bool
+) -> None:
+    monkeypatch.setattr("tellapart.training.feature_cache._WRITE_BYTES", 0)
+    work = run(Layers(), range(N))
+    for _ in range(after):
+        next(work)
+    (folder,) = cache_folder("activations").iterdir()
+    shutil.rmtree(folder)
+    if replaced:  # by another training, which goes on with its own
+        other = finished(run(Layers(), range(50, 150)))
+    assert right(finished(work), range(N))
+    if replaced:
+        assert right(other, range(50, 150))
+        again = Layers()
+        assert right(finished(run(again, range(N))), range(N))
+        assert not again.seen
+
+
+def test_what_was_opened_outlives_its_files_and_is_not_read_where_it_was_cut_off() -> None:
+    folder = _store()
+    stored = finished(run(Layers(), range(N)))
+    os.truncate(folder / "values.bin", 100)
+    with pytest.raises(LostCacheError, match=r"values\.bin was cut off"):
+        stored.gather(np.arange(N), "cpu")
+    stored = finished(run(Layers(), range(N)))
+    shutil.rmtree(folder)
+    assert right(stored, range(N))
+
+
+def test_a_stop_in_a_store_that_is_gone_is_a_stop() -> None:
+    work = run(Layers(), range(N))
+    next(work)
+    shutil.rmtree(cache_folder("activations"))
+    work.close()
 
 
 def test_damage_to_other_items_does_not_matter() -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import tellapart as ta
-from tellapart.core.events import Note
+from tellapart.core.events import Note, StageDone, Validated
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
 from tellapart.workflows.train import RunOptions, run
@@ -409,6 +409,34 @@ def test_a_picture_that_breaks_is_skipped_only_when_asked(
     run = ta.train(catalog, split, "scratch", tmp_path / "run", on_unreadable="skip", **quick)  # type: ignore[arg-type]
     assert [Path(entry["path"]).name for entry in run.skipped] == [broken.name]
     assert "left out, as asked for" in run.report.read_text(encoding="utf-8")
+
+
+def test_stored_features_that_are_cut_off_in_mid_training_are_made_again(
+    tmp_path: Path, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    stage = {"train": "head", "augment": False, "epochs": 3, "batch_size": 8}
+    model = {"name": "cnn8", "pretrained": False}
+    recipe = ta.Recipe.model_validate({"data": {"size": 32}, "model": model, "stages": [stage]})
+    catalog = ta.scan(picture_folder(n=10))
+    courses: list[list[Validated]] = []
+    for damage in (False, True):
+        course: list[Validated] = []
+        notes: list[str] = []
+        for event in run(recipe, catalog, ta.split(catalog), tmp_path / str(damage), RunOptions(runtime="cpu")):
+            if isinstance(event, Validated):
+                course.append(event)
+                if damage and event.epoch == 2 and not notes:
+                    for values in (tmp_path / "cache" / "activations").glob("*/values.bin"):
+                        os.truncate(values, 10)
+            if isinstance(event, Note):
+                notes.append(event.text)
+            if isinstance(event, StageDone):
+                break
+        courses.append(course)
+    assert [note for note in notes if "was cut off while it was read. It is made again" in note]
+    whole, damaged = courses
+    assert {event.epoch: event for event in damaged} == {event.epoch: event for event in whole}
 
 
 @pytest.mark.slow

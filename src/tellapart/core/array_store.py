@@ -16,6 +16,8 @@ Three rules make a store safe without a recovery step and without flushing to di
 - Nothing is changed in place. A mended item is a new entry, and the last entry of a key counts. So readers need no
   lock: several processes may read while one appends.
 
+A store that can be neither read nor written, whatever happened to its files, is set aside: a cache can be made again.
+
 The magic carries the format's version: blocks of a version that this code does not know end the index.
 docs/decisions/0037 compares it with LMDB.
 """
@@ -23,10 +25,14 @@ docs/decisions/0037 compares it with LMDB.
 from __future__ import annotations
 
 import bisect
+import errno
 import hashlib
 import json
 import mmap
+import os
+import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,6 +55,7 @@ _MAGIC = b"TAstore1"
 _HEADER = struct.Struct("<8sQQII")  # magic, begin, end, n entries, CRC of the items
 _CHECKSUM = struct.Struct("<I")  # of header and entries
 _READ_BYTES = 1 << 24
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 #: A mapped file's pages are given back after so many bytes: else all that was read would count as memory in use.
 _RELEASE_BYTES = 1 << 28
 
@@ -86,9 +93,18 @@ class Store:
         return self._blocks[-1].end if self._blocks else 0
 
     def describe(self, about: dict[str, Any]) -> None:
-        """Write down what the items are, once, whole or not at all."""
-        if not self.note_file.is_file():
-            write_text(self.note_file, json.dumps(about, indent=1))
+        """Write down what the items are, whole or not at all; once, unless the note is damaged."""
+        if self.note() is None:
+            write_text(self.note_file, json.dumps({**about, "checksum": name_of(about)}, indent=1))
+
+    def note(self) -> dict[str, Any] | None:
+        """What `describe` wrote; None where that is missing or damaged."""
+        try:
+            about = json.loads(self.note_file.read_text(encoding="utf-8"))
+            checksum = about.pop("checksum")
+        except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
+            return None
+        return about if checksum == name_of(about) else None
 
     def find(self, keys: Keys, check: bool = True) -> npt.NDArray[np.void]:
         """The entries of keys, as `ENTRY`; offset -1 for those that are missing or damaged.
@@ -131,9 +147,11 @@ class Store:
             The offset of each in `values.bin`.
 
         Raises:
-            OSError: it cannot be written; the store is as it was.
+            OSError: it cannot be written, or was removed by somebody; the store is as it was.
         """
         with self._locked():
+            if not self.hold.in_place:  # what we know of the files is not true of those that are there now
+                raise FileNotFoundError(errno.ENOENT, "the store was removed while it was open", str(self.folder))
             n_known = len(self._blocks)
             self._refresh()
             offsets: dict[bytes, int] = {}
@@ -227,9 +245,21 @@ class MappedValues:
 
     def __init__(self, store: Store) -> None:
         with store.values_file.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise OSError(f"{store.values_file} is empty")
             # Private: torch asks for memory that may be written to, and nothing of it may reach the file.
             self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._file = os.dup(file.fileno())
         self._n_read = 0
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is as long as it was. To read what was cut off it would end the process (SIGBUS)."""
+        return os.fstat(self._file).st_size >= len(self.data)
 
     def count(self, n_bytes: int) -> None:
         """Note that so many bytes are read; give the pages back now and then."""
@@ -242,6 +272,29 @@ class MappedValues:
 def name_of(about: dict[str, Any]) -> str:
     """A store's name: a digest of all that its items depend on besides their keys."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def set_aside(folder: Path, error: OSError) -> bool:
+    """Take a store that cannot be used out of the way, so that a new one can be made in its place.
+
+    Whoever has it open reads on: its files are gone when they are closed.
+
+    Args:
+        error: what happened to it. A full disk, or one that may not be written to, is no fault of the store.
+
+    Returns:
+        Whether the place is free.
+    """
+    if error.errno in _OF_THE_DISK:
+        return False
+    try:
+        if os.path.lexists(folder):
+            aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="damaged-"))
+            folder.rename(aside / folder.name)
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -19,14 +19,20 @@ class Hold:
             folder.mkdir(parents=True, exist_ok=True)
             self.handle = os.open(folder / "used", os.O_RDWR | os.O_CREAT, 0o666)
             lock(self.handle, shared=True)
-            try:
+            self.folder = folder
+            # The file that we hold may have been removed before we held it.
+            if self.in_place:
                 os.utime(folder / "used")
-                # The file that we hold may have been removed before we held it.
-                if os.path.samestat(os.fstat(self.handle), (folder / "used").stat()):
-                    return
-            except FileNotFoundError:
-                pass
+                return
             self.close()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the folder is still the one that was marked: it may have been removed, and made anew."""
+        try:
+            return os.path.samestat(os.fstat(self.handle), (self.folder / "used").stat())
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Let others remove the folder."""

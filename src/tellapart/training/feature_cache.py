@@ -13,15 +13,15 @@ Why a batch is always full. How sums are ordered depends on a batch's size. With
 depend on the others, so an item that is added later, or made again, has the same bits.
 
 Why a kill is safe. The note `about.json` is written before the first item, whole or not at all. Items are written
-before the index names them, and both carry checksums (see `store`). A damaged item counts as missing and is computed
-again: a training on wrong features would go unnoticed.
+before the index names them, and all three carry checksums (see `array_store`). A damaged item counts as missing and is
+computed again: a training on wrong features would go unnoticed. So is all of a store that cannot be used at all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -34,11 +34,11 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.core import cache
-from tellapart.core.array_store import Keys, MappedValues, Store, name_of
+from tellapart.core.array_store import Keys, MappedValues, Store, name_of, set_aside
 from tellapart.core.events import Computing
 from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Preprocessing
-from tellapart.errors import CacheError, TrainingError
+from tellapart.errors import CacheError, LostCacheError, TrainingError
 from tellapart.models.network import Network
 from tellapart.training.fast.fuse_batchnorm import folded
 from tellapart.training.runtime import Runtime
@@ -46,6 +46,8 @@ from tellapart.training.runtime import Runtime
 Rows = npt.NDArray[np.int64]
 #: What has been computed is written when it is so old or so large: a kill loses no more than that.
 _WRITE_SECONDS, _WRITE_BYTES = 15.0, 1 << 26
+#: So often a store is made again, where something damages or removes it while it is made.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Activations:
             yield _channels_first(self._pick(items[start : start + batch_size]).to(device))
 
     def _pick(self, items: Rows) -> Tensor:
+        if not self.mapped.is_whole:
+            raise LostCacheError(f"{self.store.values_file} was cut off while it was read.")
         picked = self.values.index_select(0, torch.from_numpy(self.index[items]))
         self.mapped.count(picked.nbytes)
         return picked
@@ -108,32 +112,58 @@ def compute(
     """
     if not len(keys):
         raise TrainingError("There are no pictures to compute activations of.")
-    try:
-        store = Store(cache_folder("activations") / name_of(about))
-        missing = _missing(store, keys)
-        writer = _Writer(store, keys[missing])
+    folder = cache_folder("activations") / name_of(about)
+    for attempt in range(1, _ATTEMPTS + 1):
+        store = None
         try:
-            for batch in inputs(missing) if len(missing) else ():
-                out = layers(_full(batch, batch_size))[: len(batch)].cpu()
-                out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
-                if not writer.n_added:
-                    dtype = str(out.dtype).removeprefix("torch.")
-                    store.describe({"shape": list(out.shape[1:]), "dtype": dtype, "of": about})
-                    cache.check_disk(len(missing) * out[0].nbytes)
-                writer.add(out)
-                yield Computing(stage, task, len(keys) - len(missing) + writer.n_added, len(keys))
-        finally:
-            writer.write()  # also where the training is stopped: what has been computed need not be computed again
-        return _open(store, keys)
-    except OSError as error:
-        raise _explained(error) from error
+            store = Store(folder)
+            return (yield from _compute(stage, task, layers, inputs, keys, about, batch_size, store))
+        except OSError as error:
+            removed = store is not None and not store.hold.in_place
+            if attempt == _ATTEMPTS or not (removed or set_aside(folder, error)):
+                raise _explained(error) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _compute(
+    stage: int,
+    task: str,
+    layers: Callable[[Tensor], Tensor],
+    inputs: Callable[[Rows], Iterator[Tensor]],
+    keys: Keys,
+    about: dict[str, Any],
+    batch_size: int,
+    store: Store,
+) -> Generator[Computing, None, Activations]:
+    """As `compute`, in one store.
+
+    Raises:
+        OSError: the store cannot be used.
+    """
+    missing = _missing(store, keys)
+    writer = _Writer(store, keys[missing])
+    try:
+        for batch in inputs(missing) if len(missing) else ():
+            out = layers(_full(batch, batch_size))[: len(batch)].cpu()
+            out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
+            if not writer.n_added:
+                dtype = str(out.dtype).removeprefix("torch.")
+                store.describe({"shape": list(out.shape[1:]), "dtype": dtype, "of": about})
+                cache.check_disk(len(missing) * out[0].nbytes)
+            writer.add(out)
+            yield Computing(stage, task, len(keys) - len(missing) + writer.n_added, len(keys))
+    except BaseException:  # also where the training is stopped: what has been computed need not be computed again
+        with contextlib.suppress(OSError):
+            writer.write()
+        raise
+    writer.write()
+    return _open(store, keys)
 
 
 def _missing(store: Store, keys: Keys) -> Rows:
     """Rows of the items that have to be computed; of equal ones (a picture that is there twice) the first."""
     # Without its note, a store does not say what shape its items have.
-    is_described = store.note_file.is_file()
-    rows = np.flatnonzero(store.find(keys)["offset"] < 0) if is_described else np.arange(len(keys))
+    rows = np.flatnonzero(store.find(keys)["offset"] < 0) if store.note() else np.arange(len(keys))
     first = np.unique(keys[rows], return_index=True)[1]
     missing: Rows = np.sort(rows[first])
     return missing
@@ -172,13 +202,9 @@ def _full(batch: Tensor, size: int) -> Tensor:
 
 
 def _open(store: Store, keys: Keys) -> Activations:
-    about = json.loads(store.note_file.read_text(encoding="utf-8"))
-    offset = store.find(keys)["offset"]
-    if (offset < 0).any():
-        raise CacheError(
-            f"What was just stored in {store.folder} cannot be read back.",
-            "Is the disk damaged? Try another: set TELLAPART_CACHE to a folder on it.",
-        )
+    about, offset = store.note(), store.find(keys)["offset"]
+    if about is None or (offset < 0).any():
+        raise OSError(f"what was just stored in {store.folder} cannot be read back")
     mapped, dtype, shape = MappedValues(store), getattr(torch, about["dtype"]), about["shape"]
     n_bytes = math.prod(shape) * dtype.itemsize
     # All items have one size, so an offset is a row. Bytes behind the last whole item belong to a killed writer.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tellapart.core.events import Event, Logged, LrFound, Note, Retrained, StageDone, StageStarted, Validated
-from tellapart.errors import DataError, UnreadableError
+from tellapart.errors import DataError, LostCacheError, UnreadableError
 from tellapart.runs.run import EventLog, Run
 from tellapart.workflows.finalize import unbroken
 
@@ -41,7 +41,8 @@ class Job:
 def train_stages(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, State]:
     """Train all stages from where `state` stands.
 
-    A picture that breaks is recorded and left out, and training goes on without it from the last checkpoint.
+    A picture that breaks is recorded and left out, and training goes on without it from the last checkpoint. It goes
+    on from there too where stored features were cut off.
 
     Returns:
         The state after the last stage.
@@ -55,6 +56,9 @@ def train_stages(job: Job, network: Network, state: State, checkpoints: Checkpoi
             yield from _fit_and_log(job, network, state, checkpoints)
         except UnreadableError as error:
             skip(job, error)
+            state = yield from _last_saved(job.run, network, checkpoints)
+        except LostCacheError as error:
+            yield Note(f"{error.message} It is made again, and training goes on from what was saved last.")
             state = yield from _last_saved(job.run, network, checkpoints)
     return state
 

@@ -134,6 +134,9 @@ class PictureCache:
     def _read(self, slot: int) -> Pixels | None:
         """A stored picture; None where its block is damaged, so that it is made again."""
         offset = int(self.offset[slot])
+        if len(self.values) and not self.mapped.is_whole:
+            self.offset[:] = -1  # somebody has cut the file off: what it still has is not worth asking for
+            return None
         if not self.is_checked[slot]:
             if not self.store.is_sound(offset):
                 self.offset[slot] = -1
