@@ -7,10 +7,11 @@ import json
 import pytest
 from PIL import Image
 
+from tellapart.core.text import json_text
 from tellapart.data.scan import scan
 from tellapart.workflows.progress import Console, JsonLines, ProgressSink
 from tellapart.workflows.scan import scan as scan_shown
-from tellapart.workflows.scan import summary, summary_json, summary_text
+from tellapart.workflows.scan import summary, summary_text
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_what_is_counted(folder):
 
 def test_json_is_the_same_and_one_line(folder):
     catalog = scan(folder)
-    text = summary_json(catalog)
+    text = json_text(summary(catalog), ascii=False)
     assert json.loads(text) == summary(catalog)
     assert "\n" not in text
 
@@ -116,7 +117,7 @@ def test_several_labels_and_given_parts(folder):
 
 def test_the_same_catalog_gives_the_same_words(folder):
     catalog = scan(folder)
-    assert len({summary_json(catalog) for _ in range(20)}) == 1
+    assert len({json_text(summary(catalog), ascii=False) for _ in range(20)}) == 1
 
 
 def test_long_lists_are_cut_for_people_and_whole_in_json(tmp_path):
@@ -126,7 +127,7 @@ def test_long_lists_are_cut_for_people_and_whole_in_json(tmp_path):
         Image.new("RGB", (i + 1, 3), (i, 0, 0)).save(root / f"class {i:02}" / "1.png")
         (root / f"class {i:02}" / "2.png").write_bytes(b"no picture")
     catalog = scan(root)
-    facts = json.loads(summary_json(catalog))
+    facts = json.loads(json_text(summary(catalog), ascii=False))
     assert (len(facts["classes"]), len(facts["sizes"]), len(facts["unreadable"])) == (50, 50, 50)
     lines = summary_text(catalog).splitlines()
     assert "  … and 10 more classes" in lines
@@ -140,7 +141,7 @@ def test_names_of_every_script_stay_readable(tmp_path):
     (tmp_path / "猫").mkdir()
     for i, name in enumerate(("Bäume", "猫")):
         Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / name / "1.png")
-    assert '"Bäume": 1' in summary_json(scan(tmp_path))
+    assert '"Bäume": 1' in json_text(summary(scan(tmp_path)), ascii=False)
     assert "  猫" in summary_text(scan(tmp_path))
 
 

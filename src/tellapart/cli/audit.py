@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import LabelOptions, Pictures, Quiet, with_label_options
+from tellapart.core.output import print_out
 from tellapart.errors import UsageError
 
 FOUND = 4
@@ -51,17 +52,17 @@ def audit(
         raise UsageError("--table names the table that --exclude or --group-duplicates writes; neither is asked for.")
     progress = progress_sink(not quiet)
     audited = scan_and_audit(pictures, progress, model, shortcuts, **label_options)
-    print(summary_text(audited))
+    print_out(summary_text(audited))
     folder = out or Path("runs") / f"{audited.catalog.root.name}-audit"
     written = write(audited, folder, excluded, group_duplicates, table)
-    print(f"Page: {written.page}")
+    print_out(f"Page: {written.page}")
     if written.table is not None:
         train = ["tellapart", "train", *map(str, written.train)]
-        print(f"Table: {written.table} ({written.n_pictures:,} of {len(audited.catalog):,} pictures)")
-        print(f"Train on it: {shlex.join(train)}")
+        print_out(f"Table: {written.table} ({written.n_pictures:,} of {len(audited.catalog):,} pictures)")
+        print_out(f"Train on it: {shlex.join(train)}")
     if failing and (bad := audited.failing(failing)):
         kinds = ", ".join(dict.fromkeys(finding.kind for finding in bad))
-        print(f"{len(bad):,} findings of what was not to be there: {kinds}")
+        print_out(f"{len(bad):,} findings of what was not to be there: {kinds}")
         raise typer.Exit(FOUND)
 
 

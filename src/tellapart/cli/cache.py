@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tellapart.core.output import print_out
+
 app = typer.Typer(
     help="Show the cache, or clear it.",
     rich_markup_mode=None,
@@ -19,7 +21,7 @@ def show(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         from tellapart.core.cache import table
 
-        print(table())
+        print_out(table())
 
 
 @app.command()
@@ -30,6 +32,6 @@ def clear(
     from tellapart.core import cache
 
     freed, left = cache.clear(kind)
-    print(f"{cache.size(freed)} given back.")
+    print_out(f"{cache.size(freed)} given back.")
     for each in left:
-        print(f"Left, since it is in use: {each.path} ({cache.size(each.n_bytes)})")
+        print_out(f"Left, since it is in use: {each.path} ({cache.size(each.n_bytes)})")

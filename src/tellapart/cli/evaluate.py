@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import TtaMean
+from tellapart.core.output import print_json, print_out
 
 
 def evaluate(
@@ -23,14 +24,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how good a finished training is, with 95 % intervals."""
-    import json
-
     from tellapart.workflows.evaluate import evaluate as evaluate_run
     from tellapart.workflows.evaluate import try_copies
 
     tried = try_copies(run, on, tta, tta_mean, progress=True) if tta else None
     result = tried.averaged if tried else evaluate_run(run, on, tta_mean=tta_mean, progress=True)
     if as_json:
-        print(json.dumps(result.as_dict() | ({"tta": str(tried), "times": tried.times} if tried else {})))
+        print_json(result.as_dict() | ({"tta": str(tried), "times": tried.times} if tried else {}))
     else:
-        print(result.table() + (f"\n{tried}" if tried else ""))
+        print_out(result.table(), *([str(tried)] if tried else []))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tellapart.core.output import print_out
+
 
 def explain(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
@@ -37,5 +39,5 @@ def explain(
 
     options = ExplainOptions(method, only, limit, alike)
     written, why = explain_run(Run(run), pictures or (), row or (), options, out, progress_sink(not quiet))
-    print("\n".join([*why.notes, *map(str, why.checks)]))
-    print(f"{'Page' if written.suffix.lower() == '.html' else 'Picture'}: {written}")
+    print_out(*why.notes, *map(str, why.checks))
+    print_out(f"{'Page' if written.suffix.lower() == '.html' else 'Picture'}: {written}")

@@ -24,6 +24,8 @@ from tellapart.cli import (
     scan,
     train,
 )
+from tellapart.core.output import guard_output, print_err, print_out
+from tellapart.core.text import Lines, visible
 from tellapart.errors import TellapartError, system_error_message
 
 #: Order of the commands in `--help`: as users are likely to need them.
@@ -76,12 +78,11 @@ def main() -> None:
     """Run the command line. A `TellapartError` becomes a message and an exit code."""
     # Loading torch makes a million objects that stay. To search them for garbage again and again takes a tenth of it.
     gc.set_threshold(10_000, 20, 50)
+    guard_output()
     try:
         app()
     except TellapartError as error:
-        print(f"Error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(error.hint, file=sys.stderr)
+        print_err(Lines(f"Error: {visible(error.message)}"), *filter(None, [error.hint]))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -90,7 +91,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"Error: {system_error_message(error)}", file=sys.stderr)
+        print_err(f"Error: {system_error_message(error)}")
         sys.exit(TellapartError.exit_code)
 
 
@@ -106,10 +107,10 @@ def _top(
     if verbose:
         from tellapart.core.environment import describe_environment
 
-        print(describe_environment())
+        print_out(describe_environment())
         raise typer.Exit
     if version:
         from tellapart.core.version import __version__
 
-        print(f"tellapart {__version__}")
+        print_out(f"tellapart {__version__}")
         raise typer.Exit

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import Changes, RecipeName, load_recipe
+from tellapart.core.output import print_out
 
 
 def summary(
@@ -17,7 +18,7 @@ def summary(
     """Print a recipe's network layer by layer. Shapes, parameters, memory."""
     from tellapart.workflows.preview import layers
 
-    print(layers(load_recipe(recipe, set_), classes))
+    print_out(layers(load_recipe(recipe, set_), classes))
 
 
 def models(
@@ -27,4 +28,4 @@ def models(
     from tellapart.models.create import available_models
 
     for info in available_models(pretrained):
-        print(f"{info.name:<48} {info.source}{'  (weights at hand)' if info.local_weights else ''}")
+        print_out(f"{info.name:<48} {info.source}{'  (weights at hand)' if info.local_weights else ''}")

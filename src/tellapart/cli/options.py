@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from tellapart.core.output import print_err
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
@@ -59,5 +60,5 @@ def load_recipe(name: str, changes: list[str] | None) -> Recipe:
 
     recipe, renamed = read_recipe(name, changes)
     for line in dict.fromkeys(renamed):
-        print(line, file=sys.stderr)
+        print_err(line)
     return recipe

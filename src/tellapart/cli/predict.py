@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tellapart.cli.options import TtaMean
+from tellapart.core.output import print_err
 
 UNREADABLE = 3
 
@@ -57,6 +57,6 @@ def predict(
         summary = write_answers(answered, format, top, out, optional)
     if format != "table" or submission:  # the table lists them itself
         for path, reason in summary.unreadable:
-            print(f"Cannot read {path}: {reason}", file=sys.stderr)
+            print_err(f"Cannot read {path}: {reason}")
     if summary.n_unreadable:
         raise typer.Exit(UNREADABLE)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import Changes, LabelOptions, Pictures, Quiet, RecipeName, load_recipe, with_label_options
+from tellapart.core.output import print_out
 
 
 @with_label_options
@@ -36,10 +37,10 @@ def find_lr(
     progress.say(f"Stage {number} (from 0) of the recipe.")
     tried = lr_range_test(scan(pictures, progress, **label_options), loaded, number, out, progress)
     for name, lr in suggested(tried).items():
-        print(f"{name:<22} {lr:.1e}")
+        print_out(f"{name:<22} {lr:.1e}")
     if not tried.rose:
-        print("The loss never rose clearly: the test ended before the learning rate was too high.")
-    print(f"Plot: {out}")
+        print_out("The loss never rose clearly: the test ended before the learning rate was too high.")
+    print_out(f"Plot: {out}")
 
 
 @with_label_options
@@ -58,7 +59,7 @@ def augment(
     from tellapart.workflows.scan import scan
 
     loaded = load_recipe(recipe, set_)
-    print(f"Contact sheet: {augmented(scan(pictures, progress_sink(not quiet), **label_options), loaded, out)}")
+    print_out(f"Contact sheet: {augmented(scan(pictures, progress_sink(not quiet), **label_options), loaded, out)}")
 
 
 @with_label_options
@@ -78,10 +79,10 @@ def ahead(
     from tellapart.workflows.scan import scan
 
     progress, loaded = progress_sink(not quiet), load_recipe(recipe, set_)
-    print(multiplied(scan(pictures, progress, **label_options), loaded, out if write else None, progress))
+    print_out(multiplied(scan(pictures, progress, **label_options), loaded, out if write else None, progress))
     if write:
         to = shlex.quote(str(out))
         again = f"tellapart train {to} --recipe {shlex.quote(recipe)} --set 'data.ahead=[]'"
-        print(f"Table: {out / 'pictures.csv'}\nTrain on them: {again}")
+        print_out(f"Table: {out / 'pictures.csv'}", f"Train on them: {again}")
     else:
-        print("Nothing was written: training makes them when it needs them. With --write they become files.")
+        print_out("Nothing was written: training makes them when it needs them. With --write they become files.")

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from tellapart.core.output import print_out
+from tellapart.core.text import Lines, without_controls
+
 app = typer.Typer(
     help="List the recipes that come with Tellapart, or show one.", rich_markup_mode=None, invoke_without_command=True
 )
@@ -18,7 +21,7 @@ def recipes(context: typer.Context) -> None:
         from tellapart.recipe.load import describe_shipped
 
         for name, about in describe_shipped().items():
-            print(f"{name:<16} {about}")
+            print_out(f"{name:<16} {about}")
 
 
 @app.command("show")
@@ -26,4 +29,4 @@ def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped reci
     """Print a recipe, to read or to begin one's own from."""
     from tellapart.recipe.load import recipe_text
 
-    print(recipe_text(name), end="")
+    print_out(Lines(without_controls(recipe_text(name))), end="")

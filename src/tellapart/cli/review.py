@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import LabelOptions, Quiet, with_label_options
+from tellapart.core.output import print_out
 from tellapart.errors import UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
@@ -46,10 +47,10 @@ def errors(
             raise UsageError(f"--on goes with a run, and {where} is none.", "Leave --on out.")
         catalog = scan(where, progress, **label_options)
         files = errors_of_pictures(catalog, out or beside(where), model, only, progress)
-    print(files.text)
-    print(f"Page: {files.page}")
+    print_out(files.text)
+    print_out(f"Page: {files.page}")
     for table in files.tables:
-        print(f"Table: {table}")
+        print_out(f"Table: {table}")
 
 
 def _none_of(label_options: LabelOptions) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tellapart.core.output import print_json, print_out
 from tellapart.errors import UsageError
 
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
@@ -21,8 +22,7 @@ def curves(
     from tellapart.workflows.curves import curves as draw
 
     together = draw(runs, out)
-    print("\n".join(verdict(together, [run.name for run in together])))
-    print(f"Curves: {out}")
+    print_out(*verdict(together, [run.name for run in together]), f"Curves: {out}")
 
 
 def average(
@@ -37,8 +37,8 @@ def average(
 
     averaged = average_runs(runs, out, _numbers(weights) if weights else None)
     on, mean = next(iter(averaged.evaluations.items()))
-    print(beside_text(list(map(str, runs)), [Run(run).evaluations[on] for run in runs], mean))
-    print(f"Report: {averaged.report}\nThis is an evaluation only: no bundle was written.")
+    print_out(beside_text(list(map(str, runs)), [Run(run).evaluations[on] for run in runs], mean))
+    print_out(f"Report: {averaged.report}", "This is an evaluation only: no bundle was written.")
 
 
 def compare(
@@ -49,17 +49,15 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say whether one run is better than another. With intervals, and the number of pictures needed to tell."""
-    import json
-
     from tellapart.report.sections.comparison_page import text
     from tellapart.workflows.compare import compare_runs
 
     comparison, on = compare_runs(runs, metric, on, out)
     if as_json:
-        print(json.dumps(comparison.as_dict()))
+        print_json(comparison.as_dict())
         return
-    print(text(comparison, on))
-    print(f"{'Page' if out.suffix.lower() == '.html' else 'Plot'}: {out}")
+    print_out(text(comparison, on))
+    print_out(f"{'Page' if out.suffix.lower() == '.html' else 'Plot'}: {out}")
 
 
 def slices(
@@ -77,7 +75,6 @@ def slices(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Score parts of the pictures, by size, brightness, group. The hardest parts come first."""
-    import json
     from dataclasses import asdict
 
     from tellapart.auditing.traits import USUAL
@@ -85,7 +82,10 @@ def slices(
     from tellapart.workflows.slices import text
 
     result = slices_of(run, on=on, by=by or USUAL, table=table, smallest=smallest, progress=not quiet)
-    print(json.dumps(asdict(result)) if as_json else text(result))
+    if as_json:
+        print_json(asdict(result))
+    else:
+        print_out(text(result))
 
 
 def _numbers(text: str) -> list[float]:

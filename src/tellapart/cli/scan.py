@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import LabelOptions, Pictures, Quiet, with_label_options
+from tellapart.core.output import print_json, print_out
 
 
 @with_label_options
@@ -21,7 +22,10 @@ def scan(
     """List classes, counts, sizes and unreadable files. Nothing is changed."""
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan as scan_pictures
-    from tellapart.workflows.scan import summary_json, summary_text
+    from tellapart.workflows.scan import summary, summary_text
 
     catalog = scan_pictures(pictures, progress_sink(not (quiet or as_json)), **label_options, workers=workers)
-    print(summary_json(catalog) if as_json else summary_text(catalog))
+    if as_json:
+        print_json(summary(catalog))
+    else:
+        print_out(summary_text(catalog))

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,10 +20,12 @@ from tellapart.cli.options import (
     load_recipe,
     with_label_options,
 )
+from tellapart.core.output import print_json, print_out
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
+    from tellapart.runs.run import Run
 
 
 @with_label_options
@@ -59,7 +61,9 @@ def train(
         bool,
         typer.Option("--resume-anyway", help="Resume in spite of other versions, labels or later stages; recorded."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every event as a line of JSON, and the result as the last one.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
@@ -82,9 +86,26 @@ def train(
         follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
     if was_finished:
         progress.say(f"{run.directory} was finished already; nothing was trained again.")
-    if not quiet and not as_json:
-        print(next(iter(run.evaluations.values())).table())
-        print(f"Report: {run.report}\nAsk it: tellapart predict {shlex.quote(str(run.directory))} PICTURE")
+    if as_json:
+        print_json(_result(run, trained=not was_finished))
+    elif not quiet:
+        print_out(
+            next(iter(run.evaluations.values())).table(),
+            f"Report: {run.report}",
+            f"Ask it: tellapart predict {shlex.quote(str(run.directory))} PICTURE",
+        )
+
+
+def _result(run: Run, trained: bool) -> dict[str, Any]:
+    """The last line of --json: where a finished run's files are, whether this command trained it, and its scores."""
+    return {
+        "event": "Finished",
+        "trained": trained,
+        "run": str(run.directory),
+        "report": str(run.report),
+        "bundle": str(run.bundle),
+        "evaluations": {on: evaluation.as_dict() for on, evaluation in run.evaluations.items()},
+    }
 
 
 def _as_changes(model: str | None, weights: Path | None, seed: int | None) -> list[str]:
@@ -142,8 +163,8 @@ def cross_validate(
     with stopped_soon():
         catalog = scan(pictures, progress_sink(not quiet), **label_options)
         result = run_folds(catalog, loaded, folds, out, command=_command(), progress=not quiet)
-    print(result.table())
-    print(f"Runs, answers and scores: {result.runs[0].directory.parent}")
+    print_out(result.table())
+    print_out(f"Runs, answers and scores: {result.runs[0].directory.parent}")
 
 
 def _toml_text(text: str) -> str:

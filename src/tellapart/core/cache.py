@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tellapart.core.file_locks import lock
 from tellapart.core.files import cache_folder
+from tellapart.core.text import as_lines
 from tellapart.core.version import __version__
 from tellapart.errors import CacheError, UsageError
 
@@ -169,7 +170,7 @@ def table() -> str:
         own = [entry for entry in everything if entry.kind == kind]
         last = datetime.datetime.fromtimestamp(own[-1].last_used).strftime("%Y-%m-%d %H:%M") if own else ""
         lines.append(f"{kind:<12} {len(own):>7,} {size(_total(own)):>10}  {last:<16}  {description}")
-    return "\n".join([*lines, f"{size(_total(everything))} of {size(limit())} in {cache_folder('')}"])
+    return as_lines([*lines, f"{size(_total(everything))} of {size(limit())} in {cache_folder('')}"])
 
 
 def size(n_bytes: int) -> str:

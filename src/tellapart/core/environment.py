@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from tellapart.core.hardware import n_processors
+from tellapart.core.text import as_lines
 from tellapart.core.version import __version__
 
 #: Instructions that decide which kernels of torch and onnxruntime run.
@@ -44,7 +45,9 @@ def gpu_names() -> list[str]:
         return []
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=_LONGEST_QUERY)
+        done = subprocess.run(
+            query, capture_output=True, text=True, errors="replace", check=True, timeout=_LONGEST_QUERY
+        )
     except (OSError, subprocess.SubprocessError):
         return ["nvidia-smi fails"]
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
@@ -79,7 +82,7 @@ def describe_environment() -> str:
         state = "incomplete" if missing else "installed"
         lines += ["", f"extra {extra}: {state}" if extra else "always needed:"]
         lines += [f"  {name:<26}{version or 'not installed'}" for name, version in packages.items()]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _version(package: str) -> str | None:

@@ -118,7 +118,7 @@ class Predictions:
         import polars as pl
 
         try:
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
             classes = tuple(json.loads(pl.read_parquet_metadata(path)["classes"]))
             return cls.of(frame["row"].to_numpy(), frame["logits"].to_numpy(), frame["target"].to_numpy(), classes)
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:

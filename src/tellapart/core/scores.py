@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tellapart.core.old_names import current_keys
+from tellapart.core.text import as_lines
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Evaluation:
         lines += [
             f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for name, m in self.metrics.items()
         ]
-        return "\n".join(lines)
+        return as_lines(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -26,7 +26,7 @@ def stop_politely() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         wish.append(number)
         # Not through Python's file: the signal may have come in the middle of a write to it.
-        os.write(2, "\nStopping after this step, so that the same command can go on from here …\n".encode())
+        os.write(2, b"\nStopping after this step, so that the same command can go on from here.\n")
 
     with _handled(note):
         yield wish

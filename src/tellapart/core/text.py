@@ -1,8 +1,49 @@
-"""Numbers and lists in sentences."""
+"""Text for people: numbers and lists in sentences, and names that cannot steer whatever shows them."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
+from typing import Any
+
+_NONCHARACTERS = "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
+#: What steers a terminal or the direction of a text, is invisible, or is no character at all: control characters, soft
+#: hyphen, direction marks and overrides, line and paragraph separators, byte-order mark, tags, lone surrogates. The
+#: joiners U+200C and U+200D are left: Persian, Hindi and emoji are written with them.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb"
+    f"\ud800-\udfff\U000e0000-\U000e0fff{_NONCHARACTERS}]"
+)
+
+
+class Lines(str):
+    """A text of several lines that is clean already; see `as_lines`."""
+
+    __slots__ = ()
+
+
+def visible(text: str) -> str:
+    r"""The one function that cleans a text for people: whatever steers what shows it becomes an escape, as `\x1b`.
+
+    Line breaks become escapes too, so that a name stays on its line; only those of `Lines` are left.
+    """
+    return text if isinstance(text, Lines) else _UNSAFE.sub(_escape, text)
+
+
+def as_lines(texts: Iterable[str]) -> Lines:
+    """Join texts to lines, each of them cleaned: `visible`."""
+    return Lines("\n".join(map(visible, texts)))
+
+
+def without_controls(text: str) -> str:
+    """As `visible`, but line breaks and tabs stay: of a text whose lines are not known one by one."""
+    return _UNSAFE.sub(lambda match: match[0] if match[0] in "\n\t" else _escape(match), text)
+
+
+def json_text(value: Any, *, ascii: bool = True) -> str:
+    """A value as one line of JSON, in which whatever steers a terminal is escaped; nothing is lost by it."""
+    return _UNSAFE.sub(_json_escape, json.dumps(value, ensure_ascii=ascii))
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
@@ -16,3 +57,12 @@ def first_few(names: Iterable[str], most: int = 3) -> str:
     listed = list(names)
     more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))

@@ -152,7 +152,7 @@ class Catalog:
             RunError: the file is missing or is not one of ours.
         """
         try:
-            table = pl.read_parquet(path)
+            table = pl.read_parquet(path, glob=False)
             about = current_keys(json.loads(pl.read_parquet_metadata(path)["tellapart"]))
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path} cannot be read as a catalog: {error}") from error

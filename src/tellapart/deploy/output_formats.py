@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tellapart.core.files import guarded, replacing
+from tellapart.core.output import escaping, is_utf8
+from tellapart.core.text import json_text, visible
 from tellapart.deploy.answer import Answer, percent
 from tellapart.errors import UsageError
 
@@ -107,21 +107,16 @@ def write_answers(
 
 @contextlib.contextmanager
 def _stream_to(out: TextIO | Path | None) -> Iterator[TextIO]:
-    """The text stream to write to. Meanwhile, letters that its encoding lacks (a Windows console) become escapes."""
+    """The text stream to write to. Letters that its encoding lacks (a Windows console) become escapes.
+
+    The table is cleaned piece by piece. Other formats are data, which no terminal gets raw.
+    """
     if isinstance(out, Path):
         with _file_at(out) as path, path.open("w", encoding="utf-8", newline="") as stream:
             yield stream
         return
-    target = out or sys.stdout
-    if not isinstance(target, TextIOWrapper):
-        yield target
-        return
-    errors = target.errors
-    target.reconfigure(errors="backslashreplace")
-    try:
-        yield target
-    finally:
-        target.reconfigure(errors=errors)
+    with escaping(out or sys.stdout) as stream:
+        yield stream
 
 
 @contextlib.contextmanager
@@ -200,8 +195,11 @@ def csv_cell(value: str | float | None) -> str:
 
 def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
     print(*columns(top, optional), sep=",", file=stream, flush=True)
+    terminal = stream.isatty()
     for answer in answers:
-        print(*map(csv_cell, _joined(_row(answer, top, optional))), sep=",", file=stream, flush=True)
+        cells = _joined(_row(answer, top, optional))
+        cells = [visible(cell) if terminal and isinstance(cell, str) else cell for cell in cells]
+        print(*map(csv_cell, cells), sep=",", file=stream, flush=True)
 
 
 # --- JSON lines ----------------------------------------------------------------------------------------------------
@@ -209,10 +207,9 @@ def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, optional: tu
 
 def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
     names = columns(top, optional)
-    escaped = (stream.encoding or "utf-8").lower().replace("-", "") != "utf8"
     for answer in answers:
         line = dict(zip(names, _row(answer, top, optional), strict=True))
-        print(json.dumps(line, ensure_ascii=escaped), file=stream, flush=True)
+        print(json_text(line, ascii=not is_utf8(stream)), file=stream, flush=True)
 
 
 # --- Parquet -------------------------------------------------------------------------------------------------------
@@ -244,17 +241,17 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _optional:
     answers = iter(answers)
     first = list(islice(answers, _FIRST))  # the widths follow from these: the rest is not yet known
     console, terminal = _console(stream)
-    label_width = max((cell_len(_visible(a.label)) for a in first), default=0)
-    path_width = max((cell_len(_visible(a.path)) for a in first), default=0)
+    label_width = max((cell_len(visible(a.label)) for a in first), default=0)
+    path_width = max((cell_len(visible(a.path)) for a in first), default=0)
     if terminal:
         label_width = min(label_width, max(8, console.width // 3))
         path_width = min(path_width, max(12, console.width - label_width - _BAR - 14))
     for answer in chain(first, answers):
-        path = _fitted(_visible(answer.path), path_width, "end" if terminal else "all")
+        path = _fitted(visible(answer.path), path_width, "end" if terminal else "all")
         if answer.problem is not None:
             _print(console, path, "  ", ("unreadable", "red"))
             continue
-        label = _fitted(_visible(answer.label), label_width, "start" if terminal else "all")
+        label = _fitted(visible(answer.label), label_width, "start" if terminal else "all")
         if answer.unknown is not None:
             _print(console, path, "  ", (label, "yellow"), (f"  {answer.unknown}", "dim"))
             continue
@@ -265,8 +262,8 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _optional:
             (f"  {label}", "bold"),
             f"  {percent(answer.certainty):>7}",
             (f"  {_bar(answer.certainty)}" if terminal else "", "cyan"),
-            ("".join(f"  {_visible(name)} {percent(p)}" for name, p in others), "dim"),
-            f"  among: {_visible(' or '.join(answer.candidates))}" if answer.candidates else "",
+            ("".join(f"  {name} {percent(p)}" for name, p in others), "dim"),
+            f"  among: {' or '.join(answer.candidates)}" if answer.candidates else "",
         )
 
 
@@ -274,38 +271,36 @@ def _write_totals(summary: Summary, stream: TextIO) -> None:
     """How many pictures got which label, and which could not be read."""
     console, _ = _console(stream)
     if summary.n_answered > 1:
-        shown = [f"{n:,} × {_visible(label)}" for label, n in summary.counts.most_common(_SHOWN_LABELS)]
+        shown = [f"{n:,} × {label}" for label, n in summary.counts.most_common(_SHOWN_LABELS)]
         rest = len(summary.counts) - len(shown)
         more = f" and {rest:,} more labels" if rest > 0 else ""
-        _print(console, f"\n{summary.n_answered:,} pictures answered: {', '.join(shown)}{more}")
+        _print(console)
+        _print(console, f"{summary.n_answered:,} pictures answered: {', '.join(shown)}{more}")
     if summary.unreadable:
-        _print(console, (f"\n{summary.n_unreadable:,} could not be read:", "red"))
+        _print(console)
+        _print(console, (f"{summary.n_unreadable:,} could not be read:", "red"))
         for path, reason in summary.unreadable:
-            _print(console, f"  {_visible(path)}: {_visible(reason)}")
+            _print(console, f"  {path}: {reason}")
 
 
 def _console(stream: TextIO) -> tuple[Console, bool]:
     """The console of a stream, and whether it is a terminal; whatever else it is gets plain text, always the same."""
     from rich.console import Console
 
-    terminal = stream.isatty() and (stream.encoding or "").lower().replace("-", "") == "utf8"
+    terminal = stream.isatty() and is_utf8(stream)
     return Console(
         file=stream, highlight=False, force_jupyter=False, force_terminal=None if terminal else False
     ), terminal
 
 
 def _print(console: Console, *pieces: str | tuple[str, str]) -> None:
-    """Write one line of texts, or texts with a style. Nothing in them is markup, and no line is broken or cut."""
+    """Write one line of texts, or texts with a style, cleaned. None is markup, and no line is broken or cut."""
     from rich.text import Text
 
-    line = Text.assemble(*pieces)
+    texts = [(piece, "") if isinstance(piece, str) else piece for piece in pieces]
+    line = Text.assemble(*((visible(text), look) for text, look in texts))
     line.rstrip()
     console.print(line, soft_wrap=True)
-
-
-def _visible(text: str) -> str:
-    """Control signs and direction marks as escapes: a file name must not steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _fitted(text: str, width: int, keep: Literal["start", "end", "all"]) -> str:

@@ -59,6 +59,6 @@ def load_table(folder: Path) -> tuple[pl.DataFrame, str] | None:
         return None
     try:
         about = pl.read_parquet_metadata(path)
-        return pl.read_parquet(path), about.get("method") or about["how"]  # its name in version 0.1
+        return pl.read_parquet(path, glob=False), about.get("method") or about["how"]  # its name in version 0.1
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read: {error}", "Delete it; it is made again when needed.") from error

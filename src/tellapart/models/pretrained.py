@@ -11,6 +11,7 @@ from typing import Any
 
 from tellapart.core.bundle_description import DESCRIPTION, read_description
 from tellapart.core.preprocess import Preprocessing
+from tellapart.core.text import as_lines
 from tellapart.errors import ModelError, TellapartError, WeightsError
 from tellapart.models import backbones, hub
 from tellapart.models.architecture import Architecture, Source
@@ -201,13 +202,21 @@ def _from_hub(model: Model, source: Source, tried: str) -> Definition:
         raise
     except Exception as error:  # noqa: BLE001 - the hub's client and the network raise anything
         raise WeightsError(
-            f"There are no pretrained weights for {name} to be had. Tried:\n"
-            f"  - {tried}\n"
-            f"  - the hub: {first_line(error)}",
-            "Ways out:\n"
-            "  - a file:    --weights FILE (safetensors, or a plain state dict)\n"
-            f"  - a folder:  {FOLDER}=FOLDER that holds {name}/ (as timm's hub lays it out) or {name}.safetensors\n"
-            "  - no weights at all:  --recipe scratch",
+            as_lines(
+                [
+                    f"There are no pretrained weights for {name} to be had. Tried:",
+                    f"  - {tried}",
+                    f"  - the hub: {first_line(error)}",
+                ]
+            ),
+            as_lines(
+                [
+                    "Ways out:",
+                    "  - a file:    --weights FILE (safetensors, or a plain state dict)",
+                    f"  - a folder:  {FOLDER}=FOLDER that holds {name}/ (as timm's hub does), or {name}.safetensors",
+                    "  - no weights at all:  --recipe scratch",
+                ]
+            ),
         ) from None
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.core.old_names import current_layers
+from tellapart.core.text import as_lines
 from tellapart.errors import WeightsError
 
 State = dict[str, Tensor]
@@ -87,7 +88,7 @@ def fill(backbone: nn.Module, state: State, classifier: tuple[str, ...], origin:
     if missing or unexpected or reshaped:
         lists = {"missing": missing, "not expected": unexpected, "of another shape": reshaped}
         raise WeightsError(
-            f"The weights do not fit ({origin}):\n" + "\n".join(_listed(fault, keys) for fault, keys in lists.items()),
+            as_lines([f"The weights do not fit ({origin}):", *(_listed(fault, keys) for fault, keys in lists.items())]),
             "Name the network that they were made with: --model NAME (timm's or torchvision's name).",
         )
     backbone.load_state_dict(state_used, strict=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, Metric
+from tellapart.core.text import visible as visible_text
 
 #: What a metric means, in a few words. The names are scikit-learn's.
 MEANING = {
@@ -25,6 +26,7 @@ _AVERAGES = {
     "weighted": "mean over classes, each counting by its number of pictures",
     "samples": "mean over pictures",
 }
+_CONTROL_PICTURES = {**{code: 0x2400 + code for code in range(32)}, 0x7F: 0x2421}
 _THIN = "\u202f"  # narrow no-break space
 _SURE = f"95{_THIN}%"
 
@@ -120,9 +122,8 @@ def duration(seconds: float) -> str:
 
 
 def visible(text: str) -> str:
-    """A text with its control characters and lone surrogates made visible, so that a file name shows whole."""
-    shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "\u2421" if c == "\x7f" else c for c in text)
-    return shown.encode("utf-8", "backslashreplace").decode()
+    """As `core.text.visible`, with one sign for each control character, which pages have fonts for: ␊ for a newline."""
+    return visible_text(text.translate(_CONTROL_PICTURES))
 
 
 def shortened(text: str, most: int = 20) -> str:

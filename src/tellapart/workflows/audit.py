@@ -13,6 +13,7 @@ import numpy as np
 
 from tellapart.auditing import audit as room
 from tellapart.auditing.findings import KINDS, Audit
+from tellapart.core.text import as_lines
 from tellapart.data.catalog import Catalog
 from tellapart.data.statistics import Floats, Measured, Measures, measures_file, save_measured
 from tellapart.errors import UsageError
@@ -97,16 +98,12 @@ def summary_text(audit: Audit) -> str:
         lines.append(f"{severity:<8} {kind:<{width}} {counts[kind]:>6,}  {KINDS[kind].title}")
         for finding in audit.of(kind)[:_EXAMPLES]:
             lines.append(f"{'':<8} {'':<{width}} {'':>6}  · {_line(audit, finding.row, finding.other, finding.detail)}")
-    return "\n".join([*lines, *audit.notes])
+    return as_lines([*lines, *audit.notes])
 
 
 def _line(audit: Audit, row: int | None, other: int | None, detail: str) -> str:
-    names = [_visible(str(audit.catalog.table["path"][r])) for r in (row, other) if r is not None]
-    return f"{' = '.join(names)}{': ' if names else ''}{_visible(detail)}"
-
-
-def _visible(text: str) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    names = [str(audit.catalog.table["path"][r]) for r in (row, other) if r is not None]
+    return f"{' = '.join(names)}{': ' if names else ''}{detail}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
-from tellapart.core.text import counted
+from tellapart.core.text import as_lines, counted
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.calibrate import Rule, fit_temperature, thresholds
 from tellapart.evaluation.compare import compare
@@ -139,7 +139,7 @@ def beside_text(names: Sequence[str], members: Sequence[Evaluation], mean: Evalu
     lines = [(each, evaluation.metrics[name]) for each, evaluation in zip(names, members, strict=True)]
     lines.append(("their mean", mean.metrics[name]))
     width = max(len(each) for each, _ in lines)
-    return "\n".join(
+    return as_lines(
         [f"{mean.on}, {name}:"]
         + [f"  {each:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for each, m in lines]
     )

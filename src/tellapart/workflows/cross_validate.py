@@ -14,6 +14,7 @@ import numpy as np
 from tellapart.core.files import write_text
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
+from tellapart.core.text import as_lines
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.kfold import kfold
 from tellapart.errors import UsageError
@@ -52,7 +53,7 @@ class CrossValidation:
             f"  {name:<{width}}  {statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
             for name, values in self.scores.items()
         ]
-        return "\n".join(lines)
+        return as_lines(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

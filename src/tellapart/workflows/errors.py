@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.core.predictions import Predictions
-from tellapart.core.text import counted
+from tellapart.core.text import as_lines, counted
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
 from tellapart.evaluation.mistakes import most_confused, of_class
@@ -198,9 +198,9 @@ def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
         ]
         lines = ["Most often confused:", *lines] if pairs else ["No answer was wrong."]
     if issues is None:
-        return "\n".join([*lines, why_not])
+        return as_lines([*lines, why_not])
     lines.append(f"{counted(issues.n_suspicious, 'picture')} with a label that may be wrong.")
     for line in issues.table.filter(issues.table["suspicious"]).head(10).iter_rows(named=True):
         labels = ", ".join(map(formatting.visible, line["given"])) or "no label"
         lines.append(f"  {formatting.visible(line['file'])} ({labels}): {formatting.visible(line['reason'])}")
-    return "\n".join(lines)
+    return as_lines(lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tellapart.core.files import replacing
+from tellapart.core.text import as_lines
 from tellapart.data.augmentation.contact_sheet import contact_sheet
 from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
@@ -32,7 +33,7 @@ _PICTURES, _VIEWS = 6, 5
 
 def layers(recipe: Recipe, n_classes: int) -> str:
     """A table of a recipe's network: layers, shapes, parameters, memory for one batch."""
-    return str(layers_of(_network(recipe, n_classes), recipe.stages[0].batch_size))
+    return as_lines(str(layers_of(_network(recipe, n_classes), recipe.stages[0].batch_size)).split("\n"))
 
 
 def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,6 +21,8 @@ from tellapart.core.events import (
     StageStarted,
     Validated,
 )
+from tellapart.core.output import print_err, print_json, unguarded
+from tellapart.core.text import visible
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
@@ -49,7 +50,7 @@ class ProgressSink:
 
     def note(self, text: str) -> None:
         """Show one line, also where no progress is shown."""
-        print(text, file=sys.stderr, flush=True)
+        print_err(text)
 
     @contextmanager
     def steps(self) -> Iterator[ShowStep]:
@@ -87,7 +88,7 @@ class JsonLines(ProgressSink):
             self._write(event)
 
     def _write(self, event: Event) -> None:
-        print(json.dumps({"event": type(event).__name__, **asdict(event)}), flush=True)
+        print_json({"event": type(event).__name__, **asdict(event)})
 
 
 class Console(ProgressSink):
@@ -95,7 +96,7 @@ class Console(ProgressSink):
 
     def say(self, text: str) -> None:
         """Show one line."""
-        print(text, file=sys.stderr, flush=True)
+        print_err(text)
 
     @contextmanager
     def steps(self) -> Iterator[ShowStep]:
@@ -181,11 +182,11 @@ def _live_line() -> Iterator[ShowStep]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bar(*columns, console=Rich(stderr=True), transient=True, redirect_stderr=True) as bar:
+    with Bar(*columns, console=Rich(file=unguarded(sys.stderr)), transient=True, redirect_stderr=True) as bar:
         task = bar.add_task("", total=None, visible=False)
 
         def show(text: str | None, done: int, total: int) -> None:
-            bar.update(task, description=text or "", completed=done, total=total, visible=text is not None)
+            bar.update(task, description=visible(text or ""), completed=done, total=total, visible=text is not None)
 
         yield show
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from tellapart.core.extras import require
+from tellapart.core.output import print_out
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import CorrectionLog
 from tellapart.errors import DataError, UsageError
@@ -153,7 +154,7 @@ def serve(session: Session, port: int, browser: bool) -> None:
     session.state()  # a table of corrections that cannot be read is said here, not to an empty page
     app = make_app(session, token)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
-    print(f"{session.order}\nReview: {address}\nCorrections: {session.log.path}\nCtrl-C ends it.", flush=True)
+    print_out(session.order, f"Review: {address}", f"Corrections: {session.log.path}", "Ctrl-C ends it.", flush=True)
     if browser:
         webbrowser.open(address)
     uvicorn.Server(server_config(app)).run(sockets=[listener])

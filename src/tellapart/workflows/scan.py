@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from tellapart.core.text import counted
+from tellapart.core.text import as_lines, counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan as scan_pictures
 from tellapart.workflows.progress import ProgressSink
@@ -39,11 +38,6 @@ def scan(pictures: str | Path, progress: ProgressSink, **options: Any) -> Catalo
         f"{f', {unreadable} unreadable' if unreadable else ''}; {time.monotonic() - start:.1f} s"
     )
     return catalog
-
-
-def summary_json(catalog: Catalog) -> str:
-    """One JSON object."""
-    return json.dumps(summary(catalog), ensure_ascii=False)
 
 
 def summary(catalog: Catalog) -> dict[str, Any]:
@@ -103,4 +97,4 @@ def summary_text(catalog: Catalog) -> str:
         lines += [f"  {u['path']}: {u['reason']}" for u in facts["unreadable"][:_SHOWN]]
         if len(facts["unreadable"]) > _SHOWN:
             lines.append(f"  … and {len(facts['unreadable']) - _SHOWN:,} more (all with --json)")
-    return "\n".join(lines)
+    return as_lines(lines)

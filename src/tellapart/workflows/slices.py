@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tellapart.auditing.traits import USUAL
-from tellapart.core.text import counted
+from tellapart.core.text import as_lines, counted
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.slices import SMALLEST, Slices
 from tellapart.report import formatting
@@ -67,4 +67,4 @@ def text(scored: Slices, most: int = 20) -> str:
         lines.append(f"  and {len(scored.parts) - most} more, none of them lower")
     if scored.n_small:
         lines.append(f"Left out for having fewer pictures: {counted(scored.n_small, 'part')}.")
-    return "\n".join([*lines, verdict(scored)])
+    return as_lines([*lines, verdict(scored)])

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tellapart.core.preprocess import Pixels, Preprocessing
+from tellapart.core.text import visible
 from tellapart.data.augmentation.transforms import augment, crops, generator
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode, read_picture
@@ -66,6 +67,7 @@ def grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
             left, top = _GAP + j * (width + _GAP), _GAP + i * (height + _CAPTION + _GAP)
             picture = Image.fromarray(np.ascontiguousarray(pixels))
             sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, top))
+            caption = visible(caption)
             while draw.textlength(caption, font) > width and len(caption) > 2:
                 caption = caption[:-2].rstrip("…") + "…"
             draw.text((left, top + height + 2), caption, _INK, font)

@@ -255,9 +255,9 @@ def _same_kind(chunk: pl.DataFrame, chunks: list[pl.DataFrame]) -> pl.DataFrame:
 
 def _read_parquet(path: Path, n_rows: int | None) -> Table:
     try:
-        schema = pl.read_parquet_schema(path)
+        schema = pl.scan_parquet(path, glob=False).collect_schema()
         wanted = [name for name, kind in schema.items() if _is_plain(kind)]
-        frame = pl.read_parquet(path, columns=wanted, n_rows=n_rows)
+        frame = pl.read_parquet(path, columns=wanted, n_rows=n_rows, glob=False)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path.name} cannot be read as Parquet: {error}") from error
     if not frame.height:

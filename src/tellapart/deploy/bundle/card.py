@@ -6,6 +6,8 @@ import html
 import re
 from typing import Any
 
+from tellapart.core.text import visible
+
 _MANY = 100
 _NOT_STATED = "not stated"
 
@@ -18,6 +20,8 @@ tellapart predict THIS_FOLDER new.jpg more/
 
 ```python
 import tellapart as ta
+
+from tellapart.core.text import visible
 
 print(ta.load("THIS_FOLDER").predict("new.jpg"))
 ```"""
@@ -118,5 +122,5 @@ def _temperature(value: float | list[float]) -> str:
 
 def _text(value: object) -> str:
     """Any text as Markdown that shows it as it is: on one line, no markup, no HTML."""
-    line = " ".join(str(value).split())
+    line = visible(" ".join(str(value).split()))
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(line, quote=False))

@@ -12,7 +12,7 @@ from string import ascii_uppercase
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.core.text import counted
+from tellapart.core.text import as_lines, counted
 from tellapart.evaluation.comparison import Comparison, Difference
 from tellapart.evaluation.significance import ALPHA
 from tellapart.report import formatting
@@ -106,7 +106,7 @@ def text(comparison: Comparison, on: str) -> str:
         lines.append(f"  {ascii_uppercase[i]}  {names[i]:<{width}}  {standing.value:.4f}{spread}")
     pairs = comparison.differences
     unit = "points" if formatting.is_share(comparison.metric, 0.5) else "difference"
-    lines.append(f"\n  pair   {unit:>10}  95 % interval      {'p':>11}  {'pictures needed':>16}  can be told")
+    lines += ["", f"  pair   {unit:>10}  95 % interval      {'p':>11}  {'pictures needed':>16}  can be told"]
     for pair in pairs:
         cells = [
             f"{ascii_uppercase[pair.second]} − {ascii_uppercase[pair.first]}",
@@ -122,7 +122,7 @@ def text(comparison: Comparison, on: str) -> str:
     many = f", corrected for {len(pairs)} comparisons (Holm)" if len(pairs) > 1 else ""
     lines.append(f"p: {tests}{many}. Pictures needed, can be told: with 80 % certainty.")
     lines.append(seeds_note(comparison))
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def seeds_note(comparison: Comparison) -> str:

@@ -203,7 +203,7 @@ def _recall(file: Path) -> Runtime | None:
     """The choice that a file remembers; None where it is missing or damaged."""
     if file.is_file():
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            return Runtime(**current_runtime(json.loads(file.read_text())))
+            return Runtime(**current_runtime(json.loads(file.read_text(encoding="utf-8"))))
     return None
 
 
