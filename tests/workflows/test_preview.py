@@ -70,6 +70,25 @@ def test_layers_are_counted() -> None:
     assert "[64, 7]" in text or "[8, 7]" in text
 
 
+def test_summary_counts_what_the_stage_trains() -> None:
+    stages = ["stages=[{train='head'}, {train=2, size=36, batch_size=4}, {train='all'}]"]
+    recipe = load_recipe("scratch", ["model.name=cnn8", "data.size=32", *stages])
+    network = create_network(recipe.model, 7, recipe.data)
+    head = sum(p.numel() for p in network.head.parameters())
+    hidden = sum(p.numel() for p in network.backbone.fc.parameters())
+    n_all = sum(p.numel() for p in network.parameters())
+    for stage, n in enumerate((head, head + hidden, n_all)):
+        text = layers(recipe, 7, stage)
+        assert f"Trainable params: {n:,}\n" in text
+        assert f"Non-trainable params: {n_all - n:,}\n" in text
+        assert f"Stage {stage} trains" in text
+        assert text.endswith(f"Stage 2 trains all layers: {n_all:,} of {n_all:,} parameters.")
+        assert f"Stage 0 trains the head: {head:,} of {n_all:,} parameters." in text
+    assert "[4, 36, 36, 3]" in layers(recipe, 7, 1)
+    with pytest.raises(UsageError, match="--stage 3: the recipe has 3 stages"):
+        layers(recipe, 7, 3)
+
+
 def test_the_rate_of_a_solved_head_is_not_looked_for() -> None:
     assert stage_with_lr(load_recipe("transfer"), None) == 2
     assert stage_with_lr(load_recipe("eight-step"), 2) == 2

@@ -14,11 +14,12 @@ def summary(
     recipe: RecipeName = "transfer",
     set_: Changes = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
+    stage: Annotated[int, typer.Option(min=0, help="The stage whose layers and batch are shown, from 0.")] = 0,
 ) -> None:
-    """Print a recipe's network layer by layer. Shapes, parameters, memory."""
+    """Print a recipe's network layer by layer. Shapes, parameters, memory, and what each stage trains."""
     from tellapart.workflows.preview import layers
 
-    print_out(layers(load_recipe(recipe, set_), classes))
+    print_out(layers(load_recipe(recipe, set_), classes, stage))
 
 
 def models(

@@ -109,14 +109,15 @@ def select(network: Network, train: str | float, statistics: Statistics) -> Part
         ]
         for group in groups[len(groups) - n :]
     ]
-    description = (
-        "the head"
-        if n == 1
-        else "all layers"
-        if n == len(groups)
-        else f"the last {n} of {len(groups)} groups of layers"
-    )
+    description = describe_trained(n, len(groups))
     return Part(network, n, len(groups), statistics, description, cut, prefix, rest, named)
+
+
+def describe_trained(n: int, total: int) -> str:
+    """The last n groups of layers of so many, in words."""
+    if n == 1:
+        return "the head"
+    return "all layers" if n == total else f"the last {n} of {total} groups of layers"
 
 
 def n_trained(train: str | float, total: int) -> int:

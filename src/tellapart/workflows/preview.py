@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from tellapart.core.files import replacing
-from tellapart.core.text import as_lines
+from tellapart.core.text import as_lines, counted
 from tellapart.data.augmentation.contact_sheet import contact_sheet
 from tellapart.data.augmentation.offline import write_views
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, UsageError
 from tellapart.models.create import create_network
+from tellapart.models.layer_groups import layer_groups, train_last
 from tellapart.recipe.schema import Recipe
 from tellapart.report.figures import write_lr_figure
 from tellapart.training.dataset import Dataset
@@ -22,6 +23,7 @@ from tellapart.training.lr_finder import raise_lr, suggestions
 from tellapart.training.lr_suggestions import LrSuggestions, suggest
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import plain_runtime
+from tellapart.training.trainable import describe_trained, n_trained
 from tellapart.workflows.preview_images import layers_of
 from tellapart.workflows.progress import ProgressSink
 
@@ -31,9 +33,31 @@ if TYPE_CHECKING:
 _PICTURES, _VIEWS = 6, 5
 
 
-def layers(recipe: Recipe, n_classes: int) -> str:
-    """A table of a recipe's network: layers, shapes, parameters, memory for one batch."""
-    return as_lines(str(layers_of(_network(recipe, n_classes), recipe.stages[0].batch_size)).split("\n"))
+def layers(recipe: Recipe, n_classes: int, stage: int = 0) -> str:
+    """The network as a stage trains it: layers, shapes, parameters, memory for one batch; and what each stage trains.
+
+    Args:
+        stage: its number, from 0.
+
+    Raises:
+        UsageError: there is no such stage.
+    """
+    _check_stage(recipe, stage)
+    network = _network(recipe, n_classes)
+    n_all, n_weights = len(layer_groups(network)), sum(p.numel() for p in network.parameters())
+    lines = []
+    for number, config in enumerate(recipe.stages):
+        n = n_trained(config.train, n_all)
+        train_last(network, n)
+        n_own = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        name = f" ({config.name})" if config.name else ""
+        lines.append(
+            f"Stage {number}{name} trains {describe_trained(n, n_all)}: {n_own:,} of {n_weights:,} parameters."
+        )
+    shown = recipe.stages[stage]
+    train_last(network, n_trained(shown.train, n_all))
+    table = str(layers_of(network, shown.batch_size, shown.size)).split("\n")
+    return as_lines([f"As stage {stage} trains it:", *table, *lines])
 
 
 def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
@@ -89,8 +113,8 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
         UsageError: there is no such stage, or it takes no learning rate.
     """
     able = [number for number, each in enumerate(recipe.stages) if not each.solver]
-    if stage is not None and stage >= len(recipe.stages):
-        raise UsageError(f"--stage {stage}: the recipe has {len(recipe.stages)} stages, counted from 0.")
+    if stage is not None:
+        _check_stage(recipe, stage)
     if not able:
         raise UsageError(
             "No stage of the recipe takes a learning rate: lbfgs solves the head exactly.", "Name another --recipe."
@@ -120,6 +144,14 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
 def suggested(test: LrSuggestions) -> dict[str, float]:
     """The suggestions by name, for people; the first is the one to take if in doubt."""
     return {name.replace("_", " "): lr for name, lr in suggestions(test).items()}
+
+
+def _check_stage(recipe: Recipe, stage: int) -> None:
+    if stage >= len(recipe.stages):
+        raise UsageError(
+            f"--stage {stage}: the recipe has {counted(len(recipe.stages), 'stage')}, counted from 0.",
+            f"The last one: --stage {len(recipe.stages) - 1}",
+        )
 
 
 def _has_views(recipe: Recipe) -> bool:

@@ -25,12 +25,16 @@ _PICTURES, _EPOCHS, _VIEWS, _DRAWS = 4, 5, 8, 20
 _DEPTH = 4
 
 
-def layers_of(network: Network, batch_size: int) -> Any:
-    """Torchinfo's summary of a network for one batch; the network and the random states stay as they are."""
+def layers_of(network: Network, batch_size: int, side: int | None = None) -> Any:
+    """Torchinfo's summary of a network for one batch; the network and the random states stay as they are.
+
+    Args:
+        side: of the pictures, in pixels; by default the network's own.
+    """
     from torchinfo import summary
 
     preprocessing = network.preprocessing
-    size = (batch_size, preprocessing.height, preprocessing.width, 3)
+    size = (batch_size, side or preprocessing.height, side or preprocessing.width, 3)
     columns = ("input_size", "output_size", "num_params", "trainable")
     device = network.scale.device
     with torch.random.fork_rng():
