@@ -20,8 +20,8 @@ from tellapart.evaluation.metrics import Array, answers, by_parts, count, known,
 LOWEST, HIGHEST = 0.05, 20.0
 LEAST_PICTURES = 20
 
-#: How thresholds are chosen: "f1", {"precision": 0.9} or {"recall": 0.9}.
-Rule: TypeAlias = Literal["f1"] | Mapping[str, float]
+#: How thresholds are chosen: "f1", {"precision": 0.9} or {"recall": 0.9}; or a fixed one, such as 0.5, for all labels.
+Rule: TypeAlias = Literal["f1"] | float | Mapping[str, float]
 
 
 def fit_temperature(predictions: Predictions) -> float:
@@ -78,6 +78,7 @@ def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: R
             {"precision": p}: the lowest one with at least that precision, which has the highest recall. Where none
             reaches it, the one with the highest precision, see `misses`.
             {"recall": r}: the highest one with at least that recall, which has the highest precision.
+            A number above 0 and below 1: this one for every label, whatever the pictures.
 
     Returns:
         float64 [n_classes], in 0..1; a label is answered where its probability is at least that.
@@ -89,6 +90,8 @@ def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: R
     if not predictions.multilabel:
         raise ValueError("thresholds are for several labels; with one label the most probable class is the answer")
     predictions = _labelled(predictions)
+    if isinstance(rule, float):
+        return np.full(len(predictions.classes), rule)
     each = np.broadcast_to(temperature, len(predictions.classes))
     return np.array(
         [
@@ -103,7 +106,7 @@ def misses(predictions: Predictions, temperature: Temperature, limits: Floats, r
 
     Only a precision can be out of reach. Labels that no picture has are among them.
     """
-    if rule == "f1":
+    if not isinstance(rule, Mapping):
         return []
     ((name, least),) = rule.items()
     precision, recall, _ = per_class(
@@ -172,7 +175,7 @@ def _slopes(predictions: Predictions, inverse: float) -> Floats:
     return np.asarray((p * (z - np.take_along_axis(z, predictions.target[:, None], axis=1))).sum(axis=1))
 
 
-def _best_threshold(target: Array, p: Floats, rule: Rule) -> float:
+def _best_threshold(target: Array, p: Floats, rule: Literal["f1"] | Mapping[str, float]) -> float:
     """Of one label: `target` says which pictures have it, `p` is its probability, both [n]."""
     if not target.any():
         return 0.5
@@ -183,7 +186,7 @@ def _best_threshold(target: Array, p: Floats, rule: Rule) -> float:
     below = np.append(levels[1:], 0.0)
     middle = (levels + below) / 2
     candidates = np.where((below < 0.5) & (levels >= 0.5), 0.5, np.where(middle > below, middle, levels))
-    if rule == "f1":
+    if not isinstance(rule, Mapping):
         score = ratio(2 * true_positives, target.sum() + n_predicted)
         best = candidates[score == score.max()]
         return float(best[np.abs(best - 0.5).argmin()])

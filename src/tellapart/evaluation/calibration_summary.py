@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -69,7 +70,7 @@ def fit_certainty(validation: Predictions, distance: Floats, rule: Rule = "f1", 
 
 
 def _missed(labels: list[str], rule: Rule) -> tuple[str, ...]:
-    if not labels or rule == "f1":
+    if not labels or not isinstance(rule, Mapping):
         return ()
     ((name, least),) = rule.items()
     named = first_few((f"“{label}”" for label in labels), _SHOWN)

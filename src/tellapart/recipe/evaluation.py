@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tellapart.core.predictions import Mean
@@ -13,23 +13,31 @@ from tellapart.recipe.transforms import Section
 
 def _rule(written: Any) -> Any:
     """Check the rule for thresholds that a recipe has."""
-    if isinstance(written, dict):
-        is_rule = len(written) == 1 and all(
-            name in ("precision", "recall") and 0 < least <= 1 for name, least in written.items()
+    if isinstance(written, dict) and len(written) == 1:
+        ((name, least),) = written.items()
+        is_rule = name in ("precision", "recall") and _is_number(least) and 0 < least <= 1
+    else:
+        is_rule = written == "f1" or (_is_number(written) and 0 < written < 1)
+    if not is_rule:
+        raise PydanticCustomError(
+            "rule",
+            '"f1", a number between 0 and 1 such as 0.5, { precision = 0.9 } or { recall = 0.9 } is possible here, '
+            "with a share above 0",
         )
-        if not is_rule:
-            raise PydanticCustomError(
-                "rule", '"f1", { precision = 0.9 } or { recall = 0.9 } is possible here, with a share above 0'
-            )
     return written
 
 
-class EvaluationConfig(Section):
-    """`[evaluation]`: thresholds and the limit for unknown pictures, fitted on validation; test-time augmentation."""
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
-    thresholds: Annotated[Literal["f1"] | dict[str, float], AfterValidator(_rule)] = Field(
+
+class EvaluationConfig(Section):
+    """`[evaluation]`: thresholds and the limit for unknown pictures, mostly from validation; test-time augmentation."""
+
+    thresholds: Annotated[Literal["f1"] | float | dict[str, float], BeforeValidator(_rule)] = Field(
         default="f1",
-        description="multilabel: the threshold of each label has the best F1, or at least this precision or recall",
+        description="multilabel: the threshold of each label has the best F1, is this number such as 0.5, or has at "
+        "least this precision or recall",
     )
     known: float = Field(
         default=0.99,

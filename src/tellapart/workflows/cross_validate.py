@@ -37,7 +37,8 @@ class CrossValidation:
     Attributes:
         runs: one finished training a fold.
         pooled: the score of all predictions together, each by the training that had not seen the picture. With
-            several labels its thresholds are 0.5: those that the trainings chose differ from fold to fold.
+            several labels its threshold is the recipe's where that is a number, else 0.5: those that the trainings
+            chose differ from fold to fold.
         scores: by name, the test score of each fold's training.
     """
 
@@ -118,7 +119,9 @@ def cross_validate(
         for name in evaluations[0]
         if all(name in metrics for metrics in evaluations)
     }
-    result = CrossValidation(tuple(runs), evaluate_predictions(predictions, on="all folds"), scores)
+    fixed = loaded.evaluation.thresholds if isinstance(loaded.evaluation.thresholds, float) else 0.5
+    evaluated = evaluate_predictions(predictions, on="all folds", thresholds=fixed)
+    result = CrossValidation(tuple(runs), evaluated, scores)
     write_text(directory / _RESULT, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     return result
 
