@@ -281,3 +281,9 @@ def test_the_interval_of_the_calibration_error_holds_the_truth(too_sure):
         error = reliability(predictions_of(too_sure * logits[part], target[part]), n_bootstrap=300).error
         inside += error.low <= truth <= error.high
     assert inside >= 34
+
+
+def test_a_fixed_threshold_is_taken_as_it_is():
+    predictions = Predictions.of([0, 1], [[1.0, -9.0], [2.0, -9.0]], [[1, 0], [0, 0]], ("a", "b"))
+    assert thresholds(predictions, 2.0, 0.3).tolist() == [0.3, 0.3]
+    assert misses(predictions, 2.0, np.full(2, 0.3), 0.3) == []

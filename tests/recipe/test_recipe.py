@@ -466,7 +466,8 @@ def test_a_rate_that_is_to_be_found_is_read_and_written(tmp_path, lr):
 
 
 @pytest.mark.parametrize(
-    "rule", ["'f2'", "{ precision = 0 }", "{ precision = 0.9, recall = 0.9 }", "{ accuracy = 0.9 }"]
+    "rule",
+    ["'f2'", "{ precision = 0 }", "{ precision = 0.9, recall = 0.9 }", "{ accuracy = 0.9 }", "0.0", "1.0", "true"],
 )
 def test_rules_for_thresholds_that_there_are_not(rule):
     with pytest.raises(RecipeError, match=r"evaluation\.thresholds"):
@@ -478,7 +479,7 @@ def test_a_mean_over_no_copies_is_refused():
         load_recipe("scratch", ["evaluation.tta_mean='probabilities'"])
 
 
-@pytest.mark.parametrize("rule", ["'f1'", "{ precision = 0.9 }", "{ recall = 1.0 }"])
+@pytest.mark.parametrize("rule", ["'f1'", "0.5", "{ precision = 0.9 }", "{ recall = 1.0 }"])
 def test_rules_for_thresholds_survive_toml(rule, tmp_path):
     recipe = load_recipe(
         "scratch",

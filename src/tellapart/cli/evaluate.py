@@ -14,7 +14,7 @@ from tellapart.core.output import print_json, print_out
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     on: Annotated[
-        str, typer.Option(help="test, validation, or a folder or table of other labelled pictures.")
+        str, typer.Option(help="test, validation, train, or a folder or table of other labelled pictures.")
     ] = "test",
     tta: Annotated[
         int | None,
@@ -25,11 +25,13 @@ def evaluate(
 ) -> None:
     """Say how good a finished training is, with 95 % intervals."""
     from tellapart.workflows.evaluate import evaluate as evaluate_run
-    from tellapart.workflows.evaluate import try_copies
+    from tellapart.workflows.evaluate import training_note, try_copies
 
     tried = try_copies(run, on, tta, tta_mean, progress=True) if tta else None
     result = tried.averaged if tried else evaluate_run(run, on, tta_mean=tta_mean, progress=True)
+    note = training_note(run, result) if on == "train" else ""
     if as_json:
-        print_json(result.as_dict() | ({"tta": str(tried), "times": tried.times} if tried else {}))
+        more = {"tta": str(tried), "times": tried.times} if tried else {}
+        print_json(result.as_dict() | more | ({"note": note} if note else {}))
     else:
-        print_out(result.table(), *([str(tried)] if tried else []))
+        print_out(*filter(None, (result.table(), str(tried or ""), note)))

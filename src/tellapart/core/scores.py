@@ -35,6 +35,7 @@ class Evaluation:
         metrics: by scikit-learn's names, e.g. "accuracy", "f1_macro", "log_loss"; the first is the headline.
         per_class: one dictionary a class: "precision", "recall", "f1" (each a Metric), "n" and "n_predicted".
         confusion: counts [n_classes][n_classes], row = given, column = answered; empty for multilabel.
+        together, taken_for: multilabel: pairs of labels with their pictures, see `evaluation.label_pairs`.
     """
 
     on: str
@@ -44,6 +45,8 @@ class Evaluation:
     metrics: dict[str, Metric]
     per_class: tuple[dict[str, Any], ...] = field(default=())
     confusion: tuple[tuple[int, ...], ...] = field(default=())
+    together: tuple[dict[str, Any], ...] = field(default=())
+    taken_for: tuple[dict[str, Any], ...] = field(default=())
 
     @property
     def headline(self) -> tuple[str, Metric]:
@@ -80,4 +83,6 @@ class Evaluation:
             metrics=revive(values["metrics"]),
             per_class=tuple(revive(entry) for entry in values["per_class"]),
             confusion=tuple(tuple(line) for line in values["confusion"]),
+            together=tuple(pair | {"labels": tuple(pair["labels"])} for pair in values.get("together", ())),
+            taken_for=tuple(values.get("taken_for", ())),
         )

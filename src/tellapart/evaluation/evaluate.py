@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tellapart.core.predictions import Predictions, Temperature
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.errors import DataError
-from tellapart.evaluation import intervals, metrics
+from tellapart.evaluation import intervals, label_pairs, metrics
 from tellapart.evaluation.metrics import Array, Counts
 
 
@@ -59,6 +59,8 @@ def evaluate_predictions(
         metrics=scored,
         per_class=_per_class(metrics.count(known.target, answer, len(known.classes))),
         confusion=() if known.multilabel else confusion(known.target, answer, len(known.classes)),
+        together=label_pairs.together(known.target, known.classes) if known.multilabel else (),
+        taken_for=label_pairs.taken_for(known.target, answer, known.classes) if known.multilabel else (),
     )
 
 

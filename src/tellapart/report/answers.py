@@ -76,6 +76,17 @@ class Answers:
         order = np.argsort(self.probabilities[positions, label], kind="stable")
         return positions[order if is_labelled else order[::-1]]
 
+    def swapped(self, label: int, answer: int) -> Positions:
+        """Multilabel: positions where `label` is missed and `answer` made up, the most certain first.
+
+        Where both are one label: where it is given and answered, the least certain first.
+        """
+        if label == answer:
+            return self.label_cell(label, True, True)
+        missed = self.labels[:, label] & ~self.answered[:, label]
+        positions = np.flatnonzero(missed & self.answered[:, answer] & ~self.labels[:, answer])
+        return positions[np.argsort(-self.probabilities[positions, answer], kind="stable")]
+
     def cards(self, positions: Positions) -> list[Card]:
         """Cards for these positions."""
         return [self.card(int(i)) for i in positions]

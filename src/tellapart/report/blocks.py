@@ -224,7 +224,7 @@ SHADES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.85)
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """One count. `share` is of the row's total; `key` names the group of pictures that a click shows."""
+    """One count. `share` is of the row's total; `key` names the group of pictures that a click shows, "" for none."""
 
     n: int
     share: float
@@ -263,6 +263,7 @@ class Matrix:
         groups: the pictures behind the cells. first: key of the group shown at the start, or "".
         square: True where the diagonal holds the right answers.
         table: stands below; its cells may open groups.
+        name: of its pictures, where another matrix stands beside it. beside: that one, which opens no pictures.
     """
 
     title: str
@@ -275,7 +276,14 @@ class Matrix:
     square: bool = True
     caption: str = ""
     table: Table | None = None
+    name: str = ""
+    beside: Matrix | None = None
     template: str = field(default="matrix", init=False)
+
+    @property
+    def all(self) -> list[Matrix]:
+        """This one, and the one beside it."""
+        return [self] if self.beside is None else [self, self.beside]
 
     @property
     def shades(self) -> list[str]:
@@ -356,39 +364,3 @@ class Page:
     headline: Headline | None = None
     facts: Sequence[tuple[str, str, str]] = ()
     notes: Sequence[str] = ()
-
-
-def in_order_of_need(blocks: Sequence[Block]) -> list[Card]:
-    """All cards, those that a reader sees at once first. Where room is short, the last get no thumbnail."""
-    needed = [_needed(block) for block in _flat(blocks)]
-    return [card for first, _ in needed for card in first] + _in_turn([rest for _, rest in needed])
-
-
-def _flat(blocks: Sequence[Block]) -> list[Block]:
-    """All blocks, those inside other blocks too."""
-    return [inner for block in blocks for inner in (_flat(block.blocks) if isinstance(block, Side | Fold) else [block])]
-
-
-def _needed(block: Block) -> tuple[Sequence[Card], Sequence[Card]]:
-    """The cards of a block that a reader sees at once, and the others."""
-    if isinstance(block, Gallery):
-        return block.cards, ()
-    if isinstance(block, Explained):
-        return block.alike, ()
-    if isinstance(block, Pairs):
-        return [card for one, two, _ in block.pairs for card in (one, two)], ()
-    if isinstance(block, Classes):
-        return [card for c in block.shown for card in c.cards], _in_turn([c.cards for c in block.folded])
-    if isinstance(block, Matrix):
-        # Open at the start, or linked from the table; then the wrong ones; then the right ones.
-        linked = {block.first, *(cell.opens for row in (block.table.rows if block.table else ()) for cell in row)}
-        first = [card for group in block.groups if group.key in linked for card in group.cards]
-        wrong = _in_turn([group.cards for group in block.groups if not group.right])
-        return first, wrong + _in_turn([group.cards for group in block.groups if group.right])
-    return (), ()
-
-
-def _in_turn(groups: Sequence[Sequence[Card]]) -> list[Card]:
-    """Round robin: the first of each group, then the second of each, so that all get some before one gets many."""
-    most = max(map(len, groups), default=0)
-    return [group[i] for i in range(most) for group in groups if i < len(group)]

@@ -28,10 +28,11 @@ from tellapart.report.blocks import (
 )
 from tellapart.report.curves import curves
 from tellapart.report.run_data import ReportData
-from tellapart.report.sections.confusion import confusion_matrix, label_matrix
+from tellapart.report.sections.confusion import confusion_matrix, label_confusion, label_matrix
 from tellapart.report.sections.curves import training_section
 from tellapart.report.sections.galleries import errors_section
 from tellapart.report.sections.headline import PARTS, facts, headline, span
+from tellapart.report.sections.label_pairs import labels_together
 
 _LISTED = 200
 
@@ -99,6 +100,8 @@ def pictures_section(data: ReportData) -> Section:
     if pictures.multilabel:
         blocks.append(Text(_label_counts(data), "note"))
     blocks.append(Classes(classes, max((c.n for c in classes), default=0)))
+    if pictures.multilabel:
+        blocks += labels_together(pictures)
     if pictures.unreadable:
         blocks.append(_unreadable(pictures.unreadable))
     return Section("pictures", "What it was trained on", blocks, "Pictures")
@@ -125,15 +128,17 @@ def _unreadable(files: Iterable[tuple[str, str]]) -> Block:
 
 
 def score_section(data: ReportData, answers: Answers | None) -> Section | None:
-    """The table of metrics, and the confusion matrix."""
+    """The table of metrics, and the confusion matrices."""
     if data.evaluation is None:
         return None
     blocks: list[Block] = [_metrics_table(data)]
     if answers is not None and len(answers.predictions):
+        other = data.evaluations[1] if len(data.evaluations) > 1 else None
         if data.evaluation.multilabel:
-            blocks.append(label_matrix(answers))
+            blocks.append(label_matrix(data.evaluation, answers, other))
+            blocks += filter(None, [label_confusion(data.evaluation, answers, other)])
         elif data.evaluation.confusion:
-            blocks.append(confusion_matrix(data.evaluation, answers))
+            blocks.append(confusion_matrix(data.evaluation, answers, other))
     return Section("score", "How good it is", blocks, "Score")
 
 

@@ -16,7 +16,8 @@ from tellapart.core.files import write_text
 from tellapart.core.text import counted
 from tellapart.core.version import __version__
 from tellapart.report import formatting
-from tellapart.report.blocks import Page, in_order_of_need
+from tellapart.report.blocks import Page
+from tellapart.report.card_order import in_order_of_need
 from tellapart.report.main_page import report_page
 from tellapart.report.run_data import ReportData
 from tellapart.report.thumbnail import Thumbnails, gather

@@ -13,12 +13,16 @@ from tellapart.core.predictions import Mean, Predictions, Rows
 from tellapart.core.scores import Evaluation
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.runs.run import Run
+from tellapart.workflows.finalize import unbroken
 from tellapart.workflows.progress import ProgressSink, progress_sink
 from tellapart.workflows.scan import scan
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.deploy.bundle.read import Bundle
+
+#: Parts whose predictions a run holds.
+_STORED = ("test", "validation")
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,9 @@ def evaluate(
 
     Args:
         trained: the run, or its directory.
-        on: "test" or "validation" (as evaluated at the end of the training), or a folder or table of other
-            pictures with labels: these are scanned and answered by the bundle, without torch.
+        on: "test" or "validation" (as evaluated at the end of the training); "train", the pictures that it was
+            trained on, see `training_note`; or a folder or table of other pictures with labels. The bundle answers
+            the latter two, without torch.
         tta: average over so many changed copies of each picture too; None: as at the end of the training.
         tta_mean: what is averaged, "logits" or "probabilities"; None: as at the end of the training.
         progress: show progress on standard error.
@@ -69,7 +74,7 @@ def evaluate(
         DataError: other pictures have no labels, or labels that the model does not know.
     """
     finished = trained if isinstance(trained, Run) else Run(Path(trained))
-    if tta is None and tta_mean is None and str(on) in ("test", "validation"):
+    if tta is None and tta_mean is None and str(on) in _STORED:
         return _stored(finished, str(on))
     bundle = _bundle(finished)
     averaging = bundle.averaging(tta, tta_mean)
@@ -98,6 +103,25 @@ def try_copies(
     return Copies(evaluations[0], evaluations[1], n, averaged, seconds[1] / seconds[0])
 
 
+def training_note(trained: Run | str | Path, evaluation: Evaluation) -> str:
+    """What a score on the pictures that a network was trained on means, beside the score on others."""
+    finished = trained if isinstance(trained, Run) else Run(Path(trained))
+    parts = "training and validation" if finished.recipe.retrain else "training"
+    sentence = (
+        f"These are the {parts} pictures themselves: the score says how well the network has learned them, by heart "
+        "or by what they have in common, and not how well it answers others."
+    )
+    on, other = next(iter(finished.evaluations.items()))
+    if on != "test" and finished.recipe.retrain:  # it was trained on these too
+        return sentence
+    (name, here), there = evaluation.headline, other.headline[1]
+    difference = f"{abs(here.value - there.value):.4f} {'lower' if here.value >= there.value else 'higher'}"
+    return (
+        f"{sentence} On the {other.n:,} {on} pictures, {name} is {there.value:.4f} (95 %: {there.low:.4f} to "
+        f"{there.high:.4f}), {difference}."
+    )
+
+
 def _stored(finished: Run, on: str) -> Evaluation:
     known = finished.evaluations
     if on not in known:
@@ -121,7 +145,11 @@ def _judged(bundle: Bundle, predictions: Predictions, on: str | Path) -> Evaluat
 
 def _pictures(finished: Run, bundle: Bundle, on: str | Path, progress: ProgressSink) -> tuple[Catalog, Rows]:
     """The catalog, and the rows of the pictures that are meant."""
-    if str(on) in ("test", "validation"):
+    if str(on) == "train":
+        if Path(on).exists():
+            progress.note("--on train: the pictures that it was trained on. For the folder of this name: --on ./train")
+        return finished.catalog, _trained_on(finished)
+    if str(on) in _STORED:
         _stored(finished, str(on))
         if str(on) == "validation" and finished.recipe.retrain:
             raise RunError(
@@ -132,10 +160,19 @@ def _pictures(finished: Run, bundle: Bundle, on: str | Path, progress: ProgressS
     return _other_pictures(bundle, Path(on), progress)
 
 
+def _trained_on(finished: Run) -> Rows:
+    """The labelled pictures that the network was trained on."""
+    catalog, split = finished.catalog, finished.split
+    rows = np.concatenate([split.train, split.validation]) if finished.recipe.retrain else split.train
+    return np.intersect1d(unbroken(finished, catalog, rows), catalog.labelled)
+
+
 def _other_pictures(bundle: Bundle, folder: Path, progress: ProgressSink) -> tuple[Catalog, Rows]:
     """Labelled pictures of another folder or table."""
     if not folder.exists():
-        raise UsageError(f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation.")
+        raise UsageError(
+            f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation, --on train."
+        )
     catalog = scan(folder, progress).with_classes(bundle.classes)
     if catalog.multilabel and not bundle.multilabel:
         raise DataError(

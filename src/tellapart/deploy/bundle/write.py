@@ -138,7 +138,7 @@ def _without_tables(about: dict[str, Any]) -> dict[str, Any]:
     """`about` without the tables of an evaluation that grow with the number of classes."""
     if "evaluation" not in about:
         return about
-    tables = ("classes", "per_class", "confusion")
+    tables = ("classes", "per_class", "confusion", "together", "taken_for")
     return {**about, "evaluation": {key: value for key, value in about["evaluation"].items() if key not in tables}}
 
 

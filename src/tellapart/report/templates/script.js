@@ -98,9 +98,10 @@
       });
       cell.dataset.n = cell.textContent;
     }
-    if (cells.length) focusable(cells[0]);
+    const first = cells.find((cell) => !cell.disabled);
+    if (first) focusable(first);
     open(box.dataset.first, false);
-    all(".opens", box.parentElement).forEach((link) => link.addEventListener("click", () => open(link.dataset.key, true)));
+    all(".opens", box).forEach((link) => link.addEventListener("click", () => open(link.dataset.key, true)));
 
     const short = cells.length && box.querySelector(".size-l, .size-xl");
     const fraction = (share) => {
