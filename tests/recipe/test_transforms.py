@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from tellapart.errors import RecipeError
 from tellapart.recipe import transforms as rt
-from tellapart.recipe.load import load_recipe
-from tellapart.recipe.schema import Stage
+from tellapart.recipe.load import load_recipe, read_recipe
+from tellapart.recipe.schema import Recipe, Stage
+from tellapart.recipe.transforms import Mix
+from tellapart.runs.resume import restore_mixing
+from tellapart.runs.run import Run
 
 KINDS = typing.get_args(typing.get_args(rt.AnyTransform)[0])
 NAMES = [kind.model_fields["transform"].default for kind in KINDS]
@@ -108,6 +111,30 @@ def test_mixing_probabilities_share_one_choice(tmp_path):
     assert load(tmp_path, "[mix]\nmixup = 0.4\ncutmix = 0.6").mix.cutmix == 0.6
     with pytest.raises(RecipeError, match="must not be above 1"):
         load(tmp_path, "[mix]\nmixup = 0.5\ncutmix = 0.6")
+
+
+def test_a_recipe_that_a_run_of_0_1_stored_mixes_by_the_batch(tmp_path):
+    recipe, file = Recipe(mix=Mix(cutmix=0.1)), tmp_path / "recipe.toml"
+    stored = recipe.to_toml()
+    assert 'per = "picture"' in stored
+    file.write_text(stored, encoding="utf-8")
+    assert read_recipe(file) == (recipe, [])
+    file.write_text(stored.replace('per = "picture"\n', ""), encoding="utf-8")
+    again, (line,) = read_recipe(file)
+    assert again.mix == Mix(per="batch", cutmix=0.1)
+    assert "drawn once a batch" in line
+    # The same command on its directory goes on with that, unless it says otherwise itself.
+    assert restore_mixing(Run(tmp_path), recipe).mix == again.mix
+    explicit = Recipe(mix=Mix(per="picture", cutmix=0.1))
+    assert restore_mixing(Run(tmp_path), explicit) == explicit
+    file.write_text(Recipe().to_toml().replace('per = "picture"\n', ""), encoding="utf-8")
+    assert read_recipe(file) == (Recipe(), [])  # it mixes nothing
+
+
+def test_how_mixing_is_drawn_without_mixing_is_refused(tmp_path):
+    assert load(tmp_path, '[mix]\nper = "batch"\nmixup = 0.4').mix.per == "batch"
+    with pytest.raises(RecipeError, match="'per' does nothing without"):
+        load(tmp_path, '[mix]\nper = "batch"')
 
 
 def test_unknown_ways_of_balancing(tmp_path):

@@ -55,6 +55,22 @@ def catalog(picture_folder) -> Catalog:
 FIXED = "data.split_seed=0"
 
 
+def test_an_option_that_changed_nothing_is_said(catalog, tmp_path):
+    alike = [finished(tmp_path / name, catalog, 3, *changes) for name, *changes in (("a",), ("b", "mix.cutmix=0.1"))]
+    other = finished(tmp_path / "c", catalog, 5, "mix.cutmix=0.2")
+    for run, weights in zip([*alike, other], (b"1", b"1", b"2"), strict=True):
+        run.bundle.mkdir()
+        (run.bundle / "model.safetensors").write_bytes(weights)
+    comparison = ta.compare([*alike, other], out=tmp_path / "page.html")
+    (note,) = comparison.notes
+    assert note.startswith(f"{tmp_path / 'a'} and {tmp_path / 'b'} have identical weights: what differs")
+    assert "mix.cutmix" in note
+    assert note in text(comparison, "test")
+    assert "have identical weights" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    (alike[1].bundle / "model.safetensors").write_bytes(b"3")
+    assert not ta.compare(alike).notes  # equal answers alone are no proof
+
+
 def test_two_runs_are_told_apart_and_shown(catalog, tmp_path):
     one = finished(tmp_path / "one", catalog, 9)
     other = finished(tmp_path / "b <script>", catalog, 0, "stages.0.epochs=3")

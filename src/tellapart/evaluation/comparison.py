@@ -112,6 +112,7 @@ class Comparison:
         metric: the score compared. n: number of pictures. multilabel: whether they may have several labels.
         standings: one a contender, as given.
         differences: one a pair, the first contender's pairs first.
+        notes: sentences that must be seen with it.
     """
 
     metric: str
@@ -119,6 +120,7 @@ class Comparison:
     multilabel: bool
     standings: tuple[Standing, ...]
     differences: tuple[Difference, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def lower_is_better(self) -> bool:

@@ -319,21 +319,28 @@ def named_views(written: Any) -> Any:
 
 
 class Mix(Section):
-    """Mixing of two pictures and their labels; one choice a batch: mixup, CutMix or neither."""
+    """Mixing of two pictures and their labels: one choice for each picture or batch, mixup, CutMix or neither."""
 
-    mixup: Probability = Field(default=0.0, description="share of batches whose pictures are blended (Zhang 2017)")
+    per: Literal["picture", "batch"] = Field(
+        default="picture",
+        description="one draw for each picture, or for a whole batch, as in the papers: of few batches, a small share "
+        "may mix none",
+    )
+    mixup: Probability = Field(default=0.0, description="share of pictures that are blended (Zhang 2017)")
     mixup_alpha: float = Field(default=0.2, gt=0, description="weights are drawn from Beta(alpha, alpha)")
-    cutmix: Probability = Field(default=0.0, description="share of batches in which a rectangle is swapped (Yun 2019)")
+    cutmix: Probability = Field(default=0.0, description="share of pictures that get a rectangle of another (Yun 2019)")
     cutmix_alpha: float = Field(default=1.0, gt=0, description="areas are drawn from Beta(alpha, alpha)")
 
     @model_validator(mode="after")
     def _at_most_all(self) -> Self:
         if self.mixup + self.cutmix > 1:
             raise PydanticCustomError("mix", "mixup and cutmix together must not be above 1")
+        if self.per != "picture" and not self.mixup + self.cutmix:
+            raise PydanticCustomError("unused", "'per' does nothing without 'mixup' or 'cutmix', the share of pictures")
         for name in ("mixup", "cutmix"):
             alpha = f"{name}_alpha"
             if not getattr(self, name) and getattr(self, alpha) != Mix.model_fields[alpha].default:
-                raise PydanticCustomError("unused", f"'{alpha}' does nothing without '{name}', the share of batches")
+                raise PydanticCustomError("unused", f"'{alpha}' does nothing without '{name}', the share of pictures")
         return self
 
 

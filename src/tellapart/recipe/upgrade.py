@@ -42,9 +42,10 @@ def upgrade(values: Any, path: KeyPath = ()) -> tuple[Any, list[Outdated]]:
     if not isinstance(values, dict):
         return values, []
     values, outdated = _linear_probe(values, path)
-    if not path:
+    if not path and _is_of_a_run(values):
         values, layouts = _layouts(values)
-        outdated += layouts
+        values, mixing = _mixing(values)
+        outdated += layouts + mixing
     current: dict[str, Any] = {}
     for key, value in values.items():
         before = (*path, key)
@@ -87,13 +88,8 @@ def _linear_probe(values: dict[str, Any], path: KeyPath) -> tuple[dict[str, Any]
 
 
 def _layouts(values: dict[str, Any]) -> tuple[dict[str, Any], list[Outdated]]:
-    """A recipe that Tellapart wrote before there were layouts: its network is as version 0.1 built it.
-
-    Such a recipe is that of a run. It states all keys, those too that nobody writes: empty lists of blocks, members.
-    """
-    model = values.get("model")
-    if not isinstance(model, dict) or not {"name", "pretrained", "head", "blocks", "members"} <= model.keys():
-        return values, []
+    """A recipe that Tellapart wrote before there were layouts: its network is as version 0.1 built it."""
+    model = values["model"]
     members = model["members"] if isinstance(model["members"], list) else []
     before = [entry for entry in (model, *members) if _has_no_layout(entry)]
     if not before:
@@ -106,6 +102,21 @@ def _layouts(values: dict[str, Any]) -> tuple[dict[str, Any], list[Outdated]]:
     return {**values, "model": {**upgraded[0], "members": upgraded[1:] or model["members"]}}, [
         Outdated(("model", "name"), line)
     ]
+
+
+def _mixing(values: dict[str, Any]) -> tuple[dict[str, Any], list[Outdated]]:
+    """A recipe that Tellapart wrote when mixing was always drawn for a whole batch; see decision 39."""
+    mix = values.get("mix")
+    if not isinstance(mix, dict) or "per" in mix or not (mix.get("mixup") or mix.get("cutmix")):
+        return values, []
+    line = "'mix': this recipe is of version 0.1, so mixing is drawn once a batch (per = \"batch\")."
+    return {**values, "mix": {**mix, "per": "batch"}}, [Outdated(("mix",), line)]
+
+
+def _is_of_a_run(values: dict[str, Any]) -> bool:
+    """Whether Tellapart wrote a recipe: it states all keys, those too that nobody writes, such as empty lists."""
+    model = values.get("model")
+    return isinstance(model, dict) and {"name", "pretrained", "head", "blocks", "members"} <= model.keys()
 
 
 def _has_no_layout(network: Any) -> bool:

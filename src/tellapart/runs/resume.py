@@ -95,6 +95,14 @@ def restore_layout(run: Run, recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": model.model_copy(update=update)})
 
 
+def restore_mixing(run: Run, recipe: Recipe) -> Recipe:
+    """The recipe with mixing drawn a batch or a picture as when this run began, unless it says which itself."""
+    mix, before = recipe.mix, run.recipe.mix
+    if "per" in mix.model_fields_set or not mix.mixup + mix.cutmix:
+        return recipe
+    return recipe.model_copy(update={"mix": mix.model_copy(update={"per": before.per})})
+
+
 def begin(
     run: Run, recipe: Recipe, catalog: Catalog, divided: Split, about: dict[str, Any], may_break: bool, anyway: bool
 ) -> tuple[Catalog, Split, list[str]]:

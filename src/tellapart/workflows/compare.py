@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import combinations, product, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def compare_runs(
             "Name runs of another recipe too.",
         )
     contenders = [Contender(_name(group), tuple(one.answered for one in group)) for group in groups]
-    comparison = compared(contenders, metric)
+    comparison = replace(compared(contenders, metric), notes=tuple(_identical(groups)))
     if path is not None and path.suffix.lower() == ".html":
         catalog = opened[0].catalog
         page = comparison_page(comparison, _details(groups, on))
@@ -239,6 +240,34 @@ def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
         else:
             groups.append([one])
     return groups
+
+
+def _identical(groups: Sequence[Sequence[Opened]]) -> Iterator[str]:
+    """A sentence for every two runs of different recipes whose weights are the same, bit for bit."""
+    for group, others in combinations(groups, 2):
+        for one, other in product(group, others):
+            # Files are read only where the answers are the same.
+            if not np.array_equal(one.answered.predictions.logits, other.answered.predictions.logits):
+                continue
+            weights = _weights(Path(one.path))
+            if weights and weights == _weights(Path(other.path)):
+                options = ", ".join(differing([one.settings, other.settings]))
+                cause = f": what differs between their recipes ({options}) changed nothing" if options else ""
+                who = f"{formatting.visible(one.path)} and {formatting.visible(other.path)}"
+                yield f"{who} have identical weights{cause}."
+
+
+def _weights(path: Path) -> list[str]:
+    """A digest of a run's weights, or of those of every fold; none where they are not all there."""
+    folders = sorted(path.glob("fold-*")) if _is_folds(path) else [path]
+    digests = []
+    for folder in folders:
+        try:
+            with (folder / "bundle" / "model.safetensors").open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError:
+            return []
+    return digests
 
 
 def _name(group: Sequence[Opened]) -> str:

@@ -95,15 +95,15 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
 def _planned_recipe(
     run: Run, recipe: Recipe, catalog: Catalog, split: Split, options: RunOptions
 ) -> Generator[Event, None, Recipe]:
-    """The recipe with the choices of its [plan] and its layouts: as they were when the run began, or made now.
+    """The recipe with the choices of its [plan], layouts and mixing: as they were when the run began, or made now.
 
     A picture that broke after the scan is left out of the trials, if such pictures are to be skipped.
     """
-    from tellapart.runs.resume import restore_layout, restore_plan
+    from tellapart.runs.resume import restore_layout, restore_mixing, restore_plan
     from tellapart.training.auto_plan import plan
 
     if run.begun:
-        recipe = restore_layout(run, recipe)
+        recipe = restore_mixing(run, restore_layout(run, recipe))
     if recipe.plan is None or recipe.plan.why:  # nothing is open
         return recipe
     if run.begun:

@@ -125,7 +125,7 @@ def kind_of_mix(seed: int, mixing: Mix) -> str:
 
 
 def test_one_choice_a_batch_with_each_ones_probability():
-    mixing = Mix(mixup=0.5, mixup_alpha=5.0, cutmix=0.3, cutmix_alpha=5.0)
+    mixing = Mix(per="batch", mixup=0.5, mixup_alpha=5.0, cutmix=0.3, cutmix_alpha=5.0)
     kinds = [kind_of_mix(seed, mixing) for seed in range(1000)]
     counts = [kinds.count(kind) for kind in ("mixup", "cutmix", "none")]
     assert sum(counts) == 1000
@@ -155,3 +155,67 @@ def test_a_single_picture_is_its_own_partner():
         mixed, soft = change(pictures()[2:3], ONE_LABEL[2:3], 1.0, np.random.default_rng(0))
         assert torch.equal(mixed, pictures()[2:3])
         assert torch.allclose(soft, ONE_LABEL[2:3])
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("targets", [ONE_LABEL, SEVERAL], ids=["one label", "several"])
+def test_each_picture_has_a_draw_of_its_own(targets, kind):
+    images, settings = pictures(kind), Mix(mixup=0.4, mixup_alpha=1.0, cutmix=0.4)
+    kinds = set()
+    for seed in range(20):
+        mixed, soft = mix(images, targets, settings, np.random.default_rng(seed))
+        assert (mixed.dtype, soft.dtype) == (kind, targets.dtype)
+        ways = set()
+        for i in range(6):
+            values = mixed[i].unique().tolist()
+            if len(values) == 2:  # a rectangle of one other picture
+                (other,) = (round(value) // 40 for value in values if value != 40 * i)
+                share = float((mixed[i] == 40 * i).float().mean())
+            elif not torch.equal(mixed[i], images[i]):  # blended; with which, the label tells
+                candidates = [j for j in range(6) if j != i]
+                shares = [(values[0] - 40 * j) / (40 * i - 40 * j) for j in candidates]
+                fits = [
+                    (j, share)
+                    for j, share in zip(candidates, shares, strict=True)
+                    if -0.02 <= share <= 1.02
+                    and torch.allclose(soft[i], share * targets[i] + (1 - share) * targets[j], atol=0.03)
+                ]
+                assert fits
+                ways.add("mixup")
+                continue
+            else:
+                continue
+            assert torch.allclose(soft[i], share * targets[i] + (1 - share) * targets[other], atol=1e-5)
+            ways.add("cutmix")
+        kinds.add(tuple(sorted(ways)))
+    assert ("cutmix", "mixup") in kinds, "both within one batch"
+    assert torch.equal(images, pictures(kind)), "the input is left as it was"
+
+
+def test_a_small_share_mixes_that_share_of_the_pictures_and_a_larger_one_the_same_and_more():
+    images = torch.arange(512).view(512, 1, 1, 1).expand(512, 8, 8, 1).float().contiguous()
+    targets = torch.eye(512)
+    changed = {}
+    for share in (0.01, 0.02, 0.06):
+        mixed, _ = mix(images, targets, Mix(mixup=share), np.random.default_rng(3))
+        rows = (mixed != images).flatten(1).any(1)
+        changed[share] = {i: float(mixed[i].mean()) for i in np.flatnonzero(rows.numpy()).tolist()}
+        assert abs(len(changed[share]) - 512 * share) < 4 * (512 * share) ** 0.5
+    assert changed[0.01].items() < changed[0.02].items() < changed[0.06].items()
+
+
+def test_a_picture_alone_in_its_batch_stays_as_it_is():
+    image = torch.full((1, 4, 4, 3), 7.0)
+    mixed, soft = mix(image, torch.eye(2)[:1], Mix(mixup=1.0), np.random.default_rng(0))
+    assert torch.equal(mixed, image)
+    assert torch.equal(soft, torch.eye(2)[:1])
+
+
+def test_per_batch_is_one_draw_for_all():
+    images, settings = pictures(torch.float32), Mix(per="batch", mixup=0.5)
+    n_changed = {
+        int((mix(images, ONE_LABEL, settings, np.random.default_rng(seed))[1] != ONE_LABEL).any(1).sum())
+        for seed in range(40)
+    }
+    assert 0 in n_changed
+    assert max(n_changed) >= 5

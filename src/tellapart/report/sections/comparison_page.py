@@ -117,7 +117,7 @@ def text(comparison: Comparison, on: str) -> str:
             _size(comparison.metric, pair.smallest),
         ]
         lines.append("  " + "  ".join(cells))
-    lines += ["", *(verdict(comparison, pair) for pair in pairs[:3])]
+    lines += ["", *(verdict(comparison, pair) for pair in pairs[:3]), *comparison.notes]
     tests = ", ".join(dict.fromkeys(pair.test for pair in pairs))
     many = f", corrected for {len(pairs)} comparisons (Holm)" if len(pairs) > 1 else ""
     lines.append(f"p: {tests}{many}. Pictures needed, can be told: with 80 % certainty.")
@@ -150,7 +150,7 @@ def comparison_page(comparison: Comparison, details: ComparisonDetails) -> Page:
         title=" or ".join(names) if len(names) < 4 else f"{len(names)} recipes compared",
         subtitle=[f"{formatting.plain(comparison.metric)} on {counted(comparison.n, f'{details.on} picture')}"],
         sections=sections,
-        notes=details.notes,
+        notes=[*details.notes, *comparison.notes],
     )
 
 
