@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,3 +202,69 @@ def test_what_does_not_belong_is_refused(picture_folder, tmp_path: Path, change:
     with pytest.raises(DataError, match=why) as error:
         corrected(catalog, log.path)
     assert error.value.hint
+
+
+def test_a_log_of_version_0_1_with_bare_carriage_returns_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    header = "when,row,file,from,to,by,decision,sha256\n"
+    path.write_bytes(f"{header}now,3,a\rb.png,x\r,\ry,me,relabel,{SHA}\n".encode())
+    (correction,) = read_corrections(path)
+    assert (correction.file, correction.before, correction.after) == ("a\rb.png", "x\r", "\ry")
+    path.write_bytes(f"{header}now,3,a.png,x,y,me,relabel,{SHA}\n".replace("\n", "\r\n").encode())  # saved by Excel
+    assert read_corrections(path)[0].sha256 == SHA
+
+
+def test_a_line_cut_off_at_any_byte_loses_that_line_alone(tmp_path: Path) -> None:
+    """Also within quotes, where a line feed ends no line."""
+    log = CorrectionLog(tmp_path / "c.csv")
+    log.add(0, "a.png", "x", "y", "me", "relabel", SHA)
+    n_first = log.path.stat().st_size
+    log.add(1, 'two\nlines "quoted"\n', "é\r", "y\n", "me", "relabel", SHA)
+    whole = log.path.read_bytes()
+    for n_bytes in range(n_first, len(whole) - 1):
+        log.path.write_bytes(whole[:n_bytes])
+        CorrectionLog(log.path).add(2, "b.png", "x", "", "me", "exclude", SHA)
+        assert [c.file for c in read_corrections(log.path)] == ["a.png", "b.png"]
+
+
+_ADD = """
+import sys, time
+from pathlib import Path
+from tellapart.data.corrections import CorrectionLog
+log, name, n = CorrectionLog(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(n):
+    log.add(i, name + "\\n.png", "x" * 200, "y", name, "relabel", "0" * 64)
+"""
+
+
+def test_processes_that_write_at_the_same_time_leave_one_header_and_whole_lines(tmp_path: Path) -> None:
+    path, n = tmp_path / "c.csv", 12
+    command = [sys.executable, "-c", _ADD, str(path)]
+    writers = [
+        subprocess.Popen([*command, name, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in "abc"
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == 0
+    assert path.read_bytes().count(b"when,row") == 1
+    corrections = read_corrections(path)
+    for name in "abc":
+        assert [c.row for c in corrections if c.by == name] == list(range(n))
+
+
+def test_a_cell_of_lists_in_lists_is_refused(tmp_path: Path, picture_folder) -> None:
+    catalog = scan(picture_folder(n=1))
+    log = CorrectionLog(tmp_path / "c.csv")
+    log.add(0, catalog.table["path"][0], "[" * 50_000, "[]", "me", "relabel", sha(catalog, 0))
+    with pytest.raises(DataError, match="cannot be read"):
+        corrected(replace(catalog, multilabel=True), log.path)

@@ -13,13 +13,17 @@ import difflib
 import io
 import json
 import os
+import re
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.csv_text import csv_text
+from tellapart.core.file_locks import lock
 from tellapart.core.files import replacing
 from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
@@ -59,7 +63,10 @@ def of_cell(cell: str, multilabel: bool) -> list[str]:
     """
     if not multilabel:
         return [cell] if cell else []
-    labels = json.loads(cell) if cell else []
+    try:
+        labels = json.loads(cell) if cell else []
+    except RecursionError:
+        raise ValueError("lists in lists without end") from None
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise ValueError("not a list of names")
     return labels
@@ -81,7 +88,7 @@ def read_corrections(path: Path) -> list[Correction]:
 
 
 def _parse(text: str, path: Path) -> list[Correction]:
-    lines = list(csv.reader(io.StringIO(text, newline="")))
+    lines = _rows(text, path)
     if not lines:
         return []
     missing = [name for name in _HEADER if name not in lines[0]]
@@ -94,16 +101,36 @@ def _parse(text: str, path: Path) -> list[Correction]:
     corrections = []
     for number, line in enumerate(lines[1:], start=1):
         whole = len(line) == len(lines[0]) and len(line[positions[-1]]) == _DIGEST
-        if not whole and number == len(lines) - 1 and not text.endswith("\n"):
+        if not whole and number == len(lines) - 1 and not _ends_well(text):
             break
         values = [line[i] for i in positions] if whole else []
-        if not whole or not values[1].isdecimal() or values[6] not in DECISIONS:
+        if not whole or not _is_row(values[1]) or values[6] not in DECISIONS:
             raise DataError(
                 f"{path}, decision {number}: {', '.join(line)[:200]!r} is not a correction.",
                 f"decision is one of {', '.join(DECISIONS)}, row a number, sha256 that of the picture.",
             )
         corrections.append(Correction(values[0], int(values[1]), *values[2:]))
     return corrections
+
+
+def _rows(text: str, path: Path) -> list[list[str]]:
+    """Fields of each line. Version 0.1 wrote carriage returns without quotes, where a reader would end the line."""
+    stand_in = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in text)
+    text = re.sub(r"\r(?!\n)", stand_in, text)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise DataError(f"{path} is not a table of corrections: {error}.") from error
+    return [[field.replace(stand_in, "\r") for field in line] for line in lines]
+
+
+def _is_row(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20
+
+
+def _ends_well(text: str) -> bool:
+    """Whether no kill cut the last line off; a line feed may stand within quotes."""
+    return text.endswith("\n") and text.count('"') % 2 == 0
 
 
 def history(corrections: Sequence[Correction]) -> list[Correction]:
@@ -127,13 +154,13 @@ def standing(corrections: Sequence[Correction]) -> dict[str, Correction]:
 class CorrectionLog:
     """A table of corrections to append to: each decision is on disk before `add` returns.
 
-    Other processes may add to the same file; `read` sees what they wrote.
+    Other processes may add to the same file, one at a time; `read` sees what they wrote.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._seen: tuple[int, list[Correction]] = (-1, [])
+        self._cached: tuple[int, list[Correction]] = (-1, [])
 
     def read(self) -> list[Correction]:
         """All decisions so far."""
@@ -144,13 +171,13 @@ class CorrectionLog:
         """Append one decision and flush it to disk."""
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         correction = Correction(when, row, file, before, after, by, decision, sha256)
-        with self._lock:
+        with self._alone():
             self._append(correction)
         return correction
 
     def undo(self, by: str, files: Collection[str]) -> Correction | None:
         """Take back the last standing decision of somebody on some files: a new line says so. None if there is none."""
-        with self._lock:
+        with self._alone():
             decisions = self._read()
             last_on = standing(decisions)
             stack = [c for c in history(decisions) if last_on[c.file] is c and c.by == by and c.file in files]
@@ -161,37 +188,42 @@ class CorrectionLog:
             self._append(replace(last, when=now, before="", after="", by=by, decision="undo"))
             return last
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within it, neither another thread nor another process adds to the table."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            # Not the table itself: another file takes its place where a line was cut off.
+            handle = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                while not lock(handle, shared=False):
+                    pass
+                yield
+            finally:
+                os.close(handle)
+
     def _read(self) -> list[Correction]:
         size = self.path.stat().st_size if self.path.is_file() else 0
-        if size != self._seen[0]:
-            self._seen = (size, read_corrections(self.path) if size else [])
-        return self._seen[1]
+        if size != self._cached[0]:
+            self._cached = (size, read_corrections(self.path) if size else [])
+        return self._cached[1]
 
     def _append(self, correction: Correction) -> None:
+        content = self.path.read_bytes() if self.path.is_file() else b""
         lines: list[Sequence[object]] = [astuple(correction)]
-        known = self._read()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.path.is_file() or not self.path.stat().st_size:
+        if not content:
             lines.insert(0, _HEADER)
-        elif not _ends_well(self.path):  # a kill cut its last line off: the next one shall begin on its own
+        elif not _ends_well(content.decode("utf-8", "replace")):  # the next line shall begin on its own
             with replacing(self.path) as beside:
-                beside.write_bytes(_csv([_HEADER, *map(astuple, known)]))
+                beside.write_bytes(_encoded([_HEADER, *map(astuple, read_corrections(self.path))]))
         with self.path.open("ab") as file:
-            file.write(_csv(lines))
+            file.write(_encoded(lines))
             file.flush()
             os.fsync(file.fileno())
 
 
-def _csv(lines: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode("utf-8", "replace")
-
-
-def _ends_well(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def _encoded(lines: Sequence[Sequence[object]]) -> bytes:
+    return csv_text(lines).encode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -228,10 +260,10 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
     multilabel = catalog.multilabel
     if not catalog.classes:  # nothing has a label yet: the review knew whether a picture may have several
         multilabel = any(c.after.startswith("[") for c in changes.values() if c.decision == "relabel")
-    places = catalog.table.with_row_index("at").filter(pl.col("path").is_in(list(changes)))
-    rows = dict(zip(places["path"], places["at"], strict=True))
+    changed = catalog.table.with_row_index("at").filter(pl.col("path").is_in(list(changes)))
+    rows = dict(zip(changed["path"], changed["at"], strict=True))
     classes = catalog.classes or tuple(
-        sorted({n for c in changes.values() for n in _labels(c.after, c, path, multilabel)})
+        sorted({n for c in changes.values() for n in labels_of(c.after, c, path, multilabel)})
     )
     labels = catalog.table["labels"].to_list()
     excluded, relabelled = [], 0
@@ -241,10 +273,10 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
             excluded.append(row)
             continue
         now = sorted(catalog.classes[i] for i in labels[row])
-        after = sorted(_labels(correction.after, correction, path, multilabel))
+        after = sorted(labels_of(correction.after, correction, path, multilabel))
         if now == after:
             continue
-        if now != sorted(_labels(correction.before, correction, path, multilabel)):
+        if now != sorted(labels_of(correction.before, correction, path, multilabel)):
             raise DataError(
                 f"{path}: {name} is to be corrected from {correction.before!r} to {correction.after!r}, "
                 f"but is given {', '.join(now) or 'no label'}.",
@@ -260,7 +292,12 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
     return mended.without(excluded), applied
 
 
-def _labels(cell: str, correction: Correction, path: Path, multilabel: bool) -> list[str]:
+def labels_of(cell: str, correction: Correction, path: Path, multilabel: bool) -> list[str]:
+    """The labels in one cell of a correction.
+
+    Raises:
+        DataError: with the file that it corrects.
+    """
     try:
         return of_cell(cell, multilabel)
     except ValueError as error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from tellapart.core.csv_text import csv_text
 from tellapart.core.files import replacing
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.output_formats import Summary
@@ -41,9 +41,7 @@ def write_submission(answers: Iterable[Answer], out: Path, columns: tuple[str, s
             )
         rows[name] = (" ".join(answer.chosen), answer.path)
     with replacing(out) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows((name, rows[name][0]) for name in sorted(rows, key=_by_number))
+        file.write(csv_text([columns, *((name, rows[name][0]) for name in sorted(rows, key=_by_number))]))
     return summary
 
 

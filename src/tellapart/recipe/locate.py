@@ -152,7 +152,7 @@ def line_of(text: str, where: tuple[str, ...]) -> int | None:
     """
     table: tuple[str, ...] = ()
     counts: dict[tuple[str, ...], int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         header = _HEADER.match(line)
         if header:
             table = _table(header[2], header[1] == "[[", counts)

@@ -45,7 +45,7 @@ def read_class_file(path: Path) -> dict[str, str]:
 
 def _from_lines(path: Path) -> tuple[list[str], list[str]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at other signs that end a line
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path} cannot be read as a list of class names: {error}.") from error
     names = [line.strip() for line in lines if line.strip()]

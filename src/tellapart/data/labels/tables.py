@@ -220,7 +220,9 @@ def _read_json_lines(path: Path, n_rows: int | None) -> Table:
 def _json_row(name: str, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:
+        if b"\\u" in line:  # half of a pair of escapes is no character
+            json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name}, line {number}: this is not JSON: {error}.") from error
     if not isinstance(row, dict):
         raise DataError(f'{name}, line {number}: an object is expected, such as {{"file_name": …}}.')

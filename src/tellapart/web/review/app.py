@@ -92,9 +92,9 @@ class _Pages:
         """The page, its parts, what it shows, and the state of the decisions."""
         name = request.path_params.get("name", "page.html")
         if name == "about":
-            return self._json({**self.session.about(), **self.session.state()})
+            return self._answer(lambda: {**self.session.about(), **self.session.state()})
         if name == "state":
-            return self._json(self.session.state())
+            return self._answer(self.session.state)
         if name not in _KINDS:
             return self.fastapi.Response("Not found.", 404)
         return self.fastapi.Response((_STATIC / name).read_bytes(), media_type=f"{_KINDS[name]}; charset=utf-8")
@@ -134,16 +134,16 @@ class _Pages:
             self.session.decide(decision.item, decision.decision, decision.to)
             return self.session.state()
 
-        return self._written(write)
+        return self._answer(write)
 
     async def undo(self, request: Any) -> Any:
         """Take the last decision back."""
-        return self._written(lambda: {"item": self.session.undo(), **self.session.state()})
+        return self._answer(lambda: {"item": self.session.undo(), **self.session.state()})
 
-    def _written(self, write: Callable[[], dict[str, Any]]) -> Any:
-        """The answer to something that is written to the log."""
+    def _answer(self, make: Callable[[], dict[str, Any]]) -> Any:
+        """The answer of something that reads the log or writes to it."""
         try:
-            return self._json(write())
+            return self._json(make())
         except TellapartError as error:
             return self._json({"error": error.message}, 400)
         except OSError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tellapart.data.corrections import Correction, CorrectionLog, of_cell, standing, to_cell
+from tellapart.data.corrections import Correction, CorrectionLog, labels_of, standing, to_cell
 from tellapart.errors import DataError
 from tellapart.report.formatting import certainty, visible
 
@@ -87,7 +87,11 @@ class Session:
         }
 
     def state(self) -> dict[str, Any]:
-        """The valid decisions by number of the item, and the number of lines in the log."""
+        """The valid decisions by number of the item, and the number of lines in the log.
+
+        Raises:
+            DataError: the log cannot be read.
+        """
         lines = self.log.read()
         by_file = standing(lines)
         return {"version": len(lines), "decisions": dict(self._stand(by_file))}
@@ -96,7 +100,8 @@ class Session:
         for number, item in enumerate(self.items):
             correction = by_file.get(item.file)
             if correction is not None:
-                to = of_cell(correction.after, self.multilabel) if correction.decision == "relabel" else []
+                relabelled = correction.decision == "relabel"
+                to = labels_of(correction.after, correction, self.log.path, self.multilabel) if relabelled else []
                 yield str(number), {"decision": correction.decision, "to": to}
 
     def decide(self, number: int, decision: str, to: Sequence[str]) -> None:
