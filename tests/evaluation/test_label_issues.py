@@ -19,17 +19,17 @@ FEATURES = (DIGITS.data[:N] / 16).astype(np.float32)
 TIE = np.arange(N)
 
 
-def judged(target: Any) -> Any:
+def issues(target: Any) -> Any:
     if target.ndim == 2:
-        columns = [judged_chances(target[:, k])[:, 1] for k in range(target.shape[1])]
+        columns = [out_of_fold(target[:, k])[:, 1] for k in range(target.shape[1])]
         chances = np.stack(columns, axis=1)
     else:
-        chances = judged_chances(target)
+        chances = out_of_fold(target)
     near, _ = nearest(FEATURES, FEATURES, 10, TIE, TIE)
     return label_quality(target, chances, agreement(target, near, chances))
 
 
-def judged_chances(target: Any) -> Any:
+def out_of_fold(target: Any) -> Any:
     return cross_val_predict(LogisticRegression(C=0.1, max_iter=300), FEATURES, target, method="predict_proba")
 
 
@@ -39,7 +39,7 @@ def test_planted_errors_come_first(seed: int) -> None:
     target = DIGITS.target[:N].copy()
     planted = random.choice(N, N // 20, replace=False)
     target[planted] = (target[planted] + random.integers(1, 10, len(planted))) % 10
-    found = judged(target)
+    found = issues(target)
     first = np.argsort(found.score)[: len(planted)]
     assert np.isin(planted, first).mean() >= 0.9
     assert found.suspicious[planted].mean() >= 0.7
@@ -47,7 +47,7 @@ def test_planted_errors_come_first(seed: int) -> None:
 
 
 def test_a_clean_set_raises_few_alarms() -> None:
-    assert judged(DIGITS.target[:N]).suspicious.mean() < 0.03
+    assert issues(DIGITS.target[:N]).suspicious.mean() < 0.03
 
 
 def test_planted_errors_of_several_labels() -> None:
@@ -59,7 +59,7 @@ def test_planted_errors_of_several_labels() -> None:
     planted = random.choice(N, N // 20, replace=False)
     label = random.integers(0, 3, len(planted))
     target[planted, label] ^= 1
-    found = judged(target)
+    found = issues(target)
     assert np.isin(planted, np.argsort(found.score)[: 2 * len(planted)]).mean() >= 0.7
     mended = (found.suggested[planted, label] == clean[planted, label]).mean()
     assert mended >= 0.6

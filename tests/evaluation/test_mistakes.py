@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
 from tellapart.core.predictions import Predictions
 from tellapart.evaluation import mistakes
-from tellapart.evaluation.mistakes import Judged
+from tellapart.evaluation.mistakes import AnsweredPicture
 
 CLASSES = ("beagle", "basset", "boxer")
 # row: 10 right and sure, 11 wrong and sure, 12 wrong and unsure, 13 right and unsure, 14 without a label
@@ -27,14 +27,14 @@ SEVERAL = Predictions.of(
 )
 
 
-def rows(judged):
-    return [picture.row for picture in judged]
+def rows(pictures):
+    return [picture.row for picture in pictures]
 
 
 def test_wrongest_come_most_certain_first():
     found = mistakes.wrongest(ONE)
     assert rows(found) == [11, 12]
-    assert found[0] == Judged(11, ("beagle",), ("basset",), pytest.approx(softmax([0, 4, 0])[1]))
+    assert found[0] == AnsweredPicture(11, ("beagle",), ("basset",), pytest.approx(softmax([0, 4, 0])[1]))
 
 
 def test_right_and_certain():
@@ -91,8 +91,8 @@ def test_pairs_and_cells_are_those_of_the_confusion_matrix():
 def test_several_labels_are_as_certain_as_their_weakest_decision():
     found = {picture.row: picture for picture in mistakes.least_certain(SEVERAL)}
     assert rows(mistakes.least_certain(SEVERAL)) == [5, 7, 3]
-    assert found[5] == Judged(5, ("night",), ("sea", "tree"), pytest.approx(expit(1)))
-    assert found[7] == Judged(7, (), ("tree",), pytest.approx(expit(2)))
+    assert found[5] == AnsweredPicture(5, ("night",), ("sea", "tree"), pytest.approx(expit(1)))
+    assert found[7] == AnsweredPicture(7, (), ("tree",), pytest.approx(expit(2)))
     assert rows(mistakes.right_and_certain(SEVERAL)) == [3]
     # furthest off in a label: row 5 is sure of a sea that was not given
     assert rows(mistakes.wrongest(SEVERAL)) == [5, 7]

@@ -237,6 +237,6 @@ def test_plain_values_are_read_back(tmp_path):
     assert run.skipped == []
     run.write_json(run.skipped_file, [{"path": "a.jpg", "reason": "cut off"}])
     assert run.skipped == [{"path": "a.jpg", "reason": "cut off"}]
-    judged = Evaluation("test", False, 2, ("a", "b"), {"accuracy": Metric(0.5, 0.1, 0.9, 2)})
-    run.write_json(run.evaluation_file, {"evaluations": {"test": judged.as_dict()}})
-    assert run.evaluations == {"test": judged}
+    evaluation = Evaluation("test", False, 2, ("a", "b"), {"accuracy": Metric(0.5, 0.1, 0.9, 2)})
+    run.write_json(run.evaluation_file, {"evaluations": {"test": evaluation.as_dict()}})
+    assert run.evaluations == {"test": evaluation}

@@ -140,7 +140,7 @@ def test_two_at_once_share_one_store() -> None:
     assert Store(folder).n_bytes == (N + 50) * 48
 
 
-def test_a_damaged_store_is_mended() -> None:
+def test_a_damaged_store_is_made_again() -> None:
     finished(run(Layers(), range(N)))
     (folder,) = cache_folder("activations").iterdir()
     data = bytearray((folder / "values.bin").read_bytes())
@@ -197,7 +197,7 @@ def test_a_damaged_file_is_made_again_whatever_it_is(file: str, damage: str) -> 
     assert right(finished(run(Layers(), range(N))), range(N))
     again = Layers()
     assert right(finished(run(again, range(N))), range(N))
-    assert not again.seen  # mended, not merely passed by
+    assert not again.seen  # made again, not merely passed by
 
 
 @pytest.mark.parametrize("at", range(0, 60, 3))

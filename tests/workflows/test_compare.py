@@ -41,8 +41,8 @@ def finished(folder: Path, catalog: Catalog, wrong: int, *changes: str, seed: in
     noise = np.random.default_rng(seed).normal(size=(len(rows), n_classes))
     predictions = Predictions.of(rows, 4 * np.eye(n_classes)[answer] + 0.3 * noise, target, catalog.classes)
     predictions.save(run.predictions_file("test"))
-    judged = evaluate_predictions(predictions, on="test", n_bootstrap=20)
-    values = {"temperature": 1.2, "thresholds": None, "evaluations": {"test": judged.as_dict()}}
+    evaluation = evaluate_predictions(predictions, on="test", n_bootstrap=20)
+    values = {"temperature": 1.2, "thresholds": None, "evaluations": {"test": evaluation.as_dict()}}
     run.evaluation_file.write_text(json.dumps(values))
     return run
 
@@ -248,8 +248,8 @@ def test_several_labels_with_thresholds(tmp_path, picture_folder):
         predictions = Predictions.of(rows, logits, target[:, columns], classes)
         predictions.save(run.predictions_file("test"))
         limits = [level if c == 0 else 0.5 for c in columns]
-        judged = evaluate_predictions(predictions, on="test", thresholds=limits, n_bootstrap=5)
-        values = {"temperature": [1.0] * 3, "thresholds": limits, "evaluations": {"test": judged.as_dict()}}
+        evaluation = evaluate_predictions(predictions, on="test", thresholds=limits, n_bootstrap=5)
+        values = {"temperature": [1.0] * 3, "thresholds": limits, "evaluations": {"test": evaluation.as_dict()}}
         run.evaluation_file.write_text(json.dumps(values))
         runs.append(run)
     found = ta.compare(runs, out=tmp_path / "compare.html")

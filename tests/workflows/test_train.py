@@ -373,9 +373,9 @@ def test_several_labels_from_table_to_answer(
         rows.append(f"{path.relative_to(photos).as_posix()},{' '.join(labels)}")
     (photos / "labels.csv").write_text("\n".join(rows) + "\n")
     out = tmp_path / "run"
-    judged = ["--set", "evaluation.thresholds.recall=0.9", "--set", "evaluation.tta=1"]
-    judged += ["--set", "evaluation.tta_mean='probabilities'"]
-    done = here("train", photos, *QUICK, *judged, "--set", "stages.0.epochs=2", "--out", out)
+    settings = ["--set", "evaluation.thresholds.recall=0.9", "--set", "evaluation.tta=1"]
+    settings += ["--set", "evaluation.tta_mean='probabilities'"]
+    done = here("train", photos, *QUICK, *settings, "--set", "stages.0.epochs=2", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "f1_micro" in done.stdout
     run = Run(out)

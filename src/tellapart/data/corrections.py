@@ -228,7 +228,7 @@ def _encoded(lines: Sequence[Sequence[object]]) -> bytes:
 
 @dataclass(frozen=True)
 class Applied:
-    """Counts of what corrections changed. `left` counts those that change nothing: keep, unsure, mended already."""
+    """Counts of what corrections changed. `left` counts those that change nothing: keep, unsure, corrected already."""
 
     path: Path
     relabelled: int
@@ -288,8 +288,8 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
     applied = Applied(path, relabelled, len(excluded), len(wanted) - relabelled - len(excluded))
     table = catalog.table.with_columns(pl.Series("labels", labels, dtype=pl.List(pl.UInt32)))
     layout = f"{catalog.layout} {applied.sentence}".strip()
-    mended = replace(catalog, table=table, classes=classes, multilabel=multilabel, layout=layout)
-    return mended.without(excluded), applied
+    corrected = replace(catalog, table=table, classes=classes, multilabel=multilabel, layout=layout)
+    return corrected.without(excluded), applied
 
 
 def labels_of(cell: str, correction: Correction, path: Path, multilabel: bool) -> list[str]:

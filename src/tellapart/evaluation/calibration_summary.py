@@ -49,7 +49,7 @@ def fit_certainty(validation: Predictions, distance: Floats, rule: Rule = "f1", 
     Args:
         validation: predictions on the validation pictures.
         distance: [n], see `open_set.KnownClasses.distance`; not used with several labels.
-        rule: for thresholds, see `calibrate.thresholds`.
+        rule: for thresholds, see `evaluation.calibrate.thresholds`.
         share: of pictures of the known classes, at least this share is to be answered, see `fit_ood_score`.
 
     Raises:

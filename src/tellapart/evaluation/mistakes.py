@@ -16,7 +16,7 @@ from tellapart.evaluation.metrics import Array, answers, by_parts, known, take
 
 
 @dataclass(frozen=True)
-class Judged:
+class AnsweredPicture:
     """One picture with its labels and the model's answer.
 
     Attributes:
@@ -38,7 +38,7 @@ def wrongest(
     *,
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Pictures answered wrongly, most certain first; with several labels, those with the largest error of a label."""
     labelled = known(predictions)
     answer, certainty = _answers_with_certainty(labelled, temperature, thresholds)
@@ -54,7 +54,7 @@ def right(
     *,
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Pictures answered rightly, spread evenly over all of them: a usual right answer."""
     return _sample(predictions, limit, temperature, thresholds, wrong=False)
 
@@ -65,7 +65,7 @@ def wrong(
     *,
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Pictures answered wrongly, spread evenly over all of them."""
     return _sample(predictions, limit, temperature, thresholds, wrong=True)
 
@@ -76,7 +76,7 @@ def right_and_certain(
     *,
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Pictures answered rightly, most certain first."""
     labelled = known(predictions)
     answer, certainty = _answers_with_certainty(labelled, temperature, thresholds)
@@ -89,7 +89,7 @@ def least_certain(
     *,
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Pictures with the least certain answers, right or wrong; those without a label too."""
     answer, certainty = _answers_with_certainty(predictions, temperature, thresholds)
     return _listed(predictions, answer, certainty, _sorted(certainty, np.ones(len(predictions), bool), limit))
@@ -149,7 +149,7 @@ def most_confused(predictions: Predictions, limit: int = 10) -> tuple[tuple[str,
 
 def cell(
     predictions: Predictions, label: str, answered: str, limit: int = 24, *, temperature: Temperature = 1.0
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Pictures in one cell of the confusion matrix, most certain first.
 
     Args:
@@ -171,7 +171,7 @@ def most_wrong_labels(
     *,
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Several labels: pictures with the most wrong labels (missed or added), of equals the most certain first."""
     answer, certainty = _answers_with_certainty(predictions, temperature, thresholds)
     n_wrong = _n_wrong(predictions, answer)
@@ -184,7 +184,7 @@ def missing_labels(
     *,
     temperature: Temperature = 1.0,
     thresholds: npt.ArrayLike | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     """Several labels: answered labels that pictures do not have and may lack by mistake, most probable first.
 
     Each entry names one label as its `answer`, with that label's probability as `certainty`; a picture may have
@@ -199,7 +199,7 @@ def missing_labels(
     line, column = np.nonzero((answer == 1) & (predictions.target == 0))
     certainty = by_parts(predictions, lambda part: part.probabilities(temperature))[line, column]
     return tuple(
-        Judged(
+        AnsweredPicture(
             int(predictions.row[line[i]]),
             _names(predictions, predictions.target[line[i]]),
             (predictions.classes[column[i]],),
@@ -211,7 +211,7 @@ def missing_labels(
 
 def _sample(
     predictions: Predictions, limit: int, temperature: Temperature, thresholds: npt.ArrayLike | None, *, wrong: bool
-) -> tuple[Judged, ...]:
+) -> tuple[AnsweredPicture, ...]:
     labelled = known(predictions)
     answer, certainty = _answers_with_certainty(labelled, temperature, thresholds)
     positions = np.flatnonzero((_n_wrong(labelled, answer) > 0) == wrong)
@@ -246,9 +246,11 @@ def _sorted(key: Floats, mask: Array, limit: int) -> Array:
     return np.asarray(positions[np.argsort(key[positions], kind="stable")][:limit])
 
 
-def _listed(predictions: Predictions, answer: Array, certainty: Floats, positions: Array) -> tuple[Judged, ...]:
+def _listed(
+    predictions: Predictions, answer: Array, certainty: Floats, positions: Array
+) -> tuple[AnsweredPicture, ...]:
     return tuple(
-        Judged(
+        AnsweredPicture(
             int(predictions.row[i]),
             _names(predictions, predictions.target[i]),
             _names(predictions, answer[i]),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.predictions import Floats, Predictions, Temperature
-from tellapart.evaluation.mistakes import Judged
+from tellapart.evaluation.mistakes import AnsweredPicture
 from tellapart.report.blocks import Card, Label
 
 Positions = npt.NDArray[np.int64]
@@ -91,9 +91,9 @@ class Answers:
         """Cards for these positions."""
         return [self.card(int(i)) for i in positions]
 
-    def cards_of(self, judged: Iterable[Judged]) -> list[Card]:
+    def cards_of(self, pictures: Iterable[AnsweredPicture]) -> list[Card]:
         """Cards for pictures as `evaluation.mistakes` lists them."""
-        return [self.card(int(np.searchsorted(self.predictions.row, picture.row))) for picture in judged]
+        return [self.card(int(np.searchsorted(self.predictions.row, picture.row))) for picture in pictures]
 
     def card(self, i: int, note: str = "") -> Card:
         """Card of one picture: given and answered labels, each with its probability; `note` is one more line."""

@@ -79,7 +79,7 @@ def evaluate(
     bundle = _bundle(finished)
     averaging = bundle.averaging(tta, tta_mean)
     catalog, rows = _pictures(finished, bundle, on, progress_sink(progress))
-    return _judged(bundle, _answered(bundle, catalog, rows, *averaging), on)
+    return _evaluated(bundle, _answered(bundle, catalog, rows, *averaging), on)
 
 
 def try_copies(
@@ -98,7 +98,7 @@ def try_copies(
     evaluations, seconds = [], []
     for n_copies in (0, n):
         started = time.perf_counter()
-        evaluations.append(_judged(bundle, _answered(bundle, catalog, rows, n_copies, averaged), on))
+        evaluations.append(_evaluated(bundle, _answered(bundle, catalog, rows, n_copies, averaged), on))
         seconds.append(time.perf_counter() - started)
     return Copies(evaluations[0], evaluations[1], n, averaged, seconds[1] / seconds[0])
 
@@ -135,7 +135,7 @@ def _bundle(finished: Run) -> Bundle:
     return Bundle.load(finished.directory)
 
 
-def _judged(bundle: Bundle, predictions: Predictions, on: str | Path) -> Evaluation:
+def _evaluated(bundle: Bundle, predictions: Predictions, on: str | Path) -> Evaluation:
     from tellapart.evaluation.evaluate import evaluate_predictions
 
     return evaluate_predictions(

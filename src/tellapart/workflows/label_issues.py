@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tellapart.workflows.progress import ProgressSink
 
 Rows = npt.NDArray[np.int64]
-_FOLDS, _LEAST = 5, 3  # folds; pictures that a class needs to be judged
+_FOLDS, _LEAST = 5, 3  # folds; pictures that a class needs to be compared
 _NEIGHBOURS, _SHOWN = 10, 5  # asked for the ranking; named in the reason
 _MOST_ASKED = 20_000  # pictures whose neighbours are looked for: the work grows with their number times all others
 
@@ -92,41 +92,41 @@ def find_issues(
     """
     rows = np.setdiff1d(np.intersect1d(catalog.readable, catalog.labelled), [] if without is None else without)
     together = ties_of(catalog, rows).tie
-    judged = _judged(catalog, rows, together)
+    compared = _with_enough(catalog, rows, together)
     if not catalog.multilabel:
-        inside = np.isin(catalog.target(rows), judged)
+        inside = np.isin(catalog.target(rows), compared)
         rows, together = rows[inside], np.unique(together[inside], return_inverse=True)[1]
     runtime = plain_runtime()
     vectors = progress.watch(features(network, catalog, rows, runtime, "features"))
-    target = _numbered(catalog, rows, judged)
-    p, table = progress.watch(_ranked(catalog, rows, judged, target, vectors, together, seed))
-    left_out = len(catalog.classes) - len(judged)
+    target = _numbered(catalog, rows, compared)
+    p, table = progress.watch(_ranked(catalog, rows, compared, target, vectors, together, seed))
+    left_out = len(catalog.classes) - len(compared)
     method = f"{source}; {_n_folds(target, together)} folds."
     if left_out:
-        method += f" Not judged, for want of pictures: {counted(left_out, 'class', 'classes')}."
-    classes = tuple(catalog.classes[i] for i in judged)
+        method += f" Not compared, for want of pictures: {counted(left_out, 'class', 'classes')}."
+    classes = tuple(catalog.classes[i] for i in compared)
     odds = np.log(np.clip(p, 1e-12, 1)) - (np.log(np.clip(1 - p, 1e-12, 1)) if catalog.multilabel else 0)
     return LabelIssues(table, Predictions.of(rows, odds, target, classes), method)
 
 
-def _judged(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
+def _with_enough(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
     """Numbers of the classes with pictures enough for cross-validation."""
     _, number = Ties(together, catalog.target(rows), catalog.classes, False).labels()
     counts = np.bincount(number, minlength=len(catalog.classes))
-    judged = np.flatnonzero(counts >= _LEAST).tolist()
-    if len(judged) < (1 if catalog.multilabel else 2):
+    compared = np.flatnonzero(counts >= _LEAST).tolist()
+    if len(compared) < (1 if catalog.multilabel else 2):
         raise DataError(
-            f"Wrong labels are found by comparing classes, and of the {len(catalog.classes)} classes {len(judged)} "
-            f"{'has' if len(judged) == 1 else 'have'} {_LEAST} different pictures or more. {catalog.layout}",
+            f"Wrong labels are found by comparing classes, and of the {len(catalog.classes)} classes {len(compared)} "
+            f"{'has' if len(compared) == 1 else 'have'} {_LEAST} different pictures or more. {catalog.layout}",
             "Give pictures with labels: each class in a folder of its own, or a table.",
         )
-    return judged
+    return compared
 
 
-def _numbered(catalog: Catalog, rows: Rows, judged: list[int]) -> npt.NDArray[Any]:
-    """Targets, numbered among the judged classes alone."""
+def _numbered(catalog: Catalog, rows: Rows, compared: list[int]) -> npt.NDArray[Any]:
+    """Targets, numbered among the classes that are compared alone."""
     target = catalog.target(rows)
-    return target[:, judged] if catalog.multilabel else np.searchsorted(judged, target)
+    return target[:, compared] if catalog.multilabel else np.searchsorted(compared, target)
 
 
 def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:
@@ -137,14 +137,14 @@ def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:
 def _ranked(
     catalog: Catalog,
     rows: Rows,
-    judged: list[int],
+    compared: list[int],
     target: npt.NDArray[Any],
     vectors: npt.NDArray[np.float32],
     together: Rows,
     seed: int,
 ) -> Any:
     """Yield progress; return probabilities [n, n_classes] and the table of label issues."""
-    names = [catalog.classes[i] for i in judged]
+    names = [catalog.classes[i] for i in compared]
     n_folds = _n_folds(target, together)
     ties = Ties(together, target, names, bool(catalog.table["group"].is_not_null().any()))
     folds = divide(ties, {str(k): 1 / n_folds for k in range(1, n_folds)}, seed)

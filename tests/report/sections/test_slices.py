@@ -48,8 +48,8 @@ def run(tmp_path: Path) -> Run:
     answer = np.where(dark, 1 - target, target)
     predictions = Predictions.of(rows, np.eye(2)[answer], target, catalog.classes)
     predictions.save(made.predictions_file("test"))
-    judged = evaluate_predictions(predictions, on="test", n_bootstrap=5)
-    values = {"temperature": 1.0, "thresholds": None, "evaluations": {"test": judged.as_dict()}}
+    evaluation = evaluate_predictions(predictions, on="test", n_bootstrap=5)
+    values = {"temperature": 1.0, "thresholds": None, "evaluations": {"test": evaluation.as_dict()}}
     made.evaluation_file.write_text(json.dumps(values))
     return made
 

@@ -73,9 +73,9 @@ def change(first: Run, second: Run) -> Change | None:
     answers = [answered(first, replace(before, target=target)), answered(second, aligned)]
     differs = before.target != target
     return Change(
-        _judged(first, before),
-        _judged(first, replace(before, target=target)),
-        _judged(second, after),
+        _evaluated(first, before),
+        _evaluated(first, replace(before, target=target)),
+        _evaluated(second, after),
         both.height,
         int((differs.any(axis=1) if differs.ndim == 2 else differs).sum()),
         compare(
@@ -93,7 +93,7 @@ def corrections_section(run: Run) -> Section | None:
     first = Run(Path(about["first"])) if about.get("first") else None
     if first is not None and first.directory.is_dir() and first.finished:
         blocks += _table(first, run)
-    return Section("mended", "What the corrections changed", blocks, "Corrections", after="score")
+    return Section("corrections", "What the corrections changed", blocks, "Corrections", after="score")
 
 
 def change_sentences(first: Run, second: Run) -> list[str]:
@@ -166,7 +166,7 @@ def _verdict(changed: Change) -> str:
     return f"The training with corrections against the first, by the corrected labels: {span}: {d.verdict}."
 
 
-def _judged(run: Run, predictions: Predictions) -> Evaluation:
+def _evaluated(run: Run, predictions: Predictions) -> Evaluation:
     about = run.evaluation_values
     return evaluate_predictions(
         predictions, on="test", temperature=about["temperature"], thresholds=about["thresholds"] or None
