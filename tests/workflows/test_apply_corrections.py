@@ -12,6 +12,7 @@ import pytest
 import tellapart as ta
 from tellapart.data.corrections import CorrectionLog, read_corrections
 from tellapart.errors import DataError, RunError
+from tellapart.report.run_report import report
 from tellapart.report.sections.corrections import change, change_sentences, descendants
 from tellapart.runs.run import Run
 from tellapart.workflows.apply_corrections import correct
@@ -147,6 +148,17 @@ def test_the_same_command_again_does_nothing_and_other_corrections_are_another_t
         train(first.catalog.root, second.directory, fewer)
 
 
+def test_only_the_training_differs_is_said_only_where_it_is_so(second: Run, tmp_path: Path) -> None:
+    assert "only the training differs" in second.report.read_text(encoding="utf-8")
+    other = tmp_path / "other"
+    shutil.copytree(second.directory, other)
+    recipe = (other / "recipe.toml").read_text(encoding="utf-8")
+    (other / "recipe.toml").write_text(recipe.replace("epochs = 3", "epochs = 4"), encoding="utf-8")
+    page = report(Run(other)).read_text(encoding="utf-8")
+    assert "only the training differs" not in page
+    assert "more than the training differs (stages.0.epochs)" in page
+
+
 def test_corrections_of_other_pictures_are_refused(
     corrections: Path, tmp_path: Path, pictures_at: PictureFolder
 ) -> None:
@@ -167,6 +179,8 @@ def test_a_review_of_a_run(first: Run, second: Run, weights: Path) -> None:
     )
     assert "--corrections" in session.after
     assert session.after.endswith("first-corrected")
+    assert f"--recipe {first.recipe_file}" in session.after
+    assert f"--recipe {first.recipe_file}" in first.report.read_text(encoding="utf-8")
     again = session_of_run(first, ReviewOptions(limit=5), QUIET)  # the ranking is stored
     assert [item.row for item in again.items] == [item.row for item in session.items[:5]]
 

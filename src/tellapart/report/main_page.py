@@ -193,6 +193,8 @@ def repeat_section(data: ReportData) -> Section | None:
     blocks: list[Block] = []
     if data.command:
         blocks.append(Code(data.command, "This command repeats the training"))
+    if data.started_by not in ("", data.command):
+        blocks.append(Fold("The command that it was started with", [Code(data.started_by)]))
     if data.recipe:
         blocks.append(Fold("The recipe, with every default", [Code(data.recipe)]))
     if data.environment:

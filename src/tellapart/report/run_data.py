@@ -85,6 +85,7 @@ class ReportData:
         pictures: those of the training, by part.
         events: the lines of events.jsonl, see `curves`.
         recipe: the complete recipe as TOML. command: repeats the training; quoted for a shell.
+        started_by: the command that trained it, where that is another.
         environment: versions, machine, and the choices made by measurement; may be nested.
         evaluations: the first is the headline; others (validation beside test) stand in the table of metrics.
         predictions: those behind the first evaluation. temperature, thresholds: as used for it; multilabel:
@@ -102,6 +103,7 @@ class ReportData:
     events: Sequence[Mapping[str, Any]] = ()
     recipe: str = ""
     command: str = ""
+    started_by: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     evaluations: Sequence[Evaluation] = ()
     predictions: Predictions | None = None

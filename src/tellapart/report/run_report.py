@@ -22,6 +22,7 @@ from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.report.sections.network import network
 from tellapart.report.sections.slices import slices_section
 from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 
 #: Functions that make further sections from a run directory; None where it holds nothing for the section. A section
@@ -68,7 +69,8 @@ def report_data(run: Run) -> ReportData:
         pictures=pictures_of(run),
         events=run.events(),
         recipe=run.recipe.to_toml(),
-        command=about["command"],
+        command=training_command(run),
+        started_by=about["command"],
         environment={k: v for k, v in about.items() if k not in _ELSEWHERE},
         evaluations=list(evaluations.values()),
         predictions=run.predictions(next(iter(evaluations))),

@@ -84,6 +84,8 @@ def _idle(recipe: Recipe) -> Iterator[str]:
     if recipe.data.fit != "crop":
         yield "data.crop"
     yield from (f"mix.{name}_alpha" for name in ("mixup", "cutmix") if not getattr(recipe.mix, name))
+    if not recipe.mix.mixup + recipe.mix.cutmix:
+        yield "mix.per"
     if not recipe.evaluation.tta:
         yield "evaluation.tta_mean"
     for i, stage in enumerate(recipe.stages):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tellapart.core.events import Computing
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation
 from tellapart.errors import RecipeError
+from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _bundle(
         "weights": network.weights_source,
         "architecture": network.architecture.as_dict(),
         "trained_on": f"{n} pictures of {catalog.root.name}, {len(catalog.classes)} classes",
-        "command": run.environment["command"],
+        "command": training_command(run),
         "evaluation": evaluation.as_dict(),
         "recipe": recipe.model_dump(),
         "columns": catalog.columns,

@@ -21,6 +21,7 @@ from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
 from tellapart.report.sections.corrections import change_sentences, descendants
+from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
@@ -223,12 +224,5 @@ def _who(options: ReviewOptions) -> str:
 
 def _train_again(run: Run) -> str:
     """The command that trains the run again with corrections, in another directory."""
-    words = shlex.split(run.environment["command"])
-    if words[:2] != ["tellapart", "train"] or "RECIPE" in words:  # a fold, or a recipe made in Python
-        words = ["tellapart", "train", str(run.catalog.root), "--recipe", str(run.recipe_file)]
     out = run.directory.with_name(f"{run.directory.name}-corrected")
-    for option in ("--out", "--corrections"):
-        if option in words:
-            del words[words.index(option) : words.index(option) + 2]
-    words = [word for word in words if not word.startswith(("--out=", "--corrections="))]
-    return shlex.join([*words, "--corrections", str(run.directory / "corrections.csv"), "--out", str(out)])
+    return training_command(run, out, run.directory / "corrections.csv")

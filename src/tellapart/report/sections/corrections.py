@@ -19,7 +19,9 @@ from tellapart.evaluation.metrics import take
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Section, Table, Text
 from tellapart.report.run_answers import answered
+from tellapart.report.sections.settings import differing
 from tellapart.runs.run import Run
+from tellapart.runs.settings import settings
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,25 @@ def _table(first: Run, second: Run) -> list[Block]:
     caption = (
         f"On the {formatting.count(changed.n)} test pictures that both runs have; "
         f"{formatting.count(changed.n_corrected)} of them "
-        "have a corrected label. From the first column to the second only the labels differ, from the second to the "
-        "third only the training."
+        "have a corrected label. From the first column to the second only the labels differ. "
+        + _only_training(first, second)
     )
     one, two = first.directory.name, second.directory.name
     columns = ["metric", f"{one}, labels as given", f"{one}, corrected labels", f"{two}, corrected labels"]
     return [Text(_verdict(changed)), Table(columns, rows, caption)]
+
+
+def _only_training(first: Run, second: Run) -> str:
+    """What differs from one training to the other, besides the labels that they learnt from."""
+    others = list(differing([settings(first), settings(second)]))
+    libraries = ("tellapart", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg")
+    others += [name for name in libraries if first.environment.get(name) != second.environment.get(name)]
+    if not others:
+        return "From the second to the third only the training differs."
+    return (
+        f"From the second to the third more than the training differs ({', '.join(others)}): what the corrections did "
+        "cannot be told from that."
+    )
 
 
 def _cell(name: str, evaluation: Evaluation) -> Cell:
