@@ -233,6 +233,6 @@ def _result(directory: Path) -> dict[str, Any]:
     said = [run.predictions(on) for on in ("validation", "test")]
     return {
         **{path.name: path.read_bytes() for path in files},
-        "events": [{k: v for k, v in event.items() if k != "seconds"} for event in run.events()],
+        "events": [{k: v for k, v in event.items() if k not in ("seconds", "preparation")} for event in run.events()],
         "predictions": [(p.row.tobytes(), p.logits.tobytes(), p.target.tobytes(), p.classes) for p in said],
     }

@@ -47,6 +47,24 @@ def test_stages_follow_each_other() -> None:
     assert course.total_seconds == 8
 
 
+def test_preparation_and_epochs_are_timed_apart() -> None:
+    events = [
+        {"event": "StageStarted", "stage": 0, "seconds": 3.0},
+        validated(0, 1, seconds=9.5, preparation=20.0),
+        validated(0, 2, seconds=2.5),
+        validated(0, 3, seconds=2.0),
+        validated(0, 4, seconds=60.0),  # the machine had other things to do
+        {"event": "StageStarted", "stage": 1, "seconds": 0.5},
+        {"event": "BeginsFrom", "stage": 1, "seconds": 0.25},
+        validated(1, 1, seconds=7.0),
+    ]
+    course = curves(events)
+    first, second = course.stages
+    assert (first.preparation, first.epoch_seconds, first.seconds) == (23.0, 2.5, 74.0)
+    assert (second.preparation, second.epoch_seconds, second.seconds) == (0.75, 7.0, 7.0)  # the only one
+    assert (course.preparation, course.epoch_seconds, course.total_seconds) == (23.75, 2.5, 81.0)
+
+
 def test_an_epoch_done_again_after_a_resume_counts_once() -> None:
     course = curves([validated(0, 1, 0.9), validated(0, 2, 0.8), validated(0, 2, 0.5), validated(0, 3, 0.4)])
     assert course.train_loss == (0.9, 0.5, 0.4)

@@ -6,12 +6,14 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tellapart as ta
 from tellapart.errors import RecipeError
 from tellapart.runs.run import Run
+from tellapart.workflows import evaluate as evaluation
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -98,3 +100,24 @@ def test_a_folder_of_that_name_is_not_passed_over_in_silence(
     assert done.returncode == 0
     assert "--on ./train" in done.stderr
     assert here("evaluate", directory, "--on", "./train").returncode == 2
+
+
+def test_the_factor_of_time_is_that_of_answers_alone(multilabel_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the first reading of the files counts, nor what the score takes, nor a moment of other work."""
+    clock, calls = [0.0], 0
+    answered, evaluated = evaluation._answered, evaluation._evaluated
+
+    def slow_answers(bundle: Any, catalog: Any, rows: Any, n_copies: int, mean: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        clock[0] += len(rows) * (1 + n_copies) + (1000 if calls in (1, 2, 5) else 0)
+        return answered(bundle, catalog, rows, n_copies, mean)
+
+    def slow_score(*arguments: Any) -> Any:
+        clock[0] += 500
+        return evaluated(*arguments)
+
+    monkeypatch.setattr(evaluation, "_answered", slow_answers)
+    monkeypatch.setattr(evaluation, "_evaluated", slow_score)
+    monkeypatch.setattr(evaluation.time, "perf_counter", lambda: clock[0])
+    assert evaluation.try_copies(multilabel_run, "validation", 4).times == 5

@@ -305,7 +305,7 @@ def scores(run: Path) -> object:
 
 def events(run: Path) -> list[dict[str, object]]:
     """The event log without times."""
-    return [{k: v for k, v in event.items() if k != "seconds"} for event in Run(run).events()]
+    return [{k: v for k, v in event.items() if k not in ("seconds", "preparation")} for event in Run(run).events()]
 
 
 @pytest.fixture(scope="module")
@@ -437,6 +437,8 @@ def test_stored_features_that_are_cut_off_in_mid_training_are_made_again(
     assert [note for note in notes if "was cut off while it was read. It is made again" in note]
     whole, damaged = courses
     assert {event.epoch: event for event in damaged} == {event.epoch: event for event in whole}
+    logged = [event for event in Run(tmp_path / "False").events() if event["event"] == "Validated"]
+    assert ["preparation" in event for event in logged] == [True, False, False]
 
 
 @pytest.mark.slow

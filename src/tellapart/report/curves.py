@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,9 @@ class StageSpan:
         name: its name in the recipe, or "stage 1".
         start, end: epochs since the beginning of the training.
         best: its best epoch, counted on over all stages; None where none was marked.
-        seconds: time its epochs took.
+        seconds: time its epochs took. epoch_seconds: an epoch, the median of those after the first, which decodes too.
+        preparation: time before its first step: measuring how it runs, features, the test for a rate. The last two
+            are NaN where they are not known.
         description: layers trained, and their inputs. runtime: precision, device and engine, with the measurements.
         reason: why it ended. Each may be empty.
     """
@@ -32,6 +35,8 @@ class StageSpan:
     end: int
     best: int | None
     seconds: float
+    epoch_seconds: float
+    preparation: float
     description: str
     runtime: str
     reason: str
@@ -71,6 +76,17 @@ class Curves:
     def total_seconds(self) -> float:
         """Time spent in epochs, as far as it is known."""
         return sum(s for s in self.seconds if math.isfinite(s))
+
+    @property
+    def preparation(self) -> float:
+        """Time spent before the first steps of stages, as far as it is known."""
+        return sum(span.preparation for span in self.stages if math.isfinite(span.preparation))
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Seconds of an epoch: the median over those after the first of their stage. NaN where none is known."""
+        first = {span.start for span in self.stages}
+        return _median([s for i, s in enumerate(self.seconds) if i not in first] or self.seconds)
 
 
 def curves(events: Sequence[_Line]) -> Curves:
@@ -119,8 +135,10 @@ def _stages(
     done = {e["stage"]: e for e in events if e["event"] == "StageDone"}
     spans = []
     for number, stage in enumerate(sorted({stage for stage, _ in epochs}), start=1):
+        of_stage = [e for e in events if e.get("stage") == stage]
         own = {key: e for key, e in epochs.items() if key[0] == stage}
         numbers = [number_of[key] for key in own]
+        times = [_number(e.get("seconds")) for _, e in sorted(own.items())]
         spans.append(
             StageSpan(
                 name=str(started.get(stage, {}).get("name") or f"stage {number}"),
@@ -128,12 +146,26 @@ def _stages(
                 end=max(numbers),
                 best=_best(own, number_of),
                 seconds=sum(s for e in own.values() if math.isfinite(s := _number(e.get("seconds")))),
+                epoch_seconds=_median(times[1:] or times),
+                preparation=_preparation(of_stage),
                 runtime=_runtime(started.get(stage, {}).get("runtime") or {}),
                 description=str(started.get(stage, {}).get("description", "")),
                 reason=str(done.get(stage, {}).get("reason", "")),
             )
         )
     return tuple(spans)
+
+
+def _preparation(events: Sequence[_Line]) -> float:
+    """Seconds of a stage before its first step; NaN in logs that do not have them apart."""
+    before = [e.get("seconds") for e in events if e["event"] in ("StageStarted", "BeginsFrom", "LrFound")]
+    computed = [e.get("preparation") for e in events]
+    known = [s for value in [*before, *computed] if math.isfinite(s := _number(value))]
+    return sum(known) if known else math.nan
+
+
+def _median(seconds: Sequence[float]) -> float:
+    return statistics.median(known) if (known := [s for s in seconds if math.isfinite(s)]) else math.nan
 
 
 def _runtime(choice: _Line) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tellapart.core.events import Event, Logged, LrFound, Note, Retrained, StageDone, StageStarted, Validated
+from tellapart.core.events import Computing, Event, Logged, LrFound, Note, Retrained, StageDone, StageStarted, Validated
 from tellapart.errors import DataError, LostCacheError, UnreadableError
 from tellapart.runs.run import EventLog, Run
 from tellapart.workflows.finalize import unbroken
@@ -71,16 +71,19 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
     log = EventLog.continued(job.run.events_file, state.events)
     logged = _logged_stages(job.run)
     dataset = _dataset(job, network, state.retraining)
-    started = time.monotonic()
+    started, prepared = time.monotonic(), 0.0
     if not state.retraining:
         _write_previews(job, network, dataset)
     runtimes = {stage: runtime for (_, stage), runtime in logged.items()}
     for event in fit(network, job.recipe, dataset, state, parse(job.options.runtime), runtimes):
         # A resumed stage starts once more, but stands in the log once.
         again = isinstance(event, StageStarted) and (event.retraining, event.stage) in logged
+        if isinstance(event, Computing):
+            prepared = time.monotonic() - started
         if isinstance(event, Logged) and not again:
-            log.add(event, seconds=round(time.monotonic() - started, 3))
-            started = time.monotonic()
+            apart = {"preparation": round(prepared, 3)} if prepared else {}
+            log.add(event, seconds=round(time.monotonic() - started - prepared, 3), **apart)
+            started, prepared = time.monotonic(), 0.0
         state.events = log.n_lines
         if _must_save(job, event, state) or checkpoints.due(isinstance(event, Validated | Retrained | StageDone)):
             checkpoints.save(network, state)

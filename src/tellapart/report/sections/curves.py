@@ -91,11 +91,17 @@ def _stage_table(course: Curves) -> Table:
             Cell(span.name, quiet=" ".join(map(_sentence, filter(None, (span.description, runtime, span.reason))))),
             Cell(str(span.end - span.start), span.end - span.start),
             Cell(str(span.best) if span.best else "–", span.best or 0),
+            Cell(formatting.duration(span.preparation), span.preparation),
+            Cell(formatting.duration(span.epoch_seconds), span.epoch_seconds),
             Cell(formatting.duration(span.seconds), span.seconds),
         ]
         for span, runtime in zip(course.stages, runtimes, strict=True)
     ]
-    return Table(["stage", "epochs", "best at", "time"], rows)
+    caption = (
+        "Preparation: what is computed once before the first step. An epoch: the median of those after the first, "
+        "which decodes the pictures too. Time: of all epochs."
+    )
+    return Table(["stage", "epochs", "best at", "preparation", "an epoch", "time"], rows, caption)
 
 
 def _sentence(text: str) -> str:

@@ -188,14 +188,16 @@ def _results(runs: Sequence[Compared]) -> Table:
                 Cell(formatting.percent(run.train_accuracy), run.train_accuracy),
                 Cell(_distance(run.gap), abs(run.gap), ", ".join(filter(None, sides))),
                 Cell(str(len(run.course.epoch)), len(run.course.epoch)),
+                Cell(formatting.duration(run.course.epoch_seconds), run.course.epoch_seconds),
                 Cell(formatting.duration(run.course.total_seconds), run.course.total_seconds),
             ]
         )
     columns = ["run", "validation accuracy", "kept at", "highest", "training accuracy"]
-    columns += ["gap", "epochs", "time"]
+    columns += ["gap", "epochs", "an epoch", "time"]
     caption = (
         "Accuracies and gap are those of the epoch whose weights were kept; the recipe's monitor chose it. "
         "Highest: the best validation accuracy of any epoch, kept or not. "
+        "An epoch: the median time of those after a stage's first, which decodes the pictures too. "
         "Gap: distance of validation and training loss. Where validation is well above, the run has learned its "
         "training pictures by heart; where training is above, it was made harder. "
         "Scores on validation flatter a little: the epoch was chosen on them. "

@@ -93,5 +93,7 @@ def facts(data: ReportData, course: Curves) -> list[tuple[str, str, str]]:
         stages = counted(len(course.stages), "stage") if len(course.stages) > 1 else ""
         facts.append(("epochs", formatting.count(len(course.epoch)), stages))
     if course.total_seconds:
-        facts.append(("training time", formatting.duration(course.total_seconds), ""))
+        apart = f"an epoch {formatting.duration(course.epoch_seconds)}"
+        apart += f"; before, {formatting.duration(course.preparation)} of preparation" if course.preparation else ""
+        facts.append(("training time", formatting.duration(course.total_seconds), apart))
     return facts
