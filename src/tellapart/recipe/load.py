@@ -12,10 +12,13 @@ from pydantic import ValidationError
 
 from tellapart.errors import RecipeError
 from tellapart.recipe.locate import Source, explain, location
+from tellapart.recipe.read_toml import MAX_DEPTH, parse, read_text
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.upgrade import Outdated, current_path, l2_of_epochs, probe_epochs, renamed, upgrade
 
 SHIPPED = Path(__file__).parent / "shipped"
+_MAX_FILES = 20  # that extend one another
+_SHORT = 80  # signs of a name in a message
 
 
 def shipped() -> dict[str, Path]:
@@ -34,7 +37,7 @@ def recipe_text(name: str) -> str:
     Raises:
         RecipeError: there is none.
     """
-    return _text(_find(name))
+    return read_text(_find(name))
 
 
 def load_recipe(name: str | Path, changes: list[str] | None = None) -> Recipe:
@@ -92,11 +95,11 @@ def _line(at: str, outdated: Outdated) -> str:
     return line
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
+def _read(path: Path, children: tuple[Path, ...] = ()) -> list[Source]:
     """The file of a recipe, then the file that it extends, and so on."""
-    text = _text(path)
+    text = read_text(path)
     try:
-        values = tomllib.loads(text)
+        values = parse(text, str(path))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     parent = values.pop("extends", None)
@@ -110,30 +113,29 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> list[Source]:
         base = _find(parent, path.parent)
     except RecipeError as error:
         raise RecipeError(f"{at}: {error.message}", error.hint) from None
-    if base in (*seen, path):
+    if base in (*children, path):
         raise RecipeError(f"{at}: 'extends' leads back to the same recipe.", "Remove one of the two 'extends'.")
-    return [source, *_read(base, (*seen, path))]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {error}", "A recipe is a text file in UTF-8.") from error
+    if len(children) + 2 > _MAX_FILES:
+        raise RecipeError(f"{at}: more than {_MAX_FILES} recipes extend one another.", "Write some of them as one.")
+    return [source, *_read(base, (*children, path))]
 
 
 def _find(name: str | Path, folder: Path | None = None) -> Path:
     known = shipped()
     if str(name) in known:
         return known[str(name)].resolve()
-    path = (folder or Path()) / Path(name).expanduser()
-    if path.is_file():
-        return path.resolve()
-    close = difflib.get_close_matches(str(name), known, n=1)
+    try:
+        path = (folder or Path()) / Path(name).expanduser()
+        if path.is_file():
+            return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # too long a name, "~nobody/…"
+        pass
+    written = str(name)[:_SHORT]
+    close = difflib.get_close_matches(written, known, n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     where = f" in {folder}" if folder else ""
     raise RecipeError(
-        f"There is no recipe '{name}'{where}.", f"{hint}Shipped: {', '.join(known)}. Or give a .toml file."
+        f"There is no recipe '{written}'{where}.", f"{hint}Shipped: {', '.join(known)}. Or give a .toml file."
     )
 
 
@@ -150,22 +152,25 @@ def _apply(values: dict[str, Any], change: str) -> list[Outdated]:
     """Put one "key=value" into the values. Returns its key, where 0.1 called it so."""
     key, equals, text = change.partition("=")
     key = key.strip()
+    if key.count(".") > MAX_DEPTH:
+        raise RecipeError(f"--set {change[:_SHORT]}: a key of more than {MAX_DEPTH} parts.", "Set a key of the recipe.")
     if not equals or not key:
         raise RecipeError(f"--set {change}: expected key=value.", "For example: --set stages.0.epochs=2")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = parse(f"value = {text}", f"--set {change[:_SHORT]}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
     written = tuple(key.split("."))
     *path, last = current_path(written)
     outdated = [renamed(written)] if (*path, last) != written else []
     table: Any = values
+    change = change if len(change) <= _SHORT else f"{change[:_SHORT]}…"
     for depth, part in enumerate(path):
-        table = _step(table, part, ".".join(path[: depth + 1]), change)
+        table = _step(table, part, ".".join(path[: depth + 1])[:_SHORT], change)
     if last == "epochs" and isinstance(table, dict) and table.get("solver") and (l2 := l2_of_epochs(value)):
         outdated.append(probe_epochs(written, l2))
         last, value = "l2", l2
-    _step(table, last, key, change)
+    _step(table, last, key[:_SHORT], change)
     table[int(last) if isinstance(table, list) else last] = value
     return outdated
 
@@ -173,7 +178,7 @@ def _apply(values: dict[str, Any], change: str) -> list[Outdated]:
 def _step(values: Any, part: str, key: str, change: str) -> Any:
     """The entry `part` of a table or a list, on the way to the key of a change. A table gets it if it has none."""
     if isinstance(values, list):
-        if not part.isdecimal() or int(part) >= len(values):
+        if not part.isdecimal() or len(part) > 9 or int(part) >= len(values):
             raise RecipeError(
                 f"--set {change}: '{key}' does not exist.", f"It has {len(values)} entries, counted from 0."
             )

@@ -55,18 +55,18 @@ def explain(error: ValidationError, sources: list[Source], changes: list[str]) -
     section, where = _section_of(where)
     if first["type"] == "union_tag_invalid":
         where = [*where, first["ctx"]["discriminator"].strip("'")]
-    key = ".".join(map(str, where))
+    key = _cut(".".join(map(str, where)))
     at = location(where, sources, changes)
     if first["type"] == "extra_forbidden":
         return f"{at}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
     if first["type"] == "union_tag_invalid":
         tag, names = first["ctx"]["tag"], re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
-        return f"{at}: '{key}': there is no {where[-1]} '{tag}'.", _did_you_mean(tag, names)
+        return f"{at}: '{key}': there is no {where[-1]} '{_cut(tag)}'.", _did_you_mean(tag, names)
     if first["type"] == "union_tag_not_found":
         tag = first["ctx"]["discriminator"].strip("'")
         return f"{at}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
     # Keys that do not go together are reported for their table, which is too long to be repeated.
-    value = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
+    value = "" if isinstance(first["input"], dict) else f" (it is {_cut(repr(first['input']))})"
     subject = f"'{key}': " if key else ""
     return (
         f"{at}: {subject}{first['msg']}{value}.",
@@ -74,6 +74,11 @@ def explain(error: ValidationError, sources: list[Source], changes: list[str]) -
     )
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+_LONGEST = 200  # signs of a key or value in a message
 _EXAMPLES = {"transform": "horizontal_flip", "block": "conv"}  # by the key that tells sections of a list apart
 
 
@@ -83,7 +88,7 @@ def location(where: Sequence[str | int], sources: list[Source], changes: list[st
     for change in reversed(changes):
         changed = ".".join(current_path(tuple(change.partition("=")[0].strip().split(".")))) + "."
         if key.startswith(changed) or changed.startswith(key):
-            return f"--set {change}"
+            return f"--set {_cut(change)}"
     return next((source for source in sources if _holds(source.values, where)), sources[0]).location(where)
 
 
@@ -99,7 +104,7 @@ def _holds(values: Any, where: Sequence[str | int]) -> bool:
 
 
 def _did_you_mean(written: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(written, names, n=1)
+    close = difflib.get_close_matches(written[:_LONGEST], names, n=1)
     return f"Did you mean '{close[0]}'?" if close else f"Possible here: {', '.join(names)}."
 
 
@@ -121,11 +126,17 @@ def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:
         if field is None:
             break
         inner = _sections_in(field.annotation)
-        if len(inner) == 1 and get_origin(field.annotation) not in (Union, UnionType):
+        if len(inner) == 1 and not _is_choice(field.annotation):
             section, inner = next(iter(inner.values())), {}
         elif not inner:
             break
     return section, keys
+
+
+def _is_choice(annotation: Any) -> bool:
+    """Whether a field holds one of several kinds of values; a section or nothing is no choice."""
+    kinds = [kind for kind in getattr(annotation, "__args__", ()) if kind is not type(None)]
+    return get_origin(annotation) in (Union, UnionType) and len(kinds) > 1
 
 
 def _sections_in(annotation: Any) -> dict[str, type[Section]]:
@@ -155,8 +166,9 @@ def line_of(text: str, where: tuple[str, ...]) -> int | None:
     for number, line in enumerate(text.split("\n"), start=1):
         header = _HEADER.match(line)
         if header:
-            table = _table(header[2], header[1] == "[[", counts)
-            if table == where:
+            is_list = header[1] == "[["
+            table = _table(header[2], is_list, counts)
+            if table == where or (is_list and table[:-1] == where):
                 return number
         else:
             key = line.split("=", 1)[0].strip()

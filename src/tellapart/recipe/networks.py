@@ -142,7 +142,7 @@ class Pool(Block):
     kind: Literal["max", "average"] = "max"
     size: int = Field(2, ge=1, le=64)
     stride: Stride | None = None
-    padding: int = Field(0, ge=0, description="pixels on each side that do not count; at most half the size")
+    padding: int = Field(0, ge=0, le=32, description="pixels on each side that do not count; at most half the size")
     dropout: DropoutShare = 0.0
 
     @model_validator(mode="after")

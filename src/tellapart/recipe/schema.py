@@ -18,6 +18,8 @@ from tellapart.recipe.evaluation import EvaluationConfig
 from tellapart.recipe.networks import CURRENT_LAYOUT, LAYOUTS, AnyBlock, Layout, Member, check_layout
 from tellapart.recipe.transforms import AnyTransform, Balance, Mix, Section, named_views
 
+#: Bounds that no training comes near to; they keep a recipe from asking for work without end.
+MAX_EPOCHS, MAX_LR, MAX_ENTRIES = 1_000_000, 1e6, 100
 _RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
 
 
@@ -34,10 +36,12 @@ class Data(Section):
     split_seed: int | None = Field(
         default=None,
         ge=0,
+        lt=2**63,
         description="seed of the split alone, to train several seeds on one split; by default seed",
     )
     ahead: Annotated[list[list[AnyTransform]], BeforeValidator(named_views)] = Field(
         default_factory=list,
+        max_length=MAX_ENTRIES,
         description='versions of each training picture, all shown in an epoch: "eightfold", or a list of transforms '
         "for each version, empty for the picture itself",
     )
@@ -52,7 +56,9 @@ class Data(Section):
 class Head(Section):
     """`[model.head]`: the head on the backbone: a linear layer, and hidden layers before it."""
 
-    hidden: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, description="sizes of hidden layers")
+    hidden: list[Annotated[int, Field(ge=1, le=8192)]] = Field(
+        default_factory=list, max_length=8, description="sizes of hidden layers"
+    )
     activation: Literal["relu", "gelu", "silu", "hardswish"] = "relu"
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
@@ -76,8 +82,12 @@ class Model(Section):
     dropout: float | None = Field(default=None, ge=0, lt=1, description="for Tellapart's own networks")
     batch_norm: bool = Field(default=False, description="tutorial-cnn: batch norm after each convolution")
     layout: Layout = CURRENT_LAYOUT
-    blocks: list[AnyBlock] = Field(default_factory=list, description="name = 'blocks': the layers in their order")
-    members: list[Member] = Field(default_factory=list, description="name = 'ensemble': its backbones")
+    blocks: list[AnyBlock] = Field(
+        default_factory=list, max_length=1_000, description="name = 'blocks': the layers in their order"
+    )
+    members: list[Member] = Field(
+        default_factory=list, max_length=MAX_ENTRIES, description="name = 'ensemble': its backbones"
+    )
     resize_inside: int | None = Field(
         default=None, ge=1, le=4096, description="side to which the network resizes its input of data.size"
     )
@@ -108,10 +118,13 @@ class FoundLr(Section):
 
     find: Literal["valley", "steepest", "tenth_of_minimum", "highest_falling"]
     spread: float = Field(
-        default=1.0, ge=1, description="the head's learning rate / that of the first layers; geometric in between"
+        default=1.0,
+        ge=1,
+        le=1e6,
+        description="the head's learning rate / that of the first layers; geometric in between",
     )
     otherwise: float | None = Field(
-        default=None, gt=0, description="the learning rate where the loss does not fall in the test"
+        default=None, gt=0, le=MAX_LR, description="the learning rate where the loss does not fall in the test"
     )
 
 
@@ -143,39 +156,48 @@ class Stage(Section):
     """One part of a training: by steps of an optimizer, or a linear probe, whose head a solver computes exactly."""
 
     name: str = ""
-    train: Literal["head", "all"] | Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] = Field(
-        default="all",
-        description="the head, all layers, the last n groups of layers, or a share of the groups, below 1",
+    train: Literal["head", "all"] | Annotated[int, Field(gt=0, le=10_000)] | Annotated[float, Field(gt=0, lt=1)] = (
+        Field(
+            default="all",
+            description="the head, all layers, the last n groups of layers, or a share of the groups, below 1",
+        )
     )
     solver: Literal["lbfgs"] | None = Field(
         default=None, description="a linear probe: L-BFGS computes the head exactly, on stored features"
     )
-    l2: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=100)] = Field(
+    l2: Annotated[list[Annotated[float, Field(gt=0, le=1e12)]], Field(min_length=1, max_length=100)] = Field(
         default=list(L2),
         description="of a linear probe: inverse strengths of regularisation (C), tried in this order",
     )
-    epochs: int = Field(default=10, ge=1)
-    steps: int | None = Field(default=None, ge=1, description="length in steps of the optimizer, instead of epochs")
-    batch_size: int = Field(default=64, ge=1)
-    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
+    epochs: int = Field(default=10, ge=1, le=MAX_EPOCHS)
+    steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="length in steps of the optimizer, instead of epochs"
+    )
+    batch_size: int = Field(default=64, ge=1, le=65_536)
+    accumulate: int = Field(default=1, ge=1, le=65_536, description="batches whose gradients make one step")
     size: int | None = Field(default=None, ge=1, le=4096, description="side of the pictures in this stage, in pixels")
     per_class: int | None = Field(
         default=None,
         ge=1,
+        le=1_000_000_000,
         description="largest number of training pictures of a class, drawn at random; by default all",
     )
     loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "squeezed"] = "auto"
     optimizer: Literal["adamw", "adam", "sgd", "nadam", "adadelta", "muon"] = "adamw"
     lr: (
-        Annotated[float, Field(gt=0)] | list[float] | Annotated[str, Field(pattern=_RANGE)] | FoundLr | dict[str, float]
+        Annotated[float, Field(gt=0, le=MAX_LR)]
+        | Annotated[list[Annotated[float, Field(le=MAX_LR)]], Field(max_length=1_000)]
+        | Annotated[str, Field(pattern=_RANGE, max_length=100)]
+        | FoundLr
+        | dict[str, Annotated[float, Field(le=MAX_LR)]]
     ) = Field(
         default=1e-3,
         description='peak learning rate; for groups of layers: a list from input to head, a range "1e-4..1e-2", or '
         '{ head = 1e-3, decay = 0.75 }; found by a test: "find", or { find = "valley", spread = 100 }',
     )
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=1e6)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    clip: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
+    clip: float | None = Field(default=None, gt=0, le=1e12, description="largest norm of a step's gradient")
     average: float | None = Field(
         default=None,
         gt=0,
@@ -183,10 +205,12 @@ class Stage(Section):
         description="decay of a moving average of the weights, which is then validated",
     )
     schedule: Literal["constant", "step", "cosine", "one_cycle", "sgdr"] = "cosine"
-    step_epochs: int = Field(default=1, ge=1, description="step: epochs between two steps down")
+    step_epochs: int = Field(default=1, ge=1, le=MAX_EPOCHS, description="step: epochs between two steps down")
     step_factor: float = Field(default=0.1, gt=0, le=1, description="step: factor of the learning rate at each")
-    cycle_length: int = Field(default=1, ge=1, description="sgdr: epochs of the first cycle")
-    cycle_multiplier: int = Field(default=1, ge=1, description="sgdr: length of a cycle / that of the one before")
+    cycle_length: int = Field(default=1, ge=1, le=MAX_EPOCHS, description="sgdr: epochs of the first cycle")
+    cycle_multiplier: int = Field(
+        default=1, ge=1, le=1_000, description="sgdr: length of a cycle / that of the one before"
+    )
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps with a rising learning rate")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     batch_norm: Literal["update", "keep", "free"] = Field(
@@ -194,7 +218,9 @@ class Stage(Section):
         description="statistics of batch normalisation: update those of trained layers, keep all, or free: update "
         "those of frozen layers too, which then run in every epoch, since their features change",
     )
-    patience: int | None = Field(default=None, ge=1, description="epochs without improvement before the stage stops")
+    patience: int | None = Field(
+        default=None, ge=1, le=MAX_EPOCHS, description="epochs without improvement before the stage stops"
+    )
     stop_on: Literal["monitor", "gap"] = Field(
         default="monitor",
         description="condition of patience: monitor: no better epoch; gap: validation loss - training loss grew in "
@@ -204,6 +230,7 @@ class Stage(Section):
     augment: bool = Field(default=True, description="whether the recipe's [[augment]] is applied")
     views: list[list[AnyTransform]] = Field(
         default_factory=list,
+        max_length=MAX_ENTRIES,
         description="fixed views of each training picture. An epoch shows one of them, drawn at random. The features "
         "of frozen layers are computed once a view and stored",
     )
@@ -245,7 +272,7 @@ class Stage(Section):
 class Plan(Section):
     """`[plan]`: `model.name = "auto"`, `data.size` and epochs are chosen for the pictures and the machine."""
 
-    minutes: float = Field(default=5.0, gt=0, description="time of the training, from scan to report")
+    minutes: float = Field(default=5.0, gt=0, le=1e6, description="time of the training, from scan to report")
     why: list[str] = Field(default_factory=list, description="reasons for the choice; Tellapart writes them")
 
 
@@ -255,11 +282,11 @@ class Recipe(Section):
     about: str = ""
     seed: int = Field(default=0, ge=0, lt=2**63)
     data: Data = Data()
-    augment: list[AnyTransform] = Field(default_factory=list)
+    augment: list[AnyTransform] = Field(default_factory=list, max_length=MAX_ENTRIES)
     mix: Mix = Mix()
     balance: Balance = Balance()
     model: Model = Model()
-    stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
+    stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1, max_length=MAX_ENTRIES)
     evaluation: EvaluationConfig = EvaluationConfig()
     retrain: bool = Field(
         default=False,

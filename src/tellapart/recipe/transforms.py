@@ -82,9 +82,12 @@ def _form_of(written: Any) -> tuple[str, list[float]]:
     return form, numbers
 
 
+_MAX_RATIO = 1_000
+
+
 def _is_range(value: list[float]) -> list[float]:
-    if len(value) != 2 or not 0 < value[0] <= value[1] < float("inf"):
-        raise PydanticCustomError("range", "two numbers above 0 are needed, the lower first")
+    if len(value) != 2 or not 0 < value[0] <= value[1] <= _MAX_RATIO:
+        raise PydanticCustomError("range", f"two numbers above 0 and up to {_MAX_RATIO} are needed, the lower first")
     return value
 
 
@@ -327,9 +330,9 @@ class Mix(Section):
         "may mix none",
     )
     mixup: Probability = Field(default=0.0, description="share of pictures that are blended (Zhang 2017)")
-    mixup_alpha: float = Field(default=0.2, gt=0, description="weights are drawn from Beta(alpha, alpha)")
+    mixup_alpha: float = Field(default=0.2, gt=0, le=1e6, description="weights are drawn from Beta(alpha, alpha)")
     cutmix: Probability = Field(default=0.0, description="share of pictures that get a rectangle of another (Yun 2019)")
-    cutmix_alpha: float = Field(default=1.0, gt=0, description="areas are drawn from Beta(alpha, alpha)")
+    cutmix_alpha: float = Field(default=1.0, gt=0, le=1e6, description="areas are drawn from Beta(alpha, alpha)")
 
     @model_validator(mode="after")
     def _at_most_all(self) -> Self:
