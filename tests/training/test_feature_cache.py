@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,10 @@ from torch import Tensor
 
 from tellapart.core.array_store import KEY, Store
 from tellapart.core.files import cache_folder
-from tellapart.data.augmentation.transforms import left_to_chance
 from tellapart.data.scan import scan
 from tellapart.errors import CacheError, LostCacheError
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
-from tellapart.recipe.transforms import EIGHTFOLD, Brightness, HorizontalFlip, Noise, RandomResizedCrop
-from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
 from tellapart.training.feature_cache import Activations, about_layers, compute, inference_layers
 from tellapart.training.runtime import Runtime
@@ -334,40 +330,6 @@ def test_features_are_the_same_to_the_bit_whatever_was_there_before(picture_fold
     for rows in (np.array([80, 2, 3]), np.arange(40, 60)):
         _all(features(network, catalog, rows, runtime, ""))
     assert np.array_equal(_all(features(network, catalog, np.arange(90), runtime, ""))[1], cold)
-
-
-def test_keys_go_by_content_and_where_chance_is_at_work_by_place_too(picture_folder: Any) -> None:
-    catalog = scan(picture_folder(n=4))
-    rows = np.arange(12)
-    dataset = Dataset(catalog, rows, rows, _network(3).preprocessing, (), 0)
-    flip, noise = [HorizontalFlip()], [Noise()]
-    views = [[], flip, noise, noise]
-    found = dataset.keys(views).reshape(12, 4)
-    assert len(np.unique(found)) == 48
-    some = replace(dataset, train=rows[3:5]).keys([flip, []]).reshape(2, 2)
-    assert np.array_equal(some, found[3:5, 1::-1])
-    reseeded = replace(dataset, seed=1).keys(views).reshape(12, 4)
-    assert np.array_equal(reseeded == found, np.repeat([[True, True, False, False]], 12, 0))
-
-
-def test_keys_of_versions_made_ahead(picture_folder: Any) -> None:
-    catalog = scan(picture_folder(n=4))
-    rows = np.arange(12)
-    dataset = Dataset(catalog, rows, rows, _network(3).preprocessing, (), 0, EIGHTFOLD)
-    found = dataset.keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
-    assert len(np.unique(found)) == 12 * 8 * 2
-    assert np.array_equal(found[:, 0, 0], replace(dataset, ahead=()).keys([[]]))
-    reseeded = replace(dataset, seed=1).keys([[], [HorizontalFlip()]]).reshape(12, 8, 2)
-    same = (reseeded == found).all((0, 2))
-    assert same.tolist() == [True] * 4 + [False] * 4
-
-
-def test_what_is_left_to_chance() -> None:
-    assert not left_to_chance([])
-    assert not left_to_chance([HorizontalFlip(), Brightness(factor=1.2)])
-    assert left_to_chance([HorizontalFlip(probability=0.5)])
-    assert left_to_chance([Brightness()])
-    assert left_to_chance([RandomResizedCrop(scale=1.0)])
 
 
 def test_layers_are_told_apart(weights: Path) -> None:

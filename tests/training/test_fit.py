@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,34 +10,12 @@ import torch
 
 from tellapart.core.events import BeginsFrom, Computing, Event, Progress, StageDone, StageStarted, Validated
 from tellapart.errors import RecipeError, TrainingError, UnreadableError
-from tellapart.models.network import Network
-from tellapart.recipe.schema import Recipe
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
-from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
 from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime, parse
-from tellapart.training.stage import epoch_items
 from tellapart.training.step import MicroLoss, train_step
-
-Build = Callable[[Recipe], tuple[Network, Dataset]]
-CPU = Runtime("cpu", workers=2)
-CROP = {"transform": "random_resized_crop", "scale": {"uniform": [0.5, 1.0]}}
-FLIPPED = [[], [{"transform": "horizontal_flip"}]]
-
-
-def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
-    whole = {"data": {"size": 32}, "model": {"name": "cnn8", "pretrained": False, "dropout": 0.2}, "stages": stages}
-    return Recipe.model_validate(whole | parts)
-
-
-def train(network: Network, plan: Recipe, dataset: Dataset, state: State | None = None, **how: Any) -> list[Event]:
-    runtime = replace(CPU, **how)
-    return list(fit(network, plan, dataset, state or State(), runtime))
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+from tests.training.fitting import CPU, CROP, FLIPPED, Build, recipe, same, train
 
 
 def test_a_network_learns_and_the_best_epoch_is_kept(build: Build) -> None:
@@ -135,39 +112,6 @@ def test_so_does_one_that_averages_accumulates_mixes_and_balances(
     assert same(whole.state_dict(), resumed.state_dict())
 
 
-def test_accumulated_batches_are_one_large_batch(build: Build) -> None:
-    """Without batch statistics and dropout, two halves of a batch give the gradient of the whole."""
-    model = {"name": "tutorial-cnn", "pretrained": False}
-    results = []
-    for stage in ({"batch_size": 8}, {"batch_size": 4, "accumulate": 2}):
-        plan = recipe([{"epochs": 2, "optimizer": "sgd", **stage}], model=model)
-        network, dataset = build(plan)
-        train(network, plan, dataset)
-        results.append(network.state_dict())
-    for name, tensor in results[0].items():
-        torch.testing.assert_close(tensor, results[1][name], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("statistics", ["keep", "update"])
-def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_other(
-    build: Build, statistics: str
-) -> None:
-    stage = {"epochs": 2, "batch_size": 8, "optimizer": "sgd", "lr": 1e-2, "batch_norm": statistics}
-    model = {"name": "cnn8", "pretrained": False, "dropout": 0.0}
-    plan = recipe([stage], model=model, mix={"mixup": 0.5})
-    results, losses = [], []
-    for micro_batch in (0, 3):
-        network, dataset = build(plan)
-        events = train(network, plan, dataset, micro_batch=micro_batch)
-        losses.append([event.train_loss for event in events if isinstance(event, Validated)])
-        results.append(network.state_dict())
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    for name, tensor in results[0].items():
-        torch.testing.assert_close(tensor, results[1][name], rtol=1e-3, atol=1e-5)
-    # Batches whose statistics are taken are never cut: to the bit the same.
-    assert same(*results) is (statistics == "update")
-
-
 def test_rates_differ_by_group(build: Build) -> None:
     """A group whose rate is all but zero hardly moves; the head moves as ever."""
     plan = recipe([{"epochs": 1, "batch_size": 8, "lr": [1e-12, 1e-2], "optimizer": "sgd", "weight_decay": 0.0}])
@@ -208,125 +152,6 @@ def test_schedules_reach_the_optimizer(build: Build, kind: str) -> None:
     else:
         assert lrs[0] == lrs[2] == pytest.approx(1e-3)
         assert lrs[2] > lrs[3] > lrs[4] > lrs[5]
-
-
-def test_frozen_layers_stay_bit_for_bit_and_so_do_their_statistics(build: Build) -> None:
-    plan = recipe([{"train": 2, "epochs": 1, "batch_size": 8}], augment=[CROP])
-    network, dataset = build(plan)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    train(network, plan, dataset)
-    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed
-    assert all(not torch.equal(before[f"head.{name}"], p) for name, p in network.head.named_parameters())
-    first = next(name for name in before if name.startswith("backbone."))
-    assert first not in changed
-    assert "head.0.weight" in changed
-
-
-def test_kept_statistics_stay_while_weights_learn(build: Build) -> None:
-    plan = recipe([{"train": "all", "epochs": 1, "batch_size": 8, "batch_norm": "keep"}])
-    network, dataset = build(plan)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    train(network, plan, dataset)
-    for name, tensor in network.state_dict().items():
-        is_statistic = "running_" in name or "num_batches" in name
-        assert torch.equal(tensor, before[name]) == is_statistic, name
-
-
-def test_from_stored_activations_as_from_pictures(build: Build) -> None:
-    """What is stored is what the frozen layers give, so the result is the same: only sums may be ordered otherwise."""
-    stored = recipe([{"train": 2, "epochs": 2, "batch_size": 8, "augment": False}])
-    one, dataset = build(stored)
-    events = train(one, stored, dataset)
-    assert any(isinstance(event, Computing) for event in events)
-    live = recipe([{"train": 2, "epochs": 2, "batch_size": 8}], augment=[])
-    live = live.model_copy(update={"augment": []})
-    other, dataset = build(live)
-    assert isinstance(dataset, Dataset)
-    events_live = train_live(other, live, dataset)
-    assert not any(isinstance(event, Computing) for event in events_live)
-    for name, tensor in one.state_dict().items():
-        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-4, atol=1e-5)
-
-
-def train_live(network: Network, plan: Recipe, dataset: Dataset) -> list[Event]:
-    """Train from pictures although nothing changes them: a crop of the whole picture is asked for."""
-    whole = Recipe.model_validate(
-        {"augment": [{"transform": "brightness", "factor": 1.0}], "stages": [s.model_dump() for s in plan.stages]}
-    )
-    return train(network, plan, replace(dataset, transforms=whole.augment))
-
-
-def test_stored_activations_are_computed_once(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    plan = recipe([{"train": "head", "epochs": 1, "views": FLIPPED}])
-    network, dataset = build(plan)
-    first = [event for event in train(network, plan, dataset) if isinstance(event, Computing)]
-    assert first[-1].done == first[-1].total == len(dataset.validation)
-    assert max(event.total for event in first) == 2 * len(dataset.train)
-    network, dataset = build(plan)
-    assert not [event for event in train(network, plan, dataset) if isinstance(event, Computing)]
-
-
-def test_a_resumed_stage_finds_its_stored_activations(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trained layers have changed by then; the frozen ones, whose answers are stored, have not."""
-    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    plan = recipe([{"train": 3, "epochs": 2, "batch_size": 8, "augment": False}])
-    network, dataset = build(plan)
-    state = State()
-    for event in fit(network, plan, dataset, state, CPU):
-        if isinstance(event, Validated):
-            break
-    save_checkpoint(tmp_path / "last.safetensors", network, state)
-    resumed, dataset = build(plan)
-    state = load_checkpoint(tmp_path / "last.safetensors", resumed)
-    assert not [event for event in fit(resumed, plan, dataset, state, CPU) if isinstance(event, Computing)]
-
-
-def test_the_exact_head_is_the_one_of_scikit_learn(build: Build) -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    plan = recipe([{"train": "head", "solver": "lbfgs", "augment": False}])
-    network, dataset = build(plan)
-    events = train(network, plan, dataset)
-    done = events[-1]
-    assert isinstance(done, StageDone)
-
-    with torch.no_grad():
-        x = torch.cat(
-            [network.backbone(network.normalise(torch.from_numpy(plain(dataset)(int(r)))[None])) for r in dataset.train]
-        )
-    mean, std = x.mean(0), x.std(0, correction=0) + 1e-6
-    z = ((x - mean) / std).numpy()
-    model = LogisticRegression(C=plan.stages[0].l2[done.best_epoch - 1], max_iter=5000, tol=1e-8)
-    model.fit(z, dataset.catalog.target(dataset.train))
-    with torch.no_grad():
-        ours = network.head(x).softmax(1).numpy()
-    np.testing.assert_allclose(ours, model.predict_proba(z), atol=2e-3)
-
-
-def test_the_exact_head_needs_a_linear_head(build: Build) -> None:
-    plan = recipe([{"train": "all", "solver": "lbfgs"}])
-    network, dataset = build(plan)
-    with pytest.raises(RecipeError, match="linear head"):
-        train(network, plan, dataset)
-
-
-def test_the_exact_head_is_solved_on_what_the_sampler_shows(build: Build) -> None:
-    stage = {"train": "head", "solver": "lbfgs", "augment": False, "l2": [1e-2]}
-    weights = []
-    for sampler in ("none", "weighted"):
-        plan = recipe([stage], balance={"sampler": sampler})
-        network, dataset = build(plan)
-        begun = train(network, plan, dataset)[0]
-        order = epoch_items(plan, dataset, torch.tensor(dataset.catalog.target()), 0, 0)
-        assert isinstance(begun, StageStarted)
-        shown = dataset.catalog.target(dataset.rows(order))
-        assert list(begun.shown.values()) == np.bincount(shown).tolist()
-        weights.append(network.head[-1].weight.detach().clone())
-    assert not torch.equal(*weights)
 
 
 @pytest.mark.parametrize(
