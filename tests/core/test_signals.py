@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a program soon, whatever it is doing."""
+"""Ctrl-C, SIGTERM and SIGHUP end a program soon, whatever it is doing."""
 
 from __future__ import annotations
 
@@ -55,22 +55,66 @@ def stop(program: str, number: int) -> tuple[int, str, str]:
     return process.returncode, out, error
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+STOPS = [signal.SIGTERM, signal.SIGINT] + ([] if os.name == "nt" else [signal.SIGHUP])
+
+
+@pytest.mark.parametrize("number", STOPS)
 def test_a_call_that_does_not_end_is_ended(number):
     code, _, error = stop(STUCK, number)
     assert code == 130
     assert "The same command goes on" in error
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 def test_what_can_be_interrupted_is(number):
     assert stop(WAITING, number)[:2] == (7, "interrupted\n")
 
 
-def test_who_sees_the_wish_may_finish_its_step():
-    code, out, error = stop(POLITE, signal.SIGTERM)
+@pytest.mark.parametrize("number", STOPS)
+def test_who_sees_the_wish_may_finish_its_step(number):
+    code, out, error = stop(POLITE, number)
     assert (code, out) == (0, "finished a step\nsaved\n")
     assert "Stopping after this step" in error
+
+
+NOHUP = """
+import signal, sys
+from tellapart.core import signals
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+with signals.stopped_soon(), signals.stop_politely() as stop:
+    signal.raise_signal(signal.SIGHUP)
+    sys.exit(7 if not stop else 1)
+"""
+
+
+def test_a_program_started_by_nohup_outlives_its_terminal():
+    assert subprocess.run([sys.executable, "-c", NOHUP], check=False).returncode == 7
+
+
+CLOSED = """
+import sys, time
+from pathlib import Path
+from tellapart.core import signals
+with signals.stopped_soon(), signals.stop_politely() as stop:
+    print("busy", flush=True)
+    while not stop:
+        time.sleep(0.01)
+    Path(sys.argv[1]).write_text("saved")
+"""
+
+
+def test_a_closed_terminal_lets_the_step_end(tmp_path):
+    """What is written to it then fails, from within the handler too."""
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", CLOSED, str(tmp_path / "state")])
+    assert os.read(terminal, 100).startswith(b"busy")
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 120)  # Python's own, where the last flush fails
+    assert (tmp_path / "state").read_text() == "saved"
 
 
 def test_handlers_are_put_back():

@@ -1,4 +1,4 @@
-"""Stop signals (Ctrl-C, SIGTERM): after the current step where there is time, and in any case soon."""
+"""Stop signals (Ctrl-C, SIGTERM, SIGHUP): after the current step where there is time, and in any case soon."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP: the terminal was closed, or the connection to it was lost. SIGBREAK: the same on Windows.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 STOPPED = 130  # the exit code of a program ended by Ctrl-C
 #: From the signal to the end at the latest; whoever waits five seconds before a kill finds us gone.
 GRACE = 4.0
@@ -18,15 +20,14 @@ GRACE = 4.0
 
 @contextmanager
 def stop_politely() -> Iterator[list[int]]:
-    """Note the first Ctrl-C or SIGTERM in the yielded list, to be seen after the step; a second one ends at once."""
+    """Note the first stop signal in the yielded list, to be seen after the step; a second one ends at once."""
     wish: list[int] = []
 
     def note(number: int, _frame: object) -> None:
         if wish:
             raise KeyboardInterrupt
         wish.append(number)
-        # Not through Python's file: the signal may have come in the middle of a write to it.
-        os.write(2, b"\nStopping after this step, so that the same command can go on from here.\n")
+        _write(b"\nStopping after this step, so that the same command can go on from here.\n")
 
     with _handled(note):
         yield wish
@@ -34,7 +35,7 @@ def stop_politely() -> Iterator[list[int]]:
 
 @contextmanager
 def stopped_soon() -> Iterator[None]:
-    """End this process soon after the first Ctrl-C or SIGTERM, whatever it is doing; for programs, not for libraries.
+    """End this process soon after the first stop signal, whatever it is doing; for programs, not for libraries.
 
     A step, a validation or an export may take long, and may be inside a library that runs no handler of ours before
     it is done. So a thread waits for the signal's number at a socket, which the system's own handler writes to. When
@@ -68,8 +69,17 @@ def _watch(ours: socket.socket, over: threading.Event) -> None:
         if over.wait(GRACE):
             return
         show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a live line may have hidden it
-        os.write(2, f"{show_cursor}\nStopped in the middle of a step. The same command goes on.\n".encode())
+        _write(f"{show_cursor}\nStopped in the middle of a step. The same command goes on.\n".encode())
         os._exit(STOPPED)
+
+
+def _write(text: bytes) -> None:
+    """Write to standard error, which may be a terminal that was closed.
+
+    Not through Python's file: the signal may have come in the middle of a write to it.
+    """
+    with suppress(OSError):
+        os.write(2, text)
 
 
 def _interrupt(number: int, _frame: object) -> None:
@@ -82,6 +92,8 @@ def _handled(handler: Any) -> Iterator[None]:
     before: dict[int, Any] = {}
     try:
         for kind in _SIGNALS:
+            if kind == getattr(signal, "SIGHUP", None) and signal.getsignal(kind) == signal.SIG_IGN:
+                continue  # started by nohup: it shall outlive the terminal
             before[kind] = signal.signal(kind, handler)
     except ValueError:
         pass  # not the main thread: signals go to whoever called

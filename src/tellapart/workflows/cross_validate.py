@@ -25,7 +25,7 @@ from tellapart.runs.resume import refuse_other_files
 from tellapart.runs.run import Run
 from tellapart.workflows.progress import progress_sink
 from tellapart.workflows.scan import scan
-from tellapart.workflows.train import RunOptions, run
+from tellapart.workflows.train import RunOptions, follow_run
 
 _RESULT = "cross_validation.json"
 
@@ -109,7 +109,7 @@ def cross_validate(
     for number, split in enumerate(splits, start=1):
         fold = Run(directory / f"fold-{number}")
         sink.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
-        sink.follow(run(loaded, catalog, split, fold.directory, RunOptions(command=command)), loaded)
+        follow_run(sink, loaded, catalog, split, fold.directory, RunOptions(command=command))
         runs.append(Run(fold.directory))
     predictions = pooled([(run.predictions("test"), run.evaluation_values["temperature"]) for run in runs])
     predictions.save(directory / "predictions.parquet")

@@ -87,7 +87,11 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
         state.events = log.n_lines
         if _must_save(job, event, state) or checkpoints.due(isinstance(event, Validated | Retrained | StageDone)):
             checkpoints.save(network, state)
-        yield event
+        try:
+            yield event
+        except GeneratorExit:  # whoever follows has left, e.g. as its terminal was closed
+            checkpoints.save(network, state)
+            raise
         if job.stop:
             raise KeyboardInterrupt
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shlex
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ class RunOptions:
     corrections: dict[str, Any] = field(default_factory=dict)
 
 
-def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunOptions) -> Iterator[Event]:
+def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunOptions) -> Generator[Event, None, None]:
     """Train, evaluate, bundle and report, or go on where an earlier call was stopped. A finished run is left alone.
 
     Args:
@@ -242,7 +243,19 @@ def follow(
     corrected = correct(catalog, corrections, progress.say)
     split = split or divide(corrected.catalog, recipe, out, corrected.split)
     options = replace(options, corrections=corrected.record)
-    progress.follow(run(recipe, corrected.catalog, split, out, options), recipe)
+    follow_run(progress, recipe, corrected.catalog, split, out, options)
+
+
+def follow_run(
+    progress: ProgressSink, recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunOptions
+) -> None:
+    """`run` to the end with progress shown. Where it can be shown no longer, the state is saved before that is raised.
+
+    Raises:
+        OSError: the terminal was closed, or nobody reads the pipe any more.
+    """
+    with closing(run(recipe, catalog, split, out, options)) as events:
+        progress.follow(events, recipe)
 
 
 def _need_train_extra() -> None:
