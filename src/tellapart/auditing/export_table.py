@@ -8,10 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.auditing.findings import Audit
-from tellapart.core.files import guarded, replacing
+from tellapart.core.files import check_suffix, guarded, replacing
 from tellapart.data.catalog import Catalog
-from tellapart.errors import DataError, UsageError
+from tellapart.errors import DataError
 
+#: Formats of a table of pictures, by suffix.
+TABLES = (".csv", ".parquet")
 _MARKS = ";|,"
 
 
@@ -41,8 +43,7 @@ def write_table(catalog: Catalog, path: Path) -> Path:
         UsageError: another suffix.
         DataError: class names that a CSV file cannot hold.
     """
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise UsageError(f"{path}: a table is a .csv or a .parquet file.")
+    suffix = check_suffix(path, TABLES, "--table")
     root, folder = Path(os.path.realpath(catalog.root)), Path(os.path.realpath(path.parent))
     inside = root.is_relative_to(folder)
     prefix = root.relative_to(folder).as_posix() + "/" if inside and root != folder else ""
@@ -56,11 +57,11 @@ def write_table(catalog: Catalog, path: Path) -> Path:
     _check_names(catalog)
     if not catalog.multilabel:
         table = table.with_columns(pl.col("labels").list.first().fill_null("")).rename({"labels": "label"})
-    elif path.suffix.lower() == ".csv":
+    elif suffix == ".csv":
         table = table.with_columns(pl.col("labels").list.join(_mark(catalog)))
     table = table.drop(name for name in ("split", "group") if table[name].is_null().all())
     with replacing(path) as beside:
-        if path.suffix.lower() == ".csv":
+        if suffix == ".csv":
             table.write_csv(beside)
         else:
             table.write_parquet(beside)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import LabelOptions, Pictures, Quiet, with_label_options
+from tellapart.core.files import check_suffix
 from tellapart.core.output import print_out
 from tellapart.errors import UsageError
 
@@ -42,12 +43,15 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
+    from tellapart.auditing.export_table import TABLES
     from tellapart.auditing.findings import SEVERITIES, check_kinds
     from tellapart.workflows.audit import scan_and_audit, summary_text, write
     from tellapart.workflows.progress import progress_sink
 
     excluded = check_kinds(_listed(exclude))
     failing = check_kinds(_listed(fail_on), SEVERITIES)
+    if table is not None:
+        check_suffix(table, TABLES, "--table")
     if table is not None and not (excluded or group_duplicates):
         raise UsageError("--table names the table that --exclude or --group-duplicates writes; neither is asked for.")
     progress = progress_sink(not quiet)

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import TtaMean
+from tellapart.core.files import check_suffix
 from tellapart.core.output import print_err
+from tellapart.errors import UsageError
 
 UNREADABLE = 3
 
@@ -28,34 +30,45 @@ def predict(
         int | None, typer.Option(min=0, max=32, help="Test-time augmentation with so many copies of each picture.")
     ] = None,
     tta_mean: TtaMean = None,
-    format: Annotated[str, typer.Option(help="table, csv, jsonl or parquet.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="table, csv, jsonl or json; of a file, its suffix decides.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write to this file instead of the terminal: .txt, .csv, .jsonl, .json or .parquet."),
+    ] = None,
     submission: Annotated[
-        Path | None, typer.Option(help="Write a competition's answer to this file: name without suffix, and label.")
+        Path | None,
+        typer.Option(help="Write a competition's answer to this .csv file: name without suffix, and label."),
     ] = None,
 ) -> None:
     """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
     from tellapart.deploy.find_pictures import find_pictures
-    from tellapart.deploy.output_formats import write_answers
+    from tellapart.deploy.output_formats import format_of, write_answers
     from tellapart.deploy.predictor import answers, load
-    from tellapart.deploy.submission import COLUMNS, write_submission
+    from tellapart.deploy.submission import COLUMNS, SUBMISSIONS, write_submission
 
+    if submission is not None:
+        check_suffix(submission, SUBMISSIONS, "--submission")
+        if out is not None or format is not None:
+            raise UsageError("--submission writes one file, as CSV.", "Leave --out and --format out.")
+    form = format_of(out, format)
     classifier = load(run)
     asked = find_pictures(pictures)
     optional = (("candidates",) if coverage is not None else ()) + (
-        ("ood_score", "unknown") if unknown or (format == "jsonl" and classifier.bundle.ood_score) else ()
+        ("ood_score", "unknown") if unknown or (form in ("jsonl", "json") and classifier.bundle.ood_score) else ()
     )
-    if submission and unknown is None:
+    if submission is not None and unknown is None:
         unknown = False  # a competition knows its classes alone
     answered = answers(
         classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta, tta_mean=tta_mean
     )
-    if submission:
+    if submission is not None:
         first, second = classifier.bundle.about.get("columns") or COLUMNS
         summary = write_submission(answered, submission, (first, second))
     else:
-        summary = write_answers(answered, format, top, out, optional)
-    if format != "table" or submission:  # the table lists them itself
+        summary = write_answers(answered, form, top, out, optional)
+    if form != "table" or submission is not None:  # the table lists them itself
         for path, reason in summary.unreadable:
             print_err(f"Cannot read {path}: {reason}")
     if summary.n_unreadable:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import Changes, LabelOptions, Pictures, Quiet, RecipeName, load_recipe, with_label_options
+from tellapart.core.files import check_suffix
 from tellapart.core.output import print_out
 
 
@@ -22,15 +23,17 @@ def find_lr(
         int | None,
         typer.Option(min=0, help="The stage whose learning rate is tested, from 0; by default the first that has one."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The plot: a .png or .svg file.")] = Path("find-lr.png"),
+    out: Annotated[Path, typer.Option(help="The plot: a .png, .svg or .pdf file.")] = Path("find-lr.png"),
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
+    from tellapart.report.figures import FIGURES
     from tellapart.workflows.preview import lr_range_test, stage_with_lr, suggested
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan
 
+    check_suffix(out, FIGURES)
     loaded = load_recipe(recipe, set_)
     number = stage_with_lr(loaded, stage)
     progress = progress_sink(not quiet)
@@ -58,6 +61,7 @@ def augment(
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan
 
+    check_suffix(out, (".png",))
     loaded = load_recipe(recipe, set_)
     print_out(f"Contact sheet: {augmented(scan(pictures, progress_sink(not quiet), **label_options), loaded, out)}")
 

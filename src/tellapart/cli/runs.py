@@ -15,7 +15,9 @@ Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
 
 def curves(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="A page (.html), or the figure alone (.png, .svg).")] = Path("curves.html"),
+    out: Annotated[Path, typer.Option(help="A page (.html), or the figure alone (.png, .svg, .pdf).")] = Path(
+        "curves.html"
+    ),
 ) -> None:
     """Draw training and validation curves of several runs. In one figure, with what differs between them."""
     from tellapart.report.sections.curves_page import verdict
@@ -45,7 +47,9 @@ def compare(
     runs: Runs,
     metric: Annotated[str, typer.Option(help="The metric to compare; by default accuracy, or f1_micro.")] = "",
     on: Annotated[str, typer.Option(help="test or validation; by default test, if all have such pictures.")] = "",
-    out: Annotated[Path, typer.Option(help="A page (.html), or the plot alone (.png, .svg).")] = Path("compare.html"),
+    out: Annotated[Path, typer.Option(help="A page (.html), or the plot alone (.png, .svg, .pdf).")] = Path(
+        "compare.html"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say whether one run is better than another. With intervals, and the number of pictures needed to tell."""

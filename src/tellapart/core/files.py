@@ -7,11 +7,11 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tellapart.errors import RunError
+from tellapart.errors import RunError, UsageError
 
 _PART = ".part"
 # What spreadsheets take for the start of a formula, with blanks that they skip before it. Texts that begin with quotes
@@ -117,6 +117,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_suffix(path: Path, suffixes: Iterable[str], option: str = "--out") -> str:
+    """The suffix of a file to be written, in small letters: it decides on the format.
+
+    Raises:
+        UsageError: it is none of those that can be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        raise UsageError(
+            f"{option} {path}: expected a file that ends in {', '.join(suffixes)}.", "The suffix decides on the format."
+        )
+    return suffix
 
 
 def cache_folder(kind: str) -> Path:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from tellapart.core.files import guarded, replacing
+from tellapart.core.files import check_suffix, guarded, replacing
 from tellapart.core.output import escaping, is_utf8
 from tellapart.core.text import json_text, visible
 from tellapart.deploy.answer import Answer, percent
@@ -57,6 +57,23 @@ class Summary:
             yield answer
 
 
+def format_of(out: Path | None, format: str | None) -> str:
+    """The format of answers: by the file's suffix; `format`, or a table, where they go to a terminal, pipe or device.
+
+    Raises:
+        UsageError: the suffix is none of `SUFFIXES`, or `format` is another.
+    """
+    if out is None or (out.exists() and not out.is_file() and not out.is_dir()):
+        return format or "table"
+    by_suffix = SUFFIXES[check_suffix(out, SUFFIXES)]
+    if format not in (None, by_suffix):
+        raise UsageError(
+            f"--format {format} does not go with --out {out}, which is written as {by_suffix}.",
+            "The suffix decides: leave --format out, or name another file.",
+        )
+    return by_suffix
+
+
 def write_answers(
     answers: Iterable[Answer],
     format: str = "table",
@@ -73,7 +90,8 @@ def write_answers(
     Args:
         answers: from `predictor.answers`, with the same `top`.
         format: "table" ends with totals and the unreadable; "csv" is safe to open in a spreadsheet, see `csv_cell`;
-            "jsonl" has one object a line; "parquet" is written at the end (it keeps about 150 bytes a picture).
+            "jsonl" has one object a line; "json" is one array of them;
+            "parquet" is written at the end (it keeps about 150 bytes a picture).
         top: how many labels a row holds.
         optional: further columns, some of `OPTIONAL_COLUMNS`: "candidates" (the prediction set; in CSV and Parquet
             joined with " or "), "ood_score" (the out-of-distribution score), "unknown" (why a picture is probably of
@@ -212,6 +230,19 @@ def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, optional: 
         print(json_text(line, ascii=not is_utf8(stream)), file=stream, flush=True)
 
 
+# --- JSON ----------------------------------------------------------------------------------------------------------
+
+
+def _write_json(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
+    """One array with an object a line."""
+    names, before = columns(top, optional), "["
+    for answer in answers:
+        line = dict(zip(names, _row(answer, top, optional), strict=True))
+        print(before, json_text(line, ascii=not is_utf8(stream)), sep="\n", end="", file=stream, flush=True)
+        before = ","
+    print("[]" if before == "[" else "\n]", file=stream, flush=True)
+
+
 # --- Parquet -------------------------------------------------------------------------------------------------------
 
 
@@ -326,5 +357,15 @@ _STREAMED: dict[str, Callable[[Iterable[Answer], int, TextIO, tuple[str, ...]], 
     "table": _write_table,
     "csv": _write_csv,
     "jsonl": _write_jsonl,
+    "json": _write_json,
 }
 FORMATS = (*_STREAMED, "parquet")
+#: The format of a file by its suffix.
+SUFFIXES = {
+    ".txt": "table",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}

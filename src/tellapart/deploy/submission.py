@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tellapart.core.csv_text import csv_text
-from tellapart.core.files import replacing
+from tellapart.core.files import check_suffix, replacing
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.output_formats import Summary
 from tellapart.errors import UsageError
 
 #: Names of the two columns where the training's table does not tell them.
 COLUMNS = ("id", "label")
+#: Formats of a submission, by suffix.
+SUBMISSIONS = (".csv",)
 
 
 def write_submission(answers: Iterable[Answer], out: Path, columns: tuple[str, str] = COLUMNS) -> Summary:
@@ -28,8 +30,9 @@ def write_submission(answers: Iterable[Answer], out: Path, columns: tuple[str, s
         columns: their names.
 
     Raises:
-        UsageError: two pictures of one name.
+        UsageError: two pictures of one name, or a file of another kind.
     """
+    check_suffix(out, SUBMISSIONS, "--submission")
     summary = Summary()
     rows: dict[str, tuple[str, str]] = {}
     for answer in summary.counting(answers):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.core.files import replacing
+from tellapart.core.files import check_suffix, replacing
 from tellapart.core.scores import Evaluation
 from tellapart.report import formatting
 from tellapart.report.curves import Curves, curves
@@ -24,11 +24,15 @@ from tellapart.report.sections.confusion import MOST_CLASSES, worst_classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _ACCENT, _GREY, _INK, _LINE = "#1a5a96", "#8d8a83", "#1b1d20", "#dddad4"
 #: Cells of a larger matrix are too small for a number.
 _NUMBERED = 40
+#: Formats of figures, by suffix.
+FIGURES = (".png", ".svg", ".pdf")
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _BLUES = ["#ffffff", "#eef3f8", "#bcd3e8", "#93b9d9", "#3f77ae", "#215d99", "#0d3b6e"]
 #: Fonts with letters that matplotlib's own lacks; used where they are installed.
 _OTHER_LETTERS = (
@@ -77,13 +81,22 @@ def write_figures(data: ReportData, folder: Path) -> list[Path]:
     written = []
     with style():
         for name, figure in _figures(data):
-            for form in ("png", "svg"):
-                path = folder / f"{name}.{form}"
-                about: dict[str, Any] = {"Software": None} if form == "png" else {"Date": None}
-                with replacing(path) as beside:
-                    figure.savefig(beside, format=form, dpi=200, bbox_inches="tight", metadata=about)
-                written.append(path)
+            for suffix in (".png", ".svg"):
+                written.append(folder / f"{name}{suffix}")
+                save_figure(figure, written[-1])
     return written
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure within `style`, in the format of its suffix; the same data give the same bytes.
+
+    Raises:
+        UsageError: the suffix is none of `FIGURES`.
+    """
+    form = check_suffix(path, FIGURES).lstrip(".")
+    date: Any = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[form]
+    with replacing(path) as beside:
+        figure.savefig(beside, format=form, dpi=200, bbox_inches="tight", metadata=date)
 
 
 def write_lr_figure(
@@ -98,7 +111,7 @@ def write_lr_figure(
     Args:
         lrs, losses, smoothed: one value a step of the test, of the same length.
         suggestions: learning rates by name.
-        path: a .png or .svg file.
+        path: a file with a suffix of `FIGURES`.
     """
     with style():
         figure, axes = new_figure(6.4, 4.0)
@@ -112,11 +125,20 @@ def write_lr_figure(
         height = (high - low) or abs(high) or 1.0  # of a loss that never falls, too
         axes.set_ylim(low - 0.15 * height, high + 0.5 * height)
         axes.set_xscale("log")
+        _label_powers(axes.xaxis, lrs)
         axes.set_xlabel("learning rate")
         axes.set_ylabel("loss")
         axes.legend(frameon=False, fontsize=8)
-        with replacing(path) as beside:
-            figure.savefig(beside, format=path.suffix.lstrip(".") or "png", dpi=200, bbox_inches="tight")
+        save_figure(figure, path)
+
+
+def _label_powers(axis: Axis, values: Sequence[float] | npt.NDArray[np.float64]) -> None:
+    """Label a logarithmic axis in plain text: its own labels are formulas, and formulas are off in `style`."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(lambda value, _: f"10{str(round(math.log10(value))).translate(_SUPERSCRIPTS)}")
+    few = np.log10(np.max(values) / np.min(values)) < 2  # decades: too few powers of ten to read the others off
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.0e}") if few else NullFormatter())
 
 
 @contextmanager

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup, escape
 
-from tellapart.core.files import replacing
 from tellapart.report import formatting
 from tellapart.report.charts import linear_axis
-from tellapart.report.figures import new_figure, style
+from tellapart.report.figures import new_figure, save_figure, style
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _LINE = 420, 84, 12, 26, 26
 _HUES = {"better": "#217a4b", "worse": "#b02a4c", "": "#8d8a83"}
@@ -74,9 +72,7 @@ def forest_chart(
 def write_forest_figure(
     intervals: Sequence[Interval], path: Path, *, x_title: str, form: Callable[[float], str], legend: Sequence[str] = ()
 ) -> None:
-    """Write a forest plot as a .png or .svg file. `legend`: lines of text below it."""
-    file_form = path.suffix.lower().lstrip(".")
-    about: dict[str, Any] = {"Software": None} if file_form == "png" else {"Date": None}
+    """Write a forest plot as a file with a suffix of `FIGURES`. `legend`: lines of text below it."""
     with style():
         figure, axes = new_figure(5.6, 1.1 + 0.32 * len(intervals))
         for i, one in enumerate(intervals):
@@ -94,8 +90,7 @@ def write_forest_figure(
         below = "\n".join(formatting.visible(line) for line in legend)
         figure.tight_layout()
         figure.text(0.02, -0.02, below, ha="left", va="top", fontsize=8)
-        with replacing(path) as beside:
-            figure.savefig(beside, format=file_form, dpi=200, bbox_inches="tight", metadata=about)
+        save_figure(figure, path)
 
 
 def _values(intervals: Sequence[Interval]) -> list[float]:

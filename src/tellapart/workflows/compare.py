@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tellapart.core.files import check_suffix
 from tellapart.core.predictions import Floats, Predictions
 from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
@@ -21,6 +22,7 @@ from tellapart.evaluation.comparison import Answered, Comparison, Contender
 from tellapart.evaluation.metrics import known
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
+from tellapart.report.figures import FIGURES
 from tellapart.report.page import write_page
 from tellapart.report.run_answers import answered as answers_of
 from tellapart.report.sections.comparison_page import MOST, ComparisonDetails, comparison_page, write_differences_figure
@@ -29,7 +31,6 @@ from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run, read_json
 from tellapart.runs.settings import settings
 
-_FORMS = (".html", ".png", ".svg")
 _SAME = (
     "Compare runs that were judged on the same pictures. The parts are drawn with the seed: keep them the same with "
     "--set data.split_seed=0 in every training, or give the data a test part (a folder test/, or a column split)."
@@ -69,7 +70,8 @@ def compare(
             been evaluated on the same pictures (by content) with the same labels and classes (by name).
         metric: what is compared, by default the headline: accuracy, or f1_micro for several labels.
         on: "test" or "validation"; by default the test pictures, if all have such.
-        out: a page (.html) to write, with galleries of the pictures that make the difference; or the plot (.png, .svg).
+        out: a page (.html) to write, with galleries of the pictures that make the difference; or the plot
+            (.png, .svg, .pdf).
 
     Raises:
         UsageError: too few or too many runs, no such score, or a file of another kind.
@@ -84,8 +86,8 @@ def compare_runs(
 ) -> tuple[Comparison, str]:
     """The comparison, and the part that it is on: "test", "validation" or "all folds"."""
     path = None if out is None else Path(out)
-    if path is not None and path.suffix.lower() not in _FORMS:
-        raise UsageError(f"--out {path}: expected a file that ends in {', '.join(_FORMS)}.")
+    if path is not None:
+        check_suffix(path, (".html", *FIGURES))
     paths = [run.directory if isinstance(run, Run) else Path(run) for run in runs]
     if len({p.resolve() for p in paths}) < len(paths):
         raise UsageError("The same run is named twice.", "Name each run directory once.")

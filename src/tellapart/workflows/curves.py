@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tellapart.core.files import check_suffix
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.chance import constant_accuracy
 from tellapart.report.curves import curves as curves_of
+from tellapart.report.figures import FIGURES
 from tellapart.report.page import write_page
 from tellapart.report.sections.curves_page import MOST, Compared, compared_page, write_compared_figure
 from tellapart.report.sections.settings import differing
 from tellapart.runs.run import Run
 from tellapart.runs.settings import settings
-
-_FORMS = (".html", ".png", ".svg")
 
 
 def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") -> list[Compared]:
@@ -25,7 +25,7 @@ def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") ->
     Args:
         runs: run directories, finished or not; each must have got through one epoch.
         out: a page (.html), with the best score, the smallest gap and the settings that differ; or
-            the figure alone (.png, .svg).
+            the figure alone (.png, .svg, .pdf).
 
     Returns:
         The runs with their curves, in the order of `runs`.
@@ -35,13 +35,12 @@ def curves(runs: Sequence[Run | str | Path], out: str | Path = "curves.html") ->
         RunError: one of them is no run directory, or has no epoch to show.
     """
     path = Path(out)
-    if path.suffix.lower() not in _FORMS:
-        raise UsageError(f"--out {path}: expected a file that ends in {', '.join(_FORMS)}.")
+    suffix = check_suffix(path, (".html", *FIGURES))
     if not 1 <= len(runs) <= MOST:
         raise UsageError(f"{len(runs)} runs cannot be shown in one figure.", f"Name 1 to {MOST} run directories.")
     opened = [run if isinstance(run, Run) else Run(Path(run)) for run in runs]
     together = [_compared(run) for run in opened]
-    if path.suffix.lower() == ".html":
+    if suffix == ".html":
         page = compared_page(together, notes(opened, together))
         write_page(page, path, _no_picture)
     else:

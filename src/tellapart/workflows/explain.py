@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tellapart.core.events import Computing
-from tellapart.core.files import replacing
+from tellapart.core.files import check_suffix, replacing
 from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
 from tellapart.core.text import counted
@@ -116,8 +116,7 @@ def explain(
     from tellapart.workflows.label_issues import trained
 
     out = out or run.directory / "explain.html"
-    if out.suffix.lower() not in (".html", ".png"):
-        raise UsageError(f"--out {out}: a page (.html) or a picture (.png) can be written.")
+    check_suffix(out, (".html", ".png"))
     if options.method is not None and options.method not in METHODS:
         raise UsageError(f"--method {options.method}: there is no such method.", f"There are: {', '.join(METHODS)}.")
     if options.only is not None and options.only not in run.catalog.classes:

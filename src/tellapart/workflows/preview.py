@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tellapart.core.files import replacing
+from tellapart.core.files import check_suffix, replacing
 from tellapart.core.text import as_lines, counted
 from tellapart.data.augmentation.contact_sheet import contact_sheet
 from tellapart.data.augmentation.offline import write_views
@@ -17,7 +17,7 @@ from tellapart.errors import DataError, UsageError
 from tellapart.models.create import create_network
 from tellapart.models.layer_groups import layer_groups, train_last
 from tellapart.recipe.schema import Recipe
-from tellapart.report.figures import write_lr_figure
+from tellapart.report.figures import FIGURES, write_lr_figure
 from tellapart.training.dataset import Dataset
 from tellapart.training.lr_finder import raise_lr, suggestions
 from tellapart.training.lr_suggestions import LrSuggestions, suggest
@@ -128,7 +128,12 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
 
 
 def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progress: ProgressSink) -> LrSuggestions:
-    """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`."""
+    """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`.
+
+    Raises:
+        UsageError: `out` names no format of figures.
+    """
+    check_suffix(out, FIGURES)
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     network = _network(recipe, len(catalog.classes))
     preprocessing = network.preprocessing

@@ -155,7 +155,7 @@ def comparison_page(comparison: Comparison, details: ComparisonDetails) -> Page:
 
 
 def write_differences_figure(comparison: Comparison, path: Path) -> None:
-    """Write the plot of the differences, .png or .svg."""
+    """Write the plot of the differences, a file with a suffix of `FIGURES`."""
     metric = comparison.metric
     names = [f"{ascii_uppercase[i]}: {s.name}" for i, s in enumerate(comparison.standings)]
     write_forest_figure(

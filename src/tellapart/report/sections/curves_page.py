@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
-from tellapart.core.files import replacing
 from tellapart.core.text import counted, first_few
 from tellapart.evaluation.chance import at_chance
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
 from tellapart.report.curves import Curves
-from tellapart.report.figures import new_figure, style
+from tellapart.report.figures import new_figure, save_figure, style
 from tellapart.report.sections.settings import differing, settings_section
 
 #: The most runs: more cannot be told apart in one figure.
@@ -226,11 +225,9 @@ def _side(gap: float) -> str:
 
 
 def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
-    """Write loss and accuracy of all runs as one figure, .png or .svg."""
+    """Write loss and accuracy of all runs as one figure, a file with a suffix of `FIGURES`."""
     from matplotlib.ticker import MaxNLocator
 
-    form = path.suffix.lower().lstrip(".")
-    about = {"Software": None} if form == "png" else {"Date": None}
     with style():
         figure, (left, right) = new_figure(9.6, 3.6, 2)
         for axes, measure in ((left, "Loss"), (right, runs[0].course.accuracy_name)):
@@ -257,5 +254,4 @@ def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
         )
         figure.text(0.5, 0.0, "solid: validation, dashed: training", ha="center", va="top", fontsize=9)
         figure.tight_layout()
-        with replacing(path) as beside:
-            figure.savefig(beside, format=form, dpi=200, bbox_inches="tight", metadata=about)
+        save_figure(figure, path)
