@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,49 @@ def test_the_command(runs, tmp_path, here):
     wrong = here(*command, "--weights", "a,b")
     assert wrong.returncode == 2
     assert "expected numbers" in wrong.stderr
+
+
+NEEDS_A_NETWORK = [
+    ["predict", "{}", "{photos}"],
+    ["explain", "{}"],
+    ["review", "{}"],
+    ["evaluate", "{}", "--on", "{photos}"],
+    ["evaluate", "{}", "--tta", "2"],
+    ["train", "{photos}", "--out", "{}"],
+    ["curves", "{}", "--out", "{out}.html"],
+    ["review", "{photos}", "--run", "{}"],
+]
+
+
+@pytest.mark.parametrize("kind", ["average", "cross-validation"])
+@pytest.mark.parametrize("words", NEEDS_A_NETWORK, ids=lambda words: " ".join(words[:3]))
+def test_what_has_no_network_says_what_it_is(runs, tmp_path, here, words, kind):
+    together = tmp_path / "together"
+    if kind == "average":
+        ta.average(runs, together)
+    else:
+        shutil.copytree(runs[0].directory, together / "fold-1")
+        (together / "cross_validation.json").write_text('{"folds": ["fold-1"]}', encoding="utf-8")
+    done = here(*(word.format(together, photos=tmp_path / "photos", out=tmp_path / "out") for word in words))
+    assert done.returncode == 2
+    if words[0] != "train":
+        of = "an average of 2 runs" if kind == "average" else "a cross-validation of 1 fold"
+        member = runs[0].directory if kind == "average" else together / "fold-1"
+        assert f"{together} is {of}" in done.stderr
+        assert f"such as {member}." in done.stderr
+
+
+def test_the_errors_of_an_average_are_shown(runs, tmp_path, here):
+    together = ta.average(runs, tmp_path / "together")
+    done = here("errors", together.directory)
+    assert done.returncode == 0
+    assert "is an average of 2 runs" in done.stdout
+    assert "taken for" in done.stdout
+    page = (together.directory / "errors.html").read_text(encoding="utf-8")
+    assert "average, together, 36 test pictures" in page
+
+
+def test_the_slices_and_the_comparison_of_an_average(runs, tmp_path, here):
+    together = ta.average(runs, tmp_path / "together")
+    assert here("slices", together.directory, "--quiet").returncode == 0
+    assert here("compare", together.directory, runs[0].directory, "--out", tmp_path / "c.html").returncode == 0

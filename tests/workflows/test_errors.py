@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tellapart.core.predictions import Predictions
 from tellapart.data.scan import scan
 from tellapart.errors import DataError, UsageError
-from tellapart.evaluation.label_issues_table import load_table
+from tellapart.evaluation.label_issues_table import LabelIssues, load_table
 from tellapart.workflows.errors import errors_of_pictures
 from tellapart.workflows.progress import ProgressSink
 
@@ -96,3 +97,28 @@ def test_pictures_that_cannot_be_compared(picture_folder, weights: Path, tmp_pat
     catalog = scan(picture_folder(n=2))
     with pytest.raises(DataError, match="comparing classes"):
         errors_of_pictures(catalog, tmp_path, MODEL, None, QUIET)
+
+
+def test_a_class_has_a_page_and_suspects_of_its_own(picture_folder, tmp_path: Path, monkeypatch) -> None:
+    catalog = scan(picture_folder(classes=("cat", "big dog"), n=6))
+    target = catalog.target()
+    predictions = Predictions.of(np.arange(12), np.eye(2)[1 - target], target, catalog.classes)
+    given = [[catalog.classes[k]] for k in target]
+    table = pl.DataFrame(
+        {"row": range(12), "file": catalog.table["path"], "given": given, "suggested": given}
+    ).with_columns(
+        pl.lit(True).alias("suspicious"), pl.lit("a reason").alias("reason"), pl.lit([0]).alias("neighbours")
+    )
+    issues = LabelIssues(table, predictions, "By a test.")
+    monkeypatch.setattr("tellapart.workflows.label_issues.issues_of_pictures", lambda *_: issues)
+    whole = errors_of_pictures(catalog, tmp_path / "out", None, None, QUIET)
+    before = whole.page.read_bytes()
+    own = errors_of_pictures(catalog, tmp_path / "out", None, "cat", QUIET)
+    spaced = errors_of_pictures(catalog, tmp_path / "out", None, "big dog", QUIET)
+    assert "12 pictures with a label that may be wrong." in whole.text
+    assert "6 pictures with the label cat that may be wrong." in own.text
+    assert "big dog/" not in own.text
+    assert own.page.name == "errors-cat.html"
+    assert spaced.page.name.startswith("errors-big_dog-")
+    assert whole.page.read_bytes() == before
+    assert load_table(tmp_path / "out")[0].height == 12  # type: ignore[index]

@@ -9,7 +9,8 @@ import typer
 
 from tellapart.cli.options import LabelOptions, Quiet, with_label_options
 from tellapart.core.output import print_out
-from tellapart.errors import UsageError
+from tellapart.core.several_runs import describe_several
+from tellapart.errors import RunError, UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
 ModelName = Annotated[
@@ -37,12 +38,13 @@ def errors(
 
     progress = progress_sink(not quiet)
     run = Run(where)
-    if run.started:
+    if run.started or run.is_average:
         if model is not None:
             raise UsageError("--model goes with pictures; a run has its own network.", "Leave --model out.")
         _none_of(label_options)
         files = errors_of_run(run, out, on, only, progress)
     else:
+        _refuse_several(where)
         if on:
             raise UsageError(f"--on goes with a run, and {where} is none.", "Leave --on out.")
         catalog = scan(where, progress, **label_options)
@@ -51,6 +53,12 @@ def errors(
     print_out(f"Page: {files.page}")
     for table in files.tables:
         print_out(f"Table: {table}")
+
+
+def _refuse_several(where: Path) -> None:
+    """Refuse to take the results of several runs for pictures."""
+    if several := describe_several(where):
+        raise RunError(*several)
 
 
 def _none_of(label_options: LabelOptions) -> None:
@@ -94,6 +102,8 @@ def review(
         session_of_unlabelled,
     )
 
+    for directory in filter(None, (where, run)):
+        _refuse_several(directory)
     progress, options, reviewed = progress_sink(not quiet), ReviewOptions(limit, by, model), Run(where)
     if reviewed.started:
         if run is not None or model is not None or out is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -131,6 +132,14 @@ def check_suffix(path: Path, suffixes: Iterable[str], option: str = "--out") -> 
             f"{option} {path}: expected a file that ends in {', '.join(suffixes)}.", "The suffix decides on the format."
         )
     return suffix
+
+
+def file_part(name: str) -> str:
+    """A name as a part of a file's name, on any system; a digest tells names apart that would look the same."""
+    plain = re.sub(r"[^\w-]+", "_", name)[:60].strip("_")
+    if plain == name:
+        return name
+    return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def cache_folder(kind: str) -> Path:

@@ -17,6 +17,7 @@ from tellapart.core.files import naming, write_text
 from tellapart.core.old_names import current_event, current_keys
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
+from tellapart.core.several_runs import AVERAGE, describe_several
 from tellapart.errors import RunError
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ class Run:
         return self.recipe_file.is_file()
 
     @property
+    def is_average(self) -> bool:
+        """Whether it holds the mean of several runs' answers, which are read as those of a run."""
+        return (self.directory / AVERAGE).is_file()
+
+    @property
     def begun(self) -> bool:
         """Whether there is a training to go on with: something has been trained and saved."""
         return self.started and any(self.checkpoint(name).is_file() for name in ("last", "previous"))
@@ -123,7 +129,7 @@ class Run:
     def recipe(self) -> Recipe:
         from tellapart.recipe.load import read_recipe
 
-        self._need(self.recipe_file)
+        self.need(self.recipe_file)
         recipe, _ = read_recipe(self.recipe_file)  # the user does not write this file: its old keys need no word
         return recipe
 
@@ -131,26 +137,26 @@ class Run:
     def catalog(self) -> Catalog:
         from tellapart.data.catalog import Catalog
 
-        self._need(self.catalog_file)
+        self.need(self.catalog_file)
         return Catalog.load(self.catalog_file)
 
     @cached_property
     def split(self) -> Split:
         from tellapart.data.splitting.split import Split
 
-        self._need(self.split_file)
+        self.need(self.split_file)
         return Split.load(self.split_file)
 
     @property
     def environment(self) -> dict[str, Any]:
-        self._need(self.environment_file)
+        self.need(self.environment_file)
         values: dict[str, Any] = read_json(self.environment_file, "begun", "command")
         return values
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
         """By the name of what was evaluated: "test", "validation"."""
-        self._need(self.evaluation_file)
+        self.need(self.evaluation_file)
         values = read_json(self.evaluation_file, "evaluations")["evaluations"]
         try:
             return {name: Evaluation.from_dict(value) for name, value in values.items()}
@@ -163,13 +169,13 @@ class Run:
     @property
     def evaluation_values(self) -> dict[str, Any]:
         """evaluation.json as plain values: "temperature", "thresholds" (None with one label), "evaluations" …"""
-        self._need(self.evaluation_file)
+        self.need(self.evaluation_file)
         values = current_keys(read_json(self.evaluation_file, "evaluations", "temperature", "thresholds"))
         return values | {"tta": current_keys(values["tta"])} if values.get("tta") else values
 
     def predictions(self, on: str) -> Predictions:
         """The network's predictions for the "validation" or "test" pictures."""
-        self._need(self.predictions_file(on))
+        self.need(self.predictions_file(on))
         return Predictions.load(self.predictions_file(on))
 
     def events(self) -> list[dict[str, Any]]:
@@ -183,9 +189,16 @@ class Run:
         """Write plain values, whole or not at all."""
         write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
-    def _need(self, path: Path) -> None:
+    def need(self, path: Path) -> None:
+        """Refuse to go on without a file of the run.
+
+        Raises:
+            RunError: it is not there; says what the directory is instead, or what to do.
+        """
         if path.is_file():
             return
+        if several := describe_several(self.directory):
+            raise RunError(*several)
         if not self.started:
             raise RunError(
                 f"{self.directory} is not a run directory: it has no recipe.toml.",

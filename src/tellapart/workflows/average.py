@@ -11,6 +11,7 @@ import numpy as np
 
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
+from tellapart.core.several_runs import AVERAGE
 from tellapart.core.text import as_lines, counted
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.calibrate import Rule, fit_temperature, thresholds
@@ -59,7 +60,7 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
     for other in members[1:]:
         _check_alike(members[0], other)
     averaged = Run(Path(out))
-    if not (averaged.directory / "average.json").is_file():
+    if not averaged.is_average:
         refuse_other_files(averaged.directory, (), "Choose another --out: a folder that is empty or not there yet.")
     predictions = _mean_predictions(members, list(evaluations[0]), weights)
     temperature = fit_temperature(predictions["validation"])
@@ -77,7 +78,7 @@ def average(runs: Sequence[Run | str | Path], out: str | Path, weights: Sequence
         "runs": [str(run.directory.resolve()) for run in members],
         "weights": None if weights is None else list(weights),
     }
-    averaged.write_json(averaged.directory / "average.json", made_of)
+    averaged.write_json(averaged.directory / AVERAGE, made_of)
     about = {"temperature": temperature, "thresholds": limits}
     averaged.write_json(
         averaged.evaluation_file, {**about, "evaluations": {on: e.as_dict() for on, e in of_mean.items()}}

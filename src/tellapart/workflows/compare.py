@@ -13,6 +13,7 @@ import numpy as np
 
 from tellapart.core.files import check_suffix
 from tellapart.core.predictions import Floats, Predictions
+from tellapart.core.several_runs import AVERAGE
 from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
@@ -143,8 +144,7 @@ def _open(path: Path, on: str) -> Opened:
             raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(parts)}.")
         answered = answers_of(first, first.predictions(on))
     if not first.recipe_file.is_file():
-        listed = path / "average.json"
-        members = ", ".join(read_json(listed, "runs")["runs"]) if listed.is_file() else "runs"
+        members = ", ".join(read_json(path / AVERAGE, "runs")["runs"]) if first.is_average else "runs"
         return Opened(str(path), first.catalog, answered, None, None, {"average of": members})
     recipe = first.recipe
     plain = recipe.model_dump(

@@ -14,6 +14,7 @@ import numpy as np
 from tellapart.core.files import write_text
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
+from tellapart.core.several_runs import CROSS_VALIDATION
 from tellapart.core.text import as_lines
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.kfold import kfold
@@ -26,8 +27,6 @@ from tellapart.runs.run import Run
 from tellapart.workflows.progress import progress_sink
 from tellapart.workflows.scan import scan
 from tellapart.workflows.train import RunOptions, follow_run
-
-_RESULT = "cross_validation.json"
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def cross_validate(
     splits = kfold(catalog, n_folds, validation=loaded.data.validation, seed=loaded.split_seed)
     refuse_other_files(
         directory,
-        {_RESULT, "predictions.parquet", *(f"fold-{number}" for number in range(1, n_folds + 1))},
+        {CROSS_VALIDATION, "predictions.parquet", *(f"fold-{number}" for number in range(1, n_folds + 1))},
         f"Choose another --out: an empty folder, or one with a cross-validation of {n_folds} folds.",
     )
     runs = []
@@ -122,7 +121,7 @@ def cross_validate(
     fixed = loaded.evaluation.thresholds if isinstance(loaded.evaluation.thresholds, float) else 0.5
     evaluated = evaluate_predictions(predictions, on="all folds", thresholds=fixed)
     result = CrossValidation(tuple(runs), evaluated, scores)
-    write_text(directory / _RESULT, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_text(directory / CROSS_VALIDATION, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     return result
 
 

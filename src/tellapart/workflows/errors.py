@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellapart.core.files import file_part
 from tellapart.core.predictions import Predictions
+from tellapart.core.several_runs import describe_several
 from tellapart.core.text import as_lines, counted
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
@@ -22,6 +24,8 @@ from tellapart.report.thumbnail import SIZE, thumbnail
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from tellapart.data.catalog import Catalog
     from tellapart.evaluation.label_issues_table import LabelIssues
     from tellapart.workflows.progress import ProgressSink
@@ -44,7 +48,7 @@ class ErrorFiles:
 
 
 def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progress: ProgressSink) -> ErrorFiles:
-    """Write `errors.html` and the ranking of labels of a finished run.
+    """Write `errors.html` (of one class, a page of its own) and the ranking of labels of a finished run.
 
     Args:
         run: finished.
@@ -66,7 +70,8 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progres
     limits = None if limits is None else np.asarray(limits, np.float64)
     answers = _answers(run.catalog, predictions, values["temperature"], limits)
     issues, why_not = _issues(run, progress)
-    about = f"{run.recipe.model.name}, {counted(len(predictions), f'{on} picture')}"
+    name = f"average, {run.directory.name}" if run.is_average else run.recipe.model.name
+    about = f"{name}, {counted(len(predictions), f'{on} picture')}"
     return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about)
 
 
@@ -95,6 +100,8 @@ def _issues(run: Run, progress: ProgressSink) -> tuple[LabelIssues | None, str]:
     """The label issues, or why there are none: the galleries do without them."""
     from tellapart.workflows.label_issues import issues_of_run
 
+    if several := describe_several(run.directory):
+        return None, f"Labels are not ranked here. {' '.join(several)}"
     try:
         return issues_of_run(run, progress), ""
     except (MissingExtraError, DataError) as error:
@@ -132,10 +139,10 @@ def _write(
         subtitle=[about, *([f"given {formatting.visible(only)}"] if only is not None else [])],
         sections=_sections(catalog, answers, issues, why_not, only),
     )
-    path = out / "errors.html"
+    path = out / (f"errors-{file_part(only)}.html" if only is not None else "errors.html")
     write_page(page, path, lambda row: thumbnail(decode(catalog.path(row), SIZE)))
     tables = issues.save(out) if issues else ()
-    return ErrorFiles(path, tables, _text(answers, issues, why_not))
+    return ErrorFiles(path, tables, _text(answers, issues, why_not, only))
 
 
 def _sections(
@@ -159,11 +166,15 @@ def _sections(
     return sections
 
 
+def _suspects(issues: LabelIssues, only: str | None) -> pl.DataFrame:
+    """The suspected labels, the most suspicious first; of one class, where `only` names it."""
+    table = issues.table.filter(issues.table["suspicious"])
+    return table if only is None else table.filter(table["given"].list.contains(only))
+
+
 def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Block:
     """A gallery of the most suspicious labels with the reasons."""
-    table = issues.table.filter(issues.table["suspicious"])
-    if only is not None:
-        table = table.filter(table["given"].list.contains(only))
+    table = _suspects(issues, only)
     link = _link(catalog)
     cards = [
         Card(
@@ -188,7 +199,7 @@ def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Bloc
     )
 
 
-def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
+def _text(answers: Answers, issues: LabelIssues | None, why_not: str, only: str | None) -> str:
     lines = []
     if not answers.predictions.multilabel:
         pairs = most_confused(answers.predictions, 5)
@@ -199,8 +210,10 @@ def _text(answers: Answers, issues: LabelIssues | None, why_not: str) -> str:
         lines = ["Most often confused:", *lines] if pairs else ["No answer was wrong."]
     if issues is None:
         return as_lines([*lines, why_not])
-    lines.append(f"{counted(issues.n_suspicious, 'picture')} with a label that may be wrong.")
-    for line in issues.table.filter(issues.table["suspicious"]).head(10).iter_rows(named=True):
+    suspects = _suspects(issues, only)
+    label = "a label" if only is None else f"the label {only}"
+    lines.append(f"{counted(suspects.height, 'picture')} with {label} that may be wrong.")
+    for line in suspects.head(10).iter_rows(named=True):
         labels = ", ".join(map(formatting.visible, line["given"])) or "no label"
         lines.append(f"  {formatting.visible(line['file'])} ({labels}): {formatting.visible(line['reason'])}")
     return as_lines(lines)

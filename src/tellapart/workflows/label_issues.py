@@ -16,7 +16,7 @@ from tellapart.core.vectors import nearest
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import ties_of
 from tellapart.data.splitting.stratify import Ties, divide
-from tellapart.errors import DataError, RunError, WeightsError
+from tellapart.errors import DataError, WeightsError
 from tellapart.evaluation.label_issues import agreement, label_quality
 from tellapart.evaluation.label_issues_table import LabelIssues
 from tellapart.report.formatting import certainty
@@ -253,11 +253,7 @@ def trained(run: Run, when: str) -> Network:
     from tellapart.models.architecture import Architecture
     from tellapart.training.checkpoint import load_network
 
-    if not (run.bundle / DESCRIPTION).is_file():
-        raise RunError(
-            f"{run.directory} has no bundle yet: its training has not finished.",
-            "Run the same `tellapart train` command again to go on.",
-        )
+    run.need(run.bundle / DESCRIPTION)
     architecture = Architecture.from_dict(read_description(run.bundle)["architecture"])
     return load_network(run.checkpoint(when), architecture)
 

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from tellapart.core.bundle_description import AGAIN, DESCRIPTION, read_description
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
+from tellapart.core.several_runs import describe_several
 from tellapart.data.augmentation.tta import copies
 from tellapart.deploy.bundle.tensors import read_tensors
 from tellapart.errors import BundleError, UsageError
@@ -276,6 +277,8 @@ def _find(path: Path) -> Path:
         raise BundleError(f"{path} is a damaged bundle: {DESCRIPTION} is missing.", AGAIN)
     if within.is_dir():
         raise BundleError(f"{within} is a damaged bundle: {DESCRIPTION} is missing.", AGAIN)
+    if several := describe_several(path):
+        raise BundleError(*several)
     raise BundleError(
         f"{path} holds no bundle.", "If its training was broken off, finish it: tellapart train … --out RUN"
     )
