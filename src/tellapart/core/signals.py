@@ -13,6 +13,7 @@ from typing import Any
 # SIGHUP: the terminal was closed, or the connection to it was lost. SIGBREAK: the same on Windows.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_HANG_UP = getattr(signal, "SIGHUP", None)
 STOPPED = 130  # the exit code of a program ended by Ctrl-C
 #: From the signal to the end at the latest; whoever waits five seconds before a kill finds us gone.
 GRACE = 4.0
@@ -24,6 +25,8 @@ def stop_politely() -> Iterator[list[int]]:
     wish: list[int] = []
 
     def note(number: int, _frame: object) -> None:
+        if wish and number == _HANG_UP:
+            return  # a closed terminal sends it twice: once to the session's leader, once to the group
         if wish:
             raise KeyboardInterrupt
         wish.append(number)
@@ -50,8 +53,15 @@ def stopped_soon() -> Iterator[None]:
     over = threading.Event()
     thread = threading.Thread(target=_watch, args=(ours, over), name="tellapart-stop", daemon=True)
     thread.start()
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        if number != _HANG_UP or received == [_HANG_UP]:  # a second one would cut off what the first one ends
+            raise KeyboardInterrupt
+
     try:
-        with _handled(_interrupt):
+        with _handled(interrupt):
             yield
     finally:
         over.set()
@@ -82,17 +92,13 @@ def _write(text: bytes) -> None:
         os.write(2, text)
 
 
-def _interrupt(number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 @contextmanager
 def _handled(handler: Any) -> Iterator[None]:
     """Install a signal handler for a while. Outside the main thread, which alone may do so, it does nothing."""
     before: dict[int, Any] = {}
     try:
         for kind in _SIGNALS:
-            if kind == getattr(signal, "SIGHUP", None) and signal.getsignal(kind) == signal.SIG_IGN:
+            if kind == _HANG_UP and signal.getsignal(kind) == signal.SIG_IGN:
                 continue  # started by nohup: it shall outlive the terminal
             before[kind] = signal.signal(kind, handler)
     except ValueError:
