@@ -16,6 +16,7 @@ from tellapart.models.architecture import Architecture
 from tellapart.models.create import create_network
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
 from tellapart.models.heads import ResizeInside
+from tellapart.models.layer_groups import layer_groups, train_last
 from tellapart.models.network import Network
 from tellapart.models.scratch import build_own
 from tellapart.recipe.networks import Member
@@ -124,3 +125,37 @@ def test_pretrained_networks_side_by_side_see_what_each_sees_alone(weights, monk
     together = ensemble([n.backbone for n in alone], [n.preprocessing for n in alone], sum(n.n_features for n in alone))
     pictures = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8))
     assert torch.equal(features(together, pictures), torch.cat([features(n, pictures) for n in alone], 1))
+
+
+def test_the_last_groups_of_an_ensemble_are_the_last_of_each_member():
+    members = [{"name": name, "pretrained": False} for name in ("cnn8", "small-cnn")]
+    network = create_network(Model.model_validate({"name": "ensemble", "members": members}), 3, Data(size=32))
+    alone = [layer_groups(create_network(Model(name=m["name"], pretrained=False), 3, Data(size=32))) for m in members]
+    groups = layer_groups(network)
+    assert len(groups) == max(map(len, alone))
+    for k in range(2, len(groups) + 1):
+        train_last(network, k)
+        for member, own in zip(network.backbone.members, alone, strict=True):
+            backbone = member.get_submodule("backbone")
+            trained = {name.rpartition(".")[0] for name, p in backbone.named_parameters() if p.requires_grad}
+            modules = {name.removeprefix("backbone.") for group in own[-k:-1] for name in group}
+            assert trained == {name for name in modules if list(backbone.get_submodule(name).parameters(recurse=False))}
+
+
+def test_given_normalisation_reaches_the_bundle_and_the_exported_model(tmp_path):
+    torch.manual_seed(0)
+    data = Data.model_validate({"size": 32, "normalisation": "rescale"})
+    network = create_network(Model(name="small-cnn", pretrained=False), 3, data).eval()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    write_bundle(tmp_path / "bundle", network, ("a", "b", "c"), False, Certainty(), about={}, golden=pictures)
+    bundle = Bundle.load(tmp_path / "bundle")
+    assert (bundle.preprocessing.mean, bundle.preprocessing.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    with torch.inference_mode():
+        floats = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        expected = network.head(network.backbone(floats)).numpy()
+    np.testing.assert_allclose(bundle.predict_pixels(pictures), expected, rtol=1e-4, atol=1e-4)
+    given = Data.model_validate({"size": 32, "normalisation": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}})
+    other = create_network(Model(name="small-cnn", pretrained=False), 3, given)
+    wanted = (torch.tensor([1.0, 1.0, 1.0]) - torch.tensor([0.1, 0.2, 0.3])) / torch.tensor([0.4, 0.5, 0.6])
+    white = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
+    torch.testing.assert_close(other.normalise(white)[0, :, 0, 0], wanted)

@@ -119,7 +119,7 @@ def test_a_recipe_that_a_run_of_0_1_stored_mixes_by_the_batch(tmp_path):
     assert 'per = "picture"' in stored
     file.write_text(stored, encoding="utf-8")
     assert read_recipe(file) == (recipe, [])
-    file.write_text(stored.replace('per = "picture"\n', ""), encoding="utf-8")
+    file.write_text(stored.replace('\nper = "picture"', ""), encoding="utf-8")
     again, (line,) = read_recipe(file)
     assert again.mix == Mix(per="batch", cutmix=0.1)
     assert "drawn once a batch" in line
@@ -127,7 +127,7 @@ def test_a_recipe_that_a_run_of_0_1_stored_mixes_by_the_batch(tmp_path):
     assert restore_mixing(Run(tmp_path), recipe).mix == again.mix
     explicit = Recipe(mix=Mix(per="picture", cutmix=0.1))
     assert restore_mixing(Run(tmp_path), explicit) == explicit
-    file.write_text(Recipe().to_toml().replace('per = "picture"\n', ""), encoding="utf-8")
+    file.write_text(Recipe().to_toml().replace('\nper = "picture"', ""), encoding="utf-8")
     assert read_recipe(file) == (Recipe(), [])  # it mixes nothing
 
 
@@ -135,6 +135,38 @@ def test_how_mixing_is_drawn_without_mixing_is_refused(tmp_path):
     assert load(tmp_path, '[mix]\nper = "batch"\nmixup = 0.4').mix.per == "batch"
     with pytest.raises(RecipeError, match="'per' does nothing without"):
         load(tmp_path, '[mix]\nper = "batch"')
+
+
+def test_oversampling_states_its_multiple(tmp_path):
+    balance = load(tmp_path, '[balance]\nsampler = "oversample"\nmultiple = 4.0').balance
+    assert (balance.sampler, balance.multiple) == ("oversample", 4.0)
+    with pytest.raises(RecipeError, match="needs 'multiple'"):
+        load(tmp_path, '[balance]\nsampler = "oversample"')
+    with pytest.raises(RecipeError, match="belongs to sampler"):
+        load(tmp_path, "[balance]\nmultiple = 2.0")
+
+
+def test_an_order_that_a_sampler_draws_cannot_be_kept(tmp_path):
+    assert not load(tmp_path, "[[stages]]\nshuffle = false").stages[0].shuffle
+    with pytest.raises(RecipeError, match="draws the order"):
+        load(tmp_path, '[balance]\nsampler = "weighted"\n[[stages]]\nshuffle = false')
+    with pytest.raises(RecipeError, match="'shuffle' is not for solver"):
+        load(tmp_path, '[[stages]]\ntrain = "head"\nsolver = "lbfgs"\nshuffle = false')
+
+
+def test_normalisation_is_in_units_of_0_to_1(tmp_path):
+    rescaled = load(tmp_path, '[data]\nnormalisation = "rescale"').data
+    assert rescaled == load(tmp_path, "[data]\nnormalisation = { mean = [0, 0, 0], std = [1, 1, 1] }").data
+    with pytest.raises(RecipeError, match=r"data.normalisation.mean.*less than or equal to 1"):
+        load(tmp_path, "[data]\nnormalisation = { mean = [120, 120, 120], std = [60, 60, 60] }")
+    with pytest.raises(RecipeError, match='expected "rescale"'):
+        load(tmp_path, '[data]\nnormalisation = "imagenet"')
+
+
+def test_augmentation_once_a_batch_needs_augmentation(tmp_path):
+    assert load(tmp_path, 'augment_per = "batch"\n[[augment]]\ntransform = "rotation"').augment_per == "batch"
+    with pytest.raises(RecipeError, match="'augment_per' does nothing"):
+        load(tmp_path, 'augment_per = "batch"')
 
 
 def test_unknown_ways_of_balancing(tmp_path):

@@ -28,6 +28,8 @@ def build(picture_folder: Callable[..., Path]) -> Build:
         torch.manual_seed(recipe.seed)
         network = create_network(recipe.model, len(catalog.classes), recipe.data)
         preprocessing = network.preprocessing
-        return network, Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed)
+        per_batch = recipe.augment_per == "batch"
+        rows, seed = (parts.train, parts.validation), recipe.seed
+        return network, Dataset(catalog, *rows, preprocessing, recipe.augment, seed, recipe.data.ahead, per_batch)
 
     return made

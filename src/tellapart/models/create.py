@@ -248,6 +248,9 @@ def _backbone(a: Architecture) -> nn.Module:
 def _preprocessing(published: Preprocessing, data: Data) -> Preprocessing:
     """Preprocessing of the weights, with the changes that the recipe makes."""
     crop = data.crop or published.crop
+    if data.normalisation:
+        mean, std = data.normalisation.mean, data.normalisation.std
+        published = replace(published, mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
     return replace(
         published,
         height=data.size or published.height,

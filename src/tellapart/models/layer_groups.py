@@ -7,12 +7,14 @@ a backbone once a picture and only the rest in every epoch.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from tellapart.errors import ModelError
+from tellapart.models.ensemble import SideBySide
 from tellapart.models.network import Network
 
 _NOT_A_CHAIN = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError)
@@ -26,9 +28,13 @@ def layer_groups(network: Network) -> list[list[str]]:
     Each module that owns parameters or buffers itself is in exactly one group, and so are the modules around and
     between them that belong to one group alone. So a group's parameters are those that its modules own *themselves*
     (`parameters(recurse=False)`): see `train_last`.
+
+    In an ensemble, each group has a group of every member, counted from the head: the last one has each member's last.
     """
     backbone = network.backbone
-    group_of = _timm_groups(backbone) or _part_groups(backbone, inside=network.architecture.source == "torchvision")
+    group_of = _numbers(backbone, network.architecture.source)
+    if isinstance(backbone, SideBySide):
+        group_of = _aligned_groups(backbone, [member["source"] for member in network.architecture.options["members"]])
     spans: dict[str, set[int]] = {}
     for name, group in group_of.items():
         for depth in range(name.count(".") + 1 if name else 0):
@@ -202,6 +208,26 @@ def _owns(module: nn.Module) -> bool:
 
 def _join(name: str, inner: str) -> str:
     return f"{name}.{inner}" if name and inner else name or inner
+
+
+def _aligned_groups(backbone: SideBySide, sources: Sequence[str]) -> dict[str, int]:
+    """Groups of an ensemble's members by name of module, aligned at their ends."""
+    members = []
+    for number, (member, source) in enumerate(zip(backbone.members, sources, strict=True)):
+        group_of = _numbers(member.get_submodule("backbone"), source)
+        order = {group: i for i, group in enumerate(sorted(set(group_of.values())))}
+        members.append({_join(f"members.{number}.backbone", name): order[group] for name, group in group_of.items()})
+    depths = [1 + max(group_of.values(), default=-1) for group_of in members]
+    return {
+        name: max(depths) - depth + group
+        for group_of, depth in zip(members, depths, strict=True)
+        for name, group in group_of.items()
+    }
+
+
+def _numbers(backbone: nn.Module, source: str) -> dict[str, int]:
+    """Number of the group of each module of a backbone that owns parameters, by name."""
+    return _timm_groups(backbone) or _part_groups(backbone, inside=source == "torchvision")
 
 
 def _timm_groups(backbone: nn.Module) -> dict[str, int]:

@@ -23,6 +23,13 @@ MAX_EPOCHS, MAX_LR, MAX_ENTRIES = 1_000_000, 1e6, 100
 _RANGE = r"^[-+.\deE]+\.\.[-+.\deE]+$"  # "1e-4..1e-2"
 
 
+class Normalisation(Section):
+    """Mean and deviation of each channel, for pixels of 0 to 1: pixels less the mean, over the deviation."""
+
+    mean: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(ge=1e-3, le=10)]], Field(min_length=3, max_length=3)]
+
+
 class Data(Section):
     """`[data]`: the split, versions made ahead, and the size of the network's input."""
 
@@ -30,6 +37,11 @@ class Data(Section):
     fit: Literal["crop", "squash", "pad"] = "crop"
     crop: float | None = Field(
         default=None, gt=0, le=1, description="share of the side that fit='crop' keeps; by default the weights' own"
+    )
+    normalisation: Normalisation | None = Field(
+        default=None,
+        description='{ mean = [0.5, 0.5, 0.5], std = [0.25, 0.25, 0.25] }, or "rescale": pixels / 255 alone; by '
+        "default that of the weights",
     )
     validation: float = Field(default=0.15, gt=0, lt=1, description="share of pictures for validation")
     test: float = Field(default=0.15, ge=0, lt=1, description="share of pictures for the test")
@@ -45,6 +57,15 @@ class Data(Section):
         description='versions of each training picture, all shown in an epoch: "eightfold", or a list of transforms '
         "for each version, empty for the picture itself",
     )
+
+    @field_validator("normalisation", mode="before")
+    @classmethod
+    def _rescale(cls, written: Any) -> Any:
+        if written == "rescale":
+            return {"mean": [0.0] * 3, "std": [1.0] * 3}
+        if isinstance(written, str):
+            raise PydanticCustomError("normalisation", 'expected "rescale", or { mean = […], std = […] }')
+        return written
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
@@ -135,6 +156,7 @@ PROBE_KEYS = ("solver", "l2")
 STEP_KEYS = (
     "epochs",
     "steps",
+    "shuffle",
     "optimizer",
     "batch_size",
     "accumulate",
@@ -174,6 +196,7 @@ class Stage(Section):
         default=None, ge=1, le=1_000_000_000, description="length in steps of the optimizer, instead of epochs"
     )
     batch_size: int = Field(default=64, ge=1, le=65_536)
+    shuffle: bool = Field(default=True, description="a new order in every epoch; else that of the pictures' paths")
     accumulate: int = Field(default=1, ge=1, le=65_536, description="batches whose gradients make one step")
     size: int | None = Field(default=None, ge=1, le=4096, description="side of the pictures in this stage, in pixels")
     per_class: int | None = Field(
@@ -283,6 +306,9 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     data: Data = Data()
     augment: list[AnyTransform] = Field(default_factory=list, max_length=MAX_ENTRIES)
+    augment_per: Literal["picture", "batch"] = Field(
+        default="picture", description="one draw of [[augment]] for each picture, or for all pictures of a batch"
+    )
     mix: Mix = Mix()
     balance: Balance = Balance()
     model: Model = Model()
@@ -297,7 +323,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
-        """Refuse random changes that no stage applies."""
+        """Refuse random changes that no stage applies, and orders that nothing keeps to."""
+        drawn = self.balance.sampler in ("weighted", "rarest")
+        if drawn and not all(stage.shuffle for stage in self.stages):
+            raise PydanticCustomError(
+                "unused", f"'shuffle' = false: sampler = \"{self.balance.sampler}\" draws the order of the pictures"
+            )
+        if self.augment_per != "picture" and not self.augment:
+            raise PydanticCustomError("unused", "'augment_per' does nothing without [[augment]]")
         random = {"[[augment]]": bool(self.augment), "[mix]": self.mix.mixup + self.mix.cutmix > 0}
         applied = any(stage.augment and not stage.views for stage in self.stages)
         for name in (name for name, is_set in random.items() if is_set and not applied):

@@ -350,7 +350,18 @@ class Mix(Section):
 class Balance(Section):
     """Class balance: see `data/loading/sampling.py`."""
 
-    sampler: Literal["none", "weighted", "rarest"] = Field(
+    sampler: Literal["none", "weighted", "rarest", "oversample"] = Field(
         default="none", description="how often an epoch shows the pictures of a class"
     )
+    multiple: float | None = Field(
+        default=None, gt=1, le=1000, description="oversample: pictures of an epoch / training pictures"
+    )
     class_weights: bool = Field(default=False, description="rare classes have larger weights in the loss")
+
+    @model_validator(mode="after")
+    def _multiple_of_oversample(self) -> Self:
+        if self.sampler == "oversample" and self.multiple is None:
+            raise PydanticCustomError("multiple", "sampler = \"oversample\" needs 'multiple', such as 4.0")
+        if self.sampler != "oversample" and self.multiple is not None:
+            raise PydanticCustomError("unused", "'multiple' belongs to sampler = \"oversample\"")
+        return self

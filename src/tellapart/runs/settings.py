@@ -63,6 +63,7 @@ def _effective(run: Run) -> dict[str, Any]:
     values = {
         "data.size": size,
         "data.crop": seen.get("crop", "that of the weights"),
+        "data.normalisation": "that of the weights",
         "data.split_seed": recipe.split_seed,
         "model.weights": weights or ("pretrained" if recipe.model.pretrained else "random"),
         "model.dropout": "that of the network",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from tellapart.core.events import Computing, Note
+from tellapart.data.loading.sampling import epoch_length
 from tellapart.models import hub
 from tellapart.models.create import create_network
 from tellapart.models.pretrained import local_weights
@@ -204,7 +205,7 @@ def _workload(recipe: Recipe, catalog: Catalog, split: Split) -> Workload:
     target = catalog.target(split.train)
     counts = np.bincount(target, minlength=len(catalog.classes)) if target.ndim == 1 else target.sum(0)
     return Workload(
-        n_train=len(split.train) * max(1, len(recipe.data.ahead)),
+        n_train=epoch_length(len(split.train) * max(1, len(recipe.data.ahead)), recipe.balance.multiple),
         n_views=len(recipe.stages[-1].views or [[]]),
         n_evaluated=len(split.validation) + len(split.test),
         rarest=int(counts.min()),

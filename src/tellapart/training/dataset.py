@@ -35,6 +35,7 @@ class Dataset:
         transforms: the recipe's augmentation.
         seed: of the training; with epoch, row and view it fixes every random choice.
         ahead: the versions of each training picture, all of which an epoch shows; none: the picture itself.
+        per_batch: whether the transforms are drawn once for all pictures of a batch.
     """
 
     catalog: Catalog
@@ -44,6 +45,7 @@ class Dataset:
     transforms: Sequence[Any]
     seed: int
     ahead: Views = ()
+    per_batch: bool = False
 
     @property
     def versions(self) -> Views:

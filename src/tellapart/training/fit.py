@@ -77,7 +77,7 @@ def fit(
 def train_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
     """The epochs of a stage; afterwards the network is the best of them, and the state is at the next stage."""
     if state.optimizer:
-        stage.optimizer.load_state_dict(state.optimizer)
+        _restore_optimizer(stage, state)
     average = _average(stage, state)
     while state.epoch < stage.epochs and not _out_of_patience(stage, state):
         yield from _train_epoch(stage, state, average)
@@ -220,6 +220,16 @@ def _average(stage: TrainingStage, state: State) -> Average | None:
     if state.average:
         average.load_state_dict({"n_updates": state.n_averaged, "average": state.average})
     return average
+
+
+def _restore_optimizer(stage: TrainingStage, state: State) -> None:
+    try:
+        stage.optimizer.load_state_dict(state.optimizer)
+    except ValueError as error:  # 0.1 counted an ensemble's layers otherwise
+        raise TrainingError(
+            f"Stage {state.stage + 1} was begun with other groups of layers than this version makes: {error}.",
+            "Finish it with the version that began it, or begin again with another --out.",
+        ) from error
 
 
 def _is_asynchronous(runtime: Runtime) -> bool:

@@ -66,7 +66,8 @@ def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runt
         return from_cache(dataset, augments) if config.epochs > 1 else from_files(dataset)
 
     has_gpu = runtime.device == "cuda"
-    changes_on_gpu = augments and has_gpu and bool(gpu_batch.partition(dataset.transforms, dataset.preprocessing)[1])
+    changes_on_gpu = augments and has_gpu and not dataset.per_batch
+    changes_on_gpu = changes_on_gpu and bool(gpu_batch.partition(dataset.transforms, dataset.preprocessing)[1])
 
     def loader(epoch: int) -> Load:
         if config.views:
@@ -77,13 +78,25 @@ def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runt
         for batch in batches(order, size, load, runtime.workers, sequential, pinned=has_gpu):
             yield batch.row, batch.image, None
 
+    def changed_alike(order: Rows, epoch: int, first: int) -> Iterator[_Raw]:
+        """Batches whose pictures are all changed in the same way; loaded by their numbers, which tell the batch."""
+
+        def load(number: int) -> Pixels:
+            return augmented(dataset, epoch, reader(), number // config.batch_size)(int(order[number]))
+
+        numbers = np.arange(first * config.batch_size, len(order))
+        for rows, pictures, _ in raw(numbers, config.batch_size, load):
+            yield order[rows], pictures, None
+
     def prepared(made: Iterator[_Raw]) -> Batches:
         for pictures, rows in _on_device(made, runtime.device):
             yield network_input(network, pictures, runtime), rows
 
     def train(order: Rows, epoch: int, first: int) -> Batches:
-        order, size = order[first * config.batch_size :], config.batch_size
-        if changes_on_gpu:
+        whole, order, size = order, order[first * config.batch_size :], config.batch_size
+        if augments and dataset.per_batch:
+            made = changed_alike(whole, epoch, first)
+        elif changes_on_gpu:
             made = _changed_on_gpu(dataset, reader(), order, epoch, size, runtime.workers)
         else:
             made = raw(order, size, loader(epoch))

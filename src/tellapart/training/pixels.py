@@ -15,7 +15,7 @@ import torch
 
 from tellapart.core.preprocess import Pixels
 from tellapart.data.augmentation import offline
-from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator
+from tellapart.data.augmentation.transforms import augment, augment_frame, batch_generator, crops, generator
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.loading import picture_cache
 from tellapart.data.loading.content_keys import content_keys
@@ -108,10 +108,16 @@ def plain(dataset: Dataset, reader: Reader | None = None) -> Load:
     return (reader or from_files(dataset)).frame
 
 
-def augmented(dataset: Dataset, epoch: int, reader: Reader | None = None) -> Load:
-    """Item → the item as one epoch of training shows it, changed at random."""
+def augmented(dataset: Dataset, epoch: int, reader: Reader | None = None, batch: int = 0) -> Load:
+    """Item → the item as one epoch of training shows it, changed at random.
+
+    Args:
+        batch: its number in the epoch; it matters where all pictures of a batch are changed alike.
+    """
 
     def change(item: int) -> tuple[Sequence[Transform], np.random.Generator]:
+        if dataset.per_batch:
+            return dataset.transforms, batch_generator(dataset.seed, epoch, batch)
         row, version = divmod(item, len(dataset.versions))
         return dataset.transforms, generator(dataset.seed, epoch, row, version)
 

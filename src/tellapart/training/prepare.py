@@ -172,9 +172,12 @@ def _describe_inputs(stage: TrainingStage) -> str:
     freed = part.cut and part.statistics == "free"
     reason = ", as the statistics of the frozen layers are free to change" if freed else ""
     on_cpu = ""
-    if stage.runtime.device == "cuda" and config.augment and not config.views:
+    if stage.dataset.per_batch and config.augment and not config.views:
+        on_cpu = "transforms are drawn once a batch"
+    elif stage.runtime.device == "cuda" and config.augment and not config.views:
         on_cpu = gpu_batch.describe_partition(stage.recipe.augment, stage.dataset.preprocessing)
-    return f"from pictures{limit and f', {limit}'}{reason}{on_cpu and f'; {on_cpu}'}"
+    order = "" if config.shuffle else ", in the order of their paths"
+    return f"from pictures{limit and f', {limit}'}{order}{reason}{on_cpu and f'; {on_cpu}'}"
 
 
 def _peak_lrs(part: Part, config: Stage) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from tellapart.core.events import NO_LABEL
 from tellapart.data.loading.loader import Rows
-from tellapart.data.loading.sampling import contents, epoch_order
+from tellapart.data.loading.sampling import contents, epoch_length, epoch_order
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.dataset import Dataset
@@ -98,7 +98,7 @@ class TrainingStage:
     @property
     def steps(self) -> int:
         """Steps of a whole epoch."""
-        n_items = len(self.dataset.train) * len(self.dataset.versions)
+        n_items = epoch_length(len(self.dataset.items), self.recipe.balance.multiple)
         return math.ceil(n_items / (self.config.batch_size * self.config.accumulate))
 
     @property
@@ -157,8 +157,9 @@ def epoch_items(recipe: Recipe, dataset: Dataset, target: Tensor, number: int, e
     """The items that an epoch of a stage shows, in order: a function of seed, stage and epoch."""
     items = dataset.items
     labels = target[dataset.rows(items)].cpu().numpy()
-    seed = position_seed(dataset.seed, number)
-    return epoch_order(items, labels, len(dataset.catalog.classes), recipe.balance.sampler, seed, epoch)
+    seed, balance, shuffle = position_seed(dataset.seed, number), recipe.balance, recipe.stages[number].shuffle
+    n_classes = len(dataset.catalog.classes)
+    return epoch_order(items, labels, n_classes, balance.sampler, seed, epoch, balance.multiple, shuffle)
 
 
 def epoch_counts(recipe: Recipe, dataset: Dataset, target: Tensor, number: int) -> dict[str, int]:

@@ -137,8 +137,10 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     network = _network(recipe, len(catalog.classes))
     preprocessing = network.preprocessing
-    ahead = recipe.data.ahead
-    dataset = Dataset(catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed, ahead)
+    ahead, per_batch = recipe.data.ahead, recipe.augment_per == "batch"
+    dataset = Dataset(
+        catalog, parts.train, parts.validation, preprocessing, recipe.augment, recipe.seed, ahead, per_batch
+    )
     runtime = plain_runtime()
     prepared = stage_from_pictures(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
     test = suggest(*progress.watch(raise_lr(prepared)))

@@ -145,7 +145,14 @@ def _dataset(job: Job, network: Network, retraining: bool) -> Dataset:
             )
     recipe = job.recipe
     return Dataset(
-        job.catalog, train, validation, network.preprocessing, recipe.augment, recipe.seed, recipe.data.ahead
+        job.catalog,
+        train,
+        validation,
+        network.preprocessing,
+        recipe.augment,
+        recipe.seed,
+        recipe.data.ahead,
+        recipe.augment_per == "batch",
     )
 
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from tellapart.data.loading.sampling import at_most, class_weights, contents, epoch_order, positive_weights
+from tellapart.data.loading.sampling import (
+    at_most,
+    class_weights,
+    contents,
+    epoch_length,
+    epoch_order,
+    positive_weights,
+)
+from tellapart.errors import DataError
 
 COUNTS = (6403, 1200, 300, 95)
 
@@ -137,6 +145,43 @@ def test_at_most_draws_at_random():
     first, second = (at_most(rows, targets, 4, 100, seed) for seed in (0, 1))
     assert len(np.intersect1d(first, second)) < 250  # all of the 95, and by chance few of the others
     assert first.mean() == pytest.approx(rows.mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("make", [unbalanced, multilabel])
+def test_oversampling_keeps_every_picture_once_and_adds_the_rarest_label(make):
+    rows, targets = make()
+    order = epoch_order(rows, targets, 5, "oversample", 3, 4, multiple=2.5, shuffle=False)
+    n = len(rows)
+    assert len(order) == epoch_length(n, 2.5) == round(2.5 * n)
+    assert np.array_equal(order[:n], rows)
+    where = np.searchsorted(rows, order)
+    carried = np.eye(5, dtype=int)[targets] if targets.ndim == 1 else targets.astype(int)
+    assert carried[where[n:]].any(1).all()  # none without a label is added
+    counts = carried.sum(0)
+    present = counts > 0
+    for row in where[n:]:
+        assert carried[row][counts == counts[present].min()].any()  # it has one of the labels that are rarest so far
+        counts += carried[row]
+    shuffled = epoch_order(rows, targets, 5, "oversample", 3, 4, multiple=2.5)
+    assert np.array_equal(np.sort(shuffled), np.sort(order))
+    assert not np.array_equal(shuffled, order)
+    assert not np.array_equal(np.sort(order), np.sort(epoch_order(rows, targets, 5, "oversample", 3, 5, 2.5)))
+
+
+def test_a_picture_comes_again_only_when_all_others_of_its_label_have():
+    targets = np.array([0] * 40 + [1] * 10)
+    order = epoch_order(np.arange(50), targets, 2, "oversample", 0, 0, multiple=1.6, shuffle=False)
+    assert sorted(order[50:]) == sorted([*range(40, 50)] * 3)
+
+
+def test_nothing_to_oversample_is_said():
+    with pytest.raises(DataError, match="No training picture has a label"):
+        epoch_order(np.arange(3), np.zeros((3, 2), np.uint8), 2, "oversample", 0, 0, multiple=2.0)
+
+
+def test_unshuffled_is_the_order_of_the_rows():
+    rows, targets = unbalanced()
+    assert np.array_equal(epoch_order(rows, targets, 5, "none", 3, 4, shuffle=False), rows)
 
 
 def test_contents_by_hand():

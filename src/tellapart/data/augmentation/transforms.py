@@ -49,6 +49,11 @@ def generator(seed: int, epoch: int, row: int, view: int = 0) -> Random:
     return np.random.Generator(np.random.Philox(key=[low, view], counter=[0, epoch, row, high]))
 
 
+def batch_generator(seed: int, epoch: int, batch: int) -> Random:
+    """The random generator of all pictures of one batch in one epoch. No picture has its own `generator`'s numbers."""
+    return generator(seed, epoch, batch, (1 << 63) - 1)
+
+
 def augment(pixels: Pixels, transforms: Sequence[Transform], preprocessing: Preprocessing, rng: Random) -> Pixels:
     """Augment one picture and bring it to size.
 

@@ -14,10 +14,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.errors import DataError
+
 Rows = npt.NDArray[np.int64]
 Targets = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-Method = Literal["none", "weighted", "rarest"]
+Method = Literal["none", "weighted", "rarest", "oversample"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,22 @@ class Contents:
     without_label: int
 
 
-def epoch_order(rows: Rows, targets: Targets, n_classes: int, method: Method, seed: int, epoch: int) -> Rows:
-    """The rows of one epoch, in order: as many as there are, a function of seed and epoch alone.
+def epoch_length(n: int, multiple: float | None) -> int:
+    """Pictures that an epoch shows of n: as many, or `multiple` times as many (see `epoch_order`)."""
+    return round(n * (multiple or 1))
+
+
+def epoch_order(
+    rows: Rows,
+    targets: Targets,
+    n_classes: int,
+    method: Method,
+    seed: int,
+    epoch: int,
+    multiple: float | None = None,
+    shuffle: bool = True,
+) -> Rows:
+    """The rows of one epoch, in order: `epoch_length` of them, a function of seed and epoch alone.
 
     Args:
         rows: int64 [n], the catalog's row numbers.
@@ -50,11 +66,20 @@ def epoch_order(rows: Rows, targets: Targets, n_classes: int, method: Method, se
             Gupta 2019, LVIS).
             "rarest": always the next picture of the label shown least so far. Each label's pictures come in shuffled
             rounds. Counts are exactly equal for one label, as equal as can be for several.
+            "oversample": every row once, then again and again the next picture of the label shown least so far.
+            Pictures without a label are not shown again.
         seed, epoch: 0 or more.
+        multiple: of "oversample", above 1.
+        shuffle: of "none" and "oversample"; else rows stay in their order, and those shown again follow.
+
+    Raises:
+        DataError: "oversample", and no picture has a label.
     """
     rng = np.random.default_rng((seed, epoch))
-    if method == "none" or len(rows) == 0:
-        return rng.permutation(rows)
+    if method in ("none", "oversample") or len(rows) == 0:
+        if method == "oversample" and len(rows):
+            rows = np.concatenate([rows, rows[_oversampled(targets, n_classes, multiple, rng)]])
+        return rng.permutation(rows) if shuffle else rows
     line, label = _carried(targets, n_classes)
     if method == "weighted":
         rarity = 1 / np.maximum(np.bincount(label, minlength=n_classes + 1), 1)
@@ -93,9 +118,23 @@ def _carried(targets: Targets, n_classes: int) -> tuple[Rows, Rows]:
     return line, label
 
 
-def _rarest_first(line: Rows, label: Rows, n: int, rng: np.random.Generator) -> Rows:
-    """Indices of pictures: n times the next one of the label that has been shown least."""
-    carried, first = label.tolist(), np.searchsorted(line, np.arange(n + 1)).tolist()
+def _oversampled(targets: Targets, n_classes: int, multiple: float | None, rng: np.random.Generator) -> Rows:
+    """Indices of the pictures that are shown once more, after each has been shown once."""
+    line, label = _carried(targets, n_classes)
+    has_label = label < n_classes
+    if not has_label.any():
+        raise DataError("No training picture has a label: there is nothing to oversample.", "Leave 'sampler' out.")
+    n_more = epoch_length(len(targets), multiple) - len(targets)
+    return _rarest_first(line[has_label], label[has_label], n_more, rng, shown_once=True)
+
+
+def _rarest_first(line: Rows, label: Rows, n: int, rng: np.random.Generator, shown_once: bool = False) -> Rows:
+    """Indices of pictures: n times the next one of the label that has been shown least.
+
+    Args:
+        shown_once: each picture has been shown once before.
+    """
+    carried, first = label.tolist(), np.searchsorted(line, np.arange(line.max() + 2)).tolist()
     by_label = np.argsort(label, kind="stable")
     present, starts = np.unique(label[by_label], return_index=True)
     pictures = np.split(line[by_label], starts[1:])
@@ -103,7 +142,9 @@ def _rarest_first(line: Rows, label: Rows, n: int, rng: np.random.Generator) -> 
     # Equal counts are settled by the order in which the labels stand here, so it is shuffled too.
     shown = dict.fromkeys(rng.permutation(present).tolist(), 0)
     rank = {number: i for i, number in enumerate(shown)}
-    heap = [(0, rank[number], number) for number in shown]
+    if shown_once:
+        shown = {number: int((label == number).sum()) for number in shown}
+    heap = sorted((shown[number], rank[number], number) for number in shown)
     order = np.empty(n, np.int64)
     for i in range(n):
         while heap[0][0] != shown[heap[0][2]]:  # shown since, with a picture taken for another label
