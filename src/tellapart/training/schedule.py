@@ -1,6 +1,22 @@
 """Learning rates: a factor for each step, and a peak rate for each group of layers.
 
 No torch. Nothing has a memory, so that a training which resumes needs only the number of the step.
+
+With t the step, T all steps, e the final factor and fall(s) = e + (1 - e) · ½ (1 + cos(π s)), which falls from
+1 at s = 0 to e at s = 1:
+
+* constant: 1
+* step: step_factor ^ ⌊epoch of t / step_epochs⌋
+* cosine: fall(t / T). The final factor belongs to step T, the first that is not done: no step has factor 0.
+* one_cycle: up from 1/25 along half a cosine, down to `final` at the last step along another (Smith and Topin
+  2018, arXiv 1708.07120; as torch's OneCycleLR). The rise takes the share `warmup` of the steps, or 0.3 if
+  that is 0.
+* sgdr: cosine with warm restarts (Loshchilov and Hutter 2017, arXiv 1608.03983): fall(t_c / T_c) within cycle c,
+  which has cycle_length · cycle_multiplier^c epochs. Three whole cycles of length 1 and multiplier 2
+  take 1 + 2 + 4 = 7 epochs.
+
+Warm-up, W = round(warmup · T) steps, is linear: (t + 1) / (W + 1). A cosine fills the steps after it; step and
+sgdr keep to their epochs, and are multiplied by it.
 """
 
 from __future__ import annotations
@@ -32,21 +48,7 @@ def schedule(
 ) -> Schedule:
     """A function from the step (0 … total_steps - 1) to a factor in [0, 1] of the peak learning rate.
 
-    With t the step, T all steps, e the final factor and fall(s) = e + (1 - e) · ½ (1 + cos(π s)), which falls from
-    1 at s = 0 to e at s = 1:
-
-    * constant: 1
-    * step: step_factor ^ ⌊epoch of t / step_epochs⌋
-    * cosine: fall(t / T). The final factor belongs to step T, the first that is not done: no step has factor 0.
-    * one_cycle: up from 1/25 along half a cosine, down to `final` at the last step along another (Smith and Topin
-      2018, arXiv 1708.07120; as torch's OneCycleLR). The rise takes the share `warmup` of the steps, or 0.3 if
-      that is 0.
-    * sgdr: cosine with warm restarts (Loshchilov and Hutter 2017, arXiv 1608.03983): fall(t_c / T_c) within cycle c,
-      which has cycle_length · cycle_multiplier^c epochs. Three whole cycles of length 1 and multiplier 2
-      take 1 + 2 + 4 = 7 epochs.
-
-    Warm-up, W = round(warmup · T) steps, is linear: (t + 1) / (W + 1). A cosine fills the steps after it; step and
-    sgdr keep to their epochs, and are multiplied by it.
+    The shapes are in the module's docstring.
 
     Args:
         kind: one of `KINDS`.

@@ -1,0 +1,55 @@
+"""What the batches of a stage hold: changed alike where the recipe says so, in the order and number that it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tellapart.core.events import Progress, StageStarted
+from tellapart.recipe.schema import Recipe
+from tellapart.training.pixels import plain
+from tellapart.training.prepare import stage_from_pictures
+from tellapart.training.stage import epoch_items
+from tests.training.fitting import CPU, Build, recipe, train
+
+
+def batches_of(build: Build, plan: Recipe, epoch: int, first: int = 0) -> list[tuple[torch.Tensor, np.ndarray]]:
+    """The inputs of an epoch's batches and their rows."""
+    network, dataset = build(plan)
+    stage = stage_from_pictures(network, plan, 0, dataset, torch.tensor(dataset.catalog.target()), CPU)
+    return list(stage.inputs.train(stage.order(epoch), epoch, first))
+
+
+def test_transforms_drawn_once_a_batch_change_its_pictures_alike(build: Build) -> None:
+    parts = {"augment": [{"transform": "brightness", "factor": {"uniform": [0.1, 0.9]}}], "augment_per": "batch"}
+    plan = recipe([{"epochs": 2, "batch_size": 4}], **parts, data={"size": 32, "normalisation": "rescale"})
+    plain_one = recipe([{"epochs": 2, "batch_size": 4, "augment": False}, {"epochs": 1}], **parts)
+    load = plain(build(plain_one)[1])
+    factors = []
+    for epoch in (0, 1):
+        for inputs, rows in batches_of(build, plan, epoch):
+            means = [np.float64(load(int(row))).mean() / 255 for row in rows]
+            factors.append([float(image.mean()) / mean for image, mean in zip(inputs, means, strict=True)])
+    spreads = [max(batch) - min(batch) for batch in factors]
+    assert max(spreads) < 0.02  # rounding to bytes
+    firsts = [batch[0] for batch in factors]
+    assert len({round(factor, 2) for factor in firsts}) > len(firsts) / 2  # each batch its own
+    whole, rest = batches_of(build, plan, 1), batches_of(build, plan, 1, first=2)
+    for (one, rows), (other, same_rows) in zip(whole[2:], rest, strict=True):  # as after a stop
+        assert torch.equal(one, other)
+        assert np.array_equal(rows, same_rows)
+
+
+def test_an_oversampled_unshuffled_stage_shows_what_it_says(build: Build) -> None:
+    plan = recipe(
+        [{"epochs": 1, "batch_size": 4, "shuffle": False}], balance={"sampler": "oversample", "multiple": 1.5}
+    )
+    network, dataset = build(plan)
+    events = train(network, plan, dataset)
+    started = next(event for event in events if isinstance(event, StageStarted))
+    n = len(dataset.train)
+    assert sum(started.shown.values()) == round(1.5 * n)
+    assert "in the order of their paths" in started.description
+    steps = [event for event in events if isinstance(event, Progress)]
+    assert (len(steps), sum(event.n_pictures for event in steps)) == (steps[0].steps, round(1.5 * n))
+    assert np.array_equal(epoch_items(plan, dataset, torch.tensor(dataset.catalog.target()), 0, 0)[:n], dataset.train)
