@@ -86,9 +86,17 @@ class Catalog:
             return np.arange(len(self))
         return np.flatnonzero((self.table["labels"].list.len() > 0).to_numpy())
 
+    def name(self, row: int) -> str:
+        """The path of a row's picture below the root."""
+        return str(self.table["path"][int(row)])
+
     def path(self, row: int) -> Path:
         """Where the picture of a row lies."""
-        return self.root / str(self.table["path"][int(row)])
+        return self.root / self.name(row)
+
+    def link(self, row: int) -> str:
+        """The address of a row's picture, for a browser."""
+        return self.path(row).absolute().as_uri()
 
     def target(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
         """The labels of rows, of all by default.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tellapart.core.bundle_description import read_description
 from tellapart.data.catalog import PARTS
-from tellapart.data.decoding.decode import decode
 from tellapart.report.blocks import Section
 from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
@@ -21,7 +20,7 @@ from tellapart.report.sections.image_sizes import sizes
 from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.report.sections.network import network
 from tellapart.report.sections.slices import slices_section
-from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 
@@ -92,9 +91,9 @@ def pictures_of(run: Run) -> Pictures:
         classes=catalog.classes,
         multilabel=catalog.multilabel,
         parts={part: Part(numbers, catalog.target(numbers)) for part, numbers in rows.items() if len(numbers)},
-        name=lambda row: str(catalog.table["path"][int(row)]),
-        jpeg=lambda row: thumbnail(decode(catalog.path(row), SIZE)),
-        link=lambda row: catalog.path(row).absolute().as_uri(),
+        name=catalog.name,
+        jpeg=thumbnails_of(catalog),
+        link=catalog.link,
         layout=catalog.layout,
         divided=split.description,
         unreadable=[*unreadable.select("path", "problem").iter_rows(), *left_out],

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.data.catalog import Catalog
+from tellapart.data.decoding.decode import decode
 from tellapart.errors import TellapartError
 
 #: Longer side of a thumbnail in pixels.
@@ -36,6 +38,11 @@ def thumbnail(pixels: npt.NDArray[np.uint8], size: int = SIZE, quality: int = 75
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality, optimize=True)
     return file.getvalue()
+
+
+def thumbnails_of(catalog: Catalog) -> Callable[[int], bytes]:
+    """The function that makes the thumbnail of a row's picture."""
+    return lambda row: thumbnail(decode(catalog.path(row), SIZE))
 
 
 @dataclass(frozen=True)

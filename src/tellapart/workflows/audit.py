@@ -102,7 +102,7 @@ def summary_text(audit: Audit) -> str:
 
 
 def _line(audit: Audit, row: int | None, other: int | None, detail: str) -> str:
-    names = [str(audit.catalog.table["path"][r]) for r in (row, other) if r is not None]
+    names = [audit.catalog.name(r) for r in (row, other) if r is not None]
     return f"{' = '.join(names)}{': ' if names else ''}{detail}"
 
 
@@ -157,16 +157,15 @@ def _features(catalog: Catalog, model: str, progress: ProgressSink) -> Floats:
 def write(audit: Audit, out: Path, exclude: Iterable[str], group: bool, table: Path | None) -> Written:
     """Write page and tables; and one of the pictures to train on, if any are excluded or tied into groups."""
     from tellapart.auditing.export_table import write_findings, write_table
-    from tellapart.data.decoding.decode import decode
     from tellapart.report.page import write_page
     from tellapart.report.sections.audit import audit_page
-    from tellapart.report.thumbnail import SIZE, thumbnail
+    from tellapart.report.thumbnail import thumbnails_of
 
     out.mkdir(parents=True, exist_ok=True)
     write_findings(audit, out)
     when = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     page = out / "audit.html"
-    write_page(audit_page(audit, when), page, lambda row: thumbnail(decode(audit.catalog.path(row), SIZE)))
+    write_page(audit_page(audit, when), page, thumbnails_of(audit.catalog))
     excluded = set(exclude)
     if not excluded and not group:
         return Written(page, None, (), len(audit.catalog))

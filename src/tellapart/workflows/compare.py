@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from tellapart.core.files import check_suffix
-from tellapart.core.predictions import Floats, Predictions
+from tellapart.core.predictions import Floats, Predictions, average_logits
 from tellapart.core.several_runs import AVERAGE
-from tellapart.core.text import counted
+from tellapart.core.text import counted, first_few
 from tellapart.data.catalog import Catalog
-from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.compare import compare as compared
 from tellapart.evaluation.comparison import Answered, Comparison, Contender
@@ -28,7 +27,7 @@ from tellapart.report.page import write_page
 from tellapart.report.run_answers import answered as answers_of
 from tellapart.report.sections.comparison_page import MOST, ComparisonDetails, comparison_page, write_differences_figure
 from tellapart.report.sections.settings import differing
-from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.run import Run, read_json
 from tellapart.runs.settings import settings
 
@@ -108,7 +107,7 @@ def compare_runs(
     if path is not None and path.suffix.lower() == ".html":
         catalog = opened[0].catalog
         page = comparison_page(comparison, _details(groups, on))
-        write_page(page, path, lambda row: thumbnail(decode(catalog.path(row), SIZE)))
+        write_page(page, path, thumbnails_of(catalog))
     elif path is not None:
         write_differences_figure(comparison, path)
     return comparison, on
@@ -222,12 +221,11 @@ def _check_pictures(who: str, first: Opened, other: Opened, mine: Sequence[bytes
 
 
 def _path(opened: Opened, i: int) -> str:
-    return formatting.visible(str(opened.catalog.table["path"][int(opened.answered.predictions.row[i])]))
+    return formatting.visible(opened.catalog.name(int(opened.answered.predictions.row[i])))
 
 
 def _listed(names: Sequence[str] | set[str], most: int = 5) -> str:
-    shown = ", ".join(formatting.visible(name) for name in sorted(names)[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+    return first_few(map(formatting.visible, sorted(names)), most)
 
 
 def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
@@ -285,7 +283,6 @@ def _name(group: Sequence[Opened]) -> str:
 
 def _details(groups: Sequence[Sequence[Opened]], on: str) -> ComparisonDetails:
     catalog = groups[0][0].catalog
-    names = catalog.table["path"]
     notes = []
     if on == "validation":
         notes.append("The best epochs were chosen on these very pictures: the scores flatter, and so may differences.")
@@ -295,14 +292,7 @@ def _details(groups: Sequence[Sequence[Opened]], on: str) -> ComparisonDetails:
     if len(groups) == 2 and len(seeds) == 2 and groups[0][0].recipe == groups[1][0].recipe is not None:
         notes.append("Both have the same recipe and seed.")
     answers = [
-        Answers(
-            together,
-            lambda row: str(names[int(row)]),
-            1.0,
-            limits,
-            lambda row: catalog.path(row).absolute().as_uri(),
-        )
-        for together, limits in map(_together, groups)
+        Answers(together, catalog.name, 1.0, limits, catalog.link) for together, limits in map(_together, groups)
     ]
     return ComparisonDetails(on, answers, differing([_settings(group) for group in groups]), notes)
 
@@ -310,9 +300,8 @@ def _details(groups: Sequence[Sequence[Opened]], on: str) -> ComparisonDetails:
 def _together(group: Sequence[Opened]) -> tuple[Predictions, Floats | None]:
     """The mean of the calibrated probabilities over seeds, as logits at temperature 1; and the mean thresholds."""
     first = group[0].answered
-    p = np.mean([one.answered.predictions.probabilities(one.answered.temperature) for one in group], axis=0)
-    p = np.clip(p, 1e-30, None)
-    logits = np.log(p) - np.log(np.clip(1 - p, 1e-16, None)) if first.predictions.multilabel else np.log(p)
+    calibrated = [one.answered.predictions.logits / np.asarray(one.answered.temperature) for one in group]
+    logits = average_logits(calibrated, first.predictions.multilabel, "probabilities")
     limits = None
     if first.thresholds is not None:
         limits = np.mean([np.asarray(one.answered.thresholds) for one in group], axis=0)

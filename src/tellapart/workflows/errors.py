@@ -12,7 +12,6 @@ from tellapart.core.files import file_part
 from tellapart.core.predictions import Predictions
 from tellapart.core.several_runs import describe_several
 from tellapart.core.text import as_lines, counted
-from tellapart.data.decoding.decode import decode
 from tellapart.errors import DataError, MissingExtraError, UsageError
 from tellapart.evaluation.mistakes import most_confused, of_class
 from tellapart.report import formatting
@@ -20,7 +19,7 @@ from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, Text
 from tellapart.report.page import write_page
 from tellapart.report.sections.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
-from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
@@ -117,12 +116,7 @@ def _only(predictions: Predictions, only: str | None) -> Predictions:
 
 
 def _answers(catalog: Catalog, predictions: Predictions, temperature: float, limits: Any) -> Answers:
-    names = catalog.table["path"]
-    return Answers(predictions, lambda row: str(names[int(row)]), temperature, limits, _link(catalog))
-
-
-def _link(catalog: Catalog) -> Any:
-    return lambda row: catalog.path(row).absolute().as_uri()
+    return Answers(predictions, catalog.name, temperature, limits, catalog.link)
 
 
 def _write(
@@ -140,7 +134,7 @@ def _write(
         sections=_sections(catalog, answers, issues, why_not, only),
     )
     path = out / (f"errors-{file_part(only)}.html" if only is not None else "errors.html")
-    write_page(page, path, lambda row: thumbnail(decode(catalog.path(row), SIZE)))
+    write_page(page, path, thumbnails_of(catalog))
     tables = issues.save(out) if issues else ()
     return ErrorFiles(path, tables, _text(answers, issues, why_not, only))
 
@@ -175,14 +169,13 @@ def _suspects(issues: LabelIssues, only: str | None) -> pl.DataFrame:
 def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Block:
     """A gallery of the most suspicious labels with the reasons."""
     table = _suspects(issues, only)
-    link = _link(catalog)
     cards = [
         Card(
             line["row"],
             line["file"],
             [Label(name) for name in line["given"]],
             [Label(name) for name in line["suggested"]],
-            link=link(line["row"]),
+            link=catalog.link(line["row"]),
             note=line["reason"],
         )
         for line in table.head(_SHOWN).iter_rows(named=True)

@@ -34,7 +34,7 @@ from tellapart.report.answers import Answers
 from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
 from tellapart.report.page import write_page
 from tellapart.report.sections.explanations import Check, Why, keep_explained, why_blocks
-from tellapart.report.thumbnail import SIZE, thumbnail
+from tellapart.report.thumbnail import thumbnail, thumbnails_of
 from tellapart.runs.run import Run
 from tellapart.training.extract_features import features
 from tellapart.training.runtime import default_device, plain_runtime
@@ -139,7 +139,7 @@ def explain(
             subtitle=about,
             sections=[Section("why", "Why it answered so", why_blocks(why), "Why")],
         )
-        write_page(page, out, lambda row: thumbnail(decode(run.catalog.path(row), SIZE)))
+        write_page(page, out, thumbnails_of(run.catalog))
     return out, why
 
 
@@ -226,7 +226,7 @@ def _subjects(run: Run, network: Network, named: Sequence[tuple[int, Path | None
     """Read the pictures and run the network on them."""
     catalog = run.catalog
     paths = [path or catalog.path(row) for row, path in named]
-    names = [str(path or catalog.table["path"][row]) for row, path in named]
+    names = [str(path or catalog.name(row)) for row, path in named]
     pixels = np.stack([read_picture(path, network.preprocessing) for path in paths])
     was_training = network.training
     network.eval()
@@ -360,8 +360,7 @@ def _alike(
 def _card(catalog: Catalog, row: int, similarity: float) -> Card:
     labels = [catalog.classes[number] for number in catalog.table["labels"][row]]
     note = f"{formatting.visible(', '.join(labels)) or 'no label'}: {similarity:.2f}"
-    link = catalog.path(row).absolute().as_uri()
-    return Card(row, str(catalog.table["path"][row]), has_answer=False, link=link, note=note)
+    return Card(row, catalog.name(row), has_answer=False, link=catalog.link(row), note=note)
 
 
 def _write_sheet(run: Run, network: Network, why: Why, out: Path) -> None:

@@ -181,4 +181,4 @@ def _mixing(dataset: Dataset, rows: list[int], recipe: Recipe) -> Image.Image:
 
 
 def _name(dataset: Dataset, row: int) -> str:
-    return str(dataset.catalog.table["path"][row]).rpartition("/")[2]
+    return dataset.catalog.name(row).rpartition("/")[2]

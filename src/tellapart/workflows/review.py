@@ -129,7 +129,7 @@ def _asked(catalog: Catalog, row: int, p: Any, classes: tuple[str, ...], multila
     best = np.flatnonzero(p >= 0.5) if multilabel else np.array([int(p.argmax())])
     chance = float(np.where(p >= 0.5, p, 1 - p).min() if multilabel else p.max())
     answer = tuple(classes[i] for i in best)
-    file, content = str(catalog.table["path"][row]), bytes(catalog.table["sha256"][row]).hex()
+    file, content = catalog.name(row), bytes(catalog.table["sha256"][row]).hex()
     return Item(row, file, content, (), answer, chance, "Not labelled yet.")
 
 

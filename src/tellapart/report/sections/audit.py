@@ -118,7 +118,9 @@ def kind_blocks(audit: Audit, kind: str) -> list[Block]:
         caption += f" The first {len(shown)} of {n}." if len(findings) > len(shown) else ""
         return [Pairs(title, [_pair(audit, finding) for finding in shown], caption)]
     if kind == "unreadable" or findings[0].row is None:
-        rows = [[*([Cell(_name(audit, f.row))] if f.row is not None else []), Cell(f.detail)] for f in findings[:200]]
+        rows = [
+            [*([Cell(audit.catalog.name(f.row))] if f.row is not None else []), Cell(f.detail)] for f in findings[:200]
+        ]
         columns = ["file", "why"] if findings[0].row is not None else ["what"]
         return [Table(columns, rows, caption, title=title)]
     shown = _spread(findings)
@@ -147,13 +149,8 @@ def _card(audit: Audit, row: int, note: str) -> Card:
     table = audit.catalog.table
     width, height = table["width"][row], table["height"][row]
     size = f"{width} × {height}" if width else ""
-    link = audit.catalog.path(row).absolute().as_uri()
     caption = " · ".join(part for part in (note, size) if part and not (part == size and size in note))
-    return Card(row, _name(audit, row), has_answer=False, link=link, note=caption)
-
-
-def _name(audit: Audit, row: int) -> str:
-    return str(audit.catalog.table["path"][row])
+    return Card(row, audit.catalog.name(row), has_answer=False, link=audit.catalog.link(row), note=caption)
 
 
 def _label_tables(audit: Audit) -> list[Block]:
