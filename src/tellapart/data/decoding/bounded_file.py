@@ -29,6 +29,7 @@ class BoundedFile:
 
     def __init__(self, file: BinaryIO, n_bytes: int, n_readable: int = MAX_HEADER) -> None:
         self.file = file
+        self.seek, self.tell = file.seek, file.tell  # as they are: they are called at every turn
         self.n_readable = n_readable
         self.n_reads = min(_READS + n_bytes // _BYTES_PER_READ, _MAX_READS)
 
@@ -50,4 +51,4 @@ class BoundedFile:
         self.n_readable = 8 * n_bytes + MAX_HEADER
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)  # seek, tell, fileno; getvalue where the content is in memory
+        return getattr(self.file, name)  # fileno; getvalue where the content is in memory
