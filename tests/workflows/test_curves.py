@@ -205,6 +205,9 @@ def test_a_gap_is_a_distance_and_a_run_at_chance_has_none(compared):
         (["evaluation.thresholds.recall=0.9"], {"evaluation.thresholds": ["f1", "recall=0.9"]}),
         (["evaluation.tta=4"], {"evaluation.tta": ["0", "4"], "evaluation.tta_mean": ["–", "logits"]}),
         (["stages.0.loss=cross_entropy"], {}),
+        (["data.normalisation=rescale"], {"data.normalisation": ["that of the weights", "mean=0, 0, 0 std=1, 1, 1"]}),
+        (["mix.mixup=0.5"], {"mix.mixup": ["0", "0.5"], "mix.per": ["–", "picture"], "mix.mixup_alpha": ["–", "0.2"]}),
+        (["plan.minutes=3"], {"plan.minutes": ["none", "3"]}),
     ],
 )
 def test_a_setting_is_shown_as_it_is_in_effect(picture_folder, tmp_path, changes, shown):

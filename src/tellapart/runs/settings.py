@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from tellapart.recipe.transforms import Section, Transform
 from tellapart.runs.run import Run, read_json
@@ -11,8 +11,8 @@ from tellapart.runs.run import Run, read_json
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe, Stage
 
-#: Sections and keys that are no settings: words about the recipe, and reasons that a plan wrote down.
-_WORDS = ("about", "plan.why")
+#: Keys that are no settings: words about the recipe, and the plan with its reasons, of which the minutes were set.
+_WORDS = ("about", "plan")
 
 
 def settings(run: Run) -> dict[str, str]:
@@ -22,6 +22,7 @@ def settings(run: Run) -> dict[str, str]:
     does nothing in this recipe, such as `epochs` beside `steps`, is left out.
     """
     values = dict(_flat(run.recipe))
+    values["plan.minutes"] = run.recipe.plan and run.recipe.plan.minutes
     for name, value in _effective(run).items():
         if values.get(name, "") in (None, "auto"):
             values[name] = value
@@ -32,7 +33,7 @@ def settings(run: Run) -> dict[str, str]:
 def _flat(section: Section, name: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted names and plain values.
 
-    Lists of transforms, and keys that may hold a number or a table (`lr`, `thresholds`), stay together.
+    Lists of transforms, and keys that may hold a table or something else (`lr`, `thresholds`), stay together.
     """
     for key, plain in section.model_dump().items():
         value, path = getattr(section, key), f"{name}.{key}" if name else key
@@ -48,9 +49,8 @@ def _flat(section: Section, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_section(annotation: Any) -> bool:
-    """Whether a key is declared to hold a section, or none, and nothing else."""
-    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
-    return len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], Section)
+    """Whether a key is declared to hold a section, always and nothing else."""
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def _effective(run: Run) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _effective(run: Run) -> dict[str, Any]:
     values = {
         "data.size": size,
         "data.crop": seen.get("crop", "that of the weights"),
-        "data.normalisation": "that of the weights",
+        "data.normalisation": {key: seen[key] for key in ("mean", "std")} if seen else "that of the weights",
         "data.split_seed": recipe.split_seed,
         "model.weights": weights or ("pretrained" if recipe.model.pretrained else "random"),
         "model.dropout": "that of the network",
@@ -85,6 +85,12 @@ def _idle(recipe: Recipe) -> Iterator[str]:
     if recipe.data.fit != "crop":
         yield "data.crop"
     yield from (f"mix.{name}_alpha" for name in ("mixup", "cutmix") if not getattr(recipe.mix, name))
+    if not recipe.mix.mixup + recipe.mix.cutmix:
+        yield "mix.per"
+    if not recipe.augment:
+        yield "augment_per"
+    if recipe.balance.sampler != "oversample":
+        yield "balance.multiple"
     if not recipe.mix.mixup + recipe.mix.cutmix:
         yield "mix.per"
     if not recipe.evaluation.tta:
