@@ -43,8 +43,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.cache import read_note, write_note
 from tellapart.core.file_locks import Hold, lock
-from tellapart.core.files import write_text
 
 #: [n] of 16 bytes each.
 Keys = npt.NDArray[np.bytes_]
@@ -95,16 +95,11 @@ class Store:
     def describe(self, about: dict[str, Any]) -> None:
         """Write down what the items are, whole or not at all; once, unless the note is damaged."""
         if self.note() is None:
-            write_text(self.note_file, json.dumps({**about, "checksum": name_of(about)}, indent=1))
+            write_note(self.note_file, about)
 
     def note(self) -> dict[str, Any] | None:
         """What `describe` wrote; None where that is missing or damaged."""
-        try:
-            about = json.loads(self.note_file.read_text(encoding="utf-8"))
-            checksum = about.pop("checksum")
-        except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
-            return None
-        return about if checksum == name_of(about) else None
+        return read_note(self.note_file)
 
     def find(self, keys: Keys, check: bool = True) -> npt.NDArray[np.void]:
         """The entries of keys, as `ENTRY`; offset -1 for those that are missing or damaged.

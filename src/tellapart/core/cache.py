@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tellapart.core.file_locks import lock
-from tellapart.core.files import cache_folder
+from tellapart.core.files import cache_folder, write_text
 from tellapart.core.text import as_lines
 from tellapart.core.version import __version__
 from tellapart.errors import CacheError, UsageError
@@ -134,6 +137,25 @@ def _remove(entry: CacheEntry) -> bool:
     except OSError:
         return False
     return True
+
+
+def write_note(path: Path, values: dict[str, Any]) -> None:
+    """Write plain values with a checksum, whole or not at all."""
+    write_text(path, json.dumps({**values, "checksum": _checksum(values)}, indent=1))
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """What `write_note` wrote; None where that is missing or damaged in any way."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        checksum = values.pop("checksum")
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        return None
+    return values if checksum == _checksum(values) else None
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def check_disk(n_bytes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +133,36 @@ def test_a_damaged_one_is_made_again(dataset: Dataset) -> None:
     for folder in cache_folder("pictures").iterdir():
         (folder / "values.bin").unlink()
     assert same(shown(dataset, from_cache(dataset)), expected)
+
+
+@pytest.mark.parametrize("file", ["about.json", "index.bin", "values.bin", "used", "lock", ""])
+@pytest.mark.parametrize("damage", ["folder", "emptied", "flipped"])
+def test_a_store_that_cannot_be_used_is_made_again(dataset: Dataset, file: str, damage: str) -> None:
+    expected = shown(dataset, from_cache(dataset))
+    for folder in cache_folder("pictures").iterdir():
+        path = folder / file
+        data = path.read_bytes() if file else b""
+        shutil.rmtree(path) if not file else path.unlink()
+        if damage == "folder" and file:
+            path.mkdir()
+        elif damage == "emptied":
+            path.write_bytes(b"")
+        elif damage == "flipped":
+            path.write_bytes(bytes([data[0] ^ 1]) + data[1:] if data else b"?")
+    for _ in range(2):
+        assert same(shown(dataset, from_cache(dataset)), expected)
+    stores = [cache.store for cache in from_cache(dataset).caches]
+    assert stores
+    assert all(store.n_bytes for store in stores)  # and filled
+
+
+def test_what_was_cut_off_while_it_was_read_is_decoded(dataset: Dataset) -> None:
+    expected = shown(dataset, from_cache(dataset))
+    reader = from_cache(dataset)
+    assert same(shown(dataset, reader), expected)
+    for folder in cache_folder("pictures").iterdir():
+        os.truncate(folder / "values.bin", 10)
+    assert same(shown(dataset, reader), expected)
 
 
 def test_a_full_cache_and_one_that_cannot_be_written_change_nothing(

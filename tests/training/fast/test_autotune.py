@@ -232,6 +232,15 @@ def test_a_damaged_memory_is_ignored_and_written_again(tmp_path: Path, content: 
     assert for_steps({}, BASE, never) == again
 
 
+def test_a_flipped_bit_of_a_memory_is_noticed(tmp_path: Path) -> None:
+    for_steps({}, BASE, instant)
+    (memory,) = remembered(tmp_path)
+    whole, remembered_one = memory.read_bytes(), autotune._recall(memory)
+    for at in range(len(whole)):
+        memory.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert autotune._recall(memory) in (None, remembered_one), at  # some bits only change a blank
+
+
 def test_a_memory_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("not a folder", encoding="utf-8")
     assert for_steps({}, BASE, instant).why

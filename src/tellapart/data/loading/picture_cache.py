@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core import cache
-from tellapart.core.array_store import Keys, MappedValues, Store, name_of
+from tellapart.core.array_store import Keys, MappedValues, Store, name_of, set_aside
 from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.transforms import decode_at_least, scaled
@@ -69,8 +69,7 @@ class PictureCache:
         """
         about = {**about, "versions": cache.versions()}
         self.make = make
-        self.store = Store(cache_folder("pictures") / name_of(about))
-        self.store.describe(about)
+        self.store = _opened(cache_folder("pictures") / name_of(about), about)
         # Pictures of the same key share a slot; number → slot, or -1.
         self.keys, slots = np.unique(keys, return_inverse=True)
         self.slots = np.full(numbers.max(initial=-1) + 1, -1, np.int64)
@@ -171,8 +170,24 @@ class PictureCache:
             return
         try:
             offset = self.store.append(self.keys[slots], items, sizes)
-        except OSError:
+        except OSError as error:
             self.is_full = True
+            if self.store.hold.in_place:
+                set_aside(self.store.folder, error)  # the next training makes it again
             return
         self.height[slots], self.width[slots], self.is_checked[slots] = sizes[:, 0], sizes[:, 1], True
         self.offset[slots] = offset  # last: from here on other threads read them
+
+
+def _opened(folder: Path, about: dict[str, Any]) -> Store:
+    """The store of a folder, made again if it cannot be used."""
+    for _ in range(2):
+        try:
+            store = Store(folder)
+            store.describe(about)
+            return store
+        except OSError as error:
+            problem = error
+            if not set_aside(folder, error):
+                break
+    raise problem

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tellapart.core.files import cache_folder, write_text
+from tellapart.core.cache import read_note, write_note
+from tellapart.core.files import cache_folder
 from tellapart.core.hardware import n_processors
 from tellapart.core.old_names import current_runtime
 from tellapart.data.loading.loader import Rows, batches
@@ -42,6 +43,7 @@ from tellapart.training.step import Batch, train_step
 from tellapart.training.trainable import select
 
 Candidate = Mapping[str, Any]
+_DEVICES = ("cpu", "cuda", "mps")
 
 #: How training steps may run, the plainest first. Micro-batches are for processors alone, see `FITS_A_CACHE`.
 STEP_CANDIDATES: tuple[Candidate, ...] = (
@@ -118,7 +120,7 @@ def choose(key: dict[str, Any], base: Runtime, measurements: Sequence[Measuremen
             reasons.append(f"{measurement.work} {_ranking(timed)}")
         chosen = replace(chosen, why="; ".join(reasons))
         with contextlib.suppress(OSError):  # a memory that cannot be written costs time, not the training
-            write_text(file, json.dumps(chosen.as_dict()))
+            write_note(file, chosen.as_dict())
     decided = {name for measurement in measurements for candidate in measurement.candidates for name in candidate}
     return replace(base, why=chosen.why, **{name: getattr(chosen, name) for name in decided})
 
@@ -201,9 +203,12 @@ def _memory(key: dict[str, Any]) -> Path:
 
 def _recall(file: Path) -> Runtime | None:
     """The choice that a file remembers; None where it is missing or damaged."""
-    if file.is_file():
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            return Runtime(**current_runtime(json.loads(file.read_text(encoding="utf-8"))))
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        # Version 0.1 wrote no checksum. A damaged file of today has one too many for it.
+        values = read_note(file) or current_runtime(json.loads(file.read_text(encoding="utf-8")))
+        runtime = Runtime(**values)
+        if {runtime.precision, runtime.frozen} <= {"float32", "bfloat16"} and runtime.device in _DEVICES:
+            return runtime
     return None
 
 
