@@ -13,6 +13,7 @@ import pytest
 import tellapart as ta
 from tellapart.errors import RecipeError
 from tellapart.runs.run import Run
+from tellapart.runs.settings import settings
 from tellapart.workflows import evaluate as evaluation
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -121,3 +122,12 @@ def test_the_factor_of_time_is_that_of_answers_alone(multilabel_run: Run, monkey
     monkeypatch.setattr(evaluation, "_evaluated", slow_score)
     monkeypatch.setattr(evaluation.time, "perf_counter", lambda: clock[0])
     assert evaluation.try_copies(multilabel_run, "validation", 4).times == 5
+
+
+def test_settings_that_a_recipe_leaves_open_are_those_of_the_network(multilabel_run: Run) -> None:
+    shown = settings(multilabel_run)
+    assert (shown["data.size"], shown["data.crop"], shown["stages.0.size"]) == ("16", "1", "16")
+    assert shown["data.normalisation"].startswith("mean=")
+    assert shown["stages.0.loss"] == "binary_cross_entropy"
+    assert shown["evaluation.thresholds"] == "0.4"
+    assert "None" not in shown.values()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tellapart.core.bundle_description import read_description
+from tellapart.errors import BundleError
 from tellapart.recipe.transforms import Section, Transform
-from tellapart.runs.run import Run, read_json
+from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe, Stage
@@ -57,13 +59,14 @@ def _effective(run: Run) -> dict[str, Any]:
     """Values of keys that were not set, or left to Tellapart."""
     recipe = run.recipe
     seen = _preprocessing(run)
+    normalisation = {key: seen[key] for key in ("mean", "std") if key in seen}
     size = recipe.data.size or seen.get("height", "that of the weights")
     loss = "binary_cross_entropy" if run.catalog.multilabel else "cross_entropy"
     weights = run.environment.get("weights") if run.environment_file.is_file() else None
     values = {
         "data.size": size,
         "data.crop": seen.get("crop", "that of the weights"),
-        "data.normalisation": {key: seen[key] for key in ("mean", "std")} if seen else "that of the weights",
+        "data.normalisation": normalisation or "that of the weights",
         "data.split_seed": recipe.split_seed,
         "model.weights": weights or ("pretrained" if recipe.model.pretrained else "random"),
         "model.dropout": "that of the network",
@@ -74,10 +77,12 @@ def _effective(run: Run) -> dict[str, Any]:
 
 
 def _preprocessing(run: Run) -> dict[str, Any]:
-    """Preprocessing of the network that answers; empty before there is one."""
-    file = run.bundle / "bundle.json"
-    values: dict[str, Any] = read_json(file, "preprocessing")["preprocessing"] if file.is_file() else {}
-    return values
+    """Preprocessing of the network that answers; empty before there is one, and where its bundle is damaged."""
+    try:
+        values = read_description(run.bundle).get("preprocessing")
+    except BundleError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _idle(recipe: Recipe) -> Iterator[str]:
@@ -91,8 +96,6 @@ def _idle(recipe: Recipe) -> Iterator[str]:
         yield "augment_per"
     if recipe.balance.sampler != "oversample":
         yield "balance.multiple"
-    if not recipe.mix.mixup + recipe.mix.cutmix:
-        yield "mix.per"
     if not recipe.evaluation.tta:
         yield "evaluation.tta_mean"
     for i, stage in enumerate(recipe.stages):
