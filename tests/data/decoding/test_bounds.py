@@ -19,6 +19,7 @@ from tellapart.data.decoding.messages import Unusable
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
 from tests.data.decoding import hostile
+from tests.data.decoding.hostile import JPEG_EXIF
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG of EXIF segments": (lambda: hostile.jpeg_of_segments(0xE1, b"Exif\0\0" + bytes(10), 30_000), "segments"),
@@ -182,3 +183,19 @@ def test_long_jpeg2000_files_come_at_half_the_size(monkeypatch: pytest.MonkeyPat
     content = hostile.plain("JPEG2000")
     monkeypatch.setattr(decode_module, "_MAX_JPEG2000", len(content) - 1)
     assert decode(content).shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4])
+def test_the_orientation_is_read_without_the_other_tags(order: str, kind: int) -> None:
+    """Each of 65,535 tags claims all of the data, which Pillow would read as often."""
+    value = struct.pack(order + ("H" if kind == 3 else "I"), 6).ljust(4, b"\0")
+    tag = struct.pack(order + "HHI", 0x0112, kind, 1) + value
+    others = struct.pack(order + "HHII", 0x9286, 7, 700_000, 8) * 60_000
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 60_001)
+    exif = head + others[:-12] + tag + bytes(4)
+    segments = [JPEG_EXIF + exif[i : i + 65_000] for i in range(0, len(exif), 65_000)]
+    whole = hostile.plain("JPEG")
+    written = b"".join(b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body for body in segments)
+    assert decode(whole[:2] + written + whole[2:]).shape == (64, 48, 3)
+    assert decode(hostile.plain("PNG", exif=JPEG_EXIF + exif)).shape == (64, 48, 3)

@@ -72,6 +72,7 @@ _MAX_WHOLE = 100_000_000
 _SMALL = 4_000_000
 _FEW = 1_000_000  # pixels; where fewer are too many, something else takes the memory
 _START = 512  # bytes that tell what a file is
+_MAX_EXIF = 100_000  # bytes that Pillow may read; a JPEG can hold 65,527
 
 
 _Digest = bytes
@@ -344,6 +345,9 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
 
 
 def _orientation(image: Image.Image) -> int:
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes) and len(exif) > _MAX_EXIF:
+        return jpeg.valid_orientation(jpeg.exif_orientation(exif.removeprefix(b"Exif\0\0")))
     try:
         return jpeg.valid_orientation(image.getexif().get(jpeg.ORIENTATION))
     except Exception:  # noqa: BLE001 - damaged EXIF fails in many ways, and means only that nothing is known

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Literal
 
 import numpy as np
 import simplejpeg
@@ -28,6 +29,7 @@ _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 ORIENTATION = 0x0112
+_SIZES = {3: 2, 4: 4}  # bytes of EXIF's kinds of whole numbers
 # Encoders write about 10 scans. Each one walks over the whole picture, so thousands of them would take hours; a scan
 # takes two nanoseconds a pixel, even an empty one.
 _MAX_SCANS, _MAX_SCANNED = 200, 1_200_000_000
@@ -132,17 +134,28 @@ def _header(frame: bytes, progressive: bool, scan: bytes, exif: bytes, xmp: byte
 
 def _orientation(exif: bytes, xmp: bytes) -> int:
     """EXIF's orientation, else XMP's, as Pillow's `exif_transpose` takes it."""
-    value: object = None
-    if exif:
-        try:
-            tags = Image.Exif()
-            tags.load(_EXIF + exif)
-            value = tags.get(ORIENTATION)
-        except Exception:  # noqa: BLE001 - damaged EXIF fails in many ways, and means only that nothing is known
-            value = None
+    value = exif_orientation(exif)
     if value is None and (match := re.search(rb'tiff:Orientation(="|>)([0-9])', xmp)):
         value = int(match[2])
     return valid_orientation(value)
+
+
+def exif_orientation(exif: bytes) -> int | None:
+    """The orientation in EXIF data, None where there is none.
+
+    Pillow would read all tags, and of a hostile file the same megabytes for each of 65,535.
+    """
+    if exif[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    order: Literal["little", "big"] = "little" if exif.startswith(b"II") else "big"
+    start = int.from_bytes(exif[4:8], order)
+    end = start + 2 + 12 * int.from_bytes(exif[start : start + 2], order)
+    value = None
+    for at in range(start + 2, min(end, len(exif) - 11), 12):
+        tag, kind = (int.from_bytes(exif[i : i + 2], order) for i in (at, at + 2))
+        if tag == ORIENTATION and kind in _SIZES and int.from_bytes(exif[at + 4 : at + 8], order) == 1:
+            value = int.from_bytes(exif[at + 8 : at + 8 + _SIZES[kind]], order)
+    return value
 
 
 def valid_orientation(value: object) -> int:
