@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.scores import Evaluation
+from tellapart.core.text import visible
 from tellapart.report import formatting
 from tellapart.report.curves import Curves, curves
 from tellapart.report.run_data import Pictures, ReportData
@@ -134,11 +135,19 @@ def write_lr_figure(
 
 def _label_powers(axis: Axis, values: Sequence[float] | npt.NDArray[np.float64]) -> None:
     """Label a logarithmic axis in plain text: its own labels are formulas, and formulas are off in `style`."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    axis.set_major_formatter(lambda value, _: f"10{str(round(math.log10(value))).translate(_SUPERSCRIPTS)}")
-    few = np.log10(np.max(values) / np.min(values)) < 2  # decades: too few powers of ten to read the others off
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.0e}") if few else NullFormatter())
+    if np.max(values) < 100 * np.min(values):  # there are too few powers of ten to read the others off
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: _power_of_ten(value))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _power_of_ten(value: float) -> str:
+    """0.001 → "10⁻³", 0.002 → "2·10⁻³"."""
+    digit, exponent = f"{value:.0e}".split("e")
+    power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return power if digit == "1" else f"{digit}·{power}"
 
 
 @contextmanager
@@ -179,6 +188,11 @@ def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:
 
 def _known(*values: Sequence[float]) -> bool:
     return any(math.isfinite(value) for line in values for value in line)
+
+
+def short_name(text: str, most: int = 20) -> str:
+    """A name in a figure, cut in the middle. Its fonts have no signs of control characters: they become escapes."""
+    return formatting.shortened(visible(text), most)
 
 
 def new_figure(width: float, height: float, n: int = 1) -> tuple[Figure, Any]:
@@ -232,7 +246,7 @@ def _over_epochs(axes: Axes, course: Curves) -> None:
             axes.axvline(span.start, color=_GREY, lw=0.8, ls=":")
         middle = (span.start + span.end) / 2
         axes.annotate(
-            formatting.shortened(span.name, 14),
+            short_name(span.name, 14),
             (middle, 1.02),
             xycoords=("data", "axes fraction"),
             ha="center",
@@ -249,7 +263,7 @@ def _confusion(evaluation: Evaluation, fractions: bool) -> Figure:
     shown = worst_classes(counts, MOST_CLASSES)
     shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(shown, shown)]
     counts = counts[np.ix_(shown, shown)]
-    names = [formatting.shortened(evaluation.classes[i]) for i in shown]
+    names = [short_name(evaluation.classes[i]) for i in shown]
     n = len(names)
     side = n * (max(0.5, 2.6 / n) if n <= 20 else 0.3 if n <= _NUMBERED else 0.16)
     figure, axes = new_figure(side * 1.3, side * 1.3)
@@ -290,7 +304,7 @@ def _f1(evaluation: Evaluation) -> Figure:
         elinewidth=1.2,
         ecolor=_GREY,
     )
-    axes.set_yticks(range(len(order)), [formatting.shortened(evaluation.classes[i], 28) for i in order])
+    axes.set_yticks(range(len(order)), [short_name(evaluation.classes[i], 28) for i in order])
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("F1, with 95 % interval")
     return figure
@@ -326,7 +340,7 @@ def _class_counts(pictures: Pictures) -> Figure:
         counts = part.counts(n)
         axes.barh(range(n), counts, 0.7, left, color=colour, label={"train": "training"}.get(name, name))
         left = left + counts
-    axes.set_yticks(range(n), [formatting.shortened(name, 28) for name in pictures.classes])
+    axes.set_yticks(range(n), [short_name(name, 28) for name in pictures.classes])
     axes.invert_yaxis()
     axes.set_xlabel("pictures")
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))

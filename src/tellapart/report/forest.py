@@ -8,9 +8,10 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from tellapart.core.text import as_lines
 from tellapart.report import formatting
 from tellapart.report.charts import linear_axis
-from tellapart.report.figures import new_figure, save_figure, style
+from tellapart.report.figures import new_figure, save_figure, short_name, style
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _LINE = 420, 84, 12, 26, 26
 _HUES = {"better": "#217a4b", "worse": "#b02a4c", "": "#8d8a83"}
@@ -80,14 +81,14 @@ def write_forest_figure(
             axes.plot([one.low, one.high], [i, i], color=colour, lw=1.8, solid_capstyle="round")
             axes.plot([one.value], [i], "o", ms=6, color=colour)
         axes.axvline(0, color=_HUES[""], lw=1)
-        axes.set_yticks(range(len(intervals)), [formatting.shortened(one.name, 40) for one in intervals])
+        axes.set_yticks(range(len(intervals)), [short_name(one.name, 40) for one in intervals])
         axes.set_ylim(len(intervals) - 0.5, -0.5)
         axes.xaxis.set_major_formatter(lambda value, _: form(value))
         axes.set_xlabel(x_title)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", lw=0.6, alpha=0.5)
         axes.set_axisbelow(True)
-        below = "\n".join(formatting.visible(line) for line in legend)
+        below = as_lines(legend)
         figure.tight_layout()
         figure.text(0.02, -0.02, below, ha="left", va="top", fontsize=8)
         save_figure(figure, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,7 +16,7 @@ from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.loading.picture_cache import source, source_side
 from tellapart.recipe.transforms import Transform
 
-_GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 12, 112  # at 11 the font's blanks are too thin to see
+_GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 11, 112
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
 Cell = tuple[Pixels, str]
 
@@ -61,7 +61,7 @@ def grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
     sheet = Image.new(
         "RGB", (_GAP + n_columns * (width + _GAP), _GAP + len(lines) * (height + _CAPTION + _GAP)), _PAPER
     )
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_LETTERS)
+    draw, font = ImageDraw.Draw(sheet), _font()
     for i, line in enumerate(lines):
         for j, (pixels, caption) in enumerate(line):
             left, top = _GAP + j * (width + _GAP), _GAP + i * (height + _CAPTION + _GAP)
@@ -72,6 +72,13 @@ def grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
                 caption = caption[:-2].rstrip("…") + "…"
             draw.text((left, top + height + 2), caption, _INK, font)
     return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    """Matplotlib's own font: unlike Pillow's, it has Greek, Cyrillic, Arabic and more."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", _LETTERS)
 
 
 def _enlarged(lines: Sequence[Sequence[Cell]]) -> int:

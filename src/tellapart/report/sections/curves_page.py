@@ -14,7 +14,7 @@ from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
 from tellapart.report.curves import Curves
-from tellapart.report.figures import new_figure, save_figure, style
+from tellapart.report.figures import new_figure, save_figure, short_name, style
 from tellapart.report.sections.settings import differing, settings_section
 
 #: The most runs: more cannot be told apart in one figure.
@@ -234,7 +234,7 @@ def write_compared_figure(runs: Sequence[Compared], path: Path) -> None:
             for i, run in enumerate(runs):
                 train, validation = _curves_of(run, measure)
                 colour, marker = _HUES[i % len(_HUES)], "o" if len(run.course.epoch) <= 30 else ""
-                name = f"{ascii_uppercase[i]}  {formatting.shortened(run.name, 32)}"
+                name = f"{ascii_uppercase[i]}  {short_name(run.name, 32)}"
                 axes.plot(run.course.epoch, train, "--", color=colour, lw=1.1)
                 axes.plot(run.course.epoch, validation, color=colour, lw=1.8, marker=marker, ms=3, label=name)
             axes.set_xlabel("epoch")
