@@ -191,7 +191,7 @@ def save_measured(measured: Measured, path: Path) -> None:
 def load_measured(path: Path) -> Measured | None:
     """Statistics from their cache file, or None."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Measured(**{field.name: arrays[field.name] for field in fields(Measured)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
