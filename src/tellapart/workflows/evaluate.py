@@ -128,7 +128,8 @@ def training_note(trained: Run | str | Path, evaluation: Evaluation) -> str:
     if on != "test" and finished.recipe.retrain:  # it was trained on these too
         return sentence
     (name, here), there = evaluation.headline, other.headline[1]
-    difference = f"{abs(here.value - there.value):.4f} {'lower' if here.value >= there.value else 'higher'}"
+    distance, side = abs(here.value - there.value), "lower" if here.value > there.value else "higher"
+    difference = f"{distance:.4f} {side}" if distance else "the same"
     return (
         f"{sentence} On the {other.n:,} {on} pictures, {name} is {there.value:.4f} (95 %: {there.low:.4f} to "
         f"{there.high:.4f}), {difference}."
