@@ -47,6 +47,16 @@ def test_patterns_work_where_the_shell_does_not_expand_them(tree):
     assert found("[ab]*") == ["a/10.webp", "a/2.PNG", "a/sub/x.tif", "b.jpg"]
 
 
+def test_what_systems_leave_behind_is_passed_over_unless_it_is_named(tree):
+    for name in ("a/@eaDir/b.jpg/SYNO_THUMB.jpg", "__MACOSX/a/2.png", "$RECYCLE.BIN/r.jpg"):
+        (tree / name).parent.mkdir(parents=True)
+        (tree / name).touch()
+    assert found(".") == ["[1].png", "a/10.webp", "a/2.PNG", "a/sub/x.tif", "b.jpg"]
+    assert found("**/*.jpg") == ["b.jpg"]
+    assert found("*/2.PNG", ".h*/*.jpg") == ["a/2.PNG", ".hidden/y.jpg"]
+    assert found("__MACOSX", "$RECYCLE.BIN/*.jpg") == ["__MACOSX/a/2.png", "$RECYCLE.BIN/r.jpg"]
+
+
 def test_a_name_with_brackets_is_a_name_if_it_exists(tree):
     assert found("[1].png") == ["[1].png"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tellapart.errors import RunError, UsageError
 
 _PART = ".part"
+_LEFT_BEHIND = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini"}
 # What spreadsheets take for the start of a formula, with blanks that they skip before it. Texts that begin with quotes
 # and go on like that are guarded too: else one could not tell whether a quote was ours.
 _FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]|'*[\t\r\n]")
@@ -140,6 +141,11 @@ def file_part(name: str) -> str:
     if plain == name:
         return name
     return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over where pictures are looked for: hidden, or left behind by a system."""
+    return name.startswith(".") or name in _LEFT_BEHIND
 
 
 def cache_folder(kind: str) -> Path:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tellapart.core.files import is_hidden
 from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.errors import UsageError
 
@@ -15,9 +16,9 @@ from tellapart.errors import UsageError
 def find_pictures(inputs: Sequence[str]) -> Iterator[Path]:
     """Every picture that files, folders and patterns name.
 
-    A file is taken whatever its name. A folder gives the pictures in it and below, by their extensions, sorted;
-    what is hidden is skipped. A pattern (`*`, `?`, `[a-z]`, `**` for any depth) is for shells that do not expand
-    it, and acts as if they had; it skips what is hidden.
+    A file is taken whatever its name. A folder gives the pictures in it and below, by their extensions, sorted; what is
+    hidden, and what systems leave behind, is skipped, as by a scan: see `is_hidden`. A pattern (`*`, `?`, `[a-z]`, `**`
+    for any depth) is for shells that do not expand it, and acts as if they had; it skips the same.
 
     Returns:
         Paths, found while they are asked for: of a folder tree, one folder's names are in memory at a time.
@@ -41,11 +42,17 @@ def _expand(text: str) -> list[Path]:
     if not glob.has_magic(text):
         raise UsageError(f"{text} does not exist.", f"Relative names start from {Path.cwd()}.")
     matches = sorted(Path(name) for name in glob.iglob(text, recursive=True))
+    matches = [path for path in matches if not any(map(_is_left_behind, set(path.parts) - set(Path(text).parts)))]
     if "**" in text:  # it has reached the files below a folder already
         matches = [path for path in matches if not path.is_dir()]
     if not matches:
         raise UsageError(f"No file fits {text}.", "'*' stays within a folder, '**' goes down any depth.")
     return matches
+
+
+def _is_left_behind(name: str) -> bool:
+    """Whether a pattern passes a name over; those with a dot in front it only fits where it says so."""
+    return is_hidden(name) and not name.startswith(".")
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -57,7 +64,7 @@ def _below(folder: Path) -> Iterator[Path]:
         yield folder  # reading it as a picture fails too, so it ends up among the unreadable, with its reason
         return
     for name, is_folder in names:
-        if name.startswith("."):
+        if is_hidden(name):
             continue
         path = folder / name
         if is_folder:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.files import is_hidden
 from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.errors import DataError
 
-_HIDDEN = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini"}
 _RUN = {"recipe.toml", "catalog.parquet"}  # what a run directory holds: its pictures are figures
 _CHUNK = 100_000
 BAD_NAME = "the file's name is not valid UTF-8: rename it"
@@ -63,11 +63,6 @@ def walk(root: Path, follow_links: bool = False) -> Walk:
         DataError: a folder cannot be listed.
     """
     return _Walker(root, follow_links).run()
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is passed over, by its name."""
-    return name.startswith(".") or name in _HIDDEN
 
 
 class _Walker:
