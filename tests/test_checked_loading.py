@@ -23,7 +23,7 @@ ONLY_IN = {
     "load_network": {"workflows.label_issues"},
     "safe_open": {"training.checkpoint_file"},
     "load_file": {"models.weights"},
-    "InferenceSession": {"deploy.bundle.read"},
+    "InferenceSession": {"deploy.bundle.session"},
 }
 # A keyword without which a reader executes what it reads.
 ONLY_WITH = {("torch", "load"): ("weights_only", True), ("np", "load"): ("allow_pickle", False)}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tellapart.data.splitting.split import Split as Split
     from tellapart.data.splitting.split import split as split
     from tellapart.deploy.answer import Answer as Answer
+    from tellapart.deploy.bundle.verify import verify as verify
     from tellapart.deploy.predictor import Classifier as Classifier
     from tellapart.deploy.predictor import load as load
     from tellapart.deploy.predictor import predict as predict
@@ -74,6 +75,7 @@ _PUBLIC = {
     "slices": "tellapart.workflows.slices",
     "split": "tellapart.data.splitting.split",
     "train": "tellapart.workflows.train",
+    "verify": "tellapart.deploy.bundle.verify",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -124,6 +124,7 @@ def commands(hostile: Hostile, out: Path) -> dict[str, list[str | Path]]:
         "evaluate --on": ["evaluate", first, "--on", pictures, "--tta", "1"],
         "predict": ["predict", first, pictures, "--top", "3", "--coverage", "0.8"],
         "predict --format jsonl": ["predict", first, pictures, "--top", "3", "--format", "jsonl"],
+        "verify": ["verify", first],
         "errors": ["errors", first, "--out", out],
         "review": ["review", first, "--model", "none"],
         "explain": ["explain", first, "--limit", "2", "--out", out / "why\x1b[31m.html"],

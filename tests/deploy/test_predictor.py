@@ -301,7 +301,7 @@ classifier = ta.load(run)
 assert classifier.predict(picture).label == "red"
 for name in formats:
     write_answers(answers(classifier.bundle, find_pictures([picture])), name)
-heavy = {"torch", "torchvision", "timm", "polars", "pydantic", "sklearn", "safetensors", "onnx"} & set(sys.modules)
+heavy = {"torch", "torchvision", "timm", "polars", "sklearn", "safetensors", "onnx"} & set(sys.modules)
 assert not heavy, heavy
 """
     command = [sys.executable, "-c", script, bundle_folder, plain("new.png"), "csv", "jsonl", "table"]

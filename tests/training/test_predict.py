@@ -44,7 +44,7 @@ def test_copies_are_averaged_and_distances_are_those_of_the_pictures(picture_fol
     known = fit_known(features, np.array([0, 1, 2]), 3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     found = finished(predict_fully(network, catalog, rows, runtime, "some", known, n_copies=3, flip=True))
-    versions = copies(pixels, 3, True, network.preprocessing.interpolation)
+    versions = list(copies(pixels, 3, True, network.preprocessing.interpolation))
     expected = np.mean([torch_answers(version)[0] for version in versions], axis=0)
     assert found.predictions.row.tolist() == [1, 4, 9]
     assert found.predictions.logits == pytest.approx(expected, abs=1e-4)

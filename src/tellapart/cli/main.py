@@ -36,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "cross-validate": train.cross_validate,
     "evaluate": evaluate.evaluate,
     "predict": predict.predict,
+    "verify": predict.verify,
     "errors": review.errors,
     "review": review.review,
     "explain": explain.explain,

@@ -9,7 +9,7 @@ import typer
 
 from tellapart.cli.options import TtaMean
 from tellapart.core.files import check_suffix
-from tellapart.core.output import print_err
+from tellapart.core.output import print_err, print_out
 from tellapart.errors import UsageError
 
 UNREADABLE = 3
@@ -73,3 +73,11 @@ def predict(
             print_err(f"Cannot read {path}: {reason}")
     if summary.n_unreadable:
         raise typer.Exit(UNREADABLE)
+
+
+def verify(run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")]) -> None:
+    """Check that a bundle answers as when it was written."""
+    from tellapart.deploy.bundle.verify import verify as verify_bundle
+
+    difference = verify_bundle(run)
+    print_out(f"{run} answers its golden pictures as when it was written (largest difference: {difference:.1g}).")

@@ -62,13 +62,19 @@ class KnownClasses:
         """The inverse of `tensors`.
 
         Raises:
-            ValueError: shapes that do not belong together.
-            KeyError: one is missing.
+            ValueError: one is missing, shapes do not belong together, or a variance is not above 0.
         """
-        means, basis, spread = tensors["means"], tensors["basis"], tensors["spread"]
-        if means.shape[1:] != basis.shape[:1] or basis.shape[1:] != spread.shape:
+        if tensors.keys() != {"means", "basis", "spread", "rest"} or any(
+            t.dtype != np.float32 for t in tensors.values()
+        ):
+            raise ValueError(f"means, basis, spread and rest are needed, not {', '.join(tensors)}")
+        means, basis, spread, rest = (tensors[name] for name in ("means", "basis", "spread", "rest"))
+        if means.ndim != 2 or not means.size or basis.shape != (means.shape[1], len(spread)) or spread.ndim != 1:
             raise ValueError(f"means {means.shape}, basis {basis.shape} and spread {spread.shape} do not fit")
-        return cls(means, basis, spread, float(tensors["rest"][0]))
+        numbers = all(np.isfinite(tensor).all() for tensor in tensors.values())
+        if not numbers or rest.shape != (1,) or rest[0] <= 0 or (spread <= 0).any():
+            raise ValueError("it holds something that is no number, or a variance that is not above 0")
+        return cls(means, basis, spread, float(rest[0]))
 
     def _distance(self, features: npt.NDArray[np.float32]) -> Floats:
         x = unit_length(features).astype(np.float64)

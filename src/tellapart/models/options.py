@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from tellapart.core.plain_json import first_fault
 from tellapart.core.preprocess import Side
 from tellapart.recipe.networks import AnyBlock, DropoutShare, Layout
 from tellapart.recipe.transforms import Section
@@ -93,9 +94,3 @@ def check_options(kind: str, options: Any) -> None:
         _LISTS[kind].model_validate(options)
     except ValidationError as error:
         raise ValueError(first_fault(error)) from None
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first of the faults: where, and what is wrong."""
-    fault = error.errors(include_url=False, include_context=False)[0]
-    return ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))

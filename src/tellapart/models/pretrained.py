@@ -179,7 +179,7 @@ def _described_by_config(folder: Path) -> Definition:
 
 def _described_by_bundle(folder: Path, name: str) -> Definition:
     """The network that a bundle of ours holds: its padding, mean and deviation may differ from the published ones."""
-    its = Architecture.from_dict(read_description(folder)["architecture"])
+    its = Architecture.from_dict(read_description(folder).architecture)
     if its.name != name:
         raise WeightsError(
             f"The weights beside {folder / DESCRIPTION} are those of {its.name}, not {name}.", f"--model {its.name}"

@@ -102,10 +102,10 @@ def pictures_of(run: Run) -> Pictures:
 
 def _model(run: Run) -> str:
     model = run.recipe.model
-    preprocessing = read_description(run.bundle)["preprocessing"]
+    preprocessing = read_description(run.bundle).preprocessing
     origin = "pretrained" if model.pretrained or model.weights else "from scratch"
     weights = run.environment.get("weights", "")
-    return f"{model.name}, {origin}, {preprocessing['width']} × {preprocessing['height']} pixels" + (
+    return f"{model.name}, {origin}, {preprocessing.width} × {preprocessing.height} pixels" + (
         f"; {weights}" if weights else ""
     )
 

@@ -79,10 +79,9 @@ def _effective(run: Run) -> dict[str, Any]:
 def _preprocessing(run: Run) -> dict[str, Any]:
     """Preprocessing of the network that answers; empty before there is one, and where its bundle is damaged."""
     try:
-        values = read_description(run.bundle).get("preprocessing")
+        return read_description(run.bundle).preprocessing.as_dict()
     except BundleError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _idle(recipe: Recipe) -> Iterator[str]:

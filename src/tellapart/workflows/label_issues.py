@@ -254,7 +254,7 @@ def trained(run: Run, when: str) -> Network:
     from tellapart.training.checkpoint import load_network
 
     run.need(run.bundle / DESCRIPTION)
-    architecture = Architecture.from_dict(read_description(run.bundle)["architecture"])
+    architecture = Architecture.from_dict(read_description(run.bundle).architecture)
     return load_network(run.checkpoint(when), architecture)
 
 

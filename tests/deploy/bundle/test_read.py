@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tellapart.core.bundle_description import DESCRIPTION, own_digest
 from tellapart.core.preprocess import Preprocessing
-from tellapart.deploy.bundle.read import GOLDEN, MODEL, WEIGHTS, Bundle
-from tellapart.errors import BundleError
+from tellapart.deploy.bundle.read import GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle
+from tellapart.errors import BundleError, UsageError
 
 VOUCHED = (DESCRIPTION, MODEL, WEIGHTS, GOLDEN)
 
@@ -177,3 +178,60 @@ def test_places_without_a_bundle(tmp_path):
 def test_a_bundle_file_given_instead_of_its_folder(written):
     with pytest.raises(BundleError, match="is a file"):
         Bundle.load(written / MODEL)
+
+
+SCORE = {"distance": [1.0, 0.5], "doubt": [0.1, 0.1], "limit": 3.0, "share": 0.99, "n": 100}
+
+
+def test_a_file_that_is_not_listed_is_not_read(copied):
+    """Nothing vouches for it: whoever puts it there could change every answer."""
+    known = {"means": np.ones((3, 8)), "basis": np.ones((8, 1)), "spread": np.ones(1), "rest": np.ones(1)}
+    save_file({name: tensor.astype(np.float32) for name, tensor in known.items()}, copied / KNOWN)
+    rewrite(copied, ood_score=SCORE)
+    with pytest.raises(BundleError, match=f"no {KNOWN}"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize(
+    "entry", [{}, None, 3, {"bytes": "1", "sha256": ""}, {"bytes": 1}, {"bytes": -1, "sha256": ""}]
+)
+def test_an_entry_of_a_file_that_makes_no_sense(copied, entry):
+    files = json.loads((copied / DESCRIPTION).read_text())["files"]
+    rewrite(copied, files={**files, MODEL: entry})
+    with pytest.raises(BundleError, match="does not name the files"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("tta", [-1, 33, 1_000_000_000])
+def test_copies_without_bound_are_refused(written, tta):
+    with pytest.raises(UsageError, match="0 to 32"):
+        Bundle.load(written).averaging(tta, None)
+
+
+def describe_files_of(folder):
+    names = (MODEL, WEIGHTS, GOLDEN, *([KNOWN] if (folder / KNOWN).exists() else []))
+    content = {name: (folder / name).read_bytes() for name in names}
+    return {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in content.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("means", np.ones((3, 7))),
+        ("means", np.ones(8)),
+        ("means", np.ones((0, 8))),
+        ("means", np.full((3, 8), np.nan)),
+        ("basis", np.ones((7, 1))),
+        ("spread", np.zeros(1)),
+        ("spread", np.ones(2)),
+        ("rest", np.zeros(1)),
+        ("rest", np.ones(0)),
+        ("more", np.ones(1)),
+    ],
+)
+def test_known_classes_that_make_no_sense(copied, golden, name, tensor):
+    known = {"means": np.ones((3, 8)), "basis": np.ones((8, 1)), "spread": np.ones(1), "rest": np.ones(1)}
+    save_file({n: t.astype(np.float32) for n, t in (known | {name: tensor}).items()}, copied / KNOWN)
+    rewrite(copied, ood_score=SCORE, files=describe_files_of(copied))
+    with pytest.raises(BundleError):
+        Bundle.load(copied).predict_distance(golden)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -32,5 +34,50 @@ def test_a_file_that_is_cut_off_is_an_error(tmp_path, cut):
 
 def test_other_types_are_an_error(tmp_path):
     save_file({"a": np.ones(3)}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match="neither float32 nor uint8"):
+    with pytest.raises(ValueError, match="'F32' or 'U8'"):
         read_tensors(tmp_path / "x.safetensors")
+
+
+def with_header(path, header, data=b"\0" * 48):
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    return path
+
+
+WHOLE = {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": [-1, 4]},
+        {"shape": [3.0, 4]},
+        {"shape": [True, 12]},
+        {"shape": "34"},
+        {"shape": [1 << 62, 4]},
+        {"shape": [1] * 60 + [12]},
+        {"data_offsets": [0]},
+        {"data_offsets": [-48, 0]},
+        {"data_offsets": [48, 0]},
+        {"data_offsets": [0, 1 << 62]},
+        {"data_offsets": None},
+        {"dtype": ["F32"]},
+        {"dtype": "O"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_an_entry_that_makes_no_sense_is_an_error(tmp_path, changes):
+    path = tmp_path / "x.safetensors"
+    assert read_tensors(with_header(path, json.dumps({"a": WHOLE}).encode()))["a"].shape == (3, 4)
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_tensors(with_header(path, json.dumps({"a": WHOLE | changes}).encode()))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"3", b"[]", b"null", b'"a"', b"[" * 200_000, b'{"a": 3}', b'{"a": {}}', b"\xff", b"{", b"9" * 5000],
+    ids=lambda header: header[:10],
+)
+def test_a_header_that_is_something_else_is_an_error(tmp_path, header):
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_tensors(with_header(tmp_path / "x.safetensors", header))

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from tellapart.core.bundle_description import DESCRIPTION, own_digest
 from tellapart.deploy.bundle.read import GOLDEN, Bundle, describe_files
-from tellapart.deploy.bundle.verify import verify
+from tellapart.deploy.bundle.verify import check_golden, verify
 from tellapart.errors import BundleError
 
 
@@ -31,18 +31,18 @@ def golden_file(written):
 
 
 def test_a_new_bundle_answers_as_torch_did(written, golden, golden_file):
-    assert verify(Bundle.load(written)) < 1e-4
+    assert check_golden(Bundle.load(written)) < 1e-4
     np.testing.assert_array_equal(golden_file["pictures"], golden[:8])
 
 
 def test_logits_off_by_more_than_the_tolerance(written, tmp_path, golden_file):
     logits = golden_file["logits"]
     within = {**golden_file, "logits": logits + np.float32(0.0009)}
-    assert verify(with_golden(written, tmp_path / "within", within)) == pytest.approx(0.0009, abs=1e-4)
+    assert check_golden(with_golden(written, tmp_path / "within", within)) == pytest.approx(0.0009, abs=1e-4)
     logits[5, 2] += 0.1
     bundle = with_golden(written, tmp_path / "beyond", {**golden_file, "logits": logits})
     with pytest.raises(BundleError, match=r"golden picture 5, class 'cat': the logit is off by 0\.1") as caught:
-        verify(bundle)
+        check_golden(bundle)
     assert caught.value.hint
 
 
@@ -55,13 +55,43 @@ def test_a_golden_file_that_makes_no_sense(written, tmp_path, golden_file, broke
         "two of three classes": {**golden_file, "logits": golden_file["logits"][:, :2].copy()},
     }[broken]
     with pytest.raises(BundleError, match=GOLDEN):
-        verify(with_golden(written, tmp_path / "broken", tensors))
+        check_golden(with_golden(written, tmp_path / "broken", tensors))
 
 
 def test_it_needs_neither_torch_nor_safetensors(written):
     script = (
         "import sys; from tellapart.deploy.bundle.read import Bundle; "
-        "from tellapart.deploy.bundle.verify import verify; "
-        "verify(Bundle.load(sys.argv[1])); sys.exit(any(name in sys.modules for name in ('torch', 'safetensors')))"
+        "from tellapart.deploy.bundle.verify import check_golden; check_golden(Bundle.load(sys.argv[1])); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'safetensors')))"
     )
     subprocess.run([sys.executable, "-c", script, written], check=True)
+
+
+def test_in_a_process_of_its_own_it_says_the_same(written, tmp_path, golden_file):
+    assert verify(written) == pytest.approx(check_golden(Bundle.load(written)), abs=1e-6)
+    golden_file["logits"][5, 2] += 0.1
+    with pytest.raises(BundleError, match="golden picture 5, class 'cat'") as caught:
+        verify(with_golden(written, tmp_path / "beyond", golden_file).folder)
+    assert caught.value.hint
+
+
+def test_it_ends_in_time(written):
+    with pytest.raises(BundleError, match=r"within 0\.001 seconds"):
+        verify(written, seconds=0.001)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit a process that runs")
+def test_its_memory_ends(written):
+    with pytest.raises(BundleError, match="memory"):
+        verify(written, gib=0.05)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [np.zeros((3, 12, 16, 3), np.float32), np.zeros((3, 16, 12, 3), np.uint8), np.zeros((65, 12, 16, 3), np.uint8)],
+    ids=["floats", "turned", "too many"],
+)
+def test_golden_pictures_of_another_form(written, tmp_path, pictures):
+    tensors = {"pictures": pictures, "logits": np.zeros((len(pictures), 3), np.float32)}
+    with pytest.raises(BundleError, match="no pictures that the network takes"):
+        check_golden(with_golden(written, tmp_path / "other", tensors))

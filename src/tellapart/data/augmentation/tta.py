@@ -17,8 +17,10 @@ SHARE = 0.9  # of the side that a crop keeps
 _ANCHORS = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))  # centre and corners: (down, right)
 
 
-def copies(pictures: Pixels, n: int, flip: bool, interpolation: Interpolation = "bicubic") -> Pixels:
+def copies(pictures: Pixels, n: int, flip: bool, interpolation: Interpolation = "bicubic") -> Iterator[Pixels]:
     """The pictures and n changed copies of each: mirrored, then crops brought back to size, every other one mirrored.
+
+    One after the other, so that many copies need no more memory than one.
 
     Args:
         pictures: uint8 [k, height, width, 3], preprocessed.
@@ -26,16 +28,15 @@ def copies(pictures: Pixels, n: int, flip: bool, interpolation: Interpolation = 
         flip: whether left and right may be swapped: where training did so. A mirrored letter is another letter.
         interpolation: filter of the crops.
 
-    Returns:
-        uint8 [n + 1, k, height, width, 3]; the first are the pictures themselves.
+    Yields:
+        uint8 [k, height, width, 3], n + 1 times; first the pictures themselves.
     """
-    made = [pictures]
+    yield pictures
     for mirrored, share, anchor in islice(_variants(flip), n):
         changed = pictures
         if share < 1:
             changed = np.stack([_crop(picture, share, anchor, interpolation) for picture in pictures])
-        made.append(changed[:, :, ::-1] if mirrored else changed)
-    return np.stack(made)
+        yield np.ascontiguousarray(changed[:, :, ::-1]) if mirrored else changed
 
 
 def _variants(flip: bool) -> Iterator[tuple[bool, float, tuple[float, float]]]:

@@ -21,8 +21,6 @@ tellapart predict THIS_FOLDER new.jpg more/
 ```python
 import tellapart as ta
 
-from tellapart.core.text import visible
-
 print(ta.load("THIS_FOLDER").predict("new.jpg"))
 ```"""
 

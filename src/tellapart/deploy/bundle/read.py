@@ -16,20 +16,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tellapart.core.bundle_description import AGAIN, DESCRIPTION, read_description
+from tellapart.core.bundle_description import AGAIN, DESCRIPTION, MOST_COPIES, Description, read_description
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.core.several_runs import describe_several
 from tellapart.data.augmentation.tta import copies
+from tellapart.deploy.bundle.session import open_session
 from tellapart.deploy.bundle.tensors import read_tensors
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.open_set import KnownClasses, OodScore
@@ -90,30 +93,26 @@ class Bundle:
         """
         folder = _find(Path(path))
         values = read_description(folder)
-        _check_files(folder, values.get("files"))
-        try:
-            return cls(
-                folder=folder,
-                classes=tuple(map(str, values["classes"])),
-                multilabel=bool(values["multilabel"]),
-                preprocessing=Preprocessing.from_dict(values["preprocessing"]),
-                temperature=_temperature(values["temperature"]),
-                thresholds=tuple(map(float, values["thresholds"])),
-                absolute=float(values["tolerance"]["absolute"]),
-                relative=float(values["tolerance"]["relative"]),
-                architecture=dict(values["architecture"]),
-                about=dict(values["about"]),
-                sets={float(level): float(least) for level, least in values.get("sets", {}).items()},
-                n_validation=int(values.get("n_validation", 0)),
-                ood_score=OodScore.from_dict(score) if (score := values.get("ood_score")) else None,
-                tta=int(values.get("tta", 0)),
-                flip=bool(values.get("flip", False)),
-                tta_mean=MEANS[MEANS.index(values.get("tta_mean", "logits"))],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"{folder / DESCRIPTION} lacks or garbles what a bundle needs: {error!r}", AGAIN
-            ) from error
+        _check_files(folder, values)
+        temperature = values.temperature
+        return cls(
+            folder=folder,
+            classes=tuple(values.classes),
+            multilabel=values.multilabel,
+            preprocessing=values.preprocessing,
+            temperature=tuple(temperature) if isinstance(temperature, list) else temperature,
+            thresholds=tuple(values.thresholds),
+            absolute=values.tolerance.absolute,
+            relative=values.tolerance.relative,
+            architecture=values.architecture,
+            about=values.about,
+            sets=values.sets,
+            n_validation=values.n_validation,
+            ood_score=OodScore.from_dict(values.ood_score.model_dump()) if values.ood_score else None,
+            tta=values.tta,
+            flip=values.flip,
+            tta_mean=values.tta_mean,
+        )
 
     @cached_property
     def session(self) -> Any:
@@ -122,26 +121,18 @@ class Bundle:
         Raises:
             BundleError: onnxruntime cannot run the model, or it is not the one bundle.json speaks of.
         """
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # Threads that wait by spinning would take the processors from those that decode the next pictures.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(
-                self.folder / MODEL, sess_options=options, providers=["CPUExecutionProvider"]
-            )
-            taken, made = session.get_inputs()[0], session.get_outputs()[0]
-        except Exception as error:  # onnxruntime's errors share no base but Exception
-            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", AGAIN) from error
-        preprocessing, n_classes = self.preprocessing, len(self.classes)
-        if taken.shape[1:] != [preprocessing.height, preprocessing.width, 3] or made.shape[1:] != [n_classes]:
+        path = self.folder / MODEL
+        session = open_session(path)
+        taken, made = session.get_inputs()[0], session.get_outputs()
+        frame, n_classes = [self.preprocessing.height, self.preprocessing.width, 3], len(self.classes)
+        if (taken.shape[1:], made[0].shape[1:]) != (frame, [n_classes]):
             raise BundleError(
-                f"{self.folder / MODEL} takes {taken.shape} and gives {made.shape}, but {DESCRIPTION} speaks of "
-                f"{preprocessing.height}×{preprocessing.width} pixels and {n_classes} classes.",
+                f"{path} takes {taken.shape} and gives {made[0].shape}, but {DESCRIPTION} speaks of "
+                f"{frame[0]}×{frame[1]} pixels and {n_classes} classes.",
                 AGAIN,
             )
+        if self.known is not None and [output.shape[1:] for output in made[1:]] != [[self.known.means.shape[1]]]:
+            raise BundleError(f"{path} does not give the features that {KNOWN} is about.", AGAIN)
         return session
 
     @cached_property
@@ -156,7 +147,7 @@ class Bundle:
         path = self.folder / KNOWN
         try:
             return KnownClasses.from_tensors(read_tensors(path))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise BundleError(f"{path} cannot be read: {error}", AGAIN) from error
 
     def averaging(self, tta: int | None, mean: str | None) -> tuple[int, Mean]:
@@ -167,9 +158,11 @@ class Bundle:
             mean: what is averaged, one of `predictions.MEANS`; None: the bundle's.
 
         Raises:
-            UsageError: there is no such mean, or nothing to be averaged.
+            UsageError: there is no such mean, or nothing to be averaged, or too much.
         """
         n_copies = self.tta if tta is None else tta
+        if not 0 <= n_copies <= MOST_COPIES:
+            raise UsageError(f"There can be 0 to {MOST_COPIES} changed copies of each picture, not {n_copies:,}.")
         if mean is None:
             return n_copies, self.tta_mean
         if mean not in MEANS:
@@ -211,7 +204,7 @@ class Bundle:
         """
         logits, distance = self._predict(pictures, batch_size, self.known)
         if n_copies:
-            changed = copies(pictures, n_copies, self.flip, self.preprocessing.interpolation)[1:]
+            changed = itertools.islice(copies(pictures, n_copies, self.flip, self.preprocessing.interpolation), 1, None)
             versions = [logits, *(self.predict_pixels(version, batch_size) for version in changed)]
             logits = average_logits(versions, self.multilabel, mean).astype(np.float32)
         return logits, distance
@@ -243,20 +236,20 @@ class Bundle:
             raise BundleError(f"{self.folder / MODEL} gave logits that are not numbers.", "Its weights are unusable.")
         return logits, distance
 
-    def _run(self, batch: Pixels, outputs: list[str]) -> Any:
-        session = self.session
+    def _run(self, batch: Pixels, outputs: list[str]) -> list[npt.NDArray[np.float32]]:
+        session, path = self.session, self.folder / MODEL
         try:
-            return session.run(outputs, {"pictures": batch})
-        except Exception as error:  # as above
-            raise BundleError(f"{self.folder / MODEL} cannot be run: {error}", AGAIN) from error
+            made: list[npt.NDArray[np.float32]] = session.run(outputs, {"pictures": batch})
+        except Exception as error:  # onnxruntime's errors share no base but Exception
+            raise BundleError(f"{path} cannot be run: {error}", AGAIN) from error
+        shapes = [(len(batch), *output.shape[1:]) for output in session.get_outputs()]
+        if [array.shape for array in made] != shapes[: len(made)]:
+            raise BundleError(f"{path} gives other shapes than it says.", AGAIN)
+        return made
 
     def probabilities(self, logits: npt.ArrayLike) -> Floats:
         """float64 [n, n_classes]: calibrated probabilities (softmax, or sigmoid for several labels)."""
         return probabilities(logits, self.multilabel, self.temperature)
-
-
-def _temperature(value: Any) -> Temperature:
-    return tuple(map(float, value)) if isinstance(value, list) else float(value)
 
 
 def waiting(folder: Path) -> Path:
@@ -284,23 +277,45 @@ def _find(path: Path) -> Path:
     )
 
 
-def _check_files(folder: Path, files: Any) -> None:
-    """Compare size and SHA-256 of each file with those in bundle.json; files of formats not known here do not count."""
-    if not isinstance(files, dict) or not set(files) >= {MODEL, WEIGHTS, GOLDEN}:
-        raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", AGAIN)
-    entries = {name: files[name] for name in (MODEL, WEIGHTS, GOLDEN, KNOWN) if name in files}
+class _File(BaseModel):
+    """What bundle.json says of one file; onnxruntime reads no model of 2 GiB."""
+
+    model_config = ConfigDict(strict=True)
+    bytes: Annotated[int, Field(ge=0, lt=1 << 31)]
+    sha256: str
+
+
+class _Files(BaseModel):
+    """Of the files that are used; entries of formats that are not known here do not count."""
+
+    model: Annotated[_File, Field(alias=MODEL)]
+    weights: Annotated[_File, Field(alias=WEIGHTS)]
+    golden: Annotated[_File, Field(alias=GOLDEN)]
+    known: Annotated[_File | None, Field(alias=KNOWN)] = None
+
+
+def _check_files(folder: Path, values: Description) -> None:
+    """Compare size and SHA-256 of each file with those in bundle.json."""
+    try:
+        files = _Files.model_validate(values.files)
+    except ValidationError as error:
+        raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", AGAIN) from error
+    if values.ood_score and not files.known:
+        raise BundleError(f"{folder / DESCRIPTION} has an out-of-distribution score, but no {KNOWN}.", AGAIN)
+    entries = {MODEL: files.model, WEIGHTS: files.weights, GOLDEN: files.golden}
+    entries |= {KNOWN: files.known} if files.known else {}
     for name, entry in entries.items():
         path = folder / name
         if not path.is_file():
             raise BundleError(f"{folder} is a damaged bundle: {name} is missing.", AGAIN)
         size = path.stat().st_size
-        if size != entry["bytes"]:
-            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {entry['bytes']:,}.", AGAIN)
+        if size != entry.bytes:
+            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {entry.bytes:,}.", AGAIN)
     # Threads, since hashing releases the interpreter: a cold start waits for the largest file only.
     with ThreadPoolExecutor(len(entries)) as pool:
         digests = list(pool.map(lambda name: _sha256(folder / name), entries))
     for (name, entry), digest in zip(entries.items(), digests, strict=True):
-        if digest != entry["sha256"]:
+        if digest != entry.sha256:
             raise BundleError(f"{folder / name} is damaged: its content is not what was written.", AGAIN)
 
 
@@ -316,7 +331,8 @@ def own_files(folder: Path) -> set[str]:
     """Names of the files that belong to the bundle in a folder, whatever version of Tellapart wrote it."""
     own = {DESCRIPTION, MODEL, WEIGHTS, GOLDEN, KNOWN, CARD}
     with contextlib.suppress(BundleError):
-        return own | set(read_description(folder)["files"])
+        files = read_description(folder).files
+        own |= {name for name in files if isinstance(name, str)} if isinstance(files, dict) else set()
     return own
 
 

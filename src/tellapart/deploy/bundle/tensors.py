@@ -6,14 +6,31 @@ Source: https://github.com/huggingface/safetensors
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from tellapart.core.plain_json import first_fault, parse_json
 
 _TYPES = {"F32": "<f4", "U8": "|u1"}  # all that a bundle's files hold, but for its weights
+_MOST_HEADER = 1 << 20
+Number = Annotated[int, Field(ge=0, lt=1 << 40)]
+
+
+class _Entry(BaseModel):
+    """What the header says of one tensor."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    dtype: Literal["F32", "U8"]
+    shape: Annotated[list[Number], Field(max_length=8)]
+    data_offsets: Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+
+_HEADER = TypeAdapter(Annotated[dict[str, _Entry], Field(max_length=100)])
 
 
 def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -23,17 +40,24 @@ def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
         OSError: the file cannot be read.
         ValueError: it is damaged, or holds another type.
     """
-    content = path.read_bytes()
+    content = memoryview(path.read_bytes())
     length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > len(content) - 8:
+    if len(content) < 8 or length > min(len(content) - 8, _MOST_HEADER):
         raise ValueError("it is cut off")
-    header = json.loads(content[8 : 8 + length])
+    header = parse_json(bytes(content[8 : 8 + length]))
+    if not isinstance(header, dict):
+        raise ValueError("its header is none")
     header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        if entry["dtype"] not in _TYPES:
-            raise ValueError(f"tensor {name!r} has the type {entry['dtype']}, neither float32 nor uint8")
-        first, last = entry["data_offsets"]
-        data = content[8 + length + first : 8 + length + last]
-        tensors[name] = np.frombuffer(data, _TYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tensors
+    try:
+        entries = _HEADER.validate_python(header)
+    except ValidationError as error:
+        raise ValueError(first_fault(error)) from None
+    return {name: _tensor(entry, content[8 + length :]) for name, entry in entries.items()}
+
+
+def _tensor(entry: _Entry, data: memoryview) -> npt.NDArray[Any]:
+    first, last = entry.data_offsets
+    kind = np.dtype(_TYPES[entry.dtype])
+    if not first <= last <= len(data) or last - first != math.prod(entry.shape) * kind.itemsize:
+        raise ValueError(f"a tensor of shape {entry.shape} does not fit in bytes {first} to {last}")
+    return np.frombuffer(data[first:last], kind).reshape(entry.shape)

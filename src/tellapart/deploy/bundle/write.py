@@ -19,7 +19,7 @@ from tellapart.core.version import __version__
 from tellapart.deploy.bundle.card import card
 from tellapart.deploy.bundle.read import CARD, GOLDEN, KNOWN, WEIGHTS, Bundle, describe_files
 from tellapart.deploy.bundle.replace import folder_beside, put
-from tellapart.deploy.bundle.verify import verify
+from tellapart.deploy.bundle.verify import check_golden
 from tellapart.deploy.export.formats import FORMATS
 from tellapart.deploy.export.onnx import OPSET
 from tellapart.errors import BundleError
@@ -179,7 +179,7 @@ def _write_description(folder: Path, description: dict[str, Any]) -> None:
 
 def _verify(folder: Path) -> None:
     try:
-        verify(Bundle.load(folder))
+        check_golden(Bundle.load(folder))
     except BundleError as error:
         raise BundleError(
             f"No bundle was written: the exported network cannot be trusted. {error.message}",

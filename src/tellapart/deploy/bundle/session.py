@@ -1,0 +1,66 @@
+"""Opens a bundle's network in onnxruntime: its graph is checked first, and its memory is bounded."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tellapart.core.bundle_description import AGAIN
+from tellapart.core.environment import memory_gib
+from tellapart.deploy.bundle.onnx_check import check_graph
+from tellapart.deploy.bundle.onnx_graph import read_graph
+from tellapart.errors import BundleError
+
+_SHARE = 0.75  # of the machine's memory
+_OTHERWISE = 8.0  # GiB, where the machine does not tell
+# It computes whatever follows from constants, which may take any time. Our exporter has done that for small ones.
+_NOT_WHEN_LOADED = ["ConstantFolding"]
+
+
+def open_session(path: Path) -> Any:
+    """The `onnxruntime.InferenceSession` of a file, on the processor.
+
+    Raises:
+        BundleError: the file holds what no network of ours needs, or onnxruntime cannot run it.
+    """
+    try:
+        check_graph(read_graph(path))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be run: {error}", AGAIN) from error
+    import onnxruntime
+
+    _bound_memory()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Threads that wait by spinning would take the processors from those that decode the next pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    try:
+        session = onnxruntime.InferenceSession(
+            path, sess_options=options, providers=["CPUExecutionProvider"], disabled_optimizers=_NOT_WHEN_LOADED
+        )
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+    except Exception as error:  # onnxruntime's errors share no base but Exception
+        raise BundleError(f"{path} cannot be run: {error}", AGAIN) from error
+    names = [value.name for value in outputs]
+    if [(value.name, value.type) for value in inputs] != [("pictures", "tensor(uint8)")] or names not in (
+        ["logits"],
+        ["logits", "features"],
+    ):
+        raise BundleError(f"{path} cannot be run: it is no network from pictures to logits.", AGAIN)
+    return session
+
+
+@cache
+def _bound_memory() -> None:
+    """Let all sessions of this process share so much memory: one that wants more fails, and the process goes on."""
+    import onnxruntime
+
+    most = int((memory_gib() or _OTHERWISE) * _SHARE * 2**30)
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    # The other values are onnxruntime's own.
+    arena = {"max_mem": most, "arena_extend_strategy": -1, "initial_chunk_size_bytes": -1}
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(arena | {"max_dead_bytes_per_chunk": -1}))
