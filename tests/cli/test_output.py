@@ -185,6 +185,14 @@ def test_names_neither_steer_nor_stop_a_command(
         assert [json.loads(line) for line in printed.out.splitlines()]
 
 
+def test_a_finished_training_prints_its_result_again(tellapart: Command, hostile: Hostile) -> None:
+    words = commands(hostile, Path())["train --json"]
+    for options in ([], ["--quiet"]):
+        last = json.loads(tellapart(*words, *options).out.splitlines()[-1])
+        assert (last["event"], last["trained"], last["run"]) == ("Finished", False, str(hostile.runs[0]))
+        assert 0 <= last["evaluations"]["test"]["metrics"]["accuracy"]["value"] <= 1
+
+
 def test_every_command_is_tried() -> None:
     assert {name.partition(" ")[0] for name in NAMES} >= set(main.COMMANDS)
 

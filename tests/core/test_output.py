@@ -42,6 +42,10 @@ def test_json_says_the_same_and_steers_nothing(text: str) -> None:
         assert not plain or written.isascii()
 
 
+def test_json_has_finite_numbers() -> None:
+    assert json_text({"a": [float("nan"), (float("inf"), 1.5)], "b": 2}) == '{"a": [null, [null, 1.5]], "b": 2}'
+
+
 def guarded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
     content = io.BytesIO()
     for name in ("stdout", "stderr"):

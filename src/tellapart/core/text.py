@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -42,8 +43,11 @@ def without_controls(text: str) -> str:
 
 
 def json_text(value: Any, *, ascii: bool = True) -> str:
-    """A value as one line of JSON, in which whatever steers a terminal is escaped; nothing is lost by it."""
-    return _UNSAFE.sub(_json_escape, json.dumps(value, ensure_ascii=ascii))
+    """A value as one line of JSON, in which whatever steers a terminal is escaped; nothing is lost by it.
+
+    JSON has no numbers that are not finite: they become null.
+    """
+    return _UNSAFE.sub(_json_escape, json.dumps(_finite(value), ensure_ascii=ascii, allow_nan=False))
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
@@ -61,6 +65,14 @@ def first_few(names: Iterable[str], most: int = 3) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _json_escape(match: re.Match[str]) -> str:

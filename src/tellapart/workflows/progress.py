@@ -181,7 +181,7 @@ def _live_line() -> Iterator[ShowStep]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Bar(*columns, console=Rich(file=unguarded(sys.stderr)), transient=True, redirect_stderr=True) as bar:
         task = bar.add_task("", total=None, visible=False)
 
