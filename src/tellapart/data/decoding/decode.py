@@ -168,7 +168,7 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
                 digest = hashlib.file_digest(file, "sha256").digest()
             pixels, orientation = _pixels(picture, factor)
             if look is not None:
-                look(_upright(pixels, orientation), bool(getattr(picture.source, "is_animated", False)))
+                look(_upright(pixels, orientation), _is_animated(picture.source))
     except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes: any exception means "unreadable"
         problem = _reason(error, path)
     if picture is None:
@@ -352,6 +352,14 @@ def _orientation(image: Image.Image) -> int:
         return jpeg.valid_orientation(image.getexif().get(jpeg.ORIENTATION))
     except Exception:  # noqa: BLE001 - damaged EXIF fails in many ways, and means only that nothing is known
         return 1
+
+
+def _is_animated(source: jpeg.Header | Image.Image) -> bool:
+    """Whether a file holds several frames; False where what follows the first one is damaged or beyond bounds."""
+    try:
+        return bool(getattr(source, "is_animated", False))
+    except Exception:  # noqa: BLE001 - the picture itself was read
+        return False
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
