@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tellapart.core.extras import require
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
-from tellapart.data.splitting.split import Split, explain_change, split
+from tellapart.data.splitting.split import Split, split
 from tellapart.data.splitting.stratify import tie
-from tellapart.errors import MissingExtraError, RunError, SplitError, TellapartError, UsageError
+from tellapart.errors import MissingExtraError, SplitError, TellapartError
 
 
 def catalog_of(
@@ -184,57 +184,6 @@ def test_one_label_that_may_be_missing_is_divided_too() -> None:
     assert {len(row) for row in catalog.table["labels"].gather(divided.test)} == {0, 1}
 
 
-def test_unreadable_and_unlabelled_pictures_are_left_out_and_told() -> None:
-    labels = [*classes(20, 20), [], []]
-    problem = [None] * 5 + ["the file is empty"] + [None] * 36
-    divided = split(catalog_of(labels, problem=problem))
-    check_parts(divided, set(range(40)) - {5})
-    assert "1 unreadable" in divided.description
-    assert "2 without a label" in divided.description
-
-
-@pytest.mark.parametrize(
-    ("sizes", "shares", "message", "hint"),
-    [
-        ((20, 2), {}, "The class 'class 1' has 2 usable pictures; at least 3 are needed", "test=0"),
-        ((20, 1), {"test": 0}, "'class 1' has 1 usable picture; at least 2 are needed", "leave the class out"),
-        ((20, 2, 1), {}, "'class 2' has 1 usable picture; at least 3 are needed", "Add pictures"),
-        ((20, 0, 20), {}, "'class 1' has 0 usable pictures", "Add pictures"),
-        ((20,), {}, "All pictures are of one class, 'class 0'", "Add pictures of another class"),
-        ((), {}, "None of the 0 pictures has a label", "folder of its own"),
-    ],
-)
-def test_too_few_pictures_are_told(sizes: tuple[int, ...], shares: dict[str, float], message: str, hint: str) -> None:
-    names = [f"class {i}" for i in range(len(sizes))]
-    catalog = catalog_of(classes(*sizes), classes=names)
-    with pytest.raises(SplitError) as caught:
-        split(catalog, **shares)
-    assert message in caught.value.message
-    assert hint in caught.value.hint
-
-
-def test_a_class_of_copies_is_too_small_and_others_are_named() -> None:
-    catalog = catalog_of(classes(20, 5, 2), content=[*range(20), 100, 100, 100, 101, 101, 200, 201])
-    with pytest.raises(SplitError) as caught:
-        split(catalog)
-    assert "'class 1' has 5 usable pictures, 2 where groups and exact copies count once" in str(caught.value)
-    assert "Too small as well: class 2." in str(caught.value)
-
-
-def test_groups_that_cannot_be_divided_are_told() -> None:
-    """Each label has three groups, but one part has to go without one of them."""
-    labels = [[0], [0, 1], [1], [0, 1], [2], [2]]
-    catalog = catalog_of(labels, group=["a", "b", "c", "d", "a", "b"], multilabel=True)
-    with pytest.raises(SplitError, match=r"class 2' has 2 usable pictures; at least 3"):
-        split(catalog, validation=0.3, test=0.3)
-
-
-@pytest.mark.parametrize(("validation", "test"), [(0.0, 0.2), (0.6, 0.4), (0.2, -0.1), (1.0, 0.0), (0.2, float("nan"))])
-def test_shares_that_make_no_sense_are_refused(validation: float, test: float) -> None:
-    with pytest.raises(UsageError, match="leave nothing to train on"):
-        split(catalog_of(classes(20, 20)), validation=validation, test=test)
-
-
 # ---------------------------------------------------------------- given parts
 
 
@@ -322,84 +271,6 @@ def test_ties_are_the_closure_of_copies_and_groups(rows: list[tuple[int, int]]) 
 
 
 # ---------------------------------------------------------------- files and changes
-
-
-def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
-    divided = split(catalog_of(classes(20, 20)), seed=7)
-    divided.save(tmp_path / "run" / "split.json")
-    again = Split.load(tmp_path / "run" / "split.json")
-    assert parts(again) == parts(divided)
-    assert (again.digest, again.seed, again.description) == (divided.digest, 7, divided.description)
-    assert [file.name for file in (tmp_path / "run").iterdir()] == ["split.json"]
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"version": 1}', '{"version": 99}', "\x00", '{"version": 1, "train": "abc"}']
-)
-def test_a_damaged_split_is_an_error(tmp_path: Path, content: str) -> None:
-    (tmp_path / "split.json").write_text(content)
-    with pytest.raises(RunError, match=r"split\.json cannot be read"):
-        Split.load(tmp_path / "split.json")
-
-
-def test_a_row_that_stands_in_two_parts_is_an_error(tmp_path: Path) -> None:
-    divided = split(catalog_of(classes(20, 20)))
-    divided.save(tmp_path / "split.json")
-    values = json.loads((tmp_path / "split.json").read_text())
-    values["test"][0] = values["train"][0]
-    (tmp_path / "split.json").write_text(json.dumps(values))
-    with pytest.raises(RunError, match="twice"):
-        Split.load(tmp_path / "split.json")
-
-
-def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError):
-        Split.load(tmp_path / "split.json")
-
-
-def test_changed_pictures_are_refused_with_what_changed(tmp_path: Path) -> None:
-    from PIL import Image
-
-    for number, kind in enumerate(("cat", "dog")):
-        (tmp_path / kind).mkdir()
-        for i in range(8):
-            Image.new("RGB", (4, 4), (number, i, 0)).save(tmp_path / kind / f"{i}.png")
-    old = scan(tmp_path)
-    divided = split(old)
-    divided.check(scan(tmp_path))
-
-    (tmp_path / "cat" / "0.png").unlink()
-    Image.new("RGB", (4, 4), "white").save(tmp_path / "cat" / "1.png")
-    Image.new("RGB", (4, 4), "red").save(tmp_path / "cat" / "new.png")
-    (tmp_path / "dog" / "7.png").write_bytes(b"")
-    new = scan(tmp_path)
-    with pytest.raises(RunError) as caught:
-        divided.check(new, old)
-    message = caught.value.message
-    assert "1 added (cat/new.png)" in message
-    assert "1 removed (cat/0.png)" in message
-    assert "2 with other content (cat/1.png, dog/7.png)" in message
-    assert "1 readable before and not now, or the other way round (dog/7.png)" in message
-    with pytest.raises(RunError, match="have changed"):
-        divided.check(new)
-
-
-def test_changes_of_labels_parts_groups_and_classes_are_told() -> None:
-    old = catalog_of(classes(2, 2))
-    relabelled = catalog_of([[0], [0], [1], [0]])
-    assert explain_change(old, relabelled) == "1 with other labels (00003.png)."
-    moved = catalog_of(classes(2, 2), part=["train", None, None, None], group=[None, "a", None, None])
-    said = explain_change(old, moved)
-    assert "1 in another given part (00000.png)" in said
-    assert "1 in another group (00001.png)" in said
-    renamed = catalog_of(classes(2, 2), classes=["class 0", "kind 1"])
-    assert "2 with other labels" in (said := explain_change(old, renamed))
-    assert "classes gone: class 1; new classes: kind 1" in said
-    turned = catalog_of([[1], [1], [0], [0]], classes=["class 1", "class 0"])
-    assert explain_change(old, turned) == "classes in another order."
-    assert explain_change(old, catalog_of(classes(2, 2))) == "nothing has changed."
-    multilabel = catalog_of(classes(2, 2), multilabel=True)
-    assert "any number of labels" in explain_change(old, multilabel)
 
 
 def test_a_missing_package_is_asked_for() -> None:
