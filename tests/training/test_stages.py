@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,20 @@ from tellapart.core.events import (
     StageStarted,
     Validated,
 )
+from tellapart.core.text import lr_text
 from tellapart.errors import RecipeError, TrainingError
 from tellapart.models.network import Network
-from tellapart.recipe.schema import Recipe
+from tellapart.recipe.load import load_recipe
+from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
-from tellapart.training.lr_finder import raise_lr, suggestions
+from tellapart.training.lr_finder import raise_lr, setting
 from tellapart.training.lr_suggestions import suggest
 from tellapart.training.pixels import plain
 from tellapart.training.prepare import prepare_stage
 from tellapart.training.runtime import Runtime
+from tellapart.training.schedule import group_lrs
 from tellapart.training.stage import TrainingStage
 
 Build = Callable[[Recipe], tuple[Network, Dataset]]
@@ -142,15 +146,37 @@ def test_a_stage_takes_the_rate_that_it_finds(build: Build) -> None:
     events = train(network, plan, dataset)
     (found,) = of(LrFound, events)
     again = suggest(found.lrs, found.losses)
-    assert found.suggestions == pytest.approx(suggestions(again))
+    assert found.suggestions == again.by_rule
     assert found.lr == found.suggestions[found.taken] == again.steepest
     assert found.smoothed == pytest.approx(tuple(again.smoothed))
     assert of(Progress, events)[0].lr == pytest.approx(found.lr)
-    fixed = recipe([{**stage, "lr": f"{found.lr / 100!r}..{found.lr!r}"}], model=SMALL)
+    key, _, value = found.setting.partition("=")
+    assert (key, value) == ("stages.0.lr", f"{lr_text(found.lr / 100)}..{found.lr!r}")
+    fixed = recipe([{**stage, "lr": value}], model=SMALL)
     other, dataset = build(fixed)
     train(other, fixed, dataset)
     for name, tensor in network.state_dict().items():  # the test has left no trace
         torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("lr", "peaks", "value"),
+    [
+        (1e-3, (1e-3, 1e-3), "0.0028"),
+        ("find", (1.0, 1.0), "0.0028"),
+        ({"find": "valley", "spread": 100}, (0.01, 0.1, 1.0), "2.8e-05..0.0028"),
+        ("1e-4..1e-2", (1e-4, 1e-3, 1e-2), "2.8e-05..0.0028"),
+        ([1e-5, 1e-4, 1e-3], (1e-5, 1e-4, 1e-3), "[2.8e-05, 0.00028, 0.0028]"),
+        ({"head": 1e-3, "decay": 0.75}, (0.75e-3, 1e-3), "{ head = 0.0028, decay = 0.75 }"),
+    ],
+)
+def test_what_sets_a_rate_keeps_the_ratios_of_the_groups(lr: Any, peaks: tuple[float, ...], value: str) -> None:
+    stage: Any = SimpleNamespace(config=Stage(lr=lr), peak_lrs=peaks, number=1)
+    line = setting(stage, 0.0028)
+    assert line == f"stages.1.lr={value}"
+    taken = load_recipe("eight-step", [line]).stages[1].lr
+    trained = group_lrs(taken, len(peaks))
+    assert trained == pytest.approx([peak / max(peaks) * 0.0028 for peak in peaks])
 
 
 def test_a_loss_that_does_not_fall_is_an_error_or_takes_the_rate_for_that_case(build: Build) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 import tellapart as ta
+from tellapart.core.text import lr_text
 from tellapart.errors import UsageError
 from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
@@ -18,7 +20,7 @@ from tellapart.training.lr_finder import raise_lr
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import Runtime
 from tellapart.workflows.preview import augmented, layers, lr_range_test, multiplied, stage_with_lr
-from tellapart.workflows.progress import ProgressSink
+from tellapart.workflows.progress import ProgressSink, describe_lr
 
 PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
 
@@ -46,13 +48,34 @@ def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[...,
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
 
 
-def test_suggestions_lie_where_the_loss_falls(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
-    catalog = ta.scan(picture_folder(n=16))
-    found = lr_range_test(catalog, load_recipe("scratch", PLAN), 0, tmp_path / "find-lr.png", ProgressSink())
-    assert 1e-7 < found.valley < 1
-    assert found.lrs[0] == pytest.approx(1e-7)
+def test_one_rate_is_recommended_in_one_spelling(
+    picture_folder: Callable[..., Path], here: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """On the console, in JSON and in the recipe that `--set` makes of it."""
+    changes = [word for change in PLAN for word in ("--set", change)]
+    command = ["find-lr", picture_folder(n=16), "--recipe", "scratch", *changes, "--out", tmp_path / "find-lr.png"]
+    console = here(*command, "--quiet").stdout.splitlines()
     with Image.open(tmp_path / "find-lr.png") as plot:
         assert plot.width > 600
+    test = json.loads(here(*command, "--json").stdout)
+    assert 1e-7 < test["lr"] == test["suggestions"]["valley"] < 1
+    assert console[0] == f"Learning rate: {test['lr']!r} (valley)"
+    assert console[1] == f"Take it: --set {test['setting']}"
+    assert test["setting"] == f"stages.0.lr={test['lr']!r}"
+    assert load_recipe("scratch", [test["setting"]]).stages[0].lr == test["lr"]
+    assert test["diverges"] is None or test["lr"] <= test["diverges"] / 10
+    assert test["lrs"][0] == pytest.approx(1e-7)
+
+
+def test_the_rule_is_that_of_the_stage(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
+    catalog = ta.scan(picture_folder(n=16))
+    recipe = load_recipe("scratch", [*PLAN, "stages.0.lr={find = 'highest_falling', spread = 10}"])
+    test = lr_range_test(catalog, recipe, 0, tmp_path / "find-lr.svg", ProgressSink())
+    assert (test.taken, test.lr) == ("highest_falling", test.suggestions["highest_falling"])
+    assert describe_lr(test) == (
+        f"learning rate {test.lr!r} (highest falling); without a test: --set "
+        f"stages.0.lr={lr_text(test.lr / 10)}..{test.lr!r}"
+    )
 
 
 def test_a_contact_sheet_shows_pictures_and_views(picture_folder: Callable[..., Path], tmp_path: Path) -> None:

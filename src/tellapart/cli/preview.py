@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ import typer
 
 from tellapart.cli.options import Changes, LabelOptions, Pictures, Quiet, RecipeName, load_recipe, with_label_options
 from tellapart.core.files import check_suffix
-from tellapart.core.output import print_out
+from tellapart.core.output import print_json, print_out
+from tellapart.core.text import lr_text
 
 
 @with_label_options
@@ -24,24 +26,32 @@ def find_lr(
         typer.Option(min=0, help="The stage whose learning rate is tested, from 0; by default the first that has one."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The plot: a .png, .svg or .pdf file.")] = Path("find-lr.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the learning rate, and the curve.")] = False,
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
     from tellapart.report.figures import FIGURES
-    from tellapart.workflows.preview import lr_range_test, stage_with_lr, suggested
+    from tellapart.workflows.preview import lr_range_test, stage_with_lr
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan
 
     check_suffix(out, FIGURES)
     loaded = load_recipe(recipe, set_)
     number = stage_with_lr(loaded, stage)
-    progress = progress_sink(not quiet)
+    progress = progress_sink(not (quiet or as_json))
     progress.say(f"Stage {number} (from 0) of the recipe.")
-    tried = lr_range_test(scan(pictures, progress, **label_options), loaded, number, out, progress)
-    for name, lr in suggested(tried).items():
-        print_out(f"{name:<22} {lr:.1e}")
-    if not tried.rose:
+    test = lr_range_test(scan(pictures, progress, **label_options), loaded, number, out, progress)
+    if as_json:
+        print_json({**asdict(test), "plot": str(out)})
+        return
+    print_out(f"Learning rate: {lr_text(test.lr)} ({test.taken.replace('_', ' ')})")
+    print_out(f"Take it: --set {shlex.quote(test.setting)}")
+    if test.diverges is not None:
+        print_out(f"The loss diverges at {lr_text(test.diverges)}; no suggestion lies in the decade before.")
+    elif test.taken == "otherwise":
+        print_out("The loss did not fall in the test: this is the recipe's own learning rate for that case.")
+    elif not test.rose:
         print_out("The loss never rose clearly: the test ended before the learning rate was too high.")
     print_out(f"Plot: {out}")
 

@@ -56,7 +56,9 @@ class LrFound:
         suggestions: learning rates by name: "valley", "steepest", "tenth_of_minimum", "highest_falling"; empty where
             the loss did not fall.
         lrs, losses, smoothed: the curve, one value a step of the test.
-        rose: whether the loss rose clearly after its lowest point; if not, the test ended too early.
+        rose: whether the loss rose clearly after its fall; if not, the test ended too early.
+        diverges: the learning rate at which it did; None where it did not. Events of 0.1 have none.
+        setting: what gives a recipe this learning rate without a test, for `--set`: "stages.0.lr=0.0028".
     """
 
     stage: int
@@ -67,6 +69,8 @@ class LrFound:
     losses: tuple[float, ...]
     smoothed: tuple[float, ...]
     rose: bool
+    diverges: float | None = None
+    setting: str = ""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ def counted(n: int, noun: str, plural: str = "") -> str:
     return f"{n:,} {noun if n == 1 else plural or regular}"
 
 
+def lr_text(lr: float) -> str:
+    """A learning rate as recipes, `--set` and JSON write it, rounded to three digits: "0.0028", "2.8e-05"."""
+    return repr(float(f"{lr:.3g}"))
+
+
 def first_few(names: Iterable[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
     listed = list(names)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.scores import Evaluation
-from tellapart.core.text import visible
+from tellapart.core.text import lr_text, visible
 from tellapart.report import formatting
 from tellapart.report.curves import Curves, curves
 from tellapart.report.run_data import Pictures, ReportData
@@ -104,23 +104,27 @@ def write_lr_figure(
     lrs: Sequence[float] | npt.NDArray[np.float64],
     losses: Sequence[float] | npt.NDArray[np.float64],
     smoothed: Sequence[float] | npt.NDArray[np.float64],
-    suggestions: Mapping[str, float],
+    suggested: tuple[str, float],
+    diverges: float | None,
     path: Path,
 ) -> None:
-    """Write the plot of a learning-rate test: loss over learning rate, with the suggestions marked.
+    """Write the plot of a learning-rate test: loss over learning rate, with the suggestion marked.
 
     Args:
         lrs, losses, smoothed: one value a step of the test, of the same length.
-        suggestions: learning rates by name.
+        suggested: name and learning rate.
+        diverges: the learning rate at which the loss diverges: the decade before it is shaded. None: at none.
         path: a file with a suffix of `FIGURES`.
     """
     with style():
         figure, axes = new_figure(6.4, 4.0)
         axes.plot(lrs, losses, color=_LINE, lw=1, label="loss")
         axes.plot(lrs, smoothed, color=_ACCENT, lw=1.8, label="smoothed")
-        for number, (name, lr) in enumerate(suggestions.items()):
-            height = float(np.interp(lr, lrs, smoothed))
-            axes.plot([lr], [height], "osD^"[number % 4], ms=7, color=_INK, mfc="white", label=f"{name}: {lr:.1e}")
+        name, lr = suggested
+        height = float(np.interp(lr, lrs, smoothed))
+        axes.plot([lr], [height], "o", ms=7, color=_INK, mfc="white", label=f"{name}: {lr_text(lr)}")
+        if diverges is not None:
+            axes.axvspan(diverges / 10, diverges, color=_LINE, alpha=0.25, lw=0, label="last decade before divergence")
         # The end, where the loss blows up, would flatten all the rest.
         low, high = float(np.min(smoothed)), float(np.max(smoothed[: max(1, len(smoothed) // 2)]))
         height = (high - low) or abs(high) or 1.0  # of a loss that never falls, too

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from tellapart.core.events import Computing, LrFound
+from tellapart.core.text import lr_text
 from tellapart.data.loading.loader import Rows
 from tellapart.errors import TrainingError
 from tellapart.recipe.schema import FoundLr
-from tellapart.training.lr_suggestions import LrSuggestions, blew_up, smooth, suggest, sweep
+from tellapart.training.lr_suggestions import blew_up, smooth, suggest, sweep
 from tellapart.training.optim import set_lrs
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import TrainingStage
@@ -45,22 +46,53 @@ def choose_lr(stage: TrainingStage, wanted: FoundLr) -> Generator[Computing, Non
     except TrainingError as error:
         if wanted.otherwise is None:
             key = f"stages.{stage.number}.lr"
-            raise TrainingError(
-                f"Stage {stage.number + 1} has found no rate: {error.message}",
-                f"Give one for this case, --set {key}.otherwise=1e-3, or instead of the test, --set {key}=1e-3.",
-            ) from None
+            hint = f"instead of the test, --set {key}=0.001"
+            if isinstance(stage.config.lr, FoundLr):
+                hint = f"Give one for this case, --set {key}.otherwise=0.001, or {hint}."
+            else:
+                hint = f"{error.hint} Or give one {hint}."
+            raise TrainingError(f"Stage {stage.number + 1} has found no rate: {error.message}", hint) from None
         usable = [(lr, loss) for lr, loss in zip(lrs, losses, strict=True) if math.isfinite(loss)]
         tried, finite = tuple(lr for lr, _ in usable), tuple(loss for _, loss in usable)
-        smoothed = tuple(smooth(finite).tolist())
-        return LrFound(stage.number, wanted.otherwise, "otherwise", {}, tried, finite, smoothed, rose=blew_up(losses))
-    named = suggestions(curve)
+        smoothed = tuple(smooth(finite).tolist()) if finite else ()
+        own = wanted.otherwise
+        rose = blew_up(losses)
+        return LrFound(stage.number, own, "otherwise", {}, tried, finite, smoothed, rose, setting=setting(stage, own))
+    lr = curve.by_rule[wanted.find]
     tried, measured, smoothed = (tuple(values.tolist()) for values in (curve.lrs, curve.losses, curve.smoothed))
-    return LrFound(stage.number, named[wanted.find], wanted.find, named, tried, measured, smoothed, curve.rose)
+    return LrFound(
+        stage.number,
+        lr,
+        wanted.find,
+        curve.by_rule,
+        tried,
+        measured,
+        smoothed,
+        curve.diverges is not None,
+        curve.diverges,
+        setting(stage, lr),
+    )
 
 
-def suggestions(curve: LrSuggestions) -> dict[str, float]:
-    """The suggestions by the names that a recipe takes; the first is the one to take if in doubt."""
-    return {name: getattr(curve, name) for name in ("valley", "steepest", "tenth_of_minimum", "highest_falling")}
+def setting(stage: TrainingStage, lr: float) -> str:
+    """What gives a stage this learning rate without a test, for `--set`: its lr, scaled so that the highest is this."""
+    wanted, scale = stage.config.lr, lr / max(stage.peak_lrs)
+
+    def scaled(value: float) -> str:
+        return lr_text(value * scale)
+
+    match wanted:
+        case FoundLr():
+            value = f"{lr_text(lr / wanted.spread)}..{lr_text(lr)}" if wanted.spread > 1 else lr_text(lr)
+        case list():
+            value = f"[{', '.join(map(scaled, wanted))}]"
+        case dict():
+            value = f"{{ head = {scaled(wanted['head'])}, decay = {wanted['decay']!r} }}"
+        case str():
+            value = "..".join(scaled(float(end)) for end in wanted.split(".."))
+        case _:
+            value = lr_text(lr)
+    return f"stages.{stage.number}.lr={value}"
 
 
 def raise_lr(stage: TrainingStage) -> Generator[Computing, None, Curve]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tellapart.core.events import LrFound
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.text import as_lines, counted
 from tellapart.data.augmentation.contact_sheet import contact_sheet
@@ -16,11 +17,10 @@ from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, UsageError
 from tellapart.models.create import create_network
 from tellapart.models.layer_groups import layer_groups, train_last
-from tellapart.recipe.schema import Recipe
+from tellapart.recipe.schema import FoundLr, Recipe
 from tellapart.report.figures import FIGURES, write_lr_figure
 from tellapart.training.dataset import Dataset
-from tellapart.training.lr_finder import raise_lr, suggestions
-from tellapart.training.lr_suggestions import LrSuggestions, suggest
+from tellapart.training.lr_finder import choose_lr
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import plain_runtime
 from tellapart.training.trainable import describe_trained, n_trained
@@ -127,11 +127,14 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
     return able[0] if stage is None else stage
 
 
-def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progress: ProgressSink) -> LrSuggestions:
+def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progress: ProgressSink) -> LrFound:
     """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`.
+
+    The rule is the one by which the stage finds its learning rate, or else the valley.
 
     Raises:
         UsageError: `out` names no format of figures.
+        TrainingError: the loss did not fall, and the recipe does not say which rate to take then.
     """
     check_suffix(out, FIGURES)
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
@@ -143,14 +146,12 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
     )
     runtime = plain_runtime()
     prepared = stage_from_pictures(network, recipe, stage, dataset, torch.tensor(catalog.target()), runtime)
-    test = suggest(*progress.watch(raise_lr(prepared)))
-    write_lr_figure(test.lrs, test.losses, test.smoothed, suggested(test), out)
+    wanted = recipe.stages[stage].lr
+    wanted = wanted if isinstance(wanted, FoundLr) else FoundLr(find="valley")
+    test = progress.watch(choose_lr(prepared, wanted))
+    rule = test.taken.replace("_", " ")
+    write_lr_figure(test.lrs, test.losses, test.smoothed, (rule, test.lr), test.diverges, out)
     return test
-
-
-def suggested(test: LrSuggestions) -> dict[str, float]:
-    """The suggestions by name, for people; the first is the one to take if in doubt."""
-    return {name.replace("_", " "): lr for name, lr in suggestions(test).items()}
 
 
 def _check_stage(recipe: Recipe, stage: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,7 +23,7 @@ from tellapart.core.events import (
     Validated,
 )
 from tellapart.core.output import print_err, print_json, unguarded
-from tellapart.core.text import visible
+from tellapart.core.text import lr_text, visible
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
@@ -145,15 +146,21 @@ class Console(ProgressSink):
                 self.say(f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {'–':>9}  {'–':>13}")
             case LrFound():
                 step(None, 0, 0)
-                others = [f"{name.replace('_', ' ')} {lr:.1e}" for name, lr in event.suggestions.items()]
-                why = ", ".join(others) or "the loss did not fall in the test"
-                self.say(f"  learning rate {event.lr:.1e}: {event.taken.replace('_', ' ')} ({why})")
+                self.say(f"  {describe_lr(event)}")
             case StageDone():
                 self.say(f"  {event.reason}; {f'epoch {event.best_epoch}' if event.best_epoch else 'that'} is kept")
             case Note():
                 self.say(event.text)
             case Computing():
                 step(event.task, event.done, event.total)
+
+
+def describe_lr(event: LrFound) -> str:
+    """The learning rate that a test has found, and what sets it without a test, in a sentence."""
+    rule = event.taken.replace("_", " ")
+    if event.taken == "otherwise":
+        rule = "the recipe's own, 'otherwise', as the loss did not fall in the test"
+    return f"learning rate {lr_text(event.lr)} ({rule}); without a test: --set {shlex.quote(event.setting)}"
 
 
 @dataclass

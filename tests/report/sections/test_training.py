@@ -55,6 +55,8 @@ def test_a_rate_test_is_drawn_with_its_suggestions(picture_folder, tmp_path):
         "lr": 1e-2,
         "taken": "valley",
         "suggestions": {"valley": 1e-2, "tenth_of_minimum": 5e-3},
+        "diverges": 0.53,
+        "setting": "stages.1.lr=0.01",
         "lrs": x.tolist(),
         "losses": losses.tolist(),
         "smoothed": losses.tolist(),
@@ -63,6 +65,16 @@ def test_a_rate_test_is_drawn_with_its_suggestions(picture_folder, tmp_path):
     run = run_with(tmp_path / "run", picture_folder(n=10), event)
     chart = lr_finder(run).blocks[0].blocks[0]
     assert chart.title == "Learning-rate test, stage 2"
-    assert chart.caption == "The stage took 1.0e-02 (valley). Suggested: valley 1.0e-02, tenth of minimum 5.0e-03."
-    assert "min. / 10" in chart.svg
+    assert chart.caption == (
+        "The stage took 0.01 (valley). Without a test: --set stages.1.lr=0.01. The loss diverges at 0.53; no "
+        "suggestion lies in the decade before."
+    )
+    assert "valley 0.01" in chart.svg
+    assert "5e-3" not in chart.svg  # one learning rate is recommended
+    del event["diverges"], event["setting"]  # as version 0.1 wrote it
+    older = run_with(tmp_path / "older", tmp_path / "photos", event | {"taken": "otherwise", "rose": False})
+    assert lr_finder(older).blocks[0].blocks[0].caption == (
+        "The stage took 0.01 (the recipe's own, as the loss did not fall in the test). The loss never rose clearly: "
+        "the test ended before the learning rate was too high."
+    )
     assert lr_finder(run_with(tmp_path / "none", tmp_path / "photos")) is None

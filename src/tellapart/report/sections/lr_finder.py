@@ -1,13 +1,15 @@
-"""Learning-rate tests of a training: loss over learning rate, with the suggestions marked."""
+"""Learning-rate tests of a training: loss over learning rate, with the one that was taken marked."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tellapart.core.text import lr_text
 from tellapart.report.blocks import Block, Chart, Section, Side
 from tellapart.report.charts import Line, line_chart
 from tellapart.runs.run import Run
@@ -29,23 +31,38 @@ def _chart(event: Mapping[str, Any]) -> Chart:
         Line("loss", x.tolist(), _below(event["losses"], top), quiet=True, end=""),
         Line("smoothed", x.tolist(), _below(smoothed, top), end=""),
     ]
-    for hue, (name, lr) in enumerate(event["suggestions"].items(), start=2):
-        called = name.replace("_", " ")
-        at = float(np.interp(lr, x, smoothed))
-        lines.append(Line(f"{called} {lr:.1e}, loss", [lr], [at], hue=hue, end=_SHORT.get(name, called)))
+    lr, rule = float(event["lr"]), event["taken"].replace("_", " ")
+    if event["taken"] != "otherwise":
+        lines.append(
+            Line(
+                f"{rule} {lr_text(lr)}, loss",
+                [lr],
+                [float(np.interp(lr, x, smoothed))],
+                hue=2,
+                end=_SHORT.get(event["taken"], rule),
+            )
+        )
     svg = line_chart(
         lines,
         title=f"Learning-rate test of stage {event['stage'] + 1}: loss over learning rate",
         x_title="learning rate",
         log_x=True,
     )
-    suggested = ", ".join(f"{name.replace('_', ' ')} {lr:.1e}" for name, lr in event["suggestions"].items())
-    taken = f"The stage took {event['lr']:.1e} ({event['taken'].replace('_', ' ')})."
-    rose = (
-        "" if event["rose"] else " The loss never rose clearly: the test ended before the learning rate was too high."
-    )
-    caption = f"{taken}{f' Suggested: {suggested}.' if suggested else ''}{rose}"
-    return Chart(f"Learning-rate test, stage {event['stage'] + 1}", svg, caption)
+    return Chart(f"Learning-rate test, stage {event['stage'] + 1}", svg, " ".join(_sentences(event)))
+
+
+def _sentences(event: Mapping[str, Any]) -> list[str]:
+    rule = event["taken"].replace("_", " ")
+    if event["taken"] == "otherwise":
+        rule = "the recipe's own, as the loss did not fall in the test"
+    sentences = [f"The stage took {lr_text(event['lr'])} ({rule})."]
+    if event.get("setting"):
+        sentences.append(f"Without a test: --set {shlex.quote(event['setting'])}.")
+    if event.get("diverges"):
+        sentences.append(f"The loss diverges at {lr_text(event['diverges'])}; no suggestion lies in the decade before.")
+    elif not event["rose"]:
+        sentences.append("The loss never rose clearly: the test ended before the learning rate was too high.")
+    return sentences
 
 
 #: Short names of suggestions: there is little room at the right end of a chart.
