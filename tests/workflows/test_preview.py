@@ -52,8 +52,8 @@ def test_one_rate_is_recommended_in_one_spelling(
     picture_folder: Callable[..., Path], here: Callable[..., CompletedProcess[str]], tmp_path: Path
 ) -> None:
     """On the console, in JSON and in the recipe that `--set` makes of it."""
-    changes = [word for change in PLAN for word in ("--set", change)]
-    command = ["find-lr", picture_folder(n=16), "--recipe", "scratch", *changes, "--out", tmp_path / "find-lr.png"]
+    changes = ["--set", "model.name=mlp", "--set", "data.size=16", "--set", "stages.0.batch_size=8"]
+    command = ["find-lr", picture_folder(n=8), "--recipe", "scratch", *changes, "--out", tmp_path / "find-lr.png"]
     console = here(*command, "--quiet").stdout.splitlines()
     with Image.open(tmp_path / "find-lr.png") as plot:
         assert plot.width > 600
