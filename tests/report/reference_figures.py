@@ -79,8 +79,7 @@ def _lr(path: Path, first: float, last: float) -> None:
     x = np.linspace(0, 1, 100)
     smoothed = 1.1 - 0.8 * np.exp(-(((x - 0.7) / 0.15) ** 2)) + 8 * np.maximum(0, x - 0.85)
     losses = smoothed + 0.05 * np.sin(60 * x)
-    suggestions = {"valley": float(lrs[55]), "steepest": float(lrs[60]), "a tenth of the minimum": float(lrs[50])}
-    write_lr_figure(lrs, losses, smoothed, suggestions, path)
+    write_lr_figure(lrs, losses, smoothed, {"valley": float(lrs[55])}, path, diverges=float(lrs[85]))
 
 
 def _picture(number: int) -> npt.NDArray[np.uint8]:

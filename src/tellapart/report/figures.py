@@ -104,25 +104,25 @@ def write_lr_figure(
     lrs: Sequence[float] | npt.NDArray[np.float64],
     losses: Sequence[float] | npt.NDArray[np.float64],
     smoothed: Sequence[float] | npt.NDArray[np.float64],
-    suggested: tuple[str, float],
-    diverges: float | None,
+    suggestions: Mapping[str, float],
     path: Path,
+    diverges: float | None = None,
 ) -> None:
-    """Write the plot of a learning-rate test: loss over learning rate, with the suggestion marked.
+    """Write the plot of a learning-rate test: loss over learning rate, with the suggestions marked.
 
     Args:
         lrs, losses, smoothed: one value a step of the test, of the same length.
-        suggested: name and learning rate.
-        diverges: the learning rate at which the loss diverges: the decade before it is shaded. None: at none.
+        suggestions: learning rates by name.
         path: a file with a suffix of `FIGURES`.
+        diverges: the learning rate at which the loss diverges: the decade before it is shaded. None: at none.
     """
     with style():
         figure, axes = new_figure(6.4, 4.0)
         axes.plot(lrs, losses, color=_LINE, lw=1, label="loss")
         axes.plot(lrs, smoothed, color=_ACCENT, lw=1.8, label="smoothed")
-        name, lr = suggested
-        height = float(np.interp(lr, lrs, smoothed))
-        axes.plot([lr], [height], "o", ms=7, color=_INK, mfc="white", label=f"{name}: {lr_text(lr)}")
+        for number, (name, lr) in enumerate(suggestions.items()):
+            height = float(np.interp(lr, lrs, smoothed))
+            axes.plot([lr], [height], "osD^"[number % 4], ms=7, color=_INK, mfc="white", label=f"{name}: {lr_text(lr)}")
         if diverges is not None:
             axes.axvspan(diverges / 10, diverges, color=_LINE, alpha=0.25, lw=0, label="last decade before divergence")
         # The end, where the loss blows up, would flatten all the rest.

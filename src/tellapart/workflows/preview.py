@@ -150,7 +150,7 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
     wanted = wanted if isinstance(wanted, FoundLr) else FoundLr(find="valley")
     test = progress.watch(choose_lr(prepared, wanted))
     rule = test.taken.replace("_", " ")
-    write_lr_figure(test.lrs, test.losses, test.smoothed, (rule, test.lr), test.diverges, out)
+    write_lr_figure(test.lrs, test.losses, test.smoothed, {rule: test.lr}, out, test.diverges)
     return test
 
 
