@@ -74,6 +74,7 @@ def test_only_what_differs_is_listed(runs, tmp_path):
     together = ta.curves(runs, tmp_path / "curves.html")
     assert differing([run.settings for run in together]) == {
         "augment": ["random_resized_crop probability=1 scale=uniform=0.5–1 ratio=0.75–1.33333", "none"],
+        "augment_per": ["picture", "–"],
         "stages.0.lr": ["0.002", "0.0001"],
     }
     page = (tmp_path / "curves.html").read_text(encoding="utf-8")

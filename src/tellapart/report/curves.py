@@ -23,9 +23,10 @@ class StageSpan:
         name: its name in the recipe, or "stage 1".
         start, end: epochs since the beginning of the training.
         best: its best epoch, counted on over all stages; None where none was marked.
-        seconds: time its epochs took. epoch_seconds: an epoch, the median of those after the first, which decodes too.
-        preparation: time before its first step: measuring how it runs, features, the test for a rate. The last two
-            are NaN where they are not known.
+        seconds: time its epochs took, without what belongs to the preparation.
+        epoch_seconds: an epoch, the median of those after the first. NaN where it is not known.
+        preparation: time of what is done once: measuring how it runs, features, the test for a rate, and what the first
+            epoch, which decodes the pictures, takes longer than the later ones. NaN where it is not known.
         description: layers trained, and their inputs. runtime: precision, device and engine, with the measurements.
         reason: why it ended. Each may be empty.
     """
@@ -74,12 +75,12 @@ class Curves:
 
     @property
     def total_seconds(self) -> float:
-        """Time spent in epochs, as far as it is known."""
-        return sum(s for s in self.seconds if math.isfinite(s))
+        """Time spent in epochs, as far as it is known, without what belongs to the preparation."""
+        return sum(span.seconds for span in self.stages)
 
     @property
     def preparation(self) -> float:
-        """Time spent before the first steps of stages, as far as it is known."""
+        """Time spent on what is done once, as far as it is known."""
         return sum(span.preparation for span in self.stages if math.isfinite(span.preparation))
 
     @property
@@ -139,15 +140,17 @@ def _stages(
         own = {key: e for key, e in epochs.items() if key[0] == stage}
         numbers = [number_of[key] for key in own]
         times = [_number(e.get("seconds")) for _, e in sorted(own.items())]
+        usual = _median(times[1:] or times)
+        decoding = max(0.0, times[0] - usual) if math.isfinite(times[0] - usual) else 0.0
         spans.append(
             StageSpan(
                 name=str(started.get(stage, {}).get("name") or f"stage {number}"),
                 start=min(numbers) - 1,
                 end=max(numbers),
                 best=_best(own, number_of),
-                seconds=sum(s for e in own.values() if math.isfinite(s := _number(e.get("seconds")))),
-                epoch_seconds=_median(times[1:] or times),
-                preparation=_preparation(of_stage),
+                seconds=sum(s for s in times if math.isfinite(s)) - decoding,
+                epoch_seconds=usual,
+                preparation=_preparation(of_stage, decoding),
                 runtime=_runtime(started.get(stage, {}).get("runtime") or {}),
                 description=str(started.get(stage, {}).get("description", "")),
                 reason=str(done.get(stage, {}).get("reason", "")),
@@ -156,12 +159,12 @@ def _stages(
     return tuple(spans)
 
 
-def _preparation(events: Sequence[_Line]) -> float:
-    """Seconds of a stage before its first step; NaN in logs that do not have them apart."""
+def _preparation(events: Sequence[_Line], decoding: float) -> float:
+    """Seconds of what a stage does once; NaN where nothing is known of them."""
     before = [e.get("seconds") for e in events if e["event"] in ("StageStarted", "BeginsFrom", "LrFound")]
     computed = [e.get("preparation") for e in events]
     known = [s for value in [*before, *computed] if math.isfinite(s := _number(value))]
-    return sum(known) if known else math.nan
+    return sum(known) + decoding if known or decoding else math.nan
 
 
 def _median(seconds: Sequence[float]) -> float:

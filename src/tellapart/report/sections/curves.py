@@ -98,8 +98,8 @@ def _stage_table(course: Curves) -> Table:
         for span, runtime in zip(course.stages, runtimes, strict=True)
     ]
     caption = (
-        "Preparation: what is computed once before the first step. An epoch: the median of those after the first, "
-        "which decodes the pictures too. Time: of all epochs."
+        "Preparation: what is done once before the first step, and what the first epoch, which decodes the pictures, "
+        "takes longer than the later ones. An epoch: the median of those. Time: of all epochs, without the preparation."
     )
     return Table(["stage", "epochs", "best at", "preparation", "an epoch", "time"], rows, caption)
 
