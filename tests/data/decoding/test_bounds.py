@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from tellapart.data.decoding import avif, bounded_file, jpeg2000, webp
+from tellapart.data.decoding import avif, bounded_file, jpeg2000, tiff, webp
 from tellapart.data.decoding import decode as decode_module
 from tellapart.data.decoding.bounded_file import MAX_HEADER, BoundedFile
 from tellapart.data.decoding.decode import decode, examine
@@ -146,6 +149,28 @@ def test_sizes_are_those_of_the_data_not_of_the_boxes() -> None:
     assert jpeg2000.size(io.BytesIO(boxed)) == (64, 48)
     position = boxed.index(b"ihdr") + 4
     assert jpeg2000.size(io.BytesIO(boxed[:position] + struct.pack(">II", 8, 8) + boxed[position + 8 :])) == (64, 48)
+
+
+def test_the_size_of_a_film_is_that_of_its_frames() -> None:
+    film = hostile.plain("AVIF", save_all=True, append_images=[Image.new("RGB", (64, 48), "red")] * 3)
+    assert avif.size(io.BytesIO(film)) == (64, 48)
+
+
+STRUCTURES = {"AVIF": avif.size, "WEBP": webp.size, "JPEG2000": jpeg2000.size, "TIFF": tiff.n_bytes}
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+@given(data=st.data())
+def test_no_header_breaks_what_counts_it(kind: str, data: st.DataObject) -> None:
+    content = bytearray(hostile.plain(kind))
+    for _ in range(data.draw(st.integers(1, 6))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        piece = data.draw(st.sampled_from([b"\0", b"\xff", b"\1", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1"]))
+        content[position : position + len(piece)] = piece
+    with contextlib.suppress(Unusable):
+        STRUCTURES[kind](io.BytesIO(content[: data.draw(st.integers(0, len(content)))]))
+    with contextlib.suppress(Unusable):
+        STRUCTURES[kind](io.BytesIO(content))
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])

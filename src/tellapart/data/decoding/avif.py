@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from tellapart.data.decoding.bounded_file import read_at
 from tellapart.data.decoding.messages import Unusable
 
 #: What libavif and dav1d take, in bytes a pixel, besides the file: measured.
@@ -16,7 +17,8 @@ BYTES_PER_PIXEL = 12
 #: Copies of the file in memory meanwhile.
 N_COPIES = 2
 _MAX_BOXES = 2_000
-_MAX_META, _MAX_MOOV = 4_000_000, 1_000_000  # bytes; a colour profile is the largest thing in the first
+# Bytes of the boxes about pictures and films; a colour profile is the largest thing in the first.
+_MAX_LENGTHS = {b"meta": 4_000_000, b"moov": 1_000_000}
 # Bytes of the boxes that list items. libavif looks each one up among all the others.
 _MAX_LISTS = 64_000
 _MAX_SAMPLES = 100_000  # frames of a sequence
@@ -41,15 +43,16 @@ def size(file: BinaryIO) -> _Size:
     sizes = [(0, 0)]
     position = 0
     for _ in range(_MAX_BOXES):
-        head = _read(file, position, 16)
+        head = read_at(file, position, 16)
         if len(head) < 8:
             return _largest(sizes)
         length, n_head = _length(head)
-        kind, n_body = head[4:8], length - n_head
-        if kind in (b"meta", b"moov"):
-            if n_body > (_MAX_META if kind == b"meta" else _MAX_MOOV):
+        kind = head[4:8]
+        if kind in _MAX_LENGTHS:
+            limit = _MAX_LENGTHS[kind]
+            body = read_at(file, position + n_head, min(length - n_head if length else limit + 1, limit + 1))
+            if len(body) > limit:
                 raise Unusable("an AVIF file whose list of pictures is longer than can be read")
-            body = _read(file, position + n_head, n_body)
             sizes += _of_items(file, body[4:]) if kind == b"meta" else _of_tracks(file, body)
         if length == 0:
             return _largest(sizes)
@@ -148,7 +151,7 @@ def _of_tracks(file: BinaryIO, moov: bytes) -> list[_Size]:
 
 
 def _of_data(file: BinaryIO, offset: int) -> _Size:
-    return _of_units(_read(file, offset, 64_000)) if offset < 1 << 62 else (0, 0)
+    return _of_units(read_at(file, offset, 64_000))
 
 
 def _of_units(data: bytes) -> _Size:
@@ -231,8 +234,3 @@ class _Numbers:
 
     def at_end(self) -> bool:
         return self.position >= len(self.data)
-
-
-def _read(file: BinaryIO, position: int, size: int) -> bytes:
-    file.seek(position)
-    return file.read(size)

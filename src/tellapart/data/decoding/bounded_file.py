@@ -52,3 +52,11 @@ class BoundedFile:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)  # fileno; getvalue where the content is in memory
+
+
+def read_at(file: BinaryIO, position: int, size: int) -> bytes:
+    """Read a piece of a file; nothing where a hostile position or size makes no sense."""
+    if not 0 <= position < 1 << 62 or size < 0:
+        return b""
+    file.seek(position)
+    return file.read(size)

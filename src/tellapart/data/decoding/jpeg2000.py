@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from tellapart.data.decoding.bounded_file import read_at
 from tellapart.data.decoding.messages import TRUNCATED, Unusable
 
 #: What OpenJPEG and Pillow take, in bytes a pixel, besides the file: measured.
@@ -55,7 +56,7 @@ def size(file: BinaryIO) -> tuple[int, int]:
     frame = _frame(file, position)
     position += 4 + int.from_bytes(_read(file, position + 4, 2), "big")
     position = _header(file, position, frame)
-    while position and int.from_bytes(_peek(file, position, 2), "big") == _SOT:
+    while position and int.from_bytes(read_at(file, position, 2), "big") == _SOT:
         length = int.from_bytes(_read(file, position + 6, 4), "big")
         _header(file, position + 12, frame)
         position = position + length if length >= 14 else 0  # 0: this part is the last
@@ -73,7 +74,7 @@ def _codestream(file: BinaryIO) -> int:
             length, n_head = int.from_bytes(_read(file, position + 8, 8), "big"), 16
         if kind == b"jp2c":
             return position + n_head
-        if length < n_head or length >= 1 << 62:
+        if length < n_head:
             raise Unusable("a damaged JPEG 2000 file: a box without a length")
         position += length
     raise Unusable(f"a JPEG 2000 file of more than {_MAX_BOXES:,} boxes")
@@ -98,7 +99,7 @@ def _frame(file: BinaryIO, position: int) -> _Frame:
 def _header(file: BinaryIO, position: int, frame: _Frame) -> int:
     """Check the markers of a header, a tile's or the main one; where they end."""
     while True:
-        head = _peek(file, position, 4)
+        head = read_at(file, position, 4)
         marker = int.from_bytes(head[:2], "big")
         if marker in (_SOT, _SOD, _EOC) or len(head) < 4 or marker < 0xFF00:
             return position
@@ -106,6 +107,8 @@ def _header(file: BinaryIO, position: int, frame: _Frame) -> int:
         if frame.n_markers > _MAX_MARKERS:
             raise Unusable(f"a JPEG 2000 file of more than {_MAX_MARKERS:,} markers")
         length = int.from_bytes(head[2:], "big")
+        if marker in (_COD, _COC) and length < 9:
+            raise Unusable("a damaged JPEG 2000 file: its header makes no sense")
         if marker == _COD:
             body = _read(file, position + 4, min(length - 2, 50))
             _check_coding(frame, body[5:], bool(body[0] & 1), int.from_bytes(body[2:4], "big"))
@@ -135,13 +138,8 @@ def _check_coding(frame: _Frame, style: bytes, in_precincts: bool, n_layers: int
         raise Unusable("a JPEG 2000 file of more code blocks, precincts or layers than can be read")
 
 
-def _peek(file: BinaryIO, position: int, size: int) -> bytes:
-    file.seek(position)
-    return file.read(size)
-
-
 def _read(file: BinaryIO, position: int, size: int) -> bytes:
-    data = _peek(file, position, size)
+    data = read_at(file, position, size)
     if len(data) < size:
         raise Unusable(TRUNCATED)
     return data

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from tellapart.data.decoding.messages import TRUNCATED, Unusable
+from tellapart.data.decoding.bounded_file import read_at
+from tellapart.data.decoding.messages import Unusable
 
 _MAX_TAGS = 4_096
 _MAX_VALUES = 200_000  # in all tags of numbers together; strips and tiles have two each
@@ -32,13 +33,10 @@ def n_bytes(file: BinaryIO) -> int:
         return int.from_bytes(data, order)  # type: ignore[arg-type]
 
     position = number(start[8:16] if large else start[4:8])
-    if position >= 1 << 62:
-        raise Unusable(TRUNCATED)
-    file.seek(position)
-    n_tags = number(file.read(n_count))
+    n_tags = number(read_at(file, position, n_count))
     if n_tags > _MAX_TAGS:
         raise Unusable(f"a TIFF file of {n_tags:,} tags: more than can be read")
-    directory = file.read(n_tags * n_entry)
+    directory = read_at(file, position + n_count, n_tags * n_entry)
     n_values = n_text = 0
     for i in range(0, len(directory), n_entry):
         count = number(directory[i + 4 : i + 4 + n_value])

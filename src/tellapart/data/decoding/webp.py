@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from tellapart.data.decoding.bounded_file import read_at
 from tellapart.data.decoding.messages import TRUNCATED, Unusable
 
 #: What libwebp takes, in bytes a pixel, besides the file: measured.
@@ -24,12 +25,10 @@ def size(file: BinaryIO) -> tuple[int, int]:
     Raises:
         Unusable: it has too many chunks, or no size.
     """
-    file.seek(0)
-    start = file.read(30)
+    start = read_at(file, 0, 30)
     position = 12
     for _ in range(_MAX_CHUNKS):
-        file.seek(position)
-        head = file.read(8)
+        head = read_at(file, position, 8)
         if len(head) < 8:
             break
         position += 8 + (int.from_bytes(head[4:], "little") + 1) // 2 * 2
