@@ -12,6 +12,7 @@ from tellapart.evaluation.metrics import Array
 
 #: The most pairs that are listed: those of most pictures.
 MOST_PAIRS = 10_000
+_PART = 2**22  # cells handled at a time, so that memory does not grow with the pictures
 
 
 def together(target: Array, classes: Sequence[str]) -> tuple[dict[str, Any], ...]:
@@ -48,8 +49,14 @@ def taken_for(target: Array, answer: Array, classes: Sequence[str]) -> tuple[dic
 
 def _pictures(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """[n_classes, n_classes]: pictures for which the one holds of the row's label, the other of the column's."""
-    # float64 holds such counts exactly, and is multiplied faster than whole numbers.
-    return np.asarray(np.rint(first.astype(np.float64).T @ second.astype(np.float64)), np.int64)
+    n, n_classes = first.shape
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    step = max(1, _PART // max(1, n_classes))
+    for start in range(0, n, step):
+        # float32 holds the counts of so few pictures exactly, and is multiplied faster than whole numbers.
+        one, other = (part[start : start + step].astype(np.float32) for part in (first, second))
+        counts += np.rint(one.T @ other).astype(np.int64)
+    return counts
 
 
 def _largest(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
