@@ -47,6 +47,11 @@ def taken_for(target: Array, answer: Array, classes: Sequence[str]) -> tuple[dic
     return tuple({"label": classes[i], "answer": classes[j], "n": n} for i, j, n in _largest(counts))
 
 
+def cut_note(pairs: Sequence[dict[str, Any]]) -> str:
+    """A sentence where the list of pairs was cut off; else ""."""
+    return f"Counted are the {MOST_PAIRS:,} most frequent pairs alone." if len(pairs) >= MOST_PAIRS else ""
+
+
 def _pictures(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """[n_classes, n_classes]: pictures for which the one holds of the row's label, the other of the column's."""
     n, n_classes = first.shape

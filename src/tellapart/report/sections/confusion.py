@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.scores import Evaluation
+from tellapart.evaluation.label_pairs import cut_note
 from tellapart.report import formatting
 from tellapart.report.answers import Answers, Positions
 from tellapart.report.blocks import Block, Cell, Group, Matrix, MatrixCell, Table, Text
@@ -73,7 +74,7 @@ def label_confusion(evaluation: Evaluation, answers: Answers, other: Evaluation 
     caption = (
         "Each row is a label that was given and not answered, each column one that was answered and not given, on the "
         "same picture; the diagonal has the labels found. A picture with two labels missed, or two made up, counts for "
-        f"each pair. {matrix.caption.partition('diagonal. ')[2]}"
+        f"each pair. {cut_note(evaluation.taken_for)} {matrix.caption.partition('diagonal. ')[2]}"
     )
     matrix = replace(matrix, caption=caption.strip())
     if other is None or other.classes != evaluation.classes or not other.per_class:

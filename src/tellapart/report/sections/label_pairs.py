@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tellapart.evaluation.label_pairs import together
+from tellapart.evaluation.label_pairs import cut_note, together
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Matrix, MatrixCell, Table
 from tellapart.report.run_data import Pictures
@@ -32,6 +32,7 @@ def labels_together(pictures: Pictures) -> list[Block]:
         "Pictures of all parts that have both labels; on the diagonal, pictures that have the label. "
         "Fractions are of the pictures with the row's label."
     )
+    caption = f"{caption} {cut_note(pairs)}".strip()
     if len(shown) < len(pictures.classes):
         caption += f" Shown are the {_MOST} labels that stand beside others most often, of {len(pictures.classes)}."
     rows = []
