@@ -15,7 +15,8 @@ from tellapart.auditing.audit import measure
 from tellapart.core.events import Computing
 from tellapart.core.predictions import Rows
 from tellapart.data.catalog import SCHEMA, Catalog
-from tellapart.data.labels.tables import PATHS, read_table
+from tellapart.data.labels.names import PATHS
+from tellapart.data.labels.tables import read_table
 from tellapart.data.statistics import load_measured, measures_file
 from tellapart.errors import DataError, UsageError
 

@@ -16,12 +16,14 @@ import polars as pl
 
 from tellapart.core.files import replacing
 from tellapart.core.old_names import current_keys
+from tellapart.core.unicode_names import composed
 from tellapart.errors import DataError, RunError
 
 #: Columns of `Catalog.table`, in order. `problem` is null where the picture can be read.
 SCHEMA: dict[str, Any] = {
     "path": pl.String,
     "labels": pl.List(pl.UInt32),
+    "unknown": pl.List(pl.UInt32),
     "split": pl.String,
     "group": pl.String,
     "width": pl.UInt32,
@@ -34,6 +36,8 @@ SCHEMA: dict[str, Any] = {
     "problem": pl.String,
 }
 PARTS = ("train", "validation", "test")
+#: In a target of several labels: it is not known whether this one applies. Losses and scores leave such cells out.
+UNKNOWN = 255
 _CHUNK = 100_000
 
 
@@ -42,13 +46,16 @@ class Catalog:
     """An immutable table of pictures.
 
     Attributes:
-        table: one row a picture, columns as in `SCHEMA`; `labels` are numbers into `classes`, `path` is relative
-            to `root` with forward slashes; width and height are those of the upright picture, in pixels.
+        table: one row a picture, columns as in `SCHEMA`; `labels` are numbers into `classes`, `unknown` those labels
+            of which the data do not say whether they apply; `path` is relative to `root` with forward slashes; width
+            and height are those of the upright picture, in pixels.
         classes: class names in their one order.
         multilabel: True where a picture may have none, one or several labels; False where each has exactly one.
         root: the folder that paths are relative to.
         layout: one sentence on how the labels were found.
         columns: names of the columns with pictures and labels, where a table has them.
+        unused_columns: names of a table's columns that were not used.
+        unused_tables: name and reason of each table that was passed over.
     """
 
     table: pl.DataFrame
@@ -57,6 +64,8 @@ class Catalog:
     root: Path
     layout: str = ""
     columns: tuple[str, ...] = ()
+    unused_columns: tuple[str, ...] = ()
+    unused_tables: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return self.table.height
@@ -67,11 +76,13 @@ class Catalog:
         digest = hashlib.sha256(json.dumps([self.classes, self.multilabel]).encode())
         for start in range(0, len(self), _CHUNK):
             part = self.table.slice(start, _CHUNK)
-            for row in part.select("path", "sha256", "labels", "split", "group", "problem").iter_rows():
-                path, content, labels, split, group, problem = row
+            for row in part.select("path", "sha256", "labels", "split", "group", "problem", "unknown").iter_rows():
+                path, content, labels, split, group, problem, unknown = row
                 names = sorted(self.classes[i] for i in labels)
-                line = json.dumps([path, (content or b"").hex(), names, split, group, problem is None])
-                digest.update(line.encode())
+                values = [path, (content or b"").hex(), names, split, group, problem is None]
+                if unknown:  # no others, so that the digests of earlier catalogs stay what they were
+                    values.append(sorted(self.classes[i] for i in unknown))
+                digest.update(json.dumps(values).encode())
         return digest.hexdigest()
 
     @property
@@ -81,9 +92,11 @@ class Catalog:
 
     @property
     def labelled(self) -> npt.NDArray[np.int64]:
-        """Row numbers with a known answer. With several labels every row counts: having none is an answer."""
+        """Row numbers with a known answer. With several labels, having none is one; a row without a known label has none.
+        """
         if self.multilabel:
-            return np.arange(len(self))
+            n_unknown = self.table["unknown"].list.len().to_numpy()
+            return np.flatnonzero(n_unknown < max(1, len(self.classes)))
         return np.flatnonzero((self.table["labels"].list.len() > 0).to_numpy())
 
     def name(self, row: int) -> str:
@@ -103,15 +116,16 @@ class Catalog:
 
         Returns:
             One label: int64 [n], class numbers, -1 where there is none.
-            Several labels: uint8 [n, n_classes].
+            Several labels: uint8 [n, n_classes]: 1, 0, or `UNKNOWN`.
         """
         picked = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
         labels = self.table["labels"].gather(picked)
         if not self.multilabel:
             return labels.list.first().cast(pl.Int64).fill_null(-1).to_numpy()
         target = np.zeros((len(picked), len(self.classes)), np.uint8)
-        line = np.repeat(np.arange(len(picked)), labels.list.len().to_numpy())
-        target[line, labels.explode(empty_as_null=False).to_numpy()] = 1
+        for numbers, value in ((self.table["unknown"].gather(picked), UNKNOWN), (labels, 1)):
+            line = np.repeat(np.arange(len(picked)), numbers.list.len().to_numpy())
+            target[line, numbers.explode(empty_as_null=False).to_numpy()] = value
         return target
 
     def counts(self) -> dict[str, int]:
@@ -127,27 +141,28 @@ class Catalog:
         return replace(self, table=self.table.filter(keep))
 
     def with_classes(self, classes: Sequence[str]) -> Catalog:
-        """The same pictures with labels numbered by another class list, matched by name.
+        """The same pictures with labels numbered by another class list, matched by name under NFC.
 
         Raises:
             DataError: a label is not in that list.
         """
-        unknown = [name for name in self.classes if name not in classes]
-        if unknown:
+        order = {composed(name): i for i, name in enumerate(classes)}
+        missing = [name for name in self.classes if composed(name) not in order]
+        if missing:
             raise DataError(
-                f"The class {unknown[0]!r} is not one the model knows.",
+                f"The class {missing[0]!r} is not one the model knows.",
                 f"It knows: {', '.join(classes)}. Rename or leave out the others.",
             )
-        order = {name: i for i, name in enumerate(classes)}
-        numbers = [order[name] for name in self.classes]
-        renumbered = self.table["labels"].list.eval(
+        numbers = [order[composed(name)] for name in self.classes]
+        renumbered = pl.col("labels", "unknown").list.eval(
             pl.element().replace_strict(list(range(len(numbers))), numbers, return_dtype=pl.UInt32)
         )
-        return replace(self, table=self.table.with_columns(labels=renumbered), classes=tuple(classes))
+        return replace(self, table=self.table.with_columns(renumbered), classes=tuple(classes))
 
     def save(self, path: Path) -> None:
         """Write as Parquet, with classes, root and layout in the file's metadata."""
-        about = {name: getattr(self, name) for name in ("classes", "multilabel", "layout", "columns")}
+        names = ("classes", "multilabel", "layout", "columns", "unused_columns", "unused_tables")
+        about = {name: getattr(self, name) for name in names}
         about["root"] = str(self.root)
         with replacing(path) as beside:
             self.table.write_parquet(beside, metadata={"tellapart": json.dumps(about)})
@@ -165,4 +180,16 @@ class Catalog:
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path} cannot be read as a catalog: {error}") from error
         classes, columns = tuple(about["classes"]), tuple(about.get("columns", ()))
-        return cls(table, classes, about["multilabel"], Path(about["root"]), about["layout"], columns)
+        if "unknown" not in table.columns:  # written before labels could be unknown
+            table = table.with_columns(unknown=pl.lit([], dtype=pl.List(pl.UInt32))).select(list(SCHEMA))
+        unused_tables = tuple((name, reason) for name, reason in about.get("unused_tables", ()))
+        return cls(
+            table,
+            classes,
+            about["multilabel"],
+            Path(about["root"]),
+            about["layout"],
+            columns,
+            tuple(about.get("unused_columns", ())),
+            unused_tables,
+        )

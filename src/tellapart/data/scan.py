@@ -73,7 +73,16 @@ def scan(
     facts = _examine_all(pictures.root, rows, workers or n_processors(), progress, measures)
     table = pl.concat([pictures.table.drop("problem"), facts], how="horizontal")
     table = table.select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
-    return Catalog(table, pictures.classes, pictures.multilabel, pictures.root, pictures.sentence, pictures.columns)
+    return Catalog(
+        table,
+        pictures.classes,
+        pictures.multilabel,
+        pictures.root,
+        pictures.sentence,
+        pictures.columns,
+        pictures.unused_columns,
+        pictures.unused_tables,
+    )
 
 
 def _examine_all(

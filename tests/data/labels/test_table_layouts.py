@@ -70,7 +70,8 @@ def test_tables_that_do_not_fit_are_told_and_folders_taken(draw: Draw) -> None:
     assert layout.classes == ("a", "b")
     assert "other.csv not used, as its files do not exist" in layout.sentence
     assert "broken.csv not used: broken.csv, line 2: this is not UTF-8 text" in layout.sentence
-    assert "numbers.csv" not in layout.sentence
+    assert "numbers.csv not used, as it has no column with pictures" in layout.sentence
+    assert [name for name, _ in layout.unused_tables] == ["broken.csv", "numbers.csv", "other.csv"]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import polars as pl
 
 from tellapart.core.text import counted, first_few
-from tellapart.data.labels.columns import part_of
+from tellapart.core.unicode_names import one_spelling
+from tellapart.data.labels.parts import part_of, parts_in
 from tellapart.data.labels.walk import Walk
 
 _FOLDERS = pl.col("folders")
@@ -18,11 +20,12 @@ class Labelling:
     """Labels by name, before classes are numbered.
 
     Attributes:
-        table: `path`, `labels` (List(String)), `split`, `group`.
+        table: `path`, `labels` and `unknown` (List(String)), `split`, `group`.
         multilabel: True where a picture may have several labels or none.
         form: the form, in words.
         notes: what was decided or left out, in words.
         columns: of a table, the names of the columns with pictures and labels.
+        unused: of a table, the names of the columns that were not used.
     """
 
     table: pl.DataFrame
@@ -30,6 +33,7 @@ class Labelling:
     form: str
     notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def names(self) -> pl.Series:
@@ -40,6 +44,9 @@ class Labelling:
 def from_folders(listing: Walk, label_depth: int | None = None) -> Labelling:
     """Label pictures by the folders they lie in.
 
+    Folders that hold everything are wrappers and dropped. Folders named train, validation and test are parts, at any
+    one level, above the class or below it.
+
     Args:
         listing: the pictures.
         label_depth: a class is named by its folders joined with "/": by all of them (None), the first n (n > 0) or
@@ -47,16 +54,31 @@ def from_folders(listing: Walk, label_depth: int | None = None) -> Labelling:
     """
     table = listing.pictures.select("path", folders=pl.col("path").str.split("/"))
     table = table.with_columns(_FOLDERS.list.head(_FOLDERS.list.len() - 1))
+    table, wrappers = _without_wrappers(table)
     table, notes = _take_parts(table)
+    table, inner = _without_wrappers(table)
+    if wrappers or inner:
+        notes.append(f"not part of the class: {', '.join(f'{name}/' for name in (*wrappers, *inner))}")
     wanted = _FOLDERS
     if label_depth is not None:
         wanted = _FOLDERS.list.head(label_depth) if label_depth > 0 else _FOLDERS.list.tail(-label_depth)
-    name = wanted.list.join("/")
+    table, more = _in_one_spelling(table.with_columns(name=wanted.list.join("/")))
+    name = pl.col("name")
     labels = pl.when(name == "").then(pl.lit([], dtype=pl.List(pl.String))).otherwise(pl.concat_list(name))
-    named = table.select("path", "folders", "split", labels=labels, group=pl.lit(None, dtype=pl.String))
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    named = table.select(
+        "path", "folders", "split", labels=labels, unknown=nothing, group=pl.lit(None, dtype=pl.String)
+    )
+    form, n_loose = _form(named, label_depth, notes)
+    if named["folders"].list.len().max() and n_loose:
+        notes.append(f"{counted(n_loose, 'picture')} in no class folder without a label")
+    return Labelling(named.drop("folders"), multilabel=False, form=form, notes=(*notes, *more))
+
+
+def _form(named: pl.DataFrame, label_depth: int | None, notes: list[str]) -> tuple[str, int]:
+    """The form in words, and the number of pictures without a label; a note on the number of folders is put first."""
     n_classes, n_folders = named["labels"].n_unique(), named["folders"].n_unique()
     depth = int(named["folders"].list.len().max() or 0)  # type: ignore[arg-type]
-    n_loose = int((named["labels"].list.len() == 0).sum())
     form = "Pictures without labels"
     if depth == 1:
         form = "One folder a class"
@@ -68,34 +90,88 @@ def from_folders(listing: Walk, label_depth: int | None = None) -> Labelling:
         form = f"Nested folders, a class named by the {which} {'level' if n_levels == 1 else f'{n_levels} levels'}"
         if n_folders > n_classes:
             notes.insert(0, f"in {n_folders:,} folders")
-    if depth and n_loose:
-        notes.append(f"{counted(n_loose, 'picture')} in no class folder without a label")
-    return Labelling(named.drop("folders"), multilabel=False, form=form, notes=tuple(notes))
+    return form, int((named["labels"].list.len() == 0).sum())
+
+
+def _in_one_spelling(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Each class name in one spelling, and notes on names that are two spellings of one, or nearly."""
+    names = one_spelling(table["name"].unique())
+    table = table.with_columns(pl.col("name").replace(list(names), list(names.values())))
+    spellings = Counter(names.values())
+    twice = sorted(name for name, n in spellings.items() if n > 1)
+    notes = [f"spelled in two ways and taken as one class: {first_few(twice)}"] if twice else []
+    alike: dict[str, list[str]] = {}
+    for name in sorted(spellings):
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    near = [" and ".join(group) for group in alike.values() if len(group) > 1]
+    notes += [f"classes that differ by case or blanks only: {first_few(near)}"] if near else []
+    inside = sorted(name for name in spellings if "/" in name and any(map(part_of, name.split("/"))))
+    notes += [f"class names that hold the name of a part: {first_few(inside)}"] if inside else []
+    return table, notes
+
+
+def _without_wrappers(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Drop first levels that hold one folder alone, as long as each picture of it lies in a further folder."""
+    dropped: list[str] = []
+    while True:
+        inside = table.filter(_FOLDERS.list.len() > 0)["folders"]
+        if not len(inside) or int(inside.list.len().min()) < 2:  # type: ignore[call-overload]
+            return table, dropped
+        names = inside.list.first().unique()
+        if len(names) > 1 or part_of(names[0]) is not None:
+            return table, dropped
+        dropped.append(names[0])
+        table = table.with_columns(_FOLDERS.list.slice(1))
 
 
 def _take_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Turn a first level of folders named train, validation, test into the column `split`."""
-    table = table.with_columns(top=_FOLDERS.list.first())
-    tops = table["top"].drop_nulls().unique().sort().to_list()
-    parts = {top: part for top in tops if (part := part_of(top))}
-    if not parts or (len(parts) < len(tops) and not {"train"} < set(parts.values())):
-        return table.with_columns(split=pl.lit(None, dtype=pl.String)), []
-    below = table.with_columns(
-        _FOLDERS.list.slice(1),
-        split=pl.col("top").replace_strict(list(parts), list(parts.values()), default=None, return_dtype=pl.String),
-    )
-    in_parts = below.filter(pl.col("split").is_not_null())
+    """Turn the first level with folders named train, validation, test into the column `split`."""
+    depth = int(table["folders"].list.len().max() or 0)  # type: ignore[arg-type]
+    for level in range(depth):
+        names = table["folders"].list.get(level, null_on_oob=True).drop_nulls().unique().sort().to_list()
+        parts = parts_in(names)
+        several = {"train"} < set(parts.values())
+        if not parts or not (several or len(parts) == len(names)):
+            continue
+        # Deeper down a train may be a class, such as vehicle/train: all have to be parts there.
+        reaches_all = bool((table["folders"].list.len() > level).all())
+        if level == 0 or (len(parts) == len(names) and (several or reaches_all)):
+            return _split_at_level(table, level, parts)
+    return table.with_columns(split=pl.lit(None, dtype=pl.String)), []
+
+
+def _split_at_level(table: pl.DataFrame, level: int, parts: dict[str, str]) -> tuple[pl.DataFrame, list[str]]:
+    """Take the folders of one level for parts, and leave out pictures in no part."""
+    table = table.with_columns(top=_FOLDERS.list.get(level, null_on_oob=True))
+    part = pl.col("top").replace_strict(list(parts), list(parts.values()), default=None, return_dtype=pl.String)
+    above, below = _FOLDERS.list.head(level), _FOLDERS.list.slice(level + 1)
+    below_all = table.with_columns(split=part, folders=pl.concat_list(above, below))
+    in_parts = _without_repeated_parts(below_all.filter(pl.col("split").is_not_null()), level)
     notes = []
     if len(set(parts.values())) == 1:
         in_parts = in_parts.with_columns(split=pl.lit(None, dtype=pl.String))
-        notes.append(f"all of it in {tops[0]}/")
+        notes.append(f"all of it in {next(iter(parts))}/")
     else:
         in_parts, bare = _without_bare_parts(in_parts)
-        notes.append(f"given parts: {', '.join(f'{top}/' for top in sorted(parts) if top not in bare)}")
+        where = " in each class folder" if level else ""
+        notes.append(f"given parts: {', '.join(f'{top}/' for top in sorted(parts) if top not in bare)}{where}")
         notes += [f"{top}/ without class folders left out ({counted(n, 'picture')})" for top, n in bare.items()]
-    left = below.filter(pl.col("split").is_null())["top"].fill_null("no folder").value_counts(name="n").sort("top")
+    left = below_all.filter(pl.col("split").is_null())["top"].fill_null("no folder").value_counts(name="n").sort("top")
+    if level:
+        left = left.with_columns(top=pl.when(pl.col("top") == "no folder").then(pl.lit("no part")).otherwise("top"))
     notes += [f"{counted(n, 'picture')} in {top} left out" for top, n in left.iter_rows()]
     return in_parts, notes
+
+
+def _without_repeated_parts(table: pl.DataFrame, level: int) -> pl.DataFrame:
+    """Drop a level that repeats the part's own name for all its pictures, as in train/train/cat."""
+    after = _FOLDERS.list.get(level, null_on_oob=True)
+    while table.height:
+        names = table.select("split", after=after).unique()
+        if not all(name is not None and part_of(name) == part for part, name in names.iter_rows()):
+            break
+        table = table.with_columns(folders=pl.concat_list(_FOLDERS.list.head(level), _FOLDERS.list.slice(level + 1)))
+    return table
 
 
 def _without_bare_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:

@@ -5,116 +5,236 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 
 from tellapart.core.text import first_few
+from tellapart.core.unicode_names import composed
 from tellapart.data.decoding.decode import EXTENSIONS
-from tellapart.data.labels.columns import part_of
-from tellapart.data.labels.tables import PATHS, ROW_NUMBER, Table
+from tellapart.data.labels.parts import part_of
+from tellapart.data.labels.tables import ROW_NUMBER, Table
 from tellapart.data.labels.walk import Walk
 from tellapart.errors import DataError
 
+_LOOKED_AT = 20  # paths of a table that the walk has not seen
 
-def locate(table: Table, frame: pl.DataFrame, listing: Walk, follow_links: bool) -> tuple[pl.DataFrame, str]:
-    """Replace the column `path` by paths relative to the root.
 
-    Paths count from the root. If none of them leads to a file, they are names of files in one folder, with or without
-    suffix: the folder that holds most of them is taken, of two with as many the training one.
+def locate(
+    table: Table, frame: pl.DataFrame, listing: Walk, follow_links: bool, part: str | None = None, folder: str = ""
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Replace the column `path` by paths relative to the root, spelled as the files are.
+
+    Paths count from the root, whatever their slashes and the composition of their letters. If none of them leads to a
+    file, they are taken for the last levels of paths, with or without suffix, such as names of files in one folder. A
+    table or row of one part (train, validation, test) then means the files in folders of this part.
 
     Args:
         table: for messages.
-        frame: `ROW_NUMBER` and `path`, among others.
+        frame: `ROW_NUMBER`, `path` and `split`, among others.
         listing: what lies below the root.
         follow_links: allow files that are links out of the root.
+        part: that the table is named after.
+        folder: relative to the root, where the table lies, with a slash at its end.
 
     Returns:
-        The frame, and the folder that names were found in ("" where they were paths).
+        The frame, and the folders that the paths were found in (none where they count from the root).
 
     Raises:
-        DataError: a path that leads out of the root or to no file, with file and row.
+        DataError: a path that leads out of the root or to no file, or that fits several files, with file and row.
     """
-    frame = frame.with_columns(path=_normal(table, frame))
-    known = frame["path"].is_in(listing.pictures["path"].implode())
-    folder = ""
+    pictures = listing.pictures["path"]
+    paths = _spelled(frame["path"], pictures)
+    frame = frame.with_columns(path=_normal(table, frame.with_columns(path=paths), listing))
+    known = frame["path"].is_in(pictures.implode())
+    folders: tuple[str, ...] = ()
     if not known.any():
-        names = _names(frame, listing)
-        if names is not None:
-            frame, folder = names
-            known = frame["path"].is_in(listing.pictures["path"].implode())
+        frame = frame.with_columns(path=_from_above(frame["path"], listing))
+        known = frame["path"].is_in(pictures.implode())
+    if not known.any():
+        matches = _matches(frame.with_columns(part=pl.coalesce("split", pl.lit(part, pl.String))), listing, folder)
+        if matches.height:
+            folders = tuple(matches["folder"].unique().sort())
+            full = frame["path"].to_list()
+            for row, path in matches.select("row", "full").iter_rows():
+                full[row] = path
+            frame = frame.with_columns(path=pl.Series(full, dtype=pl.String))
+            known = frame["path"].is_in(pictures.implode())
     _check_rest(table, frame.filter(~known), listing, follow_links)
-    return frame, folder
+    return frame, folders
 
 
-def fits(table: Table, listing: Walk) -> bool:
-    """Whether any file that a table names exists."""
-    column = table.find(PATHS)
-    if column is None or table.frame.schema[column] != pl.String:
-        return False
-    frame = pl.DataFrame({"path": table.frame[column].drop_nulls().str.replace_all(r"\\", "/")})
-    frame = frame.with_columns(pl.col("path").str.strip_prefix("./"))
-    if not table.has_header:  # numbers may stand for anything
-        frame = frame.filter(_suffix(frame["path"]).is_in(list(EXTENSIONS)))
-    try:
-        return bool(frame["path"].is_in(listing.pictures["path"].implode()).any()) or _names(frame, listing) is not None
-    except DataError:  # names that fit more than one folder
+def fits(cells: pl.Series, listing: Walk) -> bool:
+    """Whether any of these cells is the path or the name of a picture that exists."""
+    pictures = listing.pictures["path"]
+    paths = _spelled(cells, pictures)
+    normal = [_relative(path, listing.root) for path in paths]
+    paths = _spelled(pl.Series("path", [path for path in normal if path], dtype=pl.String), pictures)
+    if paths.is_in(pictures.implode()).any() or _from_above(paths, listing).is_in(pictures.implode()).any():
         return True
+    if any(os.path.isfile(os.path.join(listing.root, path)) for path in paths.head(_LOOKED_AT) if "\0" not in path):
+        return True  # a hidden file, or one of an unknown suffix
+    return any(len(files) for _, files in _by_last_levels(paths, listing))
 
 
-def _normal(table: Table, frame: pl.DataFrame) -> pl.Series:
-    """Normalise paths: forward slashes, no ./ and no ../. A path that leads out is an error."""
+def has_picture_suffix(cells: pl.Series) -> pl.Series:
+    """Boolean: which cells end as files of pictures do."""
+    return _suffix(cells).is_in(list(EXTENSIONS))
+
+
+# --- spelling -------------------------------------------------------------------------------------------------------
+
+
+def _without_case(path: str) -> str:
+    return composed(path).casefold()
+
+
+def _spelled(paths: pl.Series, pictures: pl.Series) -> pl.Series:
+    """Paths spelled as the files they mean; those that mean none, or several, stay as they are.
+
+    A table from another system may have letters composed otherwise, blanks at the ends, or another case (.JPG).
+    """
+    other = paths.filter(~paths.is_in(pictures.implode())).unique().to_list()
+    changed: dict[str, str] = {}
+    spellings: tuple[Callable[[str], str], ...] = (str, composed, _without_case)
+    for spelling in spellings:
+        left = [path for path in other if path not in changed]
+        if not left:
+            break
+        files: dict[str, str | None] = {}
+        for file in pictures:
+            key = spelling(file)
+            files[key] = file if key not in files else None
+        for path in left:
+            for text in (path, path.strip(), path.replace("\\", "/").strip()):
+                if file := files.get(spelling(text)):
+                    changed[path] = file
+                    break
+    return paths.replace(list(changed), list(changed.values())) if changed else paths
+
+
+def _normal(table: Table, frame: pl.DataFrame, listing: Walk) -> pl.Series:
+    """Normalise paths: forward slashes, no ./ and no ../, from the root. A path that leads out is an error."""
     paths = frame["path"]
-    odd = frame.filter(paths.str.contains(r"\\|//|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)")).select(ROW_NUMBER, "path")
-    if not odd.height:
-        return paths
+    odd = paths.str.contains(r"\\|//|^/|^[A-Za-z]:|(^|/)\.\.?(/|$)") & ~paths.is_in(listing.pictures["path"].implode())
     changed = {}
-    for number, path in odd.iter_rows():
-        text = path.replace("\\", "/")
-        normal = posixpath.normpath(text)
-        if text.startswith("/") or re.match(r"[A-Za-z]:/", text) or normal.split("/")[0] == "..":
+    for number, path in frame.filter(odd).select(ROW_NUMBER, "path").iter_rows():
+        relative = _relative(path, listing.root)
+        if relative is None:
             raise DataError(
                 f"{table.at(number)}: {path!r} leads out of the folder of pictures.",
-                "Paths in a table are relative to the root folder and stay below it.",
+                f"Paths in a table lead to files below {listing.root}.",
             )
-        changed[path] = normal
-    return paths.replace(list(changed), list(changed.values()))
+        changed[path] = relative
+    normal = paths.replace(list(changed), list(changed.values())) if changed else paths
+    return _spelled(normal, listing.pictures["path"]) if changed else normal
 
 
-def _names(frame: pl.DataFrame, listing: Walk) -> tuple[pl.DataFrame, str] | None:
-    """The frame with its names taken as those of files in one folder, or None where no folder has any of them."""
-    if frame["path"].str.contains("/", literal=True).any():
+def _relative(path: str, root: Path) -> str | None:
+    """A path from the root, or None where it leads out. Absolute ones may name the root, or where its links lead."""
+    text = path.strip().replace("\\", "/")
+    if text.startswith("/") or re.match(r"[A-Za-z]:", text):
+        for base in (root.as_posix(), os.path.realpath(root).replace("\\", "/")):
+            normal = posixpath.normpath(text)
+            if normal.startswith(base.rstrip("/") + "/"):
+                return normal[len(base.rstrip("/")) + 1 :]
         return None
-    files = listing.pictures.select(
-        full=pl.col("path"),
-        folder=pl.col("path").str.replace(r"[^/]*$", ""),
-        name=pl.col("path").str.extract(r"([^/]*)$"),
-    )
-    if not _suffix(frame["path"]).is_in(list(EXTENSIONS)).all():
-        files = files.with_columns(pl.col("name").str.replace(r"\.[^.]*$", ""))
-    matches = files.filter(pl.col("name").is_in(frame["path"].implode()))
-    if not matches.height:
-        return None
-    counts = matches.group_by("folder").agg(n=pl.col("name").n_unique(), n_files=pl.len())
-    most = counts.filter(pl.col("n") == counts["n"].max()).sort("folder")
-    training = most.filter([part_of(folder.rstrip("/").rpartition("/")[2]) == "train" for folder in most["folder"]])
-    if most.height > 1 and training.height != 1:
-        raise DataError(
-            f"The names in the table fit the files of several folders: {first_few(most['folder'])}.",
-            "Write paths that name the folder, such as train/1.png.",
-        )
-    folder, n, n_files = (training if training.height == 1 else most).row(0)
-    here = matches.filter(pl.col("folder") == folder)
-    if n_files > n:
-        twice = here.filter(pl.col("name").is_duplicated()).sort("full")["full"]
-        raise DataError(
-            f"Several files have a name of the table: {first_few(twice, 2)}.", "Write names with their suffix."
-        )
-    full = frame["path"].replace(here["name"], here["full"])
-    return frame.with_columns(path=full), folder
+    normal = posixpath.normpath(text) if text else ""
+    return None if normal.split("/")[0] == ".." else normal
+
+
+def _from_above(paths: pl.Series, listing: Walk) -> pl.Series:
+    """Paths that all begin with the root's own name, or with some folders above it, without that."""
+    names = listing.root.parts[1:]
+    for n in range(1, len(names) + 1):
+        prefix = "/".join(names[-n:]) + "/"
+        if len(paths) and paths.str.starts_with(prefix).all():
+            return _spelled(paths.str.strip_prefix(prefix), listing.pictures["path"])
+    return paths
 
 
 def _suffix(paths: pl.Series) -> pl.Series:
-    return paths.str.extract(r"(\.[^./]*)$").str.to_lowercase().fill_null("")
+    return paths.str.extract(r"(\.[^./]*)\s*$").str.to_lowercase().str.strip_chars().fill_null("")
+
+
+# --- last levels of paths -------------------------------------------------------------------------------------------
+
+
+def _matches(rows: pl.DataFrame, listing: Walk, own_folder: str) -> pl.DataFrame:
+    """One file a row of those that have any: `row` (position), `full`, `folder`.
+
+    Raises:
+        DataError: paths that fit the files of several folders, or several files of one.
+    """
+    rows = rows.with_row_index("row").select("row", "path", "part")
+    wanted = pl.concat(
+        [
+            keys.join(files, on="key", how="inner", maintain_order="left")
+            for keys, files in _by_last_levels(rows["path"], listing)
+        ]
+        or [pl.DataFrame(schema={"path": pl.String, "key": pl.String, "full": pl.String, "folder": pl.String})]
+    )
+    matches = rows.join(wanted.select("path", "full", "folder"), on="path", how="inner").unique(["row", "full"])
+    parts = {folder: _part_of_path(folder) for folder in matches["folder"].unique()}
+    own = pl.col("folder").replace_strict(list(parts), list(parts.values()), return_dtype=pl.String)
+    matches = matches.with_columns(own=own) if parts else matches.with_columns(own=pl.lit(None, pl.String))
+    present = matches.filter(pl.col("own") == pl.col("part"))["part"].unique()
+    is_other = pl.col("part").is_in(present.implode()) & (pl.col("own") != pl.col("part")).fill_null(True)
+    matches = matches.filter(~is_other.fill_null(False))
+    if own_folder and (matches["folder"].str.starts_with(own_folder)).any():
+        matches = matches.filter(pl.col("folder").str.starts_with(own_folder))
+    return _one_file_a_row(matches.sort("row", "full"))
+
+
+def _one_file_a_row(matches: pl.DataFrame) -> pl.DataFrame:
+    several = matches.filter(pl.col("row").is_duplicated())
+    if not several.height:
+        return matches
+    n_rows = matches["row"].n_unique()
+    counts = matches.group_by("folder").agg(n=pl.col("row").n_unique())
+    whole = counts.filter(pl.col("n") == n_rows)["folder"].sort()
+    if len(whole) != 1:
+        folders = whole if len(whole) else several["folder"].unique().sort()
+        raise DataError(
+            f"The names in the table fit the files of several folders: {first_few(folders)}.",
+            "Write paths that name the folder, such as train/1.png; or name the table after the part, as testLabels.csv.",
+        )
+    here = matches.filter(pl.col("folder") == whole[0])
+    twice = here.filter(pl.col("row").is_duplicated())["full"]
+    if len(twice):
+        raise DataError(
+            f"Several files have a name of the table: {first_few(twice, 2)}.", "Write names with their suffix."
+        )
+    return here
+
+
+def _by_last_levels(paths: pl.Series, listing: Walk) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Paths (`path`, `key`) and the files whose last levels they may be (`key`, `full`, `folder`), by number of levels.
+
+    The key is the path under NFC; without suffix where the paths have none.
+    """
+    pairs = []
+    distinct = paths.drop_nulls().unique()
+    levels = distinct.str.count_matches("/", literal=True)
+    for n in sorted(levels.unique()):
+        here = distinct.filter(levels == n)
+        last = listing.pictures.select(full="path", key=pl.col("path").str.extract(rf"(?:^|/)((?:[^/]*/){{{n}}}[^/]*)$"))
+        files = last.drop_nulls().with_columns(folder=pl.col("full").str.head(_lengths("full") - _lengths("key")))
+        keys = pl.DataFrame({"path": here, "key": here.map_elements(composed, pl.String)})
+        files = files.with_columns(pl.col("key").map_elements(composed, pl.String))
+        if not has_picture_suffix(here).all():
+            files = files.with_columns(pl.col("key").str.replace(r"\.[^./]*$", ""))
+        pairs.append((keys, files.filter(pl.col("key").is_in(keys["key"].implode()))))
+    return pairs
+
+
+def _lengths(column: str) -> pl.Expr:
+    return pl.col(column).str.len_chars().cast(pl.Int64)
+
+
+def _part_of_path(folder: str) -> str | None:
+    return next((part for name in folder.split("/") if (part := part_of(name))), None)
 
 
 def _check_rest(table: Table, rest: pl.DataFrame, listing: Walk, follow_links: bool) -> None:
@@ -123,7 +243,7 @@ def _check_rest(table: Table, rest: pl.DataFrame, listing: Walk, follow_links: b
     missing = []
     for number, path in rest.select(ROW_NUMBER, "path").iter_rows():
         full = os.path.join(listing.root, path)
-        if not os.path.isfile(full):
+        if "\0" in path or not os.path.isfile(full):
             missing.append(f"{path} ({table.unit} {number})")
         elif not follow_links and not os.path.realpath(full).startswith(real_root):
             raise DataError(

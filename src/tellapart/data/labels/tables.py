@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +16,22 @@ from typing import Any
 
 import polars as pl
 
+from tellapart.data.labels.delimited import (
+    check_names,
+    encoding_of,
+    find_form,
+    line_not_utf8,
+    read_rows,
+    take_header,
+)
+from tellapart.data.labels.names import plain
 from tellapart.errors import DataError
 
 #: Suffixes of files that may be tables or lists.
 SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".parquet", ".jsonl", ".ndjson")
-#: Column names, in lower case, that hold the path of a picture; the first one there is wins.
-PATHS = (
-    *("file_name", "filename", "file", "filepath", "file_path", "path"),
-    *("image", "image_path", "image_name", "picture", "img", "image_id", "id", "name"),
-)
-#: Column names that hold one label, and those that may hold several.
-LABEL = ("label", "class", "category", "class_name", "target")
-LABELS = ("labels", "tags", "classes", "categories")
 #: Row number (line number in text files) of each row.
-ROW_NUMBER = "#"
+ROW_NUMBER = "\0row"
 _CHUNK = 100_000
-_SEPARATORS = ",\t;|"
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class Table:
         frame: `ROW_NUMBER` (UInt32) and the columns, String or List(String); empty cells of text files are "".
         has_header: False for a list: its columns are "path", "label", "label 2" …
         unit: what `ROW_NUMBER` counts: "line" or "row".
+        unread: names of columns that hold neither text nor numbers, such as the pixels in a Parquet file.
     """
 
     name: str
     frame: pl.DataFrame
     has_header: bool
     unit: str = "line"
+    unread: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -55,9 +58,13 @@ class Table:
         return [name for name in self.frame.columns if name != ROW_NUMBER]
 
     def find(self, names: Iterable[str]) -> str | None:
-        """The column that has the first of these names, whatever its case."""
-        lower = {column.strip().lower(): column for column in reversed(self.columns)}
-        return next((lower[name] for name in names if name in lower), None)
+        """The column that has the first of these names, whatever its case, blanks and signs."""
+        return next(iter(self.find_all(names)), None)
+
+    def find_all(self, names: Iterable[str]) -> list[str]:
+        """The columns that have one of these names, in the order of the names."""
+        by_name = {plain(column): column for column in reversed(self.columns)}
+        return list(dict.fromkeys(by_name[key] for name in names if (key := plain(name)) in by_name))
 
     def at(self, number: int) -> str:
         """A row for messages: 'labels.csv, line 12'."""
@@ -88,19 +95,16 @@ def read_table(path: Path, n_rows: int | None = None, has_header: bool | None = 
 
 def _read_text(path: Path, n_rows: int | None, has_header: bool | None) -> Table:
     try:
-        with path.open(encoding=_encoding(path), newline="") as file:
-            first = next((line for line in file if line.strip()), "")
-            separator, names_columns = _form(first, path.suffix.lower())
-            has_header = names_columns if has_header is None else has_header
+        with path.open(encoding=encoding_of(path), newline="") as file:
+            form = find_form(iter(lambda: file.readline(), ""), path.suffix.lower(), has_header)
             file.seek(0)
-            rows = _separated(file, separator, has_header) if separator else _blank_separated(file, first)
-            header, rows = _header(path.name, rows, has_header)
+            header, rows = take_header(path.name, read_rows(file, form), form.has_header)
             frame = _frame(header, itertools.islice(rows, n_rows))
             if not frame.height:
                 raise DataError(f"{path.name} is empty: it has a header and no rows.")
-            return Table(path.name, frame, has_header)
+            return Table(path.name, frame, form.has_header)
     except UnicodeError as error:
-        line = f"{path.name}, line {_line_not_utf8(path)}"
+        line = f"{path.name}, line {line_not_utf8(path)}"
         raise DataError(
             f"{line}: this is not UTF-8 text.", "Save the file as UTF-8 (in Excel: 'CSV UTF-8')."
         ) from error
@@ -108,94 +112,11 @@ def _read_text(path: Path, n_rows: int | None, has_header: bool | None) -> Table
         raise DataError(f"{path.name}: this is not a table: {error}.") from error
 
 
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(2)
-    return "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
-def _line_not_utf8(path: Path) -> int:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 1
-
-
-def _form(first: str, suffix: str) -> tuple[str, bool]:
-    """Separator (none: blanks) and whether the first line is a header: it has a name that we know."""
-    candidates = "\t" if suffix == ".tsv" else _SEPARATORS
-    for separator in candidates:
-        names = [name.strip().lower() for name in next(csv.reader([first], delimiter=separator), [])]
-        if any(name in (*PATHS, *LABEL, *LABELS) for name in names) and (
-            len(names) > 1 or not any(s in first for s in candidates)
-        ):
-            return separator, True
-    return next((s for s in candidates if s in first), ""), False
-
-
-Row = tuple[int, list[str]]
-
-
-def _separated(file: Iterable[str], separator: str, has_header: bool) -> Iterator[Row]:
-    # Lists are written by hand or by scripts that put a blank after the comma; tables are written by libraries.
-    reader = csv.reader(file, delimiter=separator, skipinitialspace=not has_header, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise csv.Error(f"line {line}: {error}") from error
-        if fields:
-            yield line, fields
-
-
-def _blank_separated(file: Iterable[str], first: str) -> Iterator[Row]:
-    """Lines of a path, which may hold blanks, and a word or any number of integers."""
-    words = first.split()
-    n_numbers = len(list(itertools.takewhile(str.isdecimal, reversed(words[1:]))))
-    for number, line in enumerate(file, start=1):
-        if line.strip():
-            yield number, line.strip().rsplit(None, n_numbers or 1)
-
-
-def _header(name: str, rows: Iterator[Row], has_header: bool) -> tuple[list[str], Iterator[Row]]:
-    """Names of the columns, and the rows, each checked to have as many fields."""
-    number, fields = next(rows, (1, []))
-    if not fields:
-        raise DataError(f"{name} is empty.", "It needs a header with file_name and label, and one row a picture.")
-    if has_header:
-        header = [field.strip() for field in fields]
-        _check_names(name, header)
-    else:
-        header = ["path", "label", *(f"label {i}" for i in range(2, len(fields)))][: len(fields)]
-        rows = itertools.chain([(number, fields)], rows)
-    return header, _checked(name, header, rows)
-
-
-def _check_names(name: str, header: list[str]) -> None:
-    lower = [column.lower() for column in header]
-    twice = next((column for column in header if column and lower.count(column.lower()) > 1), None)
-    if twice:
-        raise DataError(f"{name}: two columns are called {twice!r}.")
-
-
-def _checked(name: str, header: list[str], rows: Iterator[Row]) -> Iterator[Row]:
-    for number, fields in rows:
-        if len(fields) != len(header):
-            raise DataError(
-                f"{name}, line {number}: {len(fields)} fields where {len(header)} are expected.",
-                'A field that holds the separator has to stand between quotes: "a, b.jpg".',
-            )
-        yield number, fields
-
-
-def _frame(header: list[str], rows: Iterator[Row]) -> pl.DataFrame:
-    names = [name or f"column {i}" for i, name in enumerate(header, start=1)]
+def _frame(header: list[str], rows: Iterator[tuple[int, list[str]]]) -> pl.DataFrame:
+    names: list[str] = []
+    for number, name in enumerate(header, start=1):
+        name = name or f"column {number}"
+        names.append(name if name not in names and (name == header[number - 1] or name not in header) else f"{name} *")
     schema = {ROW_NUMBER: pl.UInt32, **dict.fromkeys(names, pl.String)}
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(itertools.islice(rows, _CHUNK)):
@@ -213,7 +134,7 @@ def _read_json_lines(path: Path, n_rows: int | None) -> Table:
             chunks.append(pl.DataFrame([_json_column(name, [row.get(name) for row in chunk]) for name in names]))
     if not chunks:
         raise DataError(f"{path.name} is empty.", 'It needs one line a picture: {"file_name": …, "label": …}.')
-    _check_names(path.name, list(dict.fromkeys(name for chunk in chunks for name in chunk.columns)))
+    check_names(path.name, list(dict.fromkeys(name for chunk in chunks for name in chunk.columns)))
     return Table(path.name, pl.concat([_same_kind(c, chunks) for c in chunks], how="diagonal"), has_header=True)
 
 
@@ -243,6 +164,8 @@ def _json_column(name: str, values: list[Any]) -> pl.Series:
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return json.dumps(value, ensure_ascii=False)
@@ -264,10 +187,11 @@ def _read_parquet(path: Path, n_rows: int | None) -> Table:
         raise DataError(f"{path.name} cannot be read as Parquet: {error}") from error
     if not frame.height:
         raise DataError(f"{path.name} is empty.", "It needs the columns file_name and label, and one row a picture.")
-    _check_names(path.name, frame.columns)
-    columns = [_parquet_column(frame[name]) for name in frame.columns if name != ROW_NUMBER]
+    check_names(path.name, frame.columns)
+    columns = [_parquet_column(frame[name]) for name in frame.columns]
     numbers = pl.Series(ROW_NUMBER, range(1, frame.height + 1), dtype=pl.UInt32)
-    return Table(path.name, pl.DataFrame([numbers, *columns]), has_header=True, unit="row")
+    unread = tuple(name for name in schema if name not in wanted)
+    return Table(path.name, pl.DataFrame([numbers, *columns]), has_header=True, unit="row", unread=unread)
 
 
 def _is_plain(kind: Any) -> bool:

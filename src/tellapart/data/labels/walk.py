@@ -15,6 +15,8 @@ from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.errors import DataError
 
 _RUN = {"recipe.toml", "catalog.parquet"}  # what a run directory holds: its pictures are figures
+_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+_MOST_TABLES = 1000
 _CHUNK = 100_000
 BAD_NAME = "the file's name is not valid UTF-8: rename it"
 
@@ -31,6 +33,7 @@ class Walk:
         folders: relative paths of all folders below the root.
         outside: links that were not followed because they lead out of the root.
         files: names of the files that lie in the root itself.
+        tables: relative paths of tables below the root's folders, at most a thousand.
         runs: folders that hold a training, which were not entered.
     """
 
@@ -40,6 +43,7 @@ class Walk:
     folders: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
 
     @property
@@ -79,6 +83,7 @@ class _Walker:
         self.folders: list[str] = []
         self.outside: list[str] = []
         self.files: list[str] = []
+        self.tables: list[str] = []
         self.runs: list[str] = []
 
     def run(self) -> Walk:
@@ -99,6 +104,7 @@ class _Walker:
             tuple(sorted(self.folders)),
             tuple(sorted(self.outside)),
             tuple(sorted(self.files)),
+            tuple(sorted(self.tables)),
             tuple(sorted(self.runs)),
         )
 
@@ -145,6 +151,8 @@ class _Walker:
         if suffix not in EXTENSIONS or not is_file:
             if "/" in name:
                 self.others[suffix] += 1
+                if suffix in _TABLES and is_file and not is_bad and len(self.tables) < _MOST_TABLES:
+                    self.tables.append(text)
             return
         self.names.append(text)
         self.bad.append(is_bad)

@@ -1,0 +1,141 @@
+"""Roles of a table's columns: which one holds paths, labels, parts and groups, and which are not used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from tellapart.data.labels.cells import MEASURES, is_flag, looks_like_labels, yes_or_no
+from tellapart.data.labels.names import GROUP, INDEX, IS_PART, LABEL, LABELS, MAYBE_SPLIT, PATHS, SPLIT, plain
+from tellapart.data.labels.parts import part_of
+from tellapart.data.labels.tables import Table
+from tellapart.errors import DataError
+
+#: Says whether any of these cells is the path or name of a picture that exists.
+FitsPictures = Callable[[pl.Series], bool]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns by what they are used for.
+
+    Attributes:
+        path: the pictures' paths.
+        label: one label a picture.
+        labels: any number of labels a picture.
+        flags: one column a label, of yes and no.
+        split: the part of each picture, by name.
+        is_part: the part of each picture, as columns of yes and no.
+        group: what belongs together.
+        unused: all others.
+        guessed: whether the column of the labels was taken though its name has no meaning.
+    """
+
+    path: str | None
+    label: str | None = None
+    labels: str | None = None
+    flags: tuple[str, ...] = ()
+    split: str | None = None
+    is_part: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    guessed: bool = False
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the table says which labels a picture has."""
+        return bool(self.label or self.labels or self.flags)
+
+
+def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
+    """Find the role of each column.
+
+    Args:
+        table: as read.
+        fits: of several columns that could hold paths the first is taken for which this is true.
+
+    Raises:
+        DataError: two columns that both could hold the labels.
+    """
+    path = _path(table, fits)
+    label, labels = _first(table, LABEL, path), _first(table, LABELS, path)
+    if labels and label and path is not None:
+        raise DataError(
+            f"{table.name} has a column {label!r} and a column {labels!r}: which one holds the labels is not clear.",
+            "Rename or remove one of them.",
+        )
+    if label and isinstance(table.frame.schema[label], pl.List):
+        labels, label = label, None
+    split, is_part, group = _split(table), _is_part(table), tuple(table.find_all(GROUP))
+    taken = {path, label, labels, split, *is_part, *group}
+    flags: tuple[str, ...] = ()
+    guessed = False
+    free = [name for name in table.columns if name not in taken and plain(name) not in _NO_LABELS]
+    if not label and not labels:
+        flags = tuple(name for name in free if is_flag(table.frame[name]))
+        if not flags and path is not None:
+            label = _only_label(table, path, split, is_part, group)
+            guessed = label is not None
+            group = tuple(name for name in group if name != label)
+            if label and isinstance(table.frame.schema[label], pl.List):
+                labels, label = label, None
+    used = {path, label, labels, split, *is_part, *group, *flags}
+    if not table.has_header:  # further labels of a list are said elsewhere
+        used |= set(table.columns)
+    unused = tuple(name for name in (*table.columns, *table.unread) if name not in used)
+    return Roles(path, label, labels, flags, split, is_part, group, unused, guessed)
+
+
+_NO_LABELS = frozenset(
+    {plain(name) for name in (*INDEX, *PATHS, *SPLIT, *MAYBE_SPLIT, *IS_PART)} | {"unnamed0"} | MEASURES
+)
+
+
+def _path(table: Table, fits: FitsPictures | None) -> str | None:
+    """The column with the pictures' paths: by its name, or by what it holds."""
+    text = [name for name in table.columns if table.frame.schema[name] == pl.String]
+    named = [name for name in table.find_all(PATHS) if name in text]
+    if fits is None or not table.has_header:
+        return named[0] if named else None
+    others = [name for name in text if name not in named]
+    suits = next((name for name in (*named, *others) if fits(table.frame[name].drop_nulls())), None)
+    return suits or (named[0] if named else None)
+
+
+def _first(table: Table, names: tuple[str, ...], path: str | None) -> str | None:
+    return next((name for name in table.find_all(names) if name != path), None)
+
+
+def _split(table: Table) -> str | None:
+    sure = table.find(SPLIT)
+    if sure is not None:
+        return sure
+    return next((name for name in table.find_all(MAYBE_SPLIT) if _holds_parts(table.frame[name])), None)
+
+
+def _holds_parts(cells: pl.Series) -> bool:
+    if cells.dtype != pl.String:
+        return False
+    values = [value for value in cells.drop_nulls().str.strip_chars().unique() if value]
+    return bool(values) and all(part_of(value) for value in values)
+
+
+def _is_part(table: Table) -> tuple[str, ...]:
+    columns = [name for name in table.find_all(IS_PART) if table.frame.schema[name] == pl.String]
+    return tuple(name for name in columns if yes_or_no(table.frame[name]).is_not_null().any())
+
+
+def _only_label(
+    table: Table, path: str, split: str | None, is_part: tuple[str, ...], group: tuple[str, ...]
+) -> str | None:
+    """The one column that can hold labels where no name says so; None where there are several, or none."""
+    taken = {path, split, *is_part}
+    free = [n for n in table.columns if n not in taken and plain(n) not in _NO_LABELS - _PATH_NAMES]
+    candidates = [name for name in free if looks_like_labels(table.frame[name])]
+    ungrouped = [name for name in candidates if name not in group]
+    return (ungrouped or candidates)[0] if len(ungrouped or candidates) == 1 else None
+
+
+_PATH_NAMES = frozenset(map(plain, PATHS))  # `Image,Id` holds a file and its label
