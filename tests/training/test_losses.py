@@ -227,3 +227,22 @@ def test_a_weight_of_one_changes_nothing(logits: Tensor, numbers: Tensor, labels
 def test_what_cannot_be_is_said(make: Callable[[], object], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         make()
+
+
+@pytest.mark.parametrize("kind", SEVERAL_LABELS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_what_is_not_known_has_no_term_and_no_gradient(kind: str, smoothing: float) -> None:
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    target = torch.tensor([[1, 0, math.nan], [0, math.nan, math.nan], [math.nan] * 3, [1, 1, 0]])
+    masked = build_loss(kind, True, label_smoothing=smoothing, masked=True, reduction="none")
+    plain = build_loss(kind, True, label_smoothing=smoothing, reduction="none")
+    values = masked(logits, target)
+    values.sum().backward()
+    assert logits.grad is not None
+    assert torch.equal(logits.grad == 0, target.isnan())
+    for row in range(4):
+        is_known = ~target[row].isnan()
+        if is_known.any():
+            alone = plain(logits[row : row + 1, is_known], target[row : row + 1, is_known])
+            torch.testing.assert_close(values[row : row + 1], alone)
+    assert values[2] == 0

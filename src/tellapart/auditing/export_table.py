@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tellapart.auditing.findings import Audit
@@ -29,6 +31,8 @@ def write_findings(audit: Audit, folder: Path) -> list[Path]:
 
 def write_table(catalog: Catalog, path: Path) -> Path:
     """Write a catalog as a table that `train` reads: file_name, label or labels, and split and group if there are any.
+
+    Where it is not known of some pictures whether a label applies, there is one column a label instead.
 
     Paths in it count from the table's own folder if the pictures lie below that, else from their own root.
 
@@ -57,6 +61,8 @@ def write_table(catalog: Catalog, path: Path) -> Path:
     _check_names(catalog)
     if not catalog.multilabel:
         table = table.with_columns(pl.col("labels").list.first().fill_null("")).rename({"labels": "label"})
+    elif (unknown := catalog.unknown()) is not None:
+        table = table.drop("labels").with_columns(_flags(catalog, unknown))
     elif suffix == ".csv":
         table = table.with_columns(pl.col("labels").list.join(_mark(catalog)))
     table = table.drop(name for name in ("split", "group") if table[name].is_null().all())
@@ -66,6 +72,12 @@ def write_table(catalog: Catalog, path: Path) -> Path:
         else:
             table.write_parquet(beside)
     return folder if inside else catalog.root
+
+
+def _flags(catalog: Catalog, unknown: npt.NDArray[np.bool_]) -> list[pl.Series]:
+    """One column a label of 1 and 0, and ? where it is not known: no list of labels could say that."""
+    cells = np.where(unknown, "?", np.where(catalog.target() == 1, "1", "0"))
+    return [pl.Series(name, cells[:, i]) for i, name in enumerate(catalog.classes)]
 
 
 def _check_names(catalog: Catalog) -> None:

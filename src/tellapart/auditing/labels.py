@@ -25,7 +25,9 @@ def label_findings(catalog: Catalog) -> list[Finding]:
     target = catalog.target(rows)
     if catalog.multilabel:
         counts = target.sum(axis=0, dtype=np.int64)
-        findings += [Finding("no-labels", "none of the labels", int(row)) for row in rows[~target.any(axis=1)]]
+        unknown = catalog.unknown(rows)
+        none = ~(target.any(axis=1) if unknown is None else target.any(axis=1) | unknown.any(axis=1))
+        findings += [Finding("no-labels", "none of the labels", int(row)) for row in rows[none]]
     else:
         counts = np.bincount(target[target >= 0], minlength=len(catalog.classes))
         findings += [Finding("unlabelled", "no label", int(row)) for row in rows[target < 0]] if catalog.classes else []

@@ -44,12 +44,15 @@ class Predictions:
         target: one label a picture: int64 [n], a class number, or -1 where there is no label.
             Multilabel: uint8 [n, n_classes] of 0 and 1.
         classes: names, in the order of the columns of `logits`.
+        unknown: bool [n, n_classes], multilabel only: the cells of the target, which are 0 there, of which the data do
+            not say whether the label applies. No score counts them. None: all are known.
     """
 
     row: Rows
     logits: npt.NDArray[np.float32]
     target: npt.NDArray[Any]
     classes: tuple[str, ...]
+    unknown: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -58,6 +61,7 @@ class Predictions:
         logits: npt.ArrayLike,
         target: npt.ArrayLike,
         classes: tuple[str, ...],
+        unknown: npt.NDArray[np.bool_] | None = None,
     ) -> Predictions:
         """Check shapes, sort by row, keep the first of repeated rows.
 
@@ -75,10 +79,13 @@ class Predictions:
             )
         if targets.ndim > 1 and targets.shape != scores.shape:
             raise ValueError(f"target {targets.shape} has not the shape of logits {scores.shape}")
+        if unknown is not None and unknown.shape != targets.shape:
+            raise ValueError(f"unknown {unknown.shape} has not the shape of target {targets.shape}")
         if not np.isfinite(scores).all():
             raise ValueError("logits that are not finite")
         unique, first = np.unique(rows, return_index=True)
-        return cls(unique, scores[first], targets[first], tuple(classes))
+        masked = unknown[first] if unknown is not None and unknown.any() else None
+        return cls(unique, scores[first], targets[first], tuple(classes), masked)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -105,6 +112,8 @@ class Predictions:
                 "logits": pl.Series(self.logits, dtype=pl.Array(pl.Float32, n)),
             }
         )
+        if self.unknown is not None:
+            frame = frame.with_columns(pl.Series("unknown", self.unknown.astype(np.uint8), dtype=pl.Array(pl.UInt8, n)))
         with replacing(path) as beside:
             frame.write_parquet(beside, metadata={"classes": json.dumps(self.classes)})
 
@@ -120,7 +129,9 @@ class Predictions:
         try:
             frame = pl.read_parquet(path, glob=False)
             classes = tuple(json.loads(pl.read_parquet_metadata(path)["classes"]))
-            return cls.of(frame["row"].to_numpy(), frame["logits"].to_numpy(), frame["target"].to_numpy(), classes)
+            unknown = frame["unknown"].to_numpy().astype(np.bool_) if "unknown" in frame.columns else None
+            row, logits, target = (frame[name].to_numpy() for name in ("row", "logits", "target"))
+            return cls.of(row, logits, target, classes, unknown)
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path} cannot be read as predictions: {error}", "Run the evaluation again.") from error
 

@@ -23,7 +23,6 @@ from tellapart.errors import DataError, RunError
 SCHEMA: dict[str, Any] = {
     "path": pl.String,
     "labels": pl.List(pl.UInt32),
-    "unknown": pl.List(pl.UInt32),
     "split": pl.String,
     "group": pl.String,
     "width": pl.UInt32,
@@ -35,9 +34,9 @@ SCHEMA: dict[str, Any] = {
     "sha256": pl.Binary,
     "problem": pl.String,
 }
+#: One column more, where it is not known of some pictures whether some labels apply: those labels.
+UNKNOWN = "unknown"
 PARTS = ("train", "validation", "test")
-#: In a target of several labels: it is not known whether this one applies. Losses and scores leave such cells out.
-UNKNOWN = 255
 _CHUNK = 100_000
 
 
@@ -46,9 +45,9 @@ class Catalog:
     """An immutable table of pictures.
 
     Attributes:
-        table: one row a picture, columns as in `SCHEMA`; `labels` are numbers into `classes`, `unknown` those labels
-            of which the data do not say whether they apply; `path` is relative to `root` with forward slashes; width
-            and height are those of the upright picture, in pixels.
+        table: one row a picture, columns as in `SCHEMA`, and perhaps `UNKNOWN`; `labels` are numbers into `classes`,
+            `path` is relative to `root` with forward slashes; width and height are those of the upright picture, in
+            pixels.
         classes: class names in their one order.
         multilabel: True where a picture may have none, one or several labels; False where each has exactly one.
         root: the folder that paths are relative to.
@@ -76,8 +75,9 @@ class Catalog:
         digest = hashlib.sha256(json.dumps([self.classes, self.multilabel]).encode())
         for start in range(0, len(self), _CHUNK):
             part = self.table.slice(start, _CHUNK)
-            for row in part.select("path", "sha256", "labels", "split", "group", "problem", "unknown").iter_rows():
-                path, content, labels, split, group, problem, unknown = row
+            unknowns = part[UNKNOWN].to_list() if UNKNOWN in part.columns else [None] * len(part)
+            rows = part.select("path", "sha256", "labels", "split", "group", "problem").iter_rows()
+            for (path, content, labels, split, group, problem), unknown in zip(rows, unknowns, strict=True):
                 names = sorted(self.classes[i] for i in labels)
                 values = [path, (content or b"").hex(), names, split, group, problem is None]
                 if unknown:  # no others, so that the digests of earlier catalogs stay what they were
@@ -92,11 +92,10 @@ class Catalog:
 
     @property
     def labelled(self) -> npt.NDArray[np.int64]:
-        """Row numbers with a known answer. With several labels, having none is one; a row without a known label has none.
-        """
+        """Row numbers with a known answer. With several labels, having none is one, and knowing of none is not."""
         if self.multilabel:
-            n_unknown = self.table["unknown"].list.len().to_numpy()
-            return np.flatnonzero(n_unknown < max(1, len(self.classes)))
+            unknown = self.unknown()
+            return np.arange(len(self)) if unknown is None else np.flatnonzero(~unknown.all(axis=1))
         return np.flatnonzero((self.table["labels"].list.len() > 0).to_numpy())
 
     def name(self, row: int) -> str:
@@ -116,23 +115,43 @@ class Catalog:
 
         Returns:
             One label: int64 [n], class numbers, -1 where there is none.
-            Several labels: uint8 [n, n_classes]: 1, 0, or `UNKNOWN`.
+            Several labels: uint8 [n, n_classes], 0 also where it is not known, see `unknown`.
         """
         picked = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
         labels = self.table["labels"].gather(picked)
         if not self.multilabel:
             return labels.list.first().cast(pl.Int64).fill_null(-1).to_numpy()
         target = np.zeros((len(picked), len(self.classes)), np.uint8)
-        for numbers, value in ((self.table["unknown"].gather(picked), UNKNOWN), (labels, 1)):
-            line = np.repeat(np.arange(len(picked)), numbers.list.len().to_numpy())
-            target[line, numbers.explode(empty_as_null=False).to_numpy()] = value
+        _mark(target, labels)
         return target
+
+    def unknown(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.bool_] | None:
+        """The cells of `target` of which the data do not say whether the label applies: losses and scores omit them.
+
+        Returns:
+            bool [n, n_classes]; None where every cell is known, and with one label a picture.
+        """
+        picked = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
+        if not self.multilabel or UNKNOWN not in self.table.columns:
+            return None
+        labels = self.table[UNKNOWN].gather(picked)
+        if not labels.list.len().sum():
+            return None
+        cells = np.zeros((len(picked), len(self.classes)), np.bool_)
+        _mark(cells, labels)
+        return cells
 
     def counts(self) -> dict[str, int]:
         """Number of pictures a class, in class order; unreadable ones included."""
         numbers = self.table["labels"].explode(empty_as_null=False).to_numpy()
         counts = np.bincount(numbers.astype(np.int64), minlength=len(self.classes))
         return dict(zip(self.classes, map(int, counts), strict=True))
+
+    def unknown_counts(self) -> dict[str, int]:
+        """Number of pictures a class of which it is not known whether they have it; only classes with any."""
+        unknown = self.unknown()
+        counts = [] if unknown is None else unknown.sum(axis=0).tolist()
+        return {name: n for name, n in zip(self.classes, counts, strict=unknown is not None) if n}
 
     def without(self, rows: npt.ArrayLike) -> Catalog:
         """A catalog that lacks these rows. No file is touched."""
@@ -154,7 +173,7 @@ class Catalog:
                 f"It knows: {', '.join(classes)}. Rename or leave out the others.",
             )
         numbers = [order[composed(name)] for name in self.classes]
-        renumbered = pl.col("labels", "unknown").list.eval(
+        renumbered = pl.col("labels", *({UNKNOWN} & set(self.table.columns))).list.eval(
             pl.element().replace_strict(list(range(len(numbers))), numbers, return_dtype=pl.UInt32)
         )
         return replace(self, table=self.table.with_columns(renumbered), classes=tuple(classes))
@@ -180,8 +199,6 @@ class Catalog:
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path} cannot be read as a catalog: {error}") from error
         classes, columns = tuple(about["classes"]), tuple(about.get("columns", ()))
-        if "unknown" not in table.columns:  # written before labels could be unknown
-            table = table.with_columns(unknown=pl.lit([], dtype=pl.List(pl.UInt32))).select(list(SCHEMA))
         unused_tables = tuple((name, reason) for name, reason in about.get("unused_tables", ()))
         return cls(
             table,
@@ -193,3 +210,9 @@ class Catalog:
             tuple(about.get("unused_columns", ())),
             unused_tables,
         )
+
+
+def _mark(cells: npt.NDArray[Any], labels: pl.Series) -> None:
+    """Set the cells [n, n_classes] of these labels, a list of numbers a row, to 1."""
+    line = np.repeat(np.arange(len(cells)), labels.list.len().to_numpy())
+    cells[line, labels.explode(empty_as_null=False).to_numpy()] = 1

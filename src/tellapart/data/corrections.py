@@ -26,7 +26,7 @@ from tellapart.core.csv_text import csv_text
 from tellapart.core.file_locks import lock
 from tellapart.core.files import replacing
 from tellapart.core.text import counted
-from tellapart.data.catalog import Catalog
+from tellapart.data.catalog import UNKNOWN, Catalog
 from tellapart.errors import DataError
 
 DECISIONS = ("keep", "relabel", "exclude", "unsure", "undo")
@@ -266,6 +266,7 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
         sorted({n for c in changes.values() for n in labels_of(c.after, c, path, multilabel)})
     )
     labels = catalog.table["labels"].to_list()
+    unknown = catalog.table[UNKNOWN].to_list() if UNKNOWN in catalog.table.columns else [[]] * len(catalog)
     excluded, relabelled = [], 0
     for name, correction in changes.items():
         row = _row_of(correction, rows.get(name), catalog, path)
@@ -284,9 +285,13 @@ def corrected(catalog: Catalog, path: Path) -> tuple[Catalog, Applied]:
             )
         _check_known(after, classes, name, path)
         labels[row] = sorted(classes.index(label) for label in after)
+        unknown[row] = []  # the review has seen the picture
         relabelled += 1
     applied = Applied(path, relabelled, len(excluded), len(wanted) - relabelled - len(excluded))
-    table = catalog.table.with_columns(pl.Series("labels", labels, dtype=pl.List(pl.UInt32)))
+    kind = pl.List(pl.UInt32)
+    table = catalog.table.with_columns(pl.Series("labels", labels, dtype=kind))
+    if UNKNOWN in table.columns:
+        table = table.with_columns(pl.Series(UNKNOWN, unknown, dtype=kind))
     layout = f"{catalog.layout} {applied.sentence}".strip()
     corrected = replace(catalog, table=table, classes=classes, multilabel=multilabel, layout=layout)
     return corrected.without(excluded), applied

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.core.hardware import n_processors
-from tellapart.data.catalog import SCHEMA, Catalog
+from tellapart.data.catalog import SCHEMA, UNKNOWN, Catalog
 from tellapart.data.decoding.decode import Facts, examine
 from tellapart.data.decoding.limits import quiet
 from tellapart.data.labels.layout import find_layout
@@ -71,8 +71,10 @@ def scan(
     )
     rows = pictures.table.select("path", "problem")
     facts = _examine_all(pictures.root, rows, workers or n_processors(), progress, measures)
-    table = pl.concat([pictures.table.drop("problem"), facts], how="horizontal")
-    table = table.select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
+    both = pl.concat([pictures.table.drop("problem"), facts], how="horizontal")
+    table = both.select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
+    if both[UNKNOWN].list.len().sum():
+        table = table.with_columns(both[UNKNOWN])
     return Catalog(
         table,
         pictures.classes,

@@ -6,16 +6,25 @@ Both are fitted on validation pictures, never on the pictures that scores are re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tellapart.core.extras import require
-from tellapart.core.predictions import Floats, Predictions, Temperature, probabilities
+from tellapart.core.predictions import Floats, Predictions, Temperature
 from tellapart.errors import DataError
-from tellapart.evaluation.metrics import Array, answers, by_parts, count, known, per_class, ratio
+from tellapart.evaluation.metrics import (
+    Array,
+    answers,
+    by_parts,
+    count,
+    known,
+    mean_of_known,
+    of_label,
+    per_class,
+    ratio,
+)
 
 LOWEST, HIGHEST = 0.05, 20.0
 LEAST_PICTURES = 20
@@ -52,15 +61,12 @@ def fit_temperatures(predictions: Predictions) -> Temperature:
     shared = fit_temperature(predictions)
     if not predictions.multilabel:
         return shared
-    n_positive = predictions.target.sum(axis=0, dtype=np.int64)
-    enough = np.minimum(n_positive, len(predictions) - n_positive) >= LEAST_PICTURES
     temperatures = []
-    for i, name in enumerate(predictions.classes):
-        column = slice(i, i + 1)
-        alone = replace(
-            predictions, logits=predictions.logits[:, column], target=predictions.target[:, column], classes=(name,)
-        )
-        own = _best_temperature(_labelled(alone)) if enough[i] else None
+    for i in range(len(predictions.classes)):
+        alone = of_label(predictions, i)
+        n_positive = int(alone.target.sum())
+        enough = min(n_positive, len(alone) - n_positive) >= LEAST_PICTURES
+        own = _best_temperature(alone) if enough else None
         temperatures.append(shared if own is None else own)
     return tuple(temperatures)
 
@@ -93,10 +99,11 @@ def thresholds(predictions: Predictions, temperature: Temperature = 1.0, rule: R
     if isinstance(rule, float):
         return np.full(len(predictions.classes), rule)
     each = np.broadcast_to(temperature, len(predictions.classes))
+    labels = [of_label(predictions, i) for i in range(len(predictions.classes))]
     return np.array(
         [
-            _best_threshold(target == 1, probabilities(logits, multilabel=True, temperature=float(t)), rule)
-            for target, logits, t in zip(predictions.target.T, predictions.logits.T, each, strict=True)
+            _best_threshold(label.target[:, 0] == 1, label.probabilities(float(t))[:, 0], rule)
+            for label, t in zip(labels, each, strict=True)
         ]
     )
 
@@ -157,7 +164,8 @@ def _surely_right(predictions: Predictions) -> Array:
     """
     z = predictions.logits
     if predictions.multilabel:
-        return np.asarray((np.where(predictions.target == 1, z, -z) > 0).all(axis=1))
+        surely = np.where(predictions.target == 1, z, -z) > 0
+        return np.asarray((surely if predictions.unknown is None else surely | predictions.unknown).all(axis=1))
     right = np.take_along_axis(z, predictions.target[:, None], axis=1)
     return np.asarray((z >= right).sum(axis=1) == 1)
 
@@ -171,7 +179,7 @@ def _slopes(predictions: Predictions, inverse: float) -> Floats:
     z = predictions.logits.astype(np.float64)
     p = predictions.probabilities(1 / inverse)
     if predictions.multilabel:
-        return np.asarray(((p - predictions.target) * z).mean(axis=1))
+        return mean_of_known((p - predictions.target) * z, predictions)
     return np.asarray((p * (z - np.take_along_axis(z, predictions.target[:, None], axis=1))).sum(axis=1))
 
 

@@ -39,8 +39,9 @@ class Answered:
         columns = [p.classes.index(name) for name in classes]
         positions = np.argsort(columns)  # of each class, its number in the new order
         target = p.target[:, columns] if p.multilabel else np.where(p.target >= 0, positions[p.target], -1)
+        unknown = None if p.unknown is None else p.unknown[:, columns]
         return Answered(
-            replace(p, logits=p.logits[:, columns], target=target, classes=classes),
+            replace(p, logits=p.logits[:, columns], target=target, classes=classes, unknown=unknown),
             tuple(temperature[c] for c in columns) if isinstance(temperature, tuple) else temperature,
             None if limits is None else np.asarray(limits)[columns],
         )

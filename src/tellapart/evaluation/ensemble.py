@@ -37,7 +37,7 @@ def average(predictions: Sequence[Predictions], weights: Sequence[float] | None 
     first = predictions[0]
     each = [other.logits[:, _columns(first, other, number)] for number, other in enumerate(predictions, start=1)]
     mean = average_logits(each, first.multilabel, "probabilities", shares.tolist())
-    return Predictions.of(first.row, mean, first.target, first.classes)
+    return Predictions.of(first.row, mean, first.target, first.classes, first.unknown)
 
 
 def _shares(n: int, weights: Sequence[float] | None) -> Floats:

@@ -1,6 +1,8 @@
 """Scores of predictions: scikit-learn's definitions, and its names where it has one.
 
-Pictures without a label (target -1) are left out. A quotient 0 / 0 counts as 0 (`zero_division=0`).
+Pictures without a label (target -1) are left out, and so are cells of which it is not known whether the label applies
+(`Predictions.unknown`): each label is scored on the pictures that are known to have it or not.
+A quotient 0 / 0 counts as 0 (`zero_division=0`).
 What an average runs over, as in scikit-learn:
 
 * one label: `*_macro` and `*_weighted` over the classes that occur as a label or as an answer;
@@ -102,15 +104,34 @@ def scores(
 
 
 def known(predictions: Predictions) -> Predictions:
-    """The predictions with a label. With several labels these are all: to have none is a label too."""
-    return predictions if predictions.multilabel else take(predictions, predictions.target >= 0)
+    """The predictions with a label. With several labels, to have none is one too; to know of none is not."""
+    if not predictions.multilabel:
+        return take(predictions, predictions.target >= 0)
+    return predictions if predictions.unknown is None else take(predictions, ~predictions.unknown.all(axis=1))
 
 
 def take(predictions: Predictions, index: Any) -> Predictions:
     """Some of the predictions: `index` is a slice, a mask or ascending positions."""
     return replace(
-        predictions, row=predictions.row[index], logits=predictions.logits[index], target=predictions.target[index]
+        predictions,
+        row=predictions.row[index],
+        logits=predictions.logits[index],
+        target=predictions.target[index],
+        unknown=None if predictions.unknown is None else predictions.unknown[index],
     )
+
+
+def of_label(predictions: Predictions, number: int) -> Predictions:
+    """The predictions of one label alone, of the pictures that are known to have it or not; multilabel, one class."""
+    column = slice(number, number + 1)
+    alone = replace(
+        predictions,
+        logits=predictions.logits[:, column],
+        target=predictions.target[:, column],
+        classes=predictions.classes[column],
+        unknown=None,
+    )
+    return alone if predictions.unknown is None else take(alone, ~predictions.unknown[:, number])
 
 
 def answers(predictions: Predictions, temperature: Temperature = 1.0, thresholds: npt.ArrayLike | None = None) -> Array:
@@ -118,12 +139,17 @@ def answers(predictions: Predictions, temperature: Temperature = 1.0, thresholds
 
     One label: int64 [n], the class with the highest logit, of equal ones the first.
     Several: uint8 [n, n_classes], 1 where the probability at this temperature reaches the label's threshold
-    (`thresholds`, [n_classes], by default 0.5 each).
+    (`thresholds`, [n_classes], by default 0.5 each), and 0, as the target, where the cell is not known.
     """
     if not predictions.multilabel:
         return np.asarray(predictions.logits.argmax(axis=1))
     limits = np.broadcast_to(0.5 if thresholds is None else np.asarray(thresholds), len(predictions.classes))
-    return by_parts(predictions, lambda part: (part.probabilities(temperature) >= limits).astype(np.uint8))
+
+    def of(part: Predictions) -> Array:
+        reached = part.probabilities(temperature) >= limits
+        return (reached if part.unknown is None else reached & ~part.unknown).astype(np.uint8)
+
+    return by_parts(predictions, of)
 
 
 def row_scores(predictions: Predictions, answer: Array, temperature: Temperature = 1.0) -> dict[str, Floats]:
@@ -133,13 +159,21 @@ def row_scores(predictions: Predictions, answer: Array, temperature: Temperature
     if predictions.multilabel:
         return {
             "exact_match": right.all(axis=1).astype(float),
-            "label_accuracy": right.mean(axis=1),
+            "label_accuracy": mean_of_known(right, predictions),
             "log_loss": losses,
         }
     values = {"accuracy": right.astype(float), "log_loss": losses}
     if len(predictions.classes) > 5:
         values["top_5_accuracy"] = (by_parts(predictions, _ranks) < 5).astype(float)
     return values
+
+
+def mean_of_known(cells: Array, predictions: Predictions) -> Floats:
+    """[n]: the mean over the cells [n, n_classes] of each picture that are known; 0 where none is."""
+    if predictions.unknown is None:
+        return np.asarray(cells.mean(axis=1))
+    known_cells = ~predictions.unknown
+    return ratio((cells * known_cells).sum(axis=1), known_cells.sum(axis=1))
 
 
 def count(target: Array, answer: Array, n_classes: int) -> Counts:
@@ -179,7 +213,14 @@ def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
 def rankings(predictions: Predictions) -> list[Ranking]:
     """A `Ranking` of every label that occurs."""
     columns = np.flatnonzero(predictions.target.any(axis=0))
-    return [ranking(predictions.target[:, i], predictions.logits[:, i]) for i in columns]
+    if predictions.unknown is None:
+        return [ranking(predictions.target[:, i], predictions.logits[:, i]) for i in columns]
+    listed = []
+    for i in columns:
+        rows = np.flatnonzero(~predictions.unknown[:, i])
+        own = ranking(predictions.target[rows, i], predictions.logits[rows, i])
+        listed.append(own._replace(rows=rows[own.rows], positives=rows[own.positives]))
+    return listed
 
 
 def ranking(target: Array, logits: Array) -> Ranking:
@@ -234,7 +275,7 @@ def _log_losses(predictions: Predictions, temperature: Temperature) -> Floats:
     """
     z = predictions.logits.astype(np.float64) / np.asarray(temperature)
     if predictions.multilabel:
-        return np.asarray(np.logaddexp(0, np.where(predictions.target == 1, -z, z)).mean(axis=1))
+        return mean_of_known(np.logaddexp(0, np.where(predictions.target == 1, -z, z)), predictions)
     highest = z.max(axis=1)
     right = z[np.arange(len(z)), predictions.target]
     return np.asarray(np.log(np.exp(z - highest[:, None]).sum(axis=1)) + highest - right)

@@ -7,6 +7,7 @@ Certainty is the calibrated probability of the answer. With several labels a pic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +45,14 @@ def wrongest(
     answer, certainty = _answers_with_certainty(labelled, temperature, thresholds)
     error = certainty
     if labelled.multilabel:
-        error = by_parts(labelled, lambda part: np.abs(part.target - part.probabilities(temperature)).max(axis=1))
+        error = by_parts(labelled, partial(_largest_error, temperature=temperature))
     return _listed(labelled, answer, certainty, _sorted(-error, _n_wrong(labelled, answer) > 0, limit))
+
+
+def _largest_error(part: Predictions, temperature: Temperature) -> Floats:
+    """[n]: how far the probability of a label lies from what is known of it, at most."""
+    error = np.abs(part.target - part.probabilities(temperature))
+    return np.asarray((error if part.unknown is None else error * ~part.unknown).max(axis=1))
 
 
 def right(

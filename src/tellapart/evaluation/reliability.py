@@ -78,12 +78,12 @@ def reliability(
         raise DataError("None of the pictures has a label: certainty cannot be checked.")
     sums = np.zeros((4, bins))  # answers, certainty, right ones, variance of these if the certainties are true
     gaps = np.zeros((len(predictions), bins), np.float32)  # what each picture adds to each bin's gap
-    for start, certainty, right in _answers(predictions, temperature):
+    for start, certainty, right, is_known in _answers(predictions, temperature):
         index = np.clip(np.ceil(certainty * bins).astype(np.int64) - 1, 0, bins - 1)
-        for line, values in enumerate((np.ones_like(certainty), certainty, right, certainty * (1 - certainty))):
-            sums[line] += np.bincount(index.ravel(), values.ravel(), bins)
+        for line, values in enumerate((is_known, certainty, right, certainty * (1 - certainty))):
+            sums[line] += np.bincount(index.ravel(), (values * is_known).ravel(), bins)
         cell = np.arange(len(index))[:, None] * bins + index
-        flat = np.bincount(cell.ravel(), (certainty - right).ravel(), len(index) * bins)
+        flat = np.bincount(cell.ravel(), ((certainty - right) * is_known).ravel(), len(index) * bins)
         gaps[start : start + len(index)] = flat.reshape(-1, bins)
     n, total = sums[0], sums[0].sum()
     error = float(np.abs(sums[1] - sums[2]).sum() / total)
@@ -112,14 +112,19 @@ def reliability(
     )
 
 
-def _answers(predictions: Predictions, temperature: Temperature) -> Iterator[tuple[int, Floats, Array]]:
-    """Certainties and whether they are right, both [k, 1] or [k, n_classes], with the number of their first picture."""
+def _answers(predictions: Predictions, temperature: Temperature) -> Iterator[tuple[int, Floats, Array, Floats]]:
+    """Number of a first picture; from it on certainties, whether they are right, and whether that is known (1 or 0).
+
+    Each is [k, 1], or [k, n_classes] with several labels.
+    """
     step = max(1, _PART // len(predictions.classes))
     for start in range(0, len(predictions), step):
         part = take(predictions, slice(start, start + step))
         p = part.probabilities(temperature)
         if part.multilabel:
-            yield start, p, part.target.astype(float)
+            is_known = np.ones(p.shape) if part.unknown is None else (~part.unknown).astype(float)
+            yield start, p, part.target.astype(float), is_known
         else:
             right = part.logits.argmax(axis=1) == part.target
-            yield start, p.max(axis=1, keepdims=True), right[:, None].astype(float)
+            certainty = p.max(axis=1, keepdims=True)
+            yield start, certainty, right[:, None].astype(float), np.ones_like(certainty)

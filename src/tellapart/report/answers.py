@@ -44,10 +44,11 @@ class Answers:
 
     @cached_property
     def answered(self) -> npt.NDArray[Any]:
-        """Predicted labels. One label: int64 [n], class numbers. Multilabel: bool [n, n_classes]."""
+        """Predicted labels. One label: int64 [n], class numbers. Multilabel: bool [n, n_classes], False if unknown."""
         if not self.predictions.multilabel:
             return np.asarray(self.probabilities.argmax(axis=1), np.int64)
-        return np.asarray(self.probabilities >= self._limits)
+        reached = np.asarray(self.probabilities >= self._limits)
+        return reached if self.predictions.unknown is None else reached & ~self.predictions.unknown
 
     @property
     def _limits(self) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tellapart.core.files import write_text
-from tellapart.data.catalog import PARTS, Catalog
+from tellapart.data.catalog import PARTS, UNKNOWN, Catalog
 from tellapart.data.splitting.split import Split, explain_change, split
 from tellapart.errors import RunError
 from tellapart.runs.run import Run
@@ -245,9 +245,10 @@ def _only_broke(before: Catalog, now: Catalog, skipped: set[str], may_break: boo
 
 def _named(catalog: Catalog) -> pl.DataFrame:
     """The columns that tell whether a picture is the same, with labels by name."""
-    table = catalog.table.select("path", "sha256", "labels", "split", "group", "problem")
+    unknown = [UNKNOWN] if UNKNOWN in catalog.table.columns else []
+    table = catalog.table.select("path", "sha256", "labels", "split", "group", "problem", *unknown)
     names = pl.element().replace_strict(range(len(catalog.classes)), list(catalog.classes), return_dtype=pl.String)
-    return table.with_columns(pl.col("labels").list.eval(names).list.sort())
+    return table.with_columns(pl.col("labels", *unknown).list.eval(names).list.sort())
 
 
 def _difference(old: Recipe, new: Recipe) -> str:

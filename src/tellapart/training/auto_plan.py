@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -262,7 +263,7 @@ def _try(
     step_seconds = _time_step(network, recipe, dataset, pictures, runtime)
     x = yield from features(network, catalog, rows, runtime, f"trying {name} at {side} pixels")
     n_fit = max(1, len(rows) * 2 // 3)
-    score = _score(x, catalog.target(rows), n_fit, catalog.multilabel)
+    score = _score(x, catalog.target(rows), n_fit, catalog.multilabel, catalog.unknown(rows))
     frozen_seconds += reading_seconds / runtime.workers
     return Trial(name, side, score, len(rows) - n_fit, frozen_seconds, step_seconds)
 
@@ -308,7 +309,13 @@ def _time_step(network: Network, recipe: Recipe, dataset: Dataset, pictures: tor
     return fastest / len(pictures)
 
 
-def _score(x: npt.NDArray[np.float32], target: npt.NDArray[Any], n_fit: int, multilabel: bool) -> float:
+def _score(
+    x: npt.NDArray[np.float32],
+    target: npt.NDArray[Any],
+    n_fit: int,
+    multilabel: bool,
+    unknown: npt.NDArray[np.bool_] | None,
+) -> float:
     """The best score over a few strengths of regularisation, fitted to the first `n_fit` rows.
 
     Args:
@@ -316,6 +323,7 @@ def _score(x: npt.NDArray[np.float32], target: npt.NDArray[Any], n_fit: int, mul
         target: class numbers [n], or labels [n, n_classes].
         n_fit: the other rows are held out.
         multilabel: whether pictures may have several labels.
+        unknown: bool [n, n_classes]: labels that are not known and take no part.
 
     Returns:
         Share of held-out pictures (or labels) named right, 0 to 1.
@@ -323,12 +331,17 @@ def _score(x: npt.NDArray[np.float32], target: npt.NDArray[Any], n_fit: int, mul
     inputs, y = torch.from_numpy(x), torch.tensor(target)
     n_classes = y.shape[1] if multilabel else int(y.max()) + 1
     head = torch.nn.Linear(inputs.shape[1], n_classes)
-    loss = build_loss("auto", multilabel)
+    loss = build_loss("auto", multilabel, masked=unknown is not None)
     wanted = y.float() if multilabel else y
+    held_out = torch.ones_like(y[n_fit:], dtype=torch.bool)
+    if unknown is not None:
+        wanted[torch.from_numpy(unknown)] = math.nan
+        held_out = ~torch.from_numpy(unknown[n_fit:])
     best = 0.0
     for _ in solutions(inputs[:n_fit], wanted[:n_fit], head, loss, n_fit, (1e-3, 1e-2, 1e-1)):
         with torch.no_grad():
             logits = head(inputs[n_fit:])
         right = (logits > 0) == (y[n_fit:] > 0) if multilabel else logits.argmax(1) == y[n_fit:]
+        right = right[held_out]
         best = max(best, float(right.float().mean()) if right.numel() else 0.0)
     return best

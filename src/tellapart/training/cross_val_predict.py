@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from tellapart.core.events import Computing
 from tellapart.core.predictions import Floats, probabilities
 from tellapart.core.vectors import unit_length
 from tellapart.training.linear_probe import solutions
+from tellapart.training.losses import Loss, build_loss
 
 #: Strengths of the penalty that are tried: strong ones, since weak ones follow wrong labels.
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -53,6 +55,7 @@ def out_of_sample(
     target: npt.NDArray[Any],
     fold: npt.NDArray[np.int64],
     strengths: Sequence[float] = STRENGTHS,
+    unknown: npt.NDArray[np.bool_] | None = None,
 ) -> Generator[Computing, None, Floats]:
     """Logistic regression on features as they are, fitted without one fold after the other.
 
@@ -62,6 +65,8 @@ def out_of_sample(
         features: float32 [n, d].
         target: one label: int64 [n], class numbers 0 to k - 1. Several: uint8 [n, k].
         fold: [n], number of the fold that each picture lies in, from 0.
+        strengths: of the penalty.
+        unknown: bool [n, k]: cells of the target that are not known and take no part.
 
     Yields:
         Computing, after every fold.
@@ -72,7 +77,12 @@ def out_of_sample(
     multilabel = target.ndim == 2
     n_classes = target.shape[1] if multilabel else int(target.max()) + 1
     labels = torch.from_numpy(target.astype(np.float32) if multilabel else target)
-    loss = binary_cross_entropy_with_logits if multilabel else cross_entropy
+    if unknown is not None:
+        labels[torch.from_numpy(unknown)] = math.nan
+    # A picture weighs as much as others, however many of its labels are known.
+    loss: Loss = build_loss("binary_cross_entropy", True, masked=True) if unknown is not None else cross_entropy
+    if multilabel and unknown is None:
+        loss = binary_cross_entropy_with_logits
     x = torch.from_numpy(np.asarray(features, np.float32))
     logits = np.empty((len(strengths), len(target), n_classes), np.float32)
     n_folds = int(fold.max()) + 1

@@ -124,7 +124,7 @@ def solve_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
     # One epoch, balanced if so wished; in the order of the rows, since sums depend on the order.
     features, rows = all_views(np.sort(stage.order(0)))
     n = len(stage.dataset.train)
-    losses = solutions(features, stage.target[rows], head, stage.loss, n, stage.strengths)
+    losses = solutions(features, stage.wanted(rows), head, stage.loss, n, stage.strengths)
     for _ in range(state.epoch):  # each solution starts from the one before, also when resumed
         next(losses)
     while state.epoch < stage.epochs and not _out_of_patience(stage, state):
@@ -203,7 +203,7 @@ def validate(stage: TrainingStage) -> tuple[float, float]:
     forward = stage.part.tail if stage.from_features else stage.part.whole
     loss_sum, right, n_pictures = 0.0, 0.0, 0
     for inputs, rows in stage.inputs.validation():
-        target = stage.target[rows]
+        target = stage.wanted(rows)
         with stage.runtime.autocast():
             logits = forward(inputs)
         loss_sum += stage.loss(logits.float(), target).item() * len(rows)

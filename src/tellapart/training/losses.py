@@ -31,6 +31,7 @@ def build_loss(
     alpha: float | None = None,
     clip: float | None = None,
     reduction: Literal["mean", "none"] = "mean",
+    masked: bool = False,
 ) -> Loss:
     """A function of logits [n, n_classes] and target to the loss: a mean over pictures, or one value a picture [n].
 
@@ -60,6 +61,8 @@ def build_loss(
         alpha: for focal with several labels, in [0, 1] (default 0.25).
         clip: for asymmetric, in [0, 1) (default 0.05).
         reduction: "none" for one value a picture; "mean" is the mean of these.
+        masked: for several; the target is NaN where it is not known whether a label applies. Such outputs have no term,
+            and the mean is over the others.
 
     Raises:
         RecipeError: an unknown kind, one that does not go with the labels, an option that the kind does not have, or
@@ -73,7 +76,8 @@ def build_loss(
     weights = _as_weights("positive_weights" if multilabel else "class_weights", class_weights, positive_weights)
 
     if multilabel:
-        each = _several_labels(_terms(kind, gamma, alpha, clip), label_smoothing, weights, summed=kind == "squeezed")
+        terms = _terms(kind, gamma, alpha, clip)
+        each = _several_labels(terms, label_smoothing, weights, kind == "squeezed", masked)
     else:
         exponent = 0.0 if kind == "cross_entropy" else 2.0 if gamma is None else gamma
         each = _one_label(exponent, label_smoothing, weights)
@@ -100,14 +104,20 @@ def _one_label(gamma: float, smoothing: float, weights: Tensor | None) -> Loss:
     return each
 
 
-def _several_labels(terms: Terms, smoothing: float, weights: Tensor | None, summed: bool) -> Loss:
+def _several_labels(terms: Terms, smoothing: float, weights: Tensor | None, summed: bool, masked: bool) -> Loss:
     def each(logits: Tensor, target: Tensor) -> Tensor:
         present, absent = terms(logits.float())
         if weights is not None:
             present = present * weights.to(logits.device)
-        shares = (1 - smoothing) * target.float() + smoothing / 2
+        # NaN is taken out before it meets a logit: a gradient of 0 · NaN would be NaN.
+        values = target.float().nan_to_num(0.0) if masked else target.float()
+        shares = (1 - smoothing) * values + smoothing / 2
         both = shares * present + (1 - shares) * absent
-        return both.sum(1) if summed else both.mean(1)
+        if not masked:
+            return both.sum(1) if summed else both.mean(1)
+        is_known = ~target.isnan()
+        total = (both * is_known).sum(1)
+        return total if summed else total / is_known.sum(1).clamp(min=1)
 
     return each
 

@@ -108,6 +108,7 @@ def predict_fully(
             done = part.stop
             yield Computing(-1, task, done, len(rows))
     target = catalog.target(rows)
-    alone = Predictions.of(rows, plain, target, catalog.classes)
-    together = Predictions.of(rows, averaged, target, catalog.classes) if n_copies else alone
+    unknown = catalog.unknown(rows)
+    alone = Predictions.of(rows, plain, target, catalog.classes, unknown)
+    together = Predictions.of(rows, averaged, target, catalog.classes, unknown) if n_copies else alone
     return Answered(together, alone, distance)

@@ -99,6 +99,7 @@ def stage_from_pictures(
     config = recipe.stages[number]
     dataset = stage_dataset(network, config, dataset, number)
     part = select(network, config.train, config.batch_norm)
+    unknown = dataset.catalog.unknown()
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     return TrainingStage(
         network,
@@ -113,6 +114,7 @@ def stage_from_pictures(
         from_features=False,
         peak_lrs=_peak_lrs(part, config),
         until=None,
+        unknown=None if unknown is None else torch.from_numpy(unknown).to(runtime.device),
     )
 
 
@@ -192,10 +194,12 @@ def _peak_lrs(part: Part, config: Stage) -> tuple[float, ...]:
 def _loss(recipe: Recipe, config: Stage, dataset: Dataset, target: Tensor) -> Loss:
     """The stage's loss, with the weights that the recipe's balance asks for."""
     multilabel, weights = dataset.catalog.multilabel, {}
+    unknown = dataset.catalog.unknown(dataset.train)
+    masked = dataset.catalog.unknown() is not None
     if recipe.balance.class_weights:
         labels = target[dataset.train].numpy()
         if multilabel:
-            weights = {"positive_weights": positive_weights(labels).tolist()}
+            weights = {"positive_weights": positive_weights(labels, unknown=unknown).tolist()}
         else:
             weights = {"class_weights": class_weights(labels, len(dataset.catalog.classes)).tolist()}
-    return build_loss(config.loss, multilabel, label_smoothing=config.label_smoothing, **weights)
+    return build_loss(config.loss, multilabel, label_smoothing=config.label_smoothing, masked=masked, **weights)

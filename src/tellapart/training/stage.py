@@ -41,6 +41,7 @@ class TrainingStage:
         peak_lrs: peak rate of each trained group of layers; where it has yet to be found, relative to the head's. Empty
             for a linear head that is solved.
         until: None: the whole stage. In the retraining: when it was best (see `State.chosen`), and where it ends.
+        unknown: bool [n, n_classes], the cells of `target` that are not known; None: all are known.
     """
 
     network: Network
@@ -55,6 +56,12 @@ class TrainingStage:
     from_features: bool
     peak_lrs: tuple[float, ...]
     until: int | None
+    unknown: Tensor | None = None
+
+    def wanted(self, rows: Rows) -> Tensor:
+        """The target of rows as the loss takes it: with several labels NaN where a label is not known."""
+        target = self.target[rows]
+        return target if self.unknown is None else target.float().masked_fill(self.unknown[rows], math.nan)
 
     @property
     def config(self) -> Stage:

@@ -50,7 +50,7 @@ def train_step(stage: TrainingStage, batch: Batch) -> list[MicroLoss]:
     stage.optimizer.zero_grad(set_to_none=True)
     losses: list[MicroLoss] = []
     for number, (inputs, rows) in enumerate(batch.parts):
-        target = wanted = stage.target[rows]
+        target = wanted = stage.wanted(rows)
         if stage.mixes:
             inputs, wanted = _mixed(stage, inputs, target, (*batch.position, number))
         for micro in _micro_batches(stage, len(rows)):
@@ -93,7 +93,11 @@ def _forward(stage: TrainingStage, inputs: Tensor) -> Tensor:
 
 
 def n_right(logits: Tensor, target: Tensor) -> Tensor:
-    """Number of pictures named right, a scalar; with several labels, each counts by its share of right labels."""
+    """Number of pictures named right, a scalar; with several labels, each counts by its share of right known labels."""
     if target.ndim == 1:
         return (logits.argmax(1) == target).sum()
-    return ((logits > 0) == (target > 0)).float().mean(1).sum()
+    right = (logits > 0) == (target > 0)
+    if not target.is_floating_point():
+        return right.float().mean(1).sum()
+    is_known = ~target.isnan()
+    return ((right & is_known).sum(1) / is_known.sum(1).clamp(min=1)).sum()

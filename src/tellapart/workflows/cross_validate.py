@@ -132,4 +132,7 @@ def pooled(folds: Sequence[tuple[Predictions, Any]]) -> Predictions:
         np.concatenate(parts)
         for parts in zip(*((p.row, p.logits / np.asarray(t, np.float32), p.target) for p, t in folds), strict=True)
     )
-    return Predictions.of(rows, logits, targets, first.classes)
+    unknown = None
+    if any(p.unknown is not None for p, _ in folds):
+        unknown = np.concatenate([np.zeros(p.target.shape, bool) if p.unknown is None else p.unknown for p, _ in folds])
+    return Predictions.of(rows, logits, targets, first.classes, unknown)

@@ -202,6 +202,11 @@ def _other_pictures(bundle: Bundle, folder: Path, progress: ProgressSink) -> tup
         )
     if left_out := len(catalog) - len(rows):
         progress.note(f"Left out: {left_out:,} of them, which are unreadable or have no label.")
+    unknown = catalog.unknown(rows)
+    if unknown is not None:
+        progress.note(
+            f"Left out: {int(unknown.sum()):,} labels of {int(unknown.any(axis=1).sum()):,} pictures, not known."
+        )
     return catalog, rows
 
 
@@ -222,4 +227,4 @@ def _answered(bundle: Bundle, catalog: Catalog, rows: Rows, n_copies: int, mean:
             for part in (rows[start : start + size] for start in range(0, len(rows), size))
         ]
     logits = np.concatenate([np.empty((0, len(bundle.classes)), np.float32), *parts])
-    return Predictions.of(rows, logits, catalog.target(rows), bundle.classes)
+    return Predictions.of(rows, logits, catalog.target(rows), bundle.classes, catalog.unknown(rows))

@@ -241,7 +241,7 @@ def _subjects(run: Run, network: Network, named: Sequence[tuple[int, Path | None
     values = run.evaluation_values
     limits = values["thresholds"]
     answers = Answers(
-        Predictions.of(np.arange(len(rows)), logits, target, catalog.classes),
+        Predictions.of(np.arange(len(rows)), logits, target, catalog.classes, catalog.unknown(np.maximum(rows, 0))),
         names.__getitem__,
         values["temperature"],
         np.asarray(limits, np.float64) if limits else None,

@@ -106,7 +106,8 @@ def find_issues(
         method += f" Not compared, for want of pictures: {counted(left_out, 'class', 'classes')}."
     classes = tuple(catalog.classes[i] for i in compared)
     odds = np.log(np.clip(p, 1e-12, 1)) - (np.log(np.clip(1 - p, 1e-12, 1)) if catalog.multilabel else 0)
-    return LabelIssues(table, Predictions.of(rows, odds, target, classes), method)
+    unknown = _unknown(catalog, rows, judged)
+    return LabelIssues(table, Predictions.of(rows, odds, target, classes, unknown), method)
 
 
 def _with_enough(catalog: Catalog, rows: Rows, together: Rows) -> list[int]:
@@ -127,6 +128,12 @@ def _numbered(catalog: Catalog, rows: Rows, compared: list[int]) -> npt.NDArray[
     """Targets, numbered among the classes that are compared alone."""
     target = catalog.target(rows)
     return target[:, compared] if catalog.multilabel else np.searchsorted(compared, target)
+
+
+def _unknown(catalog: Catalog, rows: Rows, judged: list[int]) -> npt.NDArray[np.bool_] | None:
+    """The cells of `_numbered` that are not known."""
+    unknown = catalog.unknown(rows)
+    return None if unknown is None else unknown[:, judged]
 
 
 def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:
@@ -151,7 +158,10 @@ def _ranked(
     fold = np.zeros(len(rows), np.int64)
     for number, inside in enumerate(folds.values()):
         fold[inside] = number
-    p = yield from out_of_sample(kernel_map(vectors), target, fold)
+    unknown = _unknown(catalog, rows, judged)
+    p = yield from out_of_sample(kernel_map(vectors), target, fold, unknown=unknown)
+    if unknown is not None:
+        p = np.where(unknown, 0.0, p)  # what is not known cannot be wrong
     unsure = np.argsort(_of_labels(target, p), kind="stable")[:_MOST_ASKED]
     near = np.full((len(rows), _NEIGHBOURS), -1, np.int64)
     near[unsure], _ = nearest(vectors[unsure], vectors, _NEIGHBOURS, together[unsure], together)

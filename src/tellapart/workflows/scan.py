@@ -47,6 +47,12 @@ def summary(catalog: Catalog) -> dict[str, Any]:
     sizes = readable.group_by("width", "height").len().sort(["len", "width", "height"], descending=[True, False, False])
     duplicates = readable.height - readable["sha256"].n_unique()
     unreadable = table.filter(pl.col("problem").is_not_null())
+    # Of these there is something to say in few folders only.
+    seldom = {
+        "unknown": catalog.unknown_counts(),
+        "unused_columns": list(catalog.unused_columns),
+        "unused_tables": dict(catalog.unused_tables),
+    }
     return {
         "root": str(catalog.root),
         "layout": catalog.layout,
@@ -59,6 +65,7 @@ def summary(catalog: Catalog) -> dict[str, Any]:
         "sizes": [{"width": w, "height": h, "n": n} for w, h, n in sizes.iter_rows()],
         "n_duplicates": duplicates,
         "unreadable": [{"path": p, "reason": r} for p, r in unreadable.select("path", "problem").iter_rows()],
+        **{name: values for name, values in seldom.items() if values},
     }
 
 

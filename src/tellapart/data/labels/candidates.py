@@ -60,7 +60,7 @@ def find_candidates(listing: Walk) -> Candidates:
             candidates.passed_over[name] = "a submission holds answers"
         elif suffix in tables.SUFFIXES and name not in classes.FILES:
             _sort_in(candidates, listing, name, is_text=suffix in (".txt", ".lst"))
-    candidates.passed_over |= {name: "it lies below the folder" for name in listing.tables}
+    candidates.passed_over |= dict.fromkeys(listing.tables, "it lies below the folder (--labels names it)")
     return candidates
 
 
@@ -171,7 +171,9 @@ def check_against_folders(labelled: pl.DataFrame, by_folder: pl.DataFrame, name:
     talks_of_folders = bool(words & labels)
     if talks_of_folders and differ.height:
         path, folder, own = differ.sort("path").row(0)
-        reason = f"{name} gives {path} {_quoted(own)}, its folder {folder!r}; so for {counted(differ.height, 'picture')}."
+        reason = (
+            f"{name} gives {path} {_quoted(own)}, its folder {folder!r}; so for {counted(differ.height, 'picture')}."
+        )
     elif n_left and (talks_of_folders or 2 * n_left > both.height):
         reason = f"{name} labels {named.height:,} of the {counted(both.height, 'picture')} in folders."
     else:

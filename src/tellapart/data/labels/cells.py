@@ -17,12 +17,15 @@ from tellapart.errors import DataError
 _YES = ("1", "1.0", "true", "t", "yes", "y")
 _NO = ("0", "0.0", "false", "f", "no", "n")
 _MINUS = ("-1", "-1.0")
-_BLANK = ("", "nan", "na", "n/a", "null", "?", "unknown")
+_BLANK = ("", "nan", "na", "n/a", "null")
+_UNKNOWN = ("?", "unknown")
 _DELIMITERS = ";|,"
 _QUOTED = r"'(?:[^'\\]|\\.)*'" + "|" + r'"(?:[^"\\]|\\.)*"'
 #: A list as Python and NumPy write it: quoted names between brackets, with commas or blanks between them.
 _LIST = re.compile(rf"\s*[\[({{]\s*(?:(?:{_QUOTED})(?:\s*,\s*|\s+|(?=\s*[\])}}])))*\s*[\])}}]\s*")
 _NUMBERS = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]\s*")
+#: An object, or a list within a list.
+_OBJECT = r"^\s*\{\s*(\}|['\"][^'\"]*['\"]\s*:)|^\s*\[\s*[\[{]"
 _LONGEST = 100_000  # characters of a cell that is read as a list
 
 
@@ -72,7 +75,7 @@ def one_label(table: Table, column: str) -> Cells:
 
 
 def several_labels(table: Table, column: str, delimiter: str | None) -> Cells:
-    """A cell holds any number of labels. An empty one says that none applies; a null (JSON, Parquet), that none is known.
+    """A cell holds any number of labels. An empty one says that none applies, a null (JSON) that none is known.
 
     Args:
         table: with the column.
@@ -111,6 +114,7 @@ def one_column_each(table: Table, flags: Sequence[str]) -> Cells:
 
     An empty cell is not known, as in CheXpert; but in a column without any no, where only the pictures with the label
     are marked, it is a no. -1 is not known beside 0; where there is no 0 in any column it is the no, as in CelebA.
+    A "?" is never known.
     """
     cells = {flag: _plain_cells(table.frame[flag]) for flag in flags}
     minus_is_no = not any(column.is_in(_NO).any() for column in cells.values())
@@ -123,7 +127,7 @@ def one_column_each(table: Table, flags: Sequence[str]) -> Cells:
         has_no = bool(frame[f"{i}"].is_in(no).any())
         if not has_no and frame[f"{i}"].is_in(_BLANK).any():
             marked.append(flag)
-        unknowns = (*(() if minus_is_no else _MINUS), *(_BLANK if has_no else ()))
+        unknowns = (*_UNKNOWN, *(() if minus_is_no else _MINUS), *(_BLANK if has_no else ()))
         unknown.append(pl.when(column.is_in(unknowns)).then(name))
     rows = frame.select(yes=pl.concat_list(yes).list.drop_nulls(), unknown=pl.concat_list(unknown).list.drop_nulls())
     if minus_is_no and any(column.is_in(_MINUS).any() for column in cells.values()):
@@ -133,8 +137,7 @@ def one_column_each(table: Table, flags: Sequence[str]) -> Cells:
     n_unknown = int(rows["unknown"].list.len().sum())
     if n_unknown:
         n_pictures = int((rows["unknown"].list.len() > 0).sum())
-        minus = "empty or -1" if not minus_is_no else "empty"
-        notes.append(f"{counted(n_unknown, 'cell')} of {counted(n_pictures, 'picture')} not known ({minus})")
+        notes.append(f"{counted(n_unknown, 'cell')} of {counted(n_pictures, 'picture')} not known")
     empty = sorted(set(map(str.strip, flags)) - set(rows["yes"].explode(empty_as_null=False)))
     if empty:
         notes.append(f"no picture has {', '.join(empty)}")
@@ -147,7 +150,8 @@ def is_flag(cells: pl.Series) -> bool:
     if cells.dtype != pl.String:
         return False
     values = _plain_cells(cells)
-    return bool(values.is_in([*_YES, *_NO, *_MINUS, *_BLANK]).all() and values.is_in([*_YES, *_NO, *_MINUS]).any())
+    sure = values.is_in([*_YES, *_NO, *_MINUS])
+    return bool((sure | values.is_in([*_BLANK, *_UNKNOWN])).all() and sure.any())
 
 
 def yes_or_no(cells: pl.Series) -> pl.Series:
@@ -209,9 +213,6 @@ def _parsed_lists(table: Table, column: str, cells: pl.Series) -> pl.Series | No
     _refuse_objects(table, column, cells)
     distinct = cells.unique().to_list()
     lists = {cell: _as_list(cell) for cell in distinct if cell}
-    if not any(names is not None and (names or cell != "[]") for cell, names in lists.items()):
-        if set(lists) != {"[]"}:
-            return None
     other = next((cell for cell in sorted(lists) if lists[cell] is None), None)
     if other is not None and any(_certain(cell) for cell in lists):
         number = table.frame.filter(cells == other)[ROW_NUMBER][0]
@@ -251,19 +252,27 @@ def _as_list(cell: str) -> list[str] | None:
 
 def _refuse_objects(table: Table, column: str, cells: pl.Series) -> None:
     """A label that is an object, or a list within a list, has no meaning."""
-    kinds = r"^\s*\{\s*(\}|['\"][^'\"]*['\"]\s*:)|^\s*\[\s*[\[{]"
-    bad = cells.filter(cells.str.contains(kinds))
-    if not len(bad):
+    is_list = isinstance(table.frame.schema[column], pl.List)
+    if is_list:  # each element was a value of its own
+        bad = [cell for cell in cells.filter(cells.str.contains(r"^[\[{]")).unique() if _is_json(cell)]
+    else:
+        bad = cells.filter(cells.str.contains(_OBJECT)).to_list()
+    if not bad:
         return
-    frame = table.frame
-    holds = frame[column].list.contains(bad[0]) if isinstance(frame.schema[column], pl.List) else (
-        frame[column].str.strip_chars() == bad[0]
-    )
+    holds = pl.col(column).list.contains(bad[0]) if is_list else pl.col(column).str.strip_chars() == bad[0]
     raise DataError(
-        f"{table.at(frame.filter(holds)[ROW_NUMBER][0])}: the column {column!r} holds {bad[0][:60]!r}, "
+        f"{table.at(table.frame.filter(holds)[ROW_NUMBER][0])}: the column {column!r} holds {bad[0][:60]!r}, "
         "which is no label.",
         "A label is a name; several labels are names with a delimiter between them, or a list of names.",
     )
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a list or an object."""
+    try:
+        return isinstance(json.loads(text), list | dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def looks_like_labels(cells: pl.Series) -> bool:

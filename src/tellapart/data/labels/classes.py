@@ -94,8 +94,8 @@ def _like(table: Table, *words: str) -> str | None:
 def name_labels(labels: pl.Series, class_file: Path) -> tuple[dict[str, str], list[str]]:
     """Names for labels that are numbers, or names that the file has.
 
-    Numbers may be padded (01). Where the file has none of its own, its names are counted from 0; from 1 where the labels
-    begin at 1 and reach the number of names.
+    Numbers may be padded (01). Where the file has none of its own, its names are counted from 0; from 1 where the
+    labels begin at 1 and reach the number of names.
 
     Args:
         labels: String.

@@ -107,7 +107,9 @@ def _split(table: Table, roles: Roles) -> pl.Series:
     parts = _named_parts(table, roles.split)
     if not roles.is_part:
         return parts
-    own = {column: next(part for name, part in IS_PART.items() if plain(name) == plain(column)) for column in roles.is_part}
+    own = {
+        column: next(part for name, part in IS_PART.items() if plain(name) == plain(column)) for column in roles.is_part
+    }
     answers = [yes_or_no(table.frame[column]).to_list() for column in own]
     covered = set(own.values())
     rest = next((part for part in ("train", "test", "validation") if part not in covered), None)
@@ -116,9 +118,10 @@ def _split(table: Table, roles: Roles) -> pl.Series:
         yes = {own[column] for column, answer in zip(own, row, strict=True) if answer}
         no = {own[column] for column, answer in zip(own, row, strict=True) if answer is False}
         if len(yes) > 1 or (part and (yes - {part} or part in no)):
+            columns = " and ".join(repr(name) for name in (roles.split, *own) if name)
             raise DataError(
-                f"{table.at(number)}: {' and '.join(map(repr, filter(None, (roles.split, *own))))} contradict each other.",
-                "Remove one of these columns.",
+                f"{table.at(number)}: {columns} contradict each other.",
+                "Correct the row, or remove one of these columns.",
             )
         by_row.append(part or next(iter(yes), rest if no else None))
     return pl.Series("split", by_row, dtype=pl.String)

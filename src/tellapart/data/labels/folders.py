@@ -115,7 +115,7 @@ def _without_wrappers(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     dropped: list[str] = []
     while True:
         inside = table.filter(_FOLDERS.list.len() > 0)["folders"]
-        if not len(inside) or int(inside.list.len().min()) < 2:  # type: ignore[call-overload]
+        if not len(inside) or int(inside.list.len().min() or 0) < 2:  # type: ignore[arg-type]
             return table, dropped
         names = inside.list.first().unique()
         if len(names) > 1 or part_of(names[0]) is not None:

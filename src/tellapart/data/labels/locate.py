@@ -198,7 +198,7 @@ def _one_file_a_row(matches: pl.DataFrame) -> pl.DataFrame:
         folders = whole if len(whole) else several["folder"].unique().sort()
         raise DataError(
             f"The names in the table fit the files of several folders: {first_few(folders)}.",
-            "Write paths that name the folder, such as train/1.png; or name the table after the part, as testLabels.csv.",
+            "Write paths that name the folder, such as train/1.png, or name the table after it, as testLabels.csv.",
         )
     here = matches.filter(pl.col("folder") == whole[0])
     twice = here.filter(pl.col("row").is_duplicated())["full"]
@@ -219,7 +219,9 @@ def _by_last_levels(paths: pl.Series, listing: Walk) -> list[tuple[pl.DataFrame,
     levels = distinct.str.count_matches("/", literal=True)
     for n in sorted(levels.unique()):
         here = distinct.filter(levels == n)
-        last = listing.pictures.select(full="path", key=pl.col("path").str.extract(rf"(?:^|/)((?:[^/]*/){{{n}}}[^/]*)$"))
+        last = listing.pictures.select(
+            full="path", key=pl.col("path").str.extract(rf"(?:^|/)((?:[^/]*/){{{n}}}[^/]*)$")
+        )
         files = last.drop_nulls().with_columns(folder=pl.col("full").str.head(_lengths("full") - _lengths("key")))
         keys = pl.DataFrame({"path": here, "key": here.map_elements(composed, pl.String)})
         files = files.with_columns(pl.col("key").map_elements(composed, pl.String))

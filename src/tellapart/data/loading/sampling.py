@@ -184,7 +184,7 @@ def class_weights(targets: Targets, n_classes: int) -> Floats:
     return np.where(present, counts.sum() / (max(present.sum(), 1) * np.maximum(counts, 1)), 1.0)
 
 
-def positive_weights(targets: Targets, limit: float = 100.0) -> Floats:
+def positive_weights(targets: Targets, limit: float = 100.0, unknown: npt.NDArray[np.bool_] | None = None) -> Floats:
     """Weight of each label where it is given, for several labels: pictures without it / pictures with it.
 
     Kept between 1 / limit and limit, so that a label given once in ten thousand does not decide alone. A label that
@@ -193,7 +193,9 @@ def positive_weights(targets: Targets, limit: float = 100.0) -> Floats:
     Args:
         targets: uint8 [n, n_classes].
         limit: at least 1.
+        unknown: of the same shape: cells that count neither as with nor as without.
     """
     positive = targets.sum(axis=0, dtype=np.int64)
-    ratio = (len(targets) - positive) / np.maximum(positive, 1)
+    n_known = len(targets) - (0 if unknown is None else unknown.sum(axis=0))
+    ratio = (n_known - positive) / np.maximum(positive, 1)
     return np.where(positive > 0, np.clip(ratio, 1 / limit, limit), 1.0)

@@ -12,7 +12,7 @@ import polars as pl
 
 from tellapart.core.files import write_text
 from tellapart.core.text import counted, first_few
-from tellapart.data.catalog import PARTS, Catalog
+from tellapart.data.catalog import PARTS, UNKNOWN, Catalog
 from tellapart.data.splitting.stratify import Ties, divide, tie
 from tellapart.errors import RunError, SplitError, UsageError
 
@@ -155,7 +155,12 @@ def left_out(catalog: Catalog, rows: Rows) -> list[str]:
     n_unreadable = len(catalog) - len(catalog.readable)
     n_unlabelled = len(catalog.readable) - len(rows)
     notes = [f"Left out: {n_unreadable:,} unreadable."] if n_unreadable else []
-    return notes + ([f"Left out: {n_unlabelled:,} without a label."] if n_unlabelled else [])
+    notes += [f"Left out: {n_unlabelled:,} without a label."] if n_unlabelled else []
+    unknown = catalog.unknown(rows)
+    if unknown is not None:
+        cells, pictures = counted(int(unknown.sum()), "label"), counted(int(unknown.any(axis=1).sum()), "picture")
+        notes.append(f"Not known, and left out of losses and scores: {cells} of {pictures}.")
+    return notes
 
 
 def ties_of(catalog: Catalog, rows: Rows) -> Ties:
@@ -266,6 +271,7 @@ def explain_change(old: Catalog, new: Catalog) -> str:
 _CHANGES = {
     "sha256": "with other content",
     "names": "with other labels",
+    "unknown": "with other unknown labels",
     "split": "in another given part",
     "group": "in another group",
     "readable": "readable before and not now, or the other way round",
@@ -274,11 +280,13 @@ _CHANGES = {
 
 def _comparable(catalog: Catalog) -> pl.DataFrame:
     names = pl.element().replace_strict(range(len(catalog.classes)), catalog.classes, return_dtype=pl.String)
+    unknown = pl.col(UNKNOWN) if UNKNOWN in catalog.table.columns else pl.lit([], dtype=pl.List(pl.UInt32))
     return catalog.table.select(
         "path",
         "sha256",
         "split",
         "group",
         names=pl.col("labels").list.eval(names).list.sort(),
+        unknown=unknown.list.eval(names).list.sort(),
         readable=pl.col("problem").is_null(),
     )

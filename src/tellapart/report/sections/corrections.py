@@ -71,12 +71,13 @@ def change(first: Run, second: Run) -> Change | None:
     # The second run's target, in the order of the first: rows differ where pictures were excluded.
     order = np.argsort(np.argsort(both["row_new"].to_numpy()))
     target = after.target[order]
-    aligned = Predictions.of(before.row, after.logits[order], target, before.classes)
-    answers = [answered(first, replace(before, target=target)), answered(second, aligned)]
+    unknown = None if after.unknown is None else after.unknown[order]
+    aligned = Predictions.of(before.row, after.logits[order], target, before.classes, unknown)
+    answers = [answered(first, replace(before, target=target, unknown=unknown)), answered(second, aligned)]
     differs = before.target != target
     return Change(
         _evaluated(first, before),
-        _evaluated(first, replace(before, target=target)),
+        _evaluated(first, replace(before, target=target, unknown=unknown)),
         _evaluated(second, after),
         both.height,
         int((differs.any(axis=1) if differs.ndim == 2 else differs).sum()),

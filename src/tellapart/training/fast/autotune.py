@@ -278,7 +278,8 @@ def repeated_step(stage: TrainingStage, rows: Rows, inputs: Tensor) -> Callable[
     def step(runtime: Runtime) -> None:
         nonlocal trial
         if trial.runtime != runtime:  # what was built for the runtime before is not needed any more
-            trial = replace(stage, runtime=runtime, target=stage.target.to(runtime.device))
+            unknown = None if stage.unknown is None else stage.unknown.to(runtime.device)
+            trial = replace(stage, runtime=runtime, target=stage.target.to(runtime.device), unknown=unknown)
         stage.network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
         batch = inputs.to(runtime.device)
         batch = batch.contiguous(memory_format=runtime.memory_format) if batch.ndim == 4 else batch
