@@ -11,6 +11,7 @@ import typer
 from tellapart.cli.options import LabelOptions, Pictures, Quiet, with_label_options
 from tellapart.core.files import check_suffix
 from tellapart.core.output import print_out
+from tellapart.core.text import as_lines
 from tellapart.errors import UsageError
 
 FOUND = 4
@@ -63,6 +64,8 @@ def audit(
     if written.table is not None:
         train = ["tellapart", "train", *map(str, written.train)]
         print_out(f"Table: {written.table} ({written.n_pictures:,} of {len(audited.catalog):,} pictures)")
+        if written.classes:
+            print_out(as_lines(written.class_lines()))
         print_out(f"Train on it: {shlex.join(train)}")
     if failing and (bad := audited.failing(failing)):
         kinds = ", ".join(dict.fromkeys(finding.kind for finding in bad))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
@@ -30,6 +31,18 @@ class Normalisation(Section):
     std: Annotated[list[Annotated[float, Field(ge=1e-3, le=10)]], Field(min_length=3, max_length=3)]
 
 
+def _share_or_number(value: float) -> float:
+    if value >= 1 and (value < 2 or value % 1):
+        raise PydanticCustomError(
+            "share", "Input should be less than 1: a share of the pictures; or a whole number of them, at least 2"
+        )
+    return int(value) if value >= 2 else value
+
+
+#: A share of the pictures, below 1, or a number of them, at least 2.
+ShareOrNumber = Annotated[float, AfterValidator(_share_or_number)]
+
+
 class Data(Section):
     """`[data]`: the split, versions made ahead, and the size of the network's input."""
 
@@ -43,8 +56,10 @@ class Data(Section):
         description='{ mean = [0.5, 0.5, 0.5], std = [0.25, 0.25, 0.25] }, or "rescale": pixels / 255 alone; by '
         "default that of the weights",
     )
-    validation: float = Field(default=0.15, gt=0, lt=1, description="share of pictures for validation")
-    test: float = Field(default=0.15, ge=0, lt=1, description="share of pictures for the test")
+    validation: ShareOrNumber = Field(
+        default=0.15, gt=0, le=1e9, description="share, or number, of pictures for validation"
+    )
+    test: ShareOrNumber = Field(default=0.15, ge=0, le=1e9, description="share, or number, of pictures for the test")
     split_seed: int | None = Field(
         default=None,
         ge=0,

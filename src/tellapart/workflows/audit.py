@@ -13,7 +13,7 @@ import numpy as np
 
 from tellapart.auditing import audit as room
 from tellapart.auditing.findings import KINDS, Audit
-from tellapart.core.text import as_lines
+from tellapart.core.text import as_lines, counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.statistics import Floats, Measured, Measures, measures_file, save_measured
 from tellapart.errors import UsageError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tellapart.data.splitting.split import Split
 
 _EXAMPLES = 3
+_MOST_CLASSES = 40
 
 
 def audit(
@@ -114,12 +115,24 @@ class Written:
         page: the report. table: of the pictures to train on, if one was asked for.
         train: arguments of `tellapart train` that train on the table.
         n_pictures: in the table, or in all.
+        classes: name, and numbers of pictures kept and excluded, of each class, where kinds were excluded.
     """
 
     page: Path
     table: Path | None
     train: tuple[Path | str, ...]
     n_pictures: int
+    classes: tuple[tuple[str, int, int], ...] = ()
+
+    def class_lines(self) -> list[str]:
+        """The classes as lines for a terminal."""
+        width = max(map(len, ("class", *(name for name, _, _ in self.classes))), default=0)
+        lines = [
+            f"  {name:<{width}}  {kept:>9,}  {excluded:>9,}" for name, kept, excluded in self.classes[:_MOST_CLASSES]
+        ]
+        if len(self.classes) > _MOST_CLASSES:
+            lines.append(f"  … and {counted(len(self.classes) - _MOST_CLASSES, 'more class', 'more classes')}")
+        return [f"  {'class':<{width}}  {'kept':>9}  {'excluded':>9}", *lines] if lines else []
 
 
 def scan_and_audit(
@@ -170,9 +183,12 @@ def write(audit: Audit, out: Path, exclude: Iterable[str], group: bool, table: P
     if not excluded and not group:
         return Written(page, None, (), len(audit.catalog))
     catalog = audit.grouped() if group else audit.catalog
+    before = catalog.counts()
     catalog = catalog.without(audit.rows(excluded))
+    after = catalog.counts()
+    classes = tuple((name, after[name], n - after[name]) for name, n in before.items()) if excluded else ()
     path = table or out / "pictures.csv"
     root = write_table(catalog, path)
     inside = root.resolve() == path.parent.resolve()
     train: tuple[Path | str, ...] = (path,) if inside else (root, "--labels", path)
-    return Written(page, path, train, len(catalog))
+    return Written(page, path, train, len(catalog), classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -292,3 +293,49 @@ def test_real_folders_are_divided(folder: str, test_data: Path) -> None:
         target = catalog.target(divided.test)
         present = np.unique(target) if target.ndim == 1 else np.flatnonzero(target.any(axis=0))
         assert len(present) == len(catalog.classes)
+
+
+# ---------------------------------------------------------------- numbers of pictures
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize(("validation", "test"), [(15, 17), (30, 0.1), (0.2, 40), (8, 0)])
+def test_parts_may_be_asked_for_by_their_number_of_pictures(multilabel: bool, validation: float, test: float) -> None:
+    rng = np.random.default_rng(1)
+    labels = [np.flatnonzero(rng.random(4) < 0.4).tolist() if multilabel else [i % 4] for i in range(203)]
+    made = split(numbered(labels, multilabel), validation=validation, test=test, seed=3)
+    for amount, rows in ((validation, made.validation), (test, made.test)):
+        if amount >= 1 or amount == 0:
+            assert len(rows) == amount
+    assert len(made.train) + len(made.validation) + len(made.test) == 203
+    again = split(numbered(labels, multilabel), validation=validation, test=test, seed=3)
+    np.testing.assert_array_equal(made.test, again.test)
+
+
+def test_numbers_that_ties_do_not_allow_come_close_and_are_said() -> None:
+    made = split(numbered([[i % 2] for i in range(60)], groups=[i // 6 for i in range(60)]), validation=7, test=13)
+    assert (len(made.validation), len(made.test)) == (6, 12)
+    assert "6 instead of 7 for validation" in made.description
+    assert "12 instead of 13 for the test" in made.description
+
+
+def test_numbers_of_pictures_that_cannot_be_had_are_refused() -> None:
+    catalog = numbered([[i % 2] for i in range(20)])
+    with pytest.raises(
+        SplitError, match="There are 20 pictures to divide: 10 for the test and 10 for validation leave"
+    ):
+        split(catalog, validation=10, test=10)
+    for wrong in (1, 2.5, -3):
+        with pytest.raises(UsageError):
+            split(catalog, validation=0.1, test=wrong)
+
+
+def numbered(labels: list[list[int]], multilabel: bool = False, groups: list[int] | None = None) -> Catalog:
+    """A catalog with these labels, each picture different from the others."""
+    n = len(labels)
+    columns: dict[str, Any] = {name: [None] * n for name in SCHEMA}
+    columns |= {"path": [f"{i}.png" for i in range(n)], "labels": labels}
+    columns["sha256"] = [i.to_bytes(4, "big") for i in range(n)]
+    columns["group"] = [None] * n if groups is None else [str(group) for group in groups]
+    names = tuple(f"c{i}" for i in range(1 + max(i for line in labels for i in line)))
+    return Catalog(pl.DataFrame(columns, schema=SCHEMA), names, multilabel, Path("/nowhere"))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.data.catalog import Catalog
-from tellapart.data.splitting.split import Split, draw, leaks, left_out, ties_of, usable
+from tellapart.data.splitting.split import Split, draw, is_amount, leaks, left_out, ties_of, usable
 from tellapart.data.splitting.stratify import Ties
 from tellapart.errors import SplitError, UsageError
 
@@ -21,17 +21,17 @@ def kfold(catalog: Catalog, n_folds: int = 5, *, validation: float = 0.15, seed:
     Args:
         catalog: the pictures.
         n_folds: at least 2.
-        validation: share for validation, above 0 and below 1, of the pictures that are not the test.
+        validation: share for validation, above 0 and below 1, of the pictures that are not the test; or their number.
         seed: the same seed and catalog give the same folds.
 
     Raises:
         SplitError: no labels, or a class with too few pictures to train and validate on beside each fold.
         UsageError: fewer than two folds, or a share that makes no sense.
     """
-    if n_folds < 2 or not 0 < validation < 1:
+    if n_folds < 2 or validation <= 0 or not is_amount(validation):
         raise UsageError(
             f"{n_folds} folds with {validation:g} for validation cannot be made.",
-            "At least two folds, and a share for validation above 0 and below 1.",
+            "At least two folds, and a share for validation above 0 and below 1, or a number of pictures.",
         )
     rows = usable(catalog)
     own_parts = catalog.table["split"].gather(rows)

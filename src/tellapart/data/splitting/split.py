@@ -106,18 +106,21 @@ def split(catalog: Catalog, *, validation: float = 0.15, test: float = 0.15, see
 
     Args:
         catalog: the pictures.
-        validation: share for validation, above 0, of the pictures that are divided.
-        test: share for the test; 0 for none.
+        validation: share for validation, above 0 and below 1, of the pictures that are divided; or their number, at
+            least 2.
+        test: the same for the test; 0 for none.
         seed: the same seed and catalog give the same division.
 
     Raises:
         SplitError: no labels, one class only, or a class too small to be on every side, with the numbers.
-        UsageError: shares that make no sense.
+        UsageError: shares or numbers that make no sense.
     """
-    if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
+    shares = [amount for amount in (validation, test) if amount < 1]
+    if validation <= 0 or not (is_amount(validation) and is_amount(test)) or sum(shares) >= 1:
         raise UsageError(
             f"Validation {validation:g}, test {test:g}: these are no shares, or they leave nothing to train on.",
-            "Shares lie between 0 and 1, validation above 0, and together they stay below 1.",
+            "Shares lie between 0 and 1, validation above 0, and together they stay below 1; "
+            "or give numbers of pictures, from 2.",
         )
     rows = usable(catalog)
     notes = left_out(catalog, rows)
@@ -129,6 +132,11 @@ def split(catalog: Catalog, *, validation: float = 0.15, test: float = 0.15, see
     description = " ".join([*more, *leaks(catalog, parts), *notes])
     train, held, tested = (np.sort(parts[part]) for part in PARTS)
     return Split(train, held, tested, catalog.digest, seed, description)
+
+
+def is_amount(value: float) -> bool:
+    """Whether a value is a share of the pictures, in [0, 1), or a number of them, at least 2."""
+    return 0 <= value < 1 or (value >= 2 and value == int(value))
 
 
 def usable(catalog: Catalog) -> Rows:
@@ -174,16 +182,38 @@ def ties_of(catalog: Catalog, rows: Rows) -> Ties:
 
 
 def draw(
-    catalog: Catalog, rows: Rows, shares: dict[str, float], seed: int, may_lack: bool = False
+    catalog: Catalog, rows: Rows, amounts: dict[str, float], seed: int, may_lack: bool = False
 ) -> tuple[dict[str, Rows], list[str]]:
-    """Divide rows into training and the named parts. Returns the rows by part, and sentences on the methods."""
-    shares = {part: share for part, share in shares.items() if share > 0}
+    """Divide rows into training and the named parts, by shares or numbers of pictures.
+
+    Returns:
+        The rows by part, and sentences on the methods.
+
+    Raises:
+        SplitError: too few pictures for these numbers, or of a class.
+    """
+    amounts = {part: amount for part, amount in amounts.items() if amount > 0}
+    numbers = {part: int(amount) for part, amount in amounts.items() if amount >= 1}
+    shares = {part: amount / len(rows) if part in numbers else amount for part, amount in amounts.items()}
+    if sum(shares.values()) >= 1:
+        wanted = " and ".join(f"{n:,} for {_IN_WORDS[part]}" for part, n in numbers.items())
+        raise SplitError(
+            f"There are {len(rows):,} pictures to divide: {wanted} leave none to train on.",
+            "Ask for fewer, or for shares, such as --set data.test=0.15.",
+        )
     ties = ties_of(catalog, rows)
-    drawn = divide(ties, shares, seed, may_lack)
+    drawn = divide(ties, shares, seed, may_lack, numbers)
     parts = {part: rows[drawn.get(part, np.empty(0, np.int64))] for part in PARTS}
     n_copies = len(rows) - catalog.table["sha256"].gather(rows).n_unique()
     by = "labels" if catalog.multilabel else "class"
     notes = [f"{_named(list(shares))} drawn by {by}{', groups kept on one side' if ties.by_group else ''}."]
+    missed = [
+        f"{len(parts[part]):,} instead of {n:,} for {_IN_WORDS[part]}"
+        for part, n in numbers.items()
+        if len(parts[part]) != n
+    ]
+    if missed:
+        notes.append(f"So that classes, copies and groups lie as they must, there are {' and '.join(missed)}.")
     return parts, notes + ([f"Exact copies kept on one side with what they copy: {n_copies:,}."] if n_copies else [])
 
 
@@ -234,15 +264,15 @@ def leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
         for part in ("validation", "test"):
             n = table.filter((side == part) & pl.col(column).is_in(train.implode())).height
             if n:
-                notes.append(f"Leak: {counted(n, 'picture')} for {_SAID[part]} {verbs[n > 1]} training pictures.")
+                notes.append(f"Leak: {counted(n, 'picture')} for {_IN_WORDS[part]} {verbs[n > 1]} training pictures.")
     return notes
 
 
-_SAID = {"train": "training", "validation": "validation", "test": "the test"}
+_IN_WORDS = {"train": "training", "validation": "validation", "test": "the test"}
 
 
 def _named(parts: list[str]) -> str:
-    words = [_SAID[part] for part in PARTS if part in parts]
+    words = [_IN_WORDS[part] for part in PARTS if part in parts]
     text = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     return text[0].upper() + text[1:]
 
@@ -257,15 +287,15 @@ def explain_change(old: Catalog, new: Catalog) -> str:
     for column, change in _CHANGES.items():
         changed = both.filter(~pl.col(column).eq_missing(pl.col(f"{column}_new")))
         changes.append((changed["path"], change))
-    said = [f"{len(paths):,} {change} ({first_few(paths.sort())})" for paths, change in changes if len(paths)]
+    clauses = [f"{len(paths):,} {change} ({first_few(paths.sort())})" for paths, change in changes if len(paths)]
     if old.multilabel != new.multilabel:
-        said.append(f"pictures now have {'any number of labels' if new.multilabel else 'one label each'}")
+        clauses.append(f"pictures now have {'any number of labels' if new.multilabel else 'one label each'}")
     if old.classes != new.classes:
         gone, come = set(old.classes) - set(new.classes), set(new.classes) - set(old.classes)
-        said += [f"classes gone: {first_few(sorted(gone))}"] if gone else []
-        said += [f"new classes: {first_few(sorted(come))}"] if come else []
-        said += [] if gone or come else ["classes in another order"]
-    return "; ".join(said) + "." if said else "nothing has changed."
+        clauses += [f"classes gone: {first_few(sorted(gone))}"] if gone else []
+        clauses += [f"new classes: {first_few(sorted(come))}"] if come else []
+        clauses += [] if gone or come else ["classes in another order"]
+    return "; ".join(clauses) + "." if clauses else "nothing has changed."
 
 
 _CHANGES = {

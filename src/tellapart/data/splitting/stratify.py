@@ -73,7 +73,13 @@ class Ties:
         return unique[:, 0], unique[:, 1]
 
 
-def divide(ties: Ties, shares: Mapping[str, float], seed: int, may_lack: bool = False) -> dict[str, Ints]:
+def divide(
+    ties: Ties,
+    shares: Mapping[str, float],
+    seed: int,
+    may_lack: bool = False,
+    numbers: Mapping[str, int] | None = None,
+) -> dict[str, Ints]:
     """Divide pictures into the named parts and "train".
 
     Args:
@@ -81,6 +87,7 @@ def divide(ties: Ties, shares: Mapping[str, float], seed: int, may_lack: bool = 
         shares: of each part but "train"; they sum to less than 1.
         seed: of all that is random.
         may_lack: allow classes without any picture.
+        numbers: of some of these parts, the number of pictures that they should get exactly, if ties allow it.
 
     Returns:
         Positions of the pictures of each part, ascending.
@@ -95,8 +102,11 @@ def divide(ties: Ties, shares: Mapping[str, float], seed: int, may_lack: bool = 
         free = np.flatnonzero(part == 0)
         part[free[_draw(ties, free, share / (1 - taken), seed + number)]] = number
         taken += share
-    _mend(ties, part, len(shares) + 1, np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    _mend(ties, part, len(shares) + 1, random)
     names = ["train", *shares]
+    for name, n_pictures in (numbers or {}).items():
+        _fill(ties, part, names.index(name), n_pictures, random)
     return {name: np.flatnonzero(part[ties.tie] == number) for number, name in enumerate(names)}
 
 
@@ -201,6 +211,30 @@ def _mend(ties: Ties, part: Ints, n_parts: int, random: np.random.Generator) -> 
             counts[part[moved], its] -= 1
             counts[empty, its] += 1
             part[moved] = empty
+
+
+def _fill(ties: Ties, part: Ints, number: int, n_pictures: int, random: np.random.Generator) -> None:
+    """Move ties between training and a part until it has its number of pictures, or no tie is small enough.
+
+    Drawing by shares comes close to it. Ties are taken at random, which keeps the shares of labels, and only where
+    their part keeps each of their labels.
+    """
+    tie, label = ties.labels()
+    sizes = np.bincount(ties.tie, minlength=ties.n)
+    missing = n_pictures - int(sizes[part == number].sum())
+    source, target = (0, number) if missing > 0 else (number, 0)
+    missing = abs(missing)
+    counts = np.bincount(label[part[tie] == source], minlength=len(ties.classes))
+    own: list[Ints] = np.split(label, np.flatnonzero(np.diff(tie)) + 1)
+    labels_of = dict(zip(np.unique(tie).tolist(), own, strict=True))
+    nothing = np.empty(0, np.int64)
+    candidates = np.flatnonzero(part == source)
+    for candidate in candidates[random.permutation(len(candidates))].tolist():
+        its = labels_of.get(candidate, nothing)
+        if missing and sizes[candidate] <= missing and (counts[its] > 1).all():
+            part[candidate] = target
+            counts[its] -= 1
+            missing -= int(sizes[candidate])
 
 
 def _spare(tie: Ints, number: Ints, part: Ints, counts: Ints, lacking: int, random: np.random.Generator) -> int | None:
