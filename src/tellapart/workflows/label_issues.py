@@ -106,7 +106,7 @@ def find_issues(
         method += f" Not compared, for want of pictures: {counted(left_out, 'class', 'classes')}."
     classes = tuple(catalog.classes[i] for i in compared)
     odds = np.log(np.clip(p, 1e-12, 1)) - (np.log(np.clip(1 - p, 1e-12, 1)) if catalog.multilabel else 0)
-    unknown = _unknown(catalog, rows, judged)
+    unknown = _unknown(catalog, rows, compared)
     return LabelIssues(table, Predictions.of(rows, odds, target, classes, unknown), method)
 
 
@@ -130,10 +130,10 @@ def _numbered(catalog: Catalog, rows: Rows, compared: list[int]) -> npt.NDArray[
     return target[:, compared] if catalog.multilabel else np.searchsorted(compared, target)
 
 
-def _unknown(catalog: Catalog, rows: Rows, judged: list[int]) -> npt.NDArray[np.bool_] | None:
+def _unknown(catalog: Catalog, rows: Rows, compared: list[int]) -> npt.NDArray[np.bool_] | None:
     """The cells of `_numbered` that are not known."""
     unknown = catalog.unknown(rows)
-    return None if unknown is None else unknown[:, judged]
+    return None if unknown is None else unknown[:, compared]
 
 
 def _n_folds(target: npt.NDArray[Any], together: Rows) -> int:
@@ -158,7 +158,7 @@ def _ranked(
     fold = np.zeros(len(rows), np.int64)
     for number, inside in enumerate(folds.values()):
         fold[inside] = number
-    unknown = _unknown(catalog, rows, judged)
+    unknown = _unknown(catalog, rows, compared)
     p = yield from out_of_sample(kernel_map(vectors), target, fold, unknown=unknown)
     if unknown is not None:
         p = np.where(unknown, 0.0, p)  # what is not known cannot be wrong
