@@ -10,6 +10,7 @@ import polars as pl
 
 from tellapart.core.text import counted, first_few
 from tellapart.data.labels import classes, tables
+from tellapart.data.labels.folders import Labelling
 from tellapart.data.labels.locate import fits, has_picture_suffix
 from tellapart.data.labels.merge import part_of_table
 from tellapart.data.labels.roles import Roles, roles_of
@@ -144,37 +145,39 @@ def one_or_parts(files: Sequence[Path], root: Path) -> list[Path]:
     return list(files)
 
 
-def check_against_folders(labelled: pl.DataFrame, by_folder: pl.DataFrame, name: str) -> None:
+def check_against_folders(labelling: Labelling, by_folder: pl.DataFrame, name: str) -> None:
     """Refuse to choose between a table and class folders that contradict each other.
 
     They do where the labels of the table are names of folders, but not of those the pictures lie in, or not for all
-    pictures; and where the table leaves out most pictures. Folders of other names may be batches, not classes.
+    pictures; and where the table leaves out most pictures. Folders of other names may be batches, not classes; a table
+    of several labels a picture, or with parts or groups, says more than a folder can, and may leave pictures out.
 
     Args:
-        labelled: `path` and `labels` of the table.
-        by_folder: the same of the folders.
+        labelling: of the table.
+        by_folder: `path` and `labels` of the folders.
         name: of the table.
 
     Raises:
         DataError: with what contradicts, and the two ways out.
     """
     folders = by_folder.filter(pl.col("labels").list.len() > 0).select("path", folder=pl.col("labels").list.first())
-    both = folders.join(labelled.select("path", "labels"), on="path", how="left")
+    both = folders.join(labelling.table.select("path", "labels"), on="path", how="left")
     named = both.filter(pl.col("labels").is_not_null())
     words = set(folders["folder"].str.split("/").explode().unique()) | set(folders["folder"].unique())
-    labels = set(labelled["labels"].explode(empty_as_null=False).unique())
+    labels = set(labelling.names.unique())
     n_left = both.height - named.height
     differ = named.filter(
         ~pl.col("labels").list.contains(pl.col("folder"))
         & (pl.col("labels").list.set_intersection(pl.col("folder").str.split("/")).list.len() == 0)
     )
-    talks_of_folders = bool(words & labels)
+    says_more = labelling.multilabel or any(labelling.table[name].is_not_null().any() for name in ("split", "group"))
+    talks_of_folders = bool(words & labels) and not labelling.multilabel
     if talks_of_folders and differ.height:
         path, folder, own = differ.sort("path").row(0)
         reason = (
             f"{name} gives {path} {_quoted(own)}, its folder {folder!r}; so for {counted(differ.height, 'picture')}."
         )
-    elif n_left and (talks_of_folders or 2 * n_left > both.height):
+    elif n_left and not says_more and (talks_of_folders or 2 * n_left > both.height):
         reason = f"{name} labels {named.height:,} of the {counted(both.height, 'picture')} in folders."
     else:
         return

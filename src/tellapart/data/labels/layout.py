@@ -93,7 +93,7 @@ def find_layout(
         labelling = from_tables(choice.files, listing, delimiter, follow_links)
         if choice.by_folder is not None:
             name = " and ".join(file.name for file in choice.files)
-            check_against_folders(labelling.table, choice.by_folder, name)
+            check_against_folders(labelling, choice.by_folder, name)
     else:
         if delimiter is not None:
             raise UsageError("A delimiter divides labels in a table, but the labels come from folders.")
@@ -192,8 +192,10 @@ def _number(root: Path, listing: Walk, labelling: Labelling, class_file: str | P
     beside = [name for name in classes.FILES if name in listing.files]
     if chosen is None and beside and classes.all_integers(names):
         chosen = root / beside[0]
-    elif chosen is None and order:
-        passed_over |= dict.fromkeys(beside, "the labels are names, not numbers")
+        passed_over |= dict.fromkeys(beside[1:], f"{beside[0]} is a class file too")
+    elif chosen is None:
+        reason = "the labels are names, not numbers" if order else "there are no labels"
+        passed_over |= dict.fromkeys(beside, reason)
     if chosen is not None:
         try:
             named, notes = classes.name_labels(names, chosen)
