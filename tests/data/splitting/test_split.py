@@ -18,7 +18,7 @@ from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split, split
 from tellapart.data.splitting.stratify import tie
-from tellapart.errors import MissingExtraError, SplitError, TellapartError
+from tellapart.errors import MissingExtraError, SplitError, TellapartError, UsageError
 
 
 def catalog_of(
