@@ -69,8 +69,8 @@ def _entry(kind: str, path: Path) -> CacheEntry:
     return CacheEntry(kind, path, sum(file.stat().st_size for file in os.scandir(path)), last_used)
 
 
-def _total(some: Iterable[CacheEntry]) -> int:
-    return sum(entry.n_bytes for entry in some)
+def _total(entries: Iterable[CacheEntry]) -> int:
+    return sum(entry.n_bytes for entry in entries)
 
 
 def limit() -> int:

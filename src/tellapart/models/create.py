@@ -139,8 +139,8 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
     parts = [
         Architecture(f.source, f.name, Head(), 0, _preprocessing(f.preprocessing, inner), f.options) for f in definition
     ]
-    seen = shared_preprocessing([part.preprocessing for part in parts])
-    preprocessing = replace(seen, height=data.size or seen.height, width=data.size or seen.width)
+    shared = shared_preprocessing([part.preprocessing for part in parts])
+    preprocessing = replace(shared, height=data.size or shared.height, width=data.size or shared.width)
     plain = json.loads(json.dumps([part.as_dict() for part in parts]))
     name = " + ".join(part.name for part in parts)
     architecture = Architecture(
@@ -214,9 +214,9 @@ def _build(a: Architecture, weights: Iterable[tuple[State | None, str]]) -> Netw
         parts = [Architecture.from_dict(values) for values in a.options["members"]]
         filled = [_filled(part, *own) for part, own in zip(parts, weights, strict=False)]
         origin = "; ".join(dict.fromkeys(own for _, own in filled))
-        seen = replace(a.preprocessing, height=height, width=width)
+        shared = replace(a.preprocessing, height=height, width=width)
         backbone: nn.Module = SideBySide(
-            [backbone for backbone, _ in filled], [part.preprocessing for part in parts], seen
+            [backbone for backbone, _ in filled], [part.preprocessing for part in parts], shared
         )
     else:
         backbone, origin = _filled(a, *next(iter(weights)))
