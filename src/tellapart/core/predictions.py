@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.files import replacing
+from tellapart.core.plain_json import parse_json
 from tellapart.errors import RunError
 
 Rows = npt.NDArray[np.int64]
@@ -128,7 +129,7 @@ class Predictions:
 
         try:
             frame = pl.read_parquet(path, glob=False)
-            classes = tuple(json.loads(pl.read_parquet_metadata(path)["classes"]))
+            classes = tuple(parse_json(pl.read_parquet_metadata(path)["classes"]))
             unknown = frame["unknown"].to_numpy().astype(np.bool_) if "unknown" in frame.columns else None
             row, logits, target = (frame[name].to_numpy() for name in ("row", "logits", "target"))
             return cls.of(row, logits, target, classes, unknown)

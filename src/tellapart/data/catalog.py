@@ -16,6 +16,7 @@ import polars as pl
 
 from tellapart.core.files import replacing
 from tellapart.core.old_names import current_keys
+from tellapart.core.plain_json import parse_json
 from tellapart.core.unicode_names import composed
 from tellapart.errors import DataError, RunError
 
@@ -195,7 +196,7 @@ class Catalog:
         """
         try:
             table = pl.read_parquet(path, glob=False)
-            about = current_keys(json.loads(pl.read_parquet_metadata(path)["tellapart"]))
+            about = current_keys(parse_json(pl.read_parquet_metadata(path)["tellapart"]))
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
             raise RunError(f"{path} cannot be read as a catalog: {error}") from error
         classes, columns = tuple(about["classes"]), tuple(about.get("columns", ()))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tellapart.core.bundle_description import DESCRIPTION, read_description
+from tellapart.core.plain_json import read_json_file
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.text import as_lines
 from tellapart.errors import ModelError, TellapartError, WeightsError
@@ -163,7 +163,7 @@ def _described_by_config(folder: Path) -> Definition:
     """A network of timm as the `config.json` beside its weights describes it."""
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json_file(file)
         published = config.get("pretrained_cfg", config)
         architecture, options = str(config["architecture"]), dict(config.get("model_args") or {})
         preprocessing = Preprocessing.from_dict(backbones.timm_preprocessing(published).as_dict())

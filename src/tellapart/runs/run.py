@@ -15,6 +15,7 @@ from tellapart.core.bundle_description import DESCRIPTION
 from tellapart.core.events import Logged
 from tellapart.core.files import naming, write_text
 from tellapart.core.old_names import current_event, current_keys
+from tellapart.core.plain_json import parse_json
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.core.several_runs import AVERAGE, describe_several
@@ -222,7 +223,7 @@ def read_json(path: Path, *keys: str) -> Any:
         RunError: it cannot be read, or is not what was written.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}.", "Train again with another --out.") from error
     if keys and not (isinstance(values, dict) and values.keys() >= set(keys)):
@@ -240,7 +241,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _event(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        event = json.loads(line)
+        event = parse_json(line)
     except ValueError as error:
         raise RunError(f"{path} is damaged in line {number}: {error}.", _BEGIN_AGAIN) from error
     if not isinstance(event, dict) or "event" not in event:

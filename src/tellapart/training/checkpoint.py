@@ -172,17 +172,17 @@ def _restore(path: Path, network: nn.Module, tensors: dict[str, Tensor], about: 
         state = State(
             **current_state(about["state"]), best=_layers("best.", tensors), average=_layers("average.", tensors)
         )
-    except (KeyError, TypeError, RuntimeError) as error:
+        per_parameter: dict[int, dict[str, Any]] = {}
+        for key, value in [*_under("optimizer.", tensors).items(), *_under("optimizer.", about["scalars"]).items()]:
+            index, _, name = key.partition(".")
+            per_parameter.setdefault(int(index), {})[name] = value
+        if about["groups"]:
+            state.optimizer = {"state": per_parameter, "param_groups": about["groups"]}
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise RunError(
             f"The checkpoint {path} cannot be used, although it is whole: {error}",
             "It belongs to another network or another version of Tellapart. Choose another --out.",
         ) from error
-    per_parameter: dict[int, dict[str, Any]] = {}
-    for key, value in [*_under("optimizer.", tensors).items(), *_under("optimizer.", about["scalars"]).items()]:
-        index, _, name = key.partition(".")
-        per_parameter.setdefault(int(index), {})[name] = value
-    if about["groups"]:
-        state.optimizer = {"state": per_parameter, "param_groups": about["groups"]}
     return state
 
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tellapart.core.files import replacing
+from tellapart.core.plain_json import parse_json
 
 _TYPES = {
     torch.float64: "F64",
@@ -90,7 +91,7 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError("its checksum does not fit its content")
     try:
         with safe_open(path, "pt") as opened:
-            about: dict[str, Any] = json.loads(opened.metadata()["tellapart"])
+            about: dict[str, Any] = parse_json(opened.metadata()["tellapart"])
             return {key: opened.get_tensor(key) for key in opened.keys()}, about  # noqa: SIM118  (not a dictionary)
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from error

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.core.files import write_text
+from tellapart.core.plain_json import parse_json
 from tellapart.core.text import counted, first_few
 from tellapart.data.catalog import PARTS, UNKNOWN, Catalog
 from tellapart.data.splitting.stratify import Ties, divide, tie
@@ -76,7 +77,7 @@ class Split:
             RunError: the file is missing, damaged, or of another version.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_text(encoding="utf-8"))
             if values["version"] != _VERSION:
                 raise ValueError(f"version {values['version']} instead of {_VERSION}")
             parts = [np.asarray(values[part], np.int64) for part in ("train", "validation", "test")]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Fold, Section, Table
-from tellapart.runs.run import Run
+from tellapart.runs.run import Run, read_json
 
 
 def network(run: Run) -> Section | None:
     """A folded table in the section on the training; None where the run directory has none (older runs)."""
     if not run.network_file.is_file():
         return None
-    about = json.loads(run.network_file.read_text(encoding="utf-8"))
+    about = read_json(run.network_file, "layers")
     layers = about["layers"]
     rows = [
         [
