@@ -22,6 +22,7 @@ import polars as pl
 import torch
 
 from benchmarks import record
+from tellapart.core.events import LrFound, StageDone, Validated
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import split
 from tellapart.errors import TrainingError
@@ -35,7 +36,7 @@ from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import plain_runtime
 from tellapart.workflows.progress import Console
 from tellapart.workflows.scan import scan
-from tellapart.workflows.train import train
+from tellapart.workflows.train import RunOptions, run
 
 SETS = {"fruit": "fruit", "breeds": "breeds", "grocery": "grocery/train", "animals": "animals"}
 STAGES = {0: "head", 2: "all layers"}
@@ -65,8 +66,8 @@ def main() -> None:
                 rows.append({"pictures": name, "n": len(part), "trains": trains, **_read(curve)})
             if n in options.train:
                 kept = options.kept / f"train_{name}_{n}.json"
-                run = kept.with_suffix("")
-                course = _kept(kept, lambda part=part, run=run: _training(part, run, options.size))
+                out = kept.with_suffix("")
+                course = _kept(kept, lambda part=part, out=out: _training(part, out, options.size))
                 trainings.append({"pictures": name, "n": len(part), **course})
     if options.figure:
         draw(options.kept, min(options.n), options.figure)
@@ -132,11 +133,10 @@ def _read(curve: dict[str, Any]) -> dict[str, Any]:
 def fastai_valley(lrs: list[float], losses: list[float]) -> float:
     """The rule of fastai's `lr_find`, as published: its default suggestion.
 
-    On the running mean of the losses, without the first tenth and the last five of the tests: the longest falling
+    On the running mean of the losses, without the first ten and the last five of its hundred steps: the longest falling
     subsequence, and of its span the point after one third and half of another.
     """
-    means = running_mean(losses)
-    x, y = np.asarray(lrs)[len(lrs) // 10 : -5], means[len(lrs) // 10 : -5]
+    x, y = np.asarray(lrs)[10:-5], running_mean(losses)[10:-5]
     usable = int(np.argmax(np.isnan(y))) if np.isnan(y).any() else len(y)
     length = np.ones(usable, int)
     for i in range(1, usable):
@@ -147,18 +147,25 @@ def fastai_valley(lrs: list[float], losses: list[float]) -> float:
     return float(x[start + int(third) + int(third / 2)])
 
 
-def _training(catalog: Catalog, run: Path, size: int) -> dict[str, Any]:
-    """The course of a training of eight-step: rates that were found, losses of each epoch."""
-    finished = train(catalog, recipe="eight-step", out=run, changes=[f"data.size={size}", "data.test=0"], runtime="cpu")
-    events = list(finished.events())
-    epochs = [event for event in events if event["event"] == "Validated"]
+def _training(catalog: Catalog, out: Path, size: int) -> dict[str, Any]:
+    """The course of a training of eight-step, up to its evaluation: rates that were found, losses of each epoch."""
+    recipe = load_recipe("eight-step", [f"data.size={size}"])
+    parts = split(catalog, validation=0.15, test=0, seed=0)
+    epochs, tests = list[Validated](), list[LrFound]()
+    for event in run(recipe, catalog, parts, out, RunOptions(runtime="cpu")):
+        if isinstance(event, Validated):
+            epochs.append(event)
+        elif isinstance(event, LrFound):
+            tests.append(event)
+        elif isinstance(event, StageDone) and event.stage == len(recipe.stages) - 1:
+            break
     return {
-        "lr": {event["stage"]: event["lr"] for event in events if event["event"] == "LrFound"},
-        "first_loss": next(event["losses"][0] for event in events if event["event"] == "LrFound"),
-        "stage": [event["stage"] for event in epochs],
-        "train_loss": [round(event["train_loss"], 4) for event in epochs],
-        "validation_loss": [round(event["validation_loss"], 4) for event in epochs],
-        "validation_accuracy": [round(event["validation_accuracy"], 4) for event in epochs],
+        "lr": {test.stage: test.lr for test in tests},
+        "first_loss": round(tests[0].losses[0], 4),
+        "stage": [event.stage for event in epochs],
+        "train_loss": [round(event.train_loss, 4) for event in epochs],
+        "validation_loss": [round(event.validation_loss, 4) for event in epochs],
+        "validation_accuracy": [round(event.validation_accuracy, 4) for event in epochs],
     }
 
 
