@@ -34,8 +34,9 @@ def test_the_rule_beside_which_we_measure_is_the_published_one(seed: int) -> Non
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 @pytest.mark.parametrize("falls_at", [1e-4, 1e-3, 1e-2])
 def test_the_valley_is_where_the_loss_falls(falls_at: float, noise: float) -> None:
-    """The running mean falls to the end of a test that does not explode: fastai's valley is then the test's middle."""
+    """Without noise the running mean falls to the end of a test without explosion: fastai's valley is its middle."""
     lrs = sweep(1e-7, 10, 100)
     losses = 1.1 / (1 + (lrs / falls_at) ** 1.5) + np.random.default_rng(0).normal(0, noise, 100)
     assert 1 / 3 < suggest(lrs, losses).valley / falls_at < 3
-    assert 5e-4 < fastai_valley(lrs.tolist(), losses.tolist()) < 5e-3
+    if not noise:
+        assert fastai_valley(lrs.tolist(), losses.tolist()) == pytest.approx(1.3e-3, rel=0.05)
