@@ -85,12 +85,14 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
             log.add(event, seconds=round(time.monotonic() - started - prepared, 3), **apart)
             started, prepared = time.monotonic(), 0.0
         state.events = log.n_lines
-        if _must_save(job, event, state) or checkpoints.due(isinstance(event, Validated | Retrained | StageDone)):
+        save = _must_save(job, event, state) or checkpoints.due(isinstance(event, Validated | Retrained | StageDone))
+        if save:
             checkpoints.save(network, state)
         try:
             yield event
         except GeneratorExit:  # whoever follows has left, e.g. as its terminal was closed
-            checkpoints.save(network, state)
+            if not save:  # else both generations would be of this state
+                checkpoints.save(network, state)
             raise
         if job.stop:
             raise KeyboardInterrupt
