@@ -46,7 +46,7 @@ def _by_number(values: Any) -> Any:
 Text = Annotated[Any, AfterValidator(_text)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Number = Annotated[float, Field(ge=-1e6, le=1e6)]
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]
 Divisor = Annotated[float, Field(ge=1e-6, le=1e6)]
 Plain = dict[Any, Any]
 

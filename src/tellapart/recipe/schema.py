@@ -49,7 +49,7 @@ class Data(Section):
     size: int | None = Field(default=None, ge=1, le=4096, description="side in pixels; by default the weights' own")
     fit: Literal["crop", "squash", "pad"] = "crop"
     crop: float | None = Field(
-        default=None, gt=0, le=1, description="share of the side that fit='crop' keeps; by default the weights' own"
+        default=None, ge=1e-6, le=1, description="share of the side that fit='crop' keeps; by default the weights' own"
     )
     normalisation: Normalisation | None = Field(
         default=None,
