@@ -10,7 +10,6 @@ counts.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import random
@@ -34,7 +33,7 @@ from tellapart.core.limits import limit_memory
 from tellapart.deploy.bundle.read import GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle
 
 Values = Any
-BATCH = 2_500  # bundles that one child reads
+BATCH = 500  # bundles that one child reads
 SECONDS, GIB = 20.0, 3.0  # a bundle
 NASTY: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 33, 1_000_000_000, 2**31, 2**62, -(2**63), 10**400),
@@ -72,13 +71,13 @@ def changed_values(values: Values, dice: random.Random) -> Values:
             case 0:
                 del owner[key]
             case 1:
-                owner[key] = nested(dice.choice((10, 300, 900)))
+                owner[key] = nested(dice.choice((10, 100, 400)))
             case 2 if isinstance(owner[key], int | float) and not isinstance(owner[key], bool):
                 owner[key] = owner[key] * dice.choice((-1, 0, 2, 1e6, 1e300, 1e-300))
             case 3 if isinstance(owner[key], list | str):
                 owner[key] = owner[key] * dice.choice((0, 2, 100))
             case 4:
-                owner[key] = copy.deepcopy(dice.choice(list(_places(values))[:40])[0])
+                owner[key] = json.loads(json.dumps(dice.choice(list(_places(values))[:40])[0]))
             case _:
                 owner[key] = dice.choice(NASTY)
         if not any(True for _ in _places(values)):
@@ -339,11 +338,16 @@ def main(n: int, seed: int) -> None:
         if done.returncode:
             crashes.append(last)
         first = last + 1
+        _write(lines, crashes, peak, seed)  # so that a run that is broken off has a result too
     shutil.rmtree(folder)
+
+
+def _write(lines: dict[int, dict[str, Any]], crashes: list[int], peak: int, seed: int) -> None:
+    """The figures of all bundles so far."""
     results = Counter(line["result"].partition(":")[0] for line in lines.values())
     tracebacks = {number: line["result"] for number, line in lines.items() if line["result"].startswith("traceback")}
     figures = {
-        "n": n,
+        "n": len(lines),
         "seed": seed,
         "results": dict(results),
         "changed": dict(Counter(line["file"] for line in lines.values())),
