@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tellapart.core.events import BeginsFrom, Computing, Progress, StageDone, StageStarted, Validated
+from tellapart.core.events import BeginsFrom, Computing, Progress, SplitReady, StageDone, StageStarted, Validated
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.workflows import progress
 from tellapart.workflows.progress import Console, JsonLines, ProgressSink
@@ -128,6 +128,21 @@ def test_json_is_one_object_an_event_and_nothing_else(capfd):
         "lrs": [0.1, 0.1],
         "best": True,
     }
+
+
+LEAK = "Leak: 4 pictures for the test are exact copies of training pictures."
+SPLIT = SplitReady(70, 15, 15, f"Validation drawn by class. {LEAK}", (LEAK, "Without a picture for the test: z."))
+
+
+@pytest.mark.parametrize("shown", [Console(), ProgressSink(), JsonLines()])
+def test_what_the_split_found_is_shown_once_also_where_progress_is_not(shown, capfd):
+    shown.follow([SPLIT], Recipe())
+    out, err = capfd.readouterr()
+    if isinstance(shown, JsonLines):
+        assert json.loads(out)["warnings"] == list(SPLIT.warnings)
+        return
+    assert [err.count(warning) for warning in SPLIT.warnings] == [1, 1]
+    assert ("70 training, 15 validation, 15 test pictures" in err) == isinstance(shown, Console)
 
 
 def test_events_are_shown_as_they_come(capfd):

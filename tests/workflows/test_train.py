@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import tellapart as ta
-from tellapart.core.events import Event, Note, Progress, StageDone, Validated
+from tellapart.core.events import Event, Note, Progress, SplitReady, StageDone, Validated
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
 from tellapart.runs.resume import divide
@@ -221,7 +221,8 @@ def test_another_size_than_the_one_trained_at_is_said(digits: Path, tmp_path: Pa
     for size in (48, 64):
         changes = ["model.name='mobilenetv2_100'", "data.size=64", f"stages.0.size={size}"]
         events = run(load_recipe("scratch", changes), catalog, ta.split(catalog), tmp_path / str(size), run_options)
-        told[size] = [event.text for event in takewhile(lambda event: isinstance(event, Note), events)]
+        first = takewhile(lambda event: isinstance(event, Note | SplitReady), events)
+        told[size] = [event.text for event in first if isinstance(event, Note)]
     assert told[64] == []
     (note,) = told[48]
     assert "at 48 pixels" in note

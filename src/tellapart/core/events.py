@@ -10,6 +10,23 @@ NO_LABEL = "(no label)"
 
 
 @dataclass(frozen=True)
+class SplitReady:
+    """Sent before anything is trained.
+
+    Attributes:
+        train, validation, test: numbers of pictures.
+        description: how the split was made, in sentences.
+        warnings: sentences that must not stay unread: leaks, classes without pictures, pictures left out.
+    """
+
+    train: int
+    validation: int
+    test: int
+    description: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StageStarted:
     """Sent before a stage's first step.
 
@@ -159,4 +176,4 @@ class Note:
 Logged = StageStarted | BeginsFrom | LrFound | Validated | Retrained | StageDone  # those that are kept in events.jsonl
 
 
-Event = Logged | Note | Computing | Progress
+Event = Logged | SplitReady | Note | Computing | Progress

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tellapart.core.bundle_description import read_description
 from tellapart.data.catalog import PARTS
+from tellapart.data.splitting.split_warnings import split_warnings
 from tellapart.report.blocks import Section
 from tellapart.report.figures import write_figures
 from tellapart.report.page import write_report
@@ -112,7 +113,7 @@ def _model(run: Run) -> str:
 
 def _notes(run: Run) -> list[str]:
     chosen = run.recipe.plan.why if run.recipe.plan else []
-    notes: list[str] = [*chosen, *run.environment.get("resumed", [])]
+    notes: list[str] = [*split_warnings(run.catalog, run.split), *chosen, *run.environment.get("resumed", [])]
     if skipped := run.skipped:
         notes.append(f"{len(skipped):,} pictures broke after the scan and were left out, as asked for.")
     if run.recipe.retrain:

@@ -18,6 +18,7 @@ from tellapart.core.events import (
     Note,
     Progress,
     Retrained,
+    SplitReady,
     StageDone,
     StageStarted,
     Validated,
@@ -74,6 +75,9 @@ class ProgressSink:
         for event in events:
             if isinstance(event, Note):
                 self.note(event.text)
+            elif isinstance(event, SplitReady):
+                for warning in event.warnings:
+                    self.note(warning)
 
 
 class JsonLines(ProgressSink):
@@ -115,6 +119,12 @@ class Console(ProgressSink):
 
     def _show(self, event: Event, step: ShowStep, meter: _Meter, several_stages: bool) -> None:
         match event:
+            case SplitReady():
+                sizes = f"{event.train:,} training, {event.validation:,} validation, {event.test:,} test pictures"
+                self.say(f"{sizes}. {event.description}".rstrip())
+                for warning in event.warnings:
+                    if warning not in event.description:
+                        self.say(warning)
             case StageStarted():
                 name = f"stage {event.stage + 1}" + (f", {event.name}" if event.name else "")
                 again = "once more, on training and validation pictures: " if event.retraining else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.core.events import Event, Note
+from tellapart.core.events import Event, Note, SplitReady
 from tellapart.core.files import plainly, sweep
 from tellapart.core.hardware import give_back, keep_freed, limit_spinning
 from tellapart.core.signals import stop_politely
@@ -83,6 +83,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
         may_break = options.on_unreadable == "skip"
         catalog, split, changes = begin(started, recipe, catalog, split, about, may_break, options.resume_anyway)
         yield from map(Note, changes)
+        yield _split_ready(catalog, split)
         if started.finished:
             return
         sweep(out)
@@ -91,6 +92,13 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
         yield from _train(job, network, state, checkpoints)
         give_back()
         yield from _finish(job, network)
+
+
+def _split_ready(catalog: Catalog, split: Split) -> SplitReady:
+    from tellapart.data.splitting.split_warnings import split_warnings
+
+    sizes = len(split.train), len(split.validation), len(split.test)
+    return SplitReady(*sizes, split.description, tuple(split_warnings(catalog, split)))
 
 
 def _planned_recipe(

@@ -17,6 +17,7 @@ from tellapart.core.extras import require
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split, split
+from tellapart.data.splitting.split_warnings import split_warnings
 from tellapart.data.splitting.stratify import tie
 from tellapart.errors import MissingExtraError, SplitError, TellapartError, UsageError
 
@@ -249,6 +250,35 @@ def test_copies_and_groups_across_given_parts_are_told_not_moved() -> None:
 def test_classes_that_training_lacks_are_told() -> None:
     catalog = catalog_of(classes(10, 10, 2), part=given_parts("t" * 20 + "ee"))
     assert "Without a picture for training: class 2." in split(catalog).description
+
+
+def test_warnings_name_leaks_missing_classes_and_a_validation_part_taken_as_test() -> None:
+    part = given_parts("ttttvvtttvv")
+    catalog = catalog_of(classes(6, 4, 1), content=[*range(4), 0, 5, 6, 7, 8, 9, 9], part=part)
+    divided = Split(np.array([0, 1, 2, 6, 7]), np.array([3, 8]), np.array([4, 5, 9, 10]), catalog.digest, 0, "by hand")
+    assert split_warnings(catalog, divided) == [
+        "Leak: 1 picture for the test is an exact copy of training pictures.",
+        "Without a picture for training: class 2.",
+        "Training as the data have it; their validation part is the test, so that no score is of pictures that chose "
+        "the model.",
+    ]
+
+
+def test_warnings_name_copies_between_validation_and_test_and_what_is_left_out() -> None:
+    problem = [None] * 7 + ["truncated"]
+    catalog = catalog_of(classes(6, 2), content=[0, 1, 2, 3, 2, 5, 6, 7], problem=problem)
+    divided = Split(np.array([0, 1, 6]), np.array([2, 3]), np.array([4, 5]), catalog.digest, 0, "")
+    assert split_warnings(catalog, divided) == [
+        "Leak: 1 picture for the test is an exact copy of validation pictures.",
+        "Without a picture for validation: class 1.",
+        "Without a picture for the test: class 1.",
+        "Left out: 1 unreadable.",
+    ]
+
+
+def test_a_plain_split_has_no_warnings() -> None:
+    catalog = catalog_of(classes(20, 20))
+    assert split_warnings(catalog, split(catalog)) == []
 
 
 # ---------------------------------------------------------------- ties

@@ -19,6 +19,12 @@ from tellapart.errors import RunError, SplitError, UsageError
 
 Rows = npt.NDArray[np.int64]
 _VERSION = 1
+#: What each part is for, in words.
+PURPOSES = {"train": "training", "validation": "validation", "test": "the test"}
+VALIDATION_IS_TEST = (
+    "Training as the data have it; their validation part is the test, so that no score is of pictures that chose the "
+    "model."
+)
 
 
 @dataclass(frozen=True)
@@ -232,27 +238,25 @@ def _complete(
     notes = [f"{_named(brought)} as the data have them."]
     if brought == ["train", "validation"] and test > 0:
         parts["test"], parts["validation"] = parts["validation"], parts["test"]
-        notes = [
-            "Training as the data have it; their validation part is the test, so that no score is of pictures "
-            "that chose the model."
-        ]
+        notes = [VALIDATION_IS_TEST]
     wanted = {"test": test, "validation": validation}
     missing = {part: share for part, share in wanted.items() if share > 0 and not len(parts[part])}
     if missing:
         drawn, more = draw(catalog, parts["train"], missing, seed, may_lack=True)
         parts = {part: drawn[part] if part in ("train", *missing) else parts[part] for part in PARTS}
         notes += more
-    absent = sorted(set(range(len(catalog.classes))) - set(_numbers(catalog, parts["train"])))
+    absent = sorted(set(range(len(catalog.classes))) - set(labels_of(catalog, parts["train"])))
     names = first_few(catalog.classes[i] for i in absent)
     return parts, notes + ([f"Without a picture for training: {names}."] if absent else [])
 
 
-def _numbers(catalog: Catalog, rows: Rows) -> list[int]:
+def labels_of(catalog: Catalog, rows: Rows) -> list[int]:
+    """The numbers of the classes that occur among rows."""
     return catalog.table["labels"].gather(rows).explode(empty_as_null=False).unique().to_list()
 
 
 def leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
-    """Sentences on leaks: exact copies and groups that stand both in training and in another part."""
+    """Sentences on leaks: exact copies and groups that stand in two parts."""
     rows = np.concatenate([parts[part] for part in PARTS])
     side = pl.Series("side", np.repeat(PARTS, [len(parts[part]) for part in PARTS]))
     table = catalog.table.select("sha256", "group")[rows].with_columns(side)
@@ -261,19 +265,17 @@ def leaks(catalog: Catalog, parts: dict[str, Rows]) -> list[str]:
         ("sha256", ("is an exact copy of", "are exact copies of")),
         ("group", ("is of a group with", "are of a group with")),
     ):
-        train = table.filter(side == "train")[column].drop_nulls().unique()
-        for part in ("validation", "test"):
-            n = table.filter((side == part) & pl.col(column).is_in(train.implode())).height
+        for first, part in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            known = table.filter(side == first)[column].drop_nulls().unique()
+            n = table.filter((side == part) & pl.col(column).is_in(known.implode())).height
             if n:
-                notes.append(f"Leak: {counted(n, 'picture')} for {_IN_WORDS[part]} {verbs[n > 1]} training pictures.")
+                pictures = f"{PURPOSES[first]} pictures"
+                notes.append(f"Leak: {counted(n, 'picture')} for {PURPOSES[part]} {verbs[n > 1]} {pictures}.")
     return notes
 
 
-_IN_WORDS = {"train": "training", "validation": "validation", "test": "the test"}
-
-
 def _named(parts: list[str]) -> str:
-    words = [_IN_WORDS[part] for part in PARTS if part in parts]
+    words = [PURPOSES[part] for part in PARTS if part in parts]
     text = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     return text[0].upper() + text[1:]
 
