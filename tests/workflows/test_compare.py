@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe
 from tellapart.report.sections.comparison_page import text, verdict
 from tellapart.runs.run import Run
+from tellapart.workflows.compare import compare_runs
 
 
 def finished(folder: Path, catalog: Catalog, wrong: int, *changes: str, seed: int = 0, rows=None, classes=None) -> Run:
@@ -53,6 +55,7 @@ def catalog(picture_folder) -> Catalog:
 
 
 FIXED = "data.split_seed=0"
+NAMES = (("one", 9), ("other", 2))
 
 
 def test_an_option_that_changed_nothing_is_said(catalog, tmp_path):
@@ -318,3 +321,17 @@ def test_settings_are_shown_as_they_are_in_effect(catalog, tmp_path):
     assert ["stages.0.patience", "none", "4"] in cells
     assert ["stages.0.stop_on", "–", "monitor"] in cells
     assert not any(row[0] == "data.split_seed" for row in cells)
+
+
+def test_pictures_that_one_run_was_trained_on_are_left_out_for_all(catalog, tmp_path):
+    runs = [finished(tmp_path / name, catalog, wrong, FIXED, f"stages.0.epochs={wrong}") for name, wrong in NAMES]
+    for run in runs:
+        split(catalog, test=0.5, seed=0).save(run.split_file)
+    assert compare_runs(runs, "", "", None)[0].notes == ()
+    test = runs[0].split.test
+    leaking = replace(runs[1].split, train=test[:3], validation=test[:0], test=test[3:])
+    leaking.save(runs[1].split_file)
+    comparison, _ = compare_runs([Run(run.directory) for run in runs], "", "", None)
+    assert comparison.n == len(test) - 3
+    assert "other was trained on 3 of the 24 pictures." in text(comparison, "test")
+    assert comparison.as_dict()["notes"][-1] == "All are compared on the 21 pictures that none was trained on."

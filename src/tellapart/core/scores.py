@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tellapart.core.old_names import current_keys
@@ -36,6 +36,9 @@ class Evaluation:
         per_class: one dictionary a class: "precision", "recall", "f1" (each a Metric), "n" and "n_predicted".
         confusion: counts [n_classes][n_classes], row = given, column = answered; empty for multilabel.
         together, taken_for: multilabel: pairs of labels with their pictures, see `evaluation.label_pairs`.
+        notes: sentences on what the scores mean: whether they are above chance, how certain they are.
+        with_trained: the same with the pictures that the network was trained or validated on, which this one leaves
+            out; None where it leaves out none.
     """
 
     on: str
@@ -47,6 +50,8 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...] = field(default=())
     together: tuple[dict[str, Any], ...] = field(default=())
     taken_for: tuple[dict[str, Any], ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    with_trained: Evaluation | None = field(default=None)
 
     @property
     def headline(self) -> tuple[str, Metric]:
@@ -55,13 +60,19 @@ class Evaluation:
         return name, self.metrics[name]
 
     def table(self) -> str:
-        """The metrics as lines of text: name, value, interval."""
+        """The metrics as lines of text: name, value, interval; then the notes."""
         width = max(map(len, self.metrics))
         lines = [f"{self.on}: {self.n} pictures, {len(self.classes)} classes"]
         lines += [
             f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for name, m in self.metrics.items()
         ]
-        return as_lines(lines)
+        if self.with_trained is not None:
+            name, metric = self.with_trained.headline
+            lines.append(
+                f"With those it was trained or validated on, {self.with_trained.n} pictures: {name} "
+                f"{metric.value:.4f}  (95 %: {metric.low:.4f} to {metric.high:.4f})"
+            )
+        return as_lines([*lines, *self.notes])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -85,4 +96,11 @@ class Evaluation:
             confusion=tuple(tuple(line) for line in values["confusion"]),
             together=tuple(pair | {"labels": tuple(pair["labels"])} for pair in values.get("together", ())),
             taken_for=tuple(values.get("taken_for", ())),
+            notes=tuple(values.get("notes", ())),
+            with_trained=cls.from_dict(values["with_trained"]) if values.get("with_trained") else None,
         )
+
+
+def with_notes(evaluation: Evaluation, *notes: str) -> Evaluation:
+    """The evaluation with more notes, before its own."""
+    return replace(evaluation, notes=(*notes, *evaluation.notes))

@@ -1,12 +1,19 @@
 """95 % intervals of scores, over the choice of pictures.
 
 A *proportion* (a share of n pictures) has a Wilson interval. It holds at the edges too, where a bootstrap is blind: 30
-of 30 right gives 0.886 to 1, not 1 to 1. Every other score has the interval of a bias-corrected percentile bootstrap.
-The correction matters to macro averages over many small classes: a resample has fewer distinct pictures, which lowers
-them systematically.
+of 30 right gives 0.886 to 1, not 1 to 1. *Balanced accuracy* is a mean of such shares: it has the Wilson interval of as
+many pictures as would make one share as certain. The *log loss* is a mean of skewed losses: it has the interval of a
+studentised bootstrap, which holds with twenty pictures, where percentiles are too narrow.
+
+Every other score has the interval of a bias-corrected percentile bootstrap. The correction matters to macro averages
+over many small classes: a resample has fewer distinct pictures, which lowers them systematically.
+`benchmarks/interval_coverage.py` measures how often each interval holds the truth.
 
 Sources: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927);
 B. Efron, Nonparametric standard errors and confidence intervals, Canadian Journal of Statistics 9 (1981);
+B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapter 12.5, bootstrap-t;
+E. L. Korn, B. I. Graubard, Confidence intervals for proportions with small expected number of positive counts estimated
+from survey data, Survey Methodology 24 (1998), effective sample size;
 K. F. Y. Lam, V. Gopal, J. Qian, Confidence intervals for the F1 score, arXiv:2309.14621 (2023), "Wilson indirect".
 """
 
@@ -25,6 +32,10 @@ from tellapart.evaluation.metrics import Array, Counts
 #: Scores that are a share of the pictures; recall weighted by class size is accuracy.
 PROPORTIONS = ("accuracy", "top_5_accuracy", "recall_weighted", "exact_match")
 _Z = NormalDist().inv_cdf(0.975)
+#: Pictures that each class borrows, at the mean recall, for its own variance: one of few pictures shows too little.
+_BORROWED = 4
+#: 97.5 % points of Student's t for 1, 2 … degrees of freedom. With fewer than ten pictures resamples are too few.
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306)
 _CELLS = 2**21  # counts in memory at a time
 _WEIGHTS = 2**18  # fewer, so that they stay in the processor's cache while each label's ranking walks over them
 
@@ -54,6 +65,51 @@ def f1_interval(counts: Counts) -> tuple[Floats, Floats]:
     either = counts.labelled + counts.predicted - counts.true_positives
     low, high = wilson(metrics.ratio(counts.true_positives, either), either)
     return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def balanced_interval(counts: Counts) -> tuple[float, float]:
+    """95 % interval of balanced accuracy: the Wilson interval of its effective number of pictures.
+
+    Args:
+        counts: each [n_classes]; classes without a labelled picture do not count.
+    """
+    occurs = counts.labelled > 0
+    n = counts.labelled[occurs]
+    recall = counts.true_positives[occurs] / n
+    mean = float(recall.mean())
+    smoothed = (counts.true_positives[occurs] + _BORROWED * mean) / (n + _BORROWED)
+    variance = float((smoothed * (1 - smoothed) / n).sum()) / len(n) ** 2
+    if variance < 1e-12:  # all right or all wrong: as certain as classes of one recall make it
+        variance, spread = float((1 / n).sum()) / len(n) ** 2, 1.0
+    else:
+        spread = mean * (1 - mean)
+    low, high = wilson(mean, spread / variance)
+    return float(low), float(high)
+
+
+def studentised(value: float, losses: Floats, samples: Floats, errors: Floats) -> tuple[float, float]:
+    """95 % interval of a mean of losses, from its resampled values in units of their own standard errors.
+
+    Args:
+        value: the mean.
+        losses: [n], at least 0; where n is 1 or all are alike, the interval is a point.
+        samples, errors: [n_bootstrap], means of resamples and their standard errors.
+    """
+    n = len(losses)
+    error = standard_error(losses)
+    if error < 1e-12:
+        return value, value
+    if n - 1 <= len(_STUDENT):
+        reach = _STUDENT[n - 2] * error
+        return max(0.0, value - reach), value + reach
+    varied = errors > 1e-12
+    low, high = np.quantile((samples[varied] - value) / errors[varied], [0.025, 0.975])
+    return min(value, max(0.0, value - float(high) * error)), max(value, value - float(low) * error)
+
+
+def standard_error(losses: Floats) -> float:
+    """The standard error of the mean of losses [n]; 0 where there is one alone."""
+    return float(losses.std(ddof=1) / len(losses) ** 0.5) if len(losses) > 1 else 0.0
 
 
 def percentile(value: float, samples: Floats, n: int, bounded: bool = True) -> tuple[float, float]:
@@ -88,7 +144,7 @@ def bootstrap(
         seed: the same seed gives the same values.
 
     Returns:
-        Name → [n_bootstrap].
+        Name → [n_bootstrap]; and under "log_loss_error" the standard error of each resampled log loss.
     """
     rng = np.random.default_rng(seed)
     answer = metrics.answers(predictions, temperature, thresholds)
@@ -97,9 +153,18 @@ def bootstrap(
         return _multilabel(predictions, answer, rows, n_bootstrap, rng)
     cells = resampled_cells(predictions.target, answer, len(predictions.classes), n_bootstrap, rng)
     samples = _joined(metrics.averages(counts, multilabel=False) for counts in cells)
-    losses = [rows["log_loss"] @ weights for weights in resampled_rows(len(predictions), n_bootstrap, rng)]
-    samples["log_loss"] = np.concatenate(losses) / len(predictions)
+    drawn = resampled_rows(len(predictions), n_bootstrap, rng)
+    samples |= _joined(_resampled_loss(rows["log_loss"], weights) for weights in drawn)
     return {name: values for name, values in samples.items() if name not in PROPORTIONS}
+
+
+def _resampled_loss(losses: Floats, weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
+    """The mean of losses [n] on each resample [n, k], and its standard error."""
+    n, middle = len(losses), losses.mean()
+    away = losses - middle
+    mean = away @ weights / n
+    variance = np.maximum(away**2 @ weights / n - mean**2, 0)
+    return {"log_loss": middle + mean, "log_loss_error": np.sqrt(variance / max(1, n - 1))}
 
 
 def _multilabel(
@@ -115,7 +180,7 @@ def _multilabel(
         samples = {name: values @ weights / n for name, values in rows.items() if name not in PROPORTIONS}
         if rankings:
             samples["mean_average_precision"] = metrics.mean_average_precision(rankings, weights)
-        return metrics.averages(counts, multilabel=True) | samples
+        return metrics.averages(counts, multilabel=True) | samples | _resampled_loss(rows["log_loss"], weights)
 
     return _joined(map(of, resampled_rows(n, n_bootstrap, rng)))
 

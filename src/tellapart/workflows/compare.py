@@ -19,7 +19,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.evaluation.compare import compare as compared
 from tellapart.evaluation.comparison import Answered, Comparison, Contender
-from tellapart.evaluation.metrics import known
+from tellapart.evaluation.metrics import known, take
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.figures import FIGURES
@@ -30,6 +30,7 @@ from tellapart.report.sections.settings import differing
 from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.run import Run, read_json
 from tellapart.runs.settings import settings
+from tellapart.runs.trained_on import known_pictures
 
 _SAME = (
     "Compare runs that were judged on the same pictures. The parts are drawn with the seed: keep them the same with "
@@ -94,6 +95,7 @@ def compare_runs(
     on = on or _common_part(paths)
     opened = [_open(p, on) for p in paths]
     opened = [opened[0], *(_aligned(opened[0], other) for other in opened[1:])]
+    opened, notes = _without_trained(opened, on)
     groups = _groups(opened)
     if len(groups) > MOST:
         raise UsageError(f"{len(groups)} recipes are too many to compare.", f"Name {MOST} at most.")
@@ -103,7 +105,7 @@ def compare_runs(
             "Name runs of another recipe too.",
         )
     contenders = [Contender(_name(group), tuple(one.answered for one in group)) for group in groups]
-    comparison = replace(compared(contenders, metric), notes=tuple(_identical(groups)))
+    comparison = replace(compared(contenders, metric), notes=(*notes, *_identical(groups)))
     if path is not None and path.suffix.lower() == ".html":
         catalog = opened[0].catalog
         page = comparison_page(comparison, _details(groups, on))
@@ -192,6 +194,34 @@ def _aligned(first: Opened, other: Opened) -> Opened:
     back[np.array(order)] = other_order
     ordered = other.answered.in_order(here.classes)
     return replace(other, answered=replace(ordered, predictions=replace(here, logits=ordered.predictions.logits[back])))
+
+
+def _without_trained(opened: Sequence[Opened], on: str) -> tuple[list[Opened], list[str]]:
+    """The runs without the pictures that any of them was trained on, as long as others are left; and what is said.
+
+    All are aligned with the first. A fold of a cross-validation was not trained on what it answers.
+    """
+    contents = _contents(opened[0])
+    notes, trained = [], np.zeros(len(contents), bool)
+    parts = ("train", "validation") if on == "test" else ("train",)
+    for one in opened if on in ("test", "validation") else ():
+        pictures = known_pictures(Run(Path(one.path)), contents, parts).trained
+        if pictures.any():
+            n = counted(len(contents), "picture")
+            notes.append(f"{one.path} was trained on {int(pictures.sum()):,} of the {n}.")
+            trained |= pictures
+    if not trained.any():
+        return list(opened), []
+    if trained.all():
+        return list(opened), [*notes, "The comparison says nothing about new pictures."]
+    left = [
+        replace(one, answered=replace(one.answered, predictions=take(one.answered.predictions, ~trained)))
+        for one in opened
+    ]
+    return left, [
+        *notes,
+        f"All are compared on the {counted(int((~trained).sum()), 'picture')} that none was trained on.",
+    ]
 
 
 def _contents(opened: Opened) -> list[bytes]:

@@ -21,6 +21,7 @@ from tellapart.report.page import write_page
 from tellapart.report.sections.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
 from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.run import Run
+from tellapart.runs.trained_on import known_pictures
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,7 +72,10 @@ def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progres
     issues, why_not = _issues(run, progress)
     name = f"average, {run.directory.name}" if run.is_average else run.recipe.model.name
     about = f"{name}, {counted(len(predictions), f'{on} picture')}"
-    return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about)
+    contents = run.catalog.table["sha256"].gather(predictions.row).to_list()
+    copies = known_pictures(run, contents, ("train", "validation") if on == "test" else ("train",))
+    note = f"{copies}: its answers to these say nothing about new ones." if copies.n else ""
+    return _write(run.catalog, answers, issues, why_not, out or run.directory, only, about, note)
 
 
 def errors_of_pictures(
@@ -127,16 +131,19 @@ def _write(
     out: Path,
     only: str | None,
     about: str,
+    note: str = "",
 ) -> ErrorFiles:
     page = Page(
         title=f"Errors: {catalog.root.name}",
         subtitle=[about, *([f"given {formatting.visible(only)}"] if only is not None else [])],
+        notes=[note] if note else [],
         sections=_sections(catalog, answers, issues, why_not, only),
     )
     path = out / (f"errors-{file_part(only)}.html" if only is not None else "errors.html")
     write_page(page, path, thumbnails_of(catalog))
     tables = issues.save(out) if issues else ()
-    return ErrorFiles(path, tables, _text(answers, issues, why_not, only))
+    text = _text(answers, issues, why_not, only)
+    return ErrorFiles(path, tables, f"{note}\n{text}" if note else text)
 
 
 def _sections(

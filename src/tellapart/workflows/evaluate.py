@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tellapart.core.predictions import Mean, Predictions, Rows
-from tellapart.core.scores import Evaluation
+from tellapart.core.scores import Evaluation, with_notes
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.runs.run import Run
 from tellapart.workflows.finalize import unbroken
@@ -66,7 +66,8 @@ def evaluate(
         trained: the run, or its directory.
         on: "test" or "validation" (as evaluated at the end of the training); "train", the pictures that it was
             trained on, see `training_note`; or a folder or table of other pictures with labels. The bundle answers
-            the latter two, without torch.
+            the latter two, without torch. Other pictures that the run was trained or validated on, by their content,
+            are left out: `Evaluation.with_trained` has the score with them.
         tta: average over so many changed copies of each picture too; None: as at the end of the training.
         tta_mean: what is averaged, "logits" or "probabilities"; None: as at the end of the training.
         progress: show progress on standard error.
@@ -82,7 +83,7 @@ def evaluate(
     bundle = _bundle(finished)
     averaging = bundle.averaging(tta, tta_mean)
     catalog, rows = _pictures(finished, bundle, on, progress_sink(progress))
-    return _evaluated(bundle, _answered(bundle, catalog, rows, *averaging), on)
+    return _judged(finished, bundle, catalog, _answered(bundle, catalog, rows, *averaging), on)
 
 
 def try_copies(
@@ -98,7 +99,8 @@ def try_copies(
     _, averaged = bundle.averaging(n, mean)
     catalog, rows = _pictures(finished, bundle, on, progress_sink(progress))
     plain, together = (
-        _evaluated(bundle, _answered(bundle, catalog, rows, n_copies, averaged), on) for n_copies in (0, n)
+        _judged(finished, bundle, catalog, _answered(bundle, catalog, rows, n_copies, averaged), on)
+        for n_copies in (0, n)
     )
     return Copies(plain, together, n, averaged, _times_longer(bundle, catalog, rows, n, averaged))
 
@@ -149,12 +151,29 @@ def _bundle(finished: Run) -> Bundle:
     return Bundle.load(finished.directory)
 
 
-def _evaluated(bundle: Bundle, predictions: Predictions, on: str | Path) -> Evaluation:
+def _judged(finished: Run, bundle: Bundle, catalog: Catalog, predictions: Predictions, on: str | Path) -> Evaluation:
+    """The evaluation, of other pictures without those that the run was trained or validated on."""
     from tellapart.evaluation.evaluate import evaluate_predictions
+    from tellapart.evaluation.metrics import take
+    from tellapart.runs.trained_on import known_pictures
 
-    return evaluate_predictions(
-        predictions, on=str(on), temperature=bundle.temperature, thresholds=bundle.thresholds or None
-    )
+    def scored(some: Predictions) -> Evaluation:
+        limits = bundle.thresholds or None
+        return evaluate_predictions(some, on=str(on), temperature=bundle.temperature, thresholds=limits)
+
+    if str(on) in ("train", *_STORED):
+        return scored(predictions)
+    if not finished.catalog_file.is_file():
+        note = "Whether it was trained on some of these pictures is not known: a bundle alone does not list its own."
+        return with_notes(scored(predictions), note)
+    known = known_pictures(finished, catalog.table["sha256"].gather(predictions.row).to_list())
+    if not known.n:
+        return scored(predictions)
+    if known.n == len(predictions):
+        return with_notes(scored(predictions), f"{known}: the score says nothing about new pictures.")
+    unseen = scored(take(predictions, ~known.either))
+    unseen = replace(unseen, with_trained=scored(predictions))
+    return with_notes(unseen, f"{known}: they are left out of the score above.")
 
 
 def _pictures(finished: Run, bundle: Bundle, on: str | Path, progress: ProgressSink) -> tuple[Catalog, Rows]:

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.events import Computing
-from tellapart.core.scores import BEFORE_RETRAINING, Evaluation
+from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, with_notes
 from tellapart.errors import RecipeError
 from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
+    from tellapart.core.predictions import Predictions
     from tellapart.data.catalog import Catalog
     from tellapart.data.splitting.split import Split
     from tellapart.evaluation.calibration_summary import Certainty
@@ -36,7 +37,6 @@ def conclude(
     """Write predictions, certainty, scores, bundle and report; yield progress."""
     from tellapart.auditing.audit import measure
     from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, tta_gain
-    from tellapart.evaluation.evaluate import evaluate_predictions
     from tellapart.report.run_report import report
     from tellapart.training.predict import predict_fully
     from tellapart.training.runtime import plain_runtime
@@ -65,10 +65,7 @@ def conclude(
         certainty = keeps_its_share(certainty, predictions["test"], distance["test"])
     names = {"validation": BEFORE_RETRAINING} if recipe.retrain else {}
     evaluations = {
-        on: evaluate_predictions(
-            predictions[on], on=names.get(on, on), temperature=certainty.temperature, thresholds=certainty.thresholds
-        )
-        for on in reversed(predictions)
+        on: _evaluated(run, predictions[on], on, names.get(on, on), certainty) for on in reversed(predictions)
     }
     first = next(iter(evaluations))
     about = {
@@ -88,6 +85,27 @@ def conclude(
     yield Computing(-1, "report", 0, 1)
     report(Run(run.directory))  # as it lies on disk now
     yield Computing(-1, "report", 1, 1)
+
+
+def _evaluated(run: Run, predictions: Predictions, part: str, on: str, certainty: Certainty) -> Evaluation:
+    """The evaluation of a part; where it holds copies of training pictures, a note gives the score without them."""
+    from tellapart.evaluation.evaluate import evaluate_predictions
+    from tellapart.evaluation.metrics import take
+    from tellapart.runs.trained_on import known_pictures
+
+    def scored(some: Predictions) -> Evaluation:
+        return evaluate_predictions(some, on=on, temperature=certainty.temperature, thresholds=certainty.thresholds)
+
+    evaluation = scored(predictions)
+    contents = run.catalog.table["sha256"].gather(predictions.row).to_list()
+    copies = known_pictures(run, contents, ("train", "validation") if part == "test" else ("train",))
+    if not copies.n:
+        return evaluation
+    if copies.n == len(predictions):
+        return with_notes(evaluation, f"{copies}: the score says nothing about new pictures.")
+    name, without = scored(take(predictions, ~copies.either)).headline
+    score = f"{name} {without.value:.4f} (95 %: {without.low:.4f} to {without.high:.4f})"
+    return with_notes(evaluation, f"{copies}; without them: {score}.")
 
 
 def _known(

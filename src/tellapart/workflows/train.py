@@ -83,9 +83,9 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
         may_break = options.on_unreadable == "skip"
         catalog, split, changes = begin(started, recipe, catalog, split, about, may_break, options.resume_anyway)
         yield from map(Note, changes)
-        yield _split_ready(catalog, split)
         if started.finished:
             return
+        yield _split_ready(catalog, split)
         sweep(out)
         job = Job(started, recipe, catalog, split, options, stop)
         network, state, checkpoints = yield from _network(job)

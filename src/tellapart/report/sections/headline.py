@@ -33,6 +33,7 @@ def headline(data: ReportData) -> Headline | None:
         text.append("The best epoch was chosen on these pictures, so this is a little flattering.")
     if data.evaluation.on == BEFORE_RETRAINING:
         text.append("The network that answers was trained on these pictures too: no pictures are left to judge it.")
+    text += map(formatting.visible, data.evaluation.notes)
     return Headline(
         figure=formatting.number(metric.value) if share else formatting.score(name, metric.value),
         unit="%" if share else "",
