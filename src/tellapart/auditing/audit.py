@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,11 @@ from tellapart.auditing.findings import KINDS, Audit
 from tellapart.auditing.groups import with_groups
 from tellapart.auditing.labels import label_facts, label_findings
 from tellapart.auditing.pictures import picture_findings
+from tellapart.auditing.scene_findings import scene_findings
+from tellapart.auditing.scenes import find_scenes, scene_groups
 from tellapart.auditing.shortcuts import shortcut_findings
 from tellapart.core.events import Computing
+from tellapart.core.text import first_few
 from tellapart.data.catalog import PARTS, Catalog
 from tellapart.data.statistics import Floats, Measured, Measures, load_measured, measures_file, save_measured
 from tellapart.errors import MissingExtraError
@@ -49,21 +52,24 @@ def audit(
     measures = measured if measured is not None else (yield from measure(catalog))
     sides = _sides(catalog, split)
     pairs = yield from find_pairs(catalog, measures, features)
-    groups = tied(len(catalog), pairs)
+    copies = tied(len(catalog), pairs)
+    scenes = yield from find_scenes(catalog, measures, features)
+    groups, untied = scene_groups(catalog, copies, scenes)
     plain = placeholders(catalog, measures)
     left_out = np.zeros(len(catalog), bool)
     left_out[[finding.row for finding in plain if finding.row is not None]] = True
     findings = [
         *plain,
         *pair_findings(catalog, pairs, sides, left_out),
+        *scene_findings(scenes, copies, sides, left_out),
         *picture_findings(catalog, measures),
         *label_findings(catalog),
     ]
-    notes = []
+    notes = [untied_note(untied)] if untied else []
     if shortcuts:
         yield Computing(-1, "looking for shortcuts", 0, 1)
         try:
-            findings += shortcut_findings(catalog, measures, groups)
+            findings += shortcut_findings(catalog, measures, copies)
         except MissingExtraError as error:
             notes.append(f"{error.message} {error.hint}")
     if sides is None:
@@ -87,11 +93,29 @@ def audited(catalog: Catalog, split: Split | None = None) -> Audit:
             return result
 
 
-def tie_duplicates(catalog: Catalog) -> Generator[Computing, None, Catalog]:
-    """The catalog with copies and near duplicates tied into groups, which a split keeps on one side."""
+def tie_duplicates(
+    catalog: Catalog, features: Floats | None = None
+) -> Generator[Computing, None, tuple[Catalog, tuple[str, ...]]]:
+    """Tie copies, near duplicates and pictures of one scene into groups, which a split keeps on one side.
+
+    Args:
+        catalog: the pictures.
+        features: as for `audit`.
+
+    Returns:
+        The catalog with groups; and the classes whose scenes are not tied, since too few groups would be left.
+    """
     measures = yield from measure(catalog)
-    pairs = yield from find_pairs(catalog, measures, None)
-    return with_groups(catalog, tied(len(catalog), pairs))
+    pairs = yield from find_pairs(catalog, measures, features)
+    scenes = yield from find_scenes(catalog, measures, features)
+    groups, untied = scene_groups(catalog, tied(len(catalog), pairs), scenes)
+    return with_groups(catalog, groups), untied
+
+
+def untied_note(classes: Sequence[str]) -> str:
+    """A sentence on classes whose scenes are not tied."""
+    names = first_few(classes)
+    return f"Pictures of one scene are not tied in classes of which too few groups would be left: {names}."
 
 
 def measure(catalog: Catalog) -> Generator[Computing, None, Measured]:

@@ -29,7 +29,7 @@ LEAST_SIDE = 16
 #: Thumbnails of less contrast are not compared: they have no structure.
 _LEAST_CONTRAST = 4.0
 # Copies of a picture with few colours, and of any picture, from which it counts as a placeholder.
-_MANY_PLAIN, _MANY, _FEW_COLOURS = 5, 20, 24
+_MANY_PLAIN, _MANY, FEW_COLOURS = 5, 20, 24
 _SAID = {"train": "training", "validation": "validation", "test": "the test"}
 _WHAT = "Tying copies of pictures together"
 _ROOM = 20_000  # pairs compared between two events
@@ -68,9 +68,7 @@ def find_pairs(
         [np.zeros(len(copy), np.int64)],
     )
     if near:
-        sides = catalog.table.select(pl.min_horizontal("width", "height").fill_null(0)).to_series().to_numpy()
-        comparable = known & (measured.contrast >= _LEAST_CONTRAST) & (sides >= LEAST_SIDE)
-        rows = np.intersect1d(first, np.flatnonzero(comparable))
+        rows = comparable_rows(catalog, measured)
         near_one, near_two, near_score, near_flip = yield from _near(rows, measured.thumb, features)
         one, two = [*one, near_one], [*two, near_two]
         score, flip = [*score, near_score], [*flip, near_flip]
@@ -83,6 +81,15 @@ def find_pairs(
         exact,
         np.concatenate(flip).astype(bool),
     )
+
+
+def comparable_rows(catalog: Catalog, measured: Measured, least_side: int = LEAST_SIDE) -> Ints:
+    """Rows of pictures that have structure and pixels enough to be compared, the first of each content, ascending."""
+    content = _contents(catalog)
+    first = np.unique(content, return_index=True)[1]
+    sides = catalog.table.select(pl.min_horizontal("width", "height").fill_null(0)).to_series().to_numpy()
+    comparable = (content >= 0) & (measured.contrast >= _LEAST_CONTRAST) & (sides >= least_side)
+    return np.intersect1d(first, np.flatnonzero(comparable))
 
 
 def _near(
@@ -131,10 +138,15 @@ def _contents(catalog: Catalog) -> Ints:
 
 def tied(n: int, pairs: Pairs) -> Ints:
     """Number the groups that pairs tie together, int64 [n]: each the lowest row of its group."""
-    if not len(pairs.first):
+    return tied_rows(n, pairs.first, pairs.second)
+
+
+def tied_rows(n: int, first: Ints, second: Ints) -> Ints:
+    """As `tied`, for pairs of rows."""
+    if not len(first):
         return np.arange(n)
     sparse, graph = require("scipy.sparse", _WHAT, "train"), require("scipy.sparse.csgraph", _WHAT, "train")
-    edges = sparse.coo_array((np.ones(len(pairs.first), bool), (pairs.first, pairs.second)), shape=(n, n))
+    edges = sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
     _, component = graph.connected_components(edges, directed=False)
     _, lowest, inverse = np.unique(component, return_index=True, return_inverse=True)
     return np.asarray(lowest[inverse], np.int64)
@@ -150,7 +162,7 @@ def placeholders(catalog: Catalog, measured: Measured) -> list[Finding]:
         rows = order[start : start + n]
         if content[rows[0]] < 0:  # unreadable
             continue
-        if measured.n_colours[rows[0]] <= _FEW_COLOURS or len(rows) >= _MANY:
+        if measured.n_colours[rows[0]] <= FEW_COLOURS or len(rows) >= _MANY:
             findings += [Finding("placeholder", f"there {len(rows):,} times", int(row)) for row in rows]
     return findings
 

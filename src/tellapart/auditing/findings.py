@@ -44,6 +44,11 @@ KINDS: dict[str, Kind] = {
         "Nearly the same picture on two sides of the split",
         "Resized, re-compressed, cropped, brightened or mirrored copies that stand on both sides.",
     ),
+    "scene-leak": Kind(
+        "warning",
+        "One scene on two sides of the split",
+        "Photographs of the same thing, taken moments apart, on both sides: a score on them is flattered.",
+    ),
     "contradiction": Kind(
         "error",
         "The same picture with different labels",
@@ -85,6 +90,12 @@ KINDS: dict[str, Kind] = {
     "near-duplicate": Kind(
         "note", "Near duplicates", "Altered copies of a picture, with the same label on the same side."
     ),
+    "scene": Kind(
+        "note",
+        "One scene",
+        "Photographs of the same thing, taken moments apart. `--group-duplicates` keeps them on one side of the split.",
+        fault=False,
+    ),
     "wrong-extension": Kind("note", "Wrong extension", "The file is of another kind than its name says."),
     "animated": Kind("note", "Several frames", "Animated or of several pages: the first one alone is used."),
     "rotated": Kind(
@@ -97,7 +108,16 @@ KINDS: dict[str, Kind] = {
 #: Kinds whose findings are about the whole set, and name no picture.
 OF_ALL = ("shortcut", "alike-names", "small-class", "imbalance")
 #: Kinds whose findings are pairs of pictures.
-PAIRS = ("leak", "near-leak", "contradiction", "near-contradiction", "duplicate", "near-duplicate")
+PAIRS = (
+    "leak",
+    "near-leak",
+    "contradiction",
+    "near-contradiction",
+    "duplicate",
+    "near-duplicate",
+    "scene-leak",
+    "scene",
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +154,7 @@ class Audit:
         all_findings: the worst kinds first.
         facts: plain values on the set as a whole, see `audit.size_facts` and `labels.label_facts`.
         notes: what the audit left out, and why.
-        groups: int64 [n], equal numbers for pictures that are copies or near duplicates of each other.
+        groups: int64 [n], equal numbers for copies, near duplicates and pictures of one scene.
     """
 
     catalog: Catalog
@@ -209,7 +229,7 @@ class Audit:
         return self.catalog.without(self.rows(kinds))
 
     def grouped(self) -> Catalog:
-        """The catalog with copies and near duplicates tied into groups, which a split keeps on one side."""
+        """The catalog with copies, near duplicates and scenes tied into groups, which a split keeps on one side."""
         return with_groups(self.catalog, self.groups)
 
     def failing(self, wanted: Collection[str]) -> list[Finding]:

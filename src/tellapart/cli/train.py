@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,10 @@ def train(
     seed: Seed = None,
     label_options: LabelOptions,
     group_duplicates: Annotated[
-        bool, typer.Option("--group-duplicates", help="Keep near duplicates on one side of the split, as exact copies.")
+        bool,
+        typer.Option(
+            "--group-duplicates", help="Keep near duplicates and pictures of one scene on one side of the split."
+        ),
     ] = False,
     corrections: Annotated[
         Path | None, typer.Option(help="The corrections.csv of a review: relabel and exclude, before the split.")
@@ -81,7 +85,8 @@ def train(
     run = Run(out or Path("runs") / pictures.resolve().name)
     was_finished = run.finished
     with stopped_soon():
-        catalog = (grouped_scan if group_duplicates else scan)(pictures, progress, **label_options)
+        scanning = partial(grouped_scan, model=_published_network(loaded)) if group_duplicates else scan
+        catalog = scanning(pictures, progress, **label_options)
         options = RunOptions(on_unreadable, runtime, _command(), resume_anyway)
         follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
     if was_finished:
@@ -106,6 +111,13 @@ def _result(run: Run, trained: bool) -> dict[str, Any]:
         "bundle": str(run.bundle),
         "evaluations": {on: evaluation.as_dict() for on, evaluation in run.evaluations.items()},
     }
+
+
+def _published_network(recipe: Recipe) -> str | None:
+    """The network whose published weights a training begins with; None where it begins otherwise."""
+    model = recipe.model
+    published = model.pretrained and not model.weights and model.name not in ("auto", "blocks", "ensemble")
+    return model.name if published else None
 
 
 def _as_changes(model: str | None, weights: Path | None, seed: int | None) -> list[str]:

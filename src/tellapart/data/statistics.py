@@ -27,7 +27,7 @@ SIDE = 32
 _AT_LEAST = 128
 # Sides at which sharpness is measured: the largest that a picture has itself.
 _WORKING = (128, 64)
-_VERSION = 1
+_VERSION = 2
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 #: The outermost pixels of a thumbnail, two wide.
 _BORDER = np.pad(np.zeros((SIDE - 4, SIDE - 4), bool), 2, constant_values=True)
@@ -46,6 +46,7 @@ class Measured:
         n_colours: float32 [n], different colours in a coloured thumbnail, at 16 steps a channel.
         sharpness: float32 [n], how much of the change between neighbouring pixels is fine detail; see `sharpness`.
         frames: bool [n], whether the file holds several frames.
+        taken: float64 [n], when it was taken, in seconds since 1970 by the camera's clock; NaN where EXIF does not say.
     """
 
     thumb: Bytes
@@ -59,6 +60,7 @@ class Measured:
     n_colours: Floats
     sharpness: Floats
     frames: npt.NDArray[np.bool_]
+    taken: npt.NDArray[np.float64]
 
     def take(self, rows: npt.ArrayLike) -> Measured:
         """The figures of some rows."""
@@ -80,17 +82,17 @@ class Measures:
         """
         thumbs = np.zeros((len(files), SIDE, SIDE, 3), np.uint8)
         sharp = np.full(len(files), np.nan, np.float32)
-        frames = np.zeros(len(files), bool)
+        frames, taken = np.zeros(len(files), bool), np.full(len(files), np.nan)
         facts = []
         for i, (path, problem) in enumerate(files):
 
-            def look(pixels: Pixels, animated: bool, i: int = i) -> None:
+            def look(pixels: Pixels, animated: bool, moment: float, i: int = i) -> None:
                 thumbs[i], sharp[i] = _small(pixels)
-                frames[i] = animated
+                frames[i], taken[i] = animated, moment
 
             facts.append(Facts(problem=problem) if problem else examine(path, look, _AT_LEAST))
         known = np.array([fact.problem is None for fact in facts], bool)
-        self._parts[start] = _measure(thumbs, sharp, frames, known)
+        self._parts[start] = _measure(thumbs, sharp, frames, taken, known)
         return facts
 
     def finish(self) -> Measured:
@@ -141,7 +143,13 @@ def sharpness(grey: Bytes) -> Floats:
     return np.divide(second, first, out=np.full(len(values), np.nan, np.float32), where=first > 0)
 
 
-def _measure(thumbs: Pixels, sharp: Floats, frames: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Measured:
+def _measure(
+    thumbs: Pixels,
+    sharp: Floats,
+    frames: npt.NDArray[np.bool_],
+    taken: npt.NDArray[np.float64],
+    known: npt.NDArray[np.bool_],
+) -> Measured:
     """Figures of coloured thumbnails [n, 32, 32, 3], all at once."""
     n = len(thumbs)
     pixels = thumbs.reshape(n, SIDE * SIDE, 3)
@@ -171,6 +179,7 @@ def _measure(thumbs: Pixels, sharp: Floats, frames: npt.NDArray[np.bool_], known
         n_colours=figure(1 + np.count_nonzero(np.diff(codes, axis=1), axis=1)),
         sharpness=figure(sharp),
         frames=frames,
+        taken=taken,
     )
 
 

@@ -141,5 +141,14 @@ def fewer_right(right: int, n: int, all_right: int, total: int) -> float:
     return float(_stats().hypergeom.cdf(right, total, all_right, n))
 
 
+def two_shares(first: int, n_first: int, second: int, n_second: int) -> float:
+    """Fisher's exact, two-sided p-value of two shares of different pictures.
+
+    Args:
+        first, second: pictures of either kind that are right, of `n_first` and `n_second`.
+    """
+    return float(_stats().fisher_exact([[first, n_first - first], [second, n_second - second]]).pvalue)
+
+
 def _stats() -> Any:
     return require("scipy.stats", "Comparing scores", "train")

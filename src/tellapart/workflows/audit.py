@@ -67,14 +67,25 @@ def measured_scan(pictures: str | Path, progress: ProgressSink, **options: Any) 
     return catalog, measured
 
 
-def grouped_scan(pictures: str | Path, progress: ProgressSink, **options: Any) -> Catalog:
-    """Scan, and tie copies and near duplicates into groups, which a split keeps on one side."""
+def grouped_scan(pictures: str | Path, progress: ProgressSink, model: str | None = None, **options: Any) -> Catalog:
+    """Scan, and tie copies, near duplicates and pictures of one scene into groups, which a split keeps on one side.
+
+    Args:
+        pictures: the folder or table.
+        progress: where it is shown.
+        model: name of a pretrained network whose features are to find more of them.
+        options: as for `scan`.
+    """
     catalog, _ = measured_scan(pictures, progress, **options)
-    tied = progress.watch(room.tie_duplicates(catalog))
+    features = _features(catalog, model, progress) if model else None
+    tied, untied = progress.watch(room.tie_duplicates(catalog, features))
     groups = tied.table["group"].drop_nulls()
     progress.say(
-        f"{len(groups):,} pictures in {groups.n_unique():,} groups that stay on one side: copies, near duplicates"
+        f"{len(groups):,} pictures in {groups.n_unique():,} groups that stay on one side: copies, near duplicates, "
+        "one scene"
     )
+    if untied:
+        progress.note(room.untied_note(untied))
     return tied
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.core.events import Computing
+from tellapart.core.events import Computing, Note
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, with_notes
 from tellapart.errors import RecipeError
 from tellapart.runs.commands import training_command
@@ -33,9 +33,8 @@ _GOLDEN = 8
 
 def conclude(
     run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
-) -> Generator[Computing, None, None]:
-    """Write predictions, certainty, scores, bundle and report; yield progress."""
-    from tellapart.auditing.audit import measure
+) -> Generator[Computing | Note, None, None]:
+    """Write predictions, certainty, scores, bundle and report; yield progress, and notes on the scores."""
     from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, tta_gain
     from tellapart.report.run_report import report
     from tellapart.training.predict import predict_fully
@@ -68,8 +67,11 @@ def conclude(
         on: _evaluated(run, predictions[on], on, names.get(on, on), certainty) for on in reversed(predictions)
     }
     first = next(iter(evaluations))
+    notes = [*certainty.notes, *(yield from _honesty_notes(catalog, split, evaluations))]
+    yield from map(Note, notes[len(certainty.notes) :])
     about = {
         **asdict(certainty),
+        "notes": notes,
         "tta": tta_gain(answered[first].plain, evaluations[first], certainty, config.tta, config.tta_mean)
         if config.tta
         else None,
@@ -79,12 +81,40 @@ def conclude(
     yield Computing(-1, "bundle", 0, 1)
     _bundle(run, network, recipe, catalog, split, certainty, known, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
-    yield from measure(run.catalog)  # kept for the report's audit: looking at every picture takes a while
     near = _known_rows(run, catalog, split) if known else None
     yield from explain_for_report(Run(run.directory), network, first, near)
     yield Computing(-1, "report", 0, 1)
     report(Run(run.directory))  # as it lies on disk now
     yield Computing(-1, "report", 1, 1)
+
+
+def _honesty_notes(
+    catalog: Catalog, split: Split, evaluations: dict[str, Evaluation]
+) -> Generator[Computing, None, list[str]]:
+    """Why the scores may be flattered: scenes in two parts; and whether validation and test differ beyond chance.
+
+    Every picture is looked at for it. Its measures are kept, and the report's audit rests on them too.
+    """
+    from tellapart.auditing.scene_leaks import scene_leaks, scene_sentences
+    from tellapart.evaluation.parts_differ import parts_differ
+
+    leaks = yield from scene_leaks(catalog, split)
+    notes = scene_sentences(leaks, split)
+    differ = parts_differ(evaluations["validation"], evaluations["test"]) if "test" in evaluations else ""
+    if not differ:
+        return notes
+    own_test = catalog.table["split"].gather(split.test).is_not_null().any()
+    own_validation = catalog.table["split"].gather(split.validation).eq("validation").any()
+    reasons = ["the best epoch was chosen on validation"]
+    if own_test and not own_validation:
+        reasons.insert(
+            0,
+            "validation was drawn from the training pictures, so photographs of one scene may stand in both, and the "
+            "test, which is the data's own, may be of other scenes, days or cameras",
+        )
+    if not leaks["validation"]:
+        reasons.append("tellapart audit --model finds scenes by a network's features, and --group-duplicates ties them")
+    return [f"{differ} Why it may be: {'; '.join(reasons)}.", *notes]
 
 
 def _evaluated(run: Run, predictions: Predictions, part: str, on: str, certainty: Certainty) -> Evaluation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from PIL import Image, ImageFile
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.data.decoding import avif, color, icon, jpeg, jpeg2000, messages, slow, tiff, webp
 from tellapart.data.decoding.bounded_file import MAX_HEADER, BoundedFile
+from tellapart.data.decoding.exif_time import time_taken
 from tellapart.data.decoding.limits import ALLOWANCE, quiet, reserve
 from tellapart.data.decoding.messages import Unusable
 from tellapart.errors import UnreadableError
@@ -76,8 +78,8 @@ _MAX_EXIF = 100_000  # bytes that Pillow may read; a JPEG can hold 65,527
 
 
 _Digest = bytes
-#: Called by `examine` with the pixels of a picture, and whether its file holds several frames.
-Look = Callable[[Pixels, bool], None]
+#: Called by `examine` with the pixels of a picture, whether its file holds several frames, and when it was taken.
+Look = Callable[[Pixels, bool, float], None]
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
 
     Args:
         path: of the file.
-        look: given the upright pixels of a picture that can be read, and whether the file holds several frames.
+        look: given the upright pixels of a picture that can be read, whether the file holds several frames, and when it
+            was taken, see `exif_time.time_taken`.
         at_least: JPEGs may be decoded at a reduced size as long as the short side keeps this many pixels.
     """
     n_bytes, digest = None, None
@@ -168,7 +171,7 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
                 digest = hashlib.file_digest(file, "sha256").digest()
             pixels, orientation = _pixels(picture, factor)
             if look is not None:
-                look(_upright(pixels, orientation), _is_animated(picture.source))
+                look(_upright(pixels, orientation), _is_animated(picture.source), _time_taken(picture.source))
     except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes: any exception means "unreadable"
         problem = _reason(error, path)
     if picture is None:
@@ -360,6 +363,13 @@ def _is_animated(source: jpeg.Header | Image.Image) -> bool:
         return bool(getattr(source, "is_animated", False))
     except Exception:  # noqa: BLE001 - the picture itself was read
         return False
+
+
+def _time_taken(source: jpeg.Header | Image.Image) -> float:
+    if isinstance(source, jpeg.Header):
+        return source.taken
+    exif = source.info.get("exif")
+    return time_taken(exif) if isinstance(exif, bytes) else math.nan
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tellapart.core.preprocess import Pixels
 from tellapart.data.decoding.color import to_rgb
+from tellapart.data.decoding.exif_time import time_taken
 from tellapart.data.decoding.messages import TRUNCATED, Unusable
 
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
@@ -45,6 +46,7 @@ class Header:
         width, height: as stored, before the orientation is applied; in pixels.
         mode: "L", "RGB" or "CMYK".
         orientation: EXIF orientation, 1 to 8; 1 where there is none or it makes no sense.
+        taken: when it was taken, see `exif_time.time_taken`; NaN where that is not known.
         samples: samples a pixel over all channels, e.g. 1.5 with halved colour.
         buffered: True where the decoder has to keep the coefficients of the whole picture in memory.
     """
@@ -53,6 +55,7 @@ class Header:
     height: int
     mode: str
     orientation: int
+    taken: float
     samples: float
     buffered: bool
 
@@ -127,6 +130,7 @@ def _header(frame: bytes, progressive: bool, scan: bytes, exif: bytes, xmp: byte
         height=height,
         mode=_MODES[n_channels],
         orientation=_orientation(exif, xmp),
+        taken=time_taken(exif),
         samples=sum(h * v for h, v in factors) / largest,
         buffered=progressive or scan[0] < n_channels,
     )

@@ -203,7 +203,7 @@ def draw(
     numbers = {part: int(amount) for part, amount in amounts.items() if amount >= 1}
     shares = {part: amount / len(rows) if part in numbers else amount for part, amount in amounts.items()}
     if sum(shares.values()) >= 1:
-        wanted = " and ".join(f"{n:,} for {_IN_WORDS[part]}" for part, n in numbers.items())
+        wanted = " and ".join(f"{n:,} for {PURPOSES[part]}" for part, n in numbers.items())
         raise SplitError(
             f"There are {len(rows):,} pictures to divide: {wanted} leave none to train on.",
             "Ask for fewer, or for shares, such as --set data.test=0.15.",
@@ -215,7 +215,7 @@ def draw(
     by = "labels" if catalog.multilabel else "class"
     notes = [f"{_named(list(shares))} drawn by {by}{', groups kept on one side' if ties.by_group else ''}."]
     missed = [
-        f"{len(parts[part]):,} instead of {n:,} for {_IN_WORDS[part]}"
+        f"{len(parts[part]):,} instead of {n:,} for {PURPOSES[part]}"
         for part, n in numbers.items()
         if len(parts[part]) != n
     ]

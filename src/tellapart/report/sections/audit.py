@@ -20,7 +20,7 @@ from tellapart.runs.run import Run
 _MOST, _MOST_PAIRS = 42, 30
 _MOST_CLASSES = 30  # classes whose co-occurrence is shown
 _ANCHORS = (
-    ("leaks", "Across the split", ("leak", "near-leak")),
+    ("leaks", "Across the split", ("leak", "near-leak", "scene-leak")),
     ("contradictions", "Across classes", ("contradiction", "near-contradiction")),
     (
         "labels",
@@ -28,7 +28,7 @@ _ANCHORS = (
         ("shortcut", "alike-names", "small-class", "imbalance", "unlabelled", "no-labels"),
     ),
     ("odd", "Odd pictures", ("placeholder", "blank", "dark", "blurred", "tiny", "greyscale", "odd-size", "odd-shape")),
-    ("copies", "Copies", ("duplicate", "near-duplicate")),
+    ("copies", "Copies", ("duplicate", "near-duplicate", "scene")),
     ("files", "Files", ("unreadable", "wrong-extension", "animated", "rotated")),
 )
 _TITLES = {"odd": "Odd pictures", "copies": "Pictures that are there more than once", "files": "Odd files"}
@@ -67,6 +67,9 @@ def leak_section(audit: Audit) -> Section | None:
         blocks += [Text(warning, "warning"), *leaks]
     else:
         blocks.append(Text("No picture stands on two sides of the split, exactly or nearly."))
+    if scenes := audit.of("scene-leak"):
+        text = f"{counted(len(scenes), 'pair')} of one scene on two sides of the split: the score may be flattered."
+        blocks += [Text(text, "warning"), *kind_blocks(audit, "scene-leak")]
     wrong = [block for kind in ("contradiction", "near-contradiction") for block in kind_blocks(audit, kind)]
     blocks += wrong
     blocks += [Text(finding.detail + ".", "warning") for finding in audit.of("shortcut") if finding.weight == "warning"]
