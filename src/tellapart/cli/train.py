@@ -94,11 +94,7 @@ def train(
     if as_json:
         print_json(_result(run, trained=not was_finished))
     elif not quiet:
-        print_out(
-            next(iter(run.evaluations.values())).table(),
-            f"Report: {run.report}",
-            f"Ask it: tellapart predict {shlex.quote(str(run.directory))} PICTURE",
-        )
+        print_out(*_result_text(run))
 
 
 def _result(run: Run, trained: bool) -> dict[str, Any]:
@@ -118,6 +114,14 @@ def _published_network(recipe: Recipe) -> str | None:
     model = recipe.model
     published = model.pretrained and not model.weights and model.name not in ("auto", "blocks", "ensemble")
     return model.name if published else None
+
+
+def _result_text(run: Run) -> list[str]:
+    return [
+        next(iter(run.evaluations.values())).table(),
+        f"Report: {run.report}",
+        f"Ask it: tellapart predict {shlex.quote(str(run.directory))} PICTURE",
+    ]
 
 
 def _as_changes(model: str | None, weights: Path | None, seed: int | None) -> list[str]:

@@ -85,14 +85,14 @@ def label_confusion(evaluation: Evaluation, answers: Answers, other: Evaluation 
 
 def _labels(evaluation: Evaluation) -> _Square:
     number = {name: i for i, name in enumerate(evaluation.classes)}
-    counts = np.diag(_found(evaluation))
+    counts = np.diag(_true_positives(evaluation))
     for pair in evaluation.taken_for:
         counts[number[pair["label"]], number[pair["answer"]]] = pair["n"]
     n_given = np.array([entry["n"] for entry in evaluation.per_class], np.int64)
     return _Square(counts, np.maximum(n_given, 1), evaluation.classes, "labels")
 
 
-def _found(evaluation: Evaluation) -> Counts:
+def _true_positives(evaluation: Evaluation) -> Counts:
     """Multilabel: pictures on which each label was given and answered."""
     return np.array([round(entry["recall"].value * entry["n"]) for entry in evaluation.per_class], np.int64)
 
@@ -222,12 +222,15 @@ def label_matrix(evaluation: Evaluation, answers: Answers, other: Evaluation | N
     if other is None or other.classes != answers.predictions.classes or not other.per_class:
         return matrix
     return _beside(
-        matrix, evaluation, other, [_results(*each) for each in zip(other.per_class, _found(other), strict=True)]
+        matrix,
+        evaluation,
+        other,
+        [_results(*each) for each in zip(other.per_class, _true_positives(other), strict=True)],
     )
 
 
-def _results(entry: Mapping[str, Any], n_found: int) -> list[MatrixCell]:
+def _results(entry: Mapping[str, Any], n_right: int) -> list[MatrixCell]:
     """Multilabel: one label's true positives, misses and false positives, without pictures."""
     n_given = max(1, entry["n"])
-    counts = (int(n_found), entry["n"] - int(n_found), entry["n_predicted"] - int(n_found))
+    counts = (int(n_right), entry["n"] - int(n_right), entry["n_predicted"] - int(n_right))
     return [MatrixCell(n, n / n_given) for n in counts]

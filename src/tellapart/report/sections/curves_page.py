@@ -121,10 +121,10 @@ def verdict(runs: Sequence[Compared], names: Sequence[str]) -> list[str]:
     top, near, lost = best(runs), closest(runs), [i for i, run in enumerate(runs) if run.at_chance]
     sentences = []
     if top:
-        kept = _epochs([runs[i].at for i in top])
+        epochs = _epochs([runs[i].at for i in top])
         sentences.append(
             f"{_joined(names, top)} {'has' if len(top) == 1 else 'share'} the best validation accuracy, "
-            f"{formatting.percent(runs[top[0]].accuracy)} (weights kept: {kept})."
+            f"{formatting.percent(runs[top[0]].accuracy)} (weights kept: {epochs})."
         )
     if near:
         sentences.append(
