@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
     from tellapart.runs.run import Run
 
+Minutes = Annotated[
+    float | None, typer.Option(min=0.1, help="Time that the training may take; for recipes with a plan, such as fast.")
+]
+Weights = Annotated[Path | None, typer.Option(help="A file of weights; or a run, for the weights that it began with.")]
+
 
 @with_label_options
 def train(
@@ -35,14 +40,9 @@ def train(
     *,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
     recipe: RecipeName = "fast",
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Time that the training may take; for recipes with a plan, such as fast."),
-    ] = None,
+    minutes: Minutes = None,
     model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="A file of weights; or a run, for the weights that it began with.")
-    ] = None,
+    weights: Weights = None,
     set_: Changes = None,
     seed: Seed = None,
     label_options: LabelOptions,
