@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
@@ -16,18 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 from safetensors.numpy import load_file
 
 import tellapart as ta
-from tellapart.core.events import Event, Note, Progress, SplitReady, StageDone, Validated
+from tellapart.core.events import Note, SplitReady
 from tellapart.recipe.load import load_recipe
-from tellapart.recipe.schema import Recipe
-from tellapart.runs.resume import divide
 from tellapart.runs.run import Run
-from tellapart.workflows.progress import ProgressSink
-from tellapart.workflows.train import RunOptions, follow_run, run
+from tellapart.workflows.train import RunOptions, run
 
 pytestmark = pytest.mark.usefixtures("short_ends")
 
@@ -68,20 +62,6 @@ def followed(command: list[str | Path]) -> Iterator[tuple[subprocess.Popen[str],
         finally:
             timer.cancel()
             process.kill()
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 of scikit-learn's handwritten digits as class folders."""
-    from sklearn.datasets import load_digits
-
-    folder = tmp_path_factory.mktemp("pictures") / "digits"
-    data = load_digits()
-    for number, (ink, digit) in enumerate(zip(data.images[:600], data.target[:600], strict=True)):
-        path = folder / str(digit) / f"{number:04}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.round(ink * (255 / 16)).astype(np.uint8)).save(path)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -263,69 +243,6 @@ def test_answers_of_the_readable_although_some_are_not(
     assert [Path(line["path"]).name for line in lines] == ["broken.png", good.name]
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """In this process too, so that it comes to the same bits as the others."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
-def six_epochs(digits: Path, out: Path) -> list[str | Path]:
-    changes = ["model.name=small-cnn", "stages.0.epochs=6", "stages.0.batch_size=16"]
-    return ["train", digits, *QUICK, *(part for change in changes for part in ("--set", change)), "--out", out]
-
-
-@pytest.mark.slow
-def test_stopped_by_signals_the_same_command_goes_on_to_the_same_weights(
-    digits: Path, tmp_path: Path, here: Command, one_thread: None
-) -> None:
-    """Interrupted, begun again, terminated, begun again. Killed it is in the test of retraining."""
-    out, unbroken = tmp_path / "run", tmp_path / "unbroken"
-    done = here(*six_epochs(digits, unbroken))
-    assert done.returncode == 0, done.stderr
-    command = six_epochs(digits, out)
-    for epoch, number in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), 1):
-        with followed(command) as (process, printed):
-            next(e for e in printed if e["event"] == "Progress" and (e["epoch"], e["step"]) >= (epoch, 5))
-            process.send_signal(number)
-            process.communicate(timeout=LONGEST)
-            assert process.returncode == 130
-        assert not (out / "report.html").exists()
-
-    resumed = here(*command)
-    assert resumed.returncode == 0, resumed.stderr
-    one, other = (load_file(run / "checkpoints" / "best.safetensors") for run in (unbroken, out))
-    assert one.keys() == other.keys()
-    assert all(np.array_equal(one[key], other[key]) for key in one)
-    assert scores(unbroken) == scores(out)
-    assert events(unbroken) == events(out)
-
-
-class Gone(ProgressSink):
-    """A terminal that is closed in the middle of an epoch."""
-
-    def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
-        for event in events:
-            if isinstance(event, Progress) and (event.epoch, event.step) == (1, 3):
-                raise BrokenPipeError
-
-
-def test_a_terminal_that_is_gone_costs_no_step(digits: Path, tmp_path: Path) -> None:
-    """What cannot be shown is saved nevertheless."""
-    recipe = load_recipe("scratch", ["model.name=small-cnn", "data.size=16", "stages.0.batch_size=16"])
-    catalog, out = ta.scan(digits), tmp_path / "run"
-    options = RunOptions(runtime="cpu,float32,channels-last")
-    with pytest.raises(BrokenPipeError):
-        follow_run(Gone(), recipe, catalog, divide(catalog, recipe, out), out, options)
-    assert Run(out).begun
-    going_on = run(recipe, catalog, Run(out).split, out, options)
-    first = next(event for event in going_on if isinstance(event, Progress))
-    going_on.close()
-    assert (first.epoch, first.step) == (1, 4)
-
-
 def scores(run: Path) -> object:
     return json.loads((run / "evaluation.json").read_text())
 
@@ -387,100 +304,3 @@ def test_killed_in_the_retraining_it_goes_on_to_the_same_weights(
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[key], other[key]) for key in one)
     assert events(whole) == events(out)
-
-
-def test_several_labels_from_table_to_answer(
-    tmp_path: Path, picture_folder: Callable[..., Path], here: Command
-) -> None:
-    photos = picture_folder(n=20)
-    rows = ["file_name,labels"]
-    for path in sorted(photos.glob("*/*.png")):
-        number = int(path.stem)
-        labels = [path.parent.name, *(["even"] if number % 2 == 0 else [])] if number % 5 else []
-        rows.append(f"{path.relative_to(photos).as_posix()},{' '.join(labels)}")
-    (photos / "labels.csv").write_text("\n".join(rows) + "\n")
-    out = tmp_path / "run"
-    settings = ["--set", "evaluation.thresholds.recall=0.9", "--set", "evaluation.tta=1"]
-    settings += ["--set", "evaluation.tta_mean='probabilities'"]
-    done = here("train", photos, *QUICK, *settings, "--set", "stages.0.epochs=2", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert "f1_micro" in done.stdout
-    run = Run(out)
-    assert run.catalog.multilabel
-    assert run.predictions("test").target.shape[1] == 4
-    answer = ta.load(out).predict(next(photos.glob("*/*.png")))
-    assert len(answer.labels) == 4
-    assert len(ta.load(out).bundle.temperature) == 4  # type: ignore[arg-type]
-    assert (ta.load(out).bundle.tta, ta.load(out).bundle.tta_mean) == (1, "probabilities")
-    validation = run.predictions("validation")
-    told = json.loads(run.evaluation_file.read_text())
-    answered = validation.probabilities(tuple(told["temperature"])) >= told["thresholds"]
-    given = validation.target == 1
-    assert ((answered & given).sum(axis=0) >= 0.9 * given.sum(axis=0) - 1e-9).all()
-    assert "probabilities averaged over each picture and 1 changed copy of it" in told["tta"]["sentence"]
-
-
-def test_a_picture_that_breaks_is_skipped_only_when_asked(
-    tmp_path: Path, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))  # other tests' may keep the same picture
-    photos = picture_folder(n=10)
-    catalog = ta.scan(photos)
-    split = ta.split(catalog)
-    broken = catalog.path(int(split.train[2]))
-    broken.write_bytes(b"no picture any more")
-    quick = {"changes": ["model.name=cnn8", "data.size=32", "stages.0.epochs=1"], "runtime": "cpu"}
-    with pytest.raises(ta.TellapartError, match=broken.name) as raised:
-        ta.train(catalog, split, "scratch", tmp_path / "run", **quick)  # type: ignore[arg-type]
-    assert "--on-unreadable skip" in str(raised.value)
-    run = ta.train(catalog, split, "scratch", tmp_path / "run", on_unreadable="skip", **quick)  # type: ignore[arg-type]
-    assert [Path(entry["path"]).name for entry in run.skipped] == [broken.name]
-    assert "left out, as asked for" in run.report.read_text(encoding="utf-8")
-
-
-def test_stored_features_that_are_cut_off_in_mid_training_are_made_again(
-    tmp_path: Path, picture_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
-    stage = {"train": "head", "augment": False, "epochs": 3, "batch_size": 8}
-    model = {"name": "cnn8", "pretrained": False}
-    recipe = ta.Recipe.model_validate({"data": {"size": 32}, "model": model, "stages": [stage]})
-    catalog = ta.scan(picture_folder(n=10))
-    courses: list[list[Validated]] = []
-    for damage in (False, True):
-        course: list[Validated] = []
-        notes: list[str] = []
-        for event in run(recipe, catalog, ta.split(catalog), tmp_path / str(damage), RunOptions(runtime="cpu")):
-            if isinstance(event, Validated):
-                course.append(event)
-                if damage and event.epoch == 2 and not notes:
-                    for values in (tmp_path / "cache" / "activations").glob("*/values.bin"):
-                        os.truncate(values, 10)
-            if isinstance(event, Note):
-                notes.append(event.text)
-            if isinstance(event, StageDone):
-                break
-        courses.append(course)
-    assert [note for note in notes if "was cut off while it was read. It is made again" in note]
-    whole, damaged = courses
-    assert {event.epoch: event for event in damaged} == {event.epoch: event for event in whole}
-    logged = [event for event in Run(tmp_path / "False").events() if event["event"] == "Validated"]
-    assert ["preparation" in event for event in logged] == [True, False, False]
-
-
-@pytest.mark.slow
-def test_the_default_on_real_pictures_with_real_weights(
-    test_data: Path, weights: Path, tmp_path: Path, here: Command
-) -> None:
-    """The main job in miniature: 40 pictures of each fruit, and one network to choose from."""
-    for kind in ("cherry", "strawberry", "tomato"):
-        (tmp_path / "fruit" / kind).mkdir(parents=True)
-        for path in sorted((test_data / "fruit" / kind).iterdir())[:40]:
-            (tmp_path / "fruit" / kind / path.name).symlink_to(path)
-    run = tmp_path / "run"
-    small = ["--model", "mobilenetv2_100", "--set", "data.size=96"]
-    done = here("train", tmp_path / "fruit", "--follow-links", *small, "--minutes", "1", "--out", run)
-    assert done.returncode == 0, done.stderr
-    assert "mobilenetv2_100 at 96 pixels" in done.stderr
-    assert Run(run).evaluations["test"].metrics["accuracy"].value > 0.5
-    assert "mobilenetv2_100" in Run(run).environment["weights"]

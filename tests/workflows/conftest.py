@@ -1,0 +1,23 @@
+"""Pictures for trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 of scikit-learn's handwritten digits as class folders."""
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("pictures") / "digits"
+    data = load_digits()
+    for number, (ink, digit) in enumerate(zip(data.images[:600], data.target[:600], strict=True)):
+        path = folder / str(digit) / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.round(ink * (255 / 16)).astype(np.uint8)).save(path)
+    return folder
