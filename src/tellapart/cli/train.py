@@ -65,9 +65,7 @@ def train(
         bool,
         typer.Option("--resume-anyway", help="Resume in spite of other versions, labels or later stages; recorded."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print every event as a line of JSON, and the result as the last one.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as lines of JSON, the result last.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
