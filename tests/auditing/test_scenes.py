@@ -14,6 +14,7 @@ from PIL import Image
 from tellapart.auditing.scene_findings import scene_findings
 from tellapart.auditing.scene_leaks import scene_leaks, scene_sentences
 from tellapart.auditing.scenes import FEWEST_GROUPS, Scenes, find_scenes, scene_groups
+from tellapart.cli.train import _published_network
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.decoding.exif_time import time_taken
@@ -21,6 +22,8 @@ from tellapart.data.scan import scan
 from tellapart.data.splitting.split import Split
 from tellapart.data.statistics import Measured, Measures
 from tellapart.evaluation.parts_differ import parts_differ
+from tellapart.recipe.load import load_recipe
+from tellapart.workflows.audit import grouped_scan
 from tellapart.workflows.progress import ProgressSink
 
 N = 40
@@ -204,3 +207,16 @@ def test_validation_and_test_that_differ_beyond_chance_are_called_so():
     assert sentence == "Validation says 96.0 %, the test 68.9 %: more than chance allows (p < 0.001)."
     assert parts_differ(of_accuracy("validation", 92, 100), of_accuracy("test", 88, 100)) == ""
     assert parts_differ(of_accuracy("validation", 90, 99, True), of_accuracy("test", 20, 99, True))
+
+
+def test_a_grouped_scan_ties_scenes_and_names_the_network_of_a_pretrained_recipe(tmp_path, scene):
+    for i in range(6):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        scene(i).save(tmp_path / "ab"[i % 2] / f"{i}one.png")
+    for i in (0, 1):
+        scene(i).crop((2, 1, 95, 78)).resize((96, 80)).save(tmp_path / "ab"[i] / f"{i}two.png")
+    groups = grouped_scan(tmp_path, ProgressSink()).table["group"]
+    assert groups.drop_nulls().value_counts()["count"].to_list() == [2, 2]
+    assert _published_network(load_recipe("transfer")) == "mobilenetv2_100"
+    assert _published_network(load_recipe("scratch")) is None
+    assert _published_network(load_recipe("fast")) is None
