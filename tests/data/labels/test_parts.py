@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from unicodedata import normalize
@@ -10,6 +11,7 @@ import pytest
 
 from tellapart.data.labels.layout import Layout, find_layout
 from tellapart.data.labels.parts import part_of, part_of_file
+from tellapart.errors import DataError
 
 Draw = Callable[..., Path]
 
@@ -113,3 +115,14 @@ def test_a_class_in_one_spelling_keeps_it(draw: Draw) -> None:
 def test_classes_that_differ_by_case_or_blanks_are_named(draw: Draw) -> None:
     layout = find_layout(draw("train/Cat/1.png", "train/dog/2.png", "val/cat/1.png", "val/dog /2.png"))
     assert "classes that differ by case or blanks only: Cat and cat, dog and dog " in layout.sentence
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on this system")
+def test_a_folder_of_links_says_that_they_lead_out(draw: Draw) -> None:
+    root = draw("real/a/1.png") / "links"
+    root.mkdir()
+    (root / "a").symlink_to(root.parent / "real" / "a")
+    with pytest.raises(DataError, match="only links that lead out of it: a") as caught:
+        find_layout(root)
+    assert "--follow-links" in str(caught.value)
+    assert find_layout(root, follow_links=True).classes == ("a",)

@@ -80,6 +80,11 @@ def find_layout(
     listing = walk(root, follow_links)
     choice = _choose(listing, layout, labels, label_depth)
     if not choice.files and not listing.pictures.height:
+        if listing.outside:
+            raise DataError(
+                f"{root} holds no pictures, only links that lead out of it: {first_few(listing.outside)}.",
+                "With --follow-links they are followed.",
+            )
         raise DataError(
             f"{root} holds no pictures.",
             f"Looked in all its folders for files that end in {first_few(sorted(EXTENSIONS), 8)}.",
@@ -232,7 +237,7 @@ def _number(root: Path, listing: Walk, labelling: Labelling, class_file: str | P
 def _passed_over(reasons: dict[str, str]) -> list[str]:
     """A clause for each reason that tables are not used for."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in sorted(reasons.items()):
+    for name, reason in sorted(reasons.items(), key=lambda pair: (pair[1][0] != "(", pair[0])):
         by_reason.setdefault(reason.rstrip("."), []).append(name)
     clauses = []
     for reason, names in by_reason.items():
