@@ -94,19 +94,22 @@ def at_chance(accuracy: float, constant: float, n: int) -> bool:
 def association(predictions: Predictions, temperature: Temperature = 1.0) -> float:
     """One-sided p-value of probabilities as high for the right labels, were labels dealt to the pictures by chance.
 
-    1 where all pictures get the same probabilities, or have the same labels. Labels that are not known count as absent.
+    1 where all pictures get the same probabilities, or have the same labels. Where a label is not known, its
+    probability counts as the mean: it speaks for neither.
     """
     n, counts = len(predictions), _label_counts(predictions).astype(float)
     targets = predictions.target
     step = max(1, _PART // len(predictions.classes))
     parts = [metrics.take(predictions, slice(start, start + step)) for start in range(0, n, step)]
-    mean = sum(part.probabilities(temperature).sum(axis=0) for part in parts) / n
+    n_known = n if predictions.unknown is None else np.maximum((~predictions.unknown).sum(axis=0), 1)
+    total = sum((part.probabilities(temperature) * _is_known(part)).sum(axis=0) for part in parts)
+    mean = total / n_known
     shared = None
     if predictions.multilabel:
         shared = targets.T.astype(float) @ targets - np.outer(counts, counts) / n
     right, variance = 0.0, 0.0
     for part in parts:
-        off = part.probabilities(temperature) - mean
+        off = (part.probabilities(temperature) - mean) * _is_known(part)
         if shared is not None:
             right += float((off * part.target).sum())
             variance += float(((off @ shared) * off).sum())
@@ -140,6 +143,11 @@ def pictures_for_half(name: str, metric: Metric) -> int:
     sizes = np.arange(metric.n, 4 * metric.n + 40)
     low, high = intervals.wilson(np.full(len(sizes), metric.value), sizes)
     return int(sizes[np.argmax(high - low <= (metric.high - metric.low) / 2)])
+
+
+def _is_known(predictions: Predictions) -> Array | float:
+    """1 where it is known whether a label applies, else 0."""
+    return 1.0 if predictions.unknown is None else (~predictions.unknown).astype(float)
 
 
 def _labels_differ(predictions: Predictions) -> bool:
