@@ -129,7 +129,7 @@ def decode(source: Path | bytes, at_least: int | None = None, background: color.
         file, n_bytes = (BytesIO(source), len(source)) if isinstance(source, bytes) else _load(source)
         with file, quiet(), ExitStack() as held:
             picture = _open(file, n_bytes, held)
-            pixels, orientation = _pixels(picture, _factor(picture, at_least), background)
+            pixels, orientation = _pixels(picture, _factor(picture, at_least), held, background)
             return _upright(pixels, orientation)
     except Exception as error:
         name = "the picture" if isinstance(source, bytes) else str(source)
@@ -169,9 +169,10 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
             if digest is None:  # a large file is read whole once its header has shown a picture that can be read
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").digest()
-            pixels, orientation = _pixels(picture, factor)
+            pixels, orientation = _pixels(picture, factor, held)
             if look is not None:
                 look(_upright(pixels, orientation), _is_animated(picture.source), _time_taken(picture.source))
+            del pixels
     except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes: any exception means "unreadable"
         problem = _reason(error, path)
     if picture is None:
@@ -243,6 +244,10 @@ class _Picture:
     held: bool = False
     turned: int = 1
 
+    def release(self) -> None:
+        """Let the opened picture go, with all that its decoder holds."""
+        del self.source
+
     def memory(self, factor: int) -> int:
         """Bytes that decoding takes at its peak, when the result has 1/factor of the size."""
         if isinstance(self.source, jpeg.Header):
@@ -298,14 +303,17 @@ def _check_whole(n_bytes: int) -> None:
         )
 
 
-def _pixels(picture: _Picture, factor: int, background: color.Colour = (255, 255, 255)) -> tuple[Pixels, int]:
-    """Pixels as stored, and the orientation they should be given."""
-    with reserve(0 if picture.held else picture.memory(factor)):
-        if isinstance(picture.source, jpeg.Header):
-            picture.file.seek(0)
-            return jpeg.read_pixels(picture.file.read(), picture.source, factor), picture.source.orientation
-        image = slow.load(picture.source, picture.file, picture.n_bytes)
-        return color.to_rgb(image, factor, background), _orientation(picture.source)
+def _pixels(
+    picture: _Picture, factor: int, held: ExitStack, background: color.Colour = (255, 255, 255)
+) -> tuple[Pixels, int]:
+    """Pixels as stored, and the orientation they should be given. Memory is held for as long as the picture is open."""
+    held.enter_context(reserve(0 if picture.held else picture.memory(factor)))
+    held.callback(picture.release)  # comes before the memory is given to others
+    if isinstance(picture.source, jpeg.Header):
+        picture.file.seek(0)
+        return jpeg.read_pixels(picture.file.read(), picture.source, factor), picture.source.orientation
+    image = slow.load(picture.source, picture.file, picture.n_bytes)
+    return color.to_rgb(image, factor, background), _orientation(picture.source)
 
 
 def _factor(picture: _Picture, at_least: int | None) -> int:
