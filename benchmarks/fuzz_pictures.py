@@ -101,7 +101,7 @@ def read(first: int, last: int, seed: int) -> None:
             path.write_bytes(mutant(contents, number, seed))
             print(json.dumps({"number": number}), flush=True)
             began = time.process_time()
-            facts = examine(path, lambda pixels, animated: None, 128)
+            facts = examine(path, lambda *_: None, 128)
             seconds = time.process_time() - began
             print(json.dumps({"number": number, "seconds": seconds, "problem": facts.problem}), flush=True)
     status = Path("/proc/self/status").read_text()

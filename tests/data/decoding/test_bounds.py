@@ -88,7 +88,7 @@ def test_pictures_of_too_many_parts_are_refused(name: str, few_reads: None) -> N
 def test_what_follows_a_gifs_first_frame_is_bounded_and_costs_no_picture(tmp_path: Path, few_reads: None) -> None:
     (tmp_path / "a.gif").write_bytes(hostile.gif_of_blocks(b"!\xfe\1a\0", 10_000, after=True))
     animated = []
-    assert examine(tmp_path / "a.gif", lambda _, several: animated.append(several)).problem is None
+    assert examine(tmp_path / "a.gif", lambda _, several, *__: animated.append(several)).problem is None
     assert animated == [False]
 
 

@@ -17,7 +17,7 @@ def test_a_thousand_mutants_are_read_or_refused(tmp_path: Path) -> None:
     n_read = 0
     for number in range(1_000):
         path.write_bytes(mutant(contents, number, seed=1))
-        facts = examine(path, lambda pixels, animated: None, 128)
+        facts = examine(path, lambda *_: None, 128)
         assert facts.problem is None or facts.problem.strip(), number
         assert facts.sha256 is not None
         n_read += facts.problem is None
