@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, nargs="+", default=[50, 200, 2600])
     parser.add_argument("--train", type=int, nargs="*", default=[50, 200], help="sizes of sets that are trained on")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--only-kept", action="store_true", help="leave out what is not there yet")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     options.kept.mkdir(parents=True, exist_ok=True)
@@ -62,17 +63,21 @@ def main() -> None:
                 continue
             for stage, trains in STAGES.items():
                 kept = options.kept / f"{stage}_{name}_{n}.json"
-                curve = _kept(kept, lambda part=part, stage=stage: _curve(part, stage, options.size))
-                rows.append({"pictures": name, "n": len(part), "trains": trains, **_read(curve)})
+                curve = _kept(kept, lambda part=part, stage=stage: _curve(part, stage, options.size), options.only_kept)
+                if curve:
+                    rows.append({"pictures": name, "n": len(part), "trains": trains, **_read(curve)})
             if n in options.train:
                 kept = options.kept / f"train_{name}_{n}.json"
                 out = kept.with_suffix("")
-                course = _kept(kept, lambda part=part, out=out: _training(part, out, options.size))
-                trainings.append({"pictures": name, "n": len(part), **course})
+                course = _kept(kept, lambda part=part, out=out: _training(part, out, options.size), options.only_kept)
+                if course:
+                    trainings.append({"pictures": name, "n": len(part), **course})
     if options.figure:
         draw(options.kept, min(options.n), options.figure)
     figures = {"recipe": "eight-step", "size": options.size, "tests": rows, "trainings": trainings}
-    record.write("lr_finder", {**figures, "valley_over_fastai": record.spread([row["ratio"] for row in rows])})
+    record.write(
+        "lr_finder", {**figures, "valley_over_fastai": record.spread([row["ratio"] for row in rows if "ratio" in row])}
+    )
 
 
 def sample(catalog: Catalog, n: int) -> Catalog:
@@ -99,8 +104,11 @@ def _only(catalog: Catalog, rows: np.ndarray) -> Catalog:
     return catalog.without(np.setdiff1d(np.arange(len(catalog)), rows))
 
 
-def _kept(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _kept(file: Path, make: Callable[[], dict[str, Any]], only: bool = False) -> dict[str, Any] | None:
+    """What a file keeps; made now if it is not there, or None with `only`."""
     if not file.is_file():
+        if only:
+            return None
         file.write_text(json.dumps(make()))
     values: dict[str, Any] = json.loads(file.read_text())
     return values
@@ -127,6 +135,7 @@ def _read(curve: dict[str, Any]) -> dict[str, Any]:
     except TrainingError as error:
         return {"steps": len(curve["lrs"]), "fastai_valley": fastai, "error": error.message}
     rates = {**test.by_rule, "diverges": test.diverges, "fastai_valley": fastai, "ratio": test.valley / fastai}
+    rates["highest_falling_0_1"] = highest_falling_0_1(curve["lrs"], curve["losses"])
     return {"steps": len(curve["lrs"]), **rates, "losses": [round(loss, 4) for loss in curve["losses"]]}
 
 
@@ -145,6 +154,26 @@ def fastai_valley(lrs: list[float], losses: list[float]) -> float:
     start = end - int(length[end])
     third = (end - start) / 3
     return float(x[start + int(third) + int(third / 2)])
+
+
+def highest_falling_0_1(lrs: list[float], losses: list[float]) -> float:
+    """What version 0.1 called "highest falling": read from the running mean, with its lag."""
+    x, y = np.asarray(lrs)[len(lrs) // 10 :], running_mean(losses)[len(lrs) // 10 :]
+    slope = np.gradient(y, np.log(x))[: int(y.argmin()) + 1]
+    return float(x[np.flatnonzero(slope <= slope.min() / 4)[-1]])
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The tests as a table for the docs."""
+    lines = ['| pictures | trains | valley | fastai\'s valley | diverges at | "highest falling" | in 0.1 |']
+    lines.append("|---" * 7 + "|")
+    for row in rows:
+        rates = [
+            row.get(name) for name in ("valley", "fastai_valley", "diverges", "highest_falling", "highest_falling_0_1")
+        ]
+        cells = [f"{row['pictures']}, {row['n']:,}", row["trains"], *(f"{lr:.2g}" if lr else "–" for lr in rates)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _training(catalog: Catalog, out: Path, size: int) -> dict[str, Any]:
