@@ -213,6 +213,8 @@ def draw(kept: Path, n: int, path: Path) -> None:
             axes.plot(fastai, np.interp(fastai, x, mean), "x", color="#1b1d20", label="fastai's valley")
             axes.axvspan(test.diverges / 10, test.diverges, color="#dddad4", alpha=0.4, lw=0, label="last decade")
             axes.set(xscale="log", title=f"{name}, {n} pictures", xlabel="learning rate", ylim=(0, 1.4 * y[0]))
+            axes.set_xticks([1e-6, 1e-4, 1e-2, 1], ["1e-6", "1e-4", "1e-2", "1"])
+            axes.set_xticks([], minor=True)
         panels[0].legend(frameon=False, fontsize=7)
         figure.savefig(path, bbox_inches="tight", dpi=110)
 
