@@ -331,7 +331,7 @@ def main(n: int, seed: int) -> None:
             text=True,
             check=False,
         )
-        said = [json.loads(line) for line in done.stdout.splitlines()]
+        said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         lines |= {line["number"]: line for line in said if "result" in line}
         peak = max([peak, *(line["peak"] for line in said if "peak" in line)])
         last = max((line["number"] for line in said if "number" in line), default=first)
