@@ -66,7 +66,7 @@ class Scenes:
 
     def take(self, keep: npt.NDArray[np.bool_]) -> Scenes:
         """Some of the pairs."""
-        evidence = tuple(words for words, kept in zip(self.evidence, keep.tolist(), strict=True) if kept)
+        evidence = tuple(words for words, wanted in zip(self.evidence, keep.tolist(), strict=True) if wanted)
         return Scenes(self.first[keep], self.second[keep], self.score[keep], evidence)
 
 
