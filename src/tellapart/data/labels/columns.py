@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from tellapart.data.labels.cells import Cells, one_column_each, one_label, several_labels, yes_or_no
-from tellapart.data.labels.names import IS_PART, SPLIT, plain
+from tellapart.data.labels.names import FOLD, SPLIT, plain
 from tellapart.data.labels.parts import part_of
-from tellapart.data.labels.roles import FitsPictures, Roles, roles_of
+from tellapart.data.labels.roles import FitsPictures, Roles, part_of_column, roles_of
 from tellapart.data.labels.tables import ROW_NUMBER, Table
 from tellapart.errors import DataError, UsageError
 
@@ -93,6 +93,12 @@ def _notes(roles: Roles, cells: Cells) -> tuple[str, ...]:
         notes.append(f"parts from the column {roles.split!r}")
     if roles.is_part:
         notes.append(f"parts from {' and '.join(map(repr, roles.is_part))}")
+    folds = [name for name in roles.unused if plain(name) in map(plain, FOLD)]
+    if folds:
+        notes.append(
+            f"folds in {' and '.join(map(repr, folds))} are not used, cross-validate deals its own; in a column "
+            "'group', they stay together"
+        )
     if roles.group and roles.group != ("group",):
         notes.append(f"groups from {' and '.join(map(repr, roles.group))}")
     return tuple(notes)
@@ -107,9 +113,7 @@ def _split(table: Table, roles: Roles) -> pl.Series:
     parts = _named_parts(table, roles.split)
     if not roles.is_part:
         return parts
-    own = {
-        column: next(part for name, part in IS_PART.items() if plain(name) == plain(column)) for column in roles.is_part
-    }
+    own = {column: part for column in roles.is_part if (part := part_of_column(column))}
     answers = [yes_or_no(table.frame[column]).to_list() for column in own]
     covered = set(own.values())
     rest = next((part for part in ("train", "test", "validation") if part not in covered), None)

@@ -153,7 +153,8 @@ def _split_at_level(table: pl.DataFrame, level: int, parts: dict[str, str]) -> t
         notes.append(f"all of it in {next(iter(parts))}/")
     else:
         in_parts, bare = _without_bare_parts(in_parts)
-        where = " in each class folder" if level else ""
+        folders_above = table.filter(part.is_not_null()).select(above).to_series()
+        where = " in each class folder" if folders_above.n_unique() > 1 else ""
         notes.append(f"given parts: {', '.join(f'{top}/' for top in sorted(parts) if top not in bare)}{where}")
         notes += [f"{top}/ without class folders left out ({counted(n, 'picture')})" for top, n in bare.items()]
     left = below_all.filter(pl.col("split").is_null())["top"].fill_null("no folder").value_counts(name="n").sort("top")
@@ -164,11 +165,11 @@ def _split_at_level(table: pl.DataFrame, level: int, parts: dict[str, str]) -> t
 
 
 def _without_repeated_parts(table: pl.DataFrame, level: int) -> pl.DataFrame:
-    """Drop a level that repeats the part's own name for all its pictures, as in train/train/cat."""
+    """Drop a level that repeats the part for all its pictures, as in train/train/cat and seg_train/seg_train/cat."""
     after = _FOLDERS.list.get(level, null_on_oob=True)
     while table.height:
-        names = table.select("split", after=after).unique()
-        if not all(name is not None and part_of(name) == part for part, name in names.iter_rows()):
+        names = table.select("split", "top", after=after).unique()
+        if not all(name and (part_of(name) == part or name == top) for part, top, name in names.iter_rows()):
             break
         table = table.with_columns(folders=pl.concat_list(_FOLDERS.list.head(level), _FOLDERS.list.slice(level + 1)))
     return table

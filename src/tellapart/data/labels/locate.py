@@ -145,12 +145,25 @@ def _relative(path: str, root: Path) -> str | None:
 
 
 def _from_above(paths: pl.Series, listing: Walk) -> pl.Series:
-    """Paths that all begin with the root's own name, or with some folders above it, without that."""
-    names = listing.root.parts[1:]
+    """Paths that all begin with the root's own name, or with some folders above it, without that.
+
+    The root may have had another name where the table was written: so other folders that begin all paths are dropped
+    too. But one folder stays, and parts stay: `test/1.png` does not mean the `1.png` of this root.
+    """
+    pictures, names = listing.pictures["path"], listing.root.parts[1:]
     for n in range(1, len(names) + 1):
         prefix = "/".join(names[-n:]) + "/"
         if len(paths) and paths.str.starts_with(prefix).all():
-            return _spelled(paths.str.strip_prefix(prefix), listing.pictures["path"])
+            return _spelled(paths.str.strip_prefix(prefix), pictures)
+    below = paths
+    while len(below) and below.str.contains("/.*/").all():
+        prefix = below[0].partition("/")[0] + "/"
+        if part_of(prefix) or not below.str.starts_with(prefix).all():
+            break
+        below = below.str.strip_prefix(prefix)
+        spelled = _spelled(below, pictures)
+        if spelled.is_in(pictures.implode()).any():
+            return spelled
     return paths
 
 

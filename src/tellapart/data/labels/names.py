@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 #: Columns that hold the path of a picture; the first one there is wins.
@@ -19,7 +20,9 @@ LABELS = ("labels", "tags", "classes", "categories", "finding_labels", "targets"
 #: Columns that hold the part of each picture. A cell of the first that is no part is an error; columns of the other
 #: names have other uses as well, and count where each cell is a part.
 SPLIT = ("split", "subset", "part", "partition")
-MAYBE_SPLIT = ("set", "phase", "fold", "stage", "usage", "mode", "data_split", "data_set", "dataset", "split_name")
+MAYBE_SPLIT = ("set", "phase", "stage", "usage", "mode", "data_split", "data_set", "dataset", "split_name")
+#: Columns that number the folds of somebody's cross-validation; or hold parts, as the former do.
+FOLD = ("fold", "folds", "kfold", "fold_id", "cv_fold")
 #: Columns of yes and no, and the part of a picture with yes.
 IS_PART = {
     **dict.fromkeys(("is_valid", "is_val", "is_validation", "is_dev"), "validation"),
@@ -33,13 +36,18 @@ GROUP = (
     *("lesion", "lesion_id", "specimen", "specimen_id", "study_id", "series_id", "slide_id", "session_id"),
     *("scene", "scene_id", "sequence_id", "seq_id", "burst_id", "video", "video_id", "clip_id"),
 )
-#: Columns that number the rows, such as the nameless one that pandas writes first.
-INDEX = ("", "unnamed_0", "index", "row", "row_id", "#")
+#: Plain names of columns that number the rows, such as those without a name that pandas writes, once at each saving.
+_INDEX = re.compile(r"|(unnamed|column)\d+|index|row|rowid")
 
 
 def plain(name: str) -> str:
     """A column's name without case, blanks and signs: "Image Index", "image_index" and "imageIndex" are one."""
     return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def is_index(name: str) -> bool:
+    """Whether a column numbers the rows, by its name."""
+    return bool(_INDEX.fullmatch(plain(name)))
 
 
 def has_name(columns: Iterable[str], names: Iterable[str]) -> bool:

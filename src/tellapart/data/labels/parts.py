@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection
 
 _PARTS = {
     **dict.fromkeys(("train", "training", "trn", "entrainement", "apprentissage"), "train"),
@@ -40,9 +40,23 @@ def part_of_file(stem: str) -> str | None:
     return own[0] if own else None
 
 
-def parts_in(names: Iterable[str]) -> dict[str, str]:
-    """Name → part, of those names that stand for one."""
-    return {name: part for name in names if (part := part_of(name))}
+def parts_in(names: Collection[str]) -> dict[str, str]:
+    """Name → part, of those names that stand for one.
+
+    Where no name does, names with the same other words, for train and for another part, do: `seg_train`, `seg_test`.
+    """
+    parts = {name: part for name in names if (part := part_of(name))}
+    if parts:
+        return parts
+    alike: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in names:
+        words = _words(name)
+        own = [word for word in words if word in _PARTS]
+        if len(own) == 1:
+            others = tuple(word for word in words if word not in _PARTS)
+            alike.setdefault(others, {})[name] = _PARTS[own[0]]
+    several = [named for named in alike.values() if {"train"} < set(named.values())]
+    return several[0] if len(several) == 1 else {}
 
 
 def _words(name: str) -> list[str]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import polars as pl
 
 from tellapart.data.labels.cells import MEASURES, is_flag, looks_like_labels, yes_or_no
-from tellapart.data.labels.names import GROUP, INDEX, IS_PART, LABEL, LABELS, MAYBE_SPLIT, PATHS, SPLIT, plain
+from tellapart.data.labels.names import FOLD, GROUP, IS_PART, LABEL, LABELS, MAYBE_SPLIT, PATHS, SPLIT, is_index, plain
 from tellapart.data.labels.parts import part_of
 from tellapart.data.labels.tables import Table
 from tellapart.errors import DataError
 
 #: Says whether any of these cells is the path or name of a picture that exists.
 FitsPictures = Callable[[pl.Series], bool]
+_MOST_PARTS = 20  # spellings of parts in one column
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,17 @@ def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
         )
     if label and isinstance(table.frame.schema[label], pl.List):
         labels, label = label, None
-    split, is_part, group = _split(table), _is_part(table), tuple(table.find_all(GROUP))
+    split, is_part, group = _split(table, (path, label, labels)), _is_part(table), tuple(table.find_all(GROUP))
     taken = {path, label, labels, split, *is_part, *group}
     flags: tuple[str, ...] = ()
     guessed = False
-    free = [name for name in table.columns if name not in taken and plain(name) not in _NO_LABELS]
+    free = [name for name in table.columns if name not in taken and _may_be_label(name)]
     if not label and not labels:
         flags = tuple(name for name in free if is_flag(table.frame[name]))
+        if flags:  # beside car and dog, a person of yes and no is a label too
+            also = {name for name in group if is_flag(table.frame[name]) and not plain(name).endswith("id")}
+            flags = tuple(name for name in table.columns if name in also or name in flags)
+            group = tuple(name for name in group if name not in also)
         if not flags and path is not None:
             label = _only_label(table, path, split, is_part, group)
             guessed = label is not None
@@ -88,9 +93,18 @@ def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
     return Roles(path, label, labels, flags, split, is_part, group, unused, guessed)
 
 
-_NO_LABELS = frozenset(
-    {plain(name) for name in (*INDEX, *PATHS, *SPLIT, *MAYBE_SPLIT, *IS_PART)} | {"unnamed0"} | MEASURES
-)
+_NO_LABELS = frozenset({plain(name) for name in (*PATHS, *SPLIT, *MAYBE_SPLIT, *FOLD, *IS_PART)} | MEASURES)
+
+
+def _may_be_label(name: str, others: frozenset[str] = frozenset()) -> bool:
+    """Whether a column's name leaves it open that it holds labels; `others` do too."""
+    text = plain(name)
+    return (text not in _NO_LABELS or text in others) and not is_index(name)
+
+
+def may_be_flag(name: str) -> bool:
+    """Whether a column of this name, with yes and no, is read as a label."""
+    return _may_be_label(name) and not part_of(name) and plain(name) not in map(plain, (*LABEL, *LABELS))
 
 
 def _path(table: Table, fits: FitsPictures | None) -> str | None:
@@ -108,23 +122,40 @@ def _first(table: Table, names: tuple[str, ...], path: str | None) -> str | None
     return next((name for name in table.find_all(names) if name != path), None)
 
 
-def _split(table: Table) -> str | None:
+def _split(table: Table, taken: tuple[str | None, ...]) -> str | None:
     sure = table.find(SPLIT)
     if sure is not None:
         return sure
-    return next((name for name in table.find_all(MAYBE_SPLIT) if _holds_parts(table.frame[name])), None)
+    named = next((name for name in table.find_all((*MAYBE_SPLIT, *FOLD)) if _parts(table.frame[name])), None)
+    others = (name for name in table.columns if name not in taken)
+    return named or next((name for name in others if {"train"} < _parts(table.frame[name])), None)
 
 
-def _holds_parts(cells: pl.Series) -> bool:
+def _parts(cells: pl.Series) -> set[str]:
+    """The parts that cells name; none where a cell is something else."""
     if cells.dtype != pl.String:
-        return False
-    values = [value for value in cells.drop_nulls().str.strip_chars().unique() if value]
-    return bool(values) and all(part_of(value) for value in values)
+        return set()
+    values = cells.drop_nulls().str.strip_chars().unique()
+    if len(values) > _MOST_PARTS:
+        return set()
+    parts = {part_of(value) for value in values if value}
+    return set() if None in parts else {part for part in parts if part}
 
 
 def _is_part(table: Table) -> tuple[str, ...]:
-    columns = [name for name in table.find_all(IS_PART) if table.frame.schema[name] == pl.String]
+    """Columns of yes and no: `is_valid`; or `train` beside `test`, where one alone may be a label."""
+    bare = [name for name in table.columns if part_of(name)]
+    named = [*table.find_all(IS_PART), *(bare if {"train"} < {part_of(name) for name in bare} else ())]
+    columns = [name for name in named if table.frame.schema[name] == pl.String]
     return tuple(name for name in columns if yes_or_no(table.frame[name]).is_not_null().any())
+
+
+def part_of_column(name: str) -> str | None:
+    """The part of the pictures with yes in a column, by its name."""
+    return _PART_BY_NAME.get(plain(name)) or part_of(name)
+
+
+_PART_BY_NAME = {plain(name): part for name, part in IS_PART.items()}
 
 
 def _only_label(
@@ -132,7 +163,7 @@ def _only_label(
 ) -> str | None:
     """The one column that can hold labels where no name says so; None where there are several, or none."""
     taken = {path, split, *is_part}
-    free = [n for n in table.columns if n not in taken and plain(n) not in _NO_LABELS - _PATH_NAMES]
+    free = [n for n in table.columns if n not in taken and _may_be_label(n, _PATH_NAMES)]
     candidates = [name for name in free if looks_like_labels(table.frame[name])]
     ungrouped = [name for name in candidates if name not in group]
     return (ungrouped or candidates)[0] if len(ungrouped or candidates) == 1 else None
