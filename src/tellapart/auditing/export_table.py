@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from tellapart.auditing.findings import Audit
 from tellapart.core.files import check_suffix, guarded, replacing
 from tellapart.data.catalog import Catalog
+from tellapart.data.labels.label_columns import label_columns
 from tellapart.errors import DataError
 
 #: Formats of a table of pictures, by suffix.
@@ -61,8 +60,8 @@ def write_table(catalog: Catalog, path: Path) -> Path:
     _check_names(catalog)
     if not catalog.multilabel:
         table = table.with_columns(pl.col("labels").list.first().fill_null("")).rename({"labels": "label"})
-    elif (unknown := catalog.unknown()) is not None:
-        table = table.drop("labels").with_columns(_flags(catalog, unknown))
+    elif (columns := label_columns(catalog)) is not None:
+        table = table.drop("labels").with_columns(columns)
     elif suffix == ".csv":
         table = table.with_columns(pl.col("labels").list.join(_mark(catalog)))
     table = table.drop(name for name in ("split", "group") if table[name].is_null().all())
@@ -72,12 +71,6 @@ def write_table(catalog: Catalog, path: Path) -> Path:
         else:
             table.write_parquet(beside)
     return folder if inside else catalog.root
-
-
-def _flags(catalog: Catalog, unknown: npt.NDArray[np.bool_]) -> list[pl.Series]:
-    """One column a label of 1 and 0, and ? where it is not known: no list of labels could say that."""
-    cells = np.where(unknown, "?", np.where(catalog.target() == 1, "1", "0"))
-    return [pl.Series(name, cells[:, i]) for i, name in enumerate(catalog.classes)]
 
 
 def _check_names(catalog: Catalog) -> None:

@@ -204,6 +204,27 @@ def test_several_labels_come_back(tmp_path):
     assert np.array_equal(written.target(), catalog.target(numbers))
 
 
+def test_labels_that_are_not_known_stay_so(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "labels.csv").write_text("file_name,cat,dog\n0.png,1,0\n1.png,,1\n2.png,0,-1\n3.png,1,1\n")
+    catalog = scan(tmp_path)
+    parts = Split(np.arange(2), np.arange(2, 3), np.arange(3, 4), catalog.digest, 0, "by hand")
+    written = scan(write_views(catalog, parts, VIEWS, HOW, tmp_path / "written").parent)
+    numbers = [int(Path(path).name.split(".")[0]) for path in written.table["path"]]
+    assert np.array_equal(written.target(), catalog.target(numbers))
+    assert np.array_equal(written.unknown(), catalog.unknown(numbers))
+
+
+def test_a_class_that_cannot_be_a_column_is_refused(photos, tmp_path):
+    unknown = pl.Series("unknown", [[0]] + [[]] * (len(photos) - 1), dtype=pl.List(pl.UInt32))
+    odd = replace(photos, classes=("split", "b", "c"), multilabel=True, table=photos.table.with_columns(unknown))
+    with pytest.raises(DataError, match="'split' cannot have a column"):
+        write_views(odd, split(photos), VIEWS, HOW, tmp_path / "written")
+    assert not (tmp_path / "written").exists()
+
+
 def test_labels_that_nothing_can_divide(photos, tmp_path):
     odd = replace(photos, classes=("a;b", "c|d", "e,f"), multilabel=True)
     parts = split(photos)

@@ -30,6 +30,7 @@ from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation.transforms import augment, decode_at_least
 from tellapart.data.catalog import Catalog
 from tellapart.data.decoding.decode import decode
+from tellapart.data.labels.label_columns import label_columns
 from tellapart.data.splitting.stratify import tie
 from tellapart.errors import DataError, UsageError
 from tellapart.recipe.transforms import Transform
@@ -105,9 +106,9 @@ def write_views(
 ) -> Generator[Computing, None, Path]:
     """Write all versions of the training pictures, and the others as they are, into a new folder.
 
-    The table `pictures.csv` has columns file_name, label (or labels, between them a mark that is in no name), split
-    and group. All versions of a picture carry one group, together with its exact copies and its group of the catalog.
-    So a new split of that folder cannot tear them apart.
+    The table `pictures.csv` has columns file_name, label (or labels, between them a mark that is in no name; or one
+    column a label, where some are not known), split and group. All versions of a picture carry one group, together with
+    its exact copies and its group of the catalog. So a new split of that folder cannot tear them apart.
 
     Args:
         catalog: all pictures.
@@ -126,12 +127,12 @@ def write_views(
 
     Raises:
         UsageError: the folder holds something already.
-        DataError: no mark can divide the names of several labels.
+        DataError: no mark can divide the names of several labels, or a name cannot be that of a column.
         UnreadableError: a picture that cannot be read.
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty.", "Name a folder that does not exist yet.")
-    between = _mark_between(catalog.classes) if catalog.multilabel else ""
+    labels = _labels(catalog)
     made, done, total = [], 0, sum(map(len, (split.train, split.validation, split.test)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part, rows in (("train", split.train), ("validation", split.validation), ("test", split.test)):
@@ -145,7 +146,9 @@ def write_views(
             made.append(pl.DataFrame({"row": rows, "split": [part] * len(rows), "file_name": names}))
     table = pl.concat(made).explode("file_name")
     with replacing(folder / "pictures.csv") as beside:
-        _described(catalog, table, between).write_csv(beside)
+        rows = table["row"].to_numpy()
+        group = pl.Series("group", _groups(catalog)[rows])
+        table.select("file_name", *labels[rows], "split", group).write_csv(beside)
     return folder / "pictures.csv"
 
 
@@ -187,16 +190,14 @@ def _mark_between(classes: Sequence[str]) -> str:
     return mark
 
 
-def _described(catalog: Catalog, made: pl.DataFrame, between: str) -> pl.DataFrame:
-    """The table of what was written: file_name, label or labels, split, group."""
-    rows = made["row"].to_numpy()
-    names = [between.join(catalog.classes[i] for i in labels) for labels in catalog.table["labels"].gather(rows)]
-    return made.select(
-        "file_name",
-        pl.Series("labels" if catalog.multilabel else "label", names),
-        "split",
-        pl.Series("group", _groups(catalog)[rows]),
-    )
+def _labels(catalog: Catalog) -> pl.DataFrame:
+    """The columns of labels, of all pictures."""
+    columns = label_columns(catalog)
+    if columns is None:
+        between = _mark_between(catalog.classes) if catalog.multilabel else ""
+        names = [between.join(catalog.classes[i] for i in labels) for labels in catalog.table["labels"]]
+        columns = [pl.Series("labels" if catalog.multilabel else "label", names, dtype=pl.String)]
+    return pl.DataFrame(columns)
 
 
 def _groups(catalog: Catalog) -> npt.NDArray[np.object_]:
