@@ -139,7 +139,8 @@ class Written:
         """The classes as lines for a terminal."""
         width = max(map(len, ("class", *(name for name, _, _ in self.classes))), default=0)
         lines = [
-            f"  {name:<{width}}  {kept:>9,}  {excluded:>9,}" for name, kept, excluded in self.classes[:_MOST_CLASSES]
+            f"  {name:<{width}}  {n_kept:>9,}  {n_excluded:>9,}"
+            for name, n_kept, n_excluded in self.classes[:_MOST_CLASSES]
         ]
         if len(self.classes) > _MOST_CLASSES:
             lines.append(f"  … and {counted(len(self.classes) - _MOST_CLASSES, 'more class', 'more classes')}")

@@ -157,9 +157,9 @@ def _judged(finished: Run, bundle: Bundle, catalog: Catalog, predictions: Predic
     from tellapart.evaluation.metrics import take
     from tellapart.runs.trained_on import known_pictures
 
-    def scored(some: Predictions) -> Evaluation:
+    def scored(answers: Predictions) -> Evaluation:
         limits = bundle.thresholds or None
-        return evaluate_predictions(some, on=str(on), temperature=bundle.temperature, thresholds=limits)
+        return evaluate_predictions(answers, on=str(on), temperature=bundle.temperature, thresholds=limits)
 
     if str(on) in ("train", *_STORED):
         return scored(predictions)

@@ -123,8 +123,8 @@ def _evaluated(run: Run, predictions: Predictions, part: str, on: str, certainty
     from tellapart.evaluation.metrics import take
     from tellapart.runs.trained_on import known_pictures
 
-    def scored(some: Predictions) -> Evaluation:
-        return evaluate_predictions(some, on=on, temperature=certainty.temperature, thresholds=certainty.thresholds)
+    def scored(answers: Predictions) -> Evaluation:
+        return evaluate_predictions(answers, on=on, temperature=certainty.temperature, thresholds=certainty.thresholds)
 
     evaluation = scored(predictions)
     contents = run.catalog.table["sha256"].gather(predictions.row).to_list()
