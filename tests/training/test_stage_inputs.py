@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
 import torch
 
 from tellapart.core.events import Progress, StageStarted
 from tellapart.recipe.schema import Recipe
-from tellapart.training.pixels import plain
+from tellapart.training import inputs as inputs_module
+from tellapart.training.pixels import Reader, from_cache, plain
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.stage import epoch_items
 from tests.training.fitting import CPU, Build, recipe, train
@@ -38,6 +42,20 @@ def test_transforms_drawn_once_a_batch_change_its_pictures_alike(build: Build) -
     for (one, rows), (other, same_rows) in zip(whole[2:], rest, strict=True):  # as after a stop
         assert torch.equal(one, other)
         assert np.array_equal(rows, same_rows)
+
+
+def test_threads_of_batches_that_are_changed_alike_share_one_reader(build: Build, monkeypatch) -> None:
+    opened = []
+
+    def slowly(*args: Any) -> Reader:
+        opened.append(args)
+        time.sleep(0.05)  # so that every thread comes to ask
+        return from_cache(*args)
+
+    monkeypatch.setattr(inputs_module, "from_cache", slowly)
+    parts = {"augment": [{"transform": "brightness"}], "augment_per": "batch"}
+    batches_of(build, recipe([{"epochs": 2, "batch_size": 4}], **parts), 0)
+    assert len(opened) == 1
 
 
 def test_an_oversampled_unshuffled_stage_shows_what_it_says(build: Build) -> None:

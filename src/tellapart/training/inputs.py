@@ -80,9 +80,10 @@ def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runt
 
     def changed_alike(order: Rows, epoch: int, first: int) -> Iterator[_Raw]:
         """Batches whose pictures are all changed in the same way; loaded by their numbers, which tell the batch."""
+        opened = reader()  # here, as the threads would each open one
 
         def load(number: int) -> Pixels:
-            return augmented(dataset, epoch, reader(), number // config.batch_size)(int(order[number]))
+            return augmented(dataset, epoch, opened, number // config.batch_size)(int(order[number]))
 
         numbers = np.arange(first * config.batch_size, len(order))
         for rows, pictures, _ in raw(numbers, config.batch_size, load):
