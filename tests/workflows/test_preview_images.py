@@ -16,6 +16,7 @@ from tellapart.models.create import create_network
 from tellapart.recipe.load import load_recipe
 from tellapart.training.dataset import Dataset
 from tellapart.training.pixels import augmented, fixed_view, plain
+from tellapart.workflows import preview_images
 from tellapart.workflows.preview_images import network_table, write_sheets
 
 
@@ -63,6 +64,16 @@ def test_sheets_show_what_the_training_will_see(picture_folder, tmp_path):
     assert np.array_equal(unmixed, plain(seen)(first))
     replaced = (unmixed != mixed).any(axis=2).mean()
     assert 0.1 < replaced < 0.9
+
+
+@pytest.mark.parametrize("per", ["picture", "batch"])
+def test_mixing_is_shown_as_it_is_drawn(per, picture_folder, tmp_path, monkeypatch):
+    plan = load_recipe("scratch", ["mix.cutmix=0.2", f"mix.per={per}", "augment=[]"])
+    sheets = []
+    monkeypatch.setattr(preview_images, "grid", lambda lines: sheets.append(lines) or Image.new("RGB", (1, 1)))
+    write_sheets(dataset(picture_folder(), plan), plan, tmp_path)
+    shares = {text for _, text in sheets[0][1]} - {"CutMix: 100 %"}  # of a batch, one may be its own partner
+    assert (len(shares) == 1) == (per == "batch")
 
 
 def test_sheets_of_versions_made_ahead_show_those_of_their_own_picture(picture_folder, tmp_path):

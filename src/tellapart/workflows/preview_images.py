@@ -13,7 +13,7 @@ from PIL import Image
 from tellapart.core.files import replacing
 from tellapart.core.preprocess import Pixels
 from tellapart.data.augmentation.contact_sheet import grid
-from tellapart.data.augmentation.mixup import cutmix, mixup
+from tellapart.data.augmentation.mixup import mix
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
 from tellapart.recipe.transforms import Transform
@@ -163,13 +163,10 @@ def _mixing(dataset: Dataset, rows: list[int], recipe: Recipe) -> Image.Image:
     pictures = np.stack([plain(dataset)(row) for row in rows])
     lines = [[(picture, _name(dataset, row)) for picture, row in zip(pictures, rows, strict=True)]]
     own = torch.eye(len(rows))  # a target of its own for each picture: what is left of it is its share
-    kinds = (
-        ("mixup", recipe.mix.mixup, mixup, recipe.mix.mixup_alpha),
-        ("CutMix", recipe.mix.cutmix, cutmix, recipe.mix.cutmix_alpha),
-    )
-    for name, probability, function, alpha in kinds:
-        if probability > 0:
-            draws = [function(torch.from_numpy(pictures), own, alpha, np.random.default_rng(i)) for i in range(_DRAWS)]
+    for name in ("mixup", "CutMix"):
+        if getattr(recipe.mix, name.lower()) > 0:
+            every = recipe.mix.model_copy(update={"mixup": 0.0, "cutmix": 0.0, name.lower(): 1.0})
+            draws = [mix(torch.from_numpy(pictures), own, every, np.random.default_rng(i)) for i in range(_DRAWS)]
             # Most draws leave nearly everything as it is, or swap it: one is shown in which much is mixed.
             mixed, shares = min(draws, key=lambda draw: float((draw[1].diagonal() - 0.6).abs().mean()))
             cells: list[tuple[Pixels, str]] = [

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import tellapart as ta
-from tellapart.report.blocks import Fold, Table
+from tellapart.report.blocks import Fold, Side, Table
+from tellapart.report.curves import curves
+from tellapart.report.sections.curves import training_section
 from tellapart.report.sections.epochs import epochs
 from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.runs.run import Run
@@ -44,6 +47,21 @@ def test_an_epoch_of_every_picture_once_is_folded(picture_folder, tmp_path):
     run = run_with(tmp_path / "run", picture_folder(n=10), started(0, same), started(1, same))
     assert isinstance(epochs(run).blocks[0], Fold)
     assert epochs(run_with(tmp_path / "older", tmp_path / "photos")) is None
+
+
+def test_a_sheet_of_transforms_drawn_once_a_batch_says_so(picture_folder, tmp_path):
+    run = run_with(tmp_path / "run", picture_folder(n=10))
+    run.figures.mkdir()
+    Image.new("RGB", (8, 8)).save(run.figures / "augmentation.png")
+    assert epochs(run).blocks[0].caption.endswith("as the first five epochs saw them.")
+    run.recipe_file.write_text('augment_per = "batch"\n[[augment]]\ntransform = "rotation"\n')
+    assert "the first batch of each" in epochs(Run(run.directory)).blocks[0].caption
+
+
+def test_the_table_of_stages_has_the_width_of_the_page():
+    shown = {"event": "Validated", "stage": 0, "epoch": 1, "train_loss": 1.0, "validation_loss": 1.0}
+    section = training_section(curves([shown | {"train_accuracy": 0.5, "validation_accuracy": 0.5, "best": True}]))
+    assert [type(block) for block in section.blocks[-3:]] == [Side, Table, Fold]
 
 
 def test_a_rate_test_is_drawn_with_its_suggestions(picture_folder, tmp_path):

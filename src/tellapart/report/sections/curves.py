@@ -36,7 +36,7 @@ def training_section(course: Curves) -> Section | None:
                     "note",
                 )
             )
-    blocks += [Side([*charts, stages]), Fold("Every epoch as a table", [_epoch_table(course)])]
+    blocks += [Side(charts), stages, Fold("Every epoch as a table", [_epoch_table(course)])]
     return Section("training", "How the training went", blocks, "Training")
 
 

@@ -11,6 +11,10 @@ from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table
 from tellapart.runs.run import Run
 
+_PER_BATCH = (
+    "Some training pictures: first plain, as validation and the finished model see them; then as the first batch of "
+    "each of the first five epochs changed its pictures, all alike."
+)
 #: The largest width of a contact sheet in the page, in pixels.
 _WIDTH = 1400
 _SHEETS = (
@@ -49,6 +53,8 @@ def epochs(run: Run) -> Section | None:
     for name, title, caption in _SHEETS:
         path = run.figures / f"{name}.png"
         if path.is_file():
+            if name == "augmentation" and run.recipe.augment_per == "batch":
+                caption = _PER_BATCH
             blocks.append(Photo(_jpeg(path.read_bytes()), f"Contact sheet: {title.lower()}", caption, True, title))
     return Section("epochs", "What an epoch shows", blocks, "Epochs", after="pictures") if blocks else None
 
