@@ -10,7 +10,13 @@ import pytest
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation, Metric
 from tellapart.evaluation import metrics
-from tellapart.evaluation.chance import association, constant_score, pictures_for_half, precision_note
+from tellapart.evaluation.chance import (
+    association,
+    constant_accuracy,
+    constant_score,
+    pictures_for_half,
+    precision_note,
+)
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.intervals import wilson
 
@@ -101,6 +107,14 @@ def test_the_best_constant_answer_of_several_labels():
     assert constant_score(predictions) == pytest.approx(max(scores))
 
 
+def test_cells_that_are_not_known_count_in_no_constant_accuracy():
+    target = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], np.uint8)
+    unknown = np.array([[0, 0], [0, 0], [1, 0], [1, 0]], bool)
+    assert constant_accuracy(target) == (2 + 3) / 8
+    assert constant_accuracy(target, unknown) == (2 + 3) / 6
+    assert np.isnan(constant_accuracy(target, np.ones_like(unknown)))
+
+
 def test_labels_that_are_not_known_count_in_no_constant_answer():
     target = np.array([[1, 0], [1, 0], [0, 0], [0, 1]], np.uint8)
     unknown = np.array([[0, 0], [0, 0], [1, 0], [0, 0]], bool)
@@ -121,3 +135,4 @@ def test_a_wide_interval_says_how_many_more_pictures_halve_it():
     assert note == "Its 95 % interval is 40 points wide; 72 more test pictures would make it about half as wide."
     assert precision_note("f1_micro", Metric(0.8, 0.7, 0.9, 1234), "new").split("; ")[1].startswith("3,800 more such")
     assert precision_note("accuracy", Metric(0.9, 0.88, 0.92, 900), "test") == ""
+    assert precision_note("accuracy", Metric(0.5, 0.2993, 0.7007, 20), "train") == ""  # more of them tell nothing new

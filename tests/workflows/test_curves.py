@@ -19,6 +19,7 @@ from tellapart.report.sections.curves_page import Compared, best, closest, compa
 from tellapart.report.sections.settings import differing
 from tellapart.runs.run import Run
 from tellapart.runs.settings import settings
+from tellapart.workflows.curves import notes
 
 
 def begun(folder: Path, pictures: Path, losses: list[tuple[float, float]], *changes: str, seed: int = 0) -> Run:
@@ -80,6 +81,7 @@ def test_only_what_differs_is_listed(runs, tmp_path):
     page = (tmp_path / "curves.html").read_text(encoding="utf-8")
     assert "higher, smallest" in page
     assert "2 min 0 s" in page
+    assert "1 min 0 s an epoch" in page
     assert "<script>&" not in page.replace("<script>{", "")
     assert "b &lt;script&gt;" in page
 
@@ -92,6 +94,13 @@ def test_other_pictures_are_said_so(runs, picture_folder, tmp_path):
     assert "was trained on other pictures than" in page
     assert "was validated on other pictures than" in page
     assert "losses are not of one kind (stages.0.label_smoothing differ)" in page
+
+
+def test_a_stage_that_one_run_lacks_is_no_loss_of_another_kind(picture_folder, tmp_path):
+    pictures = picture_folder(n=40, width=12, height=10)
+    one = begun(tmp_path / "a", pictures, [(1.0, 1.0)], "stages=[{epochs=1}]")
+    two = begun(tmp_path / "b", pictures, [(1.0, 1.0)], "stages=[{epochs=1}, {epochs=1}]")
+    assert notes([one, two], ta.curves([one, two], tmp_path / "curves.html")) == []
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
@@ -155,7 +164,7 @@ def test_scores_are_those_of_the_weights_that_were_kept(compared):
     row = compared_page([compared]).sections[1].blocks[0].rows[0]
     assert [(cell.text, cell.quiet) for cell in row[1:4]] == [
         ("80.0\u202f%", "best score"),
-        ("2", ""),
+        ("2 of 4", ""),
         ("85.0\u202f%", "epochs 3, 4"),
     ]
     assert "80.0\u202f% (weights kept: epoch 2)" in verdict([compared], ["a"])[0]

@@ -66,18 +66,21 @@ def constant_score(predictions: Predictions) -> float:
     return float(metrics.ratio(2 * counts[order].cumsum(), n_known[order].cumsum() + counts.sum()).max())
 
 
-def constant_accuracy(target: Array) -> float:
+def constant_accuracy(target: Array, unknown: Array | None = None) -> float:
     """The accuracy of the best constant answer: the commonest class; several labels: of each label, the commoner value.
 
     Args:
         target: as in `Predictions`: int64 [n], -1 where there is no label; several labels: uint8 [n, n_classes].
+        unknown: several labels: bool [n, n_classes], cells that do not count; None: all are known.
 
     Returns:
         In 0..1; NaN where no picture has a label.
     """
     if target.ndim == 2:
-        share = target.mean(axis=0) if len(target) else np.full(target.shape[1], np.nan)
-        return float(np.maximum(share, 1 - share).mean())
+        is_known = np.ones(target.shape, bool) if unknown is None else ~unknown
+        n_known, n_labelled = is_known.sum(axis=0), (target * is_known).sum(axis=0)
+        commoner = np.maximum(n_labelled, n_known - n_labelled).sum()
+        return float(commoner / n_known.sum()) if n_known.any() else float("nan")
     known = target[target >= 0]
     return float(np.bincount(known).max() / len(known)) if len(known) else float("nan")
 
@@ -122,9 +125,12 @@ def association(predictions: Predictions, temperature: Temperature = 1.0) -> flo
 
 
 def precision_note(name: str, headline: Metric, on: str) -> str:
-    """How many more pictures would make a wide interval half as wide, in a sentence; "" where it is not wide."""
+    """How many more pictures would make a wide interval half as wide, in a sentence; "" where it is not wide.
+
+    "" too on the pictures that the network was trained on: more of these tell nothing of others.
+    """
     width = headline.high - headline.low
-    if not math.isfinite(width) or width <= _WIDE:
+    if on == "train" or not math.isfinite(width) or width <= _WIDE:
         return ""
     more = _rounded(pictures_for_half(name, headline) - headline.n)
     which = f"{on} pictures" if on in ("test", "validation") else "such pictures"

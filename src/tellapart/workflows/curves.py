@@ -14,7 +14,7 @@ from tellapart.report.curves import curves as curves_of
 from tellapart.report.figures import FIGURES
 from tellapart.report.page import write_page
 from tellapart.report.sections.curves_page import MOST, Compared, compared_page, write_compared_figure
-from tellapart.report.sections.settings import differing
+from tellapart.report.sections.settings import UNUSED, differing
 from tellapart.runs.run import Run
 from tellapart.runs.settings import settings
 
@@ -61,7 +61,11 @@ def notes(runs: Sequence[Run], together: Sequence[Compared]) -> list[str]:
         elif not np.array_equal(run.split.validation, runs[0].split.validation):
             warnings.append(f"{together[i].name} was validated on other pictures than {together[0].name}.")
     different = differing([run.settings for run in together])
-    kinds = [name for name in different if name.endswith((".loss", ".label_smoothing"))]
+    kinds = [  # a stage that a run does not have is no other loss
+        name
+        for name, values in different.items()
+        if name.endswith((".loss", ".label_smoothing")) and len({*values} - {UNUSED}) > 1
+    ]
     if kinds:
         warnings.append(f"Their losses are not of one kind ({', '.join(kinds)} differ): compare the accuracies.")
     return warnings
@@ -75,9 +79,10 @@ def _compared(run: Run) -> Compared:
             f"{run.directory} has no epoch to show yet: its first one has not been finished.",
             "Run the same `tellapart train` command again to go on.",
         )
-    target = run.catalog.target(run.split.validation)
+    validation = run.split.validation
+    target, unknown = run.catalog.target(validation), run.catalog.unknown(validation)
     n_known = len(target) if target.ndim == 2 else int((target >= 0).sum())
-    return Compared(str(run.directory), course, in_effect, constant_accuracy(target), n_known)
+    return Compared(str(run.directory), course, in_effect, constant_accuracy(target, unknown), n_known)
 
 
 def _no_picture(row: int) -> bytes:

@@ -182,17 +182,18 @@ def _results(runs: Sequence[Compared]) -> Table:
             [
                 Cell(f"{ascii_uppercase[i]}  {run.name}"),
                 Cell(formatting.percent(run.accuracy), run.accuracy, ", ".join(filter(None, marks))),
-                Cell(str(run.at), run.at),
+                Cell(f"{run.at} of {len(run.course.epoch)}", run.at),
                 Cell(formatting.percent(run.highest), run.highest, _epochs(run.highest_at)),
                 Cell(formatting.percent(run.train_accuracy), run.train_accuracy),
                 Cell(_distance(run.gap), abs(run.gap), ", ".join(filter(None, sides))),
-                Cell(str(len(run.course.epoch)), len(run.course.epoch)),
-                Cell(formatting.duration(run.course.epoch_seconds), run.course.epoch_seconds),
-                Cell(formatting.duration(run.course.total_seconds), run.course.total_seconds),
+                Cell(
+                    formatting.duration(run.course.total_seconds),
+                    run.course.total_seconds,
+                    f"{formatting.duration(run.course.epoch_seconds)} an epoch",
+                ),
             ]
         )
-    columns = ["run", "validation accuracy", "kept at", "highest", "training accuracy"]
-    columns += ["gap", "epochs", "an epoch", "time"]
+    columns = ["run", "validation accuracy", "kept epoch", "highest", "training accuracy", "gap", "time"]
     caption = (
         "Accuracies and gap are those of the epoch whose weights were kept; the recipe's monitor chose it. "
         "Highest: the best validation accuracy of any epoch, kept or not. "
