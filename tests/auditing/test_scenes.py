@@ -220,3 +220,17 @@ def test_a_grouped_scan_ties_scenes_and_names_the_network_of_a_pretrained_recipe
     assert _published_network(load_recipe("transfer")) == "mobilenetv2_100"
     assert _published_network(load_recipe("scratch")) is None
     assert _published_network(load_recipe("fast")) is None
+
+
+def test_looks_prove_nothing_where_pictures_of_other_labels_look_as_alike():
+    """As slides under a microscope do, or things on a white table."""
+    slides = np.repeat(unlike(1), N, axis=0) + 0.4 * unlike(N, seed=7)
+    labels = [i % 2 for i in range(N)]
+    assert len(scenes_of(catalog_of(), measured_of(thumbs_of(slides))).first) > N  # without labels to compare with
+    assert len(scenes_of(catalog_of(labels=labels), measured_of(thumbs_of(slides))).first) < 3
+    apart = slides + 3 * unlike(2, seed=8)[labels]  # each label has a form of its own: a burst of each
+    assert len(scenes_of(catalog_of(labels=labels), measured_of(thumbs_of(apart))).first) > N
+    slides[2] = slides[0] + 0.02 * unlike(1, seed=9)[0]
+    burst = pairs(scenes_of(catalog_of(labels=labels), measured_of(thumbs_of(slides))))
+    assert (0, 2) in burst
+    assert len(burst) < 3

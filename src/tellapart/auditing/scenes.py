@@ -4,11 +4,14 @@ A pair counts as one scene by the first of these that holds, each with its evide
 
 * features: those of a pretrained network are close, where there are any (centred and scaled over the set first, so
   that networks of any kind compare), or nearly so and the pictures look alike too;
-* looks: thumbnails are alike in coarse structure and in colour;
+* looks: thumbnails are alike in coarse structure and in colour; more so than pictures of different labels are, which
+  serve as decoys: where all have one form, such as slides under a microscope, a scene is told by closer looks, or none;
 * time: taken within seconds by EXIF, and somewhat alike;
 * numbers: neighbours in a series of running numbers, and more alike than pictures far apart in such a series are. How
   much more is measured on the set itself: in a folder numbered by somebody else, neighbours are like any others, and
-  numbers prove nothing. Pairs far apart serve as decoys; at most one in twenty of what is tied may be such chance.
+  numbers prove nothing. Pairs far apart serve as decoys.
+
+Of what is tied at most one in twenty may be chance, by the decoys.
 
 The limits were chosen on groceries, animals and breeds; `benchmarks/scenes.py` measures them. With one label a picture,
 pictures of different labels are never tied: what a scene gives away is then no help to name them.
@@ -85,6 +88,10 @@ class _Likeness:
     colour: Floats
     coloured: npt.NDArray[np.bool_]
 
+    def take(self, keep: npt.NDArray[np.bool_]) -> _Likeness:
+        """Some of the pairs."""
+        return _Likeness(self.looks[keep], self.features[keep], self.colour[keep], self.coloured[keep])
+
 
 def find_scenes(
     catalog: Catalog, measured: Measured, features: Floats | None = None
@@ -113,20 +120,30 @@ def find_scenes(
     neighbours = series.neighbours()
     pieces += [_within(taken), neighbours]
     pairs = np.unique(np.concatenate(pieces), axis=0)
+    like = _likeness(pairs, looks, vectors, measured.take(rows))
+    by_looks = (like.looks >= LOOKS) & (like.colour < COLOUR) & like.coloured
     if not catalog.multilabel:
         labels = catalog.target(rows)
-        pairs = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]]
-    like = _likeness(pairs, looks, vectors, measured.take(rows))
+        same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+        by_looks &= like.looks >= _looks_limit(like.looks[by_looks & same], like.looks[by_looks & ~same], labels)
+        pairs, like, by_looks = pairs[same], like.take(same), by_looks[same]
     least = _numbers_limit(series, looks, vectors)
-    return _proven(rows, pairs, like, taken, series, least)
+    return _proven(rows, pairs, like, by_looks, taken, series, least)
 
 
-def _proven(rows: Ints, pairs: Ints, like: _Likeness, taken: Times, series: _Series, least: float) -> Scenes:
+def _proven(
+    rows: Ints,
+    pairs: Ints,
+    like: _Likeness,
+    by_looks: npt.NDArray[np.bool_],
+    taken: Times,
+    series: _Series,
+    least: float,
+) -> Scenes:
     """The pairs with evidence, and that evidence in words."""
     one, two = pairs.T
     by_features = like.features >= FEATURES
     by_features |= (like.features >= FEATURES_BESIDE) & (like.looks >= LOOKS_BESIDE)
-    by_looks = (like.looks >= LOOKS) & (like.colour < COLOUR) & like.coloured
     somewhat = np.maximum(like.looks, like.features)
     apart = np.abs(taken[one] - taken[two])
     by_time = (apart <= SECONDS) & (somewhat >= SOMEWHAT)
@@ -249,6 +266,25 @@ def _series(paths: pl.Series) -> _Series:
     name = pl.select(pl.concat_str(names["before"], pl.lit("\0"), names["after"]).rank("dense")).to_series()
     number = names["number"].cast(pl.Int64).fill_null(-1)
     return _Series(name.cast(pl.Int64).fill_null(0).to_numpy(), number.to_numpy())
+
+
+def _looks_limit(same: Floats, decoys: Floats, labels: Ints) -> float:
+    """The least likeness of thumbnails from which pictures of one label are one scene; infinite where none proves it.
+
+    Args:
+        same: likeness of the pairs of one label that look alike.
+        decoys: the same of pairs of different labels.
+        labels: [n], of all pictures.
+    """
+    if not len(decoys):
+        return LOOKS
+    sizes = np.unique(labels, return_counts=True)[1].astype(np.int64)
+    n_same = (sizes * (sizes - 1)).sum() / 2
+    n_decoys = len(labels) * (len(labels) - 1) / 2 - n_same
+    limits = np.unique(same)
+    near, far = (len(each) - np.searchsorted(np.sort(each), limits, side="left") for each in (same, decoys))
+    enough = far / n_decoys <= _FALSE * near / n_same
+    return float(limits[np.argmax(enough)]) if enough.any() else np.inf
 
 
 def _numbers_limit(series: _Series, looks: Floats, vectors: Floats | None) -> float:
