@@ -150,7 +150,7 @@ def test_tables_of_labels(folder: Path, file: str, name: str) -> None:
 def test_class_files(folder: Path, names: list[str]) -> None:
     path = folder / "classes.txt"
     path.write_text("\n".join(names), encoding="utf-8-sig")
-    assert list(read_class_file(path).values()) == names
+    assert list(read_class_file(path)[0].values()) == names
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,8 @@ def scan(
     )
     rows = pictures.table.select("path", "problem")
     facts = _examine_all(pictures.root, rows, workers or n_processors(), progress, measures)
-    both = pl.concat([pictures.table.drop("problem"), facts], how="horizontal")
-    table = both.select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
-    if both[UNKNOWN].list.len().sum():
-        table = table.with_columns(both[UNKNOWN])
     return Catalog(
-        table,
+        _joined(pictures.table.drop("problem"), facts),
         pictures.classes,
         pictures.multilabel,
         pictures.root,
@@ -85,6 +81,13 @@ def scan(
         pictures.unused_columns,
         pictures.unused_tables,
     )
+
+
+def _joined(labelled: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    """The table of a catalog. What is not known has a column only where there is any."""
+    both = pl.concat([labelled, facts], how="horizontal")
+    table = both.select(list(SCHEMA)).cast(pl.Schema(SCHEMA))
+    return table.with_columns(both[UNKNOWN]) if both[UNKNOWN].list.len().sum() else table
 
 
 def _examine_all(

@@ -58,14 +58,14 @@ def _is_section(annotation: Any) -> bool:
 def _effective(run: Run) -> dict[str, Any]:
     """Values of keys that were not set, or left to Tellapart."""
     recipe = run.recipe
-    seen = _preprocessing(run)
-    normalisation = {key: seen[key] for key in ("mean", "std") if key in seen}
-    size = recipe.data.size or seen.get("height", "that of the weights")
+    preprocessing = _preprocessing(run)
+    normalisation = {key: preprocessing[key] for key in ("mean", "std") if key in preprocessing}
+    size = recipe.data.size or preprocessing.get("height", "that of the weights")
     loss = "binary_cross_entropy" if run.catalog.multilabel else "cross_entropy"
     weights = run.environment.get("weights") if run.environment_file.is_file() else None
     values = {
         "data.size": size,
-        "data.crop": seen.get("crop", "that of the weights"),
+        "data.crop": preprocessing.get("crop", "that of the weights"),
         "data.normalisation": normalisation or "that of the weights",
         "data.split_seed": recipe.split_seed,
         "model.weights": weights or ("pretrained" if recipe.model.pretrained else "random"),

@@ -65,25 +65,20 @@ def build_loss(
             and the mean is over the others.
 
     Raises:
-        RecipeError: an unknown kind, one that does not go with the labels, an option that the kind does not have, or
-            a value out of range.
+        RecipeError: an unknown kind or option, one that does not go with the labels, or a value out of range.
     """
-    if kind == "auto":
-        kind = "binary_cross_entropy" if multilabel else "cross_entropy"
+    kind = kind if kind != "auto" else "binary_cross_entropy" if multilabel else "cross_entropy"
     _check_kind(kind, multilabel)
     _check_options(kind, multilabel, class_weights, positive_weights, gamma, alpha, clip)
     _check_range("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1")
     weights = _as_weights("positive_weights" if multilabel else "class_weights", class_weights, positive_weights)
-
     if multilabel:
         terms = _terms(kind, gamma, alpha, clip)
         each = _several_labels(terms, label_smoothing, weights, kind == "squeezed", masked)
     else:
         exponent = 0.0 if kind == "cross_entropy" else 2.0 if gamma is None else gamma
         each = _one_label(exponent, label_smoothing, weights)
-    if reduction == "none":
-        return each
-    return lambda logits, target: each(logits, target).mean()
+    return each if reduction == "none" else lambda logits, target: each(logits, target).mean()
 
 
 def _one_label(gamma: float, smoothing: float, weights: Tensor | None) -> Loss:

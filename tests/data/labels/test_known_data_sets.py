@@ -82,3 +82,11 @@ def test_train_and_test_in_names_of_several_kinds_are_no_parts(draw: Draw) -> No
 def test_parts_below_a_wrapper_are_not_in_each_class(draw: Draw) -> None:
     layout = layout_of(draw("all/train/cat/1.png", "all/train/dog/2.png", "all/test/cat/3.png", "all/0.png"))
     assert "given parts: test/, train/;" in layout.sentence
+
+
+def test_classes_of_a_table_that_differ_by_case_are_named(draw: Draw) -> None:
+    root = draw("1.png", "2.png")
+    (root / "labels.csv").write_text("file_name,label\n1.png,Cat\n2.png,cat\n")
+    layout = layout_of(root)
+    assert layout.classes == ("Cat", "cat")
+    assert "classes that differ by case or blanks only: Cat and cat" in layout.sentence

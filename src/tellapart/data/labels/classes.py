@@ -28,8 +28,8 @@ def all_integers(names: pl.Series) -> bool:
     return bool(len(names) and names.str.contains(r"^[0-9]{1,18}$").all())
 
 
-def read_class_file(path: Path) -> dict[str, str]:
-    """Number (as text) → name, in the file's order.
+def read_class_file(path: Path) -> tuple[dict[str, str], bool]:
+    """Number (as text) → name, in the file's order; and whether the numbers were counted because the file has none.
 
     A text file has one name a line, counted from 0, or a number and a name. A table has a header: the first column with
     "name" in its name is taken, and the first with "id" (or "index", "number"); without that one the rows are counted
@@ -38,11 +38,6 @@ def read_class_file(path: Path) -> dict[str, str]:
     Raises:
         DataError: the file is missing, not a class file, or gives a number or name twice.
     """
-    return _read_class_file(path)[0]
-
-
-def _read_class_file(path: Path) -> tuple[dict[str, str], bool]:
-    """As `read_class_file`, and whether the numbers were counted because the file has none."""
     numbers, names = _from_lines(path) if path.suffix.lower() == ".txt" else _from_table(path)
     is_counted = numbers is None
     numbers = [str(i) for i in range(len(names))] if numbers is None else numbers
@@ -107,7 +102,7 @@ def name_labels(labels: pl.Series, class_file: Path) -> tuple[dict[str, str], li
     Raises:
         DataError: a label that the file does not have.
     """
-    names, is_counted = _read_class_file(class_file)
+    names, is_counted = read_class_file(class_file)
     distinct = set(labels.drop_nulls().unique())
     notes = [f"classes named by {class_file.name}"]
     if all_integers(labels):

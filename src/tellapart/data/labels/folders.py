@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -100,14 +101,19 @@ def _in_one_spelling(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     spellings = Counter(names.values())
     twice = sorted(name for name, n in spellings.items() if n > 1)
     notes = [f"spelled in two ways and taken as one class: {first_few(twice)}"] if twice else []
-    alike: dict[str, list[str]] = {}
-    for name in sorted(spellings):
-        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
-    near = [" and ".join(group) for group in alike.values() if len(group) > 1]
-    notes += [f"classes that differ by case or blanks only: {first_few(near)}"] if near else []
+    notes += near_names(spellings)
     inside = sorted(name for name in spellings if "/" in name and any(map(part_of, name.split("/"))))
     notes += [f"class names that hold the name of a part: {first_few(inside)}"] if inside else []
     return table, notes
+
+
+def near_names(names: Iterable[str]) -> list[str]:
+    """A note on names of classes that differ by case or blanks only, if there are any."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    near = [" and ".join(group) for group in alike.values() if len(group) > 1]
+    return [f"classes that differ by case or blanks only: {first_few(near)}"] if near else []
 
 
 def _without_wrappers(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

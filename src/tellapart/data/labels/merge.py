@@ -9,7 +9,7 @@ import polars as pl
 from tellapart.core.text import counted, first_few
 from tellapart.core.unicode_names import one_spelling
 from tellapart.data.labels.columns import understand
-from tellapart.data.labels.folders import Labelling
+from tellapart.data.labels.folders import Labelling, near_names
 from tellapart.data.labels.locate import fits, locate
 from tellapart.data.labels.parts import part_of, part_of_file
 from tellapart.data.labels.tables import ROW_NUMBER, read_table
@@ -47,6 +47,7 @@ def from_tables(files: list[Path], listing: Walk, delimiter: str | None, follow_
     clauses += [f"names of files in {first_few(sorted(folders))}"] if folders else []
     clauses += [f"given parts: {_words(merged['split'])}"] if merged["split"].is_not_null().any() else []
     clauses += [f"{counted(n_repeated, 'repeated row')} merged"] if n_repeated else []
+    clauses += near_names(merged["labels"].explode(empty_as_null=False).drop_nulls().unique())
     clauses += _left_out(listing, merged)
     kind = "Table" if table.has_header else "List"
     form = f"{kind}{'s' if len(files) > 1 else ''} {' and '.join(_shown(file, listing.root) for file in files)}"
