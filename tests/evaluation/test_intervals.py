@@ -212,6 +212,8 @@ def test_percentile_is_scipys_bias_corrected_one():
 
 def test_where_no_resample_differs_wilson_stands_in():
     assert intervals.percentile(1.0, np.ones(100), 30) == pytest.approx(intervals.wilson(1.0, 30))
+    one_without_labels = np.append(np.ones(999), 0.0)  # such a resample alone has another recall
+    assert intervals.percentile(1.0, one_without_labels, 6) == pytest.approx(intervals.wilson(1.0, 6))
     assert intervals.percentile(0.3, np.full(100, 0.3), 4, bounded=False) == (0.3, 0.3)
 
 

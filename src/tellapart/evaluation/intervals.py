@@ -115,17 +115,16 @@ def standard_error(losses: Floats) -> float:
 def percentile(value: float, samples: Floats, n: int, bounded: bool = True) -> tuple[float, float]:
     """95 % interval of a score from its resampled values: bias-corrected percentiles that contain the value.
 
-    Where no resample differs (all right, all wrong, one picture) the bootstrap has nothing to say: a score that is
-    `bounded` by 0 and 1 then gets the Wilson interval of such a share of n pictures; a log loss stays as it is.
+    Where hardly a resample differs (all right, all wrong, one picture) the bootstrap has nothing to say: a score that
+    is `bounded` by 0 and 1 then gets the Wilson interval of such a share of n pictures; a log loss stays as it is.
     """
-    if bounded and np.ptp(samples) < 1e-12:
-        low, high = wilson(value, n)
-        return float(low), float(high)
     below = float((samples < value).mean() + (samples == value).mean() / 2)
     normal = NormalDist()
     edge = 0.5 / len(samples)
     bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
     low, high = np.quantile(samples, [normal.cdf(2 * bias - _Z), normal.cdf(2 * bias + _Z)])
+    if bounded and high - low < 1e-12:
+        low, high = wilson(value, n)
     return min(float(low), value), max(float(high), value)
 
 
