@@ -169,3 +169,6 @@ def test_the_same_command_goes_on_with_the_layouts_of_its_run(tmp_path: Any) -> 
         assert restore_layout(run, recipe) == run.recipe
     other = Recipe(model=Model(name="small-cnn", pretrained=False))
     assert restore_layout(run, other) == other
+    (tmp_path / "recipe.toml").write_text(of_0_1(Recipe(model=Model(name="cnn8", pretrained=False))), encoding="utf-8")
+    explicit = Recipe(model=Model(name="cnn8", pretrained=False, layout=2))
+    assert restore_layout(Run(tmp_path), explicit) == explicit

@@ -18,7 +18,8 @@ from tellapart.errors import RunError
 from tellapart.runs.run import Run
 
 if TYPE_CHECKING:
-    from tellapart.recipe.schema import Recipe
+    from tellapart.recipe.networks import Layout, Member
+    from tellapart.recipe.schema import Model, Recipe
 
 _OWN = {"recipe.toml", "catalog.parquet", "split.json", "environment.json", "skipped.json"}
 #: Changes of these may change a result by more than rounding; changes of the machine only by rounding.
@@ -86,13 +87,22 @@ def restore_plan(run: Run, recipe: Recipe) -> Recipe:
 
 
 def restore_layout(run: Run, recipe: Recipe) -> Recipe:
-    """The recipe with the layouts of its own networks that this run began with, which may be those of version 0.1."""
+    """The recipe with the layouts of its own networks that this run began with, unless it says which itself.
+
+    They may be those of version 0.1.
+    """
     model, before = recipe.model, run.recipe.model
     pairs = zip(model.members, before.members, strict=False)
-    members = [new.model_copy(update={"layout": old.layout}) if new.name == old.name else new for new, old in pairs]
-    layout = before.layout if model.name == before.name else model.layout
+    members = [new.model_copy(update={"layout": _layout(new, old)}) for new, old in pairs]
+    layout = _layout(model, before)
     update = {"layout": layout, "members": [*members, *model.members[len(members) :]]}
     return recipe.model_copy(update={"model": model.model_copy(update=update)})
+
+
+def _layout(network: Model | Member, before: Model | Member) -> Layout:
+    """The layout of a network: what the recipe says of it, or that of the same network before."""
+    is_open = network.name == before.name and "layout" not in network.model_fields_set
+    return before.layout if is_open else network.layout
 
 
 def restore_mixing(run: Run, recipe: Recipe) -> Recipe:
