@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from tellapart.deploy.bundle import onnx_graph
 from tellapart.deploy.bundle.onnx_check import OPERATORS, check_graph
 from tellapart.deploy.bundle.onnx_graph import read_graph
 from tellapart.deploy.bundle.read import MODEL
@@ -215,6 +216,17 @@ def test_a_shape_without_its_data_is_refused(tmp_path: Path) -> None:
     content.graph.initializer[-1].dims[:] = [1]
     content.graph.initializer[-1].data_type = TensorProto.STRING
     refused(tmp_path / "texts", content, "type")
+
+
+def test_what_is_read_one_by_one_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_graph, "_MOST_AT_ONCE", 1_000)
+    monkeypatch.setattr(onnx_graph, "_MOST_DESCRIBED", 10_000)
+    refused(tmp_path / "inputs", model(helper.make_node("Sum", ["logits"] * 2_000, ["x"])), "parts")
+    content = model()
+    content.graph.initializer.append(TensorProto(name="w", data_type=7, dims=[2_000], int64_data=[1] * 2_000))
+    refused(tmp_path / "numbers", content, "whole numbers")
+    refused(tmp_path / "nodes", model(*[helper.make_node("Abs", ["x" * 99], ["y" * 99])] * 100), "beside its weights")
+    open_session(written(tmp_path / "weights", model(constants={"w": np.zeros(100_000, np.float32)})))
 
 
 def test_what_grows_while_it_runs_is_an_error(tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ def test_in_a_process_of_its_own_it_says_the_same(written, tmp_path, golden_file
     assert caught.value.hint
 
 
+def test_no_module_of_the_folder_one_works_in_is_imported(written, tmp_path, monkeypatch):
+    bundle = shutil.copytree(written, tmp_path / "bundle")
+    (bundle / "numpy.py").write_text("open('executed', 'w').close()")
+    monkeypatch.chdir(bundle)
+    assert verify(".") < 1e-3
+    assert not Path("executed").exists()
+
+
 def test_it_ends_in_time(written):
     with pytest.raises(BundleError, match=r"within 0\.001 seconds"):
         verify(written, seconds=0.001)

@@ -18,6 +18,9 @@ import numpy as np
 _NUMBER, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _WIDTH = {_FIXED64: 8, _FIXED32: 4}
 MOST_NODES = 100_000
+_MOST_DESCRIBED = 1 << 24  # bytes of all that is read one by one; of our largest networks, some hundred thousand
+_MOST_AT_ONCE = 1 << 20  # fields of one message; bytes of one list of whole numbers
+_LARGE_PIECE = 1 << 10  # bytes
 _KNOWN_VALUES = 64  # whole numbers that a constant may have to be remembered: shapes, axes, pads
 #: Bytes of one element, by the number of its type: float, uint8, int8, uint16, int16, int32, int64, bool, float16,
 #: double, uint32, uint64, bfloat16.
@@ -41,11 +44,13 @@ class Constant:
     Attributes:
         name: empty for the value of an attribute.
         size: number of elements.
+        n_data: bytes of them in large pieces, which need not be walked.
         values: the elements of a short list of whole numbers, such as a shape; None for others.
     """
 
     name: str
     size: int
+    n_data: int
     values: tuple[int, ...] | None
 
 
@@ -116,9 +121,13 @@ _ATTRIBUTE = frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20})
 
 
 def _read_graph(message: memoryview, graph: Graph) -> None:
+    n_described = 0
     for number, value in _fields(message, _GRAPH, "the graph"):
+        n_described += len(_bytes(value))
         if number == 1:
-            graph.nodes.append(_node(_bytes(value)))
+            node = _node(_bytes(value))
+            graph.nodes.append(node)
+            n_described -= sum(constant.n_data for constant in node.constants)
             if len(graph.nodes) > MOST_NODES:
                 raise ValueError(f"it has more than {MOST_NODES:,} operators")
         elif number == 5:
@@ -126,9 +135,12 @@ def _read_graph(message: memoryview, graph: Graph) -> None:
             if constant.name in graph.constants:
                 raise ValueError(f"two of its constants are called {constant.name!r}")
             graph.constants[constant.name] = constant
+            n_described -= constant.n_data
         elif number == 11:
             names = [_text(inner) for n, inner in _fields(_bytes(value), None, "an input") if n == 1]
             graph.inputs += names
+        if n_described > _MOST_DESCRIBED:
+            raise ValueError(f"it takes more than {_MOST_DESCRIBED >> 20} MiB beside its weights")
 
 
 def _node(message: memoryview) -> Node:
@@ -172,8 +184,10 @@ def _attribute(message: memoryview) -> tuple[str, tuple[int, ...], list[Constant
 
 def _constant(message: memoryview) -> Constant:
     name, kind, shape, values = "", 0, list[int](), list[int]()
-    n_bytes = n_listed = 0
+    n_bytes = n_listed = n_data = 0
     for number, value in _fields(message, _Tensor.ALLOWED, "a constant (data in another file is not allowed)"):
+        if number in (_Tensor.RAW, _Tensor.FLOATS, _Tensor.DOUBLES) and len(_bytes(value)) > _LARGE_PIECE:
+            n_data += len(_bytes(value))
         if number == _Tensor.DIMS:
             shape += _integers(value)
         elif number == _Tensor.TYPE:
@@ -189,9 +203,7 @@ def _constant(message: memoryview) -> Constant:
             n_listed += len(listed)
             values += listed[:_KNOWN_VALUES]
         elif number != _Tensor.DOC:
-            n_listed += (
-                len(_bytes(value)) // (4 if number == _Tensor.FLOATS else 8) if isinstance(value, memoryview) else 1
-            )
+            n_listed += len(_bytes(value)) // (4 if number == _Tensor.FLOATS else 8)
     if kind not in _SIZES:
         raise ValueError(f"the constant {name!r} is of a type that no network of ours has")
     if len(shape) > 16 or any(side < 0 for side in shape):
@@ -200,7 +212,7 @@ def _constant(message: memoryview) -> Constant:
     if size != (n_bytes // _SIZES[kind] if n_bytes else n_listed):
         raise ValueError(f"the constant {name!r} has {size:,} elements by its shape, but the data of others")
     known = kind == _INT64 and size == len(values) <= _KNOWN_VALUES
-    return Constant(name, size, tuple(values) if known else None)
+    return Constant(name, size, n_data, tuple(values) if known else None)
 
 
 def _opset(message: memoryview) -> tuple[str, int]:
@@ -215,8 +227,11 @@ def _opset(message: memoryview) -> tuple[str, int]:
 
 def _fields(message: memoryview, allowed: frozenset[int] | None, of: str) -> Iterator[tuple[int, Value]]:
     """The fields of a message: their number, and a number or bytes."""
-    position = 0
+    position = n_fields = 0
     while position < len(message):
+        n_fields += 1
+        if n_fields > _MOST_AT_ONCE:
+            raise ValueError(f"{of} has more than {_MOST_AT_ONCE:,} parts")
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
         if allowed is not None and number not in allowed:
@@ -262,6 +277,8 @@ def _integers(value: Value) -> list[int]:
     """One number, or many packed into bytes."""
     if isinstance(value, int):
         return [_signed(value)]
+    if len(value) > _MOST_AT_ONCE:
+        raise ValueError(f"it has a list of {len(value):,} bytes of whole numbers")
     numbers, position = [], 0
     while position < len(value):
         number, position = _varint(value, position)

@@ -36,7 +36,8 @@ def verify(path: str | Path, seconds: float = SECONDS, gib: float = GIB) -> floa
     Raises:
         BundleError: it does not, cannot be read, or takes longer or more memory than that.
     """
-    command = [sys.executable, "-m", __name__, str(path), str(gib)]
+    # -P: without it Python would import modules from the folder one works in, which may be the bundle itself.
+    command = [sys.executable, "-P", "-m", __name__, str(path), str(gib)]
     try:
         child = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
