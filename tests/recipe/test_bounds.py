@@ -40,6 +40,8 @@ def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
     ("text", "line", "words"),
     [
         ('about = "x"\nseed = ' + "9" * 5_000, 2, "more than 64 bits"),
+        ('about = "0x_not_a_hexadecimal_number"\nseed = ' + "9" * 5_000, 2, "more than 64 bits"),
+        ('about = """\n[' + " " * 100_000 + '\n"""\nseed = -1', 4, "greater than or equal to 0"),
         ("seed = 99999999999999999999", 1, "more than 64 bits"),
         ("[data]\n[data.x]\ny = [[-99999999999999999999]]", 3, "more than 64 bits"),
         ("seed = 1\nabout = " + "[" * 5_000 + "]" * 5_000, 2, "in more than 20 others"),

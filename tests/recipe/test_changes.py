@@ -72,6 +72,7 @@ def test_the_stage_that_is_there_by_default_can_be_changed(tmp_path):
         ("stages.3.epochs=3", "'stages.3' does not exist", "3 entries"),
         ("stages.-1.epochs=3", "'stages.-1' does not exist", "3 entries"),
         ("stages.².epochs=3", "'stages.²' does not exist", "3 entries"),
+        ("stages[0].epochs=3", "unknown key 'stages[0]'", "Did you mean 'stages'?"),
         ("stages.first.epochs=3", "'stages.first' does not exist", "3 entries"),
         ("stages.3={epochs=3}", "'stages.3' does not exist", "3 entries"),
         ("augment.0.probability=0.5", "'augment.0' does not exist", "no such list"),

@@ -82,6 +82,7 @@ STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
         ("data.sise = 3", 1, "unknown key 'data.sise'", "Did you mean 'size'?"),
         ("data = { size = 3, sise = 3 }", 1, "unknown key 'data.sise'", "Did you mean 'size'?"),
         ("[dat]\nsize = 3", 1, "unknown key 'dat'", "Did you mean 'data'?"),
+        ('seed = 1\n"stages[0]" = 2', 2, "unknown key 'stages[0]'", "Did you mean 'stages'?"),
         ("[qqq]\nsize = 3", 1, "unknown key 'qqq'", "Possible here: about, seed, data"),
         ("[model.head]\nhiden = [3]", 2, "unknown key 'model.head.hiden'", "Did you mean 'hidden'?"),
         (STAGES + "epoch = 3", 6, "unknown key 'stages.1.epoch'", "Did you mean 'epochs'?"),

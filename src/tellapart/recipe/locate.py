@@ -51,6 +51,8 @@ def explain(error: ValidationError, sources: list[Source], changes: list[str]) -
     is_section = of_section and all(e["type"] not in ("missing", "model_type") for e in of_section)
     first = of_section[0] if is_section else errors[0]
     where = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    if first["type"] == "extra_forbidden" and "[" in str(first["loc"][-1]):  # the key itself has a bracket: "stages[0]"
+        where.append(first["loc"][-1])
     # A union reports the member it tried last ("int", "literal…"): that is not a key of the recipe.
     section, where = _section_of(where)
     if first["type"] == "union_tag_invalid":
@@ -151,7 +153,9 @@ def _sections_in(annotation: Any) -> dict[str, type[Section]]:
 
 
 # Not a line of an array, such as `[{ transform = "negative" }]` or `[1, 2]`.
-_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]{},=]+?)\s*\]\]?\s*(#.*)?$")
+# The blanks around the name are part of it: patterns for blanks beside one that takes them too would be tried in every
+# combination.
+_HEADER = re.compile(r"^\s*(\[\[?)([^\[\]{},=]+)\]\]?\s*(#.*)?$")
 
 
 def line_of(text: str, where: tuple[str, ...]) -> int | None:

@@ -16,6 +16,7 @@ _MAX_VALUES = 20_000
 _MAX_DOTS = 1_000  # on a line: the parser's time grows with the square of a key's parts
 _LARGE = 2**64
 _OPEN, _CLOSE = "[{", "]}"
+_DIGITS = {"0x": "0123456789abcdef", "0o": "01234567", "0b": "01"}  # by what a number begins with
 
 
 def read_text(path: Path) -> str:
@@ -92,9 +93,9 @@ def _too_large(text: str, name: str) -> RecipeError:
 
 
 def _is_large(word: str) -> bool:
-    digits = word.replace("_", "")
-    if digits[:2].lower() in ("0x", "0o", "0b"):
-        return len(digits) > 18 and int(word, 0) >= _LARGE
+    digits = word.replace("_", "").lower()
+    if allowed := _DIGITS.get(digits[:2]):
+        return len(digits) > 18 and not digits[2:].strip(allowed) and int(digits, 0) >= _LARGE
     return digits.isdecimal() and (len(digits) > 20 or int(digits) >= _LARGE)
 
 
