@@ -221,10 +221,11 @@ def test_a_line_cut_off_at_any_byte_loses_that_line_alone(tmp_path: Path) -> Non
     n_first = log.path.stat().st_size
     log.add(1, 'two\nlines "quoted"\n', "é\r", "y\n", "me", "relabel", SHA)
     whole = log.path.read_bytes()
-    for n_bytes in range(n_first, len(whole) - 1):
+    for n_bytes in range(len(whole) - 1):
         log.path.write_bytes(whole[:n_bytes])
         CorrectionLog(log.path).add(2, "b.png", "x", "", "me", "exclude", SHA)
-        assert [c.file for c in read_corrections(log.path)] == ["a.png", "b.png"]
+        first = ["a.png"] if n_bytes >= n_first - 1 else []  # the line feed alone may be missing
+        assert [c.file for c in read_corrections(log.path)] == [*first, "b.png"]
 
 
 _ADD = """

@@ -88,9 +88,9 @@ def read_corrections(path: Path) -> list[Correction]:
 
 
 def _parse(text: str, path: Path) -> list[Correction]:
-    lines = _rows(text, path)
-    if not lines:
+    if csv_text([_HEADER]).startswith(text):  # empty, or a kill cut off even the header
         return []
+    lines = _rows(text, path)
     missing = [name for name in _HEADER if name not in lines[0]]
     if missing:
         raise DataError(
