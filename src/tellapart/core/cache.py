@@ -17,6 +17,7 @@ from typing import Any
 
 from tellapart.core.file_locks import lock
 from tellapart.core.files import cache_folder, write_text
+from tellapart.core.plain_json import read_json_file
 from tellapart.core.text import as_lines
 from tellapart.core.version import __version__
 from tellapart.errors import CacheError, UsageError
@@ -147,9 +148,9 @@ def write_note(path: Path, values: dict[str, Any]) -> None:
 def read_note(path: Path) -> dict[str, Any] | None:
     """What `write_note` wrote; None where that is missing or damaged in any way."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json_file(path)
         checksum = values.pop("checksum")
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return None
     return values if checksum == _checksum(values) else None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.plain_json import read_json_file
 from tellapart.core.text import counted
 
 AVERAGE = "average.json"
@@ -31,8 +31,8 @@ def _texts(directory: Path, kind: str, runs: list[Any]) -> tuple[str, str]:
 
 def _listed(path: Path, key: str) -> list[Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = read_json_file(path)
+    except (OSError, ValueError):
         return []
     members = values.get(key) if isinstance(values, dict) else None
     return members if isinstance(members, list) else []

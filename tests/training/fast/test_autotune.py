@@ -221,7 +221,8 @@ def test_a_choice_that_0_1_remembered_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"3", b"null", b"{}", b'{"device": "cpu", "colour": "red"}', b"\xff\xfe"]
+    "content",
+    [b"", b"{", b"[]", b"3", b"null", b"{}", b'{"device": "cpu", "colour": "red"}', b"\xff\xfe", b"[" * 100_000],
 )
 def test_a_damaged_memory_is_ignored_and_written_again(tmp_path: Path, content: bytes) -> None:
     for_steps({}, BASE, instant)

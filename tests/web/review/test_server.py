@@ -116,7 +116,10 @@ def test_a_body_in_chunks_is_bounded_while_it_is_read(served: Any, connect: Call
 
 
 def test_slow_and_half_open_connections_are_closed(
-    served: Any, connect: Callable[[], socket.socket], monkeypatch: pytest.MonkeyPatch
+    served: Any,
+    connect: Callable[[], socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.2)
     silent, half, slow = connect(), connect(), connect()
@@ -125,6 +128,9 @@ def test_slow_and_half_open_connections_are_closed(
     for connection in (silent, half, slow):
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", PATIENCE)
+    assert posted(served, connect(), b'{"item": 0, "decision": "keep"}') == 200
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_one_piece_after_another_does_not_keep_a_connection(

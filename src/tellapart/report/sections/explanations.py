@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from tellapart.core.files import replacing
@@ -108,15 +109,17 @@ def _write(run: Run, name: str, jpeg: bytes) -> None:
         beside.write_bytes(jpeg)
 
 
+def _read(run: Run, name: str) -> bytes:
+    # The name comes from a file, which may be anybody's: a path would bring any file of this machine into the report.
+    return (run.figures / Path(name).name).read_bytes()
+
+
 def _stored(run: Run, about: dict[str, Any]) -> Why:
     shown = [
         Explained(
             _card(entry["card"]),
-            (run.figures / entry["seen"]).read_bytes(),
-            [
-                HeatMap(m["title"], (run.figures / m["file"]).read_bytes(), m["method"], m["said"])
-                for m in entry["maps"]
-            ],
+            _read(run, entry["seen"]),
+            [HeatMap(m["title"], _read(run, m["file"]), m["method"], m["said"]) for m in entry["maps"]],
             [_card(card) for card in entry["alike"]],
         )
         for entry in about["explained"]

@@ -21,6 +21,7 @@ from tellapart.core.cache import read_note, write_note
 from tellapart.core.files import cache_folder
 from tellapart.core.hardware import n_processors
 from tellapart.core.old_names import current_runtime
+from tellapart.core.plain_json import read_json_file
 from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
@@ -205,7 +206,7 @@ def _recall(file: Path) -> Runtime | None:
     """The choice that a file remembers; None where it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         # Version 0.1 wrote no checksum. A damaged file of today has one too many for it.
-        values = read_note(file) or current_runtime(json.loads(file.read_text(encoding="utf-8")))
+        values = read_note(file) or current_runtime(read_json_file(file))
         runtime = Runtime(**values)
         if {runtime.precision, runtime.frozen} <= {"float32", "bfloat16"} and runtime.device in _DEVICES:
             return runtime

@@ -159,8 +159,11 @@ async def _body(request: Any) -> bytes | None:
     if len(length) > _MAX_DIGITS or not length.isdecimal() or int(length) > _MAX_BODY:
         return None
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MAX_BODY:
-            return None
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _MAX_BODY:
+                return None
+    except require("starlette.requests", "Reviewing", "review").ClientDisconnect:
+        return None  # nobody is left to be answered
     return body
