@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tellapart.auditing.export_table import write_table
 from tellapart.core.csv_text import csv_text
 from tellapart.core.predictions import Predictions
-from tellapart.data.augmentation.offline import _described
+from tellapart.data.augmentation.offline import _described, _labels
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.corrections import CorrectionLog, read_corrections, to_cell
 from tellapart.data.labels.classes import read_class_file
@@ -139,7 +139,7 @@ def test_tables_of_labels(folder: Path, file: str, name: str) -> None:
         read = read_table(folder / f"labels{suffix}")
         assert read.frame.select("file_name", "label").row(0) == (file, name)
     made = pl.DataFrame({"row": [0], "split": ["train"], "file_name": [file]})
-    _described(catalog, made, "").write_csv(folder / "ahead.csv")
+    _described(catalog, _labels(catalog), made).write_csv(folder / "ahead.csv")
     assert read_table(folder / "ahead.csv").frame.select("file_name", "label").row(0) == (file, name)
     (folder / "lines.jsonl").write_text(json.dumps({"file_name": file, "label": name}) + "\n", encoding="utf-8")
     assert read_table(folder / "lines.jsonl").frame.select("file_name", "label").row(0) == (file, name)

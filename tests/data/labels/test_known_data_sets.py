@@ -90,3 +90,25 @@ def test_classes_of_a_table_that_differ_by_case_are_named(draw: Draw) -> None:
     layout = layout_of(root)
     assert layout.classes == ("Cat", "cat")
     assert "classes that differ by case or blanks only: Cat and cat" in layout.sentence
+
+
+def test_names_of_files_are_paths_before_numbers_are(draw: Draw) -> None:
+    """Birds: class id, filepaths, labels, data set; and its test pictures are called 1.jpg, 2.jpg …"""
+    root = draw("train/a/001.png", "train/b/002.png", "test/a/1.png", "test/b/2.png")
+    rows = "1,train/a/001.png,a,train\n2,train/b/002.png,b,train\n1,test/a/1.png,a,test\n2,test/b/2.png,b,test\n"
+    for header in ("class id,filepaths,labels,data set", "id,Bild,label,split"):
+        (root / "birds.csv").write_text(f"{header}\n{rows}")
+        layout = layout_of(root)
+        assert labels(layout)["test/b/2.png"] == ["b"]
+        assert column(layout, "split")["test/b/2.png"] == "test"
+        assert layout.unused_columns == (header.split(",")[0],)
+
+
+@pytest.mark.parametrize("blank", ["", "NaN", "nan", "N/A"])
+def test_parts_and_groups_that_are_blank(draw: Draw, blank: str) -> None:
+    root = draw("1.png", "2.png", "3.png")
+    rows = f"1.png,cat,train,p1\n2.png,dog,{blank},{blank}\n3.png,dog,val,{blank}\n"
+    (root / "labels.csv").write_text(f"file_name,label,split,patient_id\n{rows}")
+    layout = layout_of(root)
+    assert column(layout, "split") == {"1.png": "train", "2.png": None, "3.png": "validation"}
+    assert column(layout, "group") == {"1.png": "p1", "2.png": None, "3.png": None}

@@ -146,9 +146,7 @@ def write_views(
             made.append(pl.DataFrame({"row": rows, "split": [part] * len(rows), "file_name": names}))
     table = pl.concat(made).explode("file_name")
     with replacing(folder / "pictures.csv") as beside:
-        rows = table["row"].to_numpy()
-        group = pl.Series("group", _groups(catalog)[rows])
-        table.select("file_name", *labels[rows], "split", group).write_csv(beside)
+        _described(catalog, labels, table).write_csv(beside)
     return folder / "pictures.csv"
 
 
@@ -198,6 +196,12 @@ def _labels(catalog: Catalog) -> pl.DataFrame:
         names = [between.join(catalog.classes[i] for i in labels) for labels in catalog.table["labels"]]
         columns = [pl.Series("labels" if catalog.multilabel else "label", names, dtype=pl.String)]
     return pl.DataFrame(columns)
+
+
+def _described(catalog: Catalog, labels: pl.DataFrame, made: pl.DataFrame) -> pl.DataFrame:
+    """The table of what was written: file_name, the labels' columns, split, group."""
+    rows = made["row"].to_numpy()
+    return made.select("file_name", *labels[rows], "split", pl.Series("group", _groups(catalog)[rows]))
 
 
 def _groups(catalog: Catalog) -> npt.NDArray[np.object_]:

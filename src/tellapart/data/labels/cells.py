@@ -17,7 +17,7 @@ from tellapart.errors import DataError
 _YES = ("1", "1.0", "true", "t", "yes", "y")
 _NO = ("0", "0.0", "false", "f", "no", "n")
 _MINUS = ("-1", "-1.0")
-_BLANK = ("", "nan", "na", "n/a", "null")
+BLANK = ("", "nan", "na", "n/a", "null")
 _UNKNOWN = ("?", "unknown")
 _DELIMITERS = ";|,"
 _QUOTED = r"'(?:[^'\\]|\\.)*'" + "|" + r'"(?:[^"\\]|\\.)*"'
@@ -125,9 +125,9 @@ def one_column_each(table: Table, flags: Sequence[str]) -> Cells:
         name, column = pl.lit(flag.strip()), pl.col(f"{i}")
         yes.append(pl.when(column.is_in(_YES)).then(name))
         has_no = bool(frame[f"{i}"].is_in(no).any())
-        if not has_no and frame[f"{i}"].is_in(_BLANK).any():
+        if not has_no and frame[f"{i}"].is_in(BLANK).any():
             marked.append(flag)
-        unknowns = (*_UNKNOWN, *(() if minus_is_no else _MINUS), *(_BLANK if has_no else ()))
+        unknowns = (*_UNKNOWN, *(() if minus_is_no else _MINUS), *(BLANK if has_no else ()))
         unknown.append(pl.when(column.is_in(unknowns)).then(name))
     rows = frame.select(yes=pl.concat_list(yes).list.drop_nulls(), unknown=pl.concat_list(unknown).list.drop_nulls())
     if minus_is_no and any(column.is_in(_MINUS).any() for column in cells.values()):
@@ -151,7 +151,7 @@ def is_flag(cells: pl.Series) -> bool:
         return False
     values = _plain_cells(cells)
     sure = values.is_in([*_YES, *_NO, *_MINUS])
-    return bool((sure | values.is_in([*_BLANK, *_UNKNOWN])).all() and sure.any())
+    return bool((sure | values.is_in([*BLANK, *_UNKNOWN])).all() and sure.any())
 
 
 def yes_or_no(cells: pl.Series) -> pl.Series:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tellapart.data.labels.cells import Cells, one_column_each, one_label, several_labels, yes_or_no
+from tellapart.data.labels.cells import BLANK, Cells, one_column_each, one_label, several_labels, yes_or_no
 from tellapart.data.labels.names import FOLD, SPLIT, plain
 from tellapart.data.labels.parts import part_of
 from tellapart.data.labels.roles import FitsPictures, Roles, part_of_column, roles_of
@@ -170,8 +170,8 @@ def _named_parts(table: Table, column: str | None) -> pl.Series:
 
 
 def _text(table: Table, column: str | None) -> pl.Series:
-    """A column of text in which empty cells are null."""
+    """A column of text in which empty cells are null, and those that pandas writes for them."""
     if column is None or isinstance(table.frame.schema[column], pl.List):
         return pl.Series([None] * table.frame.height, dtype=pl.String)
     cells = table.frame[column].str.strip_chars()
-    return cells.set(cells == "", None)
+    return cells.set(cells.str.to_lowercase().is_in(BLANK), None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tellapart.data.labels.cells import MEASURES, is_flag, looks_like_labels, yes_or_no
+from tellapart.data.labels.locate import has_picture_suffix
 from tellapart.data.labels.names import FOLD, GROUP, IS_PART, LABEL, LABELS, MAYBE_SPLIT, PATHS, SPLIT, is_index, plain
 from tellapart.data.labels.parts import part_of
 from tellapart.data.labels.tables import Table
@@ -62,6 +63,8 @@ def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
     """
     path = _path(table, fits)
     label, labels = _first(table, LABEL, path), _first(table, LABELS, path)
+    if labels and label and plain(label) in _NUMBERED:  # the class file's number beside the name
+        label = None
     if labels and label and path is not None:
         raise DataError(
             f"{table.name} has a column {label!r} and a column {labels!r}: which one holds the labels is not clear.",
@@ -93,6 +96,7 @@ def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
     return Roles(path, label, labels, flags, split, is_part, group, unused, guessed)
 
 
+_NUMBERED = ("classid", "labelid", "categoryid")
 _NO_LABELS = frozenset({plain(name) for name in (*PATHS, *SPLIT, *MAYBE_SPLIT, *FOLD, *IS_PART)} | MEASURES)
 
 
@@ -114,7 +118,11 @@ def _path(table: Table, fits: FitsPictures | None) -> str | None:
     if fits is None or not table.has_header:
         return named[0] if named else None
     others = [name for name in text if name not in named]
-    suits = next((name for name in (*named, *others) if fits(table.frame[name].drop_nulls())), None)
+    # Numbers may name pictures by accident: names of files go first.
+    of_files = [name for name in others if has_picture_suffix(table.frame[name]).any()]
+    clear = [name for name in named if plain(name) not in _MAYBE_PATH]
+    order = dict.fromkeys((*clear, *of_files, *named, *others))
+    suits = next((name for name in order if fits(table.frame[name].drop_nulls())), None)
     return suits or (named[0] if named else None)
 
 
@@ -169,4 +177,5 @@ def _only_label(
     return (ungrouped or candidates)[0] if len(ungrouped or candidates) == 1 else None
 
 
+_MAYBE_PATH = ("id", "name")
 _PATH_NAMES = frozenset(map(plain, PATHS))  # `Image,Id` holds a file and its label
