@@ -314,6 +314,13 @@ def test_flatten_makes_a_feature_of_every_value_and_dropout_may_stand_before_it(
     )
 
 
+def test_before_a_flatten_block_dropout_may_be_of_the_picture_itself():
+    network = build_blocks([Dropout(dropout=0.2), Conv(channels=4), Flatten()], 8, 8)
+    assert isinstance(next(network.children()), torch.nn.Dropout)
+    with pytest.raises(ModelError, match=r"block 2 \(flatten\): it stands behind block 1 \(dense\)"):
+        build_blocks([Dense(size=4), Flatten()], 8, 8)
+
+
 def test_a_network_of_linear_layers_alone_is_flatten_and_dense():
     assert n_parameters(build_blocks([Flatten(), Dense(size=255)], 10, 10)) == 300 * 255 + 255
 

@@ -153,7 +153,7 @@ def _check_order(blocks: Sequence[AnyBlock]) -> None:
     flattens = any(isinstance(block, Flatten) for block in blocks)
     of_features = (Flatten, Dense) if flattens else (Dense, Dropout)
     flat = next((i for i, block in enumerate(blocks) if isinstance(block, of_features)), len(blocks))
-    if isinstance(blocks[0], Dense | Dropout):
+    if not flattens and isinstance(blocks[0], Dense | Dropout):
         raise ModelError(
             f"{_called(blocks, 0)}: there is no block before it that works on pictures, so it would see nothing but "
             "the mean colour.",
