@@ -106,7 +106,7 @@ def test_a_folder_of_that_name_is_not_passed_over_in_silence(
 def test_the_factor_of_time_is_that_of_answers_alone(multilabel_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the first reading of the files counts, nor what the score takes, nor a moment of other work."""
     clock, calls = [0.0], 0
-    answered, evaluated = evaluation._answered, evaluation._evaluated
+    answered, judged = evaluation._answered, evaluation._judged
 
     def slow_answers(bundle: Any, catalog: Any, rows: Any, n_copies: int, mean: Any) -> Any:
         nonlocal calls
@@ -116,10 +116,10 @@ def test_the_factor_of_time_is_that_of_answers_alone(multilabel_run: Run, monkey
 
     def slow_score(*arguments: Any) -> Any:
         clock[0] += 500
-        return evaluated(*arguments)
+        return judged(*arguments)
 
     monkeypatch.setattr(evaluation, "_answered", slow_answers)
-    monkeypatch.setattr(evaluation, "_evaluated", slow_score)
+    monkeypatch.setattr(evaluation, "_judged", slow_score)
     monkeypatch.setattr(evaluation.time, "perf_counter", lambda: clock[0])
     assert evaluation.try_copies(multilabel_run, "validation", 4).times == 5
 
