@@ -21,8 +21,9 @@ Draw = Callable[..., Path]
     [
         *((name, "train") for name in ("train", "Training", "TRAIN", "train_images", "images-train", "Training Set")),
         *((name, "train") for name in ("trainset", "train2017", "trainImages", "entraînement", "imgs_train")),
-        *((name, "validation") for name in ("val", "valid", "validation", "dev", "val_data", "Validierung", "valset")),
-        *((name, "test") for name in ("test", "testing", "tst", "Test Images", "test_set")),
+        ("Validierung", "validation"),
+        *((name, "validation") for name in ("val", "valid", "validation", "dev", "val_data", "valset", "eval")),
+        *((name, "test") for name in ("test", "testing", "tst", "Test Images", "test_set", "evaluation")),
         *((name, None) for name in ("train_station", "test_tube", "training_shoes", "images", "retest", "contest")),
         *((name, None) for name in ("traintest", "train_val", "", "trains", "valley", "data", "unlabelled", "latest")),
     ],

@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 _PARTS = {
     **dict.fromkeys(("train", "training", "trn", "entrainement", "apprentissage"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "development", "validierung"), "validation"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "development", "eval", "validierung"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "evaluation", "holdout"), "test"),
 }
 #: Words beside the part's own that leave `train_images`, `test set` or `val2017` the name of a part.
 _FILLERS = (
