@@ -46,6 +46,7 @@ def changed_by(names: list[str], path: Path | None = None) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_importing_any_module_changes_nothing() -> None:
     pytest.importorskip("torch")
     paths = sorted(SOURCE.rglob("*.py"))
@@ -91,7 +92,8 @@ else:
 """
 
 
-@pytest.mark.parametrize("way", ["library", pytest.param("command", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["library", "command"])
 def test_a_training_limits_spinning_before_torch_is_loaded_and_shows_nothing_unasked(
     way: str, picture_folder: Any, tmp_path: Path
 ) -> None:

@@ -155,7 +155,7 @@ def test_a_network_is_built_and_filled_from_its_checkpoint(tmp_path: Path) -> No
     "changes",
     [
         {"name": "mlp", "preprocessing": PLAIN["preprocessing"] | {"height": 4096, "width": 4096}},
-        {"head": {"hidden": [8192] * 16}},
+        {"head": {"hidden": [8192] * 8}},
         {"source": "timm", "name": "vit_gigantic_patch14_224"},
         {"name": "blocks", "options": {"blocks": [{"block": "conv", "channels": 8192}] * 500}},
     ],

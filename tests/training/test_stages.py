@@ -328,6 +328,7 @@ def test_the_retraining_does_what_was_best(build: Build) -> None:
     state, first = first_training(build, plan)
     best = [event.best_epoch for event in of(StageDone, first)]
     assert state.chosen == [best[0], best[1], min(best[2] * 3, 7)]
+    state.chosen = [best[0], 2, 6]  # as if the later stages had been better than the probe they begin from
     network, dataset = build(plan)
     again = everything(dataset)
     events = train(network, plan, again, state.for_retraining())
@@ -336,7 +337,7 @@ def test_the_retraining_does_what_was_best(build: Build) -> None:
     assert all(event.retraining for event in events if isinstance(event, StageStarted | StageDone | Progress))
     epochs = [[e.epoch for e in of(Retrained, events) if e.stage == stage] for stage in range(3)]
     per_epoch = int(np.ceil(len(again.train) / 8))
-    assert epochs[:2] == [[1], list(range(1, best[1] + 1))]
+    assert epochs[:2] == [[1], [1, 2]]
     steps = [e for e in of(Progress, events) if e.stage == 2]
     assert len(steps) == state.chosen[2]
     assert {e.steps for e in of(Progress, events) if e.stage == 1} == {per_epoch}
