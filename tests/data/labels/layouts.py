@@ -22,6 +22,11 @@ def labels(layout: Layout) -> dict[str, list[str]]:
     return {path: [layout.classes[i] for i in numbers] for path, numbers in rows}
 
 
+def unknown(layout: Layout) -> dict[str, list[str]]:
+    rows = layout.table.select("path", "unknown").iter_rows()
+    return {path: [layout.classes[i] for i in numbers] for path, numbers in rows}
+
+
 def column(layout: Layout, name: str) -> dict[str, str | None]:
     return dict(layout.table.select("path", name).iter_rows())
 
