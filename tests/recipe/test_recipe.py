@@ -36,6 +36,10 @@ def test_a_file_without_a_line_is_all_defaults(tmp_path):
     assert load_recipe(write(tmp_path, "")) == Recipe()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path):
+    assert load_recipe(write(tmp_path, "\ufeffseed = 7\r\n")).seed == 7
+
+
 def test_the_text_of_a_file_is_shown_with_its_comments(tmp_path):
     path = write(tmp_path, "# mine, naïve\nseed = 3\n")
     assert recipe_text(str(path)) == "# mine, naïve\nseed = 3\n"

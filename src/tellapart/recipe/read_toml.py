@@ -20,7 +20,7 @@ _DIGITS = {"0x": "0123456789abcdef", "0o": "01234567", "0b": "01"}  # by what a 
 
 
 def read_text(path: Path) -> str:
-    """The text of a file.
+    """The text of a file, without the byte-order mark that some editors put first.
 
     Raises:
         RecipeError: it cannot be read, is not UTF-8, or is longer than any recipe.
@@ -30,7 +30,7 @@ def read_text(path: Path) -> str:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise RecipeError(f"{path} has more than {MAX_BYTES // 1000} kB.", "A recipe is a short text file in TOML.")
-        return content.decode("utf-8").replace("\r\n", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}", "A recipe is a text file in UTF-8.") from error
 
