@@ -38,13 +38,17 @@ from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
 from tellapart.workflows.train import RunOptions, run
 
+STAGES = ("0", "1", "-1")  # -1 is what follows the training
 LONGEST = 600.0  # seconds; a training that takes longer hangs
 
 
-def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: int) -> None:
+def child(
+    pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: int, by: int, at: str | None = None
+) -> None:
     """A whole training in a process of its own. Its last event stands in the file `seen`.
 
     Args:
+        by: the signal that it sends to itself, once, at an event of stage `at`.
         exported: what to take as the exported model instead of exporting, which takes longer than all the rest. The
             bundle is checked against the network all the same: with other weights it would not be written.
     """
@@ -60,12 +64,21 @@ def child(pictures: Path, recipe: Path, out: Path, exported: Path | None, seen: 
     for event in run(plan, catalog, divide(catalog, plan, out), out, run_options):
         stage = getattr(event, "stage", "")
         os.pwrite(seen, f"{type(event).__name__} {getattr(event, 'what', '')} {stage}".ljust(80).encode(), 0)
+        if str(stage) == at:
+            at = None
+            os.kill(os.getpid(), by)
 
 
 def attempt(
-    pictures: Path, recipe: Path, out: Path, exported: Path | None, seconds: float, by: int = signal.SIGKILL
+    pictures: Path,
+    recipe: Path,
+    out: Path,
+    exported: Path | None,
+    seconds: float,
+    by: int = signal.SIGKILL,
+    at: str | None = None,
 ) -> str:
-    """Train for some seconds at most; where the signal came, or "" if it ended before."""
+    """Train for some seconds at most, or to an event of stage `at`; where the signal came, or "" if it ended before."""
     where = out.with_suffix(".seen")
     seen = os.open(where, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     number = os.fork()
@@ -73,7 +86,7 @@ def attempt(
         code = 1
         try:
             with stopped_soon():
-                child(pictures, recipe, out, exported, seen)
+                child(pictures, recipe, out, exported, seen, by, at)
             code = 0
         except KeyboardInterrupt:  # as the command line does
             code = STOPPED
@@ -84,6 +97,10 @@ def attempt(
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(number, os.WNOHANG)
+        if done and at is not None:
+            assert os.waitstatus_to_exitcode(status) in (-by, STOPPED, 0)
+            os.close(seen)
+            return where.read_text().strip()
         if done:
             assert status == 0, f"{out} failed after: {where.read_text()}"
             os.close(seen)
@@ -114,8 +131,11 @@ def main() -> None:
     n_runs, n, longest = 0, len(signals), whole
     while signals:
         out = folder / str(n_runs)
+        if n_runs < len(STAGES):  # each part of a training is met, however busy the machine is
+            signal_ = signals.pop()
+            hit.append(f"{signal_.name}: {attempt(pictures, recipe, out, exported, LONGEST, signal_, STAGES[n_runs])}")
         # One moment in each n-th of the time that a training takes, the latest first.
-        while signals and (
+        while len(signals) > max(0, len(STAGES) - 1 - n_runs) and (
             where := attempt(pictures, recipe, out, exported, longest * (len(signals) - dice.random()) / n, signals[-1])
         ):
             hit.append(f"{signals.pop().name}: {where}")

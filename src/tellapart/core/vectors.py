@@ -13,9 +13,14 @@ _PART = 512  # queries compared at a time
 
 
 def unit_length(vectors: npt.NDArray[Any], least: float = 1e-12) -> Vectors:
-    """Vectors float32 [n, d] divided by their lengths. One that is no longer than `least` has no direction: it is 0."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > least), np.float32)
+    """Vectors float32 [n, d] divided by their lengths.
+
+    One that is no longer than `least`, or of no finite length, has no direction: it is 0.
+    """
+    with np.errstate(over="ignore"):
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    directed = (length > least) & np.isfinite(length)
+    return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=directed), np.float32)
 
 
 def nearest(
