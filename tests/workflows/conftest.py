@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,3 +22,14 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.round(ink * (255 / 16)).astype(np.uint8)).save(path)
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """In this process too, so that it comes to the same bits as the others."""
+    import torch
+
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)

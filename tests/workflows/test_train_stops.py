@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 import tellapart as ta
@@ -22,15 +21,6 @@ from tellapart.workflows.train import RunOptions, follow_run, run
 from tests.workflows.test_train import LONGEST, QUICK, Command, events, followed, scores
 
 pytestmark = pytest.mark.usefixtures("short_ends")
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """In this process too, so that it comes to the same bits as the others."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 
 def six_epochs(digits: Path, out: Path) -> list[str | Path]:
