@@ -10,30 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tellapart.errors import RecipeError
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
+from tests.recipe import recipes
+from tests.recipe.recipes import refused, write
 
 
 def mistake(name: str | Path, changes: list[str] | None = None) -> str:
-    with pytest.raises(RecipeError) as caught:
-        load_recipe(name, changes)
-    assert caught.value.hint
-    assert len(caught.value.message) < 1_000
-    return caught.value.message
-
-
-def refused(name: str | Path, changes: list[str] | None = None) -> str | None:
-    try:
-        load_recipe(name, changes)
-    except RecipeError as error:
-        return error.message
-    return None
-
-
-def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
-    (folder / name).write_text(text, encoding="utf-8")
-    return folder / name
+    error = recipes.mistake(name, changes)
+    assert error.hint
+    assert len(error.message) < 1_000
+    return error.message
 
 
 @pytest.mark.parametrize(
