@@ -25,7 +25,8 @@ BELOW_WORKFLOWS = {
 MAY_IMPORT = {
     "__init__": GROUND,
     "__main__": {"cli"},
-    "cli": BELOW_WORKFLOWS | {"workflows"},
+    "cli": BELOW_WORKFLOWS | {"workflows", "experiments"},
+    "experiments": BELOW_WORKFLOWS | {"workflows"},
     "workflows": BELOW_WORKFLOWS,
     "web": {"deploy", "report", "runs", "auditing", "data", "evaluation"},
     "report": {"runs", "auditing", "data", "evaluation"},
