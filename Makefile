@@ -6,7 +6,7 @@ ARGS ?=
 SEED ?= $(shell date +%s)
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help setup demo test test-all lint format types check bench lock wheel clean
+.PHONY: help setup demo test test-all lint format types check bench results lock wheel clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -56,6 +56,9 @@ check: lint types  ## both of these
 
 bench: setup  ## how fast it is on this machine; ARGS="--help" lists options
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+results: setup  ## the figures in docs and recipe heads, from benchmarks/results/
+	$(BIN)/python -m benchmarks.results_pages
 
 lock:  ## choose the newest versions anew and write requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --upgrade \

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks import record
+from tellapart.recipe.load import load_recipe
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     given = parser.parse_args()
     pictures = Path(os.environ["TELLAPART_TEST_DATA"]) / given.folder
     seconds: list[float] = []
+    networks: set[str] = set()
     scores: dict[str, list[float]] = {"test": [], "validation": []}
     for seed in given.seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -41,6 +43,7 @@ def main() -> None:
             start = time.monotonic()
             subprocess.run(command, check=True, env=environment)
             seconds.append(round(time.monotonic() - start, 1))
+            networks |= {record.backbone(load_recipe(out / "recipe.toml")) or ""}
             evaluations = json.loads((out / "evaluation.json").read_text())["evaluations"]
             for part, values in scores.items():
                 values.append(evaluations[part]["metrics"]["accuracy"]["value"])
@@ -48,7 +51,8 @@ def main() -> None:
         ["fruit" if given.folder == "fruit" else given.folder, given.recipe, *([given.model] if given.model else [])]
     )
     figures = {f"{part}_accuracy": record.spread(values) for part, values in scores.items()}
-    record.write(name, {"seeds": given.seeds, "set": given.set, "seconds": record.spread(seconds), **figures})
+    figures |= {"seeds": given.seeds, "set": given.set, "seconds": record.spread(seconds)}
+    record.write(name, figures, " or ".join(sorted(networks)))
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ def main() -> None:
             "best on validation": found[0],
             "all, best on validation first (head, validation, test)": found,
         },
+        asked.model,
     )
 
 

@@ -83,6 +83,12 @@ def parts_of(out: Path) -> dict[str, Any]:
     return {part: {**scores(value), "n": value["n"]} for part, value in evaluations.items()}
 
 
+def backbone_of(out: Path) -> dict[str, str]:
+    """The pretrained network of a run, or of the first fold; nothing of one from scratch. A plan's choice counts."""
+    name = record.backbone(load_recipe(next(out.rglob("recipe.toml"))))
+    return {"backbone": name} if name else {}
+
+
 def submitted(out: Path, folder: Path, environment: dict[str, str]) -> float:
     """The score of a run's answers to the competition's test pictures, which lie in a folder with their solution."""
     answers = folder / "submission.csv"
@@ -100,7 +106,7 @@ def finished(recipe: str, out: Path, folder: Path | None) -> dict[str, Any]:
     if theirs.model_copy(update={"about": "", "seed": 0}) != ours.model_copy(update={"about": "", "seed": 0}):
         raise SystemExit(f"{out} is no run of {recipe} as it is.")
     score = {"submission": submitted(out, folder, {**os.environ})} if folder else {}
-    return {"seed": theirs.seed, **parts_of(out), **score}
+    return {"seed": theirs.seed, **backbone_of(out), **parts_of(out), **score}
 
 
 def one(recipe: str, seed: int, changes: list[str], folder: Path) -> dict[str, Any]:
@@ -122,8 +128,9 @@ def one(recipe: str, seed: int, changes: list[str], folder: Path) -> dict[str, A
     )
     if kind == "breeds":
         result = json.loads((out / "cross_validation.json").read_text())
-        return {"seconds": took, "all folds": scores(result["pooled"]), "n": result["pooled"]["n"]}
-    found: dict[str, Any] = {"seconds": took, **parts_of(out)}
+        pooled = {"all folds": scores(result["pooled"]), "n": result["pooled"]["n"]}
+        return {"seconds": took, **backbone_of(out), **pooled}
+    found: dict[str, Any] = {"seconds": took, **backbone_of(out), **parts_of(out)}
     if kind == "cifar":
         found["submission"] = submitted(out, folder, environment)
     return found
@@ -144,7 +151,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 runs.append({"seed": seed, **one(recipe, seed, given.set, Path(folder))})
         name = "_".join(filter(None, ["recipe", recipe, given.name]))
-        record.write(name, {"pictures": PICTURES[recipe], "set": given.set, "runs": runs})
+        backbone = " or ".join(sorted({run["backbone"] for run in runs if "backbone" in run}))
+        record.write(name, {"pictures": PICTURES[recipe], "set": given.set, "runs": runs}, backbone)
 
 
 if __name__ == "__main__":

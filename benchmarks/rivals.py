@@ -65,7 +65,7 @@ def main() -> None:
     for name in own:
         for other in rivals:
             figures[f"{name}, to what {other} reached"] = times(courses[name], courses[other])
-    record.write("rivals", {"training pictures": n_train, "left out": left_out, **figures})
+    record.write("rivals", {"training pictures": n_train, "left out": left_out, **figures}, row_accuracy.MODEL)
 
 
 def figures_of(courses: list[row_accuracy.Course]) -> dict[str, object]:
