@@ -289,7 +289,7 @@ def test_no_weights_is_an_error_that_lists_what_was_tried(name: str, folder: Pat
         build(name)
     assert f"no pretrained weights for {name}" in caught.value.message
     assert f"TELLAPART_WEIGHTS={folder}: it holds no weights" in caught.value.message
-    assert "HF_HUB_OFFLINE forbids" in caught.value.message
+    assert "HF_HUB_OFFLINE, or --offline, forbids" in caught.value.message
     for way_out in ("--weights FILE", "TELLAPART_WEIGHTS=FOLDER", "--recipe scratch"):
         assert way_out in caught.value.hint
 
@@ -330,8 +330,14 @@ def answering() -> Iterator[str]:
     server.server_close()
 
 
-def test_whether_the_hub_answers(answering: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub may be asked."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
+def test_whether_the_hub_answers(answering: str, online: None) -> None:
     hub._require_answer(answering)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -339,8 +345,7 @@ def test_whether_the_hub_answers(answering: str, monkeypatch: pytest.MonkeyPatch
             hub._require_answer(f"http://127.0.0.1:{closed.getsockname()[1]}/")
 
 
-def test_a_hub_that_hangs_does_not_hang_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+def test_a_hub_that_hangs_does_not_hang_us(online: None) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -26,6 +26,7 @@ KINDS = {
     "activations": "what frozen layers make of pictures",
     "pictures": "pictures, decoded and brought to size",
     "runtime": "which precision and memory format are fastest here",
+    "weights": "pretrained weights from packages, as safetensors",
 }
 #: The default limit: this, or half of what the disk could give if that is less.
 _MOST = 50 * 2**30

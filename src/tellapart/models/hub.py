@@ -6,11 +6,15 @@ whether the hub answers at all.
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import asdict
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from tellapart.models.weights import State, read_weights
 
 #: Files in which timm's hub keeps weights, best first.
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+_FIRST_BYTES = 2**20
 
 
 class NotThereError(Exception):
@@ -86,25 +92,29 @@ def from_torchvision(name: str) -> tuple[State, str]:
     return published.get_state_dict(check_hash=True, weights_only=True), f"torchvision's {published}"
 
 
-def cached_names() -> set[str]:
-    """Names (with tags) of the networks whose weights lie in the hub's cache."""
+def cached_names() -> list[str]:
+    """Names (with tags) of the networks whose weights lie in the hub's cache, whole."""
     from huggingface_hub import constants
 
-    return {path.name.removeprefix("models--timm--") for path in Path(constants.HF_HUB_CACHE).glob("models--timm--*")}
+    folders = sorted(Path(constants.HF_HUB_CACHE).glob("models--timm--*"))
+    names = [folder.name.removeprefix("models--timm--") for folder in folders]
+    return [name for name in names if any(_cached_file(f"timm/{name}", file) for file in HUB_FILES)]
 
 
 def _cached_on_hub(published: dict[str, Any]) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
     if published.get("custom_load"):
         return None  # a format that only timm's own way reads
     named = published.get("hf_hub_filename")
     repository, _, revision = published["hf_hub_id"].partition("@")
-    for file in (named,) if named else HUB_FILES:
-        path = try_to_load_from_cache(repository, file, revision=revision or None)
-        if isinstance(path, str):
-            return Path(path)
-    return None
+    paths = (_cached_file(repository, file, revision) for file in ((named,) if named else HUB_FILES))
+    return next(filter(None, paths), None)
+
+
+def _cached_file(repository: str, file: str, revision: str = "") -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repository, file, revision=revision or None)
+    return Path(path) if isinstance(path, str) else None
 
 
 def _cached_url(url: str) -> Path | None:
@@ -112,28 +122,83 @@ def _cached_url(url: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _require_answer(url: str, seconds: float = 8.0) -> None:
-    """Return if the host answers at all, whatever it says; otherwise raise, in bounded time."""
+def is_offline() -> bool:
+    """Whether the hubs must not be asked: HF_HUB_OFFLINE is set, which `--offline` does too."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        raise NotThereError("not in its cache on this machine, and HF_HUB_OFFLINE forbids to ask it")
-    problem = ["it does not answer"]
+    # The constant is as old as the library's import.
+    return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def download_speed(name: str, seconds: float = 4.0) -> float:
+    """Bytes a second at which timm's hub sends the first megabyte of the weights of a network.
+
+    Args:
+        name: timm's name, with its tag.
+        seconds: to wait at most.
+
+    Raises:
+        NotThereError: the hub must not be asked, or does not answer.
+    """
+    from huggingface_hub import hf_hub_url
+
+    url = hf_hub_url(timm_published(name)["hf_hub_id"], HUB_FILES[0])
+    speed: list[float] = []
+
+    def read() -> None:
+        start = time.monotonic()
+        request = urllib.request.Request(url, headers={"Range": f"bytes=0-{_FIRST_BYTES - 1}"})
+        n_bytes = 0
+        with urllib.request.urlopen(request, timeout=seconds) as response:
+            while n_bytes < _FIRST_BYTES and (part := response.read(2**16)):
+                n_bytes += len(part)
+                speed[:] = [n_bytes / max(time.monotonic() - start, 1e-6)]
+
+    _within(seconds, read, enough=lambda: bool(speed))
+    if not speed:
+        raise NotThereError(f"{url} sends nothing")
+    return speed[0]
+
+
+def _require_answer(url: str, seconds: float = 8.0) -> None:
+    """Return if the host answers at all, whatever it says; otherwise raise, in bounded time."""
 
     def ask() -> None:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+            pass
+
+    _within(seconds, ask)
+
+
+def _within(seconds: float, ask: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> None:
+    """Ask a hub, in bounded time.
+
+    Args:
+        seconds: to wait at most.
+        ask: asks it; any answer will do, be it that there is no such thing.
+        enough: whether it has answered already when the time is over.
+
+    Raises:
+        NotThereError: it must not be asked, cannot be reached, or does not answer.
+    """
+    if is_offline():
+        raise NotThereError("not in its cache on this machine, and HF_HUB_OFFLINE, or --offline, forbids to ask it")
+    problem = ["it does not answer"]
+
+    def run() -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
-                problem.clear()
+            ask()
+            problem.clear()
         except urllib.error.HTTPError:
             problem.clear()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             # The hub's client has certificates of its own: let it decide.
             problem[:] = [] if isinstance(reason, ssl.SSLError) else [f"it cannot be reached ({reason})"]
 
     # A thread, because looking up a host's name knows no time limit.
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if problem:
+    if problem and not enough():
         raise NotThereError(f"not in its cache on this machine, and {problem[0]}")

@@ -1,4 +1,7 @@
-"""Pretrained weights from a file, the folder TELLAPART_WEIGHTS, or the hub. Random ones are never taken in silence."""
+"""Pretrained weights from a file, the folder TELLAPART_WEIGHTS, a package, or the hub.
+
+Random ones are never taken in silence.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from tellapart.core.plain_json import read_json_file
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.text import as_lines
 from tellapart.errors import ModelError, TellapartError, WeightsError
-from tellapart.models import backbones, hub
+from tellapart.models import backbones, hub, weight_packages
 from tellapart.models.architecture import Architecture, Source
 from tellapart.models.scratch import OWN
 from tellapart.models.weights import State, first_line, read_weights
@@ -35,6 +38,7 @@ class Definition:
         preprocessing: that of the weights.
         state: the weights by name, or None for random ones.
         origin: where they come from, in words.
+        licence: of the weights, as the description beside them has it; "" where there is none.
     """
 
     source: Source
@@ -43,10 +47,11 @@ class Definition:
     options: dict[str, Any] = field(default_factory=dict)
     state: State | None = None
     origin: str = "random initial weights"
+    licence: str = ""
 
 
 def find(model: Model) -> Definition:
-    """Find a network and its weights: in the file that is named, in the folder TELLAPART_WEIGHTS, on the hub.
+    """Find a network and its weights: a file that is named, the folder TELLAPART_WEIGHTS, a package, the hub.
 
     Raises:
         ModelError: no such network.
@@ -67,6 +72,8 @@ def find(model: Model) -> Definition:
         return _described(model, sources[0])
     if sources[0] == "own":
         raise _unpublished(model.name)
+    if model.name in weight_packages.installed():
+        return _from_package(model.name)
     return _from_hub(model, sources[0], _tried_folder(local))
 
 
@@ -174,7 +181,7 @@ def _described_by_config(folder: Path) -> Definition:
     options.pop("num_classes", None)
     if published.get("fixed_input_size"):
         options.setdefault("img_size", [preprocessing.height, preprocessing.width])
-    return Definition("timm", architecture, preprocessing, options)
+    return Definition("timm", architecture, preprocessing, options, licence=str(published.get("license") or ""))
 
 
 def _described_by_bundle(folder: Path, name: str) -> Definition:
@@ -193,8 +200,16 @@ def _overlap(name: str, source: Source, state: State) -> int:
     return len(backbone.state_dict().keys() & state.keys())
 
 
+def _from_package(name: str) -> Definition:
+    package = weight_packages.PACKAGES[name]
+    state = weight_packages.read_package(package)
+    origin = f"the package {package.package} {package.version}"
+    return Definition("timm", name, package.preprocessing, state=state, origin=origin)
+
+
 def _from_hub(model: Model, source: Source, tried: str) -> Definition:
     name, definition = model.name, _described(model, source)
+    package = weight_packages.PACKAGES.get(name)
     try:
         state, origin = hub.from_torchvision(name) if source == "torchvision" else hub.from_timm(name)
         return replace(definition, state=state, origin=origin)
@@ -206,12 +221,14 @@ def _from_hub(model: Model, source: Source, tried: str) -> Definition:
                 [
                     f"There are no pretrained weights for {name} to be had. Tried:",
                     f"  - {tried}",
+                    *([f"  - the package {package.package}: it is not installed"] if package else []),
                     f"  - the hub: {first_line(error)}",
                 ]
             ),
             as_lines(
                 [
                     "Ways out:",
+                    *([f"  - a package: {package.install}"] if package else []),
                     "  - a file:    --weights FILE (safetensors, or a plain state dict)",
                     f"  - a folder:  {FOLDER}=FOLDER that holds {name}/ (as timm's hub does), or {name}.safetensors",
                     "  - no weights at all:  --recipe scratch",
