@@ -30,6 +30,9 @@ def predict(
         int | None, typer.Option(min=0, max=32, help="Test-time augmentation with so many copies of each picture.")
     ] = None,
     tta_mean: TtaMean = None,
+    engine: Annotated[
+        str, typer.Option(help="onnxruntime, openvino or openvino-bf16; auto takes the fastest for many pictures.")
+    ] = "auto",
     format: Annotated[
         str | None, typer.Option(help="table, csv, jsonl or json; of a file, its suffix decides.")
     ] = None,
@@ -53,7 +56,7 @@ def predict(
         if out is not None or format is not None:
             raise UsageError("--submission writes one file, as CSV.", "Leave --out and --format out.")
     form = format_of(out, format)
-    classifier = load(run)
+    classifier = load(run, engine, print_err)
     asked = find_pictures(pictures)
     optional = (("candidates",) if coverage is not None else ()) + (
         ("ood_score", "unknown") if unknown or (form in ("jsonl", "json") and classifier.bundle.ood_score) else ()
@@ -61,7 +64,14 @@ def predict(
     if submission is not None and unknown is None:
         unknown = False  # a competition knows its classes alone
     answered = answers(
-        classifier.bundle, asked, top=top, coverage=coverage, unknown=unknown, tta=tta, tta_mean=tta_mean
+        classifier.bundle,
+        asked,
+        network=classifier.network,
+        top=top,
+        coverage=coverage,
+        unknown=unknown,
+        tta=tta,
+        tta_mean=tta_mean,
     )
     if submission is not None:
         first, second = classifier.bundle.about.get("columns") or COLUMNS

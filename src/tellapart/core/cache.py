@@ -27,6 +27,7 @@ KINDS = {
     "pictures": "pictures, decoded and brought to size",
     "runtime": "which precision and memory format are fastest here",
     "weights": "pretrained weights from packages, as safetensors",
+    "engines": "which engine answers fastest here",
 }
 #: The default limit: this, or half of what the disk could give if that is less.
 _MOST = 50 * 2**30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack, overload
@@ -16,6 +16,8 @@ from tellapart.core.hardware import n_processors
 from tellapart.core.predictions import Floats, Mean
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.bundle.read import Bundle
+from tellapart.deploy.engines.names import AUTO
+from tellapart.deploy.engines.switch import EngineSwitch
 from tellapart.deploy.read_pictures import Picture, PictureRead, read_ahead
 from tellapart.errors import UsageError
 from tellapart.evaluation.sets import pictures_needed, prediction_sets
@@ -32,10 +34,16 @@ class AnswerOptions(TypedDict, total=False):
 
 
 class Classifier:
-    """A bundle that takes pictures. Made by `load`."""
+    """A bundle that takes pictures. Made by `load`.
 
-    def __init__(self, bundle: Bundle) -> None:
+    Attributes:
+        bundle: the model.
+        network: runs it, on the best engine at hand.
+    """
+
+    def __init__(self, bundle: Bundle, engine: str = AUTO, say: Callable[[str], None] = lambda line: None) -> None:
         self.bundle = bundle
+        self.network = EngineSwitch(bundle, engine, say)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -65,17 +73,25 @@ class Classifier:
             BundleError: the model cannot be run.
         """
         if isinstance(pictures, (str, Path, bytes, np.ndarray, Image.Image)):
-            return next(answers(self.bundle, [pictures], **options))
-        return list(answers(self.bundle, pictures, **options))
+            return next(answers(self.bundle, [pictures], network=self.network, **options))
+        return list(answers(self.bundle, pictures, network=self.network, **options))
 
 
-def load(path: str | Path) -> Classifier:
+def load(path: str | Path, engine: str = AUTO, say: Callable[[str], None] = lambda line: None) -> Classifier:
     """Load a classifier from a run directory or a bundle. Needs no torch.
 
+    Args:
+        path: of the run or bundle.
+        engine: "onnxruntime", "openvino" or "openvino-bf16"; "auto" begins with onnxruntime and takes the fastest of
+            them once there are enough pictures to gain by it.
+        say: called with lines for people: once, what engine was chosen by a timing, and how fast it is.
+
     Raises:
-        BundleError: there is none, or it is damaged.
+        UsageError: there is no such engine.
+        BundleError: there is no bundle, it is damaged, or the engine does not give its golden answers here.
+        MissingExtraError: the engine is not installed.
     """
-    return Classifier(Bundle.load(path))
+    return Classifier(Bundle.load(path), engine, say)
 
 
 def predict(
@@ -104,6 +120,7 @@ def answers(
     bundle: Bundle,
     pictures: Iterable[Picture],
     *,
+    network: EngineSwitch | None = None,
     batch_size: int = 16,
     workers: int | None = None,
     top: int | None = None,
@@ -119,6 +136,7 @@ def answers(
     Args:
         bundle: the model.
         pictures: see `Classifier.predict`.
+        network: runs the model; None: the bundle itself, on its own engine.
         batch_size: pictures run at once.
         workers: threads that read pictures; by default as many as there are processors for this process.
         top: how many labels an answer lists; None: all.
@@ -138,17 +156,23 @@ def answers(
     n_copies, mean = bundle.averaging(tta, tta_mean)
     pictures_read = read_ahead(pictures, bundle.preprocessing, workers or n_processors(), ahead=2 * batch_size)
     # A generator of its own, so that what cannot be asked for is an error now and not with the first answer.
-    return _answers(bundle, pictures_read, batch_size, rules, n_copies, mean)
+    return _answers(bundle, network or bundle, pictures_read, batch_size, rules, n_copies, mean)
 
 
 def _answers(
-    bundle: Bundle, pictures: Iterator[PictureRead], batch_size: int, rules: _Rules, n_copies: int, mean: Mean
+    bundle: Bundle,
+    network: Bundle | EngineSwitch,
+    pictures: Iterator[PictureRead],
+    batch_size: int,
+    rules: _Rules,
+    n_copies: int,
+    mean: Mean,
 ) -> Iterator[Answer]:
     while batch := list(itertools.islice(pictures, batch_size)):
         pixels = [picture.pixels for picture in batch if picture.pixels is not None]
         scored: Iterator[tuple[Floats, float | None]] = iter(())
         if pixels:
-            logits, distance = bundle.predict_distance(np.stack(pixels), n_copies=n_copies, mean=mean)
+            logits, distance = network.predict_distance(np.stack(pixels), n_copies=n_copies, mean=mean)
             probabilities = bundle.probabilities(logits)
             scored = zip(probabilities, _ood_scores(bundle, distance, probabilities), strict=True)
         for picture in batch:

@@ -34,7 +34,9 @@ from tellapart.core.several_runs import describe_several
 from tellapart.data.augmentation.tta import copies
 from tellapart.deploy.bundle.session import open_session
 from tellapart.deploy.bundle.tensors import read_tensors
-from tellapart.errors import BundleError, UsageError
+from tellapart.deploy.engines.names import EngineName
+from tellapart.deploy.engines.openvino import Run, open_openvino
+from tellapart.errors import BundleError, TellapartError, UsageError
 from tellapart.evaluation.open_set import KnownClasses, OodScore
 
 MODEL, WEIGHTS, GOLDEN = "model.onnx", "model.safetensors", "golden.safetensors"
@@ -62,6 +64,9 @@ class Bundle:
         tta: test-time augmentation by default: changed copies of each picture that are averaged with it.
         flip: whether such copies may be mirrored, as training's pictures were.
         tta_mean: what is averaged by default over picture and copies.
+        digest: SHA-256 of the network's file.
+        engine: what runs the network, one of `engines.names.ENGINES`. `replace(bundle, engine=…)` gives the same bundle
+            on another one.
     """
 
     folder: Path
@@ -80,6 +85,8 @@ class Bundle:
     tta: int = 0
     flip: bool = False
     tta_mean: Mean = "logits"
+    digest: str = ""
+    engine: EngineName = "onnxruntime"
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -93,7 +100,7 @@ class Bundle:
         """
         folder = _find(Path(path))
         values = read_description(folder)
-        _check_files(folder, values)
+        digests = _check_files(folder, values)
         temperature = values.temperature
         return cls(
             folder=folder,
@@ -112,6 +119,7 @@ class Bundle:
             tta=values.tta,
             flip=values.flip,
             tta_mean=values.tta_mean,
+            digest=digests[MODEL],
         )
 
     @cached_property
@@ -134,6 +142,14 @@ class Bundle:
         if self.known is not None and [output.shape[1:] for output in made[1:]] != [[self.known.means.shape[1]]]:
             raise BundleError(f"{path} does not give the features that {KNOWN} is about.", AGAIN)
         return session
+
+    @cached_property
+    def _network(self) -> Run:
+        """The network in its engine, made on first use."""
+        if self.engine != "onnxruntime":
+            return open_openvino(self.folder / MODEL, bfloat16=self.engine == "openvino-bf16")
+        session = self.session
+        return lambda pictures, outputs: session.run(outputs, {"pictures": pictures})
 
     @cached_property
     def known(self) -> KnownClasses | None:
@@ -237,13 +253,16 @@ class Bundle:
         return logits, distance
 
     def _run(self, batch: Pixels, outputs: list[str]) -> list[npt.NDArray[np.float32]]:
-        session, path = self.session, self.folder / MODEL
+        path = self.folder / MODEL
         try:
-            made: list[npt.NDArray[np.float32]] = session.run(outputs, {"pictures": batch})
-        except Exception as error:  # onnxruntime's errors share no base but Exception
+            made = self._network(batch, outputs)
+        except Exception as error:  # the engines' errors share no base but Exception
+            if isinstance(error, TellapartError):
+                raise
             raise BundleError(f"{path} cannot be run: {error}", AGAIN) from error
-        shapes = [(len(batch), *output.shape[1:]) for output in session.get_outputs()]
-        if [array.shape for array in made] != shapes[: len(made)]:
+        shapes = [(len(batch), len(self.classes))]
+        shapes += [(len(batch), self.known.means.shape[1])] if len(outputs) > 1 and self.known is not None else []
+        if [array.shape for array in made] != shapes:
             raise BundleError(f"{path} gives other shapes than it says.", AGAIN)
         return made
 
@@ -294,8 +313,8 @@ class _Files(BaseModel):
     known: Annotated[_File | None, Field(alias=KNOWN)] = None
 
 
-def _check_files(folder: Path, values: Description) -> None:
-    """Compare size and SHA-256 of each file with those in bundle.json."""
+def _check_files(folder: Path, values: Description) -> dict[str, str]:
+    """Compare size and SHA-256 of each file with those in bundle.json; the SHA-256 by the file's name."""
     try:
         files = _Files.model_validate(values.files)
     except ValidationError as error:
@@ -317,6 +336,7 @@ def _check_files(folder: Path, values: Description) -> None:
     for (name, entry), digest in zip(entries.items(), digests, strict=True):
         if digest != entry.sha256:
             raise BundleError(f"{folder / name} is damaged: its content is not what was written.", AGAIN)
+    return dict(zip(entries, digests, strict=True))
 
 
 def _sha256(path: Path) -> str:

@@ -18,16 +18,25 @@ _OTHERWISE = 8.0  # GiB, where the machine does not tell
 _NOT_WHEN_LOADED = ["ConstantFolding"]
 
 
+def check_network(path: Path) -> None:
+    """Check a network's graph before any engine sees it.
+
+    Raises:
+        BundleError: the file holds what no network of ours needs.
+    """
+    try:
+        check_graph(read_graph(path))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be run: {error}", AGAIN) from error
+
+
 def open_session(path: Path) -> Any:
     """The `onnxruntime.InferenceSession` of a file, on the processor.
 
     Raises:
         BundleError: the file holds what no network of ours needs, or onnxruntime cannot run it.
     """
-    try:
-        check_graph(read_graph(path))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be run: {error}", AGAIN) from error
+    check_network(path)
     import onnxruntime
 
     _bound_memory()

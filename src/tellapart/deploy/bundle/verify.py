@@ -63,7 +63,7 @@ def check_golden(bundle: Bundle) -> float:
     Raises:
         BundleError: a difference above the bundle's tolerance, or a golden file that cannot be read.
     """
-    pictures, golden = _golden(bundle)
+    pictures, golden = read_golden(bundle)
     largest = 0.0
     for batch_size in (1, len(pictures)):
         difference = np.abs(bundle.predict_pixels(pictures, batch_size).astype(np.float64) - golden)
@@ -80,7 +80,7 @@ def check_golden(bundle: Bundle) -> float:
     return largest
 
 
-def _golden(bundle: Bundle) -> tuple[Any, Any]:
+def read_golden(bundle: Bundle) -> tuple[Any, Any]:
     """Golden pictures, uint8 [k, height, width, 3], and their logits, float64 [k, n_classes]."""
     path = bundle.folder / GOLDEN
     try:

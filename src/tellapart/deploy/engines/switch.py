@@ -1,0 +1,95 @@
+"""Answers with onnxruntime at once, and with the fastest engine once there are enough pictures to gain by it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tellapart.core.predictions import Floats, Mean
+from tellapart.core.preprocess import Pixels
+from tellapart.deploy.bundle.read import Bundle
+from tellapart.deploy.engines.choose import EngineChoice, check_engine, choose, has_bfloat16, recall
+from tellapart.deploy.engines.names import AUTO, ENGINES, EngineName
+from tellapart.errors import BundleError, UsageError
+
+# Seconds in the network after which engines are timed, or the remembered one is loaded. Each is about what that costs:
+# so whoever stops at the worst moment has waited twice as long, and whoever goes on gains.
+_BEFORE_TIMING, _BEFORE_LOADING = 4.0, 1.5
+#: A smaller batch, such as the last one, says little about the speed.
+_FEWEST = 8
+
+
+class EngineSwitch:
+    """A bundle whose engine is the best at hand.
+
+    Args:
+        bundle: the model. It is not run itself, so that the engine that is left can be freed.
+        engine: "auto", or one of `names.ENGINES`, which is checked at once.
+        say: called with lines for people: the choice, once.
+
+    Raises:
+        UsageError: there is no such engine, or this processor has no instructions for it.
+        BundleError: the engine that is asked for does not give the golden answers on this machine.
+        MissingExtraError: it is not installed.
+    """
+
+    def __init__(self, bundle: Bundle, engine: str = AUTO, say: Callable[[str], None] = lambda line: None) -> None:
+        if engine not in (AUTO, *ENGINES):
+            raise UsageError(f"There is no engine {engine!r}.", f"There are: {', '.join((AUTO, *ENGINES))}.")
+        if engine == "openvino-bf16" and not has_bfloat16():  # OpenVINO would compute in float32 without a word
+            raise UsageError(
+                "This processor has no instructions for bfloat16.", "In float32: --engine openvino, or onnxruntime."
+            )
+        self.say = say
+        self.choice: EngineChoice | None = None
+        self.decided = engine != AUTO
+        self._seconds, self._recalled = 0.0, False
+        self.bundle = replace(bundle, engine=next((name for name in ENGINES if name == engine), "onnxruntime"))
+        if self.decided:
+            check_engine(self.bundle, replace(bundle, engine="onnxruntime"))
+
+    def predict_distance(
+        self, pictures: Pixels, n_copies: int = 0, mean: Mean = "logits"
+    ) -> tuple[npt.NDArray[np.float32], Floats]:
+        """See `Bundle.predict_distance`; afterwards the engine may be another."""
+        start = time.perf_counter()
+        answered = self.bundle.predict_distance(pictures, n_copies=n_copies, mean=mean)
+        self._seconds += time.perf_counter() - start
+        if not self.decided and len(pictures) >= _FEWEST:
+            self._consider(pictures)
+        return answered
+
+    def decide(self, pictures: Pixels) -> EngineChoice:
+        """Go over to the fastest engine now: the remembered one, or the one that a timing on these pictures finds."""
+        choice = recall(self.bundle)
+        if choice is None or not self._load(choice.engine):
+            choice, self.bundle = choose(self.bundle, pictures)
+        self.choice, self.decided = choice, True
+        for line in choice.lines():
+            self.say(line)
+        return choice
+
+    def _load(self, engine: EngineName) -> bool:
+        """Go over to a remembered engine, unless its answers are not the golden ones any more."""
+        if engine != self.bundle.engine:
+            other = replace(self.bundle, engine=engine)
+            try:
+                check_engine(other, self.bundle)
+            except BundleError:
+                return False
+            self.bundle = other
+        return True
+
+    def _consider(self, pictures: Pixels) -> None:
+        if self._seconds < _BEFORE_LOADING:
+            return
+        if not self._recalled:
+            self._recalled = True
+            if recall(self.bundle) is not None:
+                self.decide(pictures)
+        elif self._seconds >= _BEFORE_TIMING:
+            self.decide(pictures)
