@@ -128,7 +128,10 @@ def test_the_seeds_that_are_said_to_suffice_do():
 
 
 def test_seeds_do_not_help_where_pictures_are_too_few():
-    more, pictures = needed(Parts(0.01, 1e-6, 1e-4, 5, 296), 1)
+    mean = Parts(0.01, 1e-6, 1e-4, 5, 296)
+    more, pictures = needed(mean, 1)
     assert math.isinf(more)
-    assert pictures == pytest.approx(1e-4 * 296 / (0.01**2 / 7.849 - 1e-6), rel=1e-3)
+    enough = Parts(0.01, 1e-6, 1e-4 * 296 / pictures, 5, int(pictures))
+    power = stats.norm.sf((enough.reach() - 0.01) / math.sqrt(enough.total))
+    assert power == pytest.approx(0.8, abs=0.002)
     assert needed(Parts(0.0, 1e-6, 1e-4, 5, 296), 1) == (math.inf, math.inf)

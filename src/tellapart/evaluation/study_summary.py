@@ -151,6 +151,7 @@ class StudySummary:
             same ones.
         seeds: planned seeds a cell, (first, last); equal where none are added on demand.
         tested: number of differences corrected for.
+        one_at_a_time: whether each cell differs from the baseline in one factor.
         notes: sentences that must be seen with it.
     """
 
@@ -168,6 +169,7 @@ class StudySummary:
     shared_pictures: bool = True
     seeds: tuple[int, int] = (1, 1)
     tested: int = 0
+    one_at_a_time: bool = False
     notes: Sequence[str] = ()
 
     def cell(self, cell: str) -> CellResult | None:

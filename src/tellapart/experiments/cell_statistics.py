@@ -71,6 +71,7 @@ def summarise(results: StudyResults) -> StudySummary:
         shared_pictures=shared,
         seeds=plan,
         tested=tested,
+        one_at_a_time=description.design == "one-at-a-time",
     )
     return replace(_with_factors(summary, results), notes=_notes(summary, results))
 

@@ -27,7 +27,7 @@ for a difference of binomial proportions based on paired data, JEBS 37 (2012).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +39,8 @@ from tellapart.evaluation.study_summary import CellDifference, Span
 
 #: Where a difference of shares rests on few pictures, these many count as answered differently (Bonett and Price).
 _BORROWED = 2
+#: More seeds or pictures than these are "never".
+MOST_SEEDS, MOST_PICTURES = 10_000, 100_000_000
 
 
 @dataclass(frozen=True)
@@ -181,20 +183,38 @@ def needed(between: Parts, n_tests: int) -> tuple[float, float]:
 
     At a power of 80 % and a level of 5 % shared by all tests: Holm's method asks that much of the first one.
     """
-    from scipy.special import ndtri
-
-    limit = float(ndtri(1 - ALPHA / max(1, n_tests) / 2) + ndtri(POWER)) ** 2
     if not between.value:
         return math.inf, math.inf
-    wanted = between.value**2 / limit  # the variance that tells
-    room_for_seeds, room_for_pictures = wanted - between.of_pictures, wanted - between.of_seeds
-    seeds = pictures = math.inf
-    if room_for_seeds > 0:
-        # Student's limit is above the normal one with few seeds: about two seeds more make up for it.
-        seeds = max(1.0, math.ceil(between.of_seeds * between.n / room_for_seeds) + 2 - between.n)
-    if room_for_pictures > 0 and between.of_pictures:
-        pictures = max(between.n_pictures + 1.0, between.of_pictures * between.n_pictures / room_for_pictures)
+    alpha = ALPHA / max(1, n_tests)
+    per_seed, per_picture = between.of_seeds * between.n, between.of_pictures * between.n_pictures
+
+    def with_seeds(n: int) -> bool:
+        return _tells(replace(between, of_seeds=per_seed / n, n=n), alpha)
+
+    def with_pictures(m: int) -> bool:
+        return _tells(replace(between, of_pictures=per_picture / m), alpha)
+
+    seeds = _first(between.n, MOST_SEEDS, with_seeds) - between.n
+    pictures = _first(between.n_pictures, MOST_PICTURES, with_pictures) if per_picture else math.inf
     return seeds, pictures
+
+
+def _tells(mean: Parts, alpha: float) -> bool:
+    """Whether a difference of this size would be told in 80 of 100 cases."""
+    from scipy.special import ndtri
+
+    return mean.reach(alpha) + float(ndtri(POWER)) * math.sqrt(mean.total) <= abs(mean.value)
+
+
+def _first(start: int, most: int, enough: Callable[[int], bool]) -> float:
+    """The smallest number above `start` that is enough, up to `most`; infinite where that is not."""
+    if not enough(most):
+        return math.inf
+    low, high = start, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return float(high)
 
 
 def corrected(difference: CellDifference, p: float, lower_is_better: bool) -> CellDifference:

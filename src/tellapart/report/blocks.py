@@ -43,9 +43,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Side:
-    """Blocks side by side where the page is wide, below each other where it is not."""
+    """Blocks side by side where the page is wide, below each other where it is not. `small`: three or more a line."""
 
     blocks: Sequence[Block]
+    small: bool = False
     template: str = field(default="side", init=False)
 
 
@@ -93,6 +94,7 @@ class Cell:
         span: low, value, high in 0..1, drawn as a line with a dot.
         opens: a row and column of a matrix on the page; makes the cell a button that shows its pictures.
         indent: steps to the right, for what belongs to the row above.
+        href: a path beside the page that a click opens. strong: set in bold.
     """
 
     text: str
@@ -101,6 +103,8 @@ class Cell:
     span: tuple[float, float, float] | None = None
     opens: str = ""
     indent: int = 0
+    href: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)

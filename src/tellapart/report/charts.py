@@ -30,6 +30,7 @@ class Line:
         quiet: thin and grey; with a hue, dashed.
         hue: one of the style sheet's six colours; 0: the page's own.
         end: text at its right end; by default the name.
+        low, high: limits of a band around it, for each point; none by default.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Line:
     quiet: bool = False
     hue: int = 0
     end: str | None = None
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
     @property
     def look(self) -> str:
@@ -83,6 +86,7 @@ def line_chart(
     spans: Sequence[tuple[str, float, float]] = (),
     best: tuple[float, float, str] | None = None,
     points: bool = True,
+    y_include: Sequence[float] = (),
 ) -> Markup:
     """Curves over one axis, named at their right ends.
 
@@ -96,9 +100,11 @@ def line_chart(
         spans: stages as (name, from, to); boundaries are drawn between them.
         best: x, y and name of a point that is marked.
         points: show the values on hover and touch.
+        y_include: values that the y axis reaches, so that several charts have one scale.
     """
     xs = [v for line in lines for v, y in zip(line.x, line.y, strict=True) if math.isfinite(v + y)]
     ys = [y for line in lines for v, y in zip(line.x, line.y, strict=True) if math.isfinite(v + y)]
+    ys += y_include
     if spans:
         xs += [spans[0][1], spans[-1][2]]
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
@@ -108,6 +114,7 @@ def line_chart(
     parts = [
         *_grid(x, y, written, tick_form(x.ticks), x_title),
         *_spans(spans, x),
+        *(_band(line, x, y) for line in lines if line.low),
         *(_curve(line, x, y) for line in lines),
         *(_best(best, x, y) if best else ()),
         *_names(lines, y),
@@ -236,6 +243,15 @@ def _curve(line: Line, x: Axis, y: Axis) -> str:
         pen_up = False
     shown = "".join(dots) if len(dots) <= 30 else ""
     return f'<g class="line {line.look}"><path d="{"".join(path)}"/>{shown}</g>' if path else ""
+
+
+def _band(line: Line, x: Axis, y: Axis) -> str:
+    """The band around a curve, over the points where both its limits are finite."""
+    points = [(a, b, c) for a, b, c in zip(line.x, line.low, line.high, strict=True) if math.isfinite(a + b + c)]
+    corners = [(a, b) for a, b, _ in points] + [(a, c) for a, _, c in reversed(points)]
+    path = "L".join(f"{x.position(a):.1f} {min(max(y.position(b), y.end), y.start):.1f}" for a, b in corners)
+    hue = f" hue-{line.hue}" if line.hue else ""
+    return f'<path class="band{" quiet" if line.quiet else ""}{hue}" d="M{path}Z"/>' if points else ""
 
 
 def _best(best: tuple[float, float, str], x: Axis, y: Axis) -> list[str]:

@@ -14,6 +14,8 @@ from tellapart.report.charts import linear_axis
 from tellapart.report.figures import new_figure, save_figure, short_name, style
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _LINE = 420, 84, 12, 26, 26
+#: Longer names are cut in the middle.
+_LONGEST = 28
 _HUES = {"better": "#217a4b", "worse": "#b02a4c", "": "#8d8a83"}
 #: The same in the page's style sheet, which has them on dark too.
 _LOOKS = {"better": "line loud hue-3", "worse": "line loud hue-5", "": "line quiet"}
@@ -42,7 +44,10 @@ def forest_chart(
         ends: texts above the left and the right half.
     """
     bottom = _TOP + _LINE * len(intervals)
-    axis = linear_axis(_values(intervals), _LEFT, _WIDTH - _RIGHT, aim=4)
+    longest = max(len(formatting.shortened(one.name, _LONGEST)) for one in intervals)
+    left = max(_LEFT, 16 + 7 * longest)
+    width = _WIDTH + left - _LEFT
+    axis = linear_axis(_values(intervals), left, width - _RIGHT, aim=4)
     zero = axis.position(0.0)
     parts = []
     for tick in axis.ticks:
@@ -55,17 +60,18 @@ def forest_chart(
     for i, one in enumerate(intervals):
         y = _TOP + _LINE * (i + 0.5)
         low, value, high = (axis.position(v) for v in (one.low, one.value, one.high))
+        name = formatting.shortened(one.name, _LONGEST)
         label = _text(f"{one.name}: {form(one.value)}, 95 % interval {form(one.low)} to {form(one.high)}")
         parts.append(
             f'<g class="{_LOOKS[one.look]}"><title>{label}</title><path d="M{low:.1f} {y}H{high:.1f}"/>'
             f'<circle cx="{value:.1f}" cy="{y}" r="4.5"/></g>'
-            f'<text x="{_LEFT - 10}" y="{y + 4.5}" text-anchor="end">{_text(one.name)}</text>'
-            f'<g class="hit" data-say="{label}"><rect x="0" y="{y - _LINE / 2}" width="{_WIDTH}" height="{_LINE}"/></g>'
+            f'<text x="{left - 10}" y="{y + 4.5}" text-anchor="end">{_text(name)}</text>'
+            f'<g class="hit" data-say="{label}"><rect x="0" y="{y - _LINE / 2}" width="{width}" height="{_LINE}"/></g>'
         )
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    middle = (left + width - _RIGHT) / 2
     parts.append(f'<text class="tick" x="{middle}" y="{bottom + 38}" text-anchor="middle">{_text(x_title)}</text>')
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {bottom + 46}" role="img" aria-label="{_text(title)}">'
+        f'<svg class="chart" viewBox="0 0 {width} {bottom + 46}" role="img" aria-label="{_text(title)}">'
         f"<title>{_text(title)}</title>{''.join(parts)}</svg>"
     )
 

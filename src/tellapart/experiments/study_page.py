@@ -1,0 +1,104 @@
+"""A study's directory → its page `study.html`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tellapart.core.predictions import Floats
+from tellapart.evaluation.study_summary import CellResult, StudySummary
+from tellapart.experiments.cell_statistics import summarise
+from tellapart.experiments.results import DONE, StudyResults
+from tellapart.report.page import write_page
+from tellapart.report.sections.study_page import study_page
+from tellapart.report.study_details import Band, CellCurves, StudyDetails
+
+PAGE = "study.html"
+#: Cells whose curves are read: those that the page shows.
+_MOST_CURVES = 48
+_MEASURES = ("training_accuracy", "validation_accuracy", "training_loss", "validation_loss")
+
+
+def write_study_page(results: StudyResults, summary: StudySummary | None = None) -> Path:
+    """Write `study.html` into a study's directory, whole or not at all.
+
+    Args:
+        results: of the study, finished or not.
+        summary: where it was made already.
+
+    Raises:
+        RunError: a file of the study is damaged.
+    """
+    path = results.directory / PAGE
+    write_page(study_page(study_details(results, summary or summarise(results))), path, _no_picture)
+    return path
+
+
+def study_details(results: StudyResults, summary: StudySummary) -> StudyDetails:
+    """What the page and the paper pack show."""
+    description = results.description
+    facts = [(name.replace("_", " "), str(value)) for name, value in description.machine.items()]
+    facts += [("threads", str(description.threads))]
+    facts += [(name.replace("_", " "), str(value)) for name, value in description.runtime.items()]
+    return StudyDetails(
+        name=description.name,
+        about=description.about,
+        summary=summary,
+        design=description.design,
+        varied=[factor.name for factor in description.factors],
+        n_train=description.n_train,
+        folds=description.folds,
+        curves=_curves(results, summary),
+        facts=facts,
+        command=description.command,
+    )
+
+
+def _curves(results: StudyResults, summary: StudySummary) -> dict[str, CellCurves]:
+    sign = 1 if summary.lower_is_better else -1
+    with_score = [one for one in summary.cells if one.n]
+    with_score.sort(key=lambda one: (one.cell != summary.baseline, sign * one.score.value, one.number))
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in results.runs.iter_rows(named=True):
+        if row["status"] == DONE:
+            rows.setdefault(row["cell"], []).append(row)
+    curves = {}
+    for one in with_score[:_MOST_CURVES]:
+        of_cell = cell_curves([results.curve(row["path"]) for row in rows[one.cell]], _kept(rows[one.cell], one))
+        if of_cell is not None:
+            curves[one.cell] = of_cell
+    return curves
+
+
+def _kept(rows: Sequence[Mapping[str, Any]], one: CellResult) -> int:
+    epochs = [row["best_epoch"] for row in rows if row["seed"] in one.scores and row["best_epoch"]]
+    return int(statistics.median(epochs)) if epochs else 0
+
+
+def cell_curves(trainings: Sequence[Sequence[Mapping[str, Any]]], best: int) -> CellCurves | None:
+    """Mean, lowest and highest of several trainings, over the epochs that all reached; None where there are none."""
+    n = min((len(epochs) for epochs in trainings), default=0)
+    if not n:
+        return None
+    bands = {
+        name: _band([[_number(epoch.get(name)) for epoch in epochs[:n]] for epochs in trainings]) for name in _MEASURES
+    }
+    return CellCurves(range(1, n + 1), bands, best or n)
+
+
+def _band(lines: Sequence[Sequence[float]]) -> Band:
+    values: Floats = np.array(lines, float)
+    # An epoch without a value in any training is NaN in mean and band, and breaks the curve.
+    return Band(values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _no_picture(row: int) -> bytes:
+    raise OSError(f"this page has no pictures, but asks for number {row}")

@@ -1,0 +1,246 @@
+"""A study in words: the finding, verdicts, scores with their intervals, and the paragraph on methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from tellapart.core.text import counted, first_few
+from tellapart.evaluation.comparison import Verdict
+from tellapart.evaluation.significance import ALPHA
+from tellapart.evaluation.study_summary import CellDifference, CellResult, Span, StudySummary
+from tellapart.report import formatting
+
+#: More seeds than this are "more than" so many: nobody trains them.
+_MANY_SEEDS = 1_000
+_DESIGNS = {
+    "one-at-a-time": "One factor at a time was changed from the baseline",
+    "grid": "All combinations of the levels were trained",
+    "random": "Settings were drawn at random",
+    "optuna": "Settings were chosen by a search (Optuna)",
+}
+
+
+def label(summary: StudySummary, one: CellResult) -> str:
+    """A cell by its levels: "lr = 0.01, dropout = none"; where one thing was changed at a time, by what was changed."""
+    names: Sequence[str] = list(one.levels)
+    baseline = summary.cell(summary.baseline)
+    if summary.one_at_a_time and baseline is not None:
+        if one.cell == baseline.cell:
+            return "baseline"
+        every = dict.fromkeys([*baseline.levels, *one.levels])
+        names = [name for name in every if one.levels.get(name) != baseline.levels.get(name)]
+    return ", ".join(f"{short_factor(name)} = {one.levels.get(name, '–')}" for name in names) or "as the recipe has it"
+
+
+def short_factor(name: str) -> str:
+    """A factor's name without what goes without saying: "stages.0.lr" → "lr", but "stages.1.lr" as it is."""
+    return name.removeprefix("stages.0.").removeprefix("model.").removeprefix("data.")
+
+
+def value(metric: str, number: float) -> str:
+    """A score as it is shown, with its unit: "92.4 %", "0.214", "1 min 3 s"."""
+    if metric == "seconds":
+        return formatting.duration(number)
+    if metric == "n_parameters":
+        return f"{number:,.0f}" if math.isfinite(number) else "–"
+    return formatting.score(metric, number)
+
+
+def axis_form(metric: str) -> Callable[[float], str]:
+    """How a score is written at an axis: "92.5 %", "0.31"."""
+    if is_share(metric):
+        return formatting.short_percent
+    return lambda number: f"{number:,.4g}"
+
+
+def is_share(metric: str) -> bool:
+    """Whether a score is shown as a percentage."""
+    return metric not in ("seconds", "n_parameters") and formatting.is_share(metric, 0.5)
+
+
+def amount(metric: str, number: float, unit: bool = True) -> str:
+    """A difference with its sign: "+1.3 points", "−0.042", "+12 s"."""
+    if not math.isfinite(number):
+        return "–"
+    if is_share(metric):
+        text = f"{100 * number:+.1f}{' points' if unit else ''}"
+    elif metric == "seconds":
+        text = f"{number:+.1f}{' s' if unit else ''}"
+    elif metric == "n_parameters":
+        text = f"{number:+,.0f}"
+    else:
+        text = f"{number:+.3f}"
+    return text.replace("-", "−")
+
+
+def interval(metric: str, low: float, high: float) -> str:
+    """The ends of a difference's interval: "−0.4 to +3.0"; "" where there is none."""
+    if not math.isfinite(low):
+        return ""
+    return f"{amount(metric, low, unit=False)} to {amount(metric, high, unit=False)}"
+
+
+def plus_minus(metric: str, span: Span) -> str:
+    """Half the width of a mean's interval: "± 1.2"; "" where there is none."""
+    if not math.isfinite(span.low):
+        return ""
+    half = span.value - span.low
+    return f"± {100 * half:.1f}" if is_share(metric) else f"± {half:,.3g}"
+
+
+def verdict(summary: StudySummary, one: CellResult) -> str:
+    """The verdict on a cell: "baseline", "better", "worse", "cannot tell" or "no score"."""
+    if one.cell == summary.baseline:
+        return "baseline"
+    if not one.n:
+        return "no score"
+    if one.difference is None:
+        return "not compared"
+    if one.difference.verdict != "cannot tell":
+        return one.difference.verdict
+    return "cannot tell"
+
+
+def verdict_note(summary: StudySummary, one: CellResult) -> str:
+    """What stands beside the verdict: what it would take to tell; "" where it can be told."""
+    told = one.difference is None or one.difference.verdict != "cannot tell"
+    return "" if told or one.difference is None else what_it_takes(summary, one.difference)
+
+
+def what_it_takes(summary: StudySummary, difference: CellDifference) -> str:
+    """What would tell a difference that cannot be told, if it is truly as large as the one seen."""
+    if len(difference.by_seed) < 2:
+        return "one seed"
+    if not difference.value:
+        return "no difference was seen"
+    pictures = counted(summary.n_pictures, "validation picture")
+    if math.isfinite(difference.more_seeds):
+        n = round(difference.more_seeds)
+        if n > _MANY_SEEDS:
+            return f"more than {_MANY_SEEDS:,} more seeds"
+        return f"about {counted(n, 'more seed')}"
+    if math.isfinite(difference.pictures):
+        return f"never with {pictures}, about {rounded(difference.pictures):,} would do"
+    if summary.n_pictures:
+        return f"never with {pictures}: more of them, and more seeds"
+    return "no number of seeds would do"
+
+
+def rounded(n: float) -> int:
+    """Rounded up to two digits: such an estimate deserves no more."""
+    digits = max(0, math.floor(math.log10(max(n, 1))) - 1)
+    return int(math.ceil(n / 10**digits) * 10**digits)
+
+
+def finding(summary: StudySummary) -> list[str]:
+    """The finding in two or three sentences, the first one what a reader takes home."""
+    best = summary.cell(summary.best)
+    if best is None:
+        return ["No setting has a score yet."]
+    sentences = [_first_sentence(summary, best), _about_baseline(summary)]
+    if summary.importance:
+        first = summary.importance[0]
+        share = formatting.percent(first.share, 0)
+        sentences.append(f"{short_factor(first.name)} makes most of the differences between settings ({share}).")
+    return [sentence for sentence in sentences if sentence]
+
+
+def _first_sentence(summary: StudySummary, best: CellResult) -> str:
+    leading, scored = summary.leading, [one for one in summary.cells if one.n]
+    score = f"{value(summary.metric, best.score.value)}"
+    if len(scored) == 1:
+        return f"One setting has a score: {score} ({label(summary, best)})."
+    if len(leading) == 1:
+        against = ""
+        if best.difference is not None:
+            against = f", {amount(summary.metric, best.difference.value)} against the baseline"
+        baseline = ", the baseline," if best.cell == summary.baseline and not summary.one_at_a_time else ""
+        return f"{_capital(label(summary, best))}{baseline} is best: {score} over {counted(best.n, 'seed')}{against}."
+    if len(leading) == len(scored):
+        return f"No setting can be told from the best: {_low(label(summary, best))} has the highest score, {score}."
+    return (
+        f"{len(leading)} of {len(scored)} settings cannot be told from the best: "
+        f"{_low(label(summary, best))} has the highest score, {score}."
+    )
+
+
+def _capital(text: str) -> str:
+    return "The baseline" if text == "baseline" else text
+
+
+def _low(text: str) -> str:
+    return "the baseline" if text == "baseline" else text
+
+
+def _about_baseline(summary: StudySummary) -> str:
+    judged = [one for one in summary.cells if one.difference is not None]
+    if not judged:
+        return ""
+    order: tuple[Verdict, ...] = ("better", "worse", "cannot tell")
+    groups = {name: [one for one in judged if one.difference and one.difference.verdict == name] for name in order}
+    if len(groups["cannot tell"]) == len(judged):
+        return (
+            "It cannot be told from the baseline."
+            if len(judged) == 1
+            else f"None of {len(judged)} settings can be told from the baseline."
+        )
+    words = []
+    for name in order[:2]:
+        if groups[name]:
+            names = first_few((label(summary, one) for one in groups[name]), 2)
+            words.append(f"{len(groups[name])} {'is' if len(groups[name]) == 1 else 'are'} {name} ({names})")
+    if groups["cannot tell"]:
+        words.append(f"{len(groups['cannot tell'])} cannot be told from it")
+    return f"Of {counted(len(judged), 'setting')} held against the baseline, {', '.join(words)}."
+
+
+def methods(summary: StudySummary, design: str, n_train: int = 0, folds: int = 0) -> str:
+    """The paragraph that a paper's section on methods needs. Its numbers come from the summary."""
+    scored = [one for one in summary.cells if one.n]
+    seeds = sorted({one.n for one in scored})
+    metric = formatting.plain(summary.metric).lower() if summary.metric != "n_parameters" else "number of parameters"
+    each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "0"
+    trainings = counted(sum(one.n for one in scored), "training")
+    of_folds = f", {folds} folds each" if folds else ""
+    sentences = [
+        f"{_DESIGNS[design]} ({counted(len(summary.cells), 'setting')}, {trainings}{of_folds}).",
+        f"Each setting was trained with {each} random {'seed' if seeds == [1] else 'seeds'}; for one seed, all "
+        "settings share the split, the initial weights where the network is the same, and the order of pictures.",
+    ]
+    if summary.n_pictures:
+        judged = "cross-validation over" if folds else "a validation part of"
+        trained = f", training on {counted(n_train, 'picture')}" if n_train else ""
+        sentences.append(
+            f"Settings were compared by {metric} on {judged} {counted(summary.n_pictures, 'picture')}{trained}."
+        )
+    else:
+        sentences.append(f"Settings were compared by {metric}.")
+    sentences += _tests(summary)
+    failed = sum(sum(one.failed.values()) for one in summary.cells)
+    if failed:
+        sentences.append(f"{counted(failed, 'training')} failed and {'is' if failed == 1 else 'are'} left out.")
+    sentences.append("Means are given with 95 % intervals of Student's t over seeds. The test part was not used.")
+    return " ".join(sentences)
+
+
+def _tests(summary: StudySummary) -> list[str]:
+    if not summary.tested:
+        return ["No differences were tested."]
+    pictures = ""
+    if summary.n_pictures and summary.shared_pictures:
+        pictures = ", widened by the variance over pictures (paired bootstrap)"
+    elif summary.n_pictures:
+        pictures = ", corrected for overlapping training parts (Nadeau and Bengio)"
+    n = counted(summary.tested, "difference")
+    sentences = [
+        f"{n} to the baseline {'was' if summary.tested == 1 else 'were'} tested by a two-sided paired t test over "
+        f"seeds{pictures}; p-values were corrected by Holm's method at a level of {ALPHA:g}."
+    ]
+    if summary.on_demand:
+        first, last = summary.seeds
+        sentences.append(
+            f"Seeds were added to undecided settings, from {first} to {last}, with a group-sequential plan "
+            "(Lan–DeMets alpha spending, O'Brien–Fleming type)."
+        )
+    return sentences

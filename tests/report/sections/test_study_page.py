@@ -1,0 +1,199 @@
+"""The page of a study: the finding in words, what stands in its table and charts, its size, hostile names."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tellapart.evaluation.study_summary import (
+    CellDifference,
+    CellResult,
+    FactorEffect,
+    Importance,
+    Interaction,
+    LevelEffect,
+    Span,
+    StudySummary,
+    VarianceShare,
+)
+from tellapart.report.page import render
+from tellapart.report.sections.study_effects import pareto
+from tellapart.report.sections.study_page import study_page
+from tellapart.report.study_details import Band, CellCurves, Ranks, StudyDetails
+from tellapart.report.study_words import finding, methods, verdict, verdict_note
+from tellapart.report.thumbnail import Thumbnails
+
+
+def span(value: float, half: float = 0.02, n: int = 3) -> Span:
+    return Span(value, value - half, value + half, n)
+
+
+def cell(i: int, score: float, verdict: str = "cannot tell", leading: bool = False, **more) -> CellResult:
+    values = {0: score - 0.01, 1: score, 2: score + 0.01}
+    difference = CellDifference(score - 0.7, score - 0.75, score - 0.65, 0.01, 0.03, verdict, {0: 0.0, 1: 0.1}, 12)
+    base = {
+        "cell": f"c{i}",
+        "number": i,
+        "levels": {"stages.0.lr": f"{i}e-3", "dropout": "none"},
+        "scores": values,
+        "score": span(score),
+        "training": span(score + 0.1),
+        "minutes": span(1.0 + i),
+        "n_parameters": 1000 * (i + 1),
+        "difference": None if i == 0 else difference,
+        "leading": leading,
+        "paths": {seed: f"cells/c{i}/{seed}" for seed in values},
+    }
+    return CellResult(**(base | more))
+
+
+def summary(*cells: CellResult, **more) -> StudySummary:
+    values = {"baseline": "c0", "best": cells[-1].cell, "n_pictures": 296, "seeds": (3, 3), "tested": len(cells) - 1}
+    return StudySummary("accuracy", False, cells=cells, **(values | more))
+
+
+def details(one: StudySummary, **more) -> StudyDetails:
+    return StudyDetails("batch", "Two sizes.", one, "grid", ["stages.0.lr", "dropout"], 1184, **more)
+
+
+def html(one: StudyDetails) -> str:
+    return render(study_page(one), Thumbnails({}, 0, {}))
+
+
+def test_the_finding_is_a_sentence():
+    one = summary(cell(0, 0.7), cell(1, 0.9, "better", leading=True))
+    assert (
+        finding(one)[0]
+        == "lr = 1e-3, dropout = none is best: 90.0\u202f% over 3 seeds, +20.0 points against the baseline."
+    )
+    assert finding(one)[1] == "Of 1 setting held against the baseline, 1 is better (lr = 1e-3, dropout = none)."
+
+
+def test_none_is_called_best_that_cannot_be_told_from_another():
+    one = summary(cell(0, 0.7, leading=True), cell(1, 0.71, leading=True), cell(2, 0.72, leading=True))
+    assert finding(one) == [
+        "No setting can be told from the best: lr = 2e-3, dropout = none has the highest score, 72.0\u202f%.",
+        "None of 2 settings can be told from the baseline.",
+    ]
+    assert 'class="strong"' not in html(details(one))
+
+
+def test_bold_is_what_is_proven_best():
+    page = html(details(summary(cell(0, 0.7), cell(1, 0.9, "better", leading=True))))
+    assert re.findall(r'class="strong">([^<]*)<', page) == ["90.0\u202f%"]
+
+
+def test_a_verdict_says_what_it_takes():
+    one = summary(cell(0, 0.7), cell(1, 0.71))
+    assert (verdict(one, one.cells[0]), verdict_note(one, one.cells[0])) == ("baseline", "")
+    assert (verdict(one, one.cells[1]), verdict_note(one, one.cells[1])) == ("cannot tell", "about 12 more seeds")
+
+    def note(**values) -> str:
+        base = {"value": 0.01, "low": 0, "high": 0, "p": 1, "p_corrected": 1, "by_seed": {0: 0, 1: 0}}
+        difference = CellDifference(**(base | values), verdict="cannot tell")
+        return verdict_note(one, cell(1, 0.71, difference=difference))
+
+    assert note(pictures=1234) == "never with 296 validation pictures, about 1,300 would do"
+    assert note() == "never with 296 validation pictures: more of them, and more seeds"
+    assert note(value=0.0) == "no difference was seen"
+    assert note(by_seed={0: 0.1}) == "one seed"
+    assert note(more_seeds=1.0) == "about 1 more seed"
+
+
+def test_the_methods_take_their_numbers_from_the_summary():
+    text = methods(summary(cell(0, 0.7), cell(1, 0.9), seeds=(3, 12)), "grid", 1184)
+    for part in (
+        "2 settings, 6 trainings",
+        "with 3 random seeds",
+        "296 pictures, training on 1,184 pictures",
+        "1 difference to the baseline was tested by a two-sided paired t test",
+        "Holm's method at a level of 0.05",
+        "from 3 to 12",
+        "The test part was not used.",
+    ):
+        assert part in text
+
+
+def test_all_sections_are_there_and_points_open_their_runs():
+    bands = {
+        f"{part}_{measure}": Band(*(np.array([0.5, 0.6]) + d for d in (0, -0.1, 0.1)))
+        for part in ("training", "validation")
+        for measure in ("accuracy", "loss")
+    }
+    levels = [LevelEffect(f"{i}e-3", {0: 0.7, 1: 0.8}, Span(0.75, math.nan, math.nan, 2), 1) for i in (0, 1)]
+    one = summary(
+        cell(0, 0.7, still_rising=2),
+        cell(1, 0.9, "better", leading=True, failed={"The loss is not finite.": 1}, stopped={"pruned": 1}),
+        effects=[FactorEffect("stages.0.lr", levels)],
+        interactions=[Interaction("stages.0.lr", "dropout", ["a", "b"], ["c", "d"], [[0.1, math.nan], [0.2, 0.3]])],
+        importance=[Importance("stages.0.lr", 0.8), Importance("stages.0.lr × dropout", 0.1)],
+        importance_method="exact",
+        variance=[VarianceShare("initial weights", 1.0, 0.01, 4)],
+    )
+    ranks = Ranks(["a", "b", "c"], ["x", "y"], [1.2, 1.8], [(1.2, 1.8)], 0.9, 0.2, "Nemenyi's test")
+    page = html(
+        details(
+            one,
+            curves={f"c{i}": CellCurves(range(1, 3), bands, 2) for i in (0, 1)},
+            facts=[("processor", "EPYC")],
+            command="tellapart study batch.toml",
+            ranks=ranks,
+        )
+    )
+    anchors = re.findall(r'<section id="(\w+)"', page)
+    assert anchors == [
+        "finding",
+        "settings",
+        "effects",
+        "curves",
+        "tradeoffs",
+        "importance",
+        "ranks",
+        "trouble",
+        "methods",
+    ]
+    assert '<a href="cells/c1/0/">' in page
+    assert 'href="cells/c1/"' in page
+    for text in (
+        "The loss is not finite.",
+        "pruned",
+        "1 setting still rising",
+        "Gap at epoch 2",
+        "lr × dropout",
+        "EPYC",
+    ):
+        assert text in page
+
+
+def test_names_cannot_write_html():
+    evil = '"><script>alert(1)</script>'
+    one = summary(cell(0, 0.7, levels={evil: evil}), cell(1, 0.9, levels={evil: "\u202e"}, failed={evil: 1}))
+    page = html(details(one))
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+
+
+def test_two_thousand_cells_are_a_page_of_less_than_five_megabytes():
+    cells = [cell(i, 0.5 + i / 10_000, "better" if i % 2 else "worse") for i in range(2_000)]
+    page = html(details(summary(*cells)))
+    assert len(page.encode()) < 5e6
+    assert "The best 300 of 2,000 settings; all are in table.csv." in page
+    assert ">baseline<" in page
+
+
+@pytest.mark.parametrize("scored", [0, 1])
+def test_a_study_that_has_hardly_begun_has_a_page(scored):
+    empty = replace(cell(1, 0.7), scores={}, score=span(math.nan), difference=None)
+    cells = [empty] if not scored else [cell(0, 0.7), empty]
+    page = html(details(summary(*cells, best="c0" if scored else "", tested=0)))
+    assert "No setting has a score yet." in page or "One setting has a score" in page
+
+
+def test_the_pareto_front_is_what_no_other_beats_in_both():
+    points = [(1, 0.5), (2, 0.7), (3, 0.6), (2, 0.4), (4, 0.9)]
+    assert pareto(points, lower_is_better=False) == [0, 1, 4]
+    assert pareto([(1, 0.5), (2, 0.4), (3, 0.6)], lower_is_better=True) == [0, 1]
