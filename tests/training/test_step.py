@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from tellapart.core.events import Validated
+from tellapart.training import step
+from tellapart.training.stage import position_seed
 from tests.training.fitting import Build, recipe, same, train
 
 
@@ -40,3 +42,15 @@ def test_a_step_in_slices_is_the_same_step_where_pictures_do_not_depend_on_each_
         torch.testing.assert_close(tensor, results[1][name], rtol=1e-3, atol=1e-5)
     # Batches whose statistics are taken are never cut: to the bit the same.
     assert same(*results) is (statistics == "update")
+
+
+def test_dropout_is_that_of_a_seed_for_the_whole_of_torch(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {"name": "cnn8", "pretrained": False, "dropout": 0.5}
+    plan = recipe([{"epochs": 2, "batch_size": 8}], model=model)
+    results = []
+    for seed in (step._seed, lambda stage, batch: torch.manual_seed(position_seed(*batch.position))):
+        monkeypatch.setattr(step, "_seed", seed)
+        network, dataset = build(plan)
+        train(network, plan, dataset)
+        results.append(network.state_dict())
+    assert same(*results)

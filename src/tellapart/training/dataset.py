@@ -57,6 +57,11 @@ class Dataset:
         """What an epoch of training shows: every version of every training picture, int64 [n_train × n_versions]."""
         return offline.multiply(self.train, len(self.versions))
 
+    @property
+    def n_items(self) -> int:
+        """How many items an epoch has; every step asks."""
+        return len(self.train) * len(self.versions)
+
     def rows(self, items: Rows) -> Rows:
         """The catalog's rows that items are made of."""
         return offline.origin(items, len(self.versions))[0]

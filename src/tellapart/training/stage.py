@@ -105,7 +105,7 @@ class TrainingStage:
     @property
     def steps(self) -> int:
         """Steps of a whole epoch."""
-        n_items = epoch_length(len(self.dataset.items), self.recipe.balance.multiple)
+        n_items = epoch_length(self.dataset.n_items, self.recipe.balance.multiple)
         return math.ceil(n_items / (self.config.batch_size * self.config.accumulate))
 
     @property
