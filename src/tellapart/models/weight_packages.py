@@ -23,13 +23,13 @@ from safetensors.torch import load, save
 
 from tellapart.core import cache
 from tellapart.core.file_locks import Hold
-from tellapart.core.files import cache_folder, replacing, write_text
+from tellapart.core.files import cache_folder, replacing
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import WeightsError
-from tellapart.models.weights import State
+from tellapart.models.weights import State, first_line
 
 _HALF = (0.5, 0.5, 0.5)
-_CHECKSUMS = "checksums.json"
+_WEIGHTS, _DESCRIPTION, _CHECKSUMS = "model.safetensors", "config.json", "checksums.json"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def read_package(package: WeightPackage) -> State:
         WeightsError: the file is missing or is not the one of the table.
     """
     folder = cache_folder("weights") / f"{package.name}-{package.sha256[:16]}"
-    state = _cached(folder, package)
+    state = _cached(folder)
     if state is None:
         state = _convert(_checked_bytes(package), package)
         # Whoever cannot keep it, on a full disk or where nothing may be written, has what was read all the same.
@@ -170,7 +170,12 @@ def _checked_bytes(package: WeightPackage) -> bytes:
 
 def _convert(content: bytes, package: WeightPackage) -> State:
     """The published tensors under timm's names: the order is the same, and so are the shapes."""
-    published: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    again = "Install the versions in requirements.lock, or give weights of your own: --weights FILE"
+    try:
+        published: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - a torch of another age may raise anything
+        why = first_line(error)
+        raise WeightsError(f"The installed torch cannot read {package.package}: {why}", again) from None
     with torch.device("meta"):
         wanted = timm.create_model(package.name, pretrained=False).state_dict()
     pairs = list(zip(wanted.items(), published.items(), strict=False))
@@ -181,12 +186,12 @@ def _convert(content: bytes, package: WeightPackage) -> State:
     if not same:
         raise WeightsError(
             f"The weights in {package.package} do not fit the installed timm's {package.name}.",
-            "Install the versions in requirements.lock, or give weights of your own: --weights FILE",
+            again,
         )
     return {name: theirs.contiguous() for (name, _), (_, theirs) in pairs}
 
 
-def _cached(folder: Path, package: WeightPackage) -> State | None:
+def _cached(folder: Path) -> State | None:
     """The weights as the cache has them; None where they are missing or damaged."""
     checksums = cache.read_note(folder / _CHECKSUMS)
     if checksums is None:
@@ -194,9 +199,8 @@ def _cached(folder: Path, package: WeightPackage) -> State | None:
     hold = None
     try:
         hold = Hold(folder)
-        content = (folder / "model.safetensors").read_bytes()
-        sound = hashlib.sha256(content).hexdigest() == checksums.get("model.safetensors")
-        return load(content) if sound else None
+        contents = {name: (folder / name).read_bytes() for name in (_WEIGHTS, _DESCRIPTION)}
+        return load(contents[_WEIGHTS]) if _checksums(contents) == checksums else None
     except (OSError, SafetensorError):
         return None
     finally:
@@ -205,18 +209,22 @@ def _cached(folder: Path, package: WeightPackage) -> State | None:
 
 
 def _keep(folder: Path, package: WeightPackage, state: State) -> None:
-    """Write the weights as timm's hub lays them out; the checksum comes last. Who writes at once writes the same."""
-    content = save(state)
-    if not cache.make_room(len(content)):
+    """Write the weights as timm's hub lays them out; checksums come last. Who writes at once writes the same."""
+    contents = {_WEIGHTS: save(state), _DESCRIPTION: json.dumps(_config(package), indent=1).encode()}
+    if not cache.make_room(len(contents[_WEIGHTS])):
         return
     hold = Hold(folder)
     try:
-        with replacing(folder / "model.safetensors") as beside:
-            beside.write_bytes(content)
-        write_text(folder / "config.json", json.dumps(_config(package), indent=1))
-        cache.write_note(folder / _CHECKSUMS, {"model.safetensors": hashlib.sha256(content).hexdigest()})
+        for name, content in contents.items():
+            with replacing(folder / name) as beside:
+                beside.write_bytes(content)
+        cache.write_note(folder / _CHECKSUMS, _checksums(contents))
     finally:
         hold.close()
+
+
+def _checksums(contents: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def _config(package: WeightPackage) -> dict[str, Any]:
