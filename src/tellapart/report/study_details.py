@@ -68,6 +68,7 @@ class StudyDetails:
         facts: lines on machine and versions: (name, value).
         command: repeats or continues it.
         ranks: over picture sets, where there are several.
+        test: of a closed study, what was measured on the test part: (of what, value, interval); notes on it.
     """
 
     name: str
@@ -81,3 +82,5 @@ class StudyDetails:
     facts: Sequence[tuple[str, str]] = ()
     command: str = ""
     ranks: Ranks | None = None
+    test: Sequence[tuple[str, str, str]] = ()
+    test_notes: Sequence[str] = ()

@@ -179,7 +179,7 @@ def importance_section(summary: StudySummary) -> Section | None:
     """Importance of each factor, and what each source of randomness makes."""
     blocks: list[Block] = []
     if summary.importance:
-        bars = [(_both(one.name), one.share) for one in summary.importance[:_MOST_BARS]]
+        bars = [(both_names(one.name), one.share) for one in summary.importance[:_MOST_BARS]]
         svg = bar_chart(bars, title="Share of the differences between settings that each factor makes", form=_share)
         more = f" The first {_MOST_BARS} of {len(summary.importance)}." if len(summary.importance) > _MOST_BARS else ""
         blocks.append(Chart("Importance", svg, f"How: {summary.importance_method}.{more}"))
@@ -205,7 +205,8 @@ def importance_section(summary: StudySummary) -> Section | None:
     return Section("importance", "What matters", blocks, "Importance") if blocks else None
 
 
-def _both(name: str) -> str:
+def both_names(name: str) -> str:
+    """The name of a factor, or of two with "×" between them, as charts have it."""
     return " × ".join(short_factor(part) for part in name.split(" × "))
 
 

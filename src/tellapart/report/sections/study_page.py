@@ -39,6 +39,10 @@ def study_page(details: StudyDetails) -> Page:
     """The page of a study, finished or not."""
     summary = details.summary
     sections = [_finding_section(details), _cells_section(summary)]
+    if details.test:
+        rows = [[Cell(name), Cell(score, quiet=spread)] for name, score, spread in details.test]
+        blocks: list[Block] = [Table(["on the test part", "score"], rows), *(Text(note, "note") for note in details.test_notes)]
+        sections.insert(1, Section("test", "On pictures never used to choose", blocks, "Test"))
     optional = [
         effects_section(summary),
         curves_section(details),
@@ -64,7 +68,7 @@ def _finding_section(details: StudyDetails) -> Section:
     blocks: list[Block] = [Text(sentence, "lead") for sentence in finding(summary)]
     if details.about:
         blocks.append(Text(details.about))
-    intervals = _differences(summary)
+    intervals = differences(summary)
     if intervals:
         worse, better = ("← better", "worse →") if summary.lower_is_better else ("← worse", "better →")
         unit = ", percentage points" if is_share(summary.metric) else ""
@@ -72,7 +76,7 @@ def _finding_section(details: StudyDetails) -> Section:
             intervals,
             title="Difference of each setting to the baseline, with 95 % intervals",
             x_title=f"difference to the baseline{unit}",
-            form=lambda number: _tick(summary.metric, number),
+            form=lambda number: difference_tick(summary.metric, number),
             ends=(worse, better),
         )
         n = sum(map(_has_interval, summary.cells))
@@ -86,7 +90,7 @@ def _has_interval(one: CellResult) -> bool:
     return one.difference is not None and math.isfinite(one.difference.low)
 
 
-def _differences(summary: StudySummary) -> list[Interval]:
+def differences(summary: StudySummary) -> list[Interval]:
     """Intervals of the differences, in the order of the design; the largest ones where there are too many."""
     cells = [one for one in summary.cells if _has_interval(one)]
     cells.sort(key=lambda one: -abs(one.difference.value) if one.difference else 0.0)
@@ -98,7 +102,8 @@ def _differences(summary: StudySummary) -> list[Interval]:
     ]
 
 
-def _tick(metric: str, number: float) -> str:
+def difference_tick(metric: str, number: float) -> str:
+    """A difference at an axis, without its unit."""
     text = f"{100 * number if is_share(metric) else number:+.4g}".replace("-", "−")
     return text if abs(number) > 1e-9 else "0"
 

@@ -1,0 +1,124 @@
+"""The page and the paper pack of a study, from its directory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from tellapart.experiments.cell_statistics import summarise
+from tellapart.experiments.paper_pack import paper_texts, write_paper
+from tellapart.experiments.results import read_results
+from tellapart.experiments.study_page import cell_curves, study_details, write_study_page
+from tellapart.experiments.study_report import table, write_report
+from tellapart.report.study_table import latex_text, markdown, text
+from tests.experiments.made_up import write_study
+
+FACTORS = {"stages.0.lr": ["0.1", "0.01"], "variant": ["=HYPERLINK(1)", "50% & $x_1$"]}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    cells = [
+        ({"stages.0.lr": rate, "variant": name}, 0.6 + 0.2 * (rate == "0.01"))
+        for rate in FACTORS["stages.0.lr"]
+        for name in FACTORS["variant"]
+    ]
+    folder = tmp_path_factory.mktemp("studies") / "fruit"
+    return read_results(write_study(folder, FACTORS, cells, n_seeds=4, n_pictures=150, n_train=600))
+
+
+@pytest.fixture(scope="module")
+def texts(results):
+    return paper_texts(study_details(results, summarise(results)))
+
+
+@pytest.mark.slow  # matplotlib
+def test_the_pack_has_tables_figures_and_methods(results):
+    names = {path.name for path in write_paper(results)}
+    assert {"table.tex", "table.md", "table.csv", "methods.txt", "curves.svg", "curves.png", "effect_1.svg"} <= names
+    folder = results.directory / "paper"
+    assert names == {path.name for path in folder.iterdir()}
+    for path in folder.glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def test_the_methods_are_those_of_this_study(texts):
+    paragraph = texts["methods.txt"]
+    assert "(4 settings, 16 trainings)" in paragraph
+    assert "with 4 random seeds" in paragraph
+    assert "150 pictures, training on 600 pictures" in paragraph
+    assert "3 differences" in paragraph
+    assert "Holm" in paragraph
+
+
+def test_the_csv_holds_full_numbers_and_no_formula(results):
+    page = write_report(results.directory, paper=False)
+    assert page.name == "study.html"
+    rows = list(csv.DictReader(io.StringIO((results.directory / "table.csv").read_text())))
+    one = summarise(results).cells[2]
+    assert table(summarise(results))["p_holm"][2] == one.difference.p_corrected
+    assert rows[2]["variant"] == "'=HYPERLINK(1)"
+    assert float(rows[2]["accuracy"]) == one.score.value
+    assert float(rows[2]["p_holm"]) == one.difference.p_corrected
+    assert rows[0]["verdict"] == "baseline"
+    assert rows[0]["difference"] == ""
+
+
+def test_latex_has_no_command_of_a_name(texts):
+    table = texts["table.tex"]
+    assert r"50\% \& \$x\_1\$" in table
+    assert latex_text(r"\input{/etc/passwd}^~<") == (
+        r"\textbackslash{}input\{/etc/passwd\}\textasciicircum{}\textasciitilde{}\textless{}"
+    )
+    # Outside of what was escaped, braces and columns match.
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in table.splitlines() if line.endswith(r"\\")} == {8}
+
+
+def test_markdown_shows_names_as_they_are():
+    cells = [({"a": "x|y*"}, 0.5), ({"a": "<b>"}, 0.6)]
+    table = markdown(summary_of(cells))
+    assert r"a = x\|y\*" in table
+    assert r"\<b\>" in table
+
+
+def summary_of(cells):
+    from tests.experiments.test_importance import made_up
+
+    scores = {next(iter(levels.values())): score for levels, score in cells}
+    summary, _ = made_up("grid", {"a": list(scores)}, lambda a: scores[a])
+    return summary
+
+
+def test_names_cannot_steer_a_terminal():
+    shown = text(summary_of([({"a": "\x1b[2J"}, 0.5), ({"a": "b\nc"}, 0.6)]))
+    assert "\x1b" not in shown
+    assert "b\nc" not in shown
+
+
+def test_the_terminal_has_finding_and_table(results):
+    lines = text(summarise(results)).splitlines()
+    assert "lr = 0.01" in lines[0]
+    assert sum(line.endswith("  baseline") for line in lines) == 1
+
+
+def test_the_page_is_written_whole_with_its_curves(results):
+    path = write_study_page(results)
+    assert path == results.directory / "study.html"
+    page = path.read_text()
+    assert 'id="curves"' in page
+    assert page.rstrip().endswith("</html>")
+
+
+def test_curves_end_where_the_first_seed_ended():
+    one = [{"validation_accuracy": 0.5}, {"validation_accuracy": 0.7}, {"validation_accuracy": 0.8}]
+    other = [{"validation_accuracy": 0.6}, {"validation_accuracy": None}]
+    curves = cell_curves([one, other], 9)
+    assert list(curves.epochs) == [1, 2]
+    band = curves.bands["validation_accuracy"]
+    assert (band.low[0], band.mean[0], band.high[0]) == (0.5, 0.55, 0.6)
+    assert band.mean[1] != band.mean[1]
+    assert cell_curves([], 0) is None
