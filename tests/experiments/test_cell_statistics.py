@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tellapart.errors import RunError
+from tellapart.core.predictions import Predictions
 from tellapart.evaluation.significance import holm
 from tellapart.experiments.cell_statistics import summarise, undecided
 from tellapart.experiments.description import Objective, SeedRange
@@ -145,13 +146,17 @@ def test_seconds_are_judged_over_seeds_alone(lr):
     assert all(one.difference.picture_share == 0 for one in summary.cells if one.difference)
 
 
-def test_predictions_of_other_pictures_are_refused(tmp_path):
-    results = study(tmp_path / "lr", n_seeds=2)
-    other = study(tmp_path / "other", n_seeds=2, n_pictures=120)
-    path = f"cells/{cell_id({'lr': '0.01'})}/1/validation.parquet"
-    (results.directory / path).write_bytes((other.directory / path).read_bytes())
-    with pytest.raises(RunError, match="different pictures"):
-        summarise(results)
+def test_a_cell_judged_on_other_pictures_is_less_sure(lr, tmp_path):
+    """Its pictures are no pairs, so that their chance counts twice."""
+    folder = tmp_path / "lr"
+    shutil.copytree(lr.directory, folder)
+    before = by_rate(summarise(lr))["0.01"].difference
+    for path in folder.glob(f"cells/{cell_id({'lr': '0.01'})}/*/validation.parquet"):
+        p = Predictions.load(path)
+        replace(p, row=p.row + 1_000).save(path)
+    after = by_rate(summarise(read_results(folder)))["0.01"].difference
+    assert after.value == before.value
+    assert after.high - after.low > 1.2 * (before.high - before.low)
 
 
 def test_seeds_go_to_the_undecided_and_to_the_baseline(tmp_path):

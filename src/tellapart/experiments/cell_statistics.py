@@ -23,7 +23,6 @@ import polars as pl
 
 from tellapart.core.predictions import Predictions
 from tellapart.core.text import counted
-from tellapart.errors import RunError
 from tellapart.evaluation.comparison import Answered
 from tellapart.evaluation.intervals import resampled_rows
 from tellapart.evaluation.metrics import ONE_LABEL, SEVERAL_LABELS, known
@@ -149,7 +148,7 @@ def _scores(results: StudyResults, runs: Mapping[str, list[dict[str, Any]]], met
         cell: Scores(
             by_seed[cell],
             {seed: resamples.of(_together(results, rows)) for seed, rows in seeds.items()},
-            resamples.n_pictures or n,
+            n,
             0.0,
             share,
         )
@@ -169,27 +168,30 @@ def _together(results: StudyResults, rows: Sequence[Mapping[str, Any]]) -> Predi
 
 
 class _Resamples:
-    """Scores of predictions on the same resamples of the same pictures."""
+    """Scores of predictions on resamples: the same ones for all that were judged on the same pictures.
+
+    A cell that has another validation part (a factor moves `data.validation`) has resamples of its own. They are
+    independent, so the variance of its difference is that of both parts; where these overlap, that is too much.
+    """
 
     def __init__(self, metric: str) -> None:
         self.metric = metric
-        self.n_pictures = 0
-        self._rows: Any = None
-        self._weights: list[Any] = []
+        self._weights: dict[bytes, list[npt.NDArray[np.float32]]] = {}
+
+    @property
+    def n_parts(self) -> int:
+        """How many different sets of pictures there are."""
+        return len(self._weights)
 
     def of(self, predictions: Predictions) -> npt.NDArray[Any]:
         """[n_resamples], float32 so that thousands of cells fit into memory."""
         answered = known(predictions)
-        if self._rows is None:
-            self._rows, self.n_pictures = answered.row, len(answered)
-            self._weights = list(resampled_rows(len(answered), _N_RESAMPLES, np.random.default_rng(0)))
-        elif not np.array_equal(self._rows, answered.row):
-            raise RunError(
-                "Trainings of this study were judged on different pictures.",
-                "Files of another study lie among its cells: begin it again in a new folder.",
-            )
+        key = answered.row.tobytes()
+        if key not in self._weights:
+            generator = np.random.default_rng(self.n_parts)
+            self._weights[key] = list(resampled_rows(len(answered), _N_RESAMPLES, generator))
         score = scorer(Answered(answered), self.metric)
-        return np.concatenate([score(weights) for weights in self._weights]).astype(np.float32)
+        return np.concatenate([score(weights) for weights in self._weights[key]]).astype(np.float32)
 
 
 def _cell(cell: str, rows: Sequence[Mapping[str, Any]], scores: Scores) -> CellResult:
@@ -298,6 +300,8 @@ def _notes(summary: StudySummary, results: StudyResults) -> list[str]:
     beyond = sum(1 for one in summary.cells if one.n > summary.seeds[1])
     if beyond and summary.on_demand:
         notes.append(f"{counted(beyond, 'cell')} had more seeds than planned: their p-values are those of plain tests.")
+    if any("data.validation" in factor.keys for factor in results.description.factors):
+        notes.append("Settings with another validation part were judged on other pictures: less of them can be told.")
     if results.description.state == "open":
         notes.append("This study is not finished: what stands here may change.")
     return notes

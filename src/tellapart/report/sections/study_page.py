@@ -41,7 +41,8 @@ def study_page(details: StudyDetails) -> Page:
     sections = [_finding_section(details), _cells_section(summary)]
     if details.test:
         rows = [[Cell(name), Cell(score, quiet=spread)] for name, score, spread in details.test]
-        blocks: list[Block] = [Table(["on the test part", "score"], rows), *(Text(note, "note") for note in details.test_notes)]
+        notes = [Text(note, "note") for note in details.test_notes]
+        blocks: list[Block] = [Table(["on the test part", "score"], rows), *notes]
         sections.insert(1, Section("test", "On pictures never used to choose", blocks, "Test"))
     optional = [
         effects_section(summary),
