@@ -1,0 +1,31 @@
+"""The command `export`: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tellapart.core.output import print_out
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")],
+    to: Annotated[str, typer.Option(help="html: one file that classifies in any browser.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by default in the folder exports beside the bundle.")
+    ] = None,
+    browser_engine: Annotated[
+        Path | None, typer.Option(help="For html: a folder with the two files of onnxruntime-web.")
+    ] = None,
+) -> None:
+    """Write the classifier in another format. Its answers to a few known pictures are checked."""
+    from tellapart.workflows.export import ExportOptions
+    from tellapart.workflows.export import export as export_to
+
+    exported = export_to(run, to, out, ExportOptions(browser_engine))
+    size = f", {exported.path.stat().st_size / 1e6:.1f} MB" if exported.path.is_file() else ""
+    print_out(f"Written: {exported.path}{size}")
+    print_out(f"Its answers to the known pictures differ by at most {exported.difference:.2g} (logits).")
+    print_out(*exported.left_out)

@@ -1,0 +1,86 @@
+"""The scripts of the classifier's page beside the Python that they are a second writing of."""
+
+import numpy as np
+import pytest
+
+from tellapart.core.predictions import average_logits, probabilities
+from tellapart.core.preprocess import Preprocessing, preprocess
+from tellapart.data.augmentation.tta import copies
+from tellapart.evaluation.open_set import KnownClasses
+
+
+def as_js(pixels):
+    return {"width": pixels.shape[1], "height": pixels.shape[0], "data": pixels.ravel().tolist()}
+
+
+def in_browser(scripts, pixels, call, *values):
+    """Runs `call` on a picture, given as `picture`, and other values, given as `values`."""
+    body = (
+        "([picture, values]) => { picture.data = Uint8Array.from(picture.data);"
+        f" const made = {call}; return (Array.isArray(made) ? made : [made])"
+        ".map((p) => [p.height, p.width, Array.from(p.data)]); }"
+    )
+    made = scripts.evaluate(body, [as_js(pixels), list(values)])
+    return [np.array(data, np.uint8).reshape(height, width, 3) for height, width, data in made]
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_the_browser_gives_the_network_the_same_bytes(scripts, fit, interpolation):
+    random = np.random.default_rng(0)
+    for height, width, side, crop in [
+        (40, 64, 24, 0.875),
+        (17, 9, 32, 1.0),
+        (24, 24, 24, 1.0),
+        (61, 30, 7, 0.7),
+        (1, 5, 6, 0.9),
+    ]:
+        pixels = random.integers(0, 256, (height, width, 3), np.uint8)
+        settings = Preprocessing(side, side + 3, fit, crop, interpolation, background=(9, 80, 200))
+        (theirs,) = in_browser(scripts, pixels, "preprocess(picture, values[0])", settings.as_dict())
+        np.testing.assert_array_equal(theirs, preprocess(pixels, settings))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_browser_makes_the_same_changed_copies(scripts, flip):
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 20, 3), np.uint8)
+    theirs = in_browser(scripts, pixels, "changedCopies(picture, 8, values[0], 'bicubic')", flip)
+    mine = [version[0] for version in copies(pixels[None], 8, flip)][1:]
+    np.testing.assert_array_equal(theirs, mine)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("mean", ["logits", "probabilities"])
+def test_the_browser_averages_and_calibrates_as_python_does(scripts, multilabel, mean):
+    versions = np.random.default_rng(2).normal(0, 20, (4, 5))
+    temperature = [0.5, 1.0, 2.0, 3.0, 4.0] if multilabel else 1.7
+    model = {"multilabel": multilabel, "tta_mean": mean, "temperature": temperature}
+    theirs = scripts.evaluate(
+        "([versions, model]) => probabilitiesOf(averageLogits(versions, model), model)", [versions.tolist(), model]
+    )
+    average = average_logits(list(versions[:, None]), multilabel, mean)
+    mine = probabilities(average, multilabel, tuple(temperature) if multilabel else temperature)[0]
+    np.testing.assert_allclose(theirs, mine, rtol=1e-9, atol=1e-15)
+
+
+def test_the_browser_measures_the_same_distance_to_known_classes(scripts):
+    random = np.random.default_rng(3)
+    basis = np.linalg.qr(random.normal(size=(12, 4)))[0].astype(np.float32)
+    means = random.normal(size=(3, 12)).astype(np.float32)
+    known = KnownClasses(means, basis, np.array([2, 1, 0.5, 0.2], np.float32), 0.05)
+    features = random.normal(size=(6, 12)).astype(np.float32)
+    features[5] = 0
+    tensors = {name: tensor.ravel().tolist() for name, tensor in known.tensors().items()}
+    theirs = scripts.evaluate(
+        "([rows, known]) => rows.map((row) => distanceToKnown(row, known))", [features.tolist(), tensors]
+    )
+    np.testing.assert_allclose(theirs, known.distance(features), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"), [(0.0004, "< 0.1 %"), (0.004, "0.4 %"), (0.5, "50 %"), (1.0, "99.9 %")]
+)
+def test_the_browser_writes_shares_as_python_does(scripts, probability, text):
+    from tellapart.deploy.answer import percent
+
+    assert scripts.evaluate("(p) => share(p)", probability) == percent(probability) == text
