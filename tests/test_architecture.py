@@ -46,6 +46,8 @@ MAY_IMPORT = {
 }
 # Where torch may be imported, and which packages bring it along.
 TORCH_ROOMS = {"workflows", "explaining", "training", "models", "data.augmentation", "data.loading"} | {
+    "experiments.train_cell",
+    "experiments.estimate",
     "deploy.bundle.write",
     "deploy.export",
 }

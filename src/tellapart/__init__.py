@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.evaluation.comparison import Comparison as Comparison
     from tellapart.evaluation.slices import Slices as Slices
+    from tellapart.experiments.close import close_study as close_study
+    from tellapart.experiments.list_runs import list_runs as list_runs
+    from tellapart.experiments.study import StudyOutcome as StudyOutcome
+    from tellapart.experiments.study import study as study
     from tellapart.recipe.load import load_recipe as load_recipe
     from tellapart.recipe.schema import Recipe as Recipe
     from tellapart.workflows.audit import audit as audit
@@ -61,19 +65,23 @@ _PUBLIC = {
     "Recipe": "tellapart.recipe.schema",
     "Slices": "tellapart.evaluation.slices",
     "Split": "tellapart.data.splitting.split",
+    "StudyOutcome": "tellapart.experiments.study",
     "TellapartError": "tellapart.errors",
     "audit": "tellapart.workflows.audit",
     "average": "tellapart.workflows.average",
+    "close_study": "tellapart.experiments.close",
     "compare": "tellapart.workflows.compare",
     "cross_validate": "tellapart.workflows.cross_validate",
     "curves": "tellapart.workflows.curves",
     "evaluate": "tellapart.workflows.evaluate",
+    "list_runs": "tellapart.experiments.list_runs",
     "load": "tellapart.deploy.predictor",
     "load_recipe": "tellapart.recipe.load",
     "predict": "tellapart.deploy.predictor",
     "scan": "tellapart.data.scan",
     "slices": "tellapart.workflows.slices",
     "split": "tellapart.data.splitting.split",
+    "study": "tellapart.experiments.study",
     "train": "tellapart.workflows.train",
     "verify": "tellapart.deploy.bundle.verify",
 }

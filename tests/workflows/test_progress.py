@@ -172,7 +172,7 @@ def test_an_error_of_the_training_comes_through(shown):
     [(0, "0:00"), (0.6, "0:01"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (36061, "10:01:01")],
 )
 def test_times_are_those_of_a_clock(seconds, text):
-    assert progress._time(seconds) == text
+    assert progress.clock_text(seconds) == text
 
 
 # At a terminal

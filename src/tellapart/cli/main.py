@@ -23,6 +23,7 @@ from tellapart.cli import (
     review,
     runs,
     scan,
+    study,
     train,
 )
 from tellapart.core.output import guard_output, print_err, print_out
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "audit": audit.audit,
     "train": train.train,
     "cross-validate": train.cross_validate,
+    "study": study.app,
     "evaluate": evaluate.evaluate,
     "predict": predict.predict,
     "verify": predict.verify,
@@ -43,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "review": review.review,
     "explain": explain.explain,
     "compare": runs.compare,
+    "runs": study.runs,
     "slices": runs.slices,
     "curves": runs.curves,
     "average": runs.average,

@@ -7,15 +7,17 @@ has what one step does, `prepare` what comes before a stage's first one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from types import MappingProxyType
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tellapart.core.events import BeginsFrom, Event, Progress, Retrained, StageDone, Validated
+from tellapart.data.loading.loader import Rows
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
@@ -38,7 +40,7 @@ def fit(
     state: State,
     runtime: Runtime | None = None,
     begun: Mapping[int, Runtime] = MappingProxyType({}),
-) -> Iterator[Event]:
+) -> Generator[Event, None, TrainingStage | None]:
     """Train a network, stage by stage, from where `state` stands.
 
     At every event, network and state belong together and may be saved; a training that begins from what was saved
@@ -52,6 +54,9 @@ def fit(
             epoch is kept.
         runtime: how to run every stage; None: as it was begun, or as was asked for before, or measured.
         begun: how stages were run that this training has begun before, by number.
+
+    Returns:
+        The last stage, for whoever asks for its `answers`; None where it was over before.
 
     Raises:
         RecipeError: it asks for something that cannot be done; said before the first stage begins.
@@ -71,7 +76,10 @@ def fit(
         if number and not state.retraining and _at_its_beginning(state):
             yield _measure_start(stage, state)
         yield from (solve_stage if stage.solves else train_stage)(stage, state)
+        if state.stage == len(recipe.stages):
+            return stage
         del stage  # with its optimizer, whose state would take memory while the next stage is prepared
+    return None
 
 
 def train_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
@@ -199,17 +207,24 @@ def _monitored(stage: TrainingStage, loss: float, accuracy: float) -> float:
 @torch.no_grad()
 def validate(stage: TrainingStage) -> tuple[float, float]:
     """Mean loss and accuracy on the validation pictures; all layers are left in evaluation mode."""
-    stage.network.eval()
-    forward = stage.part.tail if stage.from_features else stage.part.whole
     loss_sum, right, n_pictures = 0.0, 0.0, 0
-    for inputs, rows in stage.inputs.validation():
+    for logits, rows in answers(stage):
         target = stage.wanted(rows)
-        with stage.runtime.autocast():
-            logits = forward(inputs)
         loss_sum += stage.loss(logits.float(), target).item() * len(rows)
         right += n_right(logits, target).item()
         n_pictures += len(rows)
     return loss_sum / n_pictures, right / n_pictures
+
+
+@torch.no_grad()
+def answers(stage: TrainingStage) -> Iterator[tuple[Tensor, Rows]]:
+    """Logits of the validation pictures, batch by batch, with their rows; all layers are left in evaluation mode."""
+    stage.network.eval()
+    forward = stage.part.tail if stage.from_features else stage.part.whole
+    for inputs, rows in stage.inputs.validation():
+        with stage.runtime.autocast():
+            logits = forward(inputs)
+        yield logits, rows
 
 
 def _average(stage: TrainingStage, state: State) -> Average | None:

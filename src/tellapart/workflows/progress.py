@@ -138,7 +138,7 @@ class Console(ProgressSink):
             case Progress():
                 speed = meter.add(event)
                 left = (event.steps * (event.epochs - event.epoch + 1) - event.step) * meter.seconds_a_step
-                pace = f"  {speed:.0f} pictures/s  {_time(left)} left" if speed else ""
+                pace = f"  {speed:.0f} pictures/s  {clock_text(left)} left" if speed else ""
                 step(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{pace}", event.step, event.steps)
             case Validated():
                 best = "  best so far" if event.best else ""
@@ -221,7 +221,8 @@ def _plain_lines(say: Callable[[str], None]) -> ShowStep:
     return show
 
 
-def _time(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """Seconds as minutes, and hours where there are any: "3:20", "1:03:20"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

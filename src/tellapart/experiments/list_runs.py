@@ -1,0 +1,136 @@
+"""All runs and studies below a folder, one row each. No network is loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tellapart.core.files import is_hidden
+from tellapart.core.text import Lines, as_lines, visible
+from tellapart.errors import TellapartError, UsageError
+from tellapart.experiments.results import DESCRIPTION, FAILED, read_results
+from tellapart.experiments.run_study import best_cell
+from tellapart.experiments.where import parse_where
+from tellapart.runs.run import Run
+
+#: Folders that are looked into, and how deep: a folder of runs is no disk.
+_MOST, _DEEPEST = 100_000, 8
+_SCHEMA: dict[str, Any] = {
+    "path": pl.String,
+    "kind": pl.String,
+    "state": pl.String,
+    "model": pl.String,
+    "metric": pl.String,
+    "score": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "on": pl.String,
+    "pictures": pl.String,
+    "trainings": pl.Int64,
+    "begun": pl.String,
+    "problem": pl.String,
+}
+COLUMNS = list(_SCHEMA)
+
+
+def list_runs(folder: str | Path = "runs", where: str = "", sort: str = "") -> pl.DataFrame:
+    """The runs and studies below a folder.
+
+    Args:
+        folder: is looked through; the runs inside of a study are not listed.
+        where: a condition on the columns, see `where.parse_where`.
+        sort: a column; numbers fall, texts rise; by default the path.
+
+    Returns:
+        Columns: "path" (relative to the folder), "kind" ("run" or "study"), "state", "model", "metric", "score" with
+        "low" and "high" (its 95 % interval), "on" (the pictures it is of), "pictures", "trainings", "begun", and
+        "problem": why it cannot be read.
+
+    Raises:
+        UsageError: there is no such folder or column, or the condition cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.", "Give the folder that holds the runs.")
+    condition = parse_where(where, COLUMNS) if where else None
+    if sort and sort not in COLUMNS:
+        raise UsageError(f"--sort {sort}: there is no such column.", f"Columns: {', '.join(COLUMNS)}.")
+    rows = [row for row in _rows(folder) if condition is None or condition(row)]
+    table = pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("path")
+    numeric = bool(sort) and _SCHEMA[sort] in (pl.Float64, pl.Int64)
+    return table.sort(sort, descending=numeric, nulls_last=True, maintain_order=True) if sort else table
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for n_folders, (name, folders, files) in enumerate(os.walk(folder)):
+        here = Path(name)
+        depth = len(here.relative_to(folder).parts)
+        is_study, is_run = DESCRIPTION in files, "recipe.toml" in files and "catalog.parquet" in files
+        if is_study or is_run or depth >= _DEEPEST or n_folders >= _MOST:
+            folders.clear()
+        folders[:] = sorted(each for each in folders if not is_hidden(each))
+        if is_study or is_run:
+            row = {"path": here.relative_to(folder).as_posix(), "kind": "study" if is_study else "run"}
+            try:
+                yield row | (_study(here) if is_study else _run(here))
+            except TellapartError as error:
+                yield row | {"state": "damaged", "problem": error.message}
+
+
+def _study(directory: Path) -> dict[str, Any]:
+    results = read_results(directory)
+    description, best = results.description, best_cell(results)
+    failed = results.runs.filter(pl.col("status") == FAILED).height
+    score = None if best is None else results.runs.filter(pl.col("cell") == best)["score"].mean()
+    return {
+        "state": description.state,
+        "model": ", ".join(factor.name for factor in description.factors),
+        "metric": description.objective.name,
+        "score": score,
+        "on": "validation",
+        "pictures": Path(description.pictures).name,
+        "trainings": results.runs.height,
+        "problem": f"{failed} failed" if failed else None,
+    }
+
+
+def _run(directory: Path) -> dict[str, Any]:
+    run = Run(directory)
+    row: dict[str, Any] = {
+        "state": "done" if run.finished else "open",
+        "model": run.recipe.model.name,
+        "pictures": run.catalog.root.name,
+        "trainings": 1,
+        "begun": run.environment.get("begun") if run.environment_file.is_file() else None,
+    }
+    if not run.evaluation_file.is_file():
+        return row
+    on, evaluation = next(iter(run.evaluations.items()))
+    metric, value = evaluation.headline
+    return row | {"metric": metric, "score": value.value, "low": value.low, "high": value.high, "on": on}
+
+
+def runs_text(table: pl.DataFrame) -> Lines:
+    """The table as lines: one a run or study, columns below each other."""
+    if table.is_empty():
+        return as_lines(["No run and no study fits."])
+    head = ("path", "kind", "state", "score", "95 % interval", "of", "what", "pictures")
+    rows = [head, *(_cells(row) for row in table.iter_rows(named=True))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return as_lines(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    score = "–" if row["score"] is None else f"{row['score']:.4f}"
+    interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+    of = f"{row['metric']}, {row['on']}" if row["metric"] else ""
+    n = f", {row['trainings']} trainings" if row["kind"] == "study" and row["trainings"] is not None else ""
+    state = f"{row['state']}{n}" + (f": {row['problem'][:80]}" if row["problem"] else "")
+    texts = (row["path"], row["kind"], state, score, interval, of, row["model"] or "", row["pictures"] or "")
+    return tuple(visible(text) for text in texts)

@@ -1,0 +1,121 @@
+"""The verb: a study from Python, with its table and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tellapart.data.catalog import Catalog
+from tellapart.errors import UsageError
+from tellapart.experiments.read_study import Source, parse_study, read_study, study_of
+from tellapart.experiments.results import StudyResults, read_results
+from tellapart.experiments.run_study import StudyOptions, run_study
+from tellapart.experiments.study_file import StudyFile
+from tellapart.workflows.progress import ProgressSink, progress_sink
+from tellapart.workflows.scan import scan
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """A study with its trainings done.
+
+    Attributes:
+        directory: of the study.
+        table: one row a cell: its levels, scores, difference to the baseline and verdict; see `study_report.table`.
+        runs: one row a training; see `StudyResults`.
+        page: path of study.html.
+    """
+
+    directory: Path
+    table: pl.DataFrame
+    runs: pl.DataFrame
+    page: Path
+
+    @property
+    def results(self) -> StudyResults:
+        """The study as its directory has it, with curves and predictions."""
+        return read_results(self.directory)
+
+
+def study(
+    pictures: str | Path | Catalog | None = None,
+    vary: Mapping[str, Any] | None = None,
+    *,
+    file: str | Path | None = None,
+    recipe: str | Path | None = None,
+    out: str | Path | None = None,
+    storage: str = "",
+    parallel: int = 1,
+    minutes: float | None = None,
+    retry_failed: bool = False,
+    progress: bool = False,
+    **keys: Any,
+) -> StudyOutcome:
+    """Train each cell of a study several times, and say which settings mattered; or go on with a study.
+
+    Args:
+        pictures: a folder, a table of files and labels, or what `scan` gave; by default, what the file says.
+        vary: factor → levels, as `[vary]` of a study's file: {"stages.0.lr": [1e-4, 1e-3]}.
+        file: a study's TOML file, or the name of a shipped study; the other arguments are set over it.
+        recipe: what the cells change; "transfer" by default.
+        out: the study's directory; by default studies/NAME.
+        storage: URL of a database, in which several machines work on one study.
+        parallel: trainings at a time.
+        minutes: no training is begun after that; the same call goes on.
+        retry_failed: do those again that failed.
+        progress: show progress on standard error.
+        keys: other keys of the file: seeds, design, objective, baseline, folds, budget, set …
+
+    Raises:
+        TellapartError: whatever is wrong with study, pictures or directory, in plain words.
+    """
+    sink = progress_sink(progress)
+    given = {name: value for name, value in {"vary": vary, "recipe": recipe}.items() if value is not None}
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in (given | keys).items()}
+    read, source = read_given(file, given)
+    catalog = pictures_of(read, pictures, sink)
+    directory = directory_of(out, file, catalog)
+    options = StudyOptions(storage, parallel, minutes, retry_failed, f"tellapart study {directory}")
+    run_study(read, source, catalog, directory, options, sink)
+    return outcome(directory)
+
+
+def read_given(file: str | Path | None, given: dict[str, Any]) -> tuple[StudyFile, Source]:
+    """A study from a file and what is set over it, or from the latter alone."""
+    if file is not None:
+        return read_study(file, given)
+    source = Source(None)
+    return parse_study(study_of(given, source, validate=False), source), source
+
+
+def pictures_of(
+    file: StudyFile, pictures: str | Path | Catalog | None, sink: ProgressSink, **label_options: Any
+) -> Catalog:
+    """The pictures that are given, or those that the study's file names."""
+    if isinstance(pictures, Catalog):
+        return pictures
+    if (pictures or file.pictures) is None:
+        raise UsageError(
+            "The study names no pictures.", 'Give them: tellapart study study.toml photos/, or pictures = "…"'
+        )
+    return scan(pictures or str(file.pictures), sink, **label_options)
+
+
+def directory_of(out: str | Path | None, file: str | Path | None, catalog: Catalog) -> Path:
+    """The directory of a study: studies/NAME after its file, or after its pictures."""
+    if out is not None:
+        return Path(out)
+    return Path("studies") / (Path(file).stem if file is not None else catalog.root.name)
+
+
+def outcome(directory: Path) -> StudyOutcome:
+    """A study as its directory has it."""
+    from tellapart.experiments.cell_statistics import summarise
+    from tellapart.experiments.study_report import table
+
+    results = read_results(directory)
+    return StudyOutcome(directory, table(summarise(results)), results.runs, directory / "study.html")

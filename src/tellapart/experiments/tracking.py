@@ -1,0 +1,129 @@
+"""Exports of a study for experiment trackers: MLflow's store, and TensorBoard's event files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tellapart.core.extras import require
+from tellapart.errors import UsageError
+from tellapart.experiments.results import DONE, StudyResults
+
+_CURVE = ("training_loss", "training_accuracy", "validation_loss", "validation_accuracy")
+
+
+def export_mlflow(results: StudyResults, uri: str) -> int:
+    """Write each training of a study as a run of MLflow; those that are there already stay.
+
+    Args:
+        uri: of the tracking store, such as "sqlite:///mlflow.db".
+
+    Returns:
+        Number of runs that were added.
+
+    Raises:
+        UsageError: the store cannot be used.
+        MissingExtraError: mlflow is not installed.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when it is imported
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    require("mlflow", "An export to MLflow", "track")
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    name = results.description.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries that mlflow brings along
+        try:
+            client = MlflowClient(tracking_uri=uri)
+            experiment = client.get_experiment_by_name(name)
+            number = experiment.experiment_id if experiment else client.create_experiment(name)
+            known = {run.data.tags.get("tellapart.path") for run in _runs(client, number)}
+            rows = [row for row in results.runs.iter_rows(named=True) if row["path"] not in known]
+            for row in rows:
+                _log(client, number, row, results)
+        except MlflowException as error:
+            reason = str(error).partition("\n")[0][:300]
+            raise UsageError(f"--mlflow {uri}: {reason}", "For example: --mlflow sqlite:///mlflow.db") from error
+    return len(rows)
+
+
+def _runs(client: Any, experiment: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs([experiment], page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _log(client: Any, experiment: str, row: dict[str, Any], results: StudyResults) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    levels: dict[str, str] = json.loads(row["levels"])
+    params = {**levels, "seed": row["seed"], **({} if row["fold"] is None else {"fold": row["fold"]})}
+    tags = {"tellapart.path": row["path"], "tellapart.cell": row["cell"], "tellapart.reason": row["reason"] or ""}
+    values = {name: row[name] for name in row if name.startswith("validation_") or name == "seconds"}
+    numbers = [Metric(name, value, 0, 0) for name, value in values.items() if value is not None]
+    curve = [
+        Metric(f"epoch_{name}", epoch[name], 0, step)
+        for step, epoch in enumerate(_curve(row, results), start=1)
+        for name in _CURVE
+        if epoch.get(name) is not None
+    ]
+    run = client.create_run(experiment, start_time=0, run_name=row["path"].removeprefix("cells/"))
+    identity = run.info.run_id
+    client.log_batch(
+        identity,
+        metrics=[*numbers, *curve][:1000],
+        params=[Param(name, str(value)) for name, value in params.items()][:100],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )
+    client.set_terminated(identity, "FINISHED" if row["status"] == DONE else "FAILED", end_time=0)
+
+
+def _curve(row: dict[str, Any], results: StudyResults) -> list[dict[str, Any]]:
+    return results.curve(row["path"]) if row["status"] == DONE else []
+
+
+def export_tensorboard(results: StudyResults, folder: Path) -> int:
+    """Write the curves and final scores of a study as TensorBoard's event files, a folder a training.
+
+    Returns:
+        Number of trainings.
+
+    Raises:
+        UsageError: the folder holds files already.
+        MissingExtraError: tensorboard is not installed.
+    """
+    require("tensorboard", "An export to TensorBoard", "track")
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"--tensorboard {folder}: the folder is not empty.", "Give a new folder.")
+    done = results.runs.filter(results.runs["status"] == DONE)
+    for row in done.iter_rows(named=True):
+        writer = EventFileWriter(str(folder / row["path"].removeprefix("cells/")))
+        with contextlib.closing(writer):
+            for step, epoch in enumerate(_curve(row, results), start=1):
+                values = [
+                    Summary.Value(tag=name.replace("_", "/", 1), simple_value=epoch[name])
+                    for name in _CURVE
+                    if epoch.get(name) is not None
+                ]
+                writer.add_event(Event(step=step, summary=Summary(value=values)))
+            final = [
+                Summary.Value(tag=f"final/{name.removeprefix('validation_')}", simple_value=row[name])
+                for name in row
+                if name.startswith("validation_") and row[name] is not None
+            ]
+            writer.add_event(Event(step=row["epochs"] or 0, summary=Summary(value=final)))
+    return int(done.height)
