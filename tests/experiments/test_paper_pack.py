@@ -12,8 +12,9 @@ import pytest
 from tellapart.experiments.cell_statistics import summarise
 from tellapart.experiments.paper_pack import paper_texts, write_paper
 from tellapart.experiments.results import read_results
-from tellapart.experiments.study_page import cell_curves, study_details, write_study_page
+from tellapart.experiments.study_page import study_details, write_study_page
 from tellapart.experiments.study_report import table, write_report
+from tellapart.report.curve_bands import banded
 from tellapart.report.study_table import latex_text, markdown, text
 from tests.experiments.made_up import write_study
 
@@ -116,9 +117,9 @@ def test_the_page_is_written_whole_with_its_curves(results):
 def test_curves_end_where_the_first_seed_ended():
     one = [{"validation_accuracy": 0.5}, {"validation_accuracy": 0.7}, {"validation_accuracy": 0.8}]
     other = [{"validation_accuracy": 0.6}, {"validation_accuracy": None}]
-    curves = cell_curves([one, other], 9)
+    curves = banded([one, other], 9)
     assert list(curves.epochs) == [1, 2]
     band = curves.bands["validation_accuracy"]
     assert (band.low[0], band.mean[0], band.high[0]) == (0.5, 0.55, 0.6)
     assert band.mean[1] != band.mean[1]
-    assert cell_curves([], 0) is None
+    assert banded([], 0) is None

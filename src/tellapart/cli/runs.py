@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,17 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say whether one run is better than another. With intervals, and the number of pictures needed to tell."""
+    from tellapart.experiments.across_studies import compare_studies, is_study, ranks_text
+
+    if all(map(is_study, runs)):
+        if metric or on:
+            raise UsageError("--metric and --on are for runs: a study has its own.", "Leave them out.")
+        ranks = compare_studies(runs, out)
+        if as_json:
+            print_json(asdict(ranks))
+        else:
+            print_out(ranks_text(ranks), f"Page: {out}")
+        return
     from tellapart.report.sections.comparison_page import text
     from tellapart.workflows.compare import compare_runs
 
@@ -79,8 +91,6 @@ def slices(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Score parts of the pictures, by size, brightness, group. The hardest parts come first."""
-    from dataclasses import asdict
-
     from tellapart.auditing.traits import USUAL
     from tellapart.workflows.slices import slices as slices_of
     from tellapart.workflows.slices import text

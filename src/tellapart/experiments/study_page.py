@@ -7,20 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tellapart.core.predictions import Floats
 from tellapart.evaluation.study_summary import CellResult, StudySummary
 from tellapart.experiments.cell_statistics import summarise
 from tellapart.experiments.results import DONE, StudyResults
+from tellapart.report.curve_bands import Banded, banded
 from tellapart.report.page import write_page
 from tellapart.report.sections.study_page import study_page
-from tellapart.report.study_details import Band, CellCurves, StudyDetails
+from tellapart.report.study_details import StudyDetails
 
 PAGE = "study.html"
 #: Cells whose curves are read: those that the page shows.
 _MOST_CURVES = 48
-_MEASURES = ("training_accuracy", "validation_accuracy", "training_loss", "validation_loss")
 
 
 def write_study_page(results: StudyResults, summary: StudySummary | None = None) -> Path:
@@ -58,7 +55,7 @@ def study_details(results: StudyResults, summary: StudySummary) -> StudyDetails:
     )
 
 
-def _curves(results: StudyResults, summary: StudySummary) -> dict[str, CellCurves]:
+def _curves(results: StudyResults, summary: StudySummary) -> dict[str, Banded]:
     sign = 1 if summary.lower_is_better else -1
     with_score = [one for one in summary.cells if one.n]
     with_score.sort(key=lambda one: (one.cell != summary.baseline, sign * one.score.value, one.number))
@@ -68,7 +65,7 @@ def _curves(results: StudyResults, summary: StudySummary) -> dict[str, CellCurve
             rows.setdefault(row["cell"], []).append(row)
     curves = {}
     for one in with_score[:_MOST_CURVES]:
-        of_cell = cell_curves([results.curve(row["path"]) for row in rows[one.cell]], _kept(rows[one.cell], one))
+        of_cell = banded([results.curve(row["path"]) for row in rows[one.cell]], _kept(rows[one.cell], one))
         if of_cell is not None:
             curves[one.cell] = of_cell
     return curves
@@ -77,27 +74,6 @@ def _curves(results: StudyResults, summary: StudySummary) -> dict[str, CellCurve
 def _kept(rows: Sequence[Mapping[str, Any]], one: CellResult) -> int:
     epochs = [row["best_epoch"] for row in rows if row["seed"] in one.scores and row["best_epoch"]]
     return int(statistics.median(epochs)) if epochs else 0
-
-
-def cell_curves(trainings: Sequence[Sequence[Mapping[str, Any]]], best: int) -> CellCurves | None:
-    """Mean, lowest and highest of several trainings, over the epochs that all reached; None where there are none."""
-    n = min((len(epochs) for epochs in trainings), default=0)
-    if not n:
-        return None
-    bands = {
-        name: _band([[_number(epoch.get(name)) for epoch in epochs[:n]] for epochs in trainings]) for name in _MEASURES
-    }
-    return CellCurves(range(1, n + 1), bands, best or n)
-
-
-def _band(lines: Sequence[Sequence[float]]) -> Band:
-    values: Floats = np.array(lines, float)
-    # An epoch without a value in any training is NaN in mean and band, and breaks the curve.
-    return Band(values.mean(axis=0), values.min(axis=0), values.max(axis=0))
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def _no_picture(row: int) -> bytes:

@@ -5,32 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tellapart.core.predictions import Floats
 from tellapart.evaluation.study_summary import StudySummary
-
-
-@dataclass(frozen=True)
-class Band:
-    """A measure after each epoch, over seeds: mean, lowest and highest [n_epochs]; NaN where it was not measured."""
-
-    mean: Floats
-    low: Floats
-    high: Floats
-
-
-@dataclass(frozen=True)
-class CellCurves:
-    """Learning curves of a cell, over the epochs that all its seeds reached.
-
-    Attributes:
-        epochs: 1 to n, counted on over stages.
-        bands: "training_accuracy", "validation_accuracy", "training_loss", "validation_loss" → band.
-        best: the epoch whose weights were kept, the median over seeds.
-    """
-
-    epochs: Sequence[int]
-    bands: Mapping[str, Band]
-    best: int
+from tellapart.report.curve_bands import Banded
 
 
 @dataclass(frozen=True)
@@ -78,7 +54,7 @@ class StudyDetails:
     varied: Sequence[str]
     n_train: int = 0
     folds: int = 0
-    curves: Mapping[str, CellCurves] = field(default_factory=dict)
+    curves: Mapping[str, Banded] = field(default_factory=dict)
     facts: Sequence[tuple[str, str]] = ()
     command: str = ""
     ranks: Ranks | None = None

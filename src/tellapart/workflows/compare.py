@@ -22,6 +22,8 @@ from tellapart.evaluation.comparison import Answered, Comparison, Contender
 from tellapart.evaluation.metrics import known, take
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
+from tellapart.report.curve_bands import Banded, bands_of
+from tellapart.report.curves import curves
 from tellapart.report.figures import FIGURES
 from tellapart.report.page import write_page
 from tellapart.report.run_answers import answered as answers_of
@@ -324,7 +326,16 @@ def _details(groups: Sequence[Sequence[Opened]], on: str) -> ComparisonDetails:
     answers = [
         Answers(together, catalog.name, 1.0, limits, catalog.link) for together, limits in map(_together, groups)
     ]
-    return ComparisonDetails(on, answers, differing([_settings(group) for group in groups]), notes)
+    return ComparisonDetails(
+        on, answers, differing([_settings(group) for group in groups]), notes, [_curves(group) for group in groups]
+    )
+
+
+def _curves(group: Sequence[Opened]) -> Banded | None:
+    """Learning curves of a recipe's runs; an average and a cross-validation have none."""
+    if any(one.recipe is None or _is_folds(Path(one.path)) for one in group):
+        return None
+    return bands_of([curves(Run(Path(one.path)).events()) for one in group])
 
 
 def _together(group: Sequence[Opened]) -> tuple[Predictions, Floats | None]:

@@ -20,10 +20,11 @@ from tellapart.evaluation.study_summary import (
     StudySummary,
     VarianceShare,
 )
+from tellapart.report.curve_bands import Band, Banded
 from tellapart.report.page import render
 from tellapart.report.sections.study_effects import pareto
 from tellapart.report.sections.study_page import study_page
-from tellapart.report.study_details import Band, CellCurves, Ranks, StudyDetails
+from tellapart.report.study_details import Ranks, StudyDetails
 from tellapart.report.study_words import finding, methods, verdict, verdict_note
 from tellapart.report.thumbnail import Thumbnails
 
@@ -138,7 +139,7 @@ def test_all_sections_are_there_and_points_open_their_runs():
     page = html(
         details(
             one,
-            curves={f"c{i}": CellCurves(range(1, 3), bands, 2) for i in (0, 1)},
+            curves={f"c{i}": Banded(range(1, 3), bands, 2) for i in (0, 1)},
             facts=[("processor", "EPYC")],
             command="tellapart study batch.toml",
             ranks=ranks,

@@ -17,8 +17,10 @@ from tellapart.evaluation.comparison import Comparison, Difference
 from tellapart.evaluation.significance import ALPHA
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
-from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Table, Text
+from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Side, Table, Text
+from tellapart.report.curve_bands import Banded
 from tellapart.report.forest import Interval, forest_chart, write_forest_figure
+from tellapart.report.sections.band_charts import LEGEND, panels, together
 from tellapart.report.sections.settings import settings_section
 
 #: The most contenders: each has a letter.
@@ -38,12 +40,14 @@ class ComparisonDetails:
         answers: of each contender, to the same pictures in the same order. Of several seeds: their mean.
         settings: recipe keys that differ → the value of each contender.
         notes: lines that must be seen.
+        curves: learning curves of each contender, over its seeds; None where it has none, such as an average.
     """
 
     on: str
     answers: Sequence[Answers]
     settings: Mapping[str, Sequence[str]]
     notes: Sequence[str] = ()
+    curves: Sequence[Banded | None] = ()
 
 
 def amount(metric: str, value: float) -> str:
@@ -143,6 +147,7 @@ def comparison_page(comparison: Comparison, details: ComparisonDetails) -> Page:
     names = [formatting.shortened(standing.name, 30) for standing in comparison.standings]
     sections = [_difference_section(comparison), _scores(comparison)]
     sections += [
+        *_curves(comparison, details),
         _pictures(comparison, details),
         settings_section(details.settings, "Their recipes are the same but for seeds."),
     ]
@@ -252,6 +257,19 @@ def _scores(comparison: Comparison) -> Section:
         caption += " Of several seeds: the mean, ± standard deviation."
     table = Table(["run", *map(formatting.plain, names)], rows, caption, sortable=len(rows) > 2)
     return Section("scores", "Scores", [table])
+
+
+def _curves(comparison: Comparison, details: ComparisonDetails) -> list[Section]:
+    """The learning curves of those that have such, as `tellapart curves` and studies show them."""
+    named = [
+        (ascii_uppercase[i], f"{ascii_uppercase[i]}  {comparison.standings[i].name}", curves)
+        for i, curves in enumerate(details.curves)
+        if curves is not None
+    ]
+    if not named:
+        return []
+    blocks: list[Block] = [Side(together(named)), Side(panels(named), small=True), Text(LEGEND, "note")]
+    return [Section("curves", "Learning curves", blocks, "Curves")]
 
 
 def _pictures(comparison: Comparison, details: ComparisonDetails) -> Section:

@@ -13,8 +13,10 @@ from tellapart.evaluation.chance import at_chance
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
+from tellapart.report.curve_bands import bands_of
 from tellapart.report.curves import Curves
 from tellapart.report.figures import new_figure, save_figure, short_name, style
+from tellapart.report.sections.band_charts import panels
 from tellapart.report.sections.settings import differing, settings_section
 
 #: The most runs: more cannot be told apart in one figure.
@@ -110,10 +112,21 @@ def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
         Side([_chart(runs, "Loss"), _chart(runs, runs[0].course.accuracy_name)]),
         Text("Solid: validation. Dashed: training. Point at an epoch to read the values.", "note"),
     ]
+    blocks += run_panels(runs)
     results = Section("results", "Results", [_results(runs)])
     different = settings_section(differing([run.settings for run in runs]), "Their recipes are the same.")
     title = f"{counted(len(runs), 'run')} side by side"
     return Page(title, [], [Section("curves", "Curves", blocks), results, different], notes=notes)
+
+
+def run_panels(runs: Sequence[Compared]) -> list[Block]:
+    """A small chart each with the gap, on one scale; none for a single run, whose curves stand above."""
+    named = [
+        (ascii_uppercase[i], f"{ascii_uppercase[i]}  {run.name}", curves)
+        for i, run in enumerate(runs)
+        if (curves := bands_of([run.course]))
+    ]
+    return [Side(panels(named), small=True)] if len(named) > 1 else []
 
 
 def verdict(runs: Sequence[Compared], names: Sequence[str]) -> list[str]:
