@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that sends a megabyte a second."""
-    monkeypatch.setattr(hub, "download_speed", lambda name: 1e6)
+    monkeypatch.setattr(hub, "hub_speed", lambda name: 1e6)
 
 
 def describe_folder(path: Path, architecture: str, size: int, licence: str | None) -> None:
@@ -95,12 +95,12 @@ def test_no_hub_that_answers_no_networks_of_it(monkeypatch: pytest.MonkeyPatch) 
     def silent(name: str) -> float:
         raise hub.NotThereError("it does not answer")
 
-    monkeypatch.setattr(hub, "download_speed", silent)
+    monkeypatch.setattr(hub, "hub_speed", silent)
     assert [c.name for c in candidates()] == ["tf_efficientnet_lite0", "tf_efficientnet_lite2"]
 
 
 def test_offline_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "download_speed", lambda name: pytest.fail("asked"))
+    monkeypatch.setattr(hub, "hub_speed", lambda name: pytest.fail("asked"))
     assert [c.source for c in candidates(offline=True)] == ["package", "package"]
 
 

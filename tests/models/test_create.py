@@ -66,7 +66,7 @@ def test_the_smallest_size_that_is_named_does_work() -> None:
         ("smal-cnn", "Did you mean small-cnn"),
         ("resnet_34", "Did you mean .*resnet34"),
         ("squeezenet1_2", "Did you mean .*squeezenet1_1"),
-        ("../../etc/passwd", "tellapart models lists them all"),
+        ("../../etc/passwd", "tellapart models --all lists them"),
         ("resnet34.nonsense", "no weights of it tagged 'nonsense'.\nPossible: .*resnet34.a1_in1k"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import LabelOptions, Pictures, Quiet, with_label_options
+from tellapart.cli.options import LabelOptions, Offline, Pictures, Quiet, stay_offline, with_label_options
 from tellapart.core.files import check_suffix
 from tellapart.core.output import print_out
 from tellapart.core.text import as_lines
@@ -40,6 +40,7 @@ def audit(
         str | None, typer.Option(help="A pretrained network whose features find more near duplicates.")
     ] = None,
     shortcuts: Annotated[bool, typer.Option(help="Look for facts that tell the class without the picture.")] = True,
+    offline: Offline = False,
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
@@ -49,6 +50,7 @@ def audit(
     from tellapart.workflows.audit import scan_and_audit, summary_text, write
     from tellapart.workflows.progress import progress_sink
 
+    stay_offline(offline)
     excluded = check_kinds(_listed(exclude))
     failing = check_kinds(_listed(fail_on), SEVERITIES)
     if table is not None:

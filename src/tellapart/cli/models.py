@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, RecipeName, load_recipe
-from tellapart.core.output import print_out
+from tellapart.cli.options import Changes, Offline, RecipeName, load_recipe, stay_offline
+from tellapart.core.output import print_json, print_out
 
 
 def summary(
@@ -15,18 +15,36 @@ def summary(
     set_: Changes = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
     stage: Annotated[int, typer.Option(min=0, help="The stage whose layers and batch are shown, from 0.")] = 0,
+    offline: Offline = False,
 ) -> None:
     """Print a recipe's network layer by layer. Shapes, parameters, memory, and what each stage trains."""
     from tellapart.workflows.preview import layers
 
+    stay_offline(offline)
     print_out(layers(load_recipe(recipe, set_), classes, stage))
 
 
 def models(
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only those with pretrained weights.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every name that --model takes.")] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Every name with pretrained weights; those at hand come first.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave out what would have to be fetched.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the networks that --model knows."""
-    from tellapart.models.create import available_models
+    """List the networks to begin with: those at hand first. Size, cost, licence. No hub is asked."""
+    from tellapart.workflows.models import all_names, choices, choices_text
 
-    for info in available_models(pretrained):
-        print_out(f"{info.name:<48} {info.source}{'  (weights at hand)' if info.local_weights else ''}")
+    stay_offline(offline)
+    if not everything and not pretrained:
+        if as_json:
+            print_json(choices(offline))
+        else:
+            print_out(choices_text(offline))
+        return
+    names = [name for name in all_names(pretrained) if name["at_hand"] or not (pretrained and offline)]
+    if as_json:
+        print_json(names)
+    else:
+        hint = "  (weights at hand)"
+        print_out(*(f"{n['name']:<48} {n['source']}{hint if n['at_hand'] else ''}" for n in names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,10 @@ RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Never ask a hub for weights: only those on this machine. As HF_HUB_OFFLINE=1."),
+]
 TtaMean = Annotated[
     str | None,
     typer.Option(help="Average logits or probabilities over the copies; the run's own by default."),
@@ -52,6 +57,12 @@ def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in named}
     return with_options
+
+
+def stay_offline(offline: bool) -> None:
+    """Where it is wanted, keep this process and those that it starts from asking a hub for weights."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # which the hub's library reads when it is loaded
 
 
 def load_recipe(name: str, changes: list[str] | None) -> Recipe:

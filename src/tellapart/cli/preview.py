@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, LabelOptions, Pictures, Quiet, RecipeName, load_recipe, with_label_options
+from tellapart.cli.options import (
+    Changes,
+    LabelOptions,
+    Offline,
+    Pictures,
+    Quiet,
+    RecipeName,
+    load_recipe,
+    stay_offline,
+    with_label_options,
+)
 from tellapart.core.files import check_suffix
 from tellapart.core.output import print_json, print_out
 from tellapart.core.text import lr_text
@@ -27,6 +37,7 @@ def find_lr(
     ] = None,
     out: Annotated[Path, typer.Option(help="The plot: a .png, .svg or .pdf file.")] = Path("find-lr.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the learning rate, and the curve.")] = False,
+    offline: Offline = False,
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
@@ -37,6 +48,7 @@ def find_lr(
     from tellapart.workflows.scan import scan
 
     check_suffix(out, FIGURES)
+    stay_offline(offline)
     loaded = load_recipe(recipe, set_)
     number = stage_with_lr(loaded, stage)
     progress = progress_sink(not (quiet or as_json))

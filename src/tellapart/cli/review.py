@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import LabelOptions, Quiet, with_label_options
+from tellapart.cli.options import LabelOptions, Offline, Quiet, stay_offline, with_label_options
 from tellapart.core.output import print_out
 from tellapart.core.several_runs import describe_several
 from tellapart.errors import RunError, UsageError
@@ -27,6 +27,7 @@ def errors(
     only: Annotated[str | None, typer.Option("--class", help="Show only pictures given this class.")] = None,
     on: Annotated[str, typer.Option(help="Pictures in the galleries: test or validation.")] = "",
     model: ModelName = None,
+    offline: Offline = False,
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
@@ -36,6 +37,7 @@ def errors(
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan
 
+    stay_offline(offline)
     progress = progress_sink(not quiet)
     run = Run(where)
     if run.started or run.is_average:
@@ -86,6 +88,7 @@ def review(
     ] = None,
     by: Annotated[str | None, typer.Option(help="Who decides; by default this machine's user.")] = None,
     model: ModelName = None,
+    offline: Offline = False,
     label_options: LabelOptions,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
@@ -102,6 +105,7 @@ def review(
         session_of_unlabelled,
     )
 
+    stay_offline(offline)
     for directory in filter(None, (where, run)):
         _refuse_several(directory)
     progress, options, reviewed = progress_sink(not quiet), ReviewOptions(limit, by, model), Run(where)

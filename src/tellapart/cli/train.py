@@ -14,11 +14,13 @@ import typer
 from tellapart.cli.options import (
     Changes,
     LabelOptions,
+    Offline,
     Pictures,
     Quiet,
     RecipeName,
     Seed,
     load_recipe,
+    stay_offline,
     with_label_options,
 )
 from tellapart.core.output import print_json, print_out
@@ -45,6 +47,7 @@ def train(
     weights: Weights = None,
     set_: Changes = None,
     seed: Seed = None,
+    offline: Offline = False,
     label_options: LabelOptions,
     group_duplicates: Annotated[
         bool,
@@ -76,6 +79,7 @@ def train(
     from tellapart.workflows.scan import scan
     from tellapart.workflows.train import RunOptions, follow
 
+    stay_offline(offline)
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
     loaded = _recipe_of_training(recipe, [*(set_ or []), *_as_changes(model, weights, seed)], minutes)
@@ -164,6 +168,7 @@ def cross_validate(
     folds: Annotated[int, typer.Option(min=2, help="How many; each is the test once.")] = 5,
     set_: Changes = None,
     seed: Seed = None,
+    offline: Offline = False,
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
@@ -173,6 +178,7 @@ def cross_validate(
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan
 
+    stay_offline(offline)
     loaded = load_recipe(recipe, [*(set_ or []), *_as_changes(None, None, seed)])
     with stopped_soon():
         catalog = scan(pictures, progress_sink(not quiet), **label_options)

@@ -91,13 +91,15 @@ def timm_backbone(name: str, options: dict[str, Any]) -> nn.Module:
     import timm
 
     if not is_timm(name):
-        raise ModelError(f"timm has no network {name!r}.", "tellapart models lists what there is.")
+        raise ModelError(f"timm has no network {name!r}.", "tellapart models --all lists what there is.")
     try:
         check_options("timm", options)
         backbone = timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         extra = f" with {options}" if options else ""
-        raise ModelError(f"timm cannot build {name}{extra}: {error}", "tellapart models lists what there is.") from None
+        raise ModelError(
+            f"timm cannot build {name}{extra}: {error}", "tellapart models --all lists what there is."
+        ) from None
     return backbone
 
 
@@ -204,7 +206,7 @@ def count_features(name: str, backbone: nn.Module, height: int, width: int) -> i
     if features.ndim != 2:
         raise ModelError(
             f"{name} does not give one feature vector a picture, so no head can stand on it.",
-            "Choose another network: tellapart models lists them.",
+            "Choose another network: tellapart models --all lists them.",
         )
     return features.shape[1]
 

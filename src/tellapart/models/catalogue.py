@@ -97,7 +97,7 @@ def candidates(offline: bool = False) -> list[Candidate]:
     if offline:
         return here
     try:
-        bytes_a_second = hub.download_speed(PUBLISHED[0].name)
+        bytes_a_second = hub.hub_speed(PUBLISHED[0].name)
     except hub.NotThereError:
         return here
     rest = [replace(c, download_seconds=c.download_mb * _MEGA / bytes_a_second) for c in not_at_hand(here)]

@@ -13,7 +13,7 @@ from torch import nn
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError, WeightsError
-from tellapart.models import backbones, hub
+from tellapart.models import backbones, hub, weight_packages
 from tellapart.models.architecture import Architecture, Source
 from tellapart.models.blocks import build_blocks
 from tellapart.models.ensemble import SideBySide, shared_preprocessing
@@ -149,15 +149,6 @@ def _ensemble(model: Model, n_classes: int, data: Data) -> Network:
     return _build(architecture, [(f.state, f.origin) for f in definition])
 
 
-def pretrained_network(name: str | None, n_classes: int) -> Network:
-    """A pretrained network as it is published; without a name, the default of recipes.
-
-    Raises:
-        ModelError, WeightsError: see `create_network`.
-    """
-    return create_network(Model(name=name) if name else Model(), n_classes, Data())
-
-
 def rebuild(architecture: Architecture, n_weights: int | None = None) -> Network:
     """The same network with random weights, for weights that are loaded next.
 
@@ -196,14 +187,16 @@ def available_models(pretrained_only: bool = False) -> list[ModelInfo]:
     """
     import timm
 
-    local, cached = local_weights().keys(), hub.cached_names()
+    local = local_weights().keys()
+    at_hand = {*local, *weight_packages.installed(), *hub.cached_names()}
     torchvision = sorted(backbones.torchvision_names() - backbones.timm_names())
     sources: dict[str, Source] = {} if pretrained_only else dict.fromkeys(OWN, "own")
     sources |= dict.fromkeys(timm.list_models(pretrained=pretrained_only), "timm")
     sources |= dict.fromkeys(torchvision, "torchvision")
     # What else the folder holds is laid out as timm's hub does it, or has a name without a tag.
-    sources |= {n: "own" if n in OWN else "timm" for n in sorted(local) if n not in sources}
-    models = [ModelInfo(name, source, name in local or name in cached) for name, source in sources.items()]
+    others = sorted({*local, *weight_packages.installed()} - sources.keys())
+    sources |= {n: "own" if n in OWN else "timm" for n in others}
+    models = [ModelInfo(name, source, name in at_hand) for name, source in sources.items()]
     return sorted(models, key=lambda m: not m.local_weights) if pretrained_only else models
 
 

@@ -11,9 +11,10 @@ import ssl
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,10 @@ def from_timm(name: str) -> tuple[State, str]:
     from huggingface_hub import constants
 
     published = timm_published(name)
-    repository, url = published.get("hf_hub_id") or "", published.get("url") or ""
-    if not repository and not url:
+    repository = published.get("hf_hub_id") or ""
+    if not repository and not published.get("url"):
         raise NotThereError(f"timm publishes no weights for {name}")
-    url = url if isinstance(url, str) else url[0]
+    url = _url_of(published)
     cached = _cached_on_hub(published) if repository else _cached_url(url)
     if cached:
         whole = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(cached)})
@@ -130,34 +131,91 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def download_speed(name: str, seconds: float = 4.0) -> float:
-    """Bytes a second at which timm's hub sends the first megabyte of the weights of a network.
+@dataclass(frozen=True)
+class Download:
+    """Weights that would have to be fetched.
+
+    Attributes:
+        host: that sends them.
+        n_bytes: how many there are; None where the host does not say.
+        bytes_a_second: at which the first megabyte came.
+    """
+
+    host: str
+    n_bytes: int | None
+    bytes_a_second: float
+
+    @property
+    def sentence(self) -> str:
+        """How much it is, and how long that may take."""
+        if self.n_bytes is None:
+            return f"the weights from {self.host}, which does not say how large they are"
+        seconds = self.n_bytes / self.bytes_a_second
+        lasts = f"{max(1, round(seconds))} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+        return f"{self.n_bytes / 1e6:.0f} MB from {self.host}, about {lasts} at the speed of the first megabyte"
+
+
+def to_fetch(source: str, name: str) -> Download | None:
+    """What `from_timm` or `from_torchvision` would fetch; None where it lies on this machine or nobody publishes it.
+
+    Raises:
+        NotThereError: the hub must not be asked, or does not answer.
+    """
+    if source == "torchvision":
+        from torchvision import models
+
+        url = models.get_model_weights(name).DEFAULT.url
+        return None if _cached_url(url) else first_megabyte(url)
+    published = timm_published(name)
+    if not published.get("hf_hub_id") and not published.get("url"):
+        return None
+    cached = _cached_on_hub(published) if published.get("hf_hub_id") else _cached_url(_url_of(published))
+    return None if cached else first_megabyte(_url_of(published))
+
+
+def _url_of(published: dict[str, Any]) -> str:
+    """Where timm's weights lie, by what it publishes."""
+    from huggingface_hub import hf_hub_url
+
+    if published.get("hf_hub_id"):
+        repository, _, revision = published["hf_hub_id"].partition("@")
+        return hf_hub_url(repository, published.get("hf_hub_filename") or HUB_FILES[0], revision=revision or None)
+    url = published["url"]
+    return url if isinstance(url, str) else str(url[0])
+
+
+def first_megabyte(url: str, seconds: float = 4.0) -> Download:
+    """Fetch the first megabyte of a file, to see how fast it comes and how much there is.
 
     Args:
-        name: timm's name, with its tag.
+        url: of the file.
         seconds: to wait at most.
 
     Raises:
         NotThereError: the hub must not be asked, or does not answer.
     """
-    from huggingface_hub import hf_hub_url
-
-    url = hf_hub_url(timm_published(name)["hf_hub_id"], HUB_FILES[0])
-    speed: list[float] = []
+    seen: list[Download] = []
+    host = urllib.parse.urlsplit(url).hostname or url
 
     def read() -> None:
-        start = time.monotonic()
+        start, n_bytes = time.monotonic(), 0
         request = urllib.request.Request(url, headers={"Range": f"bytes=0-{_FIRST_BYTES - 1}"})
-        n_bytes = 0
         with urllib.request.urlopen(request, timeout=seconds) as response:
+            whole = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers["Content-Length"]
+            size = int(whole) if whole and whole.isdecimal() else None
             while n_bytes < _FIRST_BYTES and (part := response.read(2**16)):
                 n_bytes += len(part)
-                speed[:] = [n_bytes / max(time.monotonic() - start, 1e-6)]
+                seen[:] = [Download(host, size, n_bytes / max(time.monotonic() - start, 1e-6))]
 
-    _within(seconds, read, enough=lambda: bool(speed))
-    if not speed:
-        raise NotThereError(f"{url} sends nothing")
-    return speed[0]
+    _within(seconds, read, enough=lambda: bool(seen))
+    if not seen:
+        raise NotThereError(f"{host} has no such file")
+    return seen[0]
+
+
+def hub_speed(name: str) -> float:
+    """Bytes a second at which timm's hub sends the first megabyte of a network's weights. Raises as `to_fetch`."""
+    return first_megabyte(_url_of(timm_published(name))).bytes_a_second
 
 
 def _require_answer(url: str, seconds: float = 8.0) -> None:

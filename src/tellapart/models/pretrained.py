@@ -5,6 +5,7 @@ Random ones are never taken in silence.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from dataclasses import dataclass, field, replace
@@ -132,7 +133,7 @@ def _unknown(name: str, local: dict[str, Path]) -> ModelError:
     names = [*OWN, *local, *sorted(backbones.timm_names() | backbones.torchvision_names())]
     close = difflib.get_close_matches(name, names, n=4)
     hint = f"Did you mean {', '.join(close)}? " if close else ""
-    return ModelError(f"There is no network '{name}'.", f"{hint}tellapart models lists them all.")
+    return ModelError(f"There is no network '{name}'.", f"{hint}tellapart models --all lists them.")
 
 
 def _described(model: Model, source: Source) -> Definition:
@@ -228,6 +229,7 @@ def _from_hub(model: Model, source: Source, tried: str) -> Definition:
             as_lines(
                 [
                     "Ways out:",
+                    *(f"  - a network at hand:  --model {name}" for name in list(weight_packages.installed())[:1]),
                     *([f"  - a package: {package.install}"] if package else []),
                     "  - a file:    --weights FILE (safetensors, or a plain state dict)",
                     f"  - a folder:  {FOLDER}=FOLDER that holds {name}/ (as timm's hub does), or {name}.safetensors",
@@ -235,6 +237,20 @@ def _from_hub(model: Model, source: Source, tried: str) -> Definition:
                 ]
             ),
         ) from None
+
+
+def announcements(model: Model) -> list[str]:
+    """What building a network is going to fetch from a hub, a sentence each. Nothing where that will fail anyway."""
+    sentences = []
+    for part in [Model(**member.model_dump()) for member in model.members] or [model]:
+        sources = _sources(part.name)
+        here = part.name in local_weights() or part.name in weight_packages.installed()
+        if part.weights is not None or not part.pretrained or here or not sources or sources[0] == "own":
+            continue
+        with contextlib.suppress(hub.NotThereError):
+            if download := hub.to_fetch(sources[0], part.name):
+                sentences.append(f"Fetching the pretrained weights of {part.name}: {download.sentence}.")
+    return sentences
 
 
 def _tried_folder(local: dict[str, Path]) -> str:

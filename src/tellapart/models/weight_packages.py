@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -170,6 +169,8 @@ def _checked_bytes(package: WeightPackage) -> bytes:
 
 def _convert(content: bytes, package: WeightPackage) -> State:
     """The published tensors under timm's names: the order is the same, and so are the shapes."""
+    import timm
+
     again = "Install the versions in requirements.lock, or give weights of your own: --weights FILE"
     try:
         published: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -198,7 +198,7 @@ def read_blocks(values: list[dict[str, Any]]) -> list[AnyBlock]:
 
 def _is_single(name: str) -> str:
     if name in ("blocks", "ensemble"):
-        raise PydanticCustomError("member", "a member is one of the networks that `tellapart models` lists")
+        raise PydanticCustomError("member", "a member is one of the networks that `tellapart models --all` lists")
     return name
 
 

@@ -166,11 +166,11 @@ def scan_and_audit(
 
 def _features(catalog: Catalog, model: str, progress: ProgressSink) -> Floats:
     """Features of each picture by a pretrained network, float32 [n, d]; zeros where it cannot be read."""
-    from tellapart.models.create import pretrained_network
     from tellapart.training.extract_features import features
     from tellapart.training.runtime import plain_runtime
+    from tellapart.workflows.pretrained import pretrained_network
 
-    network = pretrained_network(model, max(1, len(catalog.classes)))
+    network = pretrained_network(model, len(catalog.classes), progress)
     rows = catalog.readable
     runtime = plain_runtime()
     values = progress.watch(features(network, catalog, rows, runtime, "features"))

@@ -37,7 +37,7 @@ _MOST_ASKED = 20_000  # pictures whose neighbours are looked for: the work grows
 
 def issues_of_run(run: Run, progress: ProgressSink, seed: int = 0) -> LabelIssues:
     """Label issues among all pictures of a run: training, validation and test ones."""
-    network, source = _backbone_of(run)
+    network, source = _backbone_of(run, progress)
     broken = run.catalog.table["path"].is_in([entry["path"] for entry in run.skipped])
     return find_issues(run.catalog, network, source, progress, seed, np.flatnonzero(broken.to_numpy()))
 
@@ -51,7 +51,7 @@ def issues_of_pictures(catalog: Catalog, model: str | None, progress: ProgressSi
     Raises:
         WeightsError: its weights are not at hand.
     """
-    network, source = _pretrained(model, catalog)
+    network, source = _pretrained(model, catalog, progress)
     return find_issues(catalog, network, source, progress, seed)
 
 
@@ -238,7 +238,7 @@ def _line_multilabel(
     }
 
 
-def _backbone_of(run: Run) -> tuple[Network, str]:
+def _backbone_of(run: Run, progress: ProgressSink) -> tuple[Network, str]:
     """The network whose features judge the labels of a run, and a description of them.
 
     A pretrained one as it was before the training: one that was trained on wrong labels has learned some by heart.
@@ -247,7 +247,7 @@ def _backbone_of(run: Run) -> tuple[Network, str]:
     if model.pretrained or model.weights is not None:
         return trained(run, "initial"), f"By the features of {model.name} as it was before the training"
     try:
-        return _pretrained(None, run.catalog)
+        return _pretrained(None, run.catalog, progress)
     except WeightsError:
         return trained(run, "best"), (
             f"By the features of {model.name} as trained here, for want of pretrained weights: "
@@ -268,8 +268,8 @@ def trained(run: Run, when: str) -> Network:
     return load_network(run.checkpoint(when), architecture)
 
 
-def _pretrained(model: str | None, catalog: Catalog) -> tuple[Network, str]:
-    from tellapart.models.create import pretrained_network
+def _pretrained(model: str | None, catalog: Catalog, progress: ProgressSink) -> tuple[Network, str]:
+    from tellapart.workflows.pretrained import pretrained_network
 
-    network = pretrained_network(model, max(1, len(catalog.classes)))
+    network = pretrained_network(model, len(catalog.classes), progress)
     return network, f"By the features of {network.architecture.name}, pretrained"

@@ -131,9 +131,11 @@ def _network(job: Job) -> Generator[Event, None, tuple[Network, State, Checkpoin
     import torch
 
     from tellapart.models.create import create_network
+    from tellapart.models.pretrained import announcements
     from tellapart.training.checkpoint import Checkpoints, State, save_checkpoint
 
     run, recipe = job.run, job.recipe
+    yield from map(Note, announcements(recipe.model))
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(job.catalog.classes), recipe.data)
     checkpoints = Checkpoints(run.checkpoint("last"), run.checkpoint("previous"))

@@ -1,0 +1,65 @@
+"""What there is to begin a training with: backbones at hand, on the hub, and networks of Tellapart's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tellapart.core.text import as_lines
+from tellapart.models.catalogue import Candidate, at_hand, not_at_hand
+from tellapart.models.create import available_models
+from tellapart.models.scratch import OWN
+from tellapart.models.weight_packages import PACKAGES, installed
+
+
+def choices(offline: bool) -> dict[str, Any]:
+    """Plain values, for JSON: "at_hand" and "hub", a dict a backbone, and "own", names. The hub is not asked.
+
+    Args:
+        offline: leave out what is on the hub alone.
+    """
+    here = at_hand()
+    hub = [] if offline else not_at_hand(here)
+    return {"at_hand": [_plain(c) for c in here], "hub": [_plain(c) for c in hub], "own": list(OWN)}
+
+
+def _plain(candidate: Candidate) -> dict[str, Any]:
+    values = asdict(candidate) | {"cost": candidate.cost}
+    del values["download_seconds"]  # which nobody measured here
+    return values
+
+
+def choices_text(offline: bool) -> str:
+    """The same for people."""
+    here = at_hand()
+    lines = ["Pretrained, at hand. The first source that has a network is taken."]
+    lines += _table(here) if here else ["  none"]
+    missing = [package for name, package in PACKAGES.items() if name not in installed()]
+    lines += [f"  {package.name} comes with: {package.install}" for package in missing]
+    if not offline:
+        lines += ["", "Pretrained, on timm's hub. --model NAME fetches it once.", *_table(not_at_hand(here))]
+    lines += ["", "Tellapart's own, trained from scratch.", f"  {', '.join(OWN)}"]
+    return as_lines([*lines, "", "All names of timm and torchvision: tellapart models --all"])
+
+
+def _table(candidates: list[Candidate]) -> list[str]:
+    width = max(len(candidate.name) for candidate in candidates)
+    head = f"  {'name':<{width}}  pixels  GMACs  {'cost':<6}  params     MB  {'source':<7}  licence"
+    return [head, *(_row(candidate, width) for candidate in candidates)]
+
+
+def _row(candidate: Candidate, width: int) -> str:
+    download = f"{candidate.download_mb:.0f}" if candidate.download_mb else "–"
+    return (
+        f"  {candidate.name:<{width}}  {candidate.size_px:>6}  {candidate.macs / 1e9:>5.2f}  {candidate.cost:<6}  "
+        f"{candidate.n_parameters / 1e6:>4.1f} M  {download:>5}  {candidate.source:<7}  "
+        f"{candidate.licence or 'not stated'}"
+    )
+
+
+def all_names(pretrained_only: bool) -> list[dict[str, Any]]:
+    """Every network that a recipe can name: "name", "source", and whether weights are "at_hand"."""
+    return [
+        {"name": info.name, "source": info.source, "at_hand": info.local_weights}
+        for info in available_models(pretrained_only)
+    ]
