@@ -8,6 +8,7 @@ import torch
 from tellapart.errors import ModelError, WeightsError
 from tellapart.models.create import ModelInfo, available_models, create_network
 from tellapart.models.scratch import OWN
+from tellapart.models.weight_packages import installed
 from tellapart.recipe.networks import Conv, Member, Pool
 from tellapart.recipe.schema import Data, Head, Model, Recipe
 from tellapart.training.checkpoint import State, save_checkpoint
@@ -88,6 +89,7 @@ def test_all_models_are_listed() -> None:
     assert len(names) == len(set(names))
     assert {m.source for m in models} == {"own", "timm", "torchvision"}
     assert not any(m.local_weights for m in models if m.source == "own")
+    assert {m.name for m in models if m.local_weights} >= set(installed())
 
 
 def test_pretrained_models_begin_with_those_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +109,11 @@ def test_pretrained_models_begin_with_those_at_hand(tmp_path: Path, monkeypatch:
         ModelInfo("of-my-own", "timm", True),
         ModelInfo("squeezenet1_1", "torchvision", True),
         ModelInfo("cnn8", "own", True),
+        *(ModelInfo(name, "timm", True) for name in installed()),
     }
-    assert set(models[:4]) == at_hand
+    assert set(models[: len(at_hand)]) == at_hand
     assert ModelInfo("resnet34.a1_in1k", "timm", False) in models
-    assert not any(m.name in OWN for m in models[4:])
+    assert not any(m.name in OWN for m in models[len(at_hand) :])
 
 
 def begun(tmp_path: Path, model: Model, n_classes: int = 3) -> tuple[Path, dict[str, torch.Tensor]]:
