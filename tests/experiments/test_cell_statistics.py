@@ -129,6 +129,10 @@ def test_one_seed_says_that_nothing_can_be_told(tmp_path):
     assert any("trained once" in note for note in summary.notes)
 
 
+def test_a_baseline_that_learned_something_is_not_at_chance(lr):
+    assert summarise(lr).notes == []
+
+
 def test_a_study_without_a_baseline_score_compares_nothing(tmp_path):
     results = study(tmp_path / "lr", n_seeds=2)
     for seed in range(2):
@@ -176,3 +180,10 @@ def test_seeds_on_demand_ask_for_smaller_p_values(lr):
     plan = lr.description.model_copy(update={"seeds": SeedRange(first=3, last=12)})
     at_once, on_demand = by_rate(summarise(lr)), by_rate(summarise(replace(lr, description=plan)))
     assert on_demand["0.001"].difference.p > 2 * at_once["0.001"].difference.p
+
+
+def test_a_baseline_at_chance_is_no_study(tmp_path):
+    results = read_results(
+        write_study(tmp_path / "c", {"lr": ["1", "2"]}, [({"lr": "1"}, 0.35), ({"lr": "2"}, 0.8)], 2, 90, random=1)
+    )
+    assert any("from chance" in note for note in summarise(results).notes)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
+from tellapart.errors import RunError
 from tellapart.experiments.cell_statistics import summarise
 from tellapart.experiments.paper_pack import paper_texts, write_paper
 from tellapart.experiments.results import read_results
@@ -123,3 +127,29 @@ def test_curves_end_where_the_first_seed_ended():
     assert (band.low[0], band.mean[0], band.high[0]) == (0.5, 0.55, 0.6)
     assert band.mean[1] != band.mean[1]
     assert banded([], 0) is None
+
+
+def test_a_closed_study_shows_what_the_test_part_said(results, tmp_path):
+    score = {"value": 0.8, "low": 0.75, "high": 0.85, "n": 300}
+    values = {
+        "metric": "accuracy",
+        "n_test": 300,
+        "n_cells": 4,
+        "optimism": 0.012,
+        "winner_test": {"accuracy": score},
+        "baseline_test": {"accuracy": score | {"value": 0.77}},
+        "difference": {"value": 0.03, "low": -0.01, "high": 0.07},
+    }
+    path = tmp_path / "close.json"
+    path.write_text(json.dumps(values))
+    shutil.copytree(results.directory / "cells", tmp_path / "cells")
+    details = study_details(replace(results, directory=tmp_path), summarise(results))
+    assert details.test == [
+        ("winner, accuracy", "80.0\u202f%", "95 % interval 75.0 to 85.0\u202f%"),
+        ("baseline, accuracy", "77.0\u202f%", "95 % interval 75.0 to 85.0\u202f%"),
+        ("winner less baseline", "+3.0 points", "−1.0 to +7.0"),
+    ]
+    assert "about 1.2 points better" in details.test_notes[1]
+    path.write_text(json.dumps(values | {"winner_test": 3}))
+    with pytest.raises(RunError, match=r"close\.json is damaged"):
+        study_details(replace(results, directory=tmp_path), summarise(results))

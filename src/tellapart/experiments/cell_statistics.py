@@ -23,6 +23,7 @@ import polars as pl
 
 from tellapart.core.predictions import Predictions
 from tellapart.core.text import counted
+from tellapart.evaluation.chance import at_chance, constant_accuracy
 from tellapart.evaluation.comparison import Answered
 from tellapart.evaluation.intervals import resampled_rows
 from tellapart.evaluation.metrics import ONE_LABEL, SEVERAL_LABELS, known
@@ -286,6 +287,12 @@ def _with_factors(summary: StudySummary, results: StudyResults) -> StudySummary:
     )
 
 
+def _is_at_chance(summary: StudySummary, baseline: CellResult, results: StudyResults) -> bool:
+    """Whether the baseline's accuracy is that of a constant answer, as far as its pictures tell."""
+    predictions = results.predictions(next(iter(baseline.paths.values())))
+    return at_chance(baseline.score.value, constant_accuracy(predictions.target), summary.n_pictures)
+
+
 def _notes(summary: StudySummary, results: StudyResults) -> list[str]:
     notes = []
     if summary.best and all(one.n < 2 for one in summary.cells):
@@ -297,6 +304,8 @@ def _notes(summary: StudySummary, results: StudyResults) -> list[str]:
     baseline = summary.cell(summary.baseline)
     if baseline is None or not baseline.n:
         notes.append("The baseline has no score yet: nothing is compared with it.")
+    elif summary.metric == "accuracy" and _is_at_chance(summary, baseline, results):
+        notes.append("The baseline cannot be told from chance: a network that has learned nothing compares nothing.")
     beyond = sum(1 for one in summary.cells if one.n > summary.seeds[1])
     if beyond and summary.on_demand:
         notes.append(f"{counted(beyond, 'cell')} had more seeds than planned: their p-values are those of plain tests.")

@@ -11,12 +11,10 @@ from tellapart.errors import RunError
 from tellapart.experiments.directory import CATALOG, STUDY_FILE, locked, set_state
 from tellapart.experiments.optimism import optimism
 from tellapart.experiments.read_study import read_study
-from tellapart.experiments.results import CELLS, StudyResults, read_results, read_values, write_values
+from tellapart.experiments.results import CELLS, CLOSED, StudyResults, read_results, read_values, write_values
 from tellapart.experiments.run_study import best_cell, finish
 from tellapart.experiments.splits import StudySplits
 from tellapart.workflows.progress import ProgressSink
-
-CLOSED = "close.json"
 
 
 def close_study(directory: str | Path, retrain: bool = False, sink: ProgressSink | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tellapart.errors import RunError
 from tellapart.experiments.description import Description, parse_description
 
 DESCRIPTION, RESULT, CURVE, CELL = "study.json", "result.json", "curve.json", "cell.json"
-CELLS, VALIDATION = "cells", "validation.parquet"
+CELLS, VALIDATION, CLOSED = "cells", "validation.parquet", "close.json"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 
 #: Columns of every table of results; one a validation metric follows them.

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.scores import Metric
+from tellapart.core.text import counted
+from tellapart.errors import RunError
 from tellapart.evaluation.study_summary import CellResult, StudySummary
 from tellapart.experiments.cell_statistics import summarise
-from tellapart.experiments.results import DONE, StudyResults
+from tellapart.experiments.results import CLOSED, DONE, StudyResults, read_values
+from tellapart.report import formatting
 from tellapart.report.curve_bands import Banded, banded
 from tellapart.report.page import write_page
 from tellapart.report.sections.study_page import study_page
 from tellapart.report.study_details import StudyDetails
+from tellapart.report.study_words import amount, interval, value
 
 PAGE = "study.html"
 #: Cells whose curves are read: those that the page shows.
@@ -38,9 +43,9 @@ def write_study_page(results: StudyResults, summary: StudySummary | None = None)
 def study_details(results: StudyResults, summary: StudySummary) -> StudyDetails:
     """What the page and the paper pack show."""
     description = results.description
-    facts = [(name.replace("_", " "), str(value)) for name, value in description.machine.items()]
+    facts = [(name.replace("_", " "), str(fact)) for name, fact in description.machine.items()]
     facts += [("threads", str(description.threads))]
-    facts += [(name.replace("_", " "), str(value)) for name, value in description.runtime.items()]
+    facts += [(name.replace("_", " "), str(fact)) for name, fact in description.runtime.items()]
     return StudyDetails(
         name=description.name,
         about=description.about,
@@ -52,7 +57,35 @@ def study_details(results: StudyResults, summary: StudySummary) -> StudyDetails:
         curves=_curves(results, summary),
         facts=facts,
         command=description.command,
+        **_closed(results),
     )
+
+
+def _closed(results: StudyResults) -> dict[str, Any]:
+    """What was measured on the test part, of a closed study."""
+    path = results.directory / CLOSED
+    if not path.is_file():
+        return {}
+    values = read_values(path, "metric", "winner_test", "baseline_test", "n_test")
+    metric, lines = values["metric"], []
+    try:
+        for name in ("winner", "baseline"):
+            score = Metric(**values[f"{name}_test"][metric])
+            spread = f"95 % interval {formatting.interval(metric, score)}"
+            lines.append((f"{name}, {formatting.plain(metric).lower()}", value(metric, score.value), spread))
+        if difference := values.get("difference"):
+            spread = interval(metric, difference["low"], difference["high"])
+            lines.append(("winner less baseline", amount(metric, difference["value"]), spread))
+        notes = [f"Measured once, on {counted(values['n_test'], 'test picture')} that no setting was chosen by."]
+        if (gain := values.get("optimism")) is not None:
+            better = amount(metric, abs(gain)).lstrip("+")
+            notes.append(
+                f"As the best of {values['n_cells']} settings, the winner looked about {better} better on "
+                "validation than it is."
+            )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged: {error!r}.", "Delete it, and close the study again.") from error
+    return {"test": lines, "test_notes": notes}
 
 
 def _curves(results: StudyResults, summary: StudySummary) -> dict[str, Banded]:
