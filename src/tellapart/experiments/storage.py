@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import json
 import threading
 import warnings
@@ -67,9 +69,10 @@ def open_storage(directory: Path, url: str, description: Description) -> optuna.
             if url:
                 life["heartbeat_stale_trial_callback"] = optuna.storages.RetryHeartbeatStaleTrialCallback()
             storage = optuna.storages.RDBStorage(address, **life)
+            name = _name(storage, description)
             study: optuna.Study = optuna.create_study(
                 storage=storage,
-                study_name=description.name,
+                study_name=name,
                 directions=[objective.direction for objective in description.objectives],
                 load_if_exists=True,
             )
@@ -82,6 +85,27 @@ def open_storage(directory: Path, url: str, description: Description) -> optuna.
         raise
     _same_study(study, description, url)
     return study
+
+
+def _name(storage: optuna.storages.BaseStorage, description: Description) -> str:
+    """The directory's name; with other levels than Optuna's study of that name has, which cannot get more, another."""
+    import optuna
+
+    factors = [factor.model_dump(mode="json") for factor in description.factors]
+    space = hashlib.sha256(json.dumps(factors, sort_keys=True).encode()).hexdigest()[:8]
+    for name in (description.name, f"{description.name} {space}"):
+        try:
+            number = storage.get_study_id_from_name(name)
+        except KeyError:
+            with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):  # another process was faster
+                directions = [
+                    getattr(optuna.study.StudyDirection, each.direction.upper()) for each in description.objectives
+                ]
+                storage.set_study_user_attr(storage.create_new_study(directions, name), "space", space)
+            return name
+        if storage.get_study_user_attrs(number).get("space", space) == space:
+            return name
+    return f"{description.name} {space}"
 
 
 def _same_study(study: optuna.Study, description: Description, url: str) -> None:

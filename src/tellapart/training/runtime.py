@@ -156,15 +156,21 @@ def environment() -> dict[str, Any]:
     """Versions, machine and threads: what a result depends on besides recipe and pictures."""
     from tellapart.core.version import __version__
 
-    # Asked of the installed packages, since importing them takes seconds.
-    installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
     packages = ("torchvision", "timm", "numpy", "pillow", "simplejpeg", "onnxruntime")
     return {
         "tellapart": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **{package: installed[package] for package in packages if package in installed},
+        **{package: version for package in packages if (version := _installed(package))},
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         **{name: value for name, value in machine().items() if name != "node"},
     }
+
+
+def _installed(package: str) -> str:
+    """The version of a package, "" without it. Importing it would take seconds."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
