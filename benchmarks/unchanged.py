@@ -56,7 +56,8 @@ def train_demo(checkout: Path, folder: Path) -> Path:
 
 def train_transfer(checkout: Path, folder: Path) -> Path:
     """Recipe transfer on the pictures of fruit."""
-    call(checkout, folder, training(checkout, folder, "transfer"))
+    # By name, since the default is not the same in all versions.
+    call(checkout, folder, training(checkout, folder, "transfer", "model.name=mobilenetv2_100"))
     return folder / "run"
 
 

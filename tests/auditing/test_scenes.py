@@ -217,7 +217,7 @@ def test_a_grouped_scan_ties_scenes_and_names_the_network_of_a_pretrained_recipe
         scene(i).crop((2, 1, 95, 78)).resize((96, 80)).save(tmp_path / "ab"[i] / f"{i}two.png")
     groups = grouped_scan(tmp_path, ProgressSink()).table["group"]
     assert groups.drop_nulls().value_counts()["count"].to_list() == [2, 2]
-    assert _published_network(load_recipe("transfer")) == "mobilenetv2_100"
+    assert _published_network(load_recipe("transfer")) == "tf_efficientnet_lite0"
     assert _published_network(load_recipe("scratch")) is None
     assert _published_network(load_recipe("fast")) is None
 

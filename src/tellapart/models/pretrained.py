@@ -128,7 +128,7 @@ def _unknown(name: str, local: dict[str, Path]) -> ModelError:
     if name == "auto":
         return ModelError(
             'The recipe leaves open which network it is (model.name = "auto"), which only a [plan] can choose.',
-            "Name it, --set model.name=mobilenetv2_100 for one; or train with --recipe fast.",
+            "Name it, --set model.name=tf_efficientnet_lite0 for one; or train with --recipe fast.",
         )
     names = [*OWN, *local, *sorted(backbones.timm_names() | backbones.torchvision_names())]
     close = difflib.get_close_matches(name, names, n=4)

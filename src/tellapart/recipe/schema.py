@@ -108,7 +108,7 @@ class Head(Section):
 class Model(Section):
     """`[model]`: the network and the source of its weights."""
 
-    name: str = "mobilenetv2_100"
+    name: str = "tf_efficientnet_lite0"  # at hand on any machine: tellapart[train] brings its weights
     pretrained: bool = True
     weights: str | None = Field(
         default=None,
