@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from tellapart.workflows.cross_validate import CrossValidation as CrossValidation
     from tellapart.workflows.cross_validate import cross_validate as cross_validate
     from tellapart.workflows.curves import curves as curves
+    from tellapart.workflows.drift import Drift as Drift
+    from tellapart.workflows.drift import drift as drift
     from tellapart.workflows.evaluate import evaluate as evaluate
     from tellapart.workflows.slices import slices as slices
     from tellapart.workflows.train import train as train
@@ -58,6 +60,7 @@ _PUBLIC = {
     "Classifier": "tellapart.deploy.predictor",
     "Comparison": "tellapart.evaluation.comparison",
     "CrossValidation": "tellapart.workflows.cross_validate",
+    "Drift": "tellapart.workflows.drift",
     "Evaluation": "tellapart.core.scores",
     "Finding": "tellapart.auditing.findings",
     "Metric": "tellapart.core.scores",
@@ -73,6 +76,7 @@ _PUBLIC = {
     "compare": "tellapart.workflows.compare",
     "cross_validate": "tellapart.workflows.cross_validate",
     "curves": "tellapart.workflows.curves",
+    "drift": "tellapart.workflows.drift",
     "evaluate": "tellapart.workflows.evaluate",
     "list_runs": "tellapart.experiments.list_runs",
     "load": "tellapart.deploy.predictor",

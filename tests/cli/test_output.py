@@ -17,6 +17,7 @@ import pytest
 
 import tellapart as ta
 from tellapart.cli import main
+from tellapart.deploy.predict_inputs import Request, predict_inputs
 from tellapart.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("short_ends")
@@ -25,6 +26,7 @@ SOURCE = Path(main.__file__).parents[1]
 #: Colours, a cleared screen, a new title, text that runs backwards, lines of their own, and letters of other scripts.
 CLASSES = ("red\x1b[31m\u202ekäse", "two\nFORGED lines −", "back\rFORGED 猫\x9b2J")
 FILE = "clear\x1b[2J\nFORGED\u2066.png"
+COUNTS = "counts\x1b[31m.json"
 LABELS = [name.replace("\n", " ") for name in CLASSES]
 RECIPE = """
 extends = "scratch"
@@ -96,6 +98,8 @@ def hostile(pictures_at: Callable[..., Path], tmp_path_factory: pytest.TempPathF
     runs = (root / "run\x1b]0;title\x07 a", root / "run\nFORGED b")
     for changes, out in zip(([], ["stages.0.lr=0.002"]), runs, strict=True):
         ta.train(pictures, recipe=recipe, out=out, changes=changes, runtime="cpu,float32")
+    counted = Request(runs[0], (str(pictures),), out=root / "answers.csv", monitor=root / COUNTS, n_odd=9)
+    predict_inputs(counted, lambda line: None)
     return Hostile(pictures, table, recipe, runs)
 
 
@@ -125,6 +129,8 @@ def commands(hostile: Hostile, out: Path) -> dict[str, list[str | Path]]:
         "predict": ["predict", first, pictures, "--top", "3", "--coverage", "0.8"],
         "predict --format jsonl": ["predict", first, pictures, "--top", "3", "--format", "jsonl"],
         "verify": ["verify", first],
+        "drift": ["drift", first, pictures.parent / COUNTS],
+        "drift --json": ["drift", first, pictures.parent / COUNTS, "--json"],
         "errors": ["errors", first, "--out", out],
         "review": ["review", first, "--model", "none"],
         "explain": ["explain", first, "--limit", "2", "--out", out / "why\x1b[31m.html"],

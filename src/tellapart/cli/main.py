@@ -13,6 +13,7 @@ import typer.core
 from tellapart.cli import (
     audit,
     cache,
+    drift,
     evaluate,
     explain,
     export,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "predict": predict.predict,
     "verify": predict.verify,
     "export": export.export,
+    "drift": drift.drift,
     "errors": review.errors,
     "review": review.review,
     "explain": explain.explain,

@@ -1,4 +1,4 @@
-"""The command `predict`: parse, call, print."""
+"""The commands `predict` and `verify`: parse, call, print."""
 
 from __future__ import annotations
 
@@ -8,80 +8,90 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import TtaMean
-from tellapart.core.files import check_suffix
 from tellapart.core.output import print_err, print_out
-from tellapart.errors import UsageError
 
 UNREADABLE = 3
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Pictures, folders, patterns such as 'new/**/*.jpg', archives (.zip, .tar …), lists and tables of names "
+        "(.txt, .csv, .jsonl, .parquet), or - for the standard input."
+    ),
+]
+Column = Annotated[str | None, typer.Option(help="The column of a table that names the pictures.")]
+Top = Annotated[int, typer.Option(min=1, help="Number of labels in an answer.")]
+Coverage = Annotated[
+    float | None, typer.Option(help="Answer with sets of classes that hold the right one this often, such as 0.95.")
+]
+Unknown = Annotated[
+    bool | None,
+    typer.Option("--unknown/--no-unknown", help="Whether to answer “unknown” to pictures unlike all classes."),
+]
+Tta = Annotated[
+    int | None, typer.Option(min=0, max=32, help="Test-time augmentation with so many copies of each picture.")
+]
+Engine = Annotated[
+    str, typer.Option(help="onnxruntime, openvino or openvino-bf16; auto takes the fastest for many pictures.")
+]
+Format = Annotated[str | None, typer.Option(help="table, csv, jsonl or json; of a file, its suffix decides.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Write to this file instead of the terminal: .txt, .csv, .jsonl, .json or .parquet."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an --out that a broken run left.")]
+Submission = Annotated[
+    Path | None, typer.Option(help="Write a competition's answer to this .csv file: name without suffix, and label.")
+]
+Sort = Annotated[
+    Path | None, typer.Option(help="Link each picture into a folder of its class below this one; nothing is moved.")
+]
+Copies = Annotated[bool, typer.Option("--copy", help="With --sort-into: copy, instead of linking.")]
+Dry = Annotated[bool, typer.Option("--dry-run", help="With --sort-into: only count what would go where.")]
+MonitorFile = Annotated[Path | None, typer.Option(help="Add counts of the answers to this file, for `drift`.")]
+Odd = Annotated[int, typer.Option(min=0, max=1000, help="With --monitor: keep the names of the oddest pictures.")]
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")],
-    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns such as 'new/**/*.jpg'.")],
-    top: Annotated[int, typer.Option(min=1, help="Number of labels in an answer.")] = 1,
-    coverage: Annotated[
-        float | None, typer.Option(help="Answer with sets of classes that hold the right one this often, such as 0.95.")
-    ] = None,
-    unknown: Annotated[
-        bool | None,
-        typer.Option("--unknown/--no-unknown", help="Whether to answer “unknown” to pictures unlike all classes."),
-    ] = None,
-    tta: Annotated[
-        int | None, typer.Option(min=0, max=32, help="Test-time augmentation with so many copies of each picture.")
-    ] = None,
+    pictures: Inputs,
+    column: Column = None,
+    top: Top = 1,
+    coverage: Coverage = None,
+    unknown: Unknown = None,
+    tta: Tta = None,
     tta_mean: TtaMean = None,
-    engine: Annotated[
-        str, typer.Option(help="onnxruntime, openvino or openvino-bf16; auto takes the fastest for many pictures.")
-    ] = "auto",
-    format: Annotated[
-        str | None, typer.Option(help="table, csv, jsonl or json; of a file, its suffix decides.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write to this file instead of the terminal: .txt, .csv, .jsonl, .json or .parquet."),
-    ] = None,
-    submission: Annotated[
-        Path | None,
-        typer.Option(help="Write a competition's answer to this .csv file: name without suffix, and label."),
-    ] = None,
+    engine: Engine = "auto",
+    format: Format = None,
+    out: Out = None,
+    resume: Resume = False,
+    submission: Submission = None,
+    sort_into: Sort = None,
+    copy: Copies = False,
+    dry_run: Dry = False,
+    monitor: MonitorFile = None,
+    keep_odd: Odd = 0,
 ) -> None:
     """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
-    from tellapart.deploy.find_pictures import find_pictures
-    from tellapart.deploy.output_formats import format_of, write_answers
-    from tellapart.deploy.predictor import answers, load
-    from tellapart.deploy.submission import COLUMNS, SUBMISSIONS, write_submission
+    from tellapart.deploy.predict_inputs import Request, predict_inputs
 
-    if submission is not None:
-        check_suffix(submission, SUBMISSIONS, "--submission")
-        if out is not None or format is not None:
-            raise UsageError("--submission writes one file, as CSV.", "Leave --out and --format out.")
-    form = format_of(out, format)
-    classifier = load(run, engine, print_err)
-    asked = find_pictures(pictures)
-    optional = (("candidates",) if coverage is not None else ()) + (
-        ("ood_score", "unknown") if unknown or (form in ("jsonl", "json") and classifier.bundle.ood_score) else ()
+    request = Request(
+        run=run,
+        inputs=tuple(pictures),
+        column=column,
+        options={"top": top, "coverage": coverage, "unknown": unknown, "tta": tta, "tta_mean": tta_mean},
+        engine=engine,
+        format=format,
+        out=out,
+        resume=resume,
+        submission=submission,
+        sort_into=sort_into,
+        copies=copy,
+        dry_run=dry_run,
+        monitor=monitor,
+        n_odd=keep_odd,
     )
-    if submission is not None and unknown is None:
-        unknown = False  # a competition knows its classes alone
-    answered = answers(
-        classifier.bundle,
-        asked,
-        network=classifier.network,
-        top=top,
-        coverage=coverage,
-        unknown=unknown,
-        tta=tta,
-        tta_mean=tta_mean,
-    )
-    if submission is not None:
-        first, second = classifier.bundle.about.get("columns") or COLUMNS
-        summary = write_submission(answered, submission, (first, second))
-    else:
-        summary = write_answers(answered, form, top, out, optional)
-    if form != "table" or submission is not None:  # the table lists them itself
-        for path, reason in summary.unreadable:
-            print_err(f"Cannot read {path}: {reason}")
-    if summary.n_unreadable:
+    if predict_inputs(request, print_err):
         raise typer.Exit(UNREADABLE)
 
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TypedDict
 
 NONE = "none"
 UNKNOWN = "unknown"
+
+
+class AnswerDict(TypedDict):
+    """An answer as plain values for JSON: see `Answer.to_dict`."""
+
+    path: str
+    label: str
+    chosen: list[str]
+    labels: dict[str, float]
+    certainty: float | None
+    problem: str | None
+    candidates: list[str]
+    ood_score: float | None
+    unknown: str | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,24 @@ class Answer:
         if self.unknown is not None:
             return UNKNOWN
         return ", ".join(self.chosen) or NONE
+
+    def to_dict(self) -> AnswerDict:
+        """The answer as plain values for JSON.
+
+        Keys and values are those of the attributes, with `label` besides. `labels` are names with probabilities, most
+        probable first; `certainty` is None, not NaN, where the picture could not be read.
+        """
+        return {
+            "path": self.path,
+            "label": self.label,
+            "chosen": list(self.chosen),
+            "labels": dict(self.labels),
+            "certainty": None if math.isnan(self.certainty) else self.certainty,
+            "problem": self.problem,
+            "candidates": list(self.candidates),
+            "ood_score": self.ood_score,
+            "unknown": self.unknown,
+        }
 
     def __str__(self) -> str:
         """For people: "Beagle 98 %", "Beagle or Basset", "cat 98 %, bunny 87 %", "none", "unknown: …" and so on."""

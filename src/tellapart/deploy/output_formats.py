@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
-from tellapart.core.files import check_suffix, guarded, replacing
+from tellapart.core.files import check_suffix, replacing
 from tellapart.core.output import escaping, is_utf8
 from tellapart.core.text import json_text, visible
 from tellapart.deploy.answer import Answer, percent
+from tellapart.deploy.parquet_parts import ParquetParts
+from tellapart.deploy.rows import OPTIONAL_COLUMNS, clean, columns, csv_cell, joined, row_of
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_DECIMALS = 6
-OPTIONAL_COLUMNS = ("candidates", "ood_score", "unknown")
-_NUMBERS = ("certainty", "ood_score")
-_CHUNK = 10_000
+#: Unreadable pictures that are listed with their reasons; all of them have a row, and are counted.
+_MOST_LISTED = 1_000
 
 
 @dataclass
@@ -33,28 +33,37 @@ class Summary:
 
     Attributes:
         n_answered: pictures with an answer.
-        unreadable: path and reason of each picture without one.
+        n_unreadable: pictures without one.
+        unreadable: path and reason of the first thousand of these.
         counts: pictures answered with each label.
     """
 
     n_answered: int = 0
+    n_unreadable: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def n_unreadable(self) -> int:
-        """Number of pictures that could not be read."""
-        return len(self.unreadable)
+    def add(self, path: str, label: str, problem: str | None) -> None:
+        """Count a row: its label, or why the picture could not be read."""
+        if problem is None:
+            self.n_answered += 1
+            self.counts[label] += 1
+            return
+        self.n_unreadable += 1
+        if len(self.unreadable) < _MOST_LISTED:
+            self.unreadable.append((clean(path), problem))
 
     def counting(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on and count them."""
         for answer in answers:
-            if answer.problem is None:
-                self.n_answered += 1
-                self.counts[answer.label] += 1
-            else:
-                self.unreadable.append((_clean(answer.path), answer.problem))
+            self.add(answer.path, answer.label, answer.problem)
             yield answer
+
+    def problems(self) -> Iterator[str]:
+        """A line for each of the unreadable pictures, and one for those that are not listed."""
+        yield from (f"{path}: {reason}" for path, reason in self.unreadable)
+        if (rest := self.n_unreadable - len(self.unreadable)) > 0:
+            yield f"and {rest:,} more, each with the reason in its row"
 
 
 def format_of(out: Path | None, format: str | None) -> str:
@@ -91,7 +100,7 @@ def write_answers(
         answers: from `predictor.answers`, with the same `top`.
         format: "table" ends with totals and the unreadable; "csv" is safe to open in a spreadsheet, see `csv_cell`;
             "jsonl" has one object a line; "json" is one array of them;
-            "parquet" is written at the end (it keeps about 150 bytes a picture).
+            "parquet" is written in parts, which are joined at the end.
         top: how many labels a row holds.
         optional: further columns, some of `OPTIONAL_COLUMNS`: "candidates" (the prediction set; in CSV and Parquet
             joined with " or "), "ood_score" (the out-of-distribution score), "unknown" (why a picture is probably of
@@ -113,8 +122,11 @@ def write_answers(
     if format == "parquet":
         if not isinstance(out, Path):
             raise UsageError("Parquet cannot be written to a terminal or pipe.", "Name a file to write to.")
-        with _file_at(out) as path:
-            _write_parquet(counted, top, path, optional)
+        with _file_at(out) as path, tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=".parquet") as folder:
+            parts = ParquetParts(Path(folder), top, optional)
+            for answer in counted:
+                parts.add(answer)
+            parts.finish(path)
         return summary
     with _stream_to(out) as stream:
         _STREAMED[format](counted, top, stream, optional)
@@ -154,68 +166,18 @@ def _file_at(out: Path) -> Iterator[Path]:
         yield beside
 
 
-def columns(top: int, optional: tuple[str, ...] = ()) -> list[str]:
-    """Names of the columns for `top` labels a row, and further ones."""
-    others = chain.from_iterable((f"label_{i}", f"certainty_{i}") for i in range(2, top + 1))
-    return ["path", "label", "certainty", *others, "problem", *optional]
-
-
-def _row(answer: Answer, top: int, optional: tuple[str, ...] = ()) -> list[Any]:
-    """The cells of `columns`; None where there is nothing to say."""
-    added = [_optional_cell(answer, name) for name in optional]
-    if answer.problem is not None:
-        return [_clean(answer.path), *[None] * (2 * top), answer.problem, *added]
-    others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
-    cells: list[Any] = [_clean(answer.path), _clean(answer.label), round(answer.certainty, _DECIMALS)]
-    for name, probability in others:
-        cells += [_clean(name), round(probability, _DECIMALS)]
-    return [*cells, *[None] * (2 * top + 1 - len(cells)), None, *added]
-
-
-def _optional_cell(answer: Answer, name: str) -> str | float | list[str] | None:
-    """The cell of one of the `OPTIONAL_COLUMNS` columns."""
-    if name == "candidates":
-        return [_clean(candidate) for candidate in answer.candidates] or None
-    if name == "ood_score":
-        return None if answer.ood_score is None else round(answer.ood_score, _DECIMALS)
-    return answer.unknown
-
-
-def _joined(cells: list[Any]) -> list[Any]:
-    """Cells for formats that know no lists."""
-    return [" or ".join(cell) if isinstance(cell, list) else cell for cell in cells]
-
-
-def _clean(text: str) -> str:
-    """A text that can be written as UTF-8: bytes of a file name that are none become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
-# Semicolon and tab too: in many countries they, not commas, part the cells for a spreadsheet.
-_QUOTED = re.compile(r"[\",;\t\r\n]|^\s|\s$")
 
-
-def csv_cell(value: str | float | None) -> str:
-    """One cell of a CSV file (RFC 4180, UTF-8, lines end with a line feed).
-
-    A text that a spreadsheet would run as a formula (its first sign that is not a blank is = + - @, or it begins
-    with a tab or line break) gets a single quote in front. Numbers stay.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value)
-    text = guarded(value)
-    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
-
-
-def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
-    print(*columns(top, optional), sep=",", file=stream, flush=True)
+def write_csv(
+    answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...], header: bool = True
+) -> None:
+    """Rows of CSV as they come, after the names of the columns."""
+    if header:
+        print(*columns(top, optional), sep=",", file=stream, flush=True)
     terminal = stream.isatty()
     for answer in answers:
-        cells = _joined(_row(answer, top, optional))
+        cells = joined(row_of(answer, top, optional))
         cells = [visible(cell) if terminal and isinstance(cell, str) else cell for cell in cells]
         print(*map(csv_cell, cells), sep=",", file=stream, flush=True)
 
@@ -223,10 +185,11 @@ def _write_csv(answers: Iterable[Answer], top: int, stream: TextIO, optional: tu
 # --- JSON lines ----------------------------------------------------------------------------------------------------
 
 
-def _write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
+def write_jsonl(answers: Iterable[Answer], top: int, stream: TextIO, optional: tuple[str, ...]) -> None:
+    """An object a line, as they come."""
     names = columns(top, optional)
     for answer in answers:
-        line = dict(zip(names, _row(answer, top, optional), strict=True))
+        line = dict(zip(names, row_of(answer, top, optional), strict=True))
         print(json_text(line, ascii=not is_utf8(stream)), file=stream, flush=True)
 
 
@@ -237,25 +200,10 @@ def _write_json(answers: Iterable[Answer], top: int, stream: TextIO, optional: t
     """One array with an object a line."""
     names, before = columns(top, optional), "["
     for answer in answers:
-        line = dict(zip(names, _row(answer, top, optional), strict=True))
+        line = dict(zip(names, row_of(answer, top, optional), strict=True))
         print(before, json_text(line, ascii=not is_utf8(stream)), sep="\n", end="", file=stream, flush=True)
         before = ","
     print("[]" if before == "[" else "\n]", file=stream, flush=True)
-
-
-# --- Parquet -------------------------------------------------------------------------------------------------------
-
-
-def _write_parquet(answers: Iterable[Answer], top: int, path: Path, optional: tuple[str, ...]) -> None:
-    """Collected in columns, chunk by chunk: a Parquet file cannot be read before its end is written anyway."""
-    import polars as pl
-
-    schema = {name: pl.Float64 if name.startswith(_NUMBERS) else pl.String for name in columns(top, optional)}
-    rows = (_joined(_row(answer, top, optional)) for answer in answers)
-    chunks = [pl.DataFrame(schema=schema)]
-    while chunk := list(islice(rows, _CHUNK)):
-        chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
-    pl.concat(chunks).write_parquet(path)
 
 
 # --- Table ---------------------------------------------------------------------------------------------------------
@@ -310,8 +258,8 @@ def _write_totals(summary: Summary, stream: TextIO) -> None:
     if summary.unreadable:
         _print(console)
         _print(console, (f"{summary.n_unreadable:,} could not be read:", "red"))
-        for path, reason in summary.unreadable:
-            _print(console, f"  {path}: {reason}")
+        for line in summary.problems():
+            _print(console, f"  {line}")
 
 
 def _console(stream: TextIO) -> tuple[Console, bool]:
@@ -355,8 +303,8 @@ def _bar(share: float) -> str:
 
 _STREAMED: dict[str, Callable[[Iterable[Answer], int, TextIO, tuple[str, ...]], None]] = {
     "table": _write_table,
-    "csv": _write_csv,
-    "jsonl": _write_jsonl,
+    "csv": write_csv,
+    "jsonl": write_jsonl,
     "json": _write_json,
 }
 FORMATS = (*_STREAMED, "parquet")

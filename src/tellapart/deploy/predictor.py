@@ -18,7 +18,7 @@ from tellapart.deploy.answer import Answer
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.engines.names import AUTO
 from tellapart.deploy.engines.switch import EngineSwitch
-from tellapart.deploy.read_pictures import Picture, PictureRead, read_ahead
+from tellapart.deploy.read_pictures import NamedPicture, Picture, PictureRead, read_ahead
 from tellapart.errors import UsageError
 from tellapart.evaluation.sets import pictures_needed, prediction_sets
 
@@ -72,7 +72,7 @@ class Classifier:
             UsageError: something that is not a picture, or an option that this model does not have.
             BundleError: the model cannot be run.
         """
-        if isinstance(pictures, (str, Path, bytes, np.ndarray, Image.Image)):
+        if isinstance(pictures, (str, Path, bytes, np.ndarray, Image.Image, NamedPicture)):
             return next(answers(self.bundle, [pictures], network=self.network, **options))
         return list(answers(self.bundle, pictures, network=self.network, **options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,25 @@ from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.data.decoding.decode import read_picture
 from tellapart.errors import UnreadableError, UsageError
 
-Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image
+
+@dataclass(frozen=True)
+class NamedPicture:
+    """A picture that is no file of its own, such as a member of an archive.
+
+    Attributes:
+        name: under which it is answered.
+        read: gives its bytes, on any thread; raises UnreadableError with the reason where they cannot be had.
+        n_bytes: of memory that it holds until it is read.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    n_bytes: int = 0
+
+
+Picture: TypeAlias = str | Path | bytes | npt.NDArray[np.uint8] | Image.Image | NamedPicture
+#: Bytes of pictures, still encoded, that may wait to be read.
+_MOST_WAITING = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -46,20 +64,32 @@ def read_ahead(
         UsageError: something that is not a picture.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
-    waiting: deque[Future[PictureRead]] = deque()
+    waiting: deque[tuple[Future[PictureRead], int]] = deque()
+    n_bytes = 0
     try:
         for picture in pictures:
-            waiting.append(pool.submit(_read, picture, preprocessing))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
+            size = picture.n_bytes if isinstance(picture, NamedPicture) else 0
+            waiting.append((pool.submit(_read, picture, preprocessing), size))
+            n_bytes += size
+            while len(waiting) >= ahead or n_bytes > _MOST_WAITING:
+                future, size = waiting.popleft()
+                n_bytes -= size
+                yield future.result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[0].result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def name_of(picture: Picture) -> str:
+    """The name that a picture is answered under: its path as it was given; empty for one that was no file."""
+    if isinstance(picture, NamedPicture):
+        return picture.name
+    return os.fspath(picture) if isinstance(picture, (str, Path)) else ""
+
+
 def _read(picture: Picture, preprocessing: Preprocessing) -> PictureRead:
-    path = os.fspath(picture) if isinstance(picture, (str, Path)) else ""
+    path = name_of(picture)
     try:
         return PictureRead(path, _pixels(picture, preprocessing))
     except UnreadableError as error:
@@ -74,6 +104,8 @@ def _pixels(picture: Picture, preprocessing: Preprocessing) -> Pixels:
         return read_picture(Path(picture), preprocessing)
     if isinstance(picture, Image.Image):
         picture = _without_loss(picture)
+    if isinstance(picture, NamedPicture):
+        picture = picture.read()
     if isinstance(picture, bytes):
         return read_picture(picture, preprocessing)
     raise UsageError(

@@ -1,0 +1,183 @@
+"""The whole of `predict`: what is named becomes answers in a table or file, sorted and counted where that is asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tellapart.core.files import check_suffix
+from tellapart.core.version import __version__
+from tellapart.deploy.answer import Answer
+from tellapart.deploy.inputs.sources import Source, find_sources
+from tellapart.deploy.output_formats import Summary, format_of, write_answers
+from tellapart.deploy.predictor import AnswerOptions, Classifier, answers, load
+from tellapart.errors import UsageError
+
+Say = Callable[[str], None]
+#: Seconds between two lines about how far it is; and those of a run that ends without a word about its speed.
+_EVERY, _QUICK = 10.0, 2.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `predict` is asked for: see its options on the command line.
+
+    Attributes:
+        options: of the answers, see `predictor.answers`.
+    """
+
+    run: Path
+    inputs: tuple[str, ...]
+    column: str | None = None
+    options: AnswerOptions = field(default_factory=lambda: AnswerOptions(top=1))
+    engine: str = "auto"
+    format: str | None = None
+    out: Path | None = None
+    resume: bool = False
+    submission: Path | None = None
+    sort_into: Path | None = None
+    copies: bool = False
+    dry_run: bool = False
+    monitor: Path | None = None
+    n_odd: int = 0
+
+
+def predict_inputs(request: Request, say: Say) -> int:
+    """Answer every picture that is named.
+
+    Args:
+        request: what is asked for.
+        say: called with lines that are no answers: the engine, what could not be read, what was sorted.
+
+    Returns:
+        The number of pictures that could not be read.
+
+    Raises:
+        UsageError: options that do not go together, or cannot be used here.
+        DataError: a table of names that cannot be read.
+        BundleError: the model cannot be used.
+    """
+    form = _checked_format(request)
+    classifier = load(request.run, request.engine, say)
+    sources = find_sources(request.inputs, request.column)
+    options = request.options
+    if request.submission is not None and options.get("unknown") is None:
+        options = {**options, "unknown": False}  # a competition knows its classes alone
+
+    steps: list[Callable[[Iterable[Answer]], Iterator[Answer]]] = []
+    sorting = monitor = None
+    if request.sort_into is not None:
+        from tellapart.deploy.sort_into import SortInto
+
+        sorting = SortInto(
+            request.sort_into, classifier.classes, request.inputs, copies=request.copies, dry=request.dry_run
+        )
+        steps.append(sorting.sorting)
+    if request.monitor is not None:
+        from tellapart.deploy.monitor import Monitor
+
+        monitor = Monitor(request.monitor, classifier.bundle, request.n_odd)
+        steps.append(monitor.counting)
+    pace = _Pace(say, classifier, silent=request.out is None and request.submission is None)
+    steps.append(pace.counting)
+
+    def answer(pictures: Iterable[Source]) -> Iterator[Answer]:
+        answered = answers(classifier.bundle, pictures, network=classifier.network, **options)
+        for step in steps:
+            answered = step(answered)
+        return answered
+
+    summary = _write(request, form, classifier, sources, answer, say)
+    if form != "table" or request.submission is not None:  # the table lists them itself
+        for line in summary.problems():
+            say(f"Cannot read {line}")
+    for line in sorting.lines() if sorting else ():
+        say(line)
+    pace.finish()
+    return summary.n_unreadable
+
+
+def _checked_format(request: Request) -> str:
+    """The format of the answers. Options that would be ignored are refused before anything is done."""
+    if request.submission is not None:
+        from tellapart.deploy.submission import SUBMISSIONS
+
+        check_suffix(request.submission, SUBMISSIONS, "--submission")
+        if request.out is not None or request.format is not None:
+            raise UsageError("--submission writes one file, as CSV.", "Leave --out and --format out.")
+    form = format_of(request.out, request.format)
+    if request.resume and (request.out is None or form == "table" or _is_device(request.out)):
+        raise UsageError(
+            "--resume goes on with a file of answers.", "Give --out with a name in .csv, .jsonl, .json or .parquet."
+        )
+    if request.sort_into is None and (request.copies or request.dry_run):
+        raise UsageError(f"{'--copy' if request.copies else '--dry-run'} goes with --sort-into.")
+    if request.monitor is None and request.n_odd:
+        raise UsageError("--keep-odd goes with --monitor.")
+    return form
+
+
+def _write(
+    request: Request,
+    format: str,
+    classifier: Classifier,
+    sources: Iterator[Source],
+    answer: Callable[[Iterable[Source]], Iterator[Answer]],
+    say: Say,
+) -> Summary:
+    """Write the answers where they are to go."""
+    bundle, top, out = classifier.bundle, request.options.get("top") or 1, request.out
+    if request.submission is not None:
+        from tellapart.deploy.submission import COLUMNS, write_submission
+
+        first, second = bundle.about.get("columns") or COLUMNS
+        return write_submission(answer(sources), request.submission, (first, second))
+    scored = request.options.get("unknown") or (format in ("jsonl", "json") and bundle.ood_score)
+    optional = ("candidates",) if request.options.get("coverage") is not None else ()
+    optional = (*optional, "ood_score", "unknown") if scored else optional
+    if out is None or format == "table" or _is_device(out):
+        return write_answers(answer(sources), format, top, out, optional)
+    from tellapart.deploy.resumable import partial_folder, write_resumable
+
+    folder = partial_folder(out)
+    if folder.is_dir() and not request.resume:
+        say(f"{out} begins anew: what a broken run left in {folder.name} is dropped; --resume would go on with it.")
+    about: dict[str, Any] = {"network": bundle.digest, "options": dict(request.options), "tellapart": __version__}
+    try:
+        return write_resumable(sources, answer, out, format, top, optional, about, request.resume)
+    except BaseException:
+        if folder.is_dir():
+            say(f"The answers so far lie in {folder.name}: the same command with --resume goes on with them.")
+        raise
+
+
+def _is_device(out: Path) -> bool:
+    """Whether this is a pipe or device, which is written to as it is."""
+    return out.exists() and not out.is_file() and not out.is_dir()
+
+
+class _Pace:
+    """Counts answers while they pass, says now and then how many there are, and at the end how fast it was."""
+
+    def __init__(self, say: Say, classifier: Classifier, silent: bool) -> None:
+        self.say, self.classifier, self.silent = say, classifier, silent
+        self.n, self.start = 0, time.monotonic()
+
+    def counting(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        last = self.start
+        for answer in answers:
+            self.n += 1
+            now = time.monotonic()
+            if not self.silent and now - last > _EVERY:
+                last = now
+                self.say(f"  {self.n:,} pictures, {self.n / (now - self.start):,.0f} a second")
+            yield answer
+
+    def finish(self) -> None:
+        seconds = time.monotonic() - self.start
+        if seconds > _QUICK and self.n:
+            engine = self.classifier.network.bundle.engine
+            self.say(f"{self.n:,} pictures in {seconds:,.0f} s, {self.n / seconds:,.0f} a second, by {engine}.")
