@@ -9,7 +9,8 @@ import pytest
 from tellapart.core import plain_json
 from tellapart.core.plain_json import parse_json, read_json_file
 from tellapart.errors import RunError
-from tellapart.runs.run import Run, read_json
+from tellapart.runs.json_files import Environment, read_checked
+from tellapart.runs.run import Run
 
 BAD = ["[" * 200_000, '{"a":' * 200_000, "9" * 5_000, "", "{", "nul"]
 
@@ -37,4 +38,4 @@ def test_files_of_a_run_are_read_so(tmp_path: Path, text: str) -> None:
     with pytest.raises(RunError, match="line 1"):
         run.events()
     with pytest.raises(RunError, match="damaged"):
-        read_json(run.events_file)
+        read_checked(run.events_file, Environment)

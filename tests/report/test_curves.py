@@ -1,9 +1,11 @@
 import math
+import re
 from typing import Any
 
 import pytest
 
-from tellapart.report.curves import curves
+from tellapart.report.curves import above_sentence, curves, loss_top
+from tellapart.report.sections.curves import training_section
 
 RUNTIME = {"device": "cpu", "precision": "bfloat16", "why": "float32 9 ms, bfloat16 7 ms"}
 
@@ -96,3 +98,41 @@ def test_no_events_no_curves() -> None:
 def test_accuracies_are_called_what_they_are(multilabel: bool, name: str) -> None:
     started = {"event": "StageStarted", "stage": 0, "multilabel": multilabel}
     assert curves([started, validated(0, 1)]).accuracy_name == name
+
+
+# Epochs that diverged
+
+
+@pytest.mark.parametrize(
+    ("losses", "top"),
+    [
+        ([1.0, 0.9, 400.0, 0.8], 2.0),  # the validation loss is higher by one
+        ([1.0, 0.9, 400.0, 300.0, 0.8, 0.7, 0.6, 0.5], 2.0),
+        ([400.0, 0.9, 0.8, 0.7], 1.9),  # in the very first epoch
+        ([6.0, 0.05, 0.04, 0.03], math.inf),  # a first epoch is high
+        ([1.0, 0.9, 3.0, 0.8], math.inf),
+        ([1.0, 400.0, 500.0, 600.0], math.inf),  # half of it: there is nothing else to show
+        ([400.0], math.inf),
+        ([], math.inf),
+    ],
+)
+def test_a_chart_ends_below_the_losses_of_epochs_that_diverged(losses: list[float], top: float) -> None:
+    course = curves([validated(0, i, loss) for i, loss in enumerate(losses, start=1)])
+    assert loss_top(course) == pytest.approx(top)
+    assert bool(above_sentence(course, loss_top(course))) is math.isfinite(top)
+    if losses:
+        loss = training_section(course).blocks[0 if course.best is None else 1].blocks[0]
+        assert ("Cut off" in loss.caption) is math.isfinite(top)
+        assert ('class="above"' in loss.svg) is math.isfinite(top)
+
+
+def test_epochs_that_diverged_are_named_and_the_axis_shows_the_others() -> None:
+    course = curves([validated(0, i, loss) for i, loss in enumerate([1.0, 0.9, 400.0, 0.8], start=1)])
+    loss = training_section(course).blocks[0].blocks[0]
+    assert loss.caption == (
+        "Cut off at its upper edge, where arrow heads stand: epoch 3: training 400, validation 401."
+    )
+    assert loss.svg.count('class="above"') == 2
+    assert re.search(r">2\.\d+<", loss.svg)
+    assert ">400<" not in loss.svg  # no tick
+    assert "training 400, validation 401" in loss.svg  # but on hover

@@ -35,7 +35,7 @@ def begun(tmp_path: Path, picture_folder: Callable[..., Path]) -> tuple[Run, Pat
     photos, recipe, run = picture_folder(n=8), tmp_path / "mine.toml", Run(tmp_path / "run")
     recipe.write_text(TWO_STAGES, encoding="utf-8")
     assert again(run, photos, recipe) == []
-    EventLog.continued(run.events_file, 0).add(StageStarted(0, "", "all layers", 1, {}))
+    EventLog.continued(run.events_file, 0).add(StageStarted(0, "", "all layers", 1, {"device": "cpu"}))
     run.checkpoint("last").parent.mkdir()
     run.checkpoint("last").touch()
     return Run(run.directory), photos, recipe

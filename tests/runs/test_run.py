@@ -90,7 +90,7 @@ def test_directories_are_locked_apart(tmp_path):
 
 # The event log
 
-STARTED = StageStarted(0, "head", "the head", 2, {"why": "asked for"})
+STARTED = StageStarted(0, "head", "the head", 2, {"device": "cpu", "why": "asked for"})
 VALIDATED = Validated(0, 1, 2, 0.5, None, 0.25, 0.875, (0.1, 0.2), True)
 DONE = StageDone(0, 2, 1, "all epochs done")
 
@@ -110,7 +110,7 @@ def test_events_are_read_back_in_order_with_what_stands_beside_them(tmp_path):
     started, validated, done = run.events()
     assert started["event"] == "StageStarted"
     assert started["time"] == "12:00"
-    assert started["runtime"] == {"why": "asked for"}
+    assert started["runtime"] == {"device": "cpu", "why": "asked for"}
     assert validated["lrs"] == [0.1, 0.2]
     assert validated["train_accuracy"] is None
     stage = {"event": "StageDone", "stage": 0, "epochs": 2, "best_epoch": 1, "reason": "all epochs done"}
@@ -238,5 +238,6 @@ def test_plain_values_are_read_back(tmp_path):
     run.write_json(run.skipped_file, [{"path": "a.jpg", "reason": "cut off"}])
     assert run.skipped == [{"path": "a.jpg", "reason": "cut off"}]
     evaluation = Evaluation("test", False, 2, ("a", "b"), {"accuracy": Metric(0.5, 0.1, 0.9, 2)})
-    run.write_json(run.evaluation_file, {"evaluations": {"test": evaluation.as_dict()}})
+    values = {"temperature": 1.0, "thresholds": None, "evaluations": {"test": evaluation.as_dict()}}
+    run.write_json(run.evaluation_file, values)
     assert run.evaluations == {"test": evaluation}

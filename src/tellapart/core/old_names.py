@@ -37,7 +37,7 @@ def current_event(values: Mapping[str, Any]) -> dict[str, Any]:
     name = _EVENTS.get(values["event"], values["event"])
     keys = _EVENT_KEYS.get(name, {})
     event = {keys.get(key, key): value for key, value in current_keys(values).items()} | {"event": name}
-    if "runtime" in event:
+    if isinstance(event.get("runtime"), dict):
         event["runtime"] = current_runtime(event["runtime"])
     return event
 

@@ -10,18 +10,25 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 MOST = 64 << 20  # bytes of a file
+MOST_DIGITS = 100  # of a whole number; a float takes 308
 
 
 def parse_json(text: bytes | str) -> Any:
     """Plain values from JSON.
 
     Raises:
-        ValueError: it is not JSON, nested deeper than can be read, or holds a number of thousands of digits.
+        ValueError: it is not JSON, nested deeper than can be read, or holds a number that no float can take.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_integer)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"it holds a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def read_json_file(path: Path) -> Any:

@@ -65,11 +65,11 @@ class Axis:
     log: bool = False
 
     def position(self, value: float) -> float:
-        """Drawing units of a value."""
+        """Drawing units of a value; one above the axis stands at its upper end."""
         low, high = self.low, self.high
         if self.log:
             value, low, high = math.log10(max(value, low)), math.log10(low), math.log10(high)
-        share = (value - low) / (high - low)
+        share = min((value - low) / (high - low), 1.0)
         return self.start + share * (self.end - self.start)
 
 
@@ -87,6 +87,7 @@ def line_chart(
     best: tuple[float, float, str] | None = None,
     points: bool = True,
     y_include: Sequence[float] = (),
+    y_top: float = math.inf,
 ) -> Markup:
     """Curves over one axis, named at their right ends.
 
@@ -101,9 +102,11 @@ def line_chart(
         best: x, y and name of a point that is marked.
         points: show the values on hover and touch.
         y_include: values that the y axis reaches, so that several charts have one scale.
+        y_top: values above it stretch no axis: they are drawn at its upper end, with an arrow head.
     """
     xs = [v for line in lines for v, y in zip(line.x, line.y, strict=True) if math.isfinite(v + y)]
     ys = [y for line in lines for v, y in zip(line.x, line.y, strict=True) if math.isfinite(v + y)]
+    ys = [y for y in ys if y <= y_top]
     ys += y_include
     if spans:
         xs += [spans[0][1], spans[-1][2]]
@@ -232,7 +235,7 @@ def _spans(spans: Sequence[tuple[str, float, float]], x: Axis) -> list[str]:
 
 def _curve(line: Line, x: Axis, y: Axis) -> str:
     """One curve; short ones with dots, so that a single epoch is seen too."""
-    path, dots, pen_up = [], [], True
+    path, dots, above, pen_up = [], [], [], True
     for value, height in zip(line.x, line.y, strict=True):
         if not math.isfinite(value + height):
             pen_up = True
@@ -240,9 +243,12 @@ def _curve(line: Line, x: Axis, y: Axis) -> str:
         at = f"{x.position(value):.1f} {y.position(height):.1f}"
         path.append(("M" if pen_up else "L") + at)
         dots.append(f'<circle cx="{at.split()[0]}" cy="{at.split()[1]}" r="2.6"/>')
+        if height > y.high:
+            above.append(f'<path class="above" d="M{x.position(value):.1f} {y.end - 9:.1f}l5 9h-10Z"/>')
         pen_up = False
     shown = "".join(dots) if len(dots) <= 30 else ""
-    return f'<g class="line {line.look}"><path d="{"".join(path)}"/>{shown}</g>' if path else ""
+    drawn = f'<path d="{"".join(path)}"/>{shown}{"".join(above)}'
+    return f'<g class="line {line.look}">{drawn}</g>' if path else ""
 
 
 def _band(line: Line, x: Axis, y: Axis) -> str:

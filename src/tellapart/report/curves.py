@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: A loss so many times the others is of an epoch that diverged: on one axis with it, the others would be one flat line.
+_FAR_ABOVE = 5.0
 #: More learning rates than this are thinned out: no screen shows them.
 _MOST = 800
 
@@ -122,6 +124,41 @@ def curves(events: Sequence[_Line]) -> Curves:
         lr=lr,
         multilabel=any(e.get("multilabel") for e in events),
     )
+
+
+def loss_top(*courses: Curves) -> float:
+    """The loss at which a chart ends: the highest but for epochs that diverged; infinite where none did.
+
+    Epochs diverged where each is more than five times the highest of all others; ten times where the training's first
+    is among them, since a loss falls fastest there. At most a quarter of a training's epochs did.
+    """
+    return max(map(_loss_top, courses), default=math.inf)
+
+
+def _loss_top(course: Curves) -> float:
+    both = zip(course.train_loss, course.validation_loss, strict=True)
+    highest = [max((loss for loss in pair if math.isfinite(loss)), default=-math.inf) for pair in both]
+    falling = sorted(range(len(highest)), key=lambda i: -highest[i])
+    for n in range(min(max(1, len(falling) // 4), len(falling) - 1), 0, -1):
+        factor = 2 * _FAR_ABOVE if 0 in falling[:n] else _FAR_ABOVE
+        if highest[falling[n - 1]] > factor * highest[falling[n]] > 0:
+            return highest[falling[n]]
+    return math.inf
+
+
+def above_sentence(course: Curves, top: float) -> str:
+    """The epochs whose losses a chart cuts off, in words; "" where it shows all."""
+    lines = {"training": course.train_loss, "validation": course.validation_loss}
+    cut = {
+        epoch: [f"{name} {line[i]:.4g}" for name, line in lines.items() if line[i] > top]
+        for i, epoch in enumerate(course.epoch)
+    }
+    cut = {epoch: losses for epoch, losses in cut.items() if losses}
+    if not cut:
+        return ""
+    named = "; ".join(f"epoch {epoch}: {', '.join(losses)}" for epoch, losses in [*cut.items()][:5])
+    more = f"; and {len(cut) - 5} more" if len(cut) > 5 else ""
+    return f"Cut off at its upper edge, where arrow heads stand: {named}{more}."
 
 
 def _best(epochs: Mapping[_Key, _Line], number_of: Mapping[_Key, int]) -> int | None:

@@ -19,7 +19,7 @@ from tellapart.core.files import check_suffix, replacing
 from tellapart.core.scores import Evaluation
 from tellapart.core.text import lr_text, visible
 from tellapart.report import formatting
-from tellapart.report.curves import Curves, curves
+from tellapart.report.curves import Curves, curves, loss_top
 from tellapart.report.run_data import Pictures, ReportData
 from tellapart.report.sections.confusion import MOST_CLASSES, worst_classes
 
@@ -219,10 +219,24 @@ def _curves(course: Curves, train: Sequence[float], validation: Sequence[float],
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     else:
         axes.set_ylim(bottom=0)
+        _cut_off(axes, course)
     axes.set_ylabel(measure)
     _over_epochs(axes, course)
     axes.legend(frameon=False, fontsize=9)
     return figure
+
+
+def _cut_off(axes: Axes, course: Curves) -> None:
+    """End the axis below losses of epochs that diverged; arrow heads stand in their place."""
+    top = loss_top(course)
+    if math.isinf(top):
+        return
+    high = 1.06 * top
+    axes.set_ylim(top=high)
+    for losses, colour in ((course.train_loss, _GREY), (course.validation_loss, _ACCENT)):
+        at = [epoch for epoch, loss in zip(course.epoch, losses, strict=True) if loss > high]
+        axes.plot(at, [high] * len(at), "^", ms=7, color=colour, clip_on=False)
+    axes.plot([], [], "^", ms=7, color=_GREY, label="far above")
 
 
 def _lr(course: Curves) -> Figure:

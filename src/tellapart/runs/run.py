@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tellapart.core.bundle_description import DESCRIPTION
 from tellapart.core.events import Logged
 from tellapart.core.files import naming, write_text
-from tellapart.core.old_names import current_event, current_keys
+from tellapart.core.old_names import current_event
 from tellapart.core.plain_json import parse_json
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
@@ -77,7 +77,9 @@ class Run:
         """Pictures that broke after the scan and were left out on request: "path" and "reason" of each."""
         if not self.skipped_file.is_file():
             return []
-        entries: list[dict[str, str]] = read_json(self.skipped_file)
+        from tellapart.runs.json_files import SkippedFile, read_checked
+
+        entries: list[dict[str, str]] = read_checked(self.skipped_file, SkippedFile)
         return entries
 
     @property
@@ -150,29 +152,25 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
+        from tellapart.runs.json_files import Environment, read_checked
+
         self.need(self.environment_file)
-        values: dict[str, Any] = read_json(self.environment_file, "begun", "command")
+        values: dict[str, Any] = read_checked(self.environment_file, Environment, as_written=True)
         return values
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
         """By the name of what was evaluated: "test", "validation"."""
-        self.need(self.evaluation_file)
-        values = read_json(self.evaluation_file, "evaluations")["evaluations"]
-        try:
-            return {name: Evaluation.from_dict(value) for name, value in values.items()}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(
-                f"{self.evaluation_file} is damaged: {error!r}.",
-                "Delete it and run the same `tellapart train` command again.",
-            ) from error
+        return {name: Evaluation.from_dict(value) for name, value in self.evaluation_values["evaluations"].items()}
 
     @property
     def evaluation_values(self) -> dict[str, Any]:
         """evaluation.json as plain values: "temperature", "thresholds" (None with one label), "evaluations" …"""
+        from tellapart.runs.json_files import EvaluationFile, read_checked
+
         self.need(self.evaluation_file)
-        values = current_keys(read_json(self.evaluation_file, "evaluations", "temperature", "thresholds"))
-        return values | {"tta": current_keys(values["tta"])} if values.get("tta") else values
+        values: dict[str, Any] = read_checked(self.evaluation_file, EvaluationFile)
+        return values
 
     def predictions(self, on: str) -> Predictions:
         """The network's predictions for the "validation" or "test" pictures."""
@@ -184,7 +182,7 @@ class Run:
         if not self.events_file.is_file():
             return []
         lines = enumerate(_whole_lines(self.events_file), start=1)
-        return [current_event(_event(self.events_file, number, line)) for number, line in lines]
+        return [_event(self.events_file, number, line) for number, line in lines]
 
     def write_json(self, path: Path, values: Any) -> None:
         """Write plain values, whole or not at all."""
@@ -216,21 +214,6 @@ class Run:
         )
 
 
-def read_json(path: Path, *keys: str) -> Any:
-    """Read plain values; with `keys`, a dictionary that has them.
-
-    Raises:
-        RunError: it cannot be read, or is not what was written.
-    """
-    try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {error}.", "Train again with another --out.") from error
-    if keys and not (isinstance(values, dict) and values.keys() >= set(keys)):
-        raise RunError(f"{path} is damaged: it lacks {' or '.join(keys)}.", "Train again with another --out.")
-    return values
-
-
 def _whole_lines(path: Path) -> list[str]:
     """The lines of a log; a last one that was cut off by a kill is left out."""
     try:
@@ -240,13 +223,20 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _event(path: Path, number: int, line: str) -> dict[str, Any]:
+    from tellapart.runs.json_files import check_event
+
     try:
         event = parse_json(line)
     except ValueError as error:
         raise RunError(f"{path} is damaged in line {number}: {error}.", _BEGIN_AGAIN) from error
-    if not isinstance(event, dict) or "event" not in event:
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise RunError(f"{path} is damaged in line {number}: this is no event.", _BEGIN_AGAIN)
-    return current_event(event)
+    event = current_event(event)
+    try:
+        check_event(event)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged in line {number}: {error}.", _BEGIN_AGAIN) from error
+    return event
 
 
 @dataclass

@@ -30,7 +30,8 @@ from tellapart.report.run_answers import answered as answers_of
 from tellapart.report.sections.comparison_page import MOST, ComparisonDetails, comparison_page, write_differences_figure
 from tellapart.report.sections.settings import differing
 from tellapart.report.thumbnail import thumbnails_of
-from tellapart.runs.run import Run, read_json
+from tellapart.runs.json_files import AverageFile, read_checked
+from tellapart.runs.run import Run
 from tellapart.runs.settings import settings
 from tellapart.runs.trained_on import known_pictures
 
@@ -147,7 +148,7 @@ def _open(path: Path, on: str) -> Opened:
             raise RunError(f"{path} has no {on} part.", f"It has: {', '.join(parts)}.")
         answered = answers_of(first, first.predictions(on))
     if not first.recipe_file.is_file():
-        members = ", ".join(read_json(path / AVERAGE, "runs")["runs"]) if first.is_average else "runs"
+        members = ", ".join(read_checked(path / AVERAGE, AverageFile)["runs"]) if first.is_average else "runs"
         return Opened(str(path), first.catalog, answered, None, None, {"average of": members})
     recipe = first.recipe
     plain = recipe.model_dump(

@@ -29,7 +29,8 @@ def run_with(folder: Path, pictures: Path, *events: dict) -> Run:
 
 
 def started(stage: int, shown: dict[str, int]) -> dict:
-    return {"event": "StageStarted", "stage": stage, "name": "", "description": "", "shown": shown}
+    about = {"name": "", "description": "", "epochs": 1, "runtime": {"device": "cpu"}}
+    return {"event": "StageStarted", "stage": stage, **about, "shown": shown}
 
 
 def test_what_an_epoch_contained_stands_beside_what_there_is(picture_folder, tmp_path):

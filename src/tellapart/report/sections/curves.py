@@ -8,7 +8,7 @@ from itertools import pairwise
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Fold, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
-from tellapart.report.curves import Curves
+from tellapart.report.curves import Curves, above_sentence, loss_top
 
 
 def training_section(course: Curves) -> Section | None:
@@ -44,6 +44,7 @@ def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validatio
     if not any(map(math.isfinite, (*train, *validation))):
         return None
     share = title != "Loss"
+    top = math.inf if share else loss_top(course)
     marked = validation if any(map(math.isfinite, validation)) else train
     best = None
     if course.best is not None and math.isfinite(marked[course.best - 1]):
@@ -57,8 +58,9 @@ def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validatio
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
         spans=[(span.name, span.start, span.end) for span in course.stages],
         best=best,
+        y_top=top,
     )
-    return Chart(title, svg)
+    return Chart(title, svg, above_sentence(course, top) if not share else "")
 
 
 def _lr_chart(course: Curves) -> Chart | None:

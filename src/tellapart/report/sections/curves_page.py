@@ -14,7 +14,7 @@ from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Page, Section, Side, Table, Text
 from tellapart.report.charts import Line, line_chart
 from tellapart.report.curve_bands import bands_of
-from tellapart.report.curves import Curves
+from tellapart.report.curves import Curves, above_sentence, loss_top
 from tellapart.report.figures import new_figure, save_figure, short_name, style
 from tellapart.report.sections.band_charts import panels
 from tellapart.report.sections.settings import differing, settings_section
@@ -174,6 +174,7 @@ def _chart(runs: Sequence[Compared], measure: str) -> Chart:
         lines.append(Line(f"{letter} training", run.course.epoch, train, quiet=True, hue=hue, end=""))
         lines.append(Line(f"{letter} validation", run.course.epoch, validation, hue=hue, end=letter))
     share = measure != "Loss"
+    top = math.inf if share else loss_top(*(run.course for run in runs))
     svg = line_chart(
         lines,
         title=f"{measure} of each run after each epoch, on training and validation pictures",
@@ -181,8 +182,10 @@ def _chart(runs: Sequence[Compared], measure: str) -> Chart:
         form=formatting.short_percent if share else None,
         whole_x=True,
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
+        y_top=top,
     )
-    return Chart(measure, svg)
+    cut = [] if share else [above_sentence(run.course, top) for run in runs]
+    return Chart(measure, svg, " ".join(f"{ascii_uppercase[i]}: {text}" for i, text in enumerate(cut) if text))
 
 
 def _results(runs: Sequence[Compared]) -> Table:

@@ -9,8 +9,10 @@ from typing import Any
 
 from tellapart.core.files import replacing
 from tellapart.core.text import counted
+from tellapart.errors import RunError
 from tellapart.report.blocks import Block, Card, Explained, HeatMap, Label, Section, Text
-from tellapart.runs.run import Run, read_json
+from tellapart.runs.json_files import ExplanationsFile, read_checked
+from tellapart.runs.run import Run
 
 #: Name of the stored file in the run's folder of figures; its images lie beside it.
 KEPT = "explained.json"
@@ -72,10 +74,17 @@ def explained(run: Run) -> Section | None:
     path = run.figures / KEPT
     if not path.is_file():
         return None
-    about = read_json(path, "explained", "method", "n_training")
-    if "checks" not in about:
+    about = read_checked(path, ExplanationsFile)
+    if about["checks"] is None:
         about = _of_one_method(about)
-    return Section("why", "Why it answered so", why_blocks(_stored(run, about)), "Why")
+    try:
+        why = _stored(run, about)
+    except OSError as error:
+        raise RunError(
+            f"{path} names a picture that cannot be read: {error}.",
+            "tellapart explain makes the pictures anew; without that file the report has no such section.",
+        ) from error
+    return Section("why", "Why it answered so", why_blocks(why), "Why")
 
 
 def why_blocks(why: Why) -> list[Block]:
@@ -138,7 +147,6 @@ def _of_one_method(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _card(values: dict[str, Any]) -> Card:
-    values = {"labels" if key == "given" else key: value for key, value in values.items()}  # as 0.1 called them
     labels = {name: [Label(**label) for label in values[name]] for name in ("labels", "answered")}
     return Card(**{**values, **labels})
 

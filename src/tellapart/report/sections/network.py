@@ -8,14 +8,15 @@ from typing import Any
 from tellapart.core.text import counted
 from tellapart.report import formatting
 from tellapart.report.blocks import Cell, Fold, Section, Table
-from tellapart.runs.run import Run, read_json
+from tellapart.runs.json_files import NetworkFile, read_checked
+from tellapart.runs.run import Run
 
 
 def network(run: Run) -> Section | None:
     """A folded table in the section on the training; None where the run directory has none (older runs)."""
     if not run.network_file.is_file():
         return None
-    about = read_json(run.network_file, "layers")
+    about = read_checked(run.network_file, NetworkFile)
     layers = about["layers"]
     rows = [
         [
