@@ -132,7 +132,10 @@ def test_so_many_pictures_halve_the_interval(right, n):
 
 def test_a_wide_interval_says_how_many_more_pictures_halve_it():
     note = precision_note("accuracy", Metric(0.5, 0.2993, 0.7007, 20), "test")
-    assert note == "Its 95 % interval is 40 points wide; 72 more test pictures would make it about half as wide."
+    assert (
+        note
+        == "The accuracy's 95 % interval is 40 points wide; 72 more test pictures would make it about half as wide."
+    )
     assert precision_note("f1_micro", Metric(0.8, 0.7, 0.9, 1234), "new").split("; ")[1].startswith("3,800 more such")
     assert precision_note("accuracy", Metric(0.9, 0.88, 0.92, 900), "test") == ""
     assert precision_note("accuracy", Metric(0.5, 0.2993, 0.7007, 20), "train") == ""  # more of them tell nothing new

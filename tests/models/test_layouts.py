@@ -172,3 +172,8 @@ def test_the_same_command_goes_on_with_the_layouts_of_its_run(tmp_path: Any) -> 
     (tmp_path / "recipe.toml").write_text(of_0_1(Recipe(model=Model(name="cnn8", pretrained=False))), encoding="utf-8")
     explicit = Recipe(model=Model(name="cnn8", pretrained=False, layout=2))
     assert restore_layout(Run(tmp_path), explicit) == explicit
+    # A run of today states its layout: the same command without it is no other word for the same recipe.
+    stored, plain = (Recipe(model=Model(name="cnn8", pretrained=False, **layout)) for layout in ({"layout": 1}, {}))
+    (tmp_path / "recipe.toml").write_text(stored.to_toml(), encoding="utf-8")
+    assert restore_layout(Run(tmp_path), plain) == plain
+    assert restore_layout(Run(tmp_path), stored) == stored

@@ -131,6 +131,13 @@ def test_a_recipe_that_a_run_of_0_1_stored_mixes_by_the_batch(tmp_path):
     assert read_recipe(file) == (Recipe(), [])  # it mixes nothing
 
 
+def test_a_run_of_today_that_mixes_by_the_batch_does_not_go_on_without_that_being_said_again(tmp_path):
+    stored, recipe = Recipe(mix=Mix(per="batch", cutmix=0.1)), Recipe(mix=Mix(cutmix=0.1))
+    (tmp_path / "recipe.toml").write_text(stored.to_toml(), encoding="utf-8")
+    assert restore_mixing(Run(tmp_path), recipe) == recipe  # and this is refused, as any other recipe
+    assert restore_mixing(Run(tmp_path), stored) == stored
+
+
 def test_how_mixing_is_drawn_without_mixing_is_refused(tmp_path):
     assert load(tmp_path, '[mix]\nper = "batch"\nmixup = 0.4').mix.per == "batch"
     with pytest.raises(RecipeError, match="'per' does nothing without"):

@@ -134,9 +134,8 @@ def precision_note(name: str, headline: Metric, on: str) -> str:
         return ""
     more = _rounded(pictures_for_half(name, headline) - headline.n)
     which = f"{on} pictures" if on in ("test", "validation") else "such pictures"
-    return (
-        f"Its 95 % interval is {100 * width:.0f} points wide; {more:,} more {which} would make it about half as wide."
-    )
+    subject = f"The {name.replace('_', ' ')}'s 95 % interval"
+    return f"{subject} is {100 * width:.0f} points wide; {more:,} more {which} would make it about half as wide."
 
 
 def pictures_for_half(name: str, metric: Metric) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
+import tomllib
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,30 +88,44 @@ def restore_plan(run: Run, recipe: Recipe) -> Recipe:
 
 
 def restore_layout(run: Run, recipe: Recipe) -> Recipe:
-    """The recipe with the layouts of its own networks that this run began with, unless it says which itself.
+    """The recipe with the layouts of 0.1 for its own networks, where this run began with them.
 
-    They may be those of version 0.1.
+    The run of a later version states its layouts: with one that was asked for then and is not now, it is refused.
     """
-    model, before = recipe.model, run.recipe.model
-    pairs = zip(model.members, before.members, strict=False)
-    members = [new.model_copy(update={"layout": _layout(new, old)}) for new, old in pairs]
-    layout = _layout(model, before)
+    model, before, written = recipe.model, run.recipe.model, _written(run, "model")
+    texts = _tables(written.get("members"), len(before.members))
+    triples = zip(model.members, before.members, texts, strict=False)
+    members = [new.model_copy(update={"layout": _layout(new, old, text)}) for new, old, text in triples]
+    layout = _layout(model, before, written)
     update = {"layout": layout, "members": [*members, *model.members[len(members) :]]}
     return recipe.model_copy(update={"model": model.model_copy(update=update)})
 
 
-def _layout(network: Model | Member, before: Model | Member) -> Layout:
-    """The layout of a network: what the recipe says of it, or that of the same network before."""
-    is_open = network.name == before.name and "layout" not in network.model_fields_set
+def _layout(network: Model | Member, before: Model | Member, written: Mapping[str, Any]) -> Layout:
+    """The layout of a network: what the recipe says of it, or that of the same network before layouts were written."""
+    is_open = network.name == before.name and "layout" not in {*network.model_fields_set, *written}
     return before.layout if is_open else network.layout
 
 
 def restore_mixing(run: Run, recipe: Recipe) -> Recipe:
-    """The recipe with mixing drawn a batch or a picture as when this run began, unless it says which itself."""
+    """The recipe with mixing drawn once a batch, where this run began with 0.1, unless the recipe says which itself.
+
+    The run of a later version states it: with a draw that was asked for then and is not now, it is refused.
+    """
     mix, before = recipe.mix, run.recipe.mix
-    if "per" in mix.model_fields_set or not mix.mixup + mix.cutmix:
+    if "per" in {*mix.model_fields_set, *_written(run, "mix")} or not mix.mixup + mix.cutmix:
         return recipe
     return recipe.model_copy(update={"mix": mix.model_copy(update={"per": before.per})})
+
+
+def _written(run: Run, section: str) -> Mapping[str, Any]:
+    """A section of the run's recipe as it stands in the file, without what a default or an upgrade adds."""
+    values = tomllib.loads(run.recipe_file.read_text(encoding="utf-8")).get(section)
+    return values if isinstance(values, dict) else {}
+
+
+def _tables(values: Any, n: int) -> list[Mapping[str, Any]]:
+    return values if isinstance(values, list) and all(isinstance(each, dict) for each in values) else [{}] * n
 
 
 def begin(

@@ -28,7 +28,7 @@ from tellapart.report.figures import FIGURES
 from tellapart.report.page import write_page
 from tellapart.report.run_answers import answered as answers_of
 from tellapart.report.sections.comparison_page import MOST, ComparisonDetails, comparison_page, write_differences_figure
-from tellapart.report.sections.settings import differing
+from tellapart.report.sections.settings import UNUSED, differing
 from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.json_files import AverageFile, read_checked
 from tellapart.runs.run import Run
@@ -284,7 +284,9 @@ def _identical(groups: Sequence[Sequence[Opened]]) -> Iterator[str]:
                 continue
             weights = _weights(Path(one.path))
             if weights and weights == _weights(Path(other.path)):
-                options = ", ".join(differing([one.settings, other.settings]))
+                different = differing([one.settings, other.settings])
+                # `stop_on` beside `patience`: a key that one of them has no use for follows from another that differs.
+                options = ", ".join([name for name in different if UNUSED not in different[name]] or different)
                 cause = f": what differs between their recipes ({options}) changed nothing" if options else ""
                 who = f"{formatting.visible(one.path)} and {formatting.visible(other.path)}"
                 yield f"{who} have identical weights{cause}."
