@@ -26,6 +26,7 @@ from tellapart.training.fit import fit
 from tellapart.training.losses import build_loss
 from tellapart.training.pixels import plain as plain_pixels
 from tellapart.training.runtime import Runtime, default_device
+from tellapart.workflows.progress import ProgressSink
 
 Rows = npt.NDArray[np.int64]
 NETWORKS = ("mobilenetv2_100", "resnet34", "efficientnet_b2")
@@ -113,7 +114,8 @@ def network_of(recipe: Recipe, catalog: Catalog) -> Network:
 def measure(network: Network, recipe: Recipe, dataset: Dataset) -> Runtime:
     """How a training of one stage is run, as `fit` would find out. Memory is kept from here on, as in trainings."""
     keep_freed()
-    return choose_runtime(network, recipe, 0, dataset, torch.tensor(dataset.catalog.target()), None)
+    target = torch.tensor(dataset.catalog.target())
+    return ProgressSink().watch(choose_runtime(network, recipe, 0, dataset, target, None))
 
 
 def _dataset(catalog: Catalog, rows: Rows, recipe: Recipe) -> Dataset:

@@ -21,7 +21,8 @@ from tellapart.errors import CacheError, LostCacheError
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
 from tellapart.training.extract_features import features
-from tellapart.training.feature_cache import Activations, about_layers, compute, inference_layers
+from tellapart.training.fast.engines import inference_layers
+from tellapart.training.feature_cache import Activations, about_layers, compute
 from tellapart.training.runtime import Runtime
 
 N = 200

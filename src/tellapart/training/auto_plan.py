@@ -21,8 +21,8 @@ from tellapart.models.scratch import OWN
 from tellapart.recipe.schema import Recipe
 from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features
-from tellapart.training.fast.autotune import FROZEN_CANDIDATES, repeated_step, time_candidates
-from tellapart.training.feature_cache import inference_layers
+from tellapart.training.fast.autotune import repeated_step, time_candidates
+from tellapart.training.fast.choose_engine import FrozenWork, choose_engine
 from tellapart.training.linear_probe import solutions
 from tellapart.training.losses import build_loss
 from tellapart.training.pixels import plain
@@ -185,7 +185,9 @@ def plan(recipe: Recipe, catalog: Catalog, split: Split) -> Generator[Computing 
     return _filled(recipe, choice)
 
 
-def _trials(recipe: Recipe, catalog: Catalog, split: Split, deadline: float) -> Generator[Computing, None, list[Trial]]:
+def _trials(
+    recipe: Recipe, catalog: Catalog, split: Split, deadline: float
+) -> Generator[Computing | Note, None, list[Trial]]:
     """Try networks, then the best of them at other sizes. At least one is tried; none begins after the deadline."""
     names = [recipe.model.name] if recipe.model.name != "auto" else at_hand()
     rows = sample(split.train, recipe.seed)
@@ -248,7 +250,7 @@ def sample(rows: Rows, seed: int) -> Rows:
 
 def _try(
     recipe: Recipe, name: str, size: int | None, catalog: Catalog, rows: Rows
-) -> Generator[Computing, None, Trial]:
+) -> Generator[Computing | Note, None, Trial]:
     """Fit a head on frozen layers to two thirds of the sample, score it on the rest, and time both kinds of layers."""
     torch.manual_seed(recipe.seed)
     model, data = recipe.model.model_copy(update={"name": name}), recipe.data.model_copy(update={"size": size})
@@ -259,28 +261,15 @@ def _try(
     start = time.perf_counter()
     pictures = torch.from_numpy(np.stack([load(int(row)) for row in rows[:_BATCH]]))
     reading_seconds = (time.perf_counter() - start) / len(pictures)
-    runtime, frozen_seconds = _time_frozen(network, pictures)
+    n = len(catalog) * max(1, len(recipe.stages[-1].views))
+    choice = yield from choose_engine(FrozenWork(network, network.backbone, "head", dataset, n), plain_runtime())
+    runtime, frozen_seconds = choice.runtime, choice.total(n) / n
     step_seconds = _time_step(network, recipe, dataset, pictures, runtime)
     x = yield from features(network, catalog, rows, runtime, f"trying {name} at {side} pixels")
     n_fit = max(1, len(rows) * 2 // 3)
     score = _score(x, catalog.target(rows), n_fit, catalog.multilabel, catalog.unknown(rows))
     frozen_seconds += reading_seconds / runtime.workers
     return Trial(name, side, score, len(rows) - n_fit, frozen_seconds, step_seconds)
-
-
-def _time_frozen(network: Network, pictures: torch.Tensor) -> tuple[Runtime, float]:
-    """The runtime in which the frozen backbone is fastest, and its seconds a picture."""
-    base = plain_runtime()
-    network.to(device=base.device, memory_format=base.memory_format)  # type: ignore[call-overload]
-    with torch.no_grad():
-        batch = network.normalise(pictures.to(base.device))[: base.inference_batch]
-    backbones = {
-        candidate["frozen"]: inference_layers(network.backbone, replace(base, **candidate))
-        for candidate in FROZEN_CANDIDATES
-    }
-    timed = time_candidates(FROZEN_CANDIDATES, lambda runtime: backbones[runtime.frozen](batch), base)
-    fastest, candidate = timed[0]
-    return replace(base, **candidate), fastest / len(batch)
 
 
 def _time_step(network: Network, recipe: Recipe, dataset: Dataset, pictures: torch.Tensor, runtime: Runtime) -> float:

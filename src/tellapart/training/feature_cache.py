@@ -5,9 +5,9 @@ of each picture, and training starts from their output. It is stored in the prec
 loses nothing; in float32 the result is that of a training from pictures, up to the order of sums.
 
 Why keys are contents. The store's name digests all that the output depends on besides the picture: weights, cut,
-preprocessing, precision, machine, versions (`about_layers`). In it, an item's key digests the picture's file and its
-view (`Dataset.keys`). So stages, runs, folds and the audit share items, a renamed picture keeps its own, and a changed
-one cannot get that of its old self. Nothing has to be invalidated: what is stale is never asked for.
+preprocessing, precision, engine, machine, versions (`about_layers`). In it, an item's key digests the picture's file
+and its view (`Dataset.keys`). So stages, runs, folds and the audit share items, a renamed picture keeps its own, and a
+changed one cannot get that of its old self. Nothing has to be invalidated: what is stale is never asked for.
 
 Why a batch is always full. How sums are ordered depends on a batch's size. With one size, a picture's output does not
 depend on the others, so an item that is added later, or made again, has the same bits.
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -40,7 +39,7 @@ from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import CacheError, LostCacheError, TrainingError
 from tellapart.models.network import Network
-from tellapart.training.fast.fuse_batchnorm import folded
+from tellapart.training.fast.engines import full, version, weights_hash
 from tellapart.training.runtime import Runtime
 
 Rows = npt.NDArray[np.int64]
@@ -144,7 +143,7 @@ def _compute(
     writer = _Writer(store, keys[missing])
     try:
         for batch in inputs(missing) if len(missing) else ():
-            out = layers(_full(batch, batch_size))[: len(batch)].cpu()
+            out = layers(full(batch, batch_size))[: len(batch)].cpu()
             out = (out.permute(0, 2, 3, 1) if out.ndim == 4 else out).contiguous()
             if not writer.n_added:
                 dtype = str(out.dtype).removeprefix("torch.")
@@ -195,12 +194,6 @@ class _Writer:
         self.n_written, self.since = self.n_added, time.monotonic()
 
 
-def _full(batch: Tensor, size: int) -> Tensor:
-    """A whole batch: how sums are ordered depends on a batch's size, so a smaller one is filled up."""
-    n = len(batch)
-    return batch if n == size else batch.index_select(0, torch.arange(size, device=batch.device).clamp(max=n - 1))
-
-
 def _open(store: Store, keys: Keys) -> Activations:
     about, offset = store.note(), store.find(keys)["offset"]
     if about is None or (offset < 0).any():
@@ -246,39 +239,10 @@ def about_layers(
         "weights": weights_hash(layers),
         "preprocessing": preprocessing.as_dict(),
         "precision": runtime.frozen,
+        **({} if runtime.engine == "torch" else {"engine": [runtime.engine, version(runtime.engine)]}),
         "machine": [runtime.device, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "versions": {**cache.versions(), "torch": torch.__version__},
     }
-
-
-def inference_layers(layers: nn.Module, runtime: Runtime) -> Callable[[Tensor], Tensor]:
-    """Layers made fast for answering: folded, in the runtime's precision for frozen layers. They are left as they are.
-
-    "bfloat16" has the weights in it too, so its result differs a little from training's "bfloat16" as from float32.
-    """
-    dtype = torch.bfloat16 if runtime.frozen == "bfloat16" else torch.float32
-    fast: list[nn.Module] = []
-
-    def run(inputs: Tensor) -> Tensor:
-        with torch.no_grad():
-            if not fast:
-                made = folded(layers, inputs.float())
-                fast.append(made.to(dtype=dtype, memory_format=torch.channels_last))  # type: ignore[call-overload]
-            inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
-            result: Tensor = fast[0](inputs.to(dtype))
-            return result
-
-    return run
-
-
-def weights_hash(module: nn.Module) -> str:
-    """SHA-256 over the names, types and values of a module's tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        data = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}{data.dtype}{list(data.shape)}".encode())
-        digest.update(data.flatten().view(torch.uint8).numpy().tobytes() if data.ndim else str(data.item()).encode())
-    return digest.hexdigest()
 
 
 def _channels_first(values: Tensor) -> Tensor:

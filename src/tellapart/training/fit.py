@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tellapart.core.events import BeginsFrom, Event, Progress, Retrained, StageDone, Validated
+from tellapart.core.events import BeginsFrom, Event, Note, Progress, Retrained, StageDone, Validated
 from tellapart.data.loading.loader import Rows
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
@@ -25,6 +25,7 @@ from tellapart.training.checkpoint import State, copy_of
 from tellapart.training.dataset import Dataset
 from tellapart.training.ema import Average
 from tellapart.training.fast.autotune import choose_runtime
+from tellapart.training.fast.engines import NAMES, missing
 from tellapart.training.linear_probe import solutions
 from tellapart.training.optim import set_lrs
 from tellapart.training.prepare import check_stages, prepare_stage
@@ -65,13 +66,20 @@ def fit(
     """
     target = torch.tensor(dataset.catalog.target())
     check_stages(network, recipe, dataset)
-    chosen = begun[max(begun)] if begun else None
+    before = begun[max(begun)] if begun else None
     while (number := state.stage) < len(recipe.stages):
         if state.retraining and not state.chosen[number]:
             yield _skip_stage(state)
             continue
         # Another precision has other bits: a stage that was begun goes on as it was begun.
-        chosen = runtime or begun.get(number) or choose_runtime(network, recipe, number, dataset, target, chosen)
+        chosen = runtime or begun.get(number)
+        if chosen is None:
+            chosen = yield from choose_runtime(network, recipe, number, dataset, target, before)
+        elif reason := missing(chosen.engine, chosen.frozen):
+            engine, what = NAMES[chosen.engine], "What frozen layers give is computed anew, by torch in float32"
+            yield Note(f"{what}, and not by {engine} as before: {reason}.")
+            chosen = chosen.with_plain_frozen
+        before = chosen
         stage = yield from prepare_stage(network, recipe, dataset, target, state, chosen)
         if number and not state.retraining and _at_its_beginning(state):
             yield _measure_start(stage, state)

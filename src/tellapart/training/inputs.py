@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tellapart.core.events import Computing
-from tellapart.core.preprocess import Pixels
+from tellapart.core.events import Computing, Note
+from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation import gpu_batch, offline
 from tellapart.data.augmentation.transforms import crops
 from tellapart.data.loading.loader import batches, gathered
@@ -20,7 +20,8 @@ from tellapart.data.loading.picture_cache import PictureCache
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
 from tellapart.training.dataset import Dataset, Views
-from tellapart.training.feature_cache import Activations, about_layers, compute, inference_layers
+from tellapart.training.fast.engines import EngineError, InferenceLayers, inference_layers
+from tellapart.training.feature_cache import Activations, about_layers, compute
 from tellapart.training.pixels import (
     Load,
     Reader,
@@ -122,12 +123,30 @@ def inputs_from_features(
     runtime: Runtime,
     number: int,
     base: Part | None,
-) -> Generator[Computing, None, StageInputs]:
+) -> Generator[Computing | Note, None, StageInputs]:
     """Inputs computed once by the frozen layers: for training in each of the stage's views, for validation plain.
+
+    Where the runtime's engine cannot run the layers, torch runs all of them, as engines are never mixed.
 
     Args:
         base: a later stage's part, if that stage will need what fewer layers give of the same views, among others: then
             that is stored first, and the rest of the backbone runs from there, so that no layer runs twice.
+    """
+    try:
+        return (yield from _inputs_from_features(network, part, config, dataset, runtime, number, base))
+    except EngineError as error:
+        yield Note(f"{error}: torch runs them instead, in float32.")
+        runtime = runtime.with_plain_frozen
+        return (yield from _inputs_from_features(network, part, config, dataset, runtime, number, base))
+
+
+def _inputs_from_features(
+    network: Network, part: Part, config: Stage, dataset: Dataset, runtime: Runtime, number: int, base: Part | None
+) -> Generator[Computing, None, StageInputs]:
+    """As `inputs_from_features`.
+
+    Raises:
+        EngineError: the runtime's engine cannot run the layers.
     """
     views: Views = config.views or [[]]
     n_views, n_versions, batch_size = len(views), len(dataset.versions), runtime.inference_batch
@@ -180,25 +199,47 @@ class _FrozenLayers:
         """What the layers give of all views of the dataset's items, in the order of `Dataset.keys`; stored."""
         runtime, load, keys = self.runtime, all_views(dataset, views), dataset.keys(views)
 
-        def pictures(numbers: Rows) -> Iterator[Tensor]:
-            for batch in batches(numbers, runtime.inference_batch, load, runtime.workers, runtime.sequential):
-                yield network_input(self.network, batch.image, runtime)
-
         def stored(
-            until: Part, layers: nn.Module | None, inputs: Callable[[Rows], Iterator[Tensor]], title: str
+            until: Part, layers: nn.Module | None, first: Activations | None, title: str
         ) -> Generator[Computing, None, Activations]:
             assert layers is not None
             assert until.prefix is not None
             # Of the frozen layers alone: those behind them change while the stage trains, and it may be resumed.
             about = about_layers(self.network, until.prefix, until.cut, dataset.preprocessing, runtime)
             forward = inference_layers(layers, runtime)
+            if first is None:
+                inputs = picture_inputs(self.network, dataset.preprocessing, load, forward, runtime)
+            else:
+                inputs = partial(first.in_order, device=runtime.device, batch_size=runtime.inference_batch)
+                if self.base and runtime.engine != "torch":  # another engine makes one of layers that follow each other
+                    about["in two pieces, before"] = self.base.cut
             return (yield from compute(self.stage, title, forward, inputs, keys, about, runtime.inference_batch))
 
         if self.base is None:
-            return (yield from stored(self.part, self.part.prefix, pictures, f"frozen layers, {name}"))
-        first = yield from stored(self.base, self.base.prefix, pictures, f"first layers, {name}")
-        from_first = partial(first.in_order, device=runtime.device, batch_size=runtime.inference_batch)
-        return (yield from stored(self.part, self.base.rest, from_first, f"features, {name}"))
+            return (yield from stored(self.part, self.part.prefix, None, f"frozen layers, {name}"))
+        first = yield from stored(self.base, self.base.prefix, None, f"first layers, {name}")
+        return (yield from stored(self.part, self.base.rest, first, f"features, {name}"))
+
+
+def picture_inputs(
+    network: Network, preprocessing: Preprocessing, load: Load, forward: InferenceLayers, runtime: Runtime
+) -> Callable[[Rows], Iterator[Tensor]]:
+    """Makes inputs of a network's first layers from pictures: items → batches, in that order.
+
+    Args:
+        preprocessing: the size of the pictures.
+        load: item → its pixels.
+        forward: the layers; where an engine converts them, it does so while the first pictures are read.
+        runtime: device, batch size, number of threads that load.
+    """
+
+    def inputs(items: Rows) -> Iterator[Tensor]:
+        blank = torch.zeros(1, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)
+        forward.begin((runtime.inference_batch, *network_input(network, blank, runtime).shape[1:]))
+        for batch in batches(items, runtime.inference_batch, load, runtime.workers, runtime.sequential):
+            yield network_input(network, batch.image, runtime)
+
+    return inputs
 
 
 def _changed_on_gpu(

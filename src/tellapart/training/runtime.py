@@ -5,21 +5,29 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from tellapart.core.environment import processor_name
 from tellapart.core.hardware import n_processors
+from tellapart.core.openvino_quiet import has_openvino
 from tellapart.errors import UsageError
 
 Precision = Literal["float32", "bfloat16"]
+Engine = Literal["torch", "openvino", "onnxruntime"]
+ENGINES: tuple[Engine, ...] = ("torch", "openvino", "onnxruntime")
 #: So many pictures leave a layer's output in a processor's cache until the next layer reads it. With 64 of them at once
 #: MobileNetV2 answers at half the speed.
 FITS_A_CACHE = 8
 #: Words that a user may ask with: at most one of each line.
-_RIVALS = (("cpu", "cuda", "mps"), ("float32", "bfloat16"), ("channels-last", "contiguous"))
+_RIVALS = (
+    ("cpu", "cuda", "mps"),
+    ("float32", "bfloat16"),
+    ("channels-last", "contiguous"),
+    ENGINES,
+)
 _ASKED_FOR = "asked for"
 
 
@@ -37,6 +45,7 @@ class Runtime:
         micro_batch: pictures of a training step that go through the layers together; 0 means all. Gradients are summed
             over the micro-batches, so a step is the same but for rounding. Only for layers in which pictures do not
             depend on each other.
+        engine: what runs frozen layers whose output is stored. All else is run by torch.
     """
 
     device: str
@@ -46,6 +55,7 @@ class Runtime:
     workers: int = 2
     why: str = ""
     micro_batch: int = 0
+    engine: Engine = "torch"
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which forward passes run."""
@@ -56,7 +66,12 @@ class Runtime:
     @property
     def inference(self) -> Runtime:
         """What all stages of a training share: device, threads, precision of frozen layers; nothing about steps."""
-        return Runtime(self.device, frozen=self.frozen, workers=self.workers, why=self.why)
+        return Runtime(self.device, frozen=self.frozen, workers=self.workers, why=self.why, engine=self.engine)
+
+    @property
+    def with_plain_frozen(self) -> Runtime:
+        """The same, but that torch runs frozen layers in float32: what any machine can."""
+        return replace(self, engine="torch", frozen="float32")
 
     @property
     def asked_for(self) -> bool:
@@ -91,6 +106,11 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether torch has products in bfloat16 for a device. Without them it computes number by number: for minutes."""
+    return device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def default_workers() -> int:
@@ -129,7 +149,13 @@ def parse(text: str) -> Runtime | None:
             f"--runtime {text}: this machine has no device '{device}' that torch can use.", f"Here: {here}."
         )
     precision: Precision = "bfloat16" if "bfloat16" in words else "float32"
-    return Runtime(device, precision, precision, "contiguous" not in words, default_workers(), _ASKED_FOR)
+    engine: Engine = next((engine for engine in ENGINES if engine in words), "torch")
+    if engine != "torch" and device != "cpu":
+        raise UsageError(f"--runtime {text}: '{engine}' runs layers on the processor alone.", f"Add cpu: cpu,{engine}.")
+    if engine == "openvino" and not has_openvino():
+        raise UsageError(f"--runtime {text}: OpenVINO is not installed.", "Install it: pip install openvino")
+    channels_last = "contiguous" not in words
+    return Runtime(device, precision, precision, channels_last, default_workers(), _ASKED_FOR, engine=engine)
 
 
 def _has(device: str) -> bool:
@@ -156,7 +182,7 @@ def environment() -> dict[str, Any]:
     """Versions, machine and threads: what a result depends on besides recipe and pictures."""
     from tellapart.core.version import __version__
 
-    packages = ("torchvision", "timm", "numpy", "pillow", "simplejpeg", "onnxruntime")
+    packages = ("torchvision", "timm", "numpy", "pillow", "simplejpeg", "onnxruntime", "openvino")
     return {
         "tellapart": __version__,
         "python": platform.python_version(),

@@ -59,8 +59,8 @@ class ProgressSink:
         """Give a function that shows how far some work is."""
         yield lambda text, done, total: None
 
-    def watch(self, work: Generator[Computing, None, T]) -> T:
-        """Do some work, show how far it is, and return its result."""
+    def watch(self, work: Generator[Computing | Note, None, T]) -> T:
+        """Do some work, show how far it is, and what must not pass in silence; return its result."""
         with self.steps() as show:
             while True:
                 try:
@@ -68,7 +68,10 @@ class ProgressSink:
                 except StopIteration as end:
                     result: T = end.value
                     return result
-                show(event.task, event.done, event.total)
+                if isinstance(event, Note):
+                    self.note(event.text)
+                else:
+                    show(event.task, event.done, event.total)
 
     def follow(self, events: Iterable[Event], recipe: Recipe) -> None:
         """Show a training's events until it ends."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tellapart.core.cache import read_note, write_note
-from tellapart.core.files import cache_folder
+from tellapart.core.events import Computing
 from tellapart.core.hardware import n_processors
 from tellapart.core.old_names import current_runtime
 from tellapart.core.plain_json import read_json_file
@@ -26,17 +24,17 @@ from tellapart.data.loading.loader import Rows, batches
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.dataset import Dataset
-from tellapart.training.fast.forward import Forward
-from tellapart.training.feature_cache import inference_layers
+from tellapart.training.fast.choose_engine import FrozenWork, choose_engine
+from tellapart.training.fast.remembered import note_file
 from tellapart.training.optim import set_lrs
 from tellapart.training.pixels import fixed_view, plain
-from tellapart.training.prepare import stage_from_pictures
+from tellapart.training.prepare import stage_dataset, stage_from_pictures
 from tellapart.training.runtime import (
     FITS_A_CACHE,
     Runtime,
     default_device,
     default_workers,
-    machine,
+    multiplies_bfloat16,
     synchronise,
 )
 from tellapart.training.stage import TrainingStage, repeats, solves
@@ -54,8 +52,6 @@ STEP_CANDIDATES: tuple[Candidate, ...] = (
     {"precision": "float32", "channels_last": True, "micro_batch": FITS_A_CACHE},
     {"precision": "bfloat16", "channels_last": True, "micro_batch": FITS_A_CACHE},
 )
-#: How frozen layers may run.
-FROZEN_CANDIDATES: tuple[Candidate, ...] = ({"frozen": "float32"}, {"frozen": "bfloat16"})
 _REPETITIONS = 2
 #: A candidate that takes so many times the fastest one's time is not timed again.
 _HOPELESS = 1.5
@@ -80,7 +76,7 @@ class Measurement:
 
 def choose_runtime(
     network: Network, recipe: Recipe, number: int, dataset: Dataset, target: Tensor, before: Runtime | None
-) -> Runtime:
+) -> Generator[Computing, None, Runtime]:
     """Choose how a stage runs: as the user asked, or as is fastest here.
 
     Args:
@@ -90,10 +86,13 @@ def choose_runtime(
         target: of all rows of the catalog.
         before: the runtime of the stage before. What all stages share is taken from it, so that the features that one
             stage stores serve the others.
+
+    Yields:
+        Computing, while engines are tried.
     """
     if before and before.asked_for:
         return before
-    shared = before.inference if before else _tune_inference(network, recipe, dataset)
+    shared = before.inference if before else (yield from _tune_inference(network, recipe, dataset))
     # A linear head is solved without steps: nobody should wait for their timing before its first score.
     if solves(recipe.stages[number]):
         return shared
@@ -111,7 +110,7 @@ def choose(key: dict[str, Any], base: Runtime, measurements: Sequence[Measuremen
         base: its fields are kept, but for those that candidates have.
         measurements: in this order; each begins with what the one before it chose.
     """
-    file = _memory(key)
+    file = note_file(key)
     chosen = _recall(file)
     if chosen is None:
         chosen, reasons = base, []
@@ -132,8 +131,13 @@ def step_candidates(independent: bool) -> list[Candidate]:
     Args:
         independent: whether the pictures of a batch do not depend on each other in the layers that are trained.
     """
-    micro_batches = independent and default_device() == "cpu"
-    return [candidate for candidate in STEP_CANDIDATES if micro_batches or not candidate["micro_batch"]]
+    device = default_device()
+    micro_batches, bfloat16 = independent and device == "cpu", multiplies_bfloat16(device)
+    return [
+        candidate
+        for candidate in STEP_CANDIDATES
+        if (micro_batches or not candidate["micro_batch"]) and (bfloat16 or candidate["precision"] == "float32")
+    ]
 
 
 def worker_candidates() -> list[Candidate]:
@@ -150,8 +154,6 @@ def in_words(runtime: Runtime) -> str:
 def _words(candidate: Candidate) -> str:
     if "workers" in candidate:
         return f"{candidate['workers']} threads"
-    if "frozen" in candidate:
-        return str(candidate["frozen"])
     few = f" with {candidate['micro_batch']} pictures at once" if candidate["micro_batch"] else ""
     return f"{candidate['precision']} {'channels-last' if candidate['channels_last'] else 'contiguous'}{few}"
 
@@ -194,14 +196,6 @@ def _seconds(run: Callable[[Runtime], object], runtime: Runtime, best_so_far: fl
     return best
 
 
-def _memory(key: dict[str, Any]) -> Path:
-    """The file that remembers a choice."""
-    threads = {"threads": torch.get_num_threads(), "processors": n_processors()}
-    full = {**key, "torch": torch.__version__, **threads, **machine()}
-    name = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:24]
-    return cache_folder("runtime") / f"{name}.json"
-
-
 def _recall(file: Path) -> Runtime | None:
     """The choice that a file remembers; None where it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
@@ -213,37 +207,32 @@ def _recall(file: Path) -> Runtime | None:
     return None
 
 
-def _tune_inference(network: Network, recipe: Recipe, dataset: Dataset) -> Runtime:
-    """Choose the precision of frozen layers and the number of threads that load pictures.
+def _tune_inference(network: Network, recipe: Recipe, dataset: Dataset) -> Generator[Computing, None, Runtime]:
+    """Choose engine and precision of frozen layers, and the number of threads that load pictures.
 
-    Both are timed on the stage that trains most of those that store what frozen layers give.
+    Engines are tried on the stage that trains most of those that store what frozen layers give.
     """
     spare = copy.deepcopy(network).to(default_device())
     parts = [select(spare, s.train, s.batch_norm) for s in recipe.stages]
-    pairs = zip(parts, recipe.stages, strict=True)
-    part, stage = max(pairs, key=lambda pair: (repeats(pair[0], recipe, pair[1]), pair[0].n_groups))
-    rows, pixels = _first_pictures(spare, stage, dataset)
-    layers: dict[str, Forward] = {}
-
-    def run_frozen(runtime: Runtime) -> None:
-        assert part.prefix is not None
-        if runtime.frozen not in layers:
-            layers[runtime.frozen] = inference_layers(part.prefix, runtime)
-        # Two batches tell the precisions apart, and everybody waits for this.
-        for batch in torch.split(pixels, runtime.inference_batch)[:2]:
-            layers[runtime.frozen](batch.to(runtime.device))
-
-    def load(runtime: Runtime) -> None:
-        for _ in batches(dataset.items[:_LOADED], _LOADED, fixed_view(dataset), runtime.workers):
-            pass
-
-    has_frozen = repeats(part, recipe, stage)
-    measurements = [Measurement("the frozen layers take", FROZEN_CANDIDATES, run_frozen)] if has_frozen else []
+    number = max(range(len(parts)), key=lambda i: (repeats(parts[i], recipe, recipe.stages[i]), parts[i].n_groups))
+    part, stage = parts[number], recipe.stages[number]
+    base, reasons = Runtime(default_device(), workers=default_workers()), []
     if len(workers := worker_candidates()) > 1:
-        measurements.append(Measurement("reading pictures takes", workers, load))
-    key = {"network": network.architecture.as_dict(), "trains": part.description, "n": len(rows)}
-    base = Runtime(default_device(), workers=default_workers())
-    return choose({**key, "times": "answers", "frozen": has_frozen}, base, measurements)
+
+        def load(runtime: Runtime) -> None:
+            for _ in batches(dataset.items[:_LOADED], _LOADED, fixed_view(dataset), runtime.workers):
+                pass
+
+        size = [dataset.preprocessing.height, dataset.preprocessing.width]
+        base = choose({"times": "reading", "size": size}, base, [Measurement("reading pictures takes", workers, load)])
+        reasons.append(base.why)
+    if part.prefix is not None and repeats(part, recipe, stage):
+        shown = stage_dataset(spare, stage, dataset, number)
+        n = len(shown.items) * max(1, len(stage.views)) + len(shown.validation)
+        choice = yield from choose_engine(FrozenWork(spare, part.prefix, part.cut, shown, n), base)
+        base = choice.runtime
+        reasons.insert(0, base.why)
+    return replace(base, why="; ".join(filter(None, reasons)))
 
 
 def _tune_steps(
