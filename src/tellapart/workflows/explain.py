@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tellapart.core.events import Computing
+from tellapart.core.events import Computing, Note
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
@@ -143,7 +143,9 @@ def explain(
     return out, why
 
 
-def explain_for_report(run: Run, network: Network, on: str, known: Rows | None) -> Generator[Computing, None, None]:
+def explain_for_report(
+    run: Run, network: Network, on: str, known: Rows | None
+) -> Generator[Computing | Note, None, None]:
     """Save explanations of some wrong and some uncertain answers for the report, which then needs no torch.
 
     Args:
@@ -267,7 +269,7 @@ def _why(
     options: ExplainOptions,
     methods: Mapping[str, int],
     notes: Sequence[str],
-) -> Generator[Computing, None, Why]:
+) -> Generator[Computing | Note, None, Why]:
     """Maps of each picture, the check of the first few, and the training pictures that it looks like.
 
     Args:
@@ -343,7 +345,7 @@ def _chosen(answers: Answers, i: int, only: str | None) -> list[int]:
 
 def _alike(
     run: Run, network: Network, subjects: Subjects, training: Rows, k: int
-) -> Generator[Computing, None, list[list[Card]]]:
+) -> Generator[Computing | Note, None, list[list[Card]]]:
     """Cards of the training pictures that each picture looks like."""
     catalog = run.catalog
     runtime = plain_runtime()

@@ -90,7 +90,7 @@ def conclude(
 
 def _honesty_notes(
     catalog: Catalog, split: Split, evaluations: dict[str, Evaluation]
-) -> Generator[Computing, None, list[str]]:
+) -> Generator[Computing | Note, None, list[str]]:
     """Why the scores may be flattered: scenes in two parts; and whether validation and test differ beyond chance.
 
     Every picture is looked at for it. Its measures are kept, and the report's audit rests on them too.
@@ -140,7 +140,7 @@ def _evaluated(run: Run, predictions: Predictions, part: str, on: str, certainty
 
 def _known(
     run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime
-) -> Generator[Computing, None, KnownClasses]:
+) -> Generator[Computing | Note, None, KnownClasses]:
     """The classes' distributions in feature space, fitted to some training pictures."""
     from tellapart.evaluation.fit_open_set import fit_known
     from tellapart.training.extract_features import features
