@@ -12,20 +12,27 @@ from tellapart.core.output import print_out
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory or a bundle.")],
-    to: Annotated[str, typer.Option(help="html: one file that classifies in any browser.")],
+    to: Annotated[str, typer.Option(help="html, onnx, openvino, torch, int8 or timm.")],
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; by default in the folder exports beside the bundle.")
+        Path | None,
+        typer.Option(help="The file or folder to write; by default in the folder exports beside the bundle."),
     ] = None,
     browser_engine: Annotated[
         Path | None, typer.Option(help="For html: a folder with the two files of onnxruntime-web.")
     ] = None,
+    with_preprocessing: Annotated[
+        bool, typer.Option("--with-preprocessing", help="For onnx: the network takes a decoded picture of any size.")
+    ] = False,
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="For int8: share of the validation pictures that may be lost.")
+    ] = 0.01,
 ) -> None:
     """Write the classifier in another format. Its answers to a few known pictures are checked."""
     from tellapart.workflows.export import ExportOptions
     from tellapart.workflows.export import export as export_to
 
-    exported = export_to(run, to, out, ExportOptions(browser_engine))
+    exported = export_to(run, to, out, ExportOptions(browser_engine, with_preprocessing, max_loss))
     size = f", {exported.path.stat().st_size / 1e6:.1f} MB" if exported.path.is_file() else ""
     print_out(f"Written: {exported.path}{size}")
     print_out(f"Its answers to the known pictures differ by at most {exported.difference:.2g} (logits).")
-    print_out(*exported.left_out)
+    print_out(*filter(None, [exported.note]), *exported.left_out)

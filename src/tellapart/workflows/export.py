@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tellapart.core.files import naming
+from tellapart.core.hardware import n_processors
+from tellapart.core.preprocess import Pixels
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.bundle.record_export import record_export
 from tellapart.deploy.export.exported import Exported
-from tellapart.deploy.export.html import export_html
+from tellapart.deploy.read_pictures import read_ahead
 from tellapart.errors import UsageError
+from tellapart.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -20,9 +27,13 @@ class ExportOptions:
 
     Attributes:
         browser_engine: for "html": a folder with the engine that runs in a browser; None to look for it.
+        with_preprocessing: for "onnx": the network takes a decoded picture of any size.
+        max_loss: for "int8": share of the validation pictures, 0 to 1, that may be lost.
     """
 
     browser_engine: Path | None = None
+    with_preprocessing: bool = False
+    max_loss: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -33,8 +44,73 @@ class _Format:
     write: Callable[[Bundle, Path, ExportOptions], Exported]
 
 
+def _onnx(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
+    from tellapart.deploy.export.onnx_file import export_onnx_file
+
+    return export_onnx_file(bundle, path, options.with_preprocessing)
+
+
+def _openvino(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
+    from tellapart.deploy.export.openvino_folder import export_openvino
+
+    return export_openvino(bundle, path)
+
+
+def _torch(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
+    from tellapart.deploy.export.torch_program import export_torch
+
+    return export_torch(bundle, path)
+
+
+def _timm(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
+    from tellapart.deploy.export.timm_folder import export_timm
+
+    return export_timm(bundle, path)
+
+
+def _html(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
+    from tellapart.deploy.export.html import export_html
+
+    return export_html(bundle, path, options.browser_engine)
+
+
+def _int8(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
+    from tellapart.deploy.export.int8 import export_int8
+
+    pictures, target = _validation(bundle)
+    return export_int8(bundle, path, pictures, target, options.max_loss)
+
+
+def _validation(bundle: Bundle) -> tuple[Pixels, npt.NDArray[Any]]:
+    """The validation pictures of the run that a bundle lies in, preprocessed, and their labels.
+
+    Raises:
+        UsageError: it lies in none, or they cannot be read.
+    """
+    run = Run(bundle.folder.parent)
+    if not run.catalog_file.is_file() or not run.split_file.is_file():
+        raise UsageError(
+            f"{bundle.folder} lies in no run directory: 8 bits need the validation pictures.", "Name the run directory."
+        )
+    catalog, rows = run.catalog, run.split.validation
+    paths = [catalog.path(int(row)) for row in rows]
+    read = list(read_ahead(paths, bundle.preprocessing, n_processors(), ahead=64))
+    if missing := [picture.path for picture in read if picture.pixels is None]:
+        raise UsageError(
+            f"{missing[0]}: this validation picture can no longer be read.", "Put it back, or train again."
+        )
+    frame = (0, bundle.preprocessing.height, bundle.preprocessing.width, 3)
+    pictures = np.stack([p.pixels for p in read if p.pixels is not None]) if read else np.empty(frame, np.uint8)
+    return pictures, catalog.target(rows)
+
+
 FORMATS: dict[str, _Format] = {
-    "html": _Format("classifier.html", lambda bundle, path, options: export_html(bundle, path, options.browser_engine)),
+    "html": _Format("classifier.html", _html),
+    "onnx": _Format("classifier.onnx", _onnx),
+    "openvino": _Format("openvino", _openvino),
+    "torch": _Format("classifier.pt2", _torch),
+    "int8": _Format("classifier.int8.onnx", _int8),
+    "timm": _Format("timm", _timm),
 }
 
 

@@ -23,11 +23,13 @@ class Exported:
         path: of the file or folder.
         difference: the largest absolute difference between one of its logits and the bundle's golden one.
         left_out: the abilities of the bundle that it does not have, as sentences.
+        note: what was measured besides, as a sentence; empty where nothing was.
     """
 
     path: Path
     difference: float
     left_out: tuple[str, ...] = ()
+    note: str = ""
 
 
 def golden_difference(

@@ -14,13 +14,13 @@ import numpy as np
 
 from tellapart.core.extras import require
 from tellapart.core.files import write_text
-from tellapart.core.preprocess import Pixels
 from tellapart.core.text import counted, visible
 from tellapart.core.version import __version__
 from tellapart.deploy.bundle.read import MODEL, Bundle
 from tellapart.deploy.export import browser_engine
 from tellapart.deploy.export.exported import Exported, golden_difference
 from tellapart.deploy.export.half_weights import half_weights
+from tellapart.deploy.export.onnx_file import InferenceSession
 
 PAGE = Path(__file__).parents[1] / "page"
 #: The engine is made of text in the page itself, so inline scripts and WebAssembly may run; nothing can be fetched.
@@ -47,13 +47,13 @@ def export_html(bundle: Bundle, path: Path, engine_folder: Path | None = None) -
         MissingExtraError: onnx is not installed.
     """
     network = _network(bundle)
-    difference = golden_difference(bundle, lambda pictures: _logits(network, pictures), _ALLOWED, "page")
+    difference = golden_difference(bundle, InferenceSession(network).logits, _ALLOWED, "page")
     engine = browser_engine.browser_engine(engine_folder)
     data = [
         _data("model", "application/json", _json(describe(bundle, _PRIVACY))),
         _data("engine", "text/plain", engine.script.replace("</script", "<\\/script")),
         _data("engine-binary", "text/plain", _packed(engine.binary)),
-        _data("network", "text/plain", _packed(network)),
+        _data("network", "text/plain", _packed(network.SerializeToString())),
     ]
     if bundle.known is not None:
         numbers = np.concatenate([tensor.ravel() for tensor in bundle.known.tensors().values()])
@@ -133,19 +133,11 @@ def _quality(evaluation: Any) -> str:
         return ""
 
 
-def _network(bundle: Bundle) -> bytes:
+def _network(bundle: Bundle) -> Any:
     onnx = require("onnx", "Exporting a page", "train")
     model = onnx.load(bundle.folder / MODEL)
     half_weights(model)
-    network: bytes = model.SerializeToString()
-    return network
-
-
-def _logits(network: bytes, pictures: Pixels) -> Any:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"pictures": pictures})[0]
+    return model
 
 
 def _packed(content: bytes) -> str:
