@@ -328,6 +328,7 @@ class StageRuntime(BaseModel):
     workers: Count = 2
     why: str = ""
     micro_batch: Count = 0
+    engine: Literal["torch", "openvino", "onnxruntime"] = "torch"
 
 
 class Beside(Values):
