@@ -1,6 +1,7 @@
 """Start-up: `--help`, and `predict` on one picture, each from a cold process; and `scan` on one thread and on two.
 
-`scan` is timed twice: as a command, start-up included, and as the call itself.
+`predict` is timed beside importing the libraries that it cannot do without, in seconds of processor time too, which
+other programs hardly change. `scan` is timed twice: as a command, start-up included, and as the call itself.
 
 TELLAPART_TEST_DATA=… python -m benchmarks.start_up RUN_DIRECTORY
 """
@@ -16,11 +17,23 @@ from pathlib import Path
 import tellapart as ta
 from benchmarks import record
 
+LIBRARIES = "import numpy, PIL.Image, simplejpeg, onnxruntime"
 
-def seconds(*arguments: str) -> float:
+
+def seconds(*arguments: str) -> tuple[float, float]:
+    """Seconds by the clock, and of the processors, of a Python process that has its bytecode, as installed ones do."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "tellapart", *arguments], check=True, stdout=subprocess.DEVNULL)
-    return round(time.monotonic() - start, 3)
+    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed")
+    return round(time.monotonic() - start, 3), round(used.ru_utime + used.ru_stime, 3)
+
+
+def command_seconds(*arguments: str) -> float:
+    return seconds("-m", "tellapart", *arguments)[0]
 
 
 def scan_seconds(folder: Path, workers: int) -> float:
@@ -33,21 +46,30 @@ def main() -> None:
     run = sys.argv[1]
     fruit = Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit"
     picture = str(next((fruit / "cherry").iterdir()))
-    helped, predicted, one, two = [], [], [], []
-    call_one, call_two = [], []
+    predict = ("-m", "tellapart", "predict", run, picture)
+    found: dict[str, list[float]] = {}
     scan_seconds(fruit, 1)  # the files are in the disk's cache from here on
+    seconds(*predict)
     for _ in range(5):  # in turn, so that a slow moment of the machine hits all alike
-        helped.append(seconds("--help"))
-        predicted.append(seconds("predict", run, picture))
-        one.append(seconds("scan", str(fruit), "--quiet", "--workers", "1"))
-        two.append(seconds("scan", str(fruit), "--quiet", "--workers", "2"))
-        call_one.append(scan_seconds(fruit, 1))
-        call_two.append(scan_seconds(fruit, 2))
-    figures = {"help_s": helped, "predict_one_s": predicted, "scan_1_thread_s": one, "scan_2_threads_s": two}
-    figures |= {"scan_call_1_thread_s": call_one, "scan_call_2_threads_s": call_two}
-    figures["scan_command_ratio"] = [round(a / b, 3) for a, b in zip(one, two, strict=True)]
-    figures["scan_call_ratio"] = [round(a / b, 3) for a, b in zip(call_one, call_two, strict=True)]
-    record.write("start_up", {name: record.spread(values) for name, values in figures.items()})
+        times = {"help_s": command_seconds("--help")}
+        times["predict_one_s"], times["predict_one_cpu_s"] = seconds(*predict)
+        times["libraries_s"], times["libraries_cpu_s"] = seconds("-c", LIBRARIES)
+        times["predict_with_options_s"], times["predict_with_options_cpu_s"] = seconds(*predict, "--top", "2")
+        for name, workers in (("1_thread", 1), ("2_threads", 2)):
+            times[f"scan_{name}_s"] = command_seconds("scan", str(fruit), "--quiet", "--workers", str(workers))
+            times[f"scan_call_{name}_s"] = scan_seconds(fruit, workers)
+        for name, value in times.items():
+            found.setdefault(name, []).append(value)
+    pairs = {
+        "scan_command_ratio": ("scan_1_thread_s", "scan_2_threads_s"),
+        "scan_call_ratio": ("scan_call_1_thread_s", "scan_call_2_threads_s"),
+        "predict_to_libraries_cpu_ratio": ("predict_one_cpu_s", "libraries_cpu_s"),
+    }
+    for name, (one, other) in pairs.items():
+        found[name] = [round(a / b, 3) for a, b in zip(found[one], found[other], strict=True)]
+    load = [round(value, 1) for value in os.getloadavg()]
+    figures = {name: record.spread(values) for name, values in found.items()}
+    record.write("start_up", {**figures, "load_average": load})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """`python -m tellapart` is the command."""
 
-from tellapart.cli.main import main
+from tellapart.cli.start import main
 
 main()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -27,9 +25,8 @@ from tellapart.cli import (
     study,
     train,
 )
-from tellapart.core.output import guard_output, print_err, print_out
-from tellapart.core.text import Lines, visible
-from tellapart.errors import TellapartError, system_error_message
+from tellapart.cli.ending import errors_for_people
+from tellapart.core.output import guard_output, print_out
 
 #: Order of the commands in `--help`: as users are likely to need them.
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
@@ -84,23 +81,9 @@ for _name, _command in COMMANDS.items():
 
 def main() -> None:
     """Run the command line. A `TellapartError` becomes a message and an exit code."""
-    # Loading torch makes a million objects that stay. To search them for garbage again and again takes a tenth of it.
-    gc.set_threshold(10_000, 20, 50)
     guard_output()
-    try:
+    with errors_for_people():
         app()
-    except TellapartError as error:
-        print_err(Lines(f"Error: {visible(error.message)}"), *filter(None, [error.hint]))
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read the output has stopped reading; closing quietly is what other programs do.
-        sys.stderr.close()
-        sys.exit(141)
-    except OSError as error:  # a full disk, a folder that may not be written to
-        print_err(f"Error: {system_error_message(error)}")
-        sys.exit(TellapartError.exit_code)
 
 
 @app.callback(invoke_without_command=True)

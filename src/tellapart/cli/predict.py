@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli.ending import UNREADABLE
 from tellapart.cli.options import TtaMean
 from tellapart.core.output import print_err, print_out
-
-UNREADABLE = 3
 
 Inputs = Annotated[
     list[str],

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
+from tellapart.core import checks
 from tellapart.core.old_names import current_keys
-from tellapart.core.plain_json import first_fault, read_json_file
-from tellapart.core.predictions import Mean
+from tellapart.core.plain_json import read_json_file
+from tellapart.core.predictions import MEANS, Mean
 from tellapart.core.preprocess import Preprocessing
+from tellapart.core.text import visible
 from tellapart.errors import BundleError
 
 FORMAT = 3
@@ -25,98 +26,99 @@ AGAIN = "Copy it again from where it came from, or make it anew by training agai
 MOST_COPIES = 32
 
 
-def _text(value: Any) -> str:
-    """A string. Not pydantic's own, which refuses the names of folders that are no UTF-8."""
-    if not isinstance(value, str) or len(value) > 10_000:
-        raise ValueError("a text of at most 10,000 characters is needed here")
-    return value
+@dataclass(frozen=True)
+class Tolerance:
+    """Tolerance of onnxruntime's logits beside the golden ones: absolute + relative × |golden|."""
+
+    absolute: float
+    relative: float
 
 
-def _none_or_two(values: list[Any]) -> list[Any]:
-    if len(values) not in (0, 2):
-        raise ValueError("two names or none are needed here")
-    return values
+@dataclass(frozen=True)
+class Description:
+    """bundle.json; see `deploy.bundle.read.Bundle` for what the entries mean.
+
+    `architecture` is checked by `models.architecture` before anything is built, and `files` when they are used.
+    `ood_score` holds the fields of `evaluation.open_set.OodScore`.
+    """
+
+    classes: list[str]
+    multilabel: bool
+    preprocessing: Preprocessing
+    temperature: float | list[float]
+    thresholds: list[float]
+    tolerance: Tolerance
+    architecture: dict[str, Any]
+    about: dict[str, Any]
+    sets: dict[float, float]
+    n_validation: int
+    ood_score: dict[str, Any] | None
+    tta: int
+    flip: bool
+    tta_mean: Mean
+    files: Any
 
 
 def _by_number(values: Any) -> Any:
     """JSON knows texts alone as keys: "0.95" → 0.95."""
-    return {float(key): value for key, value in values.items()} if isinstance(values, dict) else values
+    return {float(key): value for key, value in checks.plain(values).items()}
 
 
-Text = Annotated[Any, AfterValidator(_text)]
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Number = Annotated[float, Field(ge=-1e30, le=1e30)]
-Divisor = Annotated[float, Field(ge=1e-6, le=1e6)]
-Plain = dict[Any, Any]
+_COUNT, _SHARE, _NUMBER = checks.integer(0, 1_000_000_000), checks.number(0, 1), checks.number(-1e30, 1e30)
+_DIVISOR, _TEXT = checks.number(1e-6, 1e6), checks.text()
+_TOLERANCE = checks.record({"absolute": checks.number(0, 0.1), "relative": checks.number(0, 0.1)})
+# Mean and standard deviation.
+_PAIR = checks.listed(_NUMBER, [2])
+_SCORE = checks.record(
+    {
+        "distance": _PAIR,
+        "doubt": _PAIR,
+        "limit": _NUMBER,
+        "share": _SHARE,
+        "n": _COUNT,
+        "by_default": (checks.boolean, lambda: True),
+    }
+)
+_CHECK = checks.record(
+    {
+        "classes": checks.listed(_TEXT, range(1, 1_000_001)),
+        "multilabel": checks.boolean,
+        "preprocessing": Preprocessing.from_dict,
+        "temperature": checks.either(_DIVISOR, checks.listed(_DIVISOR)),
+        "thresholds": checks.listed(_SHARE),
+        "tolerance": lambda value: Tolerance(**_TOLERANCE(value)),
+        "architecture": checks.plain,
+        "about": checks.plain,
+        "sets": (lambda value: checks.by_key(_SHARE, _SHARE)(_by_number(value)), dict),
+        "n_validation": (_COUNT, lambda: 0),
+        "ood_score": (checks.none_or(_SCORE), lambda: None),
+        "tta": (checks.integer(0, MOST_COPIES), lambda: 0),
+        "flip": (checks.boolean, lambda: False),
+        "tta_mean": (checks.one_of(*MEANS), lambda: "logits"),
+        "files": (lambda value: value, lambda: None),
+    }
+)
 
 
-class _Part(BaseModel):
-    """Base of all parts: no silent conversion; a key that is not known counts in the digest alone."""
+def _check(values: Any) -> Description:
+    """The description, whose entries are within bounds and go together.
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Tolerance(_Part):
-    """Tolerance of onnxruntime's logits beside the golden ones: absolute + relative × |golden|."""
-
-    absolute: Annotated[float, Field(ge=0, le=0.1)]
-    relative: Annotated[float, Field(ge=0, le=0.1)]
-
-
-class OodScoreValues(_Part):
-    """The fields of `evaluation.open_set.OodScore`: mean and deviation twice, limit, share, number, default."""
-
-    distance: Annotated[list[Number], Field(min_length=2, max_length=2)]
-    doubt: Annotated[list[Number], Field(min_length=2, max_length=2)]
-    limit: Number
-    share: Share
-    n: Count
-    by_default: bool = True
-
-    @model_validator(mode="after")
-    def _deviations(self) -> Self:
-        if min(self.distance[1], self.doubt[1]) <= 0:
-            raise ValueError("a standard deviation is above 0")
-        return self
-
-
-class About(_Part):
-    """What is used of a bundle's origin: the columns of a competition's answer."""
-
-    columns: Annotated[list[Text], AfterValidator(_none_or_two)] = Field(default_factory=list)
-
-
-class Description(_Part):
-    """bundle.json; see `deploy.bundle.read.Bundle` for what the entries mean."""
-
-    classes: Annotated[list[Text], Field(min_length=1, max_length=1_000_000)]
-    multilabel: bool
-    preprocessing: Preprocessing
-    temperature: Divisor | list[Divisor]
-    thresholds: list[Share]
-    tolerance: Tolerance
-    architecture: Plain  # checked by `models.architecture` before anything is built
-    about: Plain
-    sets: Annotated[dict[Share, Share], BeforeValidator(_by_number)] = Field(default_factory=dict)
-    n_validation: Count = 0
-    ood_score: OodScoreValues | None = None
-    tta: Annotated[int, Field(ge=0, le=MOST_COPIES)] = 0
-    flip: bool = False
-    tta_mean: Mean = "logits"
-    files: Any = None  # whose entries are checked when they are used
-
-    @model_validator(mode="after")
-    def _go_together(self) -> Self:
-        n = len(self.classes)
-        if len(set(self.classes)) != n:
-            raise ValueError("a class has its name twice")
-        if isinstance(self.temperature, list) and (not self.multilabel or len(self.temperature) != n):
-            raise ValueError(f"{len(self.temperature)} temperatures for {n} classes")
-        if len(self.thresholds) != (n if self.multilabel else 0):
-            raise ValueError(f"{len(self.thresholds)} thresholds for {n} classes")
-        About.model_validate(self.about)
-        return self
+    Raises:
+        ValueError: they are not, or do not.
+    """
+    one = Description(**_CHECK(values))
+    n, score = len(one.classes), one.ood_score
+    if len(set(one.classes)) != n:
+        raise ValueError("a class has its name twice")
+    if isinstance(one.temperature, list) and (not one.multilabel or len(one.temperature) != n):
+        raise ValueError(f"{len(one.temperature)} temperatures for {n} classes")
+    if len(one.thresholds) != (n if one.multilabel else 0):
+        raise ValueError(f"{len(one.thresholds)} thresholds for {n} classes")
+    if score is not None and min(score["distance"][1], score["doubt"][1]) <= 0:
+        raise ValueError("a standard deviation is above 0")
+    # What is used of a bundle's origin: the columns of a competition's answer.
+    checks.record({"columns": (checks.listed(_TEXT, (0, 2)), list)})(one.about)
+    return one
 
 
 def own_digest(values: dict[str, Any]) -> str:
@@ -151,6 +153,6 @@ def read_description(folder: Path) -> Description:
     if not whole:
         raise BundleError(f"{path} is damaged, or was changed after it was written.", AGAIN)
     try:
-        return Description.model_validate(current_keys(values))
-    except ValidationError as error:
-        raise BundleError(f"{path} lacks or garbles what a bundle needs: {first_fault(error)}.", AGAIN) from error
+        return _check(current_keys(values))
+    except ValueError as error:
+        raise BundleError(f"{path} lacks or garbles what a bundle needs: {visible(str(error))}.", AGAIN) from error

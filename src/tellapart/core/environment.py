@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 from tellapart.core.hardware import n_processors
@@ -41,6 +38,9 @@ def memory_gib() -> float | None:
 
 def gpu_names() -> list[str]:
     """Name, memory and driver of each NVIDIA GPU. Asked of the driver: torch would take seconds to load."""
+    import shutil
+    import subprocess
+
     if not (program := shutil.which("nvidia-smi")):
         return []
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
@@ -55,6 +55,8 @@ def gpu_names() -> list[str]:
 
 def extras() -> dict[str, dict[str, str | None]]:
     """The packages of each extra and their versions, None if missing. The extra "" holds what is always needed."""
+    import importlib.metadata
+
     groups: dict[str, dict[str, str | None]] = {}
     for requirement in importlib.metadata.requires("tellapart") or []:
         name = re.match(r"[\w.-]+", requirement)
@@ -86,6 +88,8 @@ def describe_environment() -> str:
 
 
 def _version(package: str) -> str | None:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

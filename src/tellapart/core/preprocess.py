@@ -7,21 +7,19 @@ The result is uint8, height × width × 3. Scaling to floats and subtracting the
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import ConfigDict, Field, TypeAdapter
+
+from tellapart.core import checks
 
 Pixels = npt.NDArray[np.uint8]
 Fit = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
-Level = Annotated[int, Field(strict=True, ge=0, le=255)]
-Mean = Annotated[float, Field(strict=True, ge=-1e3, le=1e3)]
-Deviation = Annotated[float, Field(strict=True, ge=1e-6, le=1e3)]
+#: Pixels of a side, at most.
+MOST_SIDE = 4096
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -46,16 +44,14 @@ class Preprocessing:
         mean, std: per channel, for pixels scaled to 0..1; applied by the network itself.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    height: Side
-    width: Side
+    height: int
+    width: int
     fit: Fit = "crop"
-    crop: Annotated[float, Field(strict=True, ge=1e-6, le=1)] = 1.0
+    crop: float = 1.0
     interpolation: Interpolation = "bicubic"
-    background: tuple[Level, Level, Level] = (255, 255, 255)
-    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
-    std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
+    background: tuple[int, int, int] = (255, 255, 255)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     @property
     def decode_at_least(self) -> int:
@@ -73,12 +69,30 @@ class Preprocessing:
         Raises:
             ValueError: an unknown key, a missing one, another type, or a number out of range.
         """
-        return _checked().validate_python(values)
+        checked: dict[str, Any] = _CHECK(values)
+        for name in ("background", "mean", "std"):
+            checked[name] = tuple(checked[name])
+        return cls(**checked)
 
 
-@cache
-def _checked() -> TypeAdapter[Preprocessing]:
-    return TypeAdapter(Preprocessing)
+def _optional(check: checks.Check, name: str) -> tuple[checks.Check, checks.Default]:
+    return check, lambda: getattr(Preprocessing, name)
+
+
+_SIDE = checks.integer(1, MOST_SIDE)
+_CHECK = checks.record(
+    {
+        "height": _SIDE,
+        "width": _SIDE,
+        "fit": _optional(checks.one_of(*get_args(Fit)), "fit"),
+        "crop": _optional(checks.number(1e-6, 1), "crop"),
+        "interpolation": _optional(checks.one_of(*get_args(Interpolation)), "interpolation"),
+        "background": _optional(checks.listed(checks.integer(0, 255), [3]), "background"),
+        "mean": _optional(checks.listed(checks.number(-1e3, 1e3), [3]), "mean"),
+        "std": _optional(checks.listed(checks.number(1e-6, 1e3), [3]), "std"),
+    },
+    others=False,
+)
 
 
 def preprocess(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from tellapart.core.files import check_suffix, replacing
 from tellapart.core.output import escaping, is_utf8
 from tellapart.core.text import json_text, visible
 from tellapart.deploy.answer import Answer, percent
-from tellapart.deploy.parquet_parts import ParquetParts
 from tellapart.deploy.rows import OPTIONAL_COLUMNS, clean, columns, csv_cell, joined, row_of
 from tellapart.errors import UsageError
 
@@ -122,6 +120,10 @@ def write_answers(
     if format == "parquet":
         if not isinstance(out, Path):
             raise UsageError("Parquet cannot be written to a terminal or pipe.", "Name a file to write to.")
+        import tempfile
+
+        from tellapart.deploy.parquet_parts import ParquetParts
+
         with _file_at(out) as path, tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=".parquet") as folder:
             parts = ParquetParts(Path(folder), top, optional)
             for answer in counted:
@@ -219,28 +221,29 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _optional:
 
     answers = iter(answers)
     first = list(islice(answers, _FIRST))  # the widths follow from these: the rest is not yet known
-    console, terminal = _console(stream)
+    console = _console(stream)
     label_width = max((cell_len(visible(a.label)) for a in first), default=0)
     path_width = max((cell_len(visible(a.path)) for a in first), default=0)
-    if terminal:
+    if console is not None:
         label_width = min(label_width, max(8, console.width // 3))
         path_width = min(path_width, max(12, console.width - label_width - _BAR - 14))
     for answer in chain(first, answers):
-        path = _fitted(visible(answer.path), path_width, "end" if terminal else "all")
+        path = _fitted(visible(answer.path), path_width, "end" if console else "all")
         if answer.problem is not None:
-            _print(console, path, "  ", ("unreadable", "red"))
+            _print(stream, console, path, "  ", ("unreadable", "red"))
             continue
-        label = _fitted(visible(answer.label), label_width, "start" if terminal else "all")
+        label = _fitted(visible(answer.label), label_width, "start" if console else "all")
         if answer.unknown is not None:
-            _print(console, path, "  ", (label, "yellow"), (f"  {answer.unknown}", "dim"))
+            _print(stream, console, path, "  ", (label, "yellow"), (f"  {answer.unknown}", "dim"))
             continue
         others = [pair for pair in answer.labels if pair[0] not in answer.chosen][: top - 1]
         _print(
+            stream,
             console,
             path,
             (f"  {label}", "bold"),
             f"  {percent(answer.certainty):>7}",
-            (f"  {_bar(answer.certainty)}" if terminal else "", "cyan"),
+            (f"  {_bar(answer.certainty)}" if console else "", "cyan"),
             ("".join(f"  {name} {percent(p)}" for name, p in others), "dim"),
             f"  among: {' or '.join(answer.candidates)}" if answer.candidates else "",
         )
@@ -248,32 +251,35 @@ def _write_table(answers: Iterable[Answer], top: int, stream: TextIO, _optional:
 
 def _write_totals(summary: Summary, stream: TextIO) -> None:
     """How many pictures got which label, and which could not be read."""
-    console, _ = _console(stream)
+    console = _console(stream)
     if summary.n_answered > 1:
         shown = [f"{n:,} × {label}" for label, n in summary.counts.most_common(_SHOWN_LABELS)]
         rest = len(summary.counts) - len(shown)
         more = f" and {rest:,} more labels" if rest > 0 else ""
-        _print(console)
-        _print(console, f"{summary.n_answered:,} pictures answered: {', '.join(shown)}{more}")
+        _print(stream, console)
+        _print(stream, console, f"{summary.n_answered:,} pictures answered: {', '.join(shown)}{more}")
     if summary.unreadable:
-        _print(console)
-        _print(console, (f"{summary.n_unreadable:,} could not be read:", "red"))
+        _print(stream, console)
+        _print(stream, console, (f"{summary.n_unreadable:,} could not be read:", "red"))
         for line in summary.problems():
-            _print(console, f"  {line}")
+            _print(stream, console, f"  {line}")
 
 
-def _console(stream: TextIO) -> tuple[Console, bool]:
-    """The console of a stream, and whether it is a terminal; whatever else it is gets plain text, always the same."""
+def _console(stream: TextIO) -> Console | None:
+    """The console of a terminal; None for whatever else a stream is, which gets plain text, always the same."""
+    if not (stream.isatty() and is_utf8(stream)):
+        return None
     from rich.console import Console
 
-    terminal = stream.isatty() and is_utf8(stream)
-    return Console(
-        file=stream, highlight=False, force_jupyter=False, force_terminal=None if terminal else False
-    ), terminal
+    return Console(file=stream, highlight=False, force_jupyter=False)
 
 
-def _print(console: Console, *pieces: str | tuple[str, str]) -> None:
+def _print(stream: TextIO, console: Console | None, *pieces: str | tuple[str, str]) -> None:
     """Write one line of texts, or texts with a style, cleaned. None is markup, and no line is broken or cut."""
+    if console is None:
+        plain = "".join(visible(piece if isinstance(piece, str) else piece[0]) for piece in pieces)
+        print(plain.rstrip(), file=stream, flush=True)
+        return
     from rich.text import Text
 
     texts = [(piece, "") if isinstance(piece, str) else piece for piece in pieces]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.core.files import check_suffix
+from tellapart.core.text import counted
 from tellapart.core.version import __version__
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.inputs.sources import Source, find_sources
@@ -173,11 +174,13 @@ class _Pace:
             now = time.monotonic()
             if not self.silent and now - last > _EVERY:
                 last = now
-                self.say(f"  {self.n:,} pictures, {self.n / (now - self.start):,.0f} a second")
+                self.say(f"  {self._pace(now - self.start)}")
             yield answer
 
     def finish(self) -> None:
         seconds = time.monotonic() - self.start
-        if seconds > _QUICK and self.n:
-            engine = self.classifier.network.bundle.engine
-            self.say(f"{self.n:,} pictures in {seconds:,.0f} s, {self.n / seconds:,.0f} a second, by {engine}.")
+        if seconds > _QUICK and self.n > 1:
+            self.say(f"{self._pace(seconds)}, by {self.classifier.network.bundle.engine}.")
+
+    def _pace(self, seconds: float) -> str:
+        return f"{counted(self.n, 'picture')} in {seconds:,.0f} s, {self.n / seconds:,.3g} a second"

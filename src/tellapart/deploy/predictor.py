@@ -20,7 +20,9 @@ from tellapart.deploy.engines.names import AUTO
 from tellapart.deploy.engines.switch import EngineSwitch
 from tellapart.deploy.read_pictures import NamedPicture, Picture, PictureRead, read_ahead
 from tellapart.errors import UsageError
-from tellapart.evaluation.sets import pictures_needed, prediction_sets
+
+#: Pictures run at once. Twice as many are hardly faster on a processor, and their layers need another 100 MB.
+BATCH = 8
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -121,7 +123,7 @@ def answers(
     pictures: Iterable[Picture],
     *,
     network: EngineSwitch | None = None,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     workers: int | None = None,
     top: int | None = None,
     coverage: float | None = None,
@@ -196,6 +198,8 @@ def _set_threshold(bundle: Bundle, coverage: float) -> float:
         )
     if coverage in bundle.sets:
         return bundle.sets[coverage]
+    from tellapart.evaluation.sets import pictures_needed
+
     offered = ", ".join(f"{level:g}" for level in sorted(bundle.sets)) or "none"
     if not 0 < coverage < 1:
         raise UsageError(f"A coverage is a share between 0 and 1, not {coverage:g}.", f"Possible here: {offered}.")
@@ -259,6 +263,8 @@ def _answer(bundle: Bundle, path: str, probabilities: Floats, rules: _Rules) -> 
     labels = tuple((bundle.classes[i], float(probabilities[i])) for i in order if i in listed)
     candidates: tuple[str, ...] = ()
     if rules.set_threshold is not None:
+        from tellapart.evaluation.sets import prediction_sets
+
         inside = prediction_sets(probabilities, rules.set_threshold)
         candidates = tuple(bundle.classes[i] for i in order if inside[i])
     return Answer(path, tuple(bundle.classes[i] for i in chosen), labels, float(certainty), candidates=candidates)

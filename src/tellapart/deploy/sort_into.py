@@ -13,7 +13,7 @@ from pathlib import Path
 from tellapart.core.files import replacing
 from tellapart.core.unicode_names import composed
 from tellapart.deploy.answer import NONE, UNKNOWN, Answer
-from tellapart.deploy.inputs.archives import is_archive
+from tellapart.deploy.inputs.suffixes import is_archive
 from tellapart.errors import UsageError
 
 _LONGEST = 100

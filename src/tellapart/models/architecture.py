@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tellapart.core.plain_json import first_fault
-from tellapart.core.preprocess import Preprocessing, Side
+from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import ModelError
 from tellapart.models.backbones import is_known
-from tellapart.models.options import check_options
+from tellapart.models.options import Side, check_options
 from tellapart.recipe.networks import LAYOUTS
 from tellapart.recipe.schema import Head
 from tellapart.recipe.transforms import Section

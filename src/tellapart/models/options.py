@@ -11,9 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tellapart.core.plain_json import first_fault
-from tellapart.core.preprocess import Side
+from tellapart.core.preprocess import MOST_SIDE
 from tellapart.recipe.networks import AnyBlock, DropoutShare, Layout
 from tellapart.recipe.transforms import Section
+
+#: Pixels of a side.
+Side = Annotated[int, Field(strict=True, ge=1, le=MOST_SIDE)]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Small = Annotated[int, Field(ge=0, le=256)]

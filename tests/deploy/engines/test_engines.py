@@ -152,8 +152,8 @@ def test_without_openvino_there_is_onnxruntime_and_no_word(golden_bundle, monkey
 
 
 def test_a_single_answer_waits_for_no_timing(golden_bundle, plain, monkeypatch):
-    monkeypatch.setattr(switching, "choose", lambda *_: pytest.fail("engines were timed"))
-    monkeypatch.setattr(switching, "recall", lambda *_: pytest.fail("a note was read"))
+    monkeypatch.setattr(choosing, "choose", lambda *_: pytest.fail("engines were timed"))
+    monkeypatch.setattr(choosing, "recall", lambda *_: pytest.fail("a note was read"))
     assert load(golden_bundle.folder).predict(plain("a.png")).label == "red"
 
 
@@ -187,7 +187,7 @@ def test_a_remembered_engine_that_answers_otherwise_now_is_timed_again(golden_bu
 
 def test_a_named_engine_is_not_left(golden_bundle, monkeypatch):
     monkeypatch.setattr(switching, "_BEFORE_LOADING", 0.0)
-    monkeypatch.setattr(switching, "choose", lambda *_: pytest.fail("engines were timed"))
+    monkeypatch.setattr(choosing, "choose", lambda *_: pytest.fail("engines were timed"))
     classifier = Classifier(golden_bundle, "onnxruntime")
     assert len(classifier.predict(list(PIXELS) * 3)) == 48
 

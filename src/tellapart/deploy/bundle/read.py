@@ -21,12 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tellapart.core import checks
 from tellapart.core.bundle_description import AGAIN, DESCRIPTION, MOST_COPIES, Description, read_description
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
@@ -115,7 +115,7 @@ class Bundle:
             about=values.about,
             sets=values.sets,
             n_validation=values.n_validation,
-            ood_score=OodScore.from_dict(values.ood_score.model_dump()) if values.ood_score else None,
+            ood_score=OodScore.from_dict(values.ood_score) if values.ood_score else None,
             tta=values.tta,
             flip=values.flip,
             tta_mean=values.tta_mean,
@@ -296,45 +296,35 @@ def _find(path: Path) -> Path:
     )
 
 
-class _File(BaseModel):
-    """What bundle.json says of one file; onnxruntime reads no model of 2 GiB."""
-
-    model_config = ConfigDict(strict=True)
-    bytes: Annotated[int, Field(ge=0, lt=1 << 31)]
-    sha256: str
-
-
-class _Files(BaseModel):
-    """Of the files that are used; entries of formats that are not known here do not count."""
-
-    model: Annotated[_File, Field(alias=MODEL)]
-    weights: Annotated[_File, Field(alias=WEIGHTS)]
-    golden: Annotated[_File, Field(alias=GOLDEN)]
-    known: Annotated[_File | None, Field(alias=KNOWN)] = None
+# onnxruntime reads no model of 2 GiB.
+_FILE = checks.record({"bytes": checks.integer(0, (1 << 31) - 1), "sha256": checks.text(64)})
+#: What bundle.json says of the files that are used; entries of formats that are not known here do not count.
+_FILES = checks.record(
+    {MODEL: _FILE, WEIGHTS: _FILE, GOLDEN: _FILE, KNOWN: (checks.none_or(_FILE), lambda: None)},
+)
 
 
 def _check_files(folder: Path, values: Description) -> dict[str, str]:
     """Compare size and SHA-256 of each file with those in bundle.json; the SHA-256 by the file's name."""
     try:
-        files = _Files.model_validate(values.files)
-    except ValidationError as error:
+        files = _FILES(values.files)
+    except ValueError as error:
         raise BundleError(f"{folder / DESCRIPTION} does not name the files of a bundle.", AGAIN) from error
-    if values.ood_score and not files.known:
+    if values.ood_score and not files[KNOWN]:
         raise BundleError(f"{folder / DESCRIPTION} has an out-of-distribution score, but no {KNOWN}.", AGAIN)
-    entries = {MODEL: files.model, WEIGHTS: files.weights, GOLDEN: files.golden}
-    entries |= {KNOWN: files.known} if files.known else {}
+    entries = {name: entry for name, entry in files.items() if entry is not None}
     for name, entry in entries.items():
         path = folder / name
         if not path.is_file():
             raise BundleError(f"{folder} is a damaged bundle: {name} is missing.", AGAIN)
         size = path.stat().st_size
-        if size != entry.bytes:
-            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {entry.bytes:,}.", AGAIN)
+        if size != entry["bytes"]:
+            raise BundleError(f"{path} is damaged: it has {size:,} bytes instead of {entry['bytes']:,}.", AGAIN)
     # Threads, since hashing releases the interpreter: a cold start waits for the largest file only.
     with ThreadPoolExecutor(len(entries)) as pool:
         digests = list(pool.map(lambda name: _sha256(folder / name), entries))
     for (name, entry), digest in zip(entries.items(), digests, strict=True):
-        if digest != entry.sha256:
+        if digest != entry["sha256"]:
             raise BundleError(f"{folder / name} is damaged: its content is not what was written.", AGAIN)
     return dict(zip(entries, digests, strict=True))
 

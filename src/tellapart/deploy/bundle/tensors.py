@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tellapart.core.plain_json import first_fault, parse_json
+from tellapart.core import checks
+from tellapart.core.plain_json import parse_json
 
 _TYPES = {"F32": "<f4", "U8": "|u1"}  # all that a bundle's files hold, but for its weights
 _MOST_HEADER = 1 << 20
-Number = Annotated[int, Field(ge=0, lt=1 << 40)]
-
-
-class _Entry(BaseModel):
-    """What the header says of one tensor."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    dtype: Literal["F32", "U8"]
-    shape: Annotated[list[Number], Field(max_length=8)]
-    data_offsets: Annotated[list[Number], Field(min_length=2, max_length=2)]
-
-
-_HEADER = TypeAdapter(Annotated[dict[str, _Entry], Field(max_length=100)])
+_NUMBER = checks.integer(0, (1 << 40) - 1)
+#: What the header says of one tensor, and of all.
+_ENTRY = checks.record(
+    {
+        "dtype": checks.one_of(*_TYPES),
+        "shape": checks.listed(_NUMBER, range(9)),
+        "data_offsets": checks.listed(_NUMBER, [2]),
+    },
+    others=False,
+)
+_MOST_TENSORS = 100
 
 
 def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -48,16 +46,15 @@ def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not isinstance(header, dict):
         raise ValueError("its header is none")
     header.pop("__metadata__", None)
-    try:
-        entries = _HEADER.validate_python(header)
-    except ValidationError as error:
-        raise ValueError(first_fault(error)) from None
+    if len(header) > _MOST_TENSORS:
+        raise ValueError(f"it holds more than {_MOST_TENSORS} tensors")
+    entries = checks.by_key(checks.text(), _ENTRY)(header)
     return {name: _tensor(entry, content[8 + length :]) for name, entry in entries.items()}
 
 
-def _tensor(entry: _Entry, data: memoryview) -> npt.NDArray[Any]:
-    first, last = entry.data_offsets
-    kind = np.dtype(_TYPES[entry.dtype])
-    if not first <= last <= len(data) or last - first != math.prod(entry.shape) * kind.itemsize:
-        raise ValueError(f"a tensor of shape {entry.shape} does not fit in bytes {first} to {last}")
-    return np.frombuffer(data[first:last], kind).reshape(entry.shape)
+def _tensor(entry: dict[str, Any], data: memoryview) -> npt.NDArray[Any]:
+    first, last = entry["data_offsets"]
+    kind = np.dtype(_TYPES[entry["dtype"]])
+    if not first <= last <= len(data) or last - first != math.prod(entry["shape"]) * kind.itemsize:
+        raise ValueError(f"a tensor of shape {entry['shape']} does not fit in bytes {first} to {last}")
+    return np.frombuffer(data[first:last], kind).reshape(entry["shape"])

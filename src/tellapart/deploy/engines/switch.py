@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,11 @@ import numpy.typing as npt
 from tellapart.core.predictions import Floats, Mean
 from tellapart.core.preprocess import Pixels
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.engines.choose import EngineChoice, check_engine, choose, has_bfloat16, recall
 from tellapart.deploy.engines.names import AUTO, ENGINES, EngineName
 from tellapart.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from tellapart.deploy.engines.choose import EngineChoice
 
 # Seconds in the network after which engines are timed, or the remembered one is loaded. Each is about what that costs:
 # so whoever stops at the worst moment has waited twice as long, and whoever goes on gains.
@@ -40,7 +44,9 @@ class EngineSwitch:
     def __init__(self, bundle: Bundle, engine: str = AUTO, say: Callable[[str], None] = lambda line: None) -> None:
         if engine not in (AUTO, *ENGINES):
             raise UsageError(f"There is no engine {engine!r}.", f"There are: {', '.join((AUTO, *ENGINES))}.")
-        if engine == "openvino-bf16" and not has_bfloat16():  # OpenVINO would compute in float32 without a word
+        if (
+            engine == "openvino-bf16" and not _chooser().has_bfloat16()
+        ):  # OpenVINO would compute in float32 without a word
             raise UsageError(
                 "This processor has no instructions for bfloat16.", "In float32: --engine openvino, or onnxruntime."
             )
@@ -50,7 +56,7 @@ class EngineSwitch:
         self._seconds, self._recalled = 0.0, False
         self.bundle = replace(bundle, engine=next((name for name in ENGINES if name == engine), "onnxruntime"))
         if self.decided:
-            check_engine(self.bundle, replace(bundle, engine="onnxruntime"))
+            _chooser().check_engine(self.bundle, replace(bundle, engine="onnxruntime"))
 
     def predict_distance(
         self, pictures: Pixels, n_copies: int = 0, mean: Mean = "logits"
@@ -65,9 +71,10 @@ class EngineSwitch:
 
     def decide(self, pictures: Pixels) -> EngineChoice:
         """Go over to the fastest engine now: the remembered one, or the one that a timing on these pictures finds."""
-        choice = recall(self.bundle)
+        choice: EngineChoice | None = _chooser().recall(self.bundle)
         if choice is None or not self._load(choice.engine):
-            choice, self.bundle = choose(self.bundle, pictures)
+            choice, self.bundle = _chooser().choose(self.bundle, pictures)
+        assert choice is not None
         self.choice, self.decided = choice, True
         for line in choice.lines():
             self.say(line)
@@ -78,7 +85,7 @@ class EngineSwitch:
         if engine != self.bundle.engine:
             other = replace(self.bundle, engine=engine)
             try:
-                check_engine(other, self.bundle)
+                _chooser().check_engine(other, self.bundle)
             except BundleError:
                 return False
             self.bundle = other
@@ -89,7 +96,14 @@ class EngineSwitch:
             return
         if not self._recalled:
             self._recalled = True
-            if recall(self.bundle) is not None:
+            if _chooser().recall(self.bundle) is not None:
                 self.decide(pictures)
         elif self._seconds >= _BEFORE_TIMING:
             self.decide(pictures)
+
+
+def _chooser() -> ModuleType:
+    """The module that times engines, which a single answer needs not."""
+    from tellapart.deploy.engines import choose
+
+    return choose

@@ -16,9 +16,6 @@ from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.deploy.read_pictures import NamedPicture
 from tellapart.errors import UnreadableError, UsageError
 
-_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-#: Suffixes of files that are read as archives.
-ARCHIVES = (".zip", *_TAR)
 #: Bytes of a picture: larger ones are no photographs.
 MOST_MEMBER = 64 << 20
 #: Bytes of a zip's directory, which is held in memory: about 150,000 pictures.
@@ -28,11 +25,6 @@ _MOST_RATIO, _ANYWAY = 200, 1 << 30
 #: Bytes of a header that names a tar's next member.
 _MOST_NAME = 1 << 20
 _NOT_INSIDE = "its name leads out of the archive"
-
-
-def is_archive(name: str) -> bool:
-    """Whether a name is that of an archive."""
-    return name.lower().endswith(ARCHIVES)
 
 
 def archive_pictures(path: Path) -> Iterator[NamedPicture]:

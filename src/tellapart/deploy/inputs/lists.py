@@ -12,29 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tellapart.data.decoding.decode import EXTENSIONS
+from tellapart.deploy.inputs.suffixes import JSON, PLAIN
 from tellapart.deploy.read_pictures import NamedPicture
 from tellapart.errors import DataError, UnreadableError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-_PLAIN = (".txt", ".lst")
-_JSON = (".jsonl", ".ndjson")
-#: Suffixes of files that are read as lists or tables of names.
-LISTS = (*_PLAIN, ".csv", ".tsv", *_JSON, ".parquet")
 _CHUNK = 20_000
 #: Characters of a line: a longer one is no row of names.
-LONGEST = 1 << 20
+_LONGEST = 1 << 20
 # A line "images/a.jpg 3 2" names a picture and goes on. One that ends in a picture's suffix is a name with blanks.
 _FIRST_NAME = re.compile(
     rf"(.*?(?:{'|'.join(re.escape(suffix) for suffix in EXTENSIONS)}))[\"']?[\s,;|].*", re.IGNORECASE | re.DOTALL
 )
 Named = Iterator[tuple[int, str]]
-
-
-def is_list(name: str) -> bool:
-    """Whether a name is that of a list or table."""
-    return name.lower().endswith(LISTS)
 
 
 def listed_pictures(path: Path, column: str | None = None) -> Iterator[Path | NamedPicture]:
@@ -83,12 +75,12 @@ def _picture(path: Path, root: Path, number: int, name: str) -> Path | NamedPict
 
 def _names(path: Path, column: str | None) -> Named:
     suffix = path.suffix.lower()
-    if suffix in _PLAIN and column is None:
+    if suffix in PLAIN and column is None:
         return _lines(path)
     try:
         if suffix == ".parquet":
             return _parquet(path, column)
-        return _json_lines(path, column) if suffix in _JSON else _table(path, column)
+        return _json_lines(path, column) if suffix in JSON else _table(path, column)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
@@ -96,7 +88,7 @@ def _names(path: Path, column: str | None) -> Named:
 def _lines(path: Path) -> Named:
     """Names that are no UTF-8 stay what they are, as the system's own names do."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST), ""), start=1):
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST), ""), start=1):
             if line.strip():
                 yield number, name_of_line(line)
 
@@ -106,9 +98,9 @@ def _table(path: Path, column: str | None) -> Named:
 
     file = path.open(encoding=encoding_of(path), newline="")
     try:
-        form = find_form(iter(lambda: file.readline(LONGEST), ""), path.suffix.lower())
+        form = find_form(iter(lambda: file.readline(_LONGEST), ""), path.suffix.lower())
         file.seek(0)
-        bounded = iter(lambda: file.readline(LONGEST), "")
+        bounded = iter(lambda: file.readline(_LONGEST), "")
         header, rows = take_header(path.name, read_rows(bounded, form), form.has_header)
         first = next(rows, None)
         cells = dict(zip(header, first[1], strict=False)) if first else {}
@@ -152,7 +144,7 @@ def _json_lines(path: Path, column: str | None) -> Named:
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), start=1):
             if not line.strip():
                 continue
             try:

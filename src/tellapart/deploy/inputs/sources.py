@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from tellapart.deploy.find_pictures import find_pictures
-from tellapart.deploy.inputs.archives import archive_pictures, is_archive
-from tellapart.deploy.inputs.lists import LONGEST, is_list, listed_pictures, name_of_line
+from tellapart.deploy.inputs.suffixes import is_archive, is_list
 from tellapart.deploy.read_pictures import NamedPicture
 from tellapart.errors import UsageError
 
@@ -20,6 +19,8 @@ STANDARD_INPUT = "-"
 #: Bytes of a picture that comes through the standard input.
 _MOST = 100_000_000
 _START, _CHUNK = 16, 1 << 16
+#: Bytes of a name that comes through it.
+_LONGEST = 1 << 20
 # What files of pictures begin with; an AVIF file has this after four bytes. No list of names begins so.
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"8BPS", b"\0\0\0\x0cjP", b"\0\0\1\0")
 _BOX = b"ftyp"
@@ -52,8 +53,12 @@ def _sources(text: str, column: str | None) -> Iterator[Source]:
         return _from_stream(cast(BufferedIOBase, sys.stdin.buffer))
     if os.path.isfile(text):
         if is_archive(text):
+            from tellapart.deploy.inputs.archives import archive_pictures
+
             return archive_pictures(Path(text))
         if is_list(text):
+            from tellapart.deploy.inputs.lists import listed_pictures
+
             return listed_pictures(Path(text), column)
     return find_pictures([text])
 
@@ -67,6 +72,8 @@ def _from_stream(stream: BufferedIOBase) -> Iterator[Source]:
             raise UsageError(f"The standard input holds a picture of more than {_MOST / 1e6:,.0f} MB.")
         yield NamedPicture(STANDARD_INPUT, lambda: content, len(content))
         return
+    from tellapart.deploy.inputs.lists import name_of_line
+
     yield from map(Path, filter(None, (name_of_line(os.fsdecode(name)) for name in _split_names(start, stream))))
 
 
@@ -78,8 +85,8 @@ def _split_names(start: bytes, stream: BufferedIOBase) -> Iterator[bytes]:
         end = end or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else b"")
         *names, rest = rest.split(end) if end else [rest]
         yield from names
-        if len(rest) > LONGEST:
-            raise UsageError(f"The standard input holds a name of more than {LONGEST:,} bytes.")
+        if len(rest) > _LONGEST:
+            raise UsageError(f"The standard input holds a name of more than {_LONGEST:,} bytes.")
     yield from rest.split(end or (b"\0" if b"\0" in rest else b"\n"))
 
 
