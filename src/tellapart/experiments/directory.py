@@ -178,7 +178,9 @@ def study_toml(file: StudyFile) -> str:
     """A study as TOML: what its directory keeps, and `tellapart study` reads again."""
     import tomlkit  # half a second to import
 
-    values = file.model_dump(by_alias=True, exclude_none=True)
+    values = file.model_dump(by_alias=True, exclude_none=True, exclude={"budget"})
+    if budget := file.budget.model_dump(exclude_unset=True):
+        values["budget"] = budget
     values["vary"] = {name: vary.model_dump(by_alias=True, exclude_unset=True) for name, vary in file.vary.items()}
     return tomlkit.dumps(values)
 

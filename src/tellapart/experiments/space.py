@@ -120,6 +120,7 @@ def read_space(study: StudyFile, source: Source) -> Space:
             "Take a recipe without a [plan], such as transfer, or the recipe.toml of a run.",
         )
     factors = tuple(_factor(name, vary, study, source) for name, vary in study.vary.items())
+    _check_apart(factors, source)
     own = {f.name: _own_level(f, base, study, source) for f in factors}
     space = Space(study.recipe, tuple(study.set), base, factors, own, source)
     for factor in factors:
@@ -180,6 +181,19 @@ def _checked(factor: Factor, source: Source) -> Factor:
         if key in _HELD:
             raise RecipeError(f"{at}: '{key}' cannot be varied: {_HELD[key]}.")
     return factor
+
+
+def _check_apart(factors: Sequence[Factor], source: Source) -> None:
+    """Refuse two factors that set one key: the later one would undo the earlier."""
+    setting: dict[str, str] = {}
+    for factor in factors:
+        for key in factor.keys:
+            if key in setting:
+                raise RecipeError(
+                    f"{source.at('vary', factor.name)}: '{setting[key]}' and '{factor.name}' both set {key}.",
+                    "Join them to one factor of named variants.",
+                )
+            setting[key] = factor.name
 
 
 def _spread(vary: Vary) -> list[float]:
