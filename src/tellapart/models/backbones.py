@@ -103,6 +103,15 @@ def timm_backbone(name: str, options: dict[str, Any]) -> nn.Module:
     return backbone
 
 
+def timm_state(name: str) -> dict[str, torch.Tensor]:
+    """Names and shapes of the weights of a network of timm and its classifier, in timm's order, without memory."""
+    import timm
+
+    with torch.device("meta"):
+        whole: nn.Module = timm.create_model(name, pretrained=False)
+    return whole.state_dict()
+
+
 def torchvision_backbone(name: str) -> nn.Module:
     """A backbone of torchvision with random weights."""
     from torchvision import models

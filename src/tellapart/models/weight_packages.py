@@ -25,6 +25,7 @@ from tellapart.core.file_locks import Hold
 from tellapart.core.files import cache_folder, replacing
 from tellapart.core.preprocess import Preprocessing
 from tellapart.errors import WeightsError
+from tellapart.models.backbones import timm_state
 from tellapart.models.weights import State, first_line
 
 _HALF = (0.5, 0.5, 0.5)
@@ -169,16 +170,13 @@ def _checked_bytes(package: WeightPackage) -> bytes:
 
 def _convert(content: bytes, package: WeightPackage) -> State:
     """The published tensors under timm's names: the order is the same, and so are the shapes."""
-    import timm
-
     again = "Install the versions in requirements.lock, or give weights of your own: --weights FILE"
     try:
         published: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - a torch of another age may raise anything
         why = first_line(error)
         raise WeightsError(f"The installed torch cannot read {package.package}: {why}", again) from None
-    with torch.device("meta"):
-        wanted = timm.create_model(package.name, pretrained=False).state_dict()
+    wanted = timm_state(package.name)
     pairs = list(zip(wanted.items(), published.items(), strict=False))
     same = len(wanted) == len(published) and all(
         theirs.shape == mine.shape and key.rpartition(".")[2] == name.rpartition(".")[2]
