@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _OWN = {"recipe.toml", "catalog.parquet", "split.json", "environment.json", "skipped.json"}
 #: Changes of these may change a result by more than rounding; changes of the machine only by rounding.
 _VERSIONS = ("tellapart", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg")
-_MACHINE = ("python", "processor", "gpu", "threads")
+_MACHINE = ("python", "processor", "gpu", "threads", "openvino", "onnxruntime")
 
 
 def divide(catalog: Catalog, recipe: Recipe, directory: Path, default: Split | None = None) -> Split:
@@ -248,7 +248,9 @@ def _elsewhere(run: Run, about: dict[str, Any]) -> list[str]:
 def _changed(run: Run, about: dict[str, Any], names: tuple[str, ...]) -> str:
     old = run.environment
     pairs = [(name, old.get(name), about.get(name)) for name in names]
-    return ", ".join(f"{name} {was} is now {now}" for name, was, now in pairs if was != now)
+    # A run of an earlier version does not name all of them.
+    changed = [(name, was, now) for name, was, now in pairs if was != now and name in old]
+    return ", ".join(f"{name} {was} is now {now or 'not installed'}" for name, was, now in changed)
 
 
 def _now() -> str:

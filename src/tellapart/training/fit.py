@@ -76,7 +76,10 @@ def fit(
         if chosen is None:
             chosen = yield from choose_runtime(network, recipe, number, dataset, target, before)
         elif reason := missing(chosen.engine, chosen.frozen):
-            engine, what = NAMES[chosen.engine], "What frozen layers give is computed anew, by torch in float32"
+            engine, what = (
+                NAMES.get(chosen.engine, chosen.engine),
+                "What frozen layers give is computed anew, by torch in float32",
+            )
             yield Note(f"{what}, and not by {engine} as before: {reason}.")
             chosen = chosen.with_plain_frozen
         before = chosen

@@ -63,12 +63,14 @@ def batches(
         pinned: into memory from which a GPU copies while it computes.
     """
     if sequential:
-        start, portion = 0, batch_size  # of the first batch, to see how large a picture is
-        while start < len(order):
-            made = list(batches(order[start : start + portion], batch_size, load, workers, pinned=pinned))
-            yield from made
-            start += portion
-            portion = batch_size * max(1, min(_IN_TURN, _ROOM // made[0].image[0].nbytes) // batch_size)
+        # The first batch says how large a picture is. It is handed out with the others of its portion, so that whoever
+        # makes ready to use them can do so while these are read.
+        first = list(batches(order[:batch_size], batch_size, load, workers, pinned=pinned))
+        room = _ROOM // first[0].image[0].nbytes if first else 0
+        portion = batch_size * max(1, min(_IN_TURN, room) // batch_size)
+        for start in range(0, len(order), portion):
+            others = order[max(start, batch_size) : start + portion]
+            yield from [*([] if start else first), *batches(others, batch_size, load, workers, pinned=pinned)]
         return
     if len(order) == 0:
         return

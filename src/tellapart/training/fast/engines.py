@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tellapart.core.openvino_quiet import has_openvino, load_openvino
 from tellapart.training.fast.forward import Forward
 from tellapart.training.fast.fuse_batchnorm import folded
-from tellapart.training.runtime import Engine, Precision, Runtime
+from tellapart.training.runtime import ENGINES, Engine, Precision, Runtime
 
 #: As people write them.
 NAMES = {"torch": "torch", "openvino": "OpenVINO", "onnxruntime": "onnxruntime"}
@@ -96,6 +96,8 @@ def full(batch: Tensor, size: int) -> Tensor:
 
 def missing(engine: Engine, precision: Precision) -> str:
     """Why an engine cannot be had here in a precision, as the end of a sentence; "" where it can."""
+    if engine not in ENGINES:  # of a run that was begun by another version
+        return f"there is no engine '{engine}' here"
     if engine == "torch":
         return ""
     if engine == "onnxruntime":
