@@ -25,7 +25,7 @@ from tellapart.errors import CacheError, UsageError
 KINDS = {
     "activations": "what frozen layers make of pictures",
     "pictures": "pictures, decoded and brought to size",
-    "runtime": "which precision and memory format are fastest here",
+    "runtime": "which engine, precision and memory format are fastest here",
     "weights": "pretrained weights from packages, as safetensors",
     "engines": "which engine answers fastest here",
 }
