@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tellapart.auditing.scene_findings import scene_findings
 from tellapart.auditing.scene_leaks import scene_leaks, scene_sentences
@@ -156,19 +157,37 @@ def test_a_scene_on_two_sides_is_a_finding_of_its_own():
     assert scene_findings(scenes, copies, sides, left_out) == []
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "png"])
 def test_the_time_of_a_photograph_is_measured(tmp_path, scene, suffix):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
     exif.get_ifd(0x8769)[0x9291] = "25"
     (tmp_path / "a").mkdir()
-    scene(1).save(tmp_path / "a" / f"timed.{suffix}", exif=exif)
+    scene(1).save(tmp_path / "a" / f"timed.{suffix}", exif=exif.tobytes())
     scene(2).save(tmp_path / "a" / f"without.{suffix}")
     measures = Measures()
     scan(tmp_path, measures=measures)
     taken = measures.finish().taken
     assert taken[0] == 1714979289.25
     assert np.isnan(taken[1])
+
+
+def test_the_time_of_a_png_converted_from_a_photograph_is_measured(tmp_path, scene):
+    """ImageMagick keeps EXIF as text, not in the chunk for it."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    digits = exif.tobytes().hex()
+    lines = "\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
+    for name, text in (("a", lines), ("b", lines[:99]), ("c", "no hexadecimals"), ("d", "")):
+        note = PngInfo()
+        note.add_text("Raw profile type exif", f"\nexif\n{len(digits) // 2:8}\n{text}\n", zip=True)
+        (tmp_path / "a").mkdir(exist_ok=True)
+        scene(1).save(tmp_path / "a" / f"{name}.png", pnginfo=note)
+    measures = Measures()
+    scan(tmp_path, measures=measures)
+    taken = measures.finish().taken
+    assert taken[0] == 1714979289.0
+    assert np.isnan(taken[1:]).all()
 
 
 @pytest.mark.parametrize(

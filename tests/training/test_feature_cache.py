@@ -291,6 +291,16 @@ def test_a_disk_that_takes_no_more_is_said(monkeypatch: pytest.MonkeyPatch, numb
     assert "TELLAPART_CACHE" in error.value.hint
 
 
+def test_a_file_in_the_place_of_the_cache_is_named() -> None:
+    folder = cache_folder("activations")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("mine")
+    with pytest.raises(CacheError, match=r"activations is a file") as error:
+        finished(run(Layers(), range(N)))
+    assert "Move it elsewhere" in error.value.hint
+    assert folder.read_text() == "mine"
+
+
 def test_work_that_the_disk_cannot_hold_is_refused_at_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tellapart.core.cache._free", lambda place: 1000)
     layers = Layers()

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.files import check_suffix, replacing
+from tellapart.core.fonts import installed_fonts
 from tellapart.core.scores import Evaluation
 from tellapart.core.text import lr_text, visible
 from tellapart.report import formatting
@@ -35,19 +36,6 @@ _NUMBERED = 40
 FIGURES = (".png", ".svg", ".pdf")
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _BLUES = ["#ffffff", "#eef3f8", "#bcd3e8", "#93b9d9", "#3f77ae", "#215d99", "#0d3b6e"]
-#: Fonts with letters that matplotlib's own lacks; used where they are installed.
-_OTHER_LETTERS = (
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "WenQuanYi Zen Hei",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "Yu Gothic",
-    "Malgun Gothic",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-)
 _STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -158,10 +146,8 @@ def _power_of_ten(value: float) -> str:
 def style() -> Iterator[None]:
     """Apply the style of all figures while they are drawn and written."""
     import matplotlib
-    from matplotlib.font_manager import fontManager
 
-    installed = set(fontManager.get_font_names())
-    fonts = ["DejaVu Sans", *(name for name in _OTHER_LETTERS if name in installed)]
+    fonts = list(installed_fonts())
     with matplotlib.rc_context({**_STYLE, "font.family": fonts}), warnings.catch_warnings():
         # Letters that no installed font has are drawn as boxes; that is all there is to do about it.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)

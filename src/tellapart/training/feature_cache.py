@@ -212,6 +212,11 @@ def _explained(error: OSError) -> CacheError:
             f"The disk is full: what frozen layers give cannot be stored in {folder}. Nothing is lost.",
             "Make room (tellapart cache clear), or set TELLAPART_CACHE to a folder on another disk; then repeat.",
         )
+    if (file := next((path for path in (folder, folder.parent) if path.is_file()), None)) is not None:
+        return CacheError(
+            f"{file} is a file; what frozen layers give would be stored in a folder there.",
+            "Move it elsewhere, or set TELLAPART_CACHE to a folder that may be written to.",
+        )
     return CacheError(
         f"What frozen layers give cannot be stored in {folder}: {error.strerror or error}.",
         "Set TELLAPART_CACHE to a folder that may be written to.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from tellapart.core import fonts
 from tellapart.core.preprocess import Preprocessing, preprocess
-from tellapart.data.augmentation.contact_sheet import contact_sheet
+from tellapart.data.augmentation.contact_sheet import contact_sheet, grid
 from tellapart.data.augmentation.transforms import augment, generator
 from tellapart.data.decoding.decode import decode
 from tellapart.data.scan import scan
@@ -41,3 +44,24 @@ def test_captions_are_there_and_long_names_are_shortened(picture_folder):
     assert (captions[:, 6:70] < 128).any()
     assert (captions[:, 76:140] < 128).any()
     assert (captions[:, 70:76] == 255).all(), "no caption runs into the next"
+
+
+def test_letters_that_no_font_has_are_escapes_and_the_sheet_says_so(picture_folder, monkeypatch):
+    own = next(iter(fonts.installed_fonts().values()))
+    monkeypatch.setattr(fonts, "installed_fonts", lambda: {"DejaVu Sans": own})
+    assert fonts.font_for("Käfer Ω.png") == (own, "Käfer Ω.png")
+    assert fonts.font_for("猫.png") == (own, r"\u732b.png")
+    assert fonts.font_for("🐈") == (own, r"\U0001f408")
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    plain, escaped = (grid([[(pixels, name)]]) for name in ("cat.png", "猫.png"))
+    assert escaped.height == plain.height + 18
+    assert (np.asarray(escaped)[-18:] < 128).any()
+
+
+def test_another_font_that_is_installed_is_taken_for_its_letters(monkeypatch):
+    own = next(iter(fonts.installed_fonts().values()))
+    monkeypatch.setattr(fonts, "installed_fonts", lambda: {"DejaVu Sans": own, "Other": Path("other.ttf")})
+    letters = {own: fonts.letters_of(own), Path("other.ttf"): frozenset(map(ord, "猫.png"))}
+    monkeypatch.setattr(fonts, "letters_of", letters.__getitem__)
+    assert fonts.font_for("猫.png") == (Path("other.ttf"), "猫.png")
+    assert fonts.font_for("cat.png") == (own, "cat.png")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tellapart.core.fonts import font_for
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.core.text import visible
 from tellapart.data.augmentation.transforms import augment, crops, generator
@@ -18,6 +20,7 @@ from tellapart.recipe.transforms import Transform
 
 _GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 11, 112
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
+_ESCAPED = r"\u…: a letter that no installed font has"
 Cell = tuple[Pixels, str]
 
 
@@ -55,30 +58,37 @@ def contact_sheet(
 
 
 def grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
-    """Cells of one size in lines, each with its caption below. Tiny pictures are enlarged, pixel by pixel."""
+    """Cells of one size in lines, each with its caption below. Tiny pictures are enlarged, pixel by pixel.
+
+    Letters that no installed font has are escapes; a last line says so.
+    """
+    captions = [[font_for(visible(caption)) for _, caption in line] for line in lines]
+    written = [text for line in captions for _, text in line]
+    escaped = written != [visible(caption) for line in lines for _, caption in line]
     height, width = (side * _enlarged(lines) for side in lines[0][0][0].shape[:2])
     n_columns = max(map(len, lines))
-    sheet = Image.new(
-        "RGB", (_GAP + n_columns * (width + _GAP), _GAP + len(lines) * (height + _CAPTION + _GAP)), _PAPER
-    )
-    draw, font = ImageDraw.Draw(sheet), _font()
+    bottom = _GAP + len(lines) * (height + _CAPTION + _GAP)
+    size = _GAP + n_columns * (width + _GAP), bottom + escaped * _CAPTION
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
     for i, line in enumerate(lines):
-        for j, (pixels, caption) in enumerate(line):
+        for j, (pixels, _) in enumerate(line):
             left, top = _GAP + j * (width + _GAP), _GAP + i * (height + _CAPTION + _GAP)
             picture = Image.fromarray(np.ascontiguousarray(pixels))
             sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, top))
-            caption = visible(caption)
+            file, caption = captions[i][j]
+            font = _font(file)
             while draw.textlength(caption, font) > width and len(caption) > 2:
                 caption = caption[:-2].rstrip("…") + "…"
             draw.text((left, top + height + 2), caption, _INK, font)
+    if escaped:
+        draw.text((_GAP, bottom), _ESCAPED, _INK, _font(font_for(_ESCAPED)[0]))
     return sheet
 
 
-def _font() -> ImageFont.FreeTypeFont:
-    """Matplotlib's own font: unlike Pillow's, it has Greek, Cyrillic, Arabic and more."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", _LETTERS)
+@cache
+def _font(file: Path) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, _LETTERS)
 
 
 def _enlarged(lines: Sequence[Sequence[Cell]]) -> int:

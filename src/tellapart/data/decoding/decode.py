@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from PIL import Image, ImageFile
 from tellapart.core.preprocess import Pixels, Preprocessing, preprocess
 from tellapart.data.decoding import avif, color, icon, jpeg, jpeg2000, messages, slow, tiff, webp
 from tellapart.data.decoding.bounded_file import MAX_HEADER, BoundedFile
-from tellapart.data.decoding.exif_time import time_taken
+from tellapart.data.decoding.exif_time import EXIF_PROFILE, time_of_profile, time_taken
 from tellapart.data.decoding.limits import ALLOWANCE, quiet, reserve
 from tellapart.data.decoding.messages import Unusable
 from tellapart.errors import UnreadableError
@@ -377,7 +376,9 @@ def _time_taken(source: jpeg.Header | Image.Image) -> float:
     if isinstance(source, jpeg.Header):
         return source.taken
     exif = source.info.get("exif")
-    return time_taken(exif) if isinstance(exif, bytes) else math.nan
+    if isinstance(exif, bytes):
+        return time_taken(exif)
+    return time_of_profile(str(source.info.get(EXIF_PROFILE, "")))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -9,6 +9,9 @@ from typing import Literal
 Order = Literal["little", "big"]
 _EXIF_IFD, _DATE_TIME_ORIGINAL, _SUBSEC_TIME_ORIGINAL = 0x8769, 0x9003, 0x9291
 _MAX_TAGS = 1_000
+#: Where ImageMagick, and whatever converts with it, keeps EXIF in a PNG: as text, beside the chunk for it.
+EXIF_PROFILE = "Raw profile type exif"
+_MAX_PROFILE = 200_000  # letters, two a byte
 
 
 def time_taken(exif: bytes) -> float:
@@ -32,6 +35,14 @@ def time_taken(exif: bytes) -> float:
     fraction = _text(data, tags, _SUBSEC_TIME_ORIGINAL, order)[:6]
     more = float(f"0.{fraction}") if fraction.isascii() and fraction.isdigit() else 0.0
     return moment.replace(tzinfo=UTC).timestamp() + more
+
+
+def time_of_profile(text: str) -> float:
+    """As `time_taken`, from a raw profile: a blank line, the profile's name and length, then lines of hexadecimals."""
+    try:
+        return time_taken(bytes.fromhex("".join(text[:_MAX_PROFILE].split("\n")[3:])))
+    except ValueError:
+        return math.nan
 
 
 def _number(data: bytes, at: int, order: Order) -> int:
