@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +65,21 @@ def page(name: str, result: dict[str, Any]) -> str:
         if theirs:
             row.append(next((theirs[cell[f]] for f in factors if cell[f] in theirs), ""))
         lines.append(f"| {' | '.join(row)} |")
-    sentences = " ".join(figures["finding"])
-    notes = "".join(f"\n\n{note}" for note in figures["notes"])
+    sentences = wrapped(f"**{' '.join(figures['finding'])}**")
+    notes = "".join(f"\n\n{wrapped(note)}" for note in figures["notes"])
     minutes = figures["seconds_of_trainings"] / 60
-    return (
-        f"# {name}\n\n{figures['about']}\n\n**{sentences}**\n\n" + "\n".join(lines) + f"{notes}\n\n"
-        f"{figures['methods']}\n\nTrainings took {minutes:.0f} minutes on {machine['processors']} processors "
-        f"({machine['processor']}; load {machine['load']}). What differs from the report, and why, stands in "
-        f"`src/tellapart/recipe/shipped/studies/{name}.toml`. Figures: `benchmarks/results/study_{name}.json`.\n"
+    about = (
+        f"Trainings took {minutes:.0f} minutes on {machine['processors']} processors ({machine['processor']}; load "
+        f"{machine['load']}). What differs from the report, and why, stands in "
+        f"`src/tellapart/recipe/shipped/studies/{name}.toml`. Figures: `benchmarks/results/study_{name}.json`."
     )
+    parts = [f"# {name}", wrapped(figures["about"]), sentences, "\n".join(lines) + notes]
+    return "\n\n".join([*parts, wrapped(figures["methods"]), wrapped(about)]) + "\n"
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines that are no longer than those of the other docs."""
+    return textwrap.fill(text, 119, break_long_words=False, break_on_hyphens=False)
 
 
 def _factors(cells: list[dict[str, Any]]) -> list[str]:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from tellapart.report.page import write_report
+from tellapart.evaluation.study_summary import FactorEffect, LevelEffect, Span
+from tellapart.report.page import write_page, write_report
 from tellapart.report.run_data import ReportData
+from tellapart.report.sections.study_page import study_page
+from tests.report.sections.test_study_page import cell, details, summary
 
 Make = Callable[..., ReportData]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -165,4 +168,25 @@ def test_a_picture_that_is_gone_has_an_empty_frame(browser: Any, make_data: Make
 
     opened = Opened(browser, write_report(make_data(jpeg=jpeg), tmp_path))
     assert opened.page.locator(".panel .thumb.missing").count() > 0
+    opened.close()
+
+
+def test_a_study_page_says_its_values_and_opens_runs(browser: Any, tmp_path: Path) -> None:
+    cells = [cell(0, 0.7), cell(1, 0.9, "better", leading=True), cell(2, 0.8)]
+    levels = [LevelEffect(f"{i}e-3", {0: 0.7, 1: 0.8}, Span(0.75, 0.7, 0.8, 2), 1) for i in (0, 1)]
+    page = study_page(details(summary(*cells, effects=[FactorEffect("stages.0.lr", levels)])))
+    write_page(page, tmp_path / "study.html", lambda row: b"")
+    for number in range(3):
+        for seed in range(3):
+            (tmp_path / "cells" / f"c{number}" / str(seed)).mkdir(parents=True)
+    opened = Opened(browser, tmp_path / "study.html", width=390)
+    assert opened.value("document.documentElement.scrollWidth") == 390
+    dot = opened.page.locator("#effects a .dot").first
+    dot.hover()
+    assert opened.page.locator("#effects output").first.inner_text() == "0e-3, seed 0: 70\u202f%"
+    opened.page.locator("#settings thead button").nth(1).click()
+    assert opened.page.locator("#settings tbody tr").first.inner_text().startswith("lr = 0e-3")
+    links = opened.value("[...document.querySelectorAll('main a')].map((a) => a.getAttribute('href'))")
+    assert set(links) >= {"cells/c0/", "cells/c1/", "cells/c0/0/", "cells/c1/0/"}
+    assert all((tmp_path / link).is_dir() for link in links if link.startswith("cells/"))
     opened.close()

@@ -13,7 +13,7 @@ from tellapart.experiments.description import Description, Factor
 from tellapart.experiments.paired_cells import span
 
 #: A figure of more levels than this is read as a scatter of points.
-MOST_LEVELS = 40
+MOST_LEVELS = 20
 #: A factor with more levels makes no heat map that could be read.
 _MOST_SIDES = 24
 

@@ -160,7 +160,7 @@ def _first_sentence(summary: StudySummary, best: CellResult) -> str:
     if len(leading) == len(scored):
         return f"No setting can be told from the best: {_low(label(summary, best))} has the highest score, {score}."
     return (
-        f"{len(leading)} of {len(scored)} settings cannot be told from the best: "
+        f"{len(leading):,} of {len(scored):,} settings cannot be told from the best: "
         f"{_low(label(summary, best))} has the highest score, {score}."
     )
 
@@ -181,17 +181,17 @@ def _about_baseline(summary: StudySummary) -> str:
     groups = {name: [one for one in judged if one.difference and one.difference.verdict == name] for name in order}
     if len(groups["cannot tell"]) == len(judged):
         return (
-            "It cannot be told from the baseline."
+            f"{label(summary, judged[0])} cannot be told from the baseline."
             if len(judged) == 1
-            else f"None of {len(judged)} settings can be told from the baseline."
+            else f"None of {len(judged):,} settings can be told from the baseline."
         )
     words = []
     for name in order[:2]:
         if groups[name]:
             names = first_few((label(summary, one) for one in groups[name]), 2)
-            words.append(f"{len(groups[name])} {'is' if len(groups[name]) == 1 else 'are'} {name} ({names})")
+            words.append(f"{len(groups[name]):,} {'is' if len(groups[name]) == 1 else 'are'} {name} ({names})")
     if groups["cannot tell"]:
-        words.append(f"{len(groups['cannot tell'])} cannot be told from it")
+        words.append(f"{len(groups['cannot tell']):,} cannot be told from it")
     return f"Of {counted(len(judged), 'setting')} held against the baseline, {', '.join(words)}."
 
 
