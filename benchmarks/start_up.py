@@ -4,6 +4,9 @@
 other programs hardly change. `scan` is timed twice: as a command, start-up included, and as the call itself.
 
 TELLAPART_TEST_DATA=… python -m benchmarks.start_up RUN_DIRECTORY
+TELLAPART_TEST_DATA=… python -m benchmarks.start_up RUN_DIRECTORY --before FOLDER/src
+
+The second form is for a busy machine: processor time alone, beside the same command of an older source, in turn.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from benchmarks import record
 LIBRARIES = "import numpy, PIL.Image, simplejpeg, onnxruntime"
 
 
-def seconds(*arguments: str) -> tuple[float, float]:
+def seconds(*arguments: str, source: str = "") -> tuple[float, float]:
     """Seconds by the clock, and of the processors, of a Python process that has its bytecode, as installed ones do."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPATH": source} if source else {}
     start = time.monotonic()
     child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment)
     _, status, used = os.wait4(child.pid, 0)
@@ -42,11 +46,28 @@ def scan_seconds(folder: Path, workers: int) -> float:
     return round(time.monotonic() - start, 3)
 
 
+def processor_time(predict: tuple[str, ...], before: str) -> None:
+    """Processor seconds of a first answer: now, before, with options, and of its libraries alone; in turn."""
+    found: dict[str, list[float]] = {}
+    for number in range(10):
+        times = {"now": seconds(*predict)[1], "before": seconds(*predict, source=before)[1]}
+        times |= {"with_options": seconds(*predict, "--top", "2")[1], "libraries": seconds("-c", LIBRARIES)[1]}
+        for name, value in times.items() if number else ():  # the first round writes bytecode
+            found.setdefault(name, []).append(value)
+    found["now_to_before"] = [round(a / b, 3) for a, b in zip(found["now"], found["before"], strict=True)]
+    load = [round(value, 1) for value in os.getloadavg()]
+    figures = {name: record.spread(values) for name, values in found.items()}
+    record.write("start_up_processor", {**figures, "load_average": load})
+
+
 def main() -> None:
     run = sys.argv[1]
     fruit = Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit"
     picture = str(next((fruit / "cherry").iterdir()))
     predict = ("-m", "tellapart", "predict", run, picture)
+    if "--before" in sys.argv:
+        processor_time(predict, sys.argv[sys.argv.index("--before") + 1])
+        return
     found: dict[str, list[float]] = {}
     scan_seconds(fruit, 1)  # the files are in the disk's cache from here on
     seconds(*predict)
