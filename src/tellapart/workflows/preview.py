@@ -9,6 +9,7 @@ import torch
 
 from tellapart.core.events import LrFound
 from tellapart.core.files import check_suffix, replacing
+from tellapart.core.output import print_err
 from tellapart.core.text import as_lines, counted
 from tellapart.data.augmentation.contact_sheet import contact_sheet
 from tellapart.data.augmentation.offline import write_views
@@ -17,6 +18,7 @@ from tellapart.data.splitting.split import split
 from tellapart.errors import DataError, UsageError
 from tellapart.models.create import create_network
 from tellapart.models.layer_groups import layer_groups, train_last
+from tellapart.models.pretrained import announcements
 from tellapart.recipe.schema import FoundLr, Recipe
 from tellapart.report.figures import FIGURES, write_lr_figure
 from tellapart.training.dataset import Dataset
@@ -167,5 +169,6 @@ def _has_views(recipe: Recipe) -> bool:
 
 
 def _network(recipe: Recipe, n_classes: int) -> Network:
+    print_err(*announcements(recipe.model))
     torch.manual_seed(recipe.seed)
     return create_network(recipe.model, n_classes, recipe.data)
