@@ -2,7 +2,7 @@
 
 TELLAPART_TEST_DATA=… python -m benchmarks.answer_speed --pictures 64 --rounds 7
 
-Each contestant has a process of its own. In turn they answer the same files, so that a slow moment of the machine hits
+Each contestant has a process of its own, torch several. In turn they answer the same files, so that a slow moment hits
 all alike; what counts is the ratio within a round. Networks have random weights, which are as fast as others. Memory is
 the largest resident size of a `predict` process, over a short list of pictures and over a long one.
 """
@@ -156,7 +156,11 @@ def measure(name: str, folder: Path, pictures: list[str], rounds: int, n_memory:
     bundle = str(folder / name)
     write_bundle_of(name, Path(bundle), pictures)
     makers = {OURS: ours, TORCH: torch_loader, ORT: plain_onnxruntime, OPENVINO: plain_openvino}
-    contestants = {title: apart(make, bundle, pictures) for title, make in makers.items()}
+    # torch stays in this process, since its DataLoader has processes of its own.
+    contestants = {
+        title: make(bundle, pictures) if title == TORCH else apart(make, bundle, pictures)
+        for title, make in makers.items()
+    }
     rates: dict[str, list[float]] = {title: [] for title in contestants}
     for number in range(rounds + 1):
         for title in list(contestants)[:: 1 if number % 2 else -1]:

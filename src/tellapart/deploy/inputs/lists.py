@@ -172,16 +172,14 @@ def _parquet(path: Path, column: str | None) -> Named:
 def _parquet_names(path: Path, table: pl.LazyFrame) -> Named:
     import polars as pl
 
-    start = 0
-    while True:
-        try:
-            chunk = table.slice(start, _CHUNK).collect().to_series().to_list()
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"{path.name} cannot be read as Parquet: {error}") from error
-        yield from enumerate(((name or "").strip() for name in chunk), start=start + 1)
-        if len(chunk) < _CHUNK:
-            return
-        start += _CHUNK
+    number = 0
+    try:
+        for chunk in table.collect_batches(chunk_size=_CHUNK):
+            for name in chunk.to_series().to_list():
+                number += 1
+                yield number, (name or "").strip()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path.name} cannot be read as Parquet: {error}") from error
 
 
 def _column(path: Path, columns: Iterable[str], column: str | None, first: Mapping[str, object]) -> str:
