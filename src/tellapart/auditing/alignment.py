@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tellapart.data.statistics import SIDE, Bytes
 
 Floats = npt.NDArray[np.float32]
-_BLOCK = 512
+_BLOCK = 64  # what is computed of so many stays in the processor's cache
 _ROUNDS = 4
 # A cropped picture is a window inside the other: its centre is no further from the middle than it is smaller. Limits of
 # its size and of its offset beyond that, as shares of half the picture's side.

@@ -119,7 +119,8 @@ def candidates(
 
 def _closest(cosine: Floats, queries: Ints, others: Ints, alike: float) -> Ints:
     """Pairs of a block that are alike, [n, 2]: each query with those nearest to it."""
-    line, column = np.nonzero(cosine >= alike)
+    # Of a single line, since NumPy finds the few that are True there several times as fast.
+    line, column = np.divmod(np.flatnonzero(cosine >= alike), cosine.shape[1])
     if len(line) > NEIGHBOURS * len(queries):
         k = min(NEIGHBOURS + 1, cosine.shape[1])  # one more: a picture is its own neighbour
         nearest = np.argpartition(cosine, -k, axis=1)[:, -k:]

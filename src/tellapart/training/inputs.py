@@ -254,7 +254,8 @@ def _changed_on_gpu(
         # With nothing left for the CPU to do, items are rows, and what is in the cache needs no thread.
         if on_cpu or dataset.ahead or not isinstance(unchanged, PictureCache):
             return None
-        return unchanged.together(items)
+        kept = unchanged.together(items)
+        return kept.pictures() if kept else None
 
     def make(items: Rows, pictures: Sequence[Pixels]) -> _Raw:
         rng = gpu_batch.batch_generator(dataset.seed, epoch, items)

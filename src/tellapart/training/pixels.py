@@ -11,11 +11,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from tellapart.core.preprocess import Pixels
 from tellapart.data.augmentation import offline
-from tellapart.data.augmentation.transforms import augment, augment_frame, batch_generator, crops, generator
+from tellapart.data.augmentation.transforms import (
+    augment,
+    augment_frame,
+    augment_kept,
+    batch_generator,
+    crops,
+    generator,
+)
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.data.loading import picture_cache
 from tellapart.data.loading.content_keys import content_keys
@@ -109,7 +117,7 @@ def plain(dataset: Dataset, reader: Reader | None = None) -> Load:
 
 
 def augmented(dataset: Dataset, epoch: int, reader: Reader | None = None, batch: int = 0) -> Load:
-    """Item → the item as one epoch of training shows it, changed at random.
+    """Item → the item as one epoch of training shows it, changed at random; see `Crops` for many at once.
 
     Args:
         batch: its number in the epoch; it matters where all pictures of a batch are changed alike.
@@ -122,7 +130,48 @@ def augmented(dataset: Dataset, epoch: int, reader: Reader | None = None, batch:
         return dataset.transforms, generator(dataset.seed, epoch, row, version)
 
     read = reader or from_files(dataset)
-    return _changed(dataset, read, read.source, change)
+    load = _changed(dataset, read, read.source, change)
+    if dataset.per_batch or dataset.ahead or not crops(dataset.transforms) or not isinstance(read.source, PictureCache):
+        return load
+    return Crops(load, read.source, dataset, epoch)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Row → the picture as one epoch of training shows it; many at once where they are kept. See `loader.Together`.
+
+    Attributes:
+        load: makes one.
+        source: what their crops are cut from.
+        dataset: has no versions made ahead, so that its items are rows.
+        epoch: of the training.
+    """
+
+    load: Load
+    source: PictureCache
+    dataset: Dataset
+    epoch: int
+
+    def __call__(self, row: int) -> Pixels:
+        """One picture."""
+        return self.load(row)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a picture: height, width, 3."""
+        return self.dataset.preprocessing.height, self.dataset.preprocessing.width, 3
+
+    def fill(self, rows: npt.NDArray[np.int64], out: Pixels) -> bool:
+        """Write the pictures of some rows to `out`; False if not all of their sources are kept."""
+        if (kept := self.source.together(rows)) is None:
+            return False
+        dataset, numbers = self.dataset, rows.tolist()
+
+        def rng(index: int) -> np.random.Generator:
+            return generator(dataset.seed, self.epoch, numbers[index])
+
+        augment_kept(kept, dataset.transforms, dataset.preprocessing, rng, out)
+        return True
 
 
 def before_gpu(

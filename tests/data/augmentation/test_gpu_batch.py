@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from tellapart.core.preprocess import Interpolation, Preprocessing
+from tellapart.data.augmentation.cropping import scaled
 from tellapart.data.augmentation.gpu_batch import (
     BATCHED,
     _draw_rectangles,
@@ -20,7 +21,7 @@ from tellapart.data.augmentation.gpu_batch import (
     partition,
 )
 from tellapart.data.augmentation.pixel_ops import MOVES
-from tellapart.data.augmentation.transforms import _window, augment_frame, generator, scaled
+from tellapart.data.augmentation.transforms import _window, augment_frame, generator
 from tellapart.recipe import transforms as rt
 
 FRAME = Preprocessing(40, 56, interpolation="bilinear")

@@ -251,3 +251,35 @@ def test_who_stops_gathering_early_waits_for_the_pictures_at_hand_alone():
     go_on.set()
     closing.join(60)
     assert len(begun) <= 70
+
+
+class Filled:
+    """Loads handfuls at once, but for those with a row that it does not have at hand."""
+
+    shape = (4, 5, 3)
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+        self.alone: list[int] = []
+
+    def __call__(self, row: int) -> np.ndarray:
+        self.alone.append(row)
+        return load(row)
+
+    def fill(self, rows: np.ndarray, out: np.ndarray) -> bool:
+        if self.missing in rows:
+            return False
+        out[:] = [load(row) for row in rows.tolist()]
+        return True
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 7), (2, 7), (3, 64)])
+def test_pictures_that_are_loaded_together_are_the_same(workers: int, batch_size: int) -> None:
+    order = np.random.default_rng(0).permutation(100)
+    filled = Filled(missing=50)
+    expected = list(batches(order, batch_size, load, workers))
+    made = list(batches(order, batch_size, filled, workers))
+    assert [batch.row.tolist() for batch in made] == [batch.row.tolist() for batch in expected]
+    assert all(torch.equal(one.image, other.image) for one, other in zip(made, expected, strict=True))
+    assert 50 in filled.alone
+    assert len(filled.alone) < 20

@@ -19,6 +19,7 @@ from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augmentation.transforms import augment, augment_frame, crops, generator
 from tellapart.data.loading import picture_cache
+from tellapart.data.loading.loader import Together, batches
 from tellapart.data.loading.picture_cache import PictureCache, source, source_side
 from tellapart.data.scan import scan
 from tellapart.errors import UnreadableError
@@ -239,6 +240,19 @@ def test_many_are_taken_at_once_when_all_are_kept(dataset: Dataset, transforms: 
         assert together is not None
         assert same(list(together), alone[::-1])
     assert cold.together(dataset.validation) is None or not crops(transforms)
+
+
+def test_threads_that_cut_many_crops_at_once_show_what_one_by_one_shows(dataset: Dataset) -> None:
+    reader, files = from_cache(dataset), from_files(dataset)
+    for epoch, workers in enumerate((1, 2, 3)):  # decoded, then read and checked, then taken at once
+        load = augmented(dataset, epoch, reader)
+        assert isinstance(load, Together)
+        for batch in batches(dataset.train, 4, load, workers):
+            alone = [augmented(dataset, epoch, files)(int(row)) for row in batch.row]
+            assert same(list(batch.image.numpy()), alone)
+        reader.flush()
+    assert isinstance(reader.source, PictureCache)
+    assert reader.source.together(dataset.train) is not None
 
 
 def test_pictures_of_several_sizes_are_taken_at_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,30 @@ from tellapart.core.preprocess import Pixels
 
 Rows = npt.NDArray[np.int64]
 T = TypeVar("T")
+Load = Callable[[int], Pixels]
 #: Prefetched batches while one is in use; of small ones more.
 AHEAD = 3
 #: At most so many pictures, and bytes, are loaded before the first is used, where loading and using take turns.
 _IN_TURN, _ROOM = 512, 1 << 27
 #: Pictures that a thread takes at a time: handing them out one by one costs more than a small picture.
 _HANDFUL = 4
+#: The same where a thread makes all of them in one call: more calls would wait for Python's lock more often.
+_TOGETHER = 16
+
+
+@runtime_checkable
+class Together(Protocol):
+    """What loads many pictures in less time than one by one, if they can be had at once."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a picture: height, width, 3."""
+
+    def __call__(self, row: int) -> Pixels:
+        """One picture."""
+
+    def fill(self, rows: Rows, out: Pixels) -> bool:
+        """Write pictures to `out`, uint8 [n, height, width, 3], or return False: then they are loaded one by one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class Batch:
 def batches(
     order: Rows,
     batch_size: int,
-    load: Callable[[int], Pixels],
+    load: Load,
     workers: int,
     sequential: bool = False,
     pinned: bool = False,
@@ -57,7 +75,7 @@ def batches(
     Args:
         order: row numbers, in the order wanted; the last batch may be smaller.
         batch_size: pictures a batch.
-        load: row → uint8 [height, width, 3], all of one size; called in several threads.
+        load: row → uint8 [height, width, 3], all of one size, or `Together`; called in several threads.
         workers: number of threads, at least 1.
         sequential: load nothing while a batch is being used: some are made, then handed out.
         pinned: into memory from which a GPU copies while it computes.
@@ -75,13 +93,16 @@ def batches(
     if len(order) == 0:
         return
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    ahead = max(AHEAD, math.ceil(2 * workers * _HANDFUL / batch_size))  # something for every thread
+    handful = _HANDFUL
+    if isinstance(load, Together):
+        handful = min(_TOGETHER, max(_HANDFUL, math.ceil(batch_size / workers)))
+    ahead = max(AHEAD, math.ceil(2 * workers * handful / batch_size))  # something for every thread
     with _threads(workers) as pool:
         pending: deque[tuple[_Making, list[Future[None]]]] = deque()
         for part in parts:
             making = _Making(part, pinned)
-            starts = range(0, len(part), _HANDFUL)
-            pending.append((making, [pool.submit(making.fill, load, start) for start in starts]))
+            starts = range(0, len(part), handful)
+            pending.append((making, [pool.submit(making.fill, load, start, handful) for start in starts]))
             if len(pending) > ahead:
                 yield _collect(*pending.popleft())
         while pending:
@@ -160,18 +181,26 @@ class _Making:
         self.pixels: Pixels = np.empty(0, np.uint8)
         self.lock = threading.Lock()
 
-    def fill(self, load: Callable[[int], Pixels], start: int) -> None:
+    def fill(self, load: Load, start: int, n: int) -> None:
         """Load a handful of pictures."""
-        for index, row in enumerate(self.rows[start : start + _HANDFUL].tolist(), start=start):
+        rows = self.rows[start : start + n]
+        if isinstance(load, Together):
+            self.allocate(load.shape)
+            if load.fill(rows, self.pixels[start : start + n]):
+                return
+        for index, row in enumerate(rows.tolist(), start=start):
             picture = load(row)
-            with self.lock:
-                if self.image is None:
-                    shape = (len(self.rows), *picture.shape)
-                    self.image = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
-                    self.pixels = self.image.numpy()
+            self.allocate(picture.shape)
             if picture.shape != self.pixels.shape[1:]:
                 raise ValueError("all pictures of a batch must have the same shape")
             self.pixels[index] = picture
+
+    def allocate(self, shape: tuple[int, ...]) -> None:
+        """Make room for pictures of this shape, once."""
+        with self.lock:
+            if self.image is None:
+                self.image = torch.empty((len(self.rows), *shape), dtype=torch.uint8, pin_memory=self.pinned)
+                self.pixels = self.image.numpy()
 
 
 def _collect(making: _Making, futures: list[Future[None]]) -> Batch:

@@ -20,7 +20,8 @@ from tellapart.core import cache
 from tellapart.core.array_store import Keys, MappedValues, Store, name_of, set_aside
 from tellapart.core.files import cache_folder
 from tellapart.core.preprocess import Pixels, Preprocessing
-from tellapart.data.augmentation.transforms import decode_at_least, scaled
+from tellapart.data.augmentation.cropping import Kept, scaled
+from tellapart.data.augmentation.transforms import decode_at_least
 from tellapart.data.decoding.decode import decode
 from tellapart.recipe.transforms import Transform
 
@@ -111,19 +112,19 @@ class PictureCache:
                 self.writing.release()
         return pixels
 
-    def together(self, numbers: Rows) -> list[Pixels] | None:
+    def together(self, numbers: Rows) -> Kept | None:
         """Many pictures at once; None unless all of them are stored and checked."""
         if not len(numbers) or numbers.max() >= len(self.slots):
             return None
         slots = self.slots[numbers]
+        self._drop_if_cut_off()
         offsets = self.offset[slots]
         if min(slots.min(), offsets.min()) < 0 or not self.is_checked[slots].all():
             return None
         heights, widths = self.height[slots].astype(np.int64), self.width[slots].astype(np.int64)
         ends = offsets + heights * widths * 3
         values = self._mapped(int(ends.max()), int((ends - offsets).sum()))
-        every = zip(offsets.tolist(), ends.tolist(), heights.tolist(), widths.tolist(), strict=True)
-        return [values[start:end].reshape(height, width, 3) for start, end, height, width in every]
+        return Kept(self.mapped.data, values, offsets, heights, widths)
 
     def flush(self) -> None:
         """Write what has been made and not written yet."""
@@ -133,8 +134,8 @@ class PictureCache:
     def _read(self, slot: int) -> Pixels | None:
         """A stored picture; None where its block is damaged, so that it is made again."""
         offset = int(self.offset[slot])
-        if len(self.values) and not self.mapped.is_whole:
-            self.offset[:] = -1  # somebody has cut the file off: what it still has is not worth asking for
+        self._drop_if_cut_off()
+        if self.offset[slot] < 0:
             return None
         if not self.is_checked[slot]:
             if not self.store.is_sound(offset):
@@ -144,6 +145,11 @@ class PictureCache:
         height, width = int(self.height[slot]), int(self.width[slot])
         end = offset + height * width * 3
         return self._mapped(end, end - offset)[offset:end].reshape(height, width, 3)
+
+    def _drop_if_cut_off(self) -> None:
+        """Forget what is stored where somebody has cut the file off: what it still has is not worth asking for."""
+        if len(self.values) and not self.mapped.is_whole:
+            self.offset[:] = -1
 
     def _mapped(self, end: int, n_read: int) -> npt.NDArray[np.uint8]:
         """The store's bytes, at least up to `end`, of which so many will be read."""
