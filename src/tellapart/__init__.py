@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tellapart.experiments.study import study as study
     from tellapart.recipe.load import load_recipe as load_recipe
     from tellapart.recipe.schema import Recipe as Recipe
+    from tellapart.web.serve.client import Client as Client
     from tellapart.workflows.audit import audit as audit
     from tellapart.workflows.average import average as average
     from tellapart.workflows.compare import compare as compare
@@ -58,6 +59,7 @@ _PUBLIC = {
     "Audit": "tellapart.auditing.findings",
     "Catalog": "tellapart.data.catalog",
     "Classifier": "tellapart.deploy.predictor",
+    "Client": "tellapart.web.serve.client",
     "Comparison": "tellapart.evaluation.comparison",
     "CrossValidation": "tellapart.workflows.cross_validate",
     "Drift": "tellapart.workflows.drift",

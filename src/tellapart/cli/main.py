@@ -22,6 +22,7 @@ from tellapart.cli import (
     review,
     runs,
     scan,
+    serve,
     study,
     train,
 )
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "predict": predict.predict,
     "verify": predict.verify,
     "export": export.export,
+    "serve": serve.serve,
     "drift": drift.drift,
     "errors": review.errors,
     "review": review.review,

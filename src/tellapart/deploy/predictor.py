@@ -153,12 +153,32 @@ def answers(
             picture is no error, but an answer with a `problem`.
         BundleError: the model cannot be run.
     """
+    read = read_ahead(pictures, bundle.preprocessing, workers or n_processors(), ahead=2 * batch_size)
+    options: AnswerOptions = {"top": top, "coverage": coverage, "unknown": unknown, "tta": tta, "tta_mean": tta_mean}
+    return answers_to_read(network or bundle, bundle, read, batch_size, **options)
+
+
+def answers_to_read(
+    network: Bundle | EngineSwitch,
+    bundle: Bundle,
+    pictures: Iterator[PictureRead],
+    batch_size: int = 16,
+    *,
+    top: int | None = None,
+    coverage: float | None = None,
+    unknown: bool | None = None,
+    tta: int | None = None,
+    tta_mean: str | None = None,
+) -> Iterator[Answer]:
+    """As `answers`, for pictures that have been read.
+
+    Raises:
+        UsageError: an option that this model does not have; at once, not with the first answer.
+    """
     set_threshold = None if coverage is None else _set_threshold(bundle, coverage)
     rules = _Rules(top, set_threshold, _refuses(bundle, unknown))
     n_copies, mean = bundle.averaging(tta, tta_mean)
-    pictures_read = read_ahead(pictures, bundle.preprocessing, workers or n_processors(), ahead=2 * batch_size)
-    # A generator of its own, so that what cannot be asked for is an error now and not with the first answer.
-    return _answers(bundle, network or bundle, pictures_read, batch_size, rules, n_copies, mean)
+    return _answers(bundle, network, pictures, batch_size, rules, n_copies, mean)
 
 
 def _answers(

@@ -69,7 +69,7 @@ def read_ahead(
     try:
         for picture in pictures:
             size = picture.n_bytes if isinstance(picture, NamedPicture) else 0
-            waiting.append((pool.submit(_read, picture, preprocessing), size))
+            waiting.append((pool.submit(read_one, picture, preprocessing), size))
             n_bytes += size
             while len(waiting) >= ahead or n_bytes > _MOST_WAITING:
                 future, size = waiting.popleft()
@@ -88,7 +88,8 @@ def name_of(picture: Picture) -> str:
     return os.fspath(picture) if isinstance(picture, (str, Path)) else ""
 
 
-def _read(picture: Picture, preprocessing: Preprocessing) -> PictureRead:
+def read_one(picture: Picture, preprocessing: Preprocessing) -> PictureRead:
+    """A picture, ready for the network, or the reason why it is not."""
     path = name_of(picture)
     try:
         return PictureRead(path, _pixels(picture, preprocessing))

@@ -13,15 +13,20 @@ REQUEST_SECONDS, ANSWER_SECONDS = 10.0, 120.0
 MAX_CONNECTIONS = 100
 
 
-def server_config(app: Any) -> Any:
-    """Settings of uvicorn for a page that one person looks at.
+def server_config(app: Any, lifespan: str = "off", feature: str = "Reviewing", extra: str = "review") -> Any:
+    """Settings of uvicorn, with bounds on what a connection may take.
+
+    Args:
+        app: the application.
+        lifespan: "on" where it does something when the server begins and ends.
+        feature, extra: for the error where uvicorn is missing.
 
     Raises:
         MissingExtraError: uvicorn is not installed.
     """
-    uvicorn = require("uvicorn", "Reviewing", "review")
+    uvicorn = require("uvicorn", feature, extra)
     return uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", http=_bounded_protocol(), ws="none"
+        app, log_level="warning", access_log=False, lifespan=lifespan, http=_bounded_protocol(), ws="none"
     )
 
 

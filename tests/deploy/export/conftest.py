@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.deploy.bundle.read import GOLDEN, Bundle, describe_files
-from tellapart.deploy.export.html import PAGE
+from tellapart.deploy.page.describe import PAGE
 from tellapart.evaluation.open_set import KnownClasses, OodScore
 from tests.bundles import change
 
