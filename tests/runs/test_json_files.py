@@ -16,7 +16,9 @@ from tellapart.errors import RunError
 from tellapart.report.curves import curves
 from tellapart.report.sections import calibration, epochs, explanations, lr_finder, network
 from tellapart.runs.commands import training_command
+from tellapart.runs.json_files import check_event
 from tellapart.runs.run import EventLog, Run
+from tellapart.training.runtime import Runtime
 
 RUNS = Path(__file__).parents[1] / "compatibility" / "v0_1" / "runs"
 SHAPE = {"depth": 0, "input": [3, 32, 32], "output": None}
@@ -145,3 +147,13 @@ def test_a_picture_of_an_explanation_that_is_gone_is_named(run: Run) -> None:
             explanations.explained(run)
     finally:
         picture.write_bytes(content)
+
+
+def test_a_runtime_of_today_and_one_with_more_fields_are_read() -> None:
+    """A field that a runtime gains must not make the log of the training that wrote it unreadable."""
+    started = {"event": "StageStarted", "stage": 0, "name": "", "description": "", "epochs": 1}
+    runtime = Runtime("cpu").as_dict()
+    check_event({**started, "runtime": runtime})
+    check_event({**started, "runtime": {**runtime, "later": 3}})
+    with pytest.raises(ValueError, match="later"):
+        check_event({**started, "runtime": {**runtime, "later": [3]}})

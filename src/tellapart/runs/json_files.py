@@ -317,9 +317,10 @@ class AverageFile(Values):
 
 
 class StageRuntime(BaseModel):
-    """`Runtime.as_dict`."""
+    """`Runtime.as_dict`, with plain values of later versions."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, str | int | float | bool | None]
 
     device: str
     precision: Literal["float32", "bfloat16"] = "float32"

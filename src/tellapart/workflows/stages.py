@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,8 +102,14 @@ def _logged_stages(run: Run) -> dict[tuple[bool, int], Runtime]:
     """The runtime of each stage that the log says has begun, by (whether in the retraining, number)."""
     from tellapart.training.runtime import Runtime
 
-    begun = [event for event in run.events() if event["event"] == "StageStarted"]
-    return {(event.get("retraining", False), event["stage"]): Runtime(**event["runtime"]) for event in begun}
+    names = {field.name for field in fields(Runtime)}
+    return {
+        (event.get("retraining", False), event["stage"]): Runtime(
+            **{name: value for name, value in event["runtime"].items() if name in names}
+        )
+        for event in run.events()
+        if event["event"] == "StageStarted"
+    }
 
 
 def _must_save(job: Job, event: Event, state: State) -> bool:
