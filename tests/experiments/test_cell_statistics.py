@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 
@@ -187,3 +188,19 @@ def test_a_baseline_at_chance_is_no_study(tmp_path):
         write_study(tmp_path / "c", {"lr": ["1", "2"]}, [({"lr": "1"}, 0.35), ({"lr": "2"}, 0.8)], 2, 90, random=1)
     )
     assert any("from chance" in note for note in summarise(results).notes)
+
+
+def test_nested_seeds_count_once_for_each_outermost(lr):
+    """Trainings that share their initial weights are no independent ones: n is that of the outermost seeds."""
+    nested = lr.description.model_copy(update={"nested": True, "vary_randomness": ("init", "order"), "seeds": 2})
+    runs = lr.runs.filter(lr.runs["seed"] < 4).with_columns(init_seed=pl.col("seed") // 2, order_seed="seed")
+    summary = summarise(replace(lr, description=nested, runs=runs))
+    cell = by_rate(summary)["0.001"]
+    own = runs.filter(runs["cell"] == cell.cell)["score"].to_numpy().reshape(2, 2).mean(axis=1)
+    assert (cell.n, cell.score.n) == (4, 2)
+    assert list(cell.difference.by_seed) == [0, 1]
+    assert cell.score.high == pytest.approx(stats.t.interval(0.95, 1, own.mean(), stats.sem(own))[1])
+    assert [one.source for one in summary.variance] == [
+        "initial weights",
+        "order of the pictures, augmentation and dropout",
+    ]

@@ -30,12 +30,13 @@ from tellapart.evaluation.metrics import ONE_LABEL, SEVERAL_LABELS, known
 from tellapart.evaluation.significance import ALPHA, holm
 from tellapart.evaluation.study_summary import CellDifference, CellResult, StudySummary
 from tellapart.evaluation.weighted_scores import scorer
+from tellapart.experiments.description import Description
 from tellapart.experiments.factor_effects import factor_effects, interactions
 from tellapart.experiments.importance import importance
 from tellapart.experiments.paired_cells import Scores, corrected, described, parts, span
 from tellapart.experiments.results import DONE, FAILED, STOPPED, StudyResults
 from tellapart.experiments.sequential import sequential_p
-from tellapart.experiments.variance_shares import variance_shares
+from tellapart.experiments.variance_shares import SOURCES, variance_shares
 
 #: Resamples of the pictures: their variance is then known to 4 %.
 _N_RESAMPLES = 500
@@ -54,8 +55,9 @@ def summarise(results: StudyResults) -> StudySummary:
     metric = description.objective.name
     lower = description.objective.direction == "minimize"
     runs = _by_cell(results.runs)
-    scores = _scores(results, runs, metric)
-    cells = [_cell(cell, own, scores[cell]) for cell, own in runs.items()]
+    each = _scores(results, runs, metric)
+    scores = {cell: _independent(one, runs[cell], description) for cell, one in each.items()}
+    cells = [_cell(cell, own, each[cell], scores[cell]) for cell, own in runs.items()]
     plan = seed_plan(results)
     cells, tested = _against_baseline(cells, scores, description.baseline, plan, lower)
     best = _best(cells, lower)
@@ -195,7 +197,26 @@ class _Resamples:
         return np.concatenate([score(weights) for weights in self._weights[key]]).astype(np.float32)
 
 
-def _cell(cell: str, rows: Sequence[Mapping[str, Any]], scores: Scores) -> CellResult:
+def _independent(scores: Scores, rows: Sequence[Mapping[str, Any]], description: Description) -> Scores:
+    """The scores whose luck is independent: of nested seeds, the mean for each outermost one."""
+    if not description.nested:
+        return scores
+    outermost = next(name for name in SOURCES if name.removesuffix("_seed") in description.vary_randomness)
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        if row["seed"] in scores.by_seed:
+            groups.setdefault(row[outermost], []).append(row["seed"])
+    return replace(
+        scores,
+        by_seed={outer: float(np.mean([scores.by_seed[s] for s in seeds])) for outer, seeds in groups.items()},
+        resampled={outer: np.mean([scores.resampled[s] for s in seeds], axis=0) for outer, seeds in groups.items()}
+        if scores.resampled
+        else {},
+    )
+
+
+def _cell(cell: str, rows: Sequence[Mapping[str, Any]], scores: Scores, independent: Scores) -> CellResult:
+    """A cell; its interval is over the scores whose luck is `independent`."""
     done = [row for row in rows if row["seed"] in scores.by_seed]
     first_of_seed = {row["seed"]: row for row in reversed(rows)}
     sizes = [row["n_parameters"] for row in rows if row["n_parameters"]]
@@ -211,7 +232,7 @@ def _cell(cell: str, rows: Sequence[Mapping[str, Any]], scores: Scores) -> CellR
         number=rows[0]["number"],
         levels=json.loads(rows[0]["levels"]),
         scores=scores.by_seed,
-        score=span(list(scores.by_seed.values())),
+        score=span(list(independent.by_seed.values())),
         training=span([row["training_score"] for row in done if _finite(row["training_score"])]),
         minutes=span([s / 60 for s in seconds]),
         n_parameters=sizes[0] if sizes else None,
