@@ -138,7 +138,7 @@ def test_a_study_that_was_written_is_read_again(tmp_path):
         ("pruner = 'halving'\n[vary]\nstages.0.lr = [0.1, 0.2]", "'pruner' belongs to"),
         ("baseline = { lr = 3 }\n[vary]\nstages.0.lr = [0.1, 0.2]", "'baseline' names 'lr', which is no factor"),
         ("baseline = { 'stages.0.lr' = 3 }\n[vary]\nstages.0.lr = [0.1, 0.2]", "'3' is no level"),
-        ("[vary]\nstages.0.lr = { levels = [0.1, 0.2], when = { x = [1] } }", "waits for 'x', which is no other factor"),
+        ("[vary]\nstages.0.lr = { levels = [0.1, 0.2], when = { x = [1] } }", "waits for 'x', which is no other"),
         ("x = [[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]", "more than 20 others"),
         ("recipe = ", "not valid TOML|twice|Cannot overwrite"),
     ],

@@ -73,7 +73,7 @@ def run(
     from tellapart.core.signals import stopped_soon
     from tellapart.experiments.run_study import StudyOptions, run_study
     from tellapart.experiments.run_study import dry_run as estimate
-    from tellapart.experiments.study import directory_of, pictures_of, read_given
+    from tellapart.experiments.study import directory_of, pictures_of, read_given, with_pictures
     from tellapart.workflows.progress import progress_sink
 
     file, photos, own = _source(study, pictures)
@@ -91,6 +91,7 @@ def run(
     sink = progress_sink(not quiet)
     with stopped_soon():
         catalog = pictures_of(read, photos, sink, **label_options)
+        read = with_pictures(read, photos)
         directory = directory_of(out or own, file, catalog)
         options = StudyOptions(storage, parallel, minutes, retry_failed, shlex.join(["tellapart", *sys.argv[1:]]))
         if dry_run:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.core.text import Lines, as_lines
-from tellapart.errors import RunError
+from tellapart.errors import DataError, RunError
 from tellapart.experiments.directory import CATALOG, STUDY_FILE, locked, set_state
 from tellapart.experiments.optimism import optimism
 from tellapart.experiments.read_study import read_study
@@ -46,7 +46,7 @@ def close_study(directory: str | Path, retrain: bool = False, sink: ProgressSink
         write_values(directory / CLOSED, values)
         set_state(directory, "closed")
     finish(directory, sink)
-    return values
+    return read_values(directory / CLOSED)
 
 
 def _close(directory: Path, results: StudyResults, retrain: bool, sink: ProgressSink) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _close(directory: Path, results: StudyResults, retrain: bool, sink: Progress
             f"Put {file.recipe} back as it was.",
         )
     if not len(splits.whole.test):
-        raise RunError(
+        raise DataError(
             f"The study {directory} has no test part (data.test = 0), so there is nothing to open.",
             "Its best cell on validation is in winner.toml.",
         )

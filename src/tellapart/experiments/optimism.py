@@ -61,7 +61,7 @@ def optimism(results: StudyResults, metric: str, lower_is_better: bool, seed: in
     best = (sign * np.stack(inside)).argmax(axis=0)
     unseen = np.stack(outside)[best, np.arange(_RESAMPLES)]
     chosen = plain[int(np.argmax(sign * np.array(plain)))]
-    return float(sign * (chosen - np.nanmean(unseen)))
+    return max(0.0, float(sign * (chosen - np.nanmean(unseen))))
 
 
 def _together(folds: list[Predictions]) -> Predictions:

@@ -14,6 +14,7 @@ import polars as pl
 from tellapart.core.files import write_text
 from tellapart.core.plain_json import read_json_file
 from tellapart.core.predictions import Predictions
+from tellapart.core.text import json_text
 from tellapart.errors import RunError
 from tellapart.experiments.description import Description, parse_description
 
@@ -174,8 +175,9 @@ def read_values(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def write_values(path: Path, values: Any) -> None:
-    """Write plain values as JSON, whole or not at all."""
-    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    """Write plain values as JSON, whole or not at all. Numbers that are not finite become null."""
+    finite = json.loads(json_text(values))
+    write_text(path, json.dumps(finite, indent=1, ensure_ascii=False) + "\n")
 
 
 def training_folder(directory: Path, cell: str, seed: int, fold: int | None = None) -> Path:

@@ -90,12 +90,20 @@ class SharedTasks:
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        for trial in self._trials.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            task = self._tasks.get(str(trial.user_attrs.get("training")))
-            if task is None:
-                continue  # of a plan with more levels than this one
+        trials = [t for t in self._trials.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
+        first: dict[str, int] = {}
+        for trial in trials:
+            first.setdefault(str(trial.user_attrs.get("training")), trial.number)
+        for trial in trials:
+            name = str(trial.user_attrs.get("training"))
+            task = self._tasks.get(name)
+            if trial.state != TrialState.WAITING or task is None:
+                continue  # not of this plan: another one has more levels
             try:
                 if not self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                    continue
+                if first[name] != trial.number:  # two processes added it at the same time
+                    self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                     continue
             except UpdateFinishedTrialError:
                 continue

@@ -78,6 +78,7 @@ def study(
     given = {name: str(value) if isinstance(value, Path) else value for name, value in (given | keys).items()}
     read, source = read_given(file, given)
     catalog = pictures_of(read, pictures, sink)
+    read = with_pictures(read, pictures)
     directory = directory_of(out, file, catalog)
     options = StudyOptions(storage, parallel, minutes, retry_failed, f"tellapart study {directory}")
     run_study(read, source, catalog, directory, options, sink)
@@ -103,6 +104,13 @@ def pictures_of(
             "The study names no pictures.", 'Give them: tellapart study study.toml photos/, or pictures = "…"'
         )
     return scan(pictures or str(file.pictures), sink, **label_options)
+
+
+def with_pictures(file: StudyFile, pictures: str | Path | Catalog | None) -> StudyFile:
+    """The study with its pictures named, so that its directory alone is enough to go on."""
+    if isinstance(pictures, str | Path):
+        return file.model_copy(update={"pictures": str(Path(pictures).absolute())})
+    return file
 
 
 def directory_of(out: str | Path | None, file: str | Path | None, catalog: Catalog) -> Path:

@@ -1,0 +1,136 @@
+"""A study is closed once, shown, exported, and driven from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import tellapart as ta
+from tellapart.errors import DataError, RunError, UsageError
+from tellapart.experiments.close import close_study, close_text
+from tellapart.experiments.optimism import optimism
+from tellapart.experiments.results import read_results
+from tellapart.experiments.tracking import export_mlflow, export_tensorboard
+from tellapart.runs.run import Run
+from tests.experiments import small
+from tests.experiments.made_up import write_study
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_ends")
+def test_the_test_part_is_opened_once(tmp_path, do, pictures):
+    """The winner is the run that a plain training of its recipe would be."""
+    results = do(tmp_path, small.PAIR)
+    values = close_study(results.directory)
+    winner = Run(results.directory / "winner")
+    assert winner.finished
+    assert len(winner.split.test) == values["n_test"] > 0
+    assert values["winner_test"]["accuracy"]["value"] == winner.evaluations["test"].metrics["accuracy"].value
+    of_winner = results.runs.filter((results.runs["cell"] == values["winner"]) & (results.runs["seed"] == 0))
+    cell, run = results.predictions(of_winner["path"][0]), winner.predictions("validation")
+    assert np.array_equal(cell.row, run.row)
+    np.testing.assert_allclose(cell.logits, run.logits, atol=1e-4)
+    assert f"{values['n_test']} test pictures" in close_text(values)
+    assert close_study(results.directory) == json.loads(json.dumps(values))
+    with pytest.raises(RunError, match="is closed"):
+        do(tmp_path, small.PAIR)
+
+
+@pytest.mark.slow
+def test_a_study_without_a_test_part_is_not_closed(tmp_path, do):
+    results = do(tmp_path, small.PAIR.replace("seeds = 1", 'seeds = 1\nset = ["data.test=0"]'))
+    with pytest.raises(DataError, match="no test part"):
+        close_study(results.directory)
+
+
+def test_choosing_among_equals_flatters(tmp_path):
+    """Forty cells of one accuracy: their best looks better by luck alone, by as much as is computed on average."""
+    levels = [str(i) for i in range(40)]
+    cells = [({"a": level}, 0.8) for level in levels]
+    looks = []
+    for random in range(4):
+        folder = write_study(tmp_path / str(random), {"a": levels}, cells, 1, random=random, spread=0.03)
+        results = read_results(folder)
+        best = results.runs["score"].max()
+        looks.append((optimism(results, "accuracy", lower_is_better=False), best - 0.8))
+    computed, true = np.mean(looks, axis=0)
+    assert 0.01 < computed < 2 * true
+
+
+def test_a_clear_winner_is_hardly_flattered(tmp_path):
+    cells = [({"a": "x"}, 0.5), ({"a": "y"}, 0.9)]
+    results = read_results(write_study(tmp_path / "s", {"a": ["x", "y"]}, cells, n_pictures=600))
+    assert abs(optimism(results, "accuracy", lower_is_better=False)) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the libraries themselves
+def test_mlflow_reads_what_was_exported(tmp_path, grid):
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert export_mlflow(grid, uri) == grid.runs.height
+    assert export_mlflow(grid, uri) == 0
+    client = MlflowClient(tracking_uri=uri)
+    runs = client.search_runs([client.get_experiment_by_name("out").experiment_id])
+    scores = {run.data.tags["tellapart.path"]: run.data.metrics["validation_accuracy"] for run in runs}
+    assert scores == dict(zip(grid.runs["path"], grid.runs["score"], strict=True))
+    assert {run.data.params["stages.0.lr"] for run in runs} == {"0.01", "0.1"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_reads_what_was_exported(tmp_path, grid):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert export_tensorboard(grid, tmp_path / "board") == grid.runs.height
+    row = grid.runs.row(0, named=True)
+    events = EventAccumulator(str(tmp_path / "board" / row["path"].removeprefix("cells/"))).Reload()
+    curve = grid.curve(row["path"])
+    assert [e.value for e in events.Scalars("validation/accuracy")] == pytest.approx(
+        [epoch["validation_accuracy"] for epoch in curve]
+    )
+    assert events.Scalars("final/accuracy")[0].value == pytest.approx(row["score"])
+    with pytest.raises(UsageError, match="not empty"):
+        export_tensorboard(grid, tmp_path / "board")
+
+
+@pytest.mark.slow
+def test_the_command_line(tmp_path, photos, here):
+    small.write(tmp_path)
+    vary = ["--recipe", tmp_path / "small.toml", "--vary", "stages.0.lr=0.01,0.1", "--seeds", "2"]
+    out = ["--out", tmp_path / "rates"]
+    tried = here("study", photos, *vary, *out, "--dry-run", "--quiet")
+    assert tried.returncode == 0, tried.stderr
+    assert "2 cells, 4 trainings, about " in tried.stdout
+    assert not (tmp_path / "rates").exists()
+    done = here("study", photos, *vary, *out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "Page: " in done.stdout
+    again = here("study", tmp_path / "rates", "--json", "--quiet")
+    assert [row["lr" if "lr" in row else "stages.0.lr"] for row in json.loads(again.stdout)] == ["0.01", "0.1"]
+    shown = here("study", "show", tmp_path / "rates", "--quiet")
+    assert shown.stdout.splitlines()[0] == done.stdout.splitlines()[0]
+    listed = here("runs", tmp_path, "--where", "kind = study", "--json")
+    assert [row["path"] for row in json.loads(listed.stdout)] == ["rates"]
+
+
+@pytest.mark.slow
+def test_from_python(tmp_path, photos):
+    small.write(tmp_path)
+    study = ta.study(
+        photos, {"stages.0.lr": [0.01, 0.1]}, recipe=tmp_path / "small.toml", seeds=2, out=tmp_path / "rates"
+    )
+    assert study.page.is_file()
+    assert study.table.height == 2
+    assert study.runs.height == 4
+    assert study.results.description.name == "rates"
+
+
+def test_commands_name_what_is_missing(tmp_path, here, photos):
+    assert "nothing is varied" in here("study", photos).stderr
+    assert "is no study" in here("study", "show", tmp_path).stderr
+    assert "There is no study" in here("study", tmp_path / "nothing.toml").stderr
+    assert "expected a number" in here("study", photos, "--vary", "a=1,2", "--seeds", "many").stderr
