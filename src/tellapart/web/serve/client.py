@@ -49,9 +49,7 @@ class Client:
             UsageError: no server answers there, or it refuses, with the reason.
         """
         content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
-        query = urllib.parse.urlencode(
-            {name: json.dumps(value) for name, value in options.items() if value is not None}
-        )
+        wanted = {name: json.dumps(value) for name, value in options.items() if value is not None}
         status, answer = self._ask(f"/v1/predict?{urllib.parse.urlencode(wanted)}", content)
         path = "" if isinstance(picture, bytes) else str(picture)
         if status == 422:
