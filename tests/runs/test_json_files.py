@@ -16,7 +16,7 @@ from tellapart.errors import RunError
 from tellapart.report.curves import curves
 from tellapart.report.sections import calibration, epochs, explanations, lr_finder, network
 from tellapart.runs.commands import training_command
-from tellapart.runs.json_files import check_event
+from tellapart.runs.event_values import check_event
 from tellapart.runs.run import EventLog, Run
 from tellapart.training.runtime import Runtime
 

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,14 +14,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    FiniteFloat,
     RootModel,
-    TypeAdapter,
     ValidationError,
     model_validator,
 )
 
-from tellapart.core.events import BeginsFrom, LrFound, Retrained, StageDone, StageStarted, Validated
 from tellapart.core.old_names import current_keys
 from tellapart.core.plain_json import first_fault, parse_json
 from tellapart.errors import RunError
@@ -316,53 +312,6 @@ class AverageFile(Values):
     runs: Annotated[list[str], Field(min_length=1)]
 
 
-class StageRuntime(BaseModel):
-    """`Runtime.as_dict`, with plain values of later versions."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-    __pydantic_extra__: dict[str, str | int | float | bool | None]
-
-    device: str
-    precision: Literal["float32", "bfloat16"] = "float32"
-    frozen: Literal["float32", "bfloat16"] = "float32"
-    channels_last: bool = True
-    workers: Count = 2
-    why: str = ""
-    micro_batch: Count = 0
-    engine: Literal["torch", "openvino", "onnxruntime"] = "torch"
-
-
-class Beside(Values):
-    """Bounds of an event's values, and what stands beside its own."""
-
-    seconds: float = 0.0
-    stage: Count = 0
-    epoch: Annotated[Count, Field(le=10**6)] = 0
-    epochs: Annotated[Count, Field(le=10**6)] = 0
-    best_epoch: Count = 0
-    shown: dict[str, Count] = {}
-    runtime: StageRuntime | None = None
-
-
-Rate = Annotated[float, Field(gt=0, lt=1e9)]
-
-
-class LrCurve(Values):
-    """The curve of a learning-rate test, which a logarithmic axis shows."""
-
-    lr: Rate
-    suggestions: dict[str, Rate]
-    lrs: list[Rate]
-    losses: list[FiniteFloat]
-    smoothed: list[FiniteFloat]
-
-    @model_validator(mode="after")
-    def _of_one_length(self) -> LrCurve:
-        if not len(self.lrs) == len(self.losses) == len(self.smoothed):
-            raise ValueError("lrs, losses and smoothed are not of one length")
-        return self
-
-
 def read_checked(path: Path, schema: type[BaseModel], as_written: bool = False) -> Any:
     """Plain values of a file, as its schema wants them, under the keys of today.
 
@@ -379,26 +328,3 @@ def read_checked(path: Path, schema: type[BaseModel], as_written: bool = False) 
         raise RunError(f"{path} is damaged: {first_fault(error)}.", _AGAIN) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}.", _AGAIN) from error
-
-
-@cache
-def _events() -> dict[str, TypeAdapter[Any]]:
-    kinds = (StageStarted, BeginsFrom, LrFound, Validated, Retrained, StageDone)
-    return {kind.__name__: TypeAdapter(kind) for kind in kinds}
-
-
-def check_event(event: dict[str, Any]) -> None:
-    """Refuse an event, under the names of today, whose values are missing or of other types; others may stand beside.
-
-    Raises:
-        ValueError: with what is wrong.
-    """
-    text = json.dumps(event)
-    try:
-        Beside.model_validate_json(text)
-        if event["event"] == "LrFound":
-            LrCurve.model_validate_json(text)
-        if kind := _events().get(event["event"]):
-            kind.validate_json(text, strict=True)
-    except ValidationError as error:
-        raise ValueError(first_fault(error)) from error

@@ -223,7 +223,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _event(path: Path, number: int, line: str) -> dict[str, Any]:
-    from tellapart.runs.json_files import check_event
+    from tellapart.runs.event_values import check_event
 
     try:
         event = parse_json(line)
