@@ -37,7 +37,7 @@ class Beside(Values):
     epoch: Annotated[Count, Field(le=10**6)] = 0
     epochs: Annotated[Count, Field(le=10**6)] = 0
     best_epoch: Count = 0
-    shown: dict[str, Count] = {}
+    shown: dict[str, Count] = Field(default_factory=dict)
     runtime: StageRuntime | None = None
 
 
