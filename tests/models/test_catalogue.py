@@ -68,11 +68,7 @@ def test_the_table_runs_from_little_to_much_computation() -> None:
 def test_what_is_at_hand_comes_first_in_the_order_of_looking(folder: Path, tmp_path: Path, answering: None) -> None:
     describe_folder(folder / "mine", "test_efficientnet", 64, "mit")
     describe_folder(folder / "resnet50", "resnet50", 224, None)
-    cached = tmp_path / "hub" / "models--timm--mobilenetv4_conv_small.e2400_r224_in1k"
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text("abc")
-    (cached / "snapshots" / "abc").mkdir(parents=True)
-    (cached / "snapshots" / "abc" / "model.safetensors").write_bytes(b"")
+    cache(tmp_path / "hub", "mobilenetv4_conv_small.e2400_r224_in1k")
     (tmp_path / "hub" / "models--timm--convnext_atto.d2_in1k").mkdir()  # a download that was broken off
     every = candidates()
     here = [c for c in every if c.at_hand]
@@ -89,6 +85,29 @@ def test_what_is_at_hand_comes_first_in_the_order_of_looking(folder: Path, tmp_p
     assert [c.name for c in rest] == [c.name for c in PUBLISHED if c.name.partition(".")[0] not in names]
     assert len(rest) == len(PUBLISHED) - 4
     assert all(c.download_seconds == pytest.approx(c.download_mb) for c in rest)
+
+
+def cache(root: Path, name: str) -> None:
+    """Lay weights of a network into a hub's cache; nothing reads them."""
+    folder = root / f"models--timm--{name}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "snapshots" / "abc" / "model.safetensors").write_bytes(b"")
+
+
+def test_a_network_made_for_large_pictures_begins_with_smaller_ones(tmp_path: Path) -> None:
+    row = PUBLISHED[-1]
+    cache(tmp_path / "hub", row.name)
+    (cached,) = [c for c in candidates(offline=True) if c.source == "cache"]
+    assert (cached.name, cached.size_px, cached.macs) == (row.name, 224, row.macs)
+    assert get_pretrained_cfg(row.name).input_size[1] == 518
+
+
+def test_what_others_left_in_the_hubs_cache_is_passed_over(tmp_path: Path) -> None:
+    for name in ("ViT-SO400M-16-SigLIP", "resnet50.from_the_future"):
+        cache(tmp_path / "hub", name)
+    assert [c.source for c in candidates(offline=True)] == ["package", "package"]
 
 
 def test_no_hub_that_answers_no_networks_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,13 +121,14 @@ def not_at_hand(here: list[Candidate]) -> list[Candidate]:
 def _local_names() -> Iterator[tuple[list[str], Origin]]:
     yield [name for name in local_weights() if name not in OWN], "folder"
     yield list(weight_packages.installed()), "package"
-    yield hub.cached_names(), "cache"
+    # The hub's cache also holds what other programs fetched, and networks that another version of timm knew.
+    yield [name for name in hub.cached_names() if backbones.is_timm(name) and hub.is_published(name)], "cache"
 
 
 def _described(name: str, origin: Origin) -> Candidate:
     definition = find(Model(name=name, pretrained=False))
     size = definition.preprocessing.height
-    same = [c for c in PUBLISHED if _architecture(c.name) == definition.name]
+    same = [c for c in PUBLISHED if _architecture(c.name) == _architecture(definition.name)]
     size = min([size, *(c.size_px for c in same)]) if same else size
     macs, n_parameters = next(((c.macs, c.n_parameters) for c in same if c.size_px == size), (0, 0))
     if not macs:

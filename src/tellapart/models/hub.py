@@ -57,6 +57,14 @@ def timm_published(name: str) -> dict[str, Any]:
     return asdict(published) if published else {}
 
 
+def is_published(name: str) -> bool:
+    """Whether the installed timm knows weights of this name, with its tag if there is one."""
+    try:
+        return bool(timm_published(name))
+    except ModelError:
+        return False
+
+
 def from_timm(name: str) -> tuple[State, str]:
     """The weights that timm publishes, and where they come from in words.
 
