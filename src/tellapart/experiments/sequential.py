@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from tellapart.core.predictions import Floats
 
-#: What t tests spend more than tests with known variance: at most 1.16 times α, over all plans of 2 to 30 seeds.
+#: What t tests spend more than tests with known variance: 1.09 to 1.15 times 5 %, over ten plans of 2 to 30 seeds.
 T_PRICE = 0.86
 _GRID, _STEPS, _FARTHEST = 201, 45, 12.0
 #: Levels at which the plan is computed; those between are interpolated.
