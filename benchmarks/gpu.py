@@ -1,5 +1,6 @@
 """What needs a GPU: whether JPEGs keep it busy, and CIFAR-10 to 94 % beside a published program.
 
+TELLAPART_TEST_DATA=… python -m benchmarks.gpu all         both, five seeds, airbench where it is installed
 TELLAPART_TEST_DATA=… python -m benchmarks.gpu jpegs [--rows 20000]
 TELLAPART_TEST_DATA=… python -m benchmarks.gpu cifar [--seeds 0 1 2] [--at-once 4] [--airbench]
 
@@ -11,6 +12,7 @@ package airbench (`pip install airbench`), which is given the same pictures.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -44,7 +46,7 @@ from tellapart.training.inputs import Batches, Rows, StageInputs, network_input
 from tellapart.training.predict import Answered, predict_fully
 from tellapart.training.runtime import Runtime
 
-DATA = Path(os.environ["TELLAPART_TEST_DATA"])
+DATA = Path(os.environ.get("TELLAPART_TEST_DATA", ""))
 ROUNDS, BATCH = 5, 256
 Timed = Iterator[tuple[int, float]]
 
@@ -163,6 +165,8 @@ def cifar(seeds: list[int], at_once: int, folder: Path, options: list[str]) -> d
     names = ("accuracy", "accuracy, with mirror image")
     figures: dict[str, object] = {name: record.spread([each[name] for each in found]) for name in names}
     alone = dict(zip(("reading JPEGs", "pictures kept"), [each["seconds"] for each in found], strict=False))
+    if at_once == 1:  # all of them alone, so their seconds can be told
+        figures["seconds"] = record.spread([each["seconds"] for each in found])
     return {"gpu": torch.cuda.get_device_name(), "seeds": seeds, **figures, "seconds, alone": alone}
 
 
@@ -221,27 +225,34 @@ def airbench(folder: Path, runs: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("jpegs", "cifar", "one"))
+    parser.add_argument("what", choices=("all", "jpegs", "cifar", "one"))
     parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--at-once", type=int, default=1, help="seeds behind the second that are trained side by side")
     parser.add_argument("--set", action="append", default=[], help="a change to cifar_gpu.toml")
     parser.add_argument("--airbench", action="store_true", help="run the package airbench too")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("Not run: torch finds no GPU here.")
+    if not (DATA / "cifar10.tar.gz").is_file():
+        sys.exit("Not run: TELLAPART_TEST_DATA names no folder with fruit/ and cifar10.tar.gz.")
     if asked.what == "one":
         recipe = load_recipe(Path(__file__).parent / "cifar_gpu.toml", asked.set)
         print(json.dumps(one(asked.seeds[0], asked.folder, recipe)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("TELLAPART_CACHE", f"{scratch}/cache")
-        if asked.what == "jpegs":
+        if asked.what in ("all", "jpegs"):
             record.write("gpu_jpegs", jpegs(asked.rows))
+        if asked.what == "jpegs":
             return
         options = [word for change in asked.set for word in ("--set", change)]
         figures = {"set": asked.set, "Tellapart": cifar(asked.seeds, asked.at_once, Path(scratch), options)}
         record.write("gpu_cifar", figures)
-        if asked.airbench:
+        if importlib.util.find_spec("airbench") is None:
+            print("airbench is not installed, so it is not run: pip install airbench", file=sys.stderr)
+        elif asked.airbench or asked.what == "all":
             figures["airbench"] = airbench(Path(scratch), len(asked.seeds))
             record.write("gpu_cifar", figures)
 
