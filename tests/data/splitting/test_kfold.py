@@ -109,3 +109,14 @@ def test_folds_are_as_equal_as_scikit_learns(sizes: list[int], n_folds: int, see
     theirs = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(target, target)
     expected = np.array([np.bincount(target[test], minlength=len(sizes)) for _, test in theirs])
     assert (np.sort(counts, axis=0) == np.sort(expected, axis=0)).all()
+
+
+@pytest.mark.parametrize("n_folds", [3, 5])
+def test_folds_of_a_table_come_back_as_those_of_its_groups(n_folds: int) -> None:
+    """The way out that a table with a column of folds is given: in a column `group`, with as many folds."""
+    rng = np.random.default_rng(n_folds)
+    own = rng.permutation(np.arange(60) % n_folds)
+    labels = rng.integers(0, 3, 60).tolist()
+    catalog = made_up(labels, list(range(100, 160)), [str(fold) for fold in own], [None] * 60)
+    tests = [tuple(split.test) for split in kfold(catalog, n_folds, validation=0.5 / n_folds, seed=1)]
+    assert sorted(tests) == sorted(tuple(np.flatnonzero(own == fold)) for fold in range(n_folds))

@@ -97,7 +97,7 @@ def _notes(roles: Roles, cells: Cells) -> tuple[str, ...]:
     if folds:
         notes.append(
             f"folds in {' and '.join(map(repr, folds))} are not used, cross-validate deals its own; in a column "
-            "'group', they stay together"
+            "'group', with --folds their number, they are its folds"
         )
     if roles.group and roles.group != ("group",):
         notes.append(f"groups from {' and '.join(map(repr, roles.group))}")
