@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,6 +83,7 @@ def train(
     stay_offline(offline)
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
+    began = time.time()
     loaded = _recipe_of_training(recipe, [*(set_ or []), *_as_changes(model, weights, seed)], minutes)
     progress = JsonLines() if as_json and not quiet else progress_sink(not quiet)
     run = Run(out or Path("runs") / pictures.resolve().name)
@@ -89,7 +91,7 @@ def train(
     with stopped_soon():
         scanning = partial(grouped_scan, model=_published_network(loaded)) if group_duplicates else scan
         catalog = scanning(pictures, progress, **label_options)
-        options = RunOptions(on_unreadable, runtime, _command(), resume_anyway)
+        options = RunOptions(on_unreadable, runtime, _command(), resume_anyway, began=began)
         follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
     if was_finished:
         progress.say(f"{run.directory} was finished already; nothing was trained again.")

@@ -26,6 +26,7 @@ KINDS = {
     "activations": "what frozen layers make of pictures",
     "pictures": "pictures, decoded and brought to size",
     "runtime": "which engine, precision and memory format are fastest here",
+    "plans": "what networks take here, and the plans of trainings",
     "weights": "pretrained weights from packages, as safetensors",
     "engines": "which engine answers fastest here",
 }

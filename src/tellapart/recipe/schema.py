@@ -167,7 +167,7 @@ class FoundLr(Section):
 #: Inverse strengths of the L2 penalty of a linear probe, as C in scikit-learn's LogisticRegression: strongest first.
 L2 = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 #: Keys of a linear probe alone, and of a training by steps alone.
-PROBE_KEYS = ("solver", "l2")
+PROBE_KEYS = ("solver", "l2", "folds")
 STEP_KEYS = (
     "epochs",
     "steps",
@@ -205,6 +205,13 @@ class Stage(Section):
     l2: Annotated[list[Annotated[float, Field(gt=0, le=1e12)]], Field(min_length=1, max_length=100)] = Field(
         default=list(L2),
         description="of a linear probe: inverse strengths of regularisation (C), tried in this order",
+    )
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        le=20,
+        description="of a linear probe: its strength is chosen by cross-validation on the training pictures in so many "
+        "folds; by default on the validation pictures",
     )
     epochs: int = Field(default=10, ge=1, le=MAX_EPOCHS)
     steps: int | None = Field(
@@ -281,8 +288,9 @@ class Stage(Section):
                 raise PydanticCustomError(
                     "unused", f"'{name}' is not for solver = \"{self.solver}\", which computes the head without steps"
                 )
-        if "l2" in self.model_fields_set and not self.solver:
-            raise PydanticCustomError("unused", "'l2' belongs to solver = \"lbfgs\"")
+        for name in PROBE_KEYS[1:] if not self.solver else ():
+            if name in self.model_fields_set:
+                raise PydanticCustomError("unused", f"'{name}' belongs to solver = \"lbfgs\"")
         of_schedule = {"step": ("step_epochs", "step_factor"), "sgdr": ("cycle_length", "cycle_multiplier")}
         for schedule, names in of_schedule.items():
             for name in names:

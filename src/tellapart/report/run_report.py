@@ -113,7 +113,8 @@ def _model(run: Run) -> str:
 
 def _notes(run: Run) -> list[str]:
     chosen = run.recipe.plan.why if run.recipe.plan else []
-    notes: list[str] = [*split_warnings(run.catalog, run.split), *chosen, *run.environment.get("resumed", [])]
+    came = (run.plan or {}).get("outcome", [])
+    notes: list[str] = [*split_warnings(run.catalog, run.split), *chosen, *came, *run.environment.get("resumed", [])]
     if skipped := run.skipped:
         notes.append(f"{len(skipped):,} pictures broke after the scan and were left out, as asked for.")
     if run.recipe.retrain:

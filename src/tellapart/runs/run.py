@@ -73,6 +73,21 @@ class Run:
         return self.directory / "skipped.json"
 
     @property
+    def plan_file(self) -> Path:
+        return self.directory / "plan.json"
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """What a plan announced and what came of it, as `training.planning.ledger` writes it; None without a plan."""
+        if not self.plan_file.is_file():
+            return None
+        from tellapart.runs.json_files import read_checked
+        from tellapart.runs.plan_file import PlanFile
+
+        values: dict[str, Any] = read_checked(self.plan_file, PlanFile)
+        return values
+
+    @property
     def skipped(self) -> list[dict[str, str]]:
         """Pictures that broke after the scan and were left out on request: "path" and "reason" of each."""
         if not self.skipped_file.is_file():

@@ -47,8 +47,9 @@ class State:
         gap: validation loss less training loss after the last epoch; None at a stage's beginning.
         gap_grew: in how many epochs on end it has grown.
         found_lrs: learning rates found by a test, by the stage's number as text (JSON knows no other keys).
+        extends: of a linear probe: at which end its list of strengths is extended, see `linear_probe.end_to_extend`.
         chosen: for each finished stage, when it was best: its epoch, its step where it is counted in steps, the number
-            of the strength (from 1) where it solves a linear head; 0 where it made nothing better.
+            of the strength (see `linear_probe.strength`) where it solves a linear head; 0 where it made nothing better.
         retraining: whether this is the retraining on training and validation pictures.
         pending_losses: of the latest steps' parts, mean loss, number of pictures, number of right ones: scalars on
             the device, which have not been asked for yet. Empty whenever a state is saved.
@@ -71,6 +72,7 @@ class State:
     gap: float | None = None
     gap_grew: int = 0
     found_lrs: dict[str, float] = field(default_factory=dict)
+    extends: int = 0
     chosen: list[int] = field(default_factory=list)
     retraining: bool = False
     pending_losses: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
@@ -106,6 +108,7 @@ class State:
         self.best, self.optimizer = {}, {}
         self.average, self.n_averaged = {}, 0
         self.gap, self.gap_grew = None, 0
+        self.extends = 0
 
     def for_retraining(self) -> State:
         """Where the retraining begins, once all stages are over: what they chose is kept."""

@@ -7,9 +7,10 @@ has what one step does, `prepare` what comes before a stage's first one.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
-from itertools import islice
+from functools import partial
+from itertools import count, islice
 from types import MappingProxyType
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from tellapart.core.events import BeginsFrom, Event, Note, Progress, Retrained, StageDone, Validated
 from tellapart.data.loading.loader import Rows
+from tellapart.data.splitting.kfold import deal
+from tellapart.data.splitting.split import ties_of
 from tellapart.errors import TrainingError
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Recipe
@@ -26,7 +29,7 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.ema import Average
 from tellapart.training.fast.autotune import choose_runtime
 from tellapart.training.fast.engines import NAMES, missing
-from tellapart.training.linear_probe import solutions
+from tellapart.training.linear_probe import MOST_BEYOND, end_to_extend, out_of_fold, solutions, strength
 from tellapart.training.optim import set_lrs
 from tellapart.training.prepare import check_stages, prepare_stage
 from tellapart.training.runtime import Runtime
@@ -84,7 +87,8 @@ def fit(
             chosen = chosen.with_plain_frozen
         before = chosen
         stage = yield from prepare_stage(network, recipe, dataset, target, state, chosen)
-        if number and not state.retraining and _at_its_beginning(state):
+        # What cross-validation has chosen is not asked whether a few validation pictures like it better.
+        if number and not state.retraining and not stage.in_folds and _at_its_beginning(state):
             yield _measure_start(stage, state)
         yield from (solve_stage if stage.solves else train_stage)(stage, state)
         if state.stage == len(recipe.stages):
@@ -142,15 +146,51 @@ def solve_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
     assert all_views
     # One epoch, balanced if so wished; in the order of the rows, since sums depend on the order.
     features, rows = all_views(np.sort(stage.order(0)))
-    n = len(stage.dataset.train)
-    losses = solutions(features, stage.wanted(rows), head, stage.loss, n, stage.strengths)
+    n, tried = len(stage.dataset.train), partial(_strengths, stage, state)
+    losses = solutions(features, stage.wanted(rows), head, stage.loss, n, tried())
+    judged = _judged_by_folds(stage, features, rows, tried) if stage.in_folds else None
     for _ in range(state.epoch):  # each solution starts from the one before, also when resumed
         next(losses)
-    while state.epoch < stage.epochs and not _out_of_patience(stage, state):
-        event = _end_epoch(stage, state, next(losses))
+        _ = judged and next(judged)
+    while _is_tried(stage, state) and not _out_of_patience(stage, state):
+        train_loss = next(losses)
+        event = _end_epoch(stage, state, train_loss, value=-next(judged) if judged else None)
         state.next_epoch()
+        if state.epoch == stage.epochs and not stage.retraining:
+            state.extends = end_to_extend(stage.strengths, state.best_epoch)
         yield event
     yield _end_stage(stage, state)
+
+
+def _strengths(stage: TrainingStage, state: State) -> Iterator[float]:
+    """The strengths of a stage, then those beyond an end of its list; which end, the state says by then."""
+    yield from stage.strengths
+    for n in count(1):
+        yield strength(stage.strengths, _number(stage, state, stage.epochs + n))
+
+
+def _number(stage: TrainingStage, state: State, epoch: int) -> int:
+    """The number of the strength that an epoch of a linear probe tries, see `linear_probe.strength`."""
+    return stage.epochs - epoch if epoch > stage.epochs and state.extends < 0 else epoch
+
+
+def _is_tried(stage: TrainingStage, state: State) -> bool:
+    """Whether one more strength is tried: one of the list, or beyond its end as long as that is better."""
+    beyond = state.epoch - stage.epochs
+    if beyond <= 0 or not state.extends:
+        return beyond < 0 or bool(state.extends)
+    return beyond < MOST_BEYOND and state.best_epoch == state.epoch
+
+
+def _judged_by_folds(
+    stage: TrainingStage, features: Tensor, rows: Rows, tried: Callable[[], Iterator[float]]
+) -> Iterator[float]:
+    """The loss of cross-validation on the training pictures, strength by strength; copies and groups in one fold."""
+    train = np.unique(rows)
+    ties = ties_of(stage.dataset.catalog, train)
+    fold = deal(ties, min(stage.config.folds or 2, ties.n), stage.dataset.seed)[ties.tie]
+    n_views = max(1, len(rows) // len(train))
+    return out_of_fold(features, stage.wanted(rows), fold[np.searchsorted(train, rows)], stage.loss, tried, n_views)
 
 
 def _at_its_beginning(state: State) -> bool:
@@ -180,8 +220,13 @@ def _end_epoch(
     train_loss: float,
     train_accuracy: float | None = None,
     lrs: tuple[float, ...] = (),
+    value: float | None = None,
 ) -> Validated | Retrained:
-    """Keep the network if this epoch is the best so far; in the retraining, which nothing judges, if it is the last."""
+    """Keep the network if this epoch is the best so far; in the retraining, which nothing judges, if it is the last.
+
+    Args:
+        value: what judges it, higher is better; None: what the stage monitors on validation.
+    """
     epoch, epochs = state.epoch + 1, stage.epochs
     if stage.retraining:
         if epoch == epochs:
@@ -189,7 +234,7 @@ def _end_epoch(
         return Retrained(state.stage, epoch, epochs, train_loss, train_accuracy, lrs)
     loss, accuracy = validate(stage)
     _check_finite(loss, stage, state, max(1, state.step), "validation loss")
-    value = _monitored(stage, loss, accuracy)
+    value = _monitored(stage, loss, accuracy) if value is None else value
     best = False
     if state.best_value is None or value > state.best_value:
         state.best_value, state.best_epoch, best = value, epoch, state.start_value is None or value > state.start_value
@@ -198,7 +243,7 @@ def _end_epoch(
     gap = loss - train_loss
     state.gap_grew = state.gap_grew + 1 if state.gap is not None and gap > state.gap else 0
     state.gap = gap
-    return Validated(state.stage, epoch, epochs, train_loss, train_accuracy, loss, accuracy, lrs, best)
+    return Validated(state.stage, epoch, max(epoch, epochs), train_loss, train_accuracy, loss, accuracy, lrs, best)
 
 
 def _end_stage(stage: TrainingStage, state: State) -> StageDone:
@@ -206,7 +251,8 @@ def _end_stage(stage: TrainingStage, state: State) -> StageDone:
     epoch = state.best_epoch if state.improved or stage.retraining else 0
     done = StageDone(state.stage, state.epoch, epoch, _reason(stage, state), stage.retraining)
     stage.network.load_state_dict(state.best)
-    state.next_stage(min(epoch * stage.steps, stage.total) if stage.config.steps else epoch)
+    chosen = _number(stage, state, epoch) if stage.solves else epoch
+    state.next_stage(min(epoch * stage.steps, stage.total) if stage.config.steps else chosen)
     return done
 
 
@@ -283,7 +329,9 @@ def _end(stage: TrainingStage, state: State) -> str:
         on_gap = f"the gap between validation and training loss grew for {config.patience} epochs"
         return on_gap if config.stop_on == "gap" else f"no better for {config.patience} epochs"
     if stage.solves:
-        n, unit = stage.epochs, "strength" if stage.epochs == 1 else "strengths"
+        n, unit = max(stage.epochs, state.epoch), "strength" if stage.epochs == 1 else "strengths"
+        if n > stage.epochs:
+            return f"{n} strengths done, {n - stage.epochs} beyond the end of the list, where its best lay"
     elif config.steps:
         n, unit = stage.total, "step" if stage.total == 1 else "steps"
     else:

@@ -65,7 +65,7 @@ def prepare_stage(
     """
     number = state.stage
     # Asked before layers are frozen for this stage: looking at a later one freezes them for that.
-    base = _later_part(network, recipe, number)
+    base = later_part(network, recipe, number)
     stage = stage_from_pictures(network, recipe, number, dataset, target, runtime)
     config, part = stage.config, stage.part
     until = state.chosen[number] if state.retraining else None
@@ -153,7 +153,7 @@ def _with_lr(stage: TrainingStage, wanted: FoundLr, state: State) -> Generator[E
     return replace(stage, peak_lrs=tuple(state.found_lrs[key] * share for share in stage.peak_lrs))
 
 
-def _later_part(network: Network, recipe: Recipe, number: int) -> Part | None:
+def later_part(network: Network, recipe: Recipe, number: int) -> Part | None:
     """The part of a later stage, if what it will store serves this stage too: a head's features can be made from it."""
     config = recipe.stages[number]
     later = next((later for later in recipe.stages[number + 1 :] if later.train != "head"), None)

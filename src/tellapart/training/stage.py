@@ -18,6 +18,7 @@ from tellapart.recipe.schema import Recipe, Stage
 from tellapart.training.dataset import Dataset
 from tellapart.training.fast.forward import Forward
 from tellapart.training.inputs import StageInputs
+from tellapart.training.linear_probe import strength
 from tellapart.training.losses import Loss
 from tellapart.training.optim import build_optimizer, parameter_groups
 from tellapart.training.runtime import Runtime
@@ -94,6 +95,11 @@ class TrainingStage:
         return solves(self.config)
 
     @property
+    def in_folds(self) -> bool:
+        """Whether it is a linear probe whose strength is chosen by cross-validation."""
+        return self.solves and self.config.folds is not None and not self.retraining
+
+    @property
     def mixes(self) -> bool:
         """Whether pictures are mixed: only where the stage sees pictures, and new ones in every epoch."""
         return self.config.augment and not self.config.views and mixing(self.recipe)
@@ -131,9 +137,8 @@ class TrainingStage:
 
     @property
     def strengths(self) -> tuple[float, ...]:
-        """Strengths of regularisation that a linear head is solved for: all of them, or the one chosen."""
-        tried = tuple(self.config.l2)
-        return tried if self.until is None else tried[self.until - 1 : self.until]
+        """Strengths of regularisation that a linear head is solved for: those of the recipe, or the one chosen."""
+        return tuple(self.config.l2) if self.until is None else (strength(self.config.l2, self.until),)
 
     @cached_property
     def schedule(self) -> Schedule:

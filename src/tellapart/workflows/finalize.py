@@ -40,6 +40,7 @@ def conclude(
     from tellapart.training.predict import predict_fully
     from tellapart.training.runtime import plain_runtime
     from tellapart.workflows.explain import explain_for_report
+    from tellapart.workflows.settle import settle
 
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = plain_runtime()
@@ -84,6 +85,7 @@ def conclude(
     near = _known_rows(run, catalog, split) if known else None
     yield from explain_for_report(Run(run.directory), network, first, near)
     yield Computing(-1, "report", 0, 1)
+    settle(run, recipe)
     report(Run(run.directory))  # as it lies on disk now
     yield Computing(-1, "report", 1, 1)
 

@@ -38,22 +38,25 @@ class Job:
     stop: list[int]
 
 
-def train_stages(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, State]:
-    """Train all stages from where `state` stands.
+def train_stages(
+    job: Job, network: Network, state: State, checkpoints: Checkpoints, one: bool = False
+) -> Generator[Event, None, State]:
+    """Train all stages from where `state` stands; with `one`, the one it stands in.
 
     A picture that breaks is recorded and left out, and training goes on without it from the last checkpoint. It goes
     on from there too where stored features were cut off.
 
     Returns:
-        The state after the last stage.
+        The state after the last of these stages.
 
     Raises:
         KeyboardInterrupt: a signal came; the state has been saved.
         UnreadableError: a picture broke, and such pictures are not to be skipped.
     """
-    while state.stage < len(job.recipe.stages):
+    end = state.stage + 1 if one else len(job.recipe.stages)
+    while state.stage < end:
         try:
-            yield from _fit_and_log(job, network, state, checkpoints)
+            yield from _fit_and_log(job, network, state, checkpoints, end)
         except UnreadableError as error:
             skip(job, error)
             state = yield from _last_saved(job.run, network, checkpoints)
@@ -63,8 +66,11 @@ def train_stages(job: Job, network: Network, state: State, checkpoints: Checkpoi
     return state
 
 
-def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Iterator[Event]:
-    """Follow `fit` to its end. At each event: log it, save if that is due, hand it on, stop if a signal came."""
+def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoints, end: int) -> Iterator[Event]:
+    """Follow `fit` until so many stages are done.
+
+    At each event: log it, save if that is due, hand it on, stop if a signal came.
+    """
     from tellapart.training.fit import fit
     from tellapart.training.runtime import parse
 
@@ -85,7 +91,9 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
             log.add(event, seconds=round(time.monotonic() - started - prepared, 3), **apart)
             started, prepared = time.monotonic(), 0.0
         state.events = log.n_lines
-        save = _must_save(job, event, state) or checkpoints.due(isinstance(event, Validated | Retrained | StageDone))
+        save = _must_save(job, event, state, end) or checkpoints.due(
+            isinstance(event, Validated | Retrained | StageDone)
+        )
         if save:
             checkpoints.save(network, state)
         try:
@@ -96,6 +104,8 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
             raise
         if job.stop:
             raise KeyboardInterrupt
+        if state.stage == end:
+            return
 
 
 def _logged_stages(run: Run) -> dict[tuple[bool, int], Runtime]:
@@ -112,9 +122,9 @@ def _logged_stages(run: Run) -> dict[tuple[bool, int], Runtime]:
     }
 
 
-def _must_save(job: Job, event: Event, state: State) -> bool:
+def _must_save(job: Job, event: Event, state: State, end: int) -> bool:
     """Whether a checkpoint cannot wait: before a stop, after a test that shall not be repeated, and at the end."""
-    return bool(job.stop) or isinstance(event, LrFound) or state.stage == len(job.recipe.stages)
+    return bool(job.stop) or isinstance(event, LrFound) or state.stage == end
 
 
 def _last_saved(run: Run, network: Network, checkpoints: Checkpoints) -> Generator[Event, None, State]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,10 @@ from tellapart.core.signals import stop_politely
 from tellapart.errors import MissingExtraError, UnreadableError
 from tellapart.runs.run import Run, locked
 from tellapart.workflows.finalize import check_evaluation, conclude
+from tellapart.workflows.planned import planned_recipe, train_by_plan
 from tellapart.workflows.progress import progress_sink
-from tellapart.workflows.stages import Job, path_to_skip, skip, train_stages
+from tellapart.workflows.settle import settle
+from tellapart.workflows.stages import Job, skip, train_stages
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
@@ -39,6 +42,7 @@ class RunOptions:
         command: the command that repeats this training, for the report.
         resume_anyway: go on although versions, pictures or what the recipe says of later stages have changed.
         corrections: `Corrected.record` of corrections that were applied to the pictures.
+        began: when the command began, in seconds since 1970: a plan's minutes count from there.
     """
 
     on_unreadable: str = "error"
@@ -46,6 +50,7 @@ class RunOptions:
     command: str = ""
     resume_anyway: bool = False
     corrections: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.time)
 
 
 def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunOptions) -> Generator[Event, None, None]:
@@ -77,7 +82,7 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
     check_run_directory(started)
     with plainly(), locked(out), stop_politely() as stop:
         keep_freed()
-        recipe = yield from _planned_recipe(started, recipe, catalog, split, options)
+        recipe = yield from planned_recipe(started, recipe, catalog, split, options)
         about = {"command": options.command, **environment()}
         about |= {"corrections": options.corrections} if options.corrections else {}
         may_break = options.on_unreadable == "skip"
@@ -89,9 +94,11 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
         sweep(out)
         job = Job(started, recipe, catalog, split, options, stop)
         network, state, checkpoints = yield from _network(job)
-        yield from _train(job, network, state, checkpoints)
+        job = yield from _train(job, network, state, checkpoints)
         give_back()
         yield from _finish(job, network)
+        if ledger := settle(started, job.recipe):
+            yield from map(Note, ledger.outcome)
 
 
 def _split_ready(catalog: Catalog, split: Split) -> SplitReady:
@@ -99,31 +106,6 @@ def _split_ready(catalog: Catalog, split: Split) -> SplitReady:
 
     sizes = len(split.train), len(split.validation), len(split.test)
     return SplitReady(*sizes, split.description, tuple(split_warnings(catalog, split)))
-
-
-def _planned_recipe(
-    run: Run, recipe: Recipe, catalog: Catalog, split: Split, options: RunOptions
-) -> Generator[Event, None, Recipe]:
-    """The recipe with the choices of its [plan], layouts and mixing: as they were when the run began, or made now.
-
-    A picture that broke after the scan is left out of the trials, if such pictures are to be skipped.
-    """
-    from tellapart.runs.resume import restore_layout, restore_mixing, restore_plan
-    from tellapart.training.auto_plan import plan
-
-    if run.begun:
-        recipe = restore_mixing(run, restore_layout(run, recipe))
-    if recipe.plan is None or recipe.plan.why:  # nothing is open
-        return recipe
-    if run.begun:
-        return restore_plan(run, recipe)
-    while True:
-        try:
-            return (yield from plan(recipe, catalog, split))
-        except UnreadableError as error:
-            path = path_to_skip(error, catalog, options)
-            split = replace(split, train=split.train[catalog.table["path"].gather(split.train).to_numpy() != path])
-            yield Note(f"{path} can no longer be read: networks are tried without it.")
 
 
 def _network(job: Job) -> Generator[Event, None, tuple[Network, State, Checkpoints]]:
@@ -155,21 +137,27 @@ def _network(job: Job) -> Generator[Event, None, tuple[Network, State, Checkpoin
     return network, State(), checkpoints
 
 
-def _train(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Iterator[Event]:
-    """Train all stages; in a recipe with `retrain`, once more on all pictures from the same initial weights."""
+def _train(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, Job]:
+    """Train all stages; in a recipe with `retrain`, once more on all pictures from the same initial weights.
+
+    Returns:
+        The job with its recipe as it was trained: a plan may have gone on with further stages.
+    """
     from tellapart.training.checkpoint import load_checkpoint, save_checkpoint
 
-    run, recipe = job.run, job.recipe
+    run = job.run
     if not state.retraining:
-        state = yield from train_stages(job, network, state, checkpoints)
+        job, state = yield from train_by_plan(job, network, state, checkpoints)
+        recipe = job.recipe
         save_checkpoint(run.checkpoint("validated" if recipe.retrain else "best"), network, state)
         if not recipe.retrain:
-            return
+            return job
         load_checkpoint(run.checkpoint("initial"), network)
         state = state.for_retraining()
         checkpoints.save(network, state)
     state = yield from train_stages(job, network, state, checkpoints)
     save_checkpoint(run.checkpoint("best"), network, state)
+    return job
 
 
 def _finish(job: Job, network: Network) -> Iterator[Event]:
@@ -222,7 +210,7 @@ def train(
     from tellapart.recipe.schema import Recipe
     from tellapart.workflows.scan import scan
 
-    sink = progress_sink(progress)
+    began, sink = time.time(), progress_sink(progress)
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     catalog = scan(pictures, sink) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / catalog.root.name
@@ -232,7 +220,7 @@ def train(
         words += ["--set", change]
     words += ["--corrections", corrections] if corrections is not None else []
     command = shlex.join(map(str, [*words, "--out", directory]))
-    options = RunOptions(on_unreadable, runtime, command, resume_anyway)
+    options = RunOptions(on_unreadable, runtime, command, resume_anyway, began=began)
     follow(sink, loaded, catalog, directory, options, split, corrections)
     return Run(directory)
 

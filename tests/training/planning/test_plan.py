@@ -1,0 +1,127 @@
+"""Plans of real trainings: made, carried out, written down, and made again alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+import tellapart as ta
+from tellapart.core.events import Computing, Event, Note
+from tellapart.core.files import cache_folder
+from tellapart.data.scan import scan
+from tellapart.data.splitting.split import split
+from tellapart.recipe.load import load_recipe
+from tellapart.recipe.schema import Recipe
+from tellapart.runs.run import Run
+from tellapart.training.planning import plan as planning
+from tellapart.training.planning import stages
+from tellapart.training.planning.ledger import Ledger
+from tellapart.training.planning.plan import plan
+from tellapart.workflows.train import RunOptions, run
+
+Planned = tuple[Recipe, Ledger]
+SMALL = ["model.pretrained=false", "data.size=32", "plan.minutes=1000"]
+
+
+@pytest.mark.slow
+def test_a_training_begins_with_the_plan_keeps_it_and_repeats_it(
+    picture_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stages, "_MOST_EPOCHS", 3)
+    monkeypatch.setattr(stages, "_MOST_VIEWS", 6)
+    catalog = scan(picture_folder(n=20))
+    changes = ["model.name=small-cnn", *SMALL]
+    recipe, divided = load_recipe("fast", changes), split(catalog)
+    events = list(run(recipe, catalog, divided, tmp_path / "run", RunOptions()))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    stored = Run(tmp_path / "run")
+    assert stored.recipe.plan
+    why = stored.recipe.plan.why
+    assert "small-cnn at 32 pixels" in why[0]
+    assert "1000 minutes buy: first look" in why[1]
+    # Few pictures validate: cross-validation chooses the probe's strength.
+    assert [stage.folds for stage in stored.recipe.stages][:3] == [None, 5, None]
+    # Then as long as it helps, and what came is said at the end and in the report.
+    assert [stage.name for stage in stored.recipe.stages][3:4] == ["more views"]
+    came = notes[len(why) :]
+    assert notes[: len(why)] == why
+    assert came[0].startswith("Announced ")
+    assert came[-1].startswith("Kept are the best weights of all stages")
+    report = stored.report.read_text().replace("&#39;", "'")
+    assert all(sentence in report for sentence in (why[0], why[1], came[-1]))
+    # The same command again: nothing is tried again, nothing refused.
+    assert list(run(recipe, catalog, divided, tmp_path / "run", RunOptions())) == []
+    with pytest.raises(ta.TellapartError, match="another recipe"):
+        list(run(load_recipe("fast", [*changes, "seed=5"]), catalog, divided, tmp_path / "run", RunOptions()))
+    # In another directory: the same plan.
+    _, result = follow(plan(recipe, catalog, divided, time.time()))
+    assert result[0].stages == stored.recipe.stages
+    assert not result[1].open
+    assert result[0].plan
+    assert "the plan that the same command had before" in result[0].plan.why[-1]
+
+
+def follow(work: Generator[Event, None, Planned]) -> tuple[list[Event], Planned]:
+    """What a generator yields, and what it returns."""
+    events = []
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            return events, end.value
+
+
+@pytest.fixture
+def two_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two of our own networks stand for pretrained ones."""
+
+    def networks(minutes: float) -> Generator[Note, None, list[str]]:
+        yield from ()
+        return ["tutorial-cnn", "small-cnn"]
+
+    monkeypatch.setattr(planning, "networks", networks)
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("two_networks")
+def test_remembered_timings_make_the_same_plan_and_damaged_ones_are_measured_again(
+    picture_folder: Callable[..., Path],
+) -> None:
+    catalog = scan(picture_folder(n=12))
+    recipe, divided = load_recipe("fast", SMALL), split(catalog)
+    first, second = (follow(plan(recipe, catalog, divided, time.time()))[1] for _ in range(2))
+    assert first[1].timing == second[1].timing
+    assert first[0].model == second[0].model
+    assert first[0].stages == second[0].stages
+    assert first[0].plan
+    assert "On the same pictures: " in first[0].plan.why[1]
+    notes = sorted(cache_folder("plans").glob("timing-*.json"))
+    assert len(notes) == 2
+    for note in notes:
+        note.write_text(note.read_text().replace("0", "1", 3))
+    third = follow(plan(recipe, catalog, divided, time.time()))[1]
+    assert third[1].timing != first[1].timing
+    assert third[0].stages == first[0].stages
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_networks")
+def test_trials_store_the_features_that_the_training_takes(picture_folder: Callable[..., Path]) -> None:
+    """The features of plain training pictures are not computed again by the training's first stages."""
+    catalog = scan(picture_folder(n=12))
+    recipe, divided = load_recipe("fast", SMALL), split(catalog)
+    _, (planned, _) = follow(plan(recipe, catalog, divided, time.time()))
+    closed = planned.model_copy(update={"plan": None})
+    events = run(closed, catalog, divided, cache_folder("").parent / "run", RunOptions())
+    tasks = set()
+    for event in events:
+        if isinstance(event, Computing):
+            tasks.add(event.task)
+        if type(event).__name__ == "StageDone":
+            break
+    assert "first layers, validation pictures" in tasks or "frozen layers, validation pictures" in tasks
+    assert not {task for task in tasks if "training pictures" in task}
