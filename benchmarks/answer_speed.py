@@ -1,6 +1,7 @@
 """JPEG files to answers: `predict` beside torch with DataLoader and beside plain loops on onnxruntime and OpenVINO.
 
 TELLAPART_TEST_DATA=… python -m benchmarks.answer_speed --pictures 64 --rounds 7
+TELLAPART_TEST_DATA=… python -m benchmarks.answer_speed --pictures 64 --memory 64 2000
 
 Each contestant has a process of its own, torch several. In turn they answer the same files, so that a slow moment hits
 all alike; what counts is the ratio within a round. Networks have random weights, which are as fast as others. Memory is
@@ -138,21 +139,36 @@ def _size(bundle: Any) -> tuple[int, int]:
     return bundle.preprocessing.height, bundle.preprocessing.width
 
 
-def megabytes(bundle: str, pictures: list[str], folder: Path, n: int) -> float:
-    """The largest resident size of `predict` over n names, and how it answers them: to a CSV file."""
+# A process that forks begins with its parent's largest size: a small one stands between.
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def megabytes(bundle: str, pictures: list[str], folder: Path, n: int) -> int:
+    """The largest resident size of `predict` over n names, whose answers go to a CSV file."""
     names = folder / "names.txt"
     names.write_text("\n".join((pictures * (n // len(pictures) + 1))[:n]))
-    command = [sys.executable, "-m", "tellapart", "predict", bundle, str(names), "--out", str(folder / "answers.csv")]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return used.ru_maxrss / 1024
+    predict = [sys.executable, "-m", "tellapart", "predict", bundle, str(names), "--out", str(folder / "answers.csv")]
+    done = subprocess.run([sys.executable, "-c", _MEASURE, *predict], check=True, stdout=subprocess.PIPE, text=True)
+    return round(int(done.stdout) / 1024)
 
 
-def measure(name: str, folder: Path, pictures: list[str], rounds: int, n_memory: int) -> dict[str, Any]:
-    """One network: pictures a second of each contestant round by round, ratios, memory."""
+def memory(networks: list[str], pictures: list[str], sizes: list[int]) -> dict[str, dict[str, int]]:
+    """Of each network, the memory of `predict` by the number of pictures."""
+    found = {}
+    for name in networks:
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = str(Path(folder) / name)
+            write_bundle_of(name, Path(bundle), pictures)
+            found[name] = {str(n): megabytes(bundle, pictures, Path(folder), n) for n in sizes}
+    return found
+
+
+def measure(name: str, folder: Path, pictures: list[str], rounds: int) -> dict[str, Any]:
+    """One network: pictures a second of each contestant round by round, and ratios."""
     bundle = str(folder / name)
     write_bundle_of(name, Path(bundle), pictures)
     makers = {OURS: ours, TORCH: torch_loader, ORT: plain_onnxruntime, OPENVINO: plain_openvino}
@@ -175,7 +191,6 @@ def measure(name: str, folder: Path, pictures: list[str], rounds: int, n_memory:
         "pictures_per_second": {title: record.spread(values) for title, values in rates.items()},
         "times_torch": record.spread([round(a / b, 3) for a, b in zip(rates[OURS], rates[TORCH], strict=True)]),
         "times_best_plain_loop": record.spread([round(a / b, 3) for a, b in zip(rates[OURS], best, strict=True)]),
-        "predict_megabytes": {str(n): round(megabytes(bundle, pictures, folder, n)) for n in (64, n_memory)},
     }
 
 
@@ -183,14 +198,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--memory", type=int, default=2_000, help="pictures of the longer run for the memory")
+    parser.add_argument("--memory", type=int, nargs="+", help="measure memory instead, over so many pictures each")
     parser.add_argument("--networks", nargs="+", default=["mobilenetv2_100", "resnet34"])
     options = parser.parse_args()
     pictures = sorted(map(str, (Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit").rglob("*.jpg")))
     pictures = pictures[:: max(1, len(pictures) // options.pictures)][: options.pictures]
+    if options.memory:
+        record.write("answer_memory", {"megabytes": memory(options.networks, pictures, options.memory)})
+        return
     for name in options.networks:
         with tempfile.TemporaryDirectory() as folder:
-            figures = measure(name, Path(folder), pictures, options.rounds, options.memory)
+            figures = measure(name, Path(folder), pictures, options.rounds)
         load = [round(value, 1) for value in os.getloadavg()]
         record.write(f"answer_speed_{name}", {**figures, "n_pictures": len(pictures), "load_average": load})
 
