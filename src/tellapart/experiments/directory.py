@@ -161,7 +161,7 @@ def _check(directory: Path, before: Description, now: Description) -> list[str]:
             raise RunError(
                 f"{directory} was begun with {name} = {getattr(before, name)!r}, not {getattr(now, name)!r}.", _NEW
             )
-    asked = {k: v for k, v in now.runtime.items() if k in ("device", "precision", "frozen", "channels_last")}
+    asked = {k: v for k, v in now.runtime.items() if k in ("device", "precision", "frozen", "channels_last", "engine")}
     if any(before.runtime.get(name) != value for name, value in asked.items()):
         raise RunError(f"{directory} was begun with another runtime: {before.runtime}.", _NEW)
     names = ("tellapart", "torch", "torchvision", "timm", "numpy", "processor", "gpu")
