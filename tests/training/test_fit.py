@@ -306,7 +306,8 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
     assert first.runtime["why"].startswith("a training step takes ")
     assert second.runtime["why"].startswith("a training step takes ")
     assert "frozen layers" not in second.runtime["why"]  # that has been said
-    assert len(list((tmp_path / "cache" / "runtime").iterdir())) == 3
+    probed = head.runtime["frozen"] == "bfloat16"  # which a probe has then allowed; so it may have one refused
+    assert len(list((tmp_path / "cache" / "runtime").iterdir())) in ({4} if probed else {3, 4})
     assert {event.runtime["frozen"] for event in (head, first, second)} == {head.runtime["frozen"]}
     # What stages were begun with is taken as it is, for every one of them.
     network, dataset = build(plan)
