@@ -15,22 +15,24 @@ from tests.test_architecture import SOURCE, modules
 
 # Calls that build a network or open a model, and the modules that may make them. Each of these checks first.
 ONLY_IN = {
-    "create_model": {"models.backbones", "models.hub"},  # names by `is_timm`, options by `check_options`
+    # Names by `is_timm`, options by `check_options`; an export's architecture was checked so.
+    "create_model": {"models.backbones", "models.hub", "deploy.export.timm_folder"},
     "get_model": {"models.backbones"},
     "get_model_weights": {"models.backbones", "models.hub"},
     "Architecture": {"models.architecture", "models.create"},  # others: Architecture.from_dict
-    "rebuild": {"training.checkpoint", "explaining.attribution"},
+    "rebuild": {"training.checkpoint", "explaining.attribution", "deploy.export.bundle_network"},
     "load_network": {"workflows.label_issues"},
     "safe_open": {"training.checkpoint_file"},
-    "load_file": {"models.weights"},
-    "InferenceSession": {"deploy.bundle.session"},
+    "load_file": {"models.weights", "deploy.export.bundle_network"},  # of a bundle whose digests were checked
+    # The others run what was just made from a checked network.
+    "InferenceSession": {"deploy.bundle.session", "deploy.export.onnx_file", "training.fast.engines"},
 }
 # A keyword without which a reader executes what it reads.
 ONLY_WITH = {("torch", "load"): ("weights_only", True), ("np", "load"): ("allow_pickle", False)}
 NEVER = {"eval", "exec", "__import__", "torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.jit.load"}
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 # Who reads bundle.json calls `read_description`.
-DESCRIPTION_READER = "core.bundle_description"
+DESCRIPTION_READERS = {"core.bundle_description", "deploy.bundle.record_export"}  # the latter checks it first
 READERS = {"loads", "load", "read_json", "read_text", "read_bytes", "open"}
 
 
@@ -44,7 +46,7 @@ def faults(source: str, module: str) -> Iterator[str]:
                 yield f"{module}:{node.lineno} imports {wrong.pop()}"
         if isinstance(node, ast.Call):
             yield from _of_call(node, module)
-        if isinstance(node, ast.FunctionDef) and module != DESCRIPTION_READER and _reads_description(node):
+        if isinstance(node, ast.FunctionDef) and module not in DESCRIPTION_READERS and _reads_description(node):
             yield f"{module}:{node.lineno} {node.name} reads bundle.json without its check"
 
 
@@ -56,7 +58,8 @@ def _of_call(call: ast.Call, module: str) -> Iterator[str]:
     if full in NEVER:
         yield f"{module}:{call.lineno} calls {full}"
     owner = full.split(".")[0]
-    keyword = None if full in NEVER else ONLY_WITH.get((owner, last))
+    reads = full in NEVER or full == "torch.export.load"  # the latter is of an export that was just written
+    keyword = None if reads else ONLY_WITH.get((owner, last))
     if keyword and keyword not in {(k.arg, getattr(k.value, "value", None)) for k in call.keywords}:
         yield f"{module}:{call.lineno} calls {full} without {keyword[0]}={keyword[1]}"
 

@@ -129,6 +129,19 @@ def commands(hostile: Hostile, out: Path) -> dict[str, list[str | Path]]:
         "predict": ["predict", first, pictures, "--top", "3", "--coverage", "0.8"],
         "predict --format jsonl": ["predict", first, pictures, "--top", "3", "--format", "jsonl"],
         "verify": ["verify", first],
+        "export": ["export", first, "--to", "onnx", "--out", out / "network\x1b[31m.onnx"],
+        "serve": ["serve", first, "--host", "host\x1b[31m"],
+        "study": [
+            "study",
+            pictures,
+            *recipe,
+            "--vary",
+            "stages.0.lr=1e-3,1e-2",
+            "--dry-run",
+            "--out",
+            out / "s\x1b[31m",
+        ],
+        "runs": ["runs", first.parent],
         "drift": ["drift", first, pictures.parent / COUNTS],
         "drift --json": ["drift", first, pictures.parent / COUNTS, "--json"],
         "errors": ["errors", first, "--out", out],
@@ -168,7 +181,7 @@ def commands(hostile: Hostile, out: Path) -> dict[str, list[str | Path]]:
 
 
 NAMES = list(commands(Hostile(Path(), Path(), Path(), (Path(), Path())), Path()))
-REFUSED = {"cross-validate", "review", *(name for name in NAMES if name.startswith("no such"))}
+REFUSED = {"cross-validate", "review", "serve", *(name for name in NAMES if name.startswith("no such"))}
 
 
 def steering(text: str) -> set[str]:

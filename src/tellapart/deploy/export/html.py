@@ -15,7 +15,7 @@ from tellapart.deploy.bundle.read import MODEL, Bundle
 from tellapart.deploy.export import browser_engine
 from tellapart.deploy.export.exported import Exported, golden_difference
 from tellapart.deploy.export.half_weights import half_weights
-from tellapart.deploy.export.onnx_file import InferenceSession
+from tellapart.deploy.export.onnx_file import OnnxModel
 from tellapart.deploy.page.describe import describe, fill, json_in_html, scripts
 
 #: The engine is made of text in the page itself, so inline scripts and WebAssembly may run; nothing can be fetched.
@@ -41,7 +41,7 @@ def export_html(bundle: Bundle, path: Path, engine_folder: Path | None = None) -
         MissingExtraError: onnx is not installed.
     """
     network = _network(bundle)
-    difference = golden_difference(bundle, InferenceSession(network).logits, _ALLOWED, "page")
+    difference = golden_difference(bundle, OnnxModel(network).logits, _ALLOWED, "page")
     engine = browser_engine.browser_engine(engine_folder)
     data = [
         _data("model", "application/json", json_in_html(describe(bundle, _PRIVACY))),

@@ -17,7 +17,7 @@ from tellapart.core.text import counted
 from tellapart.deploy.bundle.read import MODEL, Bundle
 from tellapart.deploy.export.about import left_out
 from tellapart.deploy.export.exported import Exported, golden_difference
-from tellapart.deploy.export.onnx_file import InferenceSession, network_with_probabilities
+from tellapart.deploy.export.onnx_file import OnnxModel, network_with_probabilities
 from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.significance import share_interval
 
@@ -51,7 +51,7 @@ def export_int8(
         quantised = Path(name) / "int8.onnx"
         _quantise(bundle.folder / MODEL, quantised, pictures[:_CALIBRATED_ON])
         model = network_with_probabilities(bundle, quantised)
-    answers = InferenceSession(model)
+    answers = OnnxModel(model)
     note = judged(before, _right(bundle, answers.logits(pictures), target), max_loss)
     difference = golden_difference(bundle, answers.logits, _ALLOWED, "8-bit file")
     with replacing(path) as beside:

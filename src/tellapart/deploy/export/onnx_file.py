@@ -33,7 +33,7 @@ def export_onnx_file(bundle: Bundle, path: Path, with_preprocessing: bool = Fals
         MissingExtraError: onnx is not installed.
     """
     model = network_with_probabilities(bundle)
-    difference = golden_difference(bundle, InferenceSession(model).logits, _ALLOWED, "ONNX file")
+    difference = golden_difference(bundle, OnnxModel(model).logits, _ALLOWED, "ONNX file")
     if with_preprocessing:
         model = _with_preprocessing(bundle, model)
     with replacing(path) as beside:
@@ -65,7 +65,7 @@ def network_with_probabilities(bundle: Bundle, path: Path | None = None) -> Any:
     return model
 
 
-class InferenceSession:
+class OnnxModel:
     """Runs a model that takes "pictures"."""
 
     def __init__(self, model: Any) -> None:

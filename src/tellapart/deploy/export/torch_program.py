@@ -32,6 +32,7 @@ def export_torch(bundle: Bundle, path: Path) -> Exported:
         # Of layers whose tensors share memory it saves the whole memory, which is what is wanted.
         warnings.filterwarnings("ignore", message="No complete tensor found")
         torch.export.save(program, file, extra_files=metadata(bundle))
+    # What was just written here, and no file of anybody else's.
     loaded = torch.export.load(path).module()
     difference = golden_difference(
         bundle, lambda pixels: loaded(torch.from_numpy(pixels.copy())).numpy(), _ALLOWED, "torch program"
