@@ -12,7 +12,9 @@ from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.monitor import Monitor
 from tellapart.deploy.predictor import answers
 from tellapart.errors import RunError, UsageError
+from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.open_set import KnownClasses, OodScore
+from tellapart.evaluation.reliability import reliability
 from tellapart.runs.run import Run
 from tellapart.workflows.drift import drift
 
@@ -39,8 +41,15 @@ def run(make_bundle, tmp_path_factory) -> Run:
     run.predictions_file("validation").parent.mkdir()
     predictions.save(run.predictions_file("validation"))
     accepted = {"value": 0.99, "low": 0.97, "high": 1.0, "n": 300}
-    values = {"certainty": {"validation": {"unknown": {"accepted": accepted}}}, "temperature": 2.0, "thresholds": None}
-    run.write_json(run.evaluation_file, {**values, "evaluations": {}})
+    reliable = {"before": reliability(predictions).as_dict(), "after": reliability(predictions, 2.0).as_dict()}
+    values = {
+        "certainty": {"validation": {**reliable, "unknown": {"accepted": accepted}}},
+        "temperature": 2.0,
+        "thresholds": None,
+        "ood_score": SCORE.as_dict(),
+        "evaluations": {"validation": evaluate_predictions(predictions, on="validation").as_dict()},
+    }
+    run.write_json(run.evaluation_file, values)
     return run
 
 

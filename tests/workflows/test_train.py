@@ -155,6 +155,7 @@ def test_changed_pictures_are_refused_with_what_changed(
     assert "000.png" in again.stderr
 
 
+@pytest.mark.slow  # its run takes half a minute, and each worker makes one of its own
 def test_what_certainty_rests_on_is_in_the_bundle_as_it_was_measured(finished: Run) -> None:
     told = json.loads(finished.evaluation_file.read_text())
     classifier = ta.load(finished.directory)

@@ -30,7 +30,7 @@ class _RunByDefault(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_RunByDefault,
-    help="Change one thing, hold the rest, and learn whether it mattered.",
+    help="Change one thing, hold the rest; say if it mattered.",
     rich_markup_mode=None,
     add_completion=False,
 )
