@@ -31,7 +31,25 @@ _CELLS = st.one_of(
     st.text(max_size=6),
 )
 _NAMES = st.one_of(
-    st.sampled_from([*PATHS, *LABEL, *LABELS, *SPLIT, *MAYBE_SPLIT, *IS_PART, *GROUP, "cat", "dog", "", "#", "width"]),
+    st.sampled_from(
+        [
+            *PATHS,
+            *LABEL,
+            *LABELS,
+            *SPLIT,
+            *MAYBE_SPLIT,
+            *IS_PART,
+            *GROUP,
+            "cat",
+            "dog",
+            "",
+            "#",
+            "width",
+            "^a$",
+            "^.*$",
+            "*",
+        ]
+    ),
     st.text(max_size=8),
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tellapart.data.labels import tables
 from tests.data.labels.layouts import Draw, column, labels, layout_of, refused
 
 CATS_AND_DOGS = {"img/1.png": ["cat"], "img/2.png": ["dog"], "img/3.png": ["cat"]}
@@ -35,6 +36,33 @@ def test_a_table_of_any_kind(draw: Draw, suffix: str, name: str) -> None:
         assert set(column(layout, "split").values()) == {"train"}
         assert set(column(layout, "group").values()) == {"g"}
         assert layout.sentence.startswith(f"Table labels.{suffix}: 2 classes")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl"])
+def test_names_of_columns_are_no_patterns(draw: Draw, suffix: str) -> None:
+    """To polars, ^.*$ is every column, and ^a$ one that is called a."""
+    root = draw("img/1.png", "img/2.png", "img/3.png")
+    plain = [{"file_name": path, "label": name[0], "split": "train"} for path, name in CATS_AND_DOGS.items()]
+    write_table(root / f"labels.{suffix}", [{f"^{k}$": v for k, v in row.items()} | {"*": "1.5"} for row in plain])
+    assert labels(layout_of(root)) == CATS_AND_DOGS
+    assert set(column(layout_of(root), "split").values()) == {"train"}
+    guessed = [{"^a.*$": row["label"], "^b$": row["file_name"], "a": "1.5"} for row in plain]
+    write_table(root / f"labels.{suffix}", guessed)
+    assert labels(layout_of(root / f"labels.{suffix}")) == CATS_AND_DOGS
+    flags = [{"file_name": row["file_name"], "^a.*$": str(int(row["label"] == "cat")), "a": "1"} for row in plain]
+    write_table(root / f"labels.{suffix}", flags)
+    assert labels(layout_of(root))["img/2.png"] == ["a"]
+    assert set(layout_of(root).classes) == {"^a.*$", "a"}
+
+
+def test_lists_in_columns_whose_names_look_like_patterns(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_CHUNK", 1)
+    root = draw("img/1.png", "img/2.png", "img/3.png")
+    rows = [{"file_name": "img/1.png", "^labels$": "cat"}, {"file_name": "img/2.png", "^labels$": ["cat", "dog"]}]
+    write_table(root / "labels.jsonl", rows)
+    assert labels(layout_of(root)) == {"img/1.png": ["cat"], "img/2.png": ["cat", "dog"]}
+    write_table(root / "labels.jsonl", [*rows, {"file_name": "img/3.png", "^labels$": [{"a": 1}]}])
+    assert "labels.jsonl, line 3" in refused(root)
 
 
 def test_other_separators_and_line_ends_are_found(draw: Draw) -> None:

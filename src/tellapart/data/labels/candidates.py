@@ -102,7 +102,7 @@ def _sort_in(candidates: Candidates, listing: Walk, name: str, is_text: bool) ->
 
 
 def _sort_in_list(candidates: Candidates, listing: Walk, table: Table, path: Path, is_text: bool) -> None:
-    cells = table.frame[table.columns[0]].drop_nulls()
+    cells = table.column(table.columns[0]).drop_nulls()
     named = cells.filter(has_picture_suffix(cells))  # numbers may stand for anything
     if len(table.columns) > 1 and len(named) and fits(named, listing):
         candidates.lists.append(path)
@@ -117,7 +117,7 @@ def _unfit(table: Table, roles: Roles, listing: Walk) -> str | None:
     """Why a table with a header cannot hold the labels, or None."""
     if roles.path is None:
         return f"it has no column with pictures (it has: {first_few(table.columns, 8)})"
-    if not fits(table.frame[roles.path].drop_nulls(), listing):
+    if not fits(table.column(roles.path).drop_nulls(), listing):
         return "its files do not exist"
     if not roles.has_labels:
         return f"it has no column that is clearly the label (it has: {first_few(table.columns, 8)})"

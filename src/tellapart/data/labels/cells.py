@@ -54,7 +54,7 @@ def one_label(table: Table, column: str) -> Cells:
     Raises:
         DataError: a cell with a JSON object, or cells with a list beside cells without.
     """
-    cells = table.frame[column].fill_null("").str.strip_chars()
+    cells = table.column(column).fill_null("").str.strip_chars()
     lists = _parsed_lists(table, column, cells)
     if lists is not None:
         return Cells(_clean(lists), None, False, ("each cell is a list of labels",))
@@ -82,7 +82,7 @@ def several_labels(table: Table, column: str, delimiter: str | None) -> Cells:
         column: text or lists.
         delimiter: between the labels; detected if None, none if "".
     """
-    cells = table.frame[column]
+    cells = table.column(column)
     n_null = cells.null_count()  # cells of text files are never null
     notes = []
     if isinstance(cells.dtype, pl.List):
@@ -116,7 +116,7 @@ def one_column_each(table: Table, flags: Sequence[str]) -> Cells:
     are marked, it is a no. -1 is not known beside 0; where there is no 0 in any column it is the no, as in CelebA.
     A "?" is never known.
     """
-    cells = {flag: _plain_cells(table.frame[flag]) for flag in flags}
+    cells = {flag: _plain_cells(table.column(flag)) for flag in flags}
     minus_is_no = not any(column.is_in(_NO).any() for column in cells.values())
     no = (*_NO, *(_MINUS if minus_is_no else ()))
     notes, yes, unknown, marked = ["one column a label"], [], [], []
@@ -223,7 +223,7 @@ def _parsed_lists(table: Table, column: str, cells: pl.Series) -> pl.Series | No
         )
     if other is not None:
         return None
-    return pl.Series(column, [lists.get(cell) or [] for cell in cells], dtype=pl.List(pl.String))
+    return pl.Series([lists.get(cell) or [] for cell in cells], dtype=pl.List(pl.String))
 
 
 def _certain(cell: str) -> bool:
@@ -259,7 +259,8 @@ def _refuse_objects(table: Table, column: str, cells: pl.Series) -> None:
         bad = cells.filter(cells.str.contains(_OBJECT)).to_list()
     if not bad:
         return
-    holds = pl.col(column).list.contains(bad[0]) if is_list else pl.col(column).str.strip_chars() == bad[0]
+    own = table.column(column)
+    holds = own.list.contains(bad[0]) if is_list else own.str.strip_chars() == bad[0]
     raise DataError(
         f"{table.at(table.frame.filter(holds)[ROW_NUMBER][0])}: the column {column!r} holds {bad[0][:60]!r}, "
         "which is no label.",

@@ -67,7 +67,7 @@ def _from_table(path: Path) -> tuple[list[str] | None, list[str]]:
     table = read_table(path, has_header=True)
     if any(name.strip().isdecimal() for name in table.columns):  # a row of numbers is no header
         table = read_table(path, has_header=False)
-        first = table.frame[table.columns[0]]
+        first = table.column(table.columns[0])
         columns = table.columns[:2] if all_integers(first) else table.columns[1::-1]
         numbers_in, names_in = columns if len(columns) == 2 else (None, columns[0])
     else:
@@ -77,8 +77,8 @@ def _from_table(path: Path) -> tuple[list[str] | None, list[str]]:
             f"{path.name} has no column with class names (it has: {', '.join(table.columns)}).",
             "It needs columns called name and id; or write a text file (.txt) with one name a line.",
         )
-    names = [str(name or "").strip() for name in table.frame[names_in]]
-    return [str(n).strip() for n in table.frame[numbers_in]] if numbers_in else None, names
+    names = [str(name or "").strip() for name in table.column(names_in)]
+    return [str(n).strip() for n in table.column(numbers_in)] if numbers_in else None, names
 
 
 def _like(table: Table, *words: str) -> str | None:

@@ -56,7 +56,7 @@ def understand(table: Table, delimiter: str | None = None, fits: FitsPictures | 
         )
     cells = _cells(table, roles, delimiter)
     split, group = _split(table, roles), _group(table, roles.group)
-    frame = table.frame.select(ROW_NUMBER, path=roles.path)
+    frame = table.frame.select(ROW_NUMBER, path=table.column(roles.path))
     nobody = pl.Series("unknown", [[]] * frame.height, dtype=pl.List(pl.String))
     unknown = nobody if cells.unknown is None else cells.unknown
     frame = frame.with_columns(labels=cells.labels, unknown=unknown, split=split, group=group)
@@ -114,7 +114,7 @@ def _split(table: Table, roles: Roles) -> pl.Series:
     if not roles.is_part:
         return parts
     own = {column: part for column in roles.is_part if (part := part_of_column(column))}
-    answers = [yes_or_no(table.frame[column]).to_list() for column in own]
+    answers = [yes_or_no(table.column(column)).to_list() for column in own]
     covered = set(own.values())
     rest = next((part for part in ("train", "test", "validation") if part not in covered), None)
     by_row: list[str | None] = []
@@ -173,5 +173,5 @@ def _text(table: Table, column: str | None) -> pl.Series:
     """A column of text in which empty cells are null, and those that pandas writes for them."""
     if column is None or isinstance(table.frame.schema[column], pl.List):
         return pl.Series([None] * table.frame.height, dtype=pl.String)
-    cells = table.frame[column].str.strip_chars()
+    cells = table.column(column).str.strip_chars()
     return cells.set(cells.str.to_lowercase().is_in(BLANK), None)

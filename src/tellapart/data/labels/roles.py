@@ -78,9 +78,9 @@ def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
     guessed = False
     free = [name for name in table.columns if name not in taken and _may_be_label(name)]
     if not label and not labels:
-        flags = tuple(name for name in free if is_flag(table.frame[name]))
+        flags = tuple(name for name in free if is_flag(table.column(name)))
         if flags:  # beside car and dog, a person of yes and no is a label too
-            also = {name for name in group if is_flag(table.frame[name]) and not plain(name).endswith("id")}
+            also = {name for name in group if is_flag(table.column(name)) and not plain(name).endswith("id")}
             flags = tuple(name for name in table.columns if name in also or name in flags)
             group = tuple(name for name in group if name not in also)
         if not flags and path is not None:
@@ -119,10 +119,10 @@ def _path(table: Table, fits: FitsPictures | None) -> str | None:
         return named[0] if named else None
     others = [name for name in text if name not in named]
     # Numbers may name pictures by accident: names of files go first.
-    of_files = [name for name in others if has_picture_suffix(table.frame[name]).any()]
+    of_files = [name for name in others if has_picture_suffix(table.column(name)).any()]
     clear = [name for name in named if plain(name) not in _MAYBE_PATH]
     order = dict.fromkeys((*clear, *of_files, *named, *others))
-    suits = next((name for name in order if fits(table.frame[name].drop_nulls())), None)
+    suits = next((name for name in order if fits(table.column(name).drop_nulls())), None)
     return suits or (named[0] if named else None)
 
 
@@ -134,9 +134,9 @@ def _split(table: Table, taken: tuple[str | None, ...]) -> str | None:
     sure = table.find(SPLIT)
     if sure is not None:
         return sure
-    named = next((name for name in table.find_all((*MAYBE_SPLIT, *FOLD)) if _parts(table.frame[name])), None)
+    named = next((name for name in table.find_all((*MAYBE_SPLIT, *FOLD)) if _parts(table.column(name))), None)
     others = (name for name in table.columns if name not in taken)
-    return named or next((name for name in others if {"train"} < _parts(table.frame[name])), None)
+    return named or next((name for name in others if {"train"} < _parts(table.column(name))), None)
 
 
 def _parts(cells: pl.Series) -> set[str]:
@@ -155,7 +155,7 @@ def _is_part(table: Table) -> tuple[str, ...]:
     bare = [name for name in table.columns if part_of(name)]
     named = [*table.find_all(IS_PART), *(bare if {"train"} < {part_of(name) for name in bare} else ())]
     columns = [name for name in named if table.frame.schema[name] == pl.String]
-    return tuple(name for name in columns if yes_or_no(table.frame[name]).is_not_null().any())
+    return tuple(name for name in columns if yes_or_no(table.column(name)).is_not_null().any())
 
 
 def part_of_column(name: str) -> str | None:
@@ -172,7 +172,7 @@ def _only_label(
     """The one column that can hold labels where no name says so; None where there are several, or none."""
     taken = {path, split, *is_part}
     free = [n for n in table.columns if n not in taken and _may_be_label(n, _PATH_NAMES)]
-    candidates = [name for name in free if looks_like_labels(table.frame[name])]
+    candidates = [name for name in free if looks_like_labels(table.column(name))]
     ungrouped = [name for name in candidates if name not in group]
     return (ungrouped or candidates)[0] if len(ungrouped or candidates) == 1 else None
 

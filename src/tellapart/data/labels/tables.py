@@ -1,6 +1,9 @@
 """Tables and lists of pictures, read as columns of text with row numbers, so that errors can name the row.
 
 CSV (any of , ; tab | between fields), TSV, JSON lines and Parquet; and lists without a header: a path, then labels.
+
+Columns have any name. Polars takes one such as ^a$ for a pattern, in `pl.col` and in most methods of a Series of that
+name. So a column is asked for by `Table.column`, or by `selectors.by_name`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from tellapart.data.labels.delimited import (
     check_names,
@@ -56,6 +60,10 @@ class Table:
     def columns(self) -> list[str]:
         """Names of the columns, without `ROW_NUMBER`."""
         return [name for name in self.frame.columns if name != ROW_NUMBER]
+
+    def column(self, name: str) -> pl.Series:
+        """The cells of a column, under no name: one such as ^a$ would be a pattern of names to polars."""
+        return self.frame[name].alias("")
 
     def find(self, names: Iterable[str]) -> str | None:
         """The column that has the first of these names, whatever its case, blanks and signs."""
@@ -175,20 +183,22 @@ def _same_kind(chunk: pl.DataFrame, chunks: list[pl.DataFrame]) -> pl.DataFrame:
     """Text becomes a list of one where the column is a list elsewhere."""
     lists = {name for c in chunks for name, kind in c.schema.items() if kind == pl.List(pl.String)}
     single = [name for name in lists if chunk.schema.get(name) == pl.String]
-    return chunk.with_columns(pl.when(pl.col(n).is_not_null()).then(pl.concat_list(n)).alias(n) for n in single)
+    cells = {name: cs.by_name(name) for name in single}
+    return chunk.with_columns(pl.when(c.is_not_null()).then(pl.concat_list(c)).alias(n) for n, c in cells.items())
 
 
 def _read_parquet(path: Path, n_rows: int | None) -> Table:
     try:
-        schema = pl.scan_parquet(path, glob=False).collect_schema()
+        scan = pl.scan_parquet(path, n_rows=n_rows, glob=False)
+        schema = scan.collect_schema()
         wanted = [name for name, kind in schema.items() if _is_plain(kind)]
-        frame = pl.read_parquet(path, columns=wanted, n_rows=n_rows, glob=False)
+        frame = scan.select(cs.by_name(*wanted)).collect()
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path.name} cannot be read as Parquet: {error}") from error
     if not frame.height:
         raise DataError(f"{path.name} is empty.", "It needs the columns file_name and label, and one row a picture.")
     check_names(path.name, frame.columns)
-    columns = [_parquet_column(frame[name]) for name in frame.columns]
+    columns = [_parquet_column(frame[name].alias("")).alias(name) for name in frame.columns]
     numbers = pl.Series(ROW_NUMBER, range(1, frame.height + 1), dtype=pl.UInt32)
     unread = tuple(name for name in schema if name not in wanted)
     return Table(path.name, pl.DataFrame([numbers, *columns]), has_header=True, unit="row", unread=unread)
