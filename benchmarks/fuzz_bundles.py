@@ -249,7 +249,7 @@ def mutant(whole: dict[str, bytes], folder: Path, number: int, seed: int) -> str
 
 def ask(folder: Path) -> str:
     """Load a bundle and ask it; "answered", or the kind of the error that refused it."""
-    from tellapart.deploy.bundle.verify import check_golden
+    from tellapart.deploy.bundle.golden import check_golden
     from tellapart.errors import BundleError, ModelError
     from tellapart.models.architecture import Architecture
 

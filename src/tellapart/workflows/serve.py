@@ -13,7 +13,7 @@ import numpy as np
 
 from tellapart.core.extras import require
 from tellapart.core.output import print_err, print_out
-from tellapart.deploy.bundle.verify import read_golden
+from tellapart.deploy.bundle.golden import read_golden
 from tellapart.deploy.engines.names import AUTO
 from tellapart.deploy.predictor import Classifier, load
 from tellapart.errors import TellapartError, UsageError

@@ -11,8 +11,9 @@ import pytest
 import safetensors.numpy
 
 from tellapart.core.bundle_description import DESCRIPTION, own_digest
+from tellapart.deploy.bundle.golden import check_golden
 from tellapart.deploy.bundle.read import GOLDEN, Bundle, describe_files
-from tellapart.deploy.bundle.verify import check_golden, verify
+from tellapart.deploy.bundle.verify import verify
 from tellapart.errors import BundleError
 
 
@@ -61,7 +62,7 @@ def test_a_golden_file_that_makes_no_sense(written, tmp_path, golden_file, broke
 def test_it_needs_neither_torch_nor_safetensors(written):
     script = (
         "import sys; from tellapart.deploy.bundle.read import Bundle; "
-        "from tellapart.deploy.bundle.verify import check_golden; check_golden(Bundle.load(sys.argv[1])); "
+        "from tellapart.deploy.bundle.golden import check_golden; check_golden(Bundle.load(sys.argv[1])); "
         "sys.exit(any(name in sys.modules for name in ('torch', 'safetensors')))"
     )
     subprocess.run([sys.executable, "-c", script, written], check=True)

@@ -17,9 +17,9 @@ from tellapart.core.predictions import Mean
 from tellapart.core.preprocess import Pixels
 from tellapart.core.version import __version__
 from tellapart.deploy.bundle.card import card
+from tellapart.deploy.bundle.golden import check_golden
 from tellapart.deploy.bundle.read import CARD, GOLDEN, KNOWN, WEIGHTS, Bundle, describe_files
 from tellapart.deploy.bundle.replace import folder_beside, put
-from tellapart.deploy.bundle.verify import check_golden
 from tellapart.deploy.export.formats import FORMATS
 from tellapart.deploy.export.onnx import OPSET
 from tellapart.errors import BundleError

@@ -21,8 +21,8 @@ from tellapart.core.files import cache_folder
 from tellapart.core.hardware import n_processors
 from tellapart.core.openvino_quiet import has_openvino
 from tellapart.core.preprocess import Pixels
+from tellapart.deploy.bundle.golden import check_golden, read_golden
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.bundle.verify import check_golden, read_golden
 from tellapart.deploy.engines.names import BF16_DISTANCE, BF16_PROBABILITY, ENGINES, EngineName
 from tellapart.errors import BundleError
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.preprocess import Pixels
+from tellapart.deploy.bundle.golden import read_golden
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.bundle.verify import read_golden
 from tellapart.errors import BundleError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from tellapart.core.files import replacing
+from tellapart.deploy.bundle.golden import read_golden
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.bundle.verify import read_golden
 from tellapart.deploy.export.about import left_out, metadata
 from tellapart.deploy.export.bundle_network import bundle_network
 from tellapart.deploy.export.exported import Exported, golden_difference
