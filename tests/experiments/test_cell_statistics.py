@@ -16,7 +16,8 @@ from tellapart.core.predictions import Predictions
 from tellapart.evaluation.significance import holm
 from tellapart.experiments.cell_statistics import summarise, undecided
 from tellapart.experiments.description import Objective, SeedRange
-from tellapart.experiments.results import RESULT, read_results
+from tellapart.experiments.results import CURVE, RESULT, VALIDATION, read_results
+from tellapart.experiments.study_report import write_report
 from tests.experiments.made_up import cell_id, write_study
 
 RATES = ["0.1", "0.01", "0.001", "0.0001"]
@@ -106,6 +107,9 @@ def test_folds_are_one_score_a_seed_over_all_pictures(tmp_path):
 def spoil(results, rate, seed, **values):
     path = results.directory / "cells" / cell_id({"lr": rate}) / str(seed) / RESULT
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    if values["status"] != "done":  # such a training leaves its result alone
+        (path.parent / VALIDATION).unlink()
+        (path.parent / CURVE).unlink()
 
 
 def test_failed_stopped_and_endless_trainings_keep_their_reasons(tmp_path):
@@ -141,6 +145,16 @@ def test_a_study_without_a_baseline_score_compares_nothing(tmp_path):
     summary = summarise(read_results(results.directory))
     assert all(one.difference is None for one in summary.cells)
     assert any("baseline has no score" in note for note in summary.notes)
+
+
+def test_a_baseline_whose_first_seed_failed_is_compared_on_the_others(tmp_path):
+    results = study(tmp_path / "lr", n_seeds=3)
+    spoil(results, "0.1", 0, status="failed", reason="killed")
+    summary = summarise(read_results(results.directory))
+    cells = by_rate(summary)
+    assert (cells["0.1"].n, cells["0.1"].failed) == (2, {"killed": 1})
+    assert set(cells["0.001"].difference.by_seed) == {1, 2}
+    assert write_report(results.directory, paper=False).is_file()
 
 
 def test_seconds_are_judged_over_seeds_alone(lr):

@@ -65,6 +65,20 @@ def test_a_clear_winner_is_hardly_flattered(tmp_path):
     assert abs(optimism(results, "accuracy", lower_is_better=False)) < 0.01
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "balanced_accuracy"])
+def test_resamples_that_leave_out_no_picture_say_nothing(tmp_path, metric):
+    """Of three pictures two in nine resamples draw all."""
+    cells = [({"a": "x"}, 0.4), ({"a": "y"}, 0.7)]
+    results = read_results(write_study(tmp_path / "s", {"a": ["x", "y"]}, cells, n_pictures=3))
+    assert optimism(results, metric, lower_is_better=metric == "log_loss") >= 0
+
+
+def test_of_one_picture_nothing_is_left_to_judge_the_choice_on(tmp_path):
+    cells = [({"a": "x"}, 0.4), ({"a": "y"}, 0.7)]
+    results = read_results(write_study(tmp_path / "s", {"a": ["x", "y"]}, cells, n_pictures=1))
+    assert optimism(results, "accuracy", lower_is_better=False) is None
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the libraries themselves
 def test_mlflow_reads_what_was_exported(tmp_path, grid):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -102,6 +103,19 @@ def test_workers_end_with_whoever_started_them(tmp_path, photos):
     wait_for(lambda: not any(Path(f"/proc/{number}/cmdline").exists() for number in numbers), 60)
 
 
+def test_a_study_stopped_among_several_trainings_fails_none(tmp_path, photos):
+    """Its workers are ended with it, which is no failure of what they were at, and none is left over."""
+    file = small.write(tmp_path, small.GRID.replace("seeds = 2", 'seeds = 2\nset = ["stages.0.epochs=40"]'))
+    process = small.start(file, photos, "--out", tmp_path / "out", "--parallel", "2")
+    wait_for(lambda: n_results(tmp_path / "out") >= 1)
+    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not any(Path(f"/proc/{number}").exists() for number in workers.stdout.split())
+    assert read_results(tmp_path / "out").runs["status"].unique().to_list() == ["done"]
+
+
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory) -> Iterator[str]:
     """The URL of a real PostgreSQL server, for this module alone."""
@@ -128,6 +142,16 @@ def postgres(tmp_path_factory) -> Iterator[str]:
         subprocess.run([*control, "-m", "immediate", "stop"], **how)
 
 
+@contextmanager
+def opened(url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Optuna's storage in a database, whose connections end with the block."""
+    storage = optuna.storages.RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+
+
 def test_two_machines_do_one_study_on_a_database(tmp_path, photos, unbroken, postgres):
     """Two processes with folders of their own, which share the database alone; both end with the whole table."""
     shared = ["--storage", postgres]
@@ -137,9 +161,8 @@ def test_two_machines_do_one_study_on_a_database(tmp_path, photos, unbroken, pos
     for process in processes:
         finished(process)
     assert table(outs[0]) == table(outs[1]) == table(unbroken.directory)
-    trials = optuna.load_study(
-        study_name="grid", storage=postgres.replace("postgresql://", "postgresql+psycopg://")
-    ).trials
+    with opened(postgres) as storage:
+        trials = optuna.load_study(study_name="grid", storage=storage).trials
     names = [trial.user_attrs["training"] for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     assert sorted(names) == sorted(path.removeprefix("cells/") for path in unbroken.runs["path"])
 
@@ -154,20 +177,20 @@ def test_two_processes_search_together(tmp_path, photos, postgres):
     assert 4 <= runs["cell"].n_unique() <= 6
 
 
-def test_a_training_of_a_dead_machine_is_done_by_another(tmp_path, photos, postgres, monkeypatch):
-    file = small.write(tmp_path, f"{small.PAIR}")
-    dead = small.start(file, photos, "--out", tmp_path / "a" / "dead", "--storage", postgres)
-    url = postgres.replace("postgresql://", "postgresql+psycopg://")
+def test_a_training_of_a_dead_machine_is_done_by_another(tmp_path, photos, postgres):
+    file = small.write(tmp_path, small.PAIR)
+    with opened(postgres) as storage:
+        dead = small.start(file, photos, "--out", tmp_path / "a" / "dead", "--storage", postgres)
 
-    def running():
-        try:
-            trials = optuna.load_study(study_name="dead", storage=url).trials
-        except KeyError:
-            return False
-        return any(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
+        def running():
+            try:
+                trials = optuna.load_study(study_name="dead", storage=storage).trials
+            except KeyError:
+                return False
+            return any(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
 
-    wait_for(running)
-    dead.kill()
+        wait_for(running)
+        dead.kill()
     dead.communicate()
     finished(small.start(file, photos, "--out", tmp_path / "b" / "dead", "--storage", postgres))
     assert read_results(tmp_path / "b" / "dead").runs["status"].to_list() == ["done", "done"]

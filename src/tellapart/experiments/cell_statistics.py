@@ -310,7 +310,7 @@ def _with_factors(summary: StudySummary, results: StudyResults) -> StudySummary:
 
 def _is_at_chance(summary: StudySummary, baseline: CellResult, results: StudyResults) -> bool:
     """Whether the baseline's accuracy is that of a constant answer, as far as its pictures tell."""
-    predictions = results.predictions(next(iter(baseline.paths.values())))
+    predictions = results.predictions(baseline.paths[next(iter(baseline.scores))])  # a failed seed has none
     return at_chance(baseline.score.value, constant_accuracy(predictions.target), summary.n_pictures)
 
 

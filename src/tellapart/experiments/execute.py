@@ -177,6 +177,7 @@ class Team:
         self._leading: dict[str, threading.Event] = {}
         self._errors: list[BaseException] = []
         self._busy = 0
+        self._over = False
         self._processes: list[subprocess.Popen[str]] = []
         self._threads = [threading.Thread(target=self._lead, daemon=True) for _ in range(n)]
 
@@ -196,10 +197,17 @@ class Team:
                     if self._bench.stop:
                         raise KeyboardInterrupt
         finally:
-            for process in self._processes:
-                process.kill()
+            self._end()
         if self._errors:
             raise self._errors[0]
+
+    def _end(self) -> None:
+        """End the processes. What they were at is not failed: the same command does it."""
+        self._over = True
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
 
     def _lead(self) -> None:
         """Give tasks to one process until there are none; a process that died is replaced."""
@@ -208,6 +216,8 @@ class Team:
             while (task := self._next()) is not None:
                 with self._after_its_leader(task):
                     result = self._give(process, task)
+                if result is None and self._over:
+                    return
                 if result is None:
                     result = self._bench._left(
                         training_folder(self._bench.directory, task.cell.id, task.seed.number, task.fold),
@@ -224,8 +234,7 @@ class Team:
             process.stdin.close()
         except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
             self._errors.append(error)
-            for process in self._processes:
-                process.kill()
+            self._end()
 
     def _next(self) -> Task | None:
         """A task; where none is there yet, but others may bring some, wait for them."""

@@ -26,7 +26,7 @@ def optimism(results: StudyResults, metric: str, lower_is_better: bool, seed: in
 
     Returns:
         In the metric's unit, positive where the score flatters; None where the cells were not validated on the same
-        pictures, or the metric is none of these predictions.
+        pictures, or on a single one.
     """
     sign = -1.0 if lower_is_better else 1.0
     runs = results.runs.filter(pl.col("status") == DONE)
@@ -48,18 +48,23 @@ def optimism(results: StudyResults, metric: str, lower_is_better: bool, seed: in
             if weights is None:
                 drawn = resampled_rows(len(rows), _RESAMPLES, np.random.default_rng(seed))
                 weights = np.concatenate(list(drawn), axis=1).astype(float)
+                # Of few pictures a resample may have drawn all: none is left to score the choice on.
+                weights = weights[:, (weights == 0).any(axis=0)]
+                if not weights.size:
+                    return None
             score = scorer(Answered(predictions), metric)
             once = np.ones((len(rows), 1))
             scores.append(np.concatenate([score(weights), score((weights == 0).astype(float)), score(once)]))
         if scores:
             mean = np.mean(scores, axis=0)
-            inside.append(mean[:_RESAMPLES])
-            outside.append(mean[_RESAMPLES:-1])
+            n = len(mean) // 2
+            inside.append(mean[:n])
+            outside.append(mean[n:-1])
             plain.append(float(mean[-1]))
     if len(plain) < 2:
         return None
     best = (sign * np.stack(inside)).argmax(axis=0)
-    unseen = np.stack(outside)[best, np.arange(_RESAMPLES)]
+    unseen = np.stack(outside)[best, np.arange(len(best))]
     chosen = plain[int(np.argmax(sign * np.array(plain)))]
     return max(0.0, float(sign * (chosen - np.nanmean(unseen))))
 

@@ -178,19 +178,19 @@ def _do_all(study: Study, planned: list[Task], options: StudyOptions, sink: Prog
     """Do what is left of a plan, then what undecided cells or a search add to it. Returns whether all is done."""
     from tellapart.experiments.storage import Mirror, open_storage
 
-    trials = open_storage(study.directory, options.storage, study.description)
     minutes = options.minutes if options.minutes is not None else study.file.budget.minutes
     deadline = time.monotonic() + 60 * minutes if minutes is not None else None
     bench = Bench.of(study, stop)
-    crew = _Crew(study, bench, trials, options, sink, deadline, Mirror(trials, study.description))
-    for task in planned if not options.storage else []:
-        if (result := result_of(study, task)) and result["status"] == DONE:
-            crew.mirror.add(task, result)
-    crew.plan(undone(study, planned, options.retry_failed), "trainings")
-    while not crew.is_over and (tasks := more_tasks(study)):
-        crew.plan(tasks, "trainings of undecided cells")
-    if study.description.design == "optuna" and not crew.is_over:
-        crew.search()
+    with open_storage(study.directory, options.storage, study.description) as trials:
+        crew = _Crew(study, bench, trials, options, sink, deadline, Mirror(trials, study.description))
+        for task in planned if not options.storage else []:
+            if (result := result_of(study, task)) and result["status"] == DONE:
+                crew.mirror.add(task, result)
+        crew.plan(undone(study, planned, options.retry_failed), "trainings")
+        while not crew.is_over and (tasks := more_tasks(study)):
+            crew.plan(tasks, "trainings of undecided cells")
+        if study.description.design == "optuna" and not crew.is_over:
+            crew.search()
     if crew.is_over:
         sink.say(f"The {minutes:g} minutes are over. The same command goes on.")
     return not crew.is_over

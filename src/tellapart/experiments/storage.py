@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,12 +37,17 @@ if TYPE_CHECKING:
 
 #: Seconds between two signs of life of a training, and after which one without them counts as dead.
 HEARTBEAT, GRACE = 15, 90
+#: Seconds before the next try, where other processes make the tables of a new database at the same moment.
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+#: A server has few connections for all who come. One is kept, and tested first: a training may outlast it.
+_ONE_CONNECTION = {"pool_size": 1, "pool_pre_ping": True}
 #: What may be stored of one training: a validation part of some ten thousand pictures.
 _MOST = 64 << 20
 
 
-def open_storage(directory: Path, url: str, description: Description) -> optuna.Study:
-    """The study of a directory in Optuna's storage; it is made if it is not there.
+@contextmanager
+def open_storage(directory: Path, url: str, description: Description) -> Iterator[optuna.Study]:
+    """The study of a directory in Optuna's storage; it is made if it is not there. Its connections end with the block.
 
     Args:
         directory: of the study. Its name is that of Optuna's study.
@@ -63,28 +69,65 @@ def open_storage(directory: Path, url: str, description: Description) -> optuna.
     address = url or f"sqlite:///{(directory / STORAGE).absolute()}"
     life: dict[str, Any] = {}
     if url:
-        life = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE}
-    try:
-        with _quiet():
+        life = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, "engine_kwargs": _ONE_CONNECTION}
+    with contextlib.ExitStack() as stack:
+        with _refusing(url or address):
             if url:
                 life["heartbeat_stale_trial_callback"] = optuna.storages.RetryHeartbeatStaleTrialCallback()
-            storage = optuna.storages.RDBStorage(address, **life)
-            name = _name(storage, description)
+            storage = _with_tables(address, life)
+            stack.callback(storage.engine.dispose)
             study: optuna.Study = optuna.create_study(
                 storage=storage,
-                study_name=name,
+                study_name=_name(storage, description),
                 directions=[objective.direction for objective in description.objectives],
                 load_if_exists=True,
             )
+        _same_study(study, description, url)
+        yield study
+
+
+def _with_tables(address: str, options: dict[str, Any]) -> optuna.storages.RDBStorage:
+    """Optuna's storage, with its tables made.
+
+    Optuna looks whether the tables are there, and then makes them. Of several processes that do so at the same moment
+    all but one fail, at a table or at the row with its version; they find them in the next try.
+    """
+    import optuna
+    from sqlalchemy.exc import DBAPIError
+
+    for pause in _PAUSES:
+        try:
+            return optuna.storages.RDBStorage(address, **options)
+        except DBAPIError as error:
+            if not _is_there_by_now(error):
+                raise
+        time.sleep(pause)
+    return optuna.storages.RDBStorage(address, **options)
+
+
+def _is_there_by_now(error: Exception) -> bool:
+    """Whether what was to be made exists: a row or a name in the database's own tables, or a table (42P07)."""
+    from sqlalchemy.exc import IntegrityError
+
+    code = getattr(getattr(error, "orig", None), "sqlstate", "")  # the text is in the server's language
+    return isinstance(error, IntegrityError) or code == "42P07" or "already exists" in str(error)
+
+
+@contextmanager
+def _refusing(address: str) -> Iterator[None]:
+    """Tell errors of a database in plain words."""
+    import optuna
+
+    try:
+        with _quiet():
+            yield
     except optuna.exceptions.StorageInternalError as error:
-        raise _unreachable(url or address, error) from error
+        raise _unreachable(address, error.__cause__ or error) from error
     except Exception as error:
         # SQLAlchemy and each driver have exceptions of their own; optuna brings them along, and may change them.
         if type(error).__module__.partition(".")[0] in ("sqlalchemy", "psycopg", "sqlite3"):
-            raise _unreachable(url or address, error) from error
+            raise _unreachable(address, error) from error
         raise
-    _same_study(study, description, url)
-    return study
 
 
 def _name(storage: optuna.storages.BaseStorage, description: Description) -> str:
@@ -123,7 +166,7 @@ def _same_study(study: optuna.Study, description: Description, url: str) -> None
             study.set_metric_names([objective.name for objective in description.objectives])
 
 
-def _unreachable(url: str, error: Exception) -> UsageError:
+def _unreachable(url: str, error: BaseException) -> UsageError:
     reason = str(error).strip().partition("\n")[0][:300]
     return UsageError(
         f"--storage {_without_password(url)}: the database cannot be used: {reason}",

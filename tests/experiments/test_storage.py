@@ -1,0 +1,67 @@
+"""Optuna's storage of a study, in a file."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from tellapart.errors import UsageError
+from tellapart.experiments import storage
+from tellapart.experiments.storage import open_storage
+
+
+@pytest.fixture
+def address(tmp_path):
+    return f"sqlite:///{tmp_path / 'shared.db'}"
+
+
+@pytest.fixture
+def description(grid):
+    return grid.description
+
+
+def test_who_finds_the_tables_made_meanwhile_goes_on(tmp_path, address, description, monkeypatch):
+    """Three processes make the tables; this one is the last, at a table and then at the row with its version."""
+    errors = iter(
+        (
+            OperationalError("CREATE TABLE studies", {}, Exception("table studies already exists")),
+            IntegrityError("INSERT INTO alembic_version", {}, Exception("UNIQUE constraint failed")),
+        )
+    )
+    whole = optuna.storages.RDBStorage.__init__
+
+    def late(self, *values, **options):
+        whole(self, *values, **options)
+        if error := next(errors, None):
+            self.engine.dispose()
+            raise error
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", late)
+    monkeypatch.setattr(storage, "_PAUSES", (0.0, 0.0))
+    with open_storage(tmp_path, address, description) as study:
+        assert study.study_name == description.name
+        assert study.user_attrs["fingerprint"]
+
+
+def test_a_database_that_always_fails_is_refused(tmp_path, address, description, monkeypatch):
+    def broken(*values, **options):
+        raise OperationalError("CREATE TABLE studies", {}, Exception("table studies already exists"))
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", broken)
+    monkeypatch.setattr(storage, "_PAUSES", (0.0, 0.0))
+    with pytest.raises(UsageError, match="already exists"), open_storage(tmp_path, address, description):
+        pass
+
+
+def test_an_error_within_the_block_is_not_the_databases(tmp_path, address, description):
+    with pytest.raises(OperationalError), open_storage(tmp_path, address, description):
+        raise OperationalError("", {}, Exception("mine"))
+
+
+def test_one_connection_is_kept_and_it_ends_with_the_block(tmp_path, address, description):
+    with open_storage(tmp_path, address, description) as study:
+        study.get_trials()
+        pool = study._storage._backend.engine.pool
+        assert (pool.size(), pool.checkedin()) == (1, 1)
+    assert pool.checkedin() == 0
