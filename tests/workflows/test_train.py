@@ -266,6 +266,7 @@ def again(digits: Path, finished: Run) -> list[str | Path]:
     return ["train", digits, *QUICK, "--model", "small-cnn", *options, "--weights", finished.directory]
 
 
+@pytest.mark.slow  # its small siblings are in training/test_retraining.py
 def test_trained_again_on_everything(again: list[str | Path], finished: Run, tmp_path: Path, here: Command) -> None:
     """What is judged, and by what, is said."""
     out = tmp_path / "run"
