@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tellapart.core.text import json_in_html
 from tellapart.errors import UnreadableError
 from tellapart.report.blocks import Photo, Section, Text
 from tellapart.report.main_page import report_page
-from tellapart.report.page import TEMPLATES, json_in_html, write_report
+from tellapart.report.page import TEMPLATES, write_report
 from tellapart.report.run_data import ReportData
 from tellapart.report.thumbnail import gather, thumbnail
 
@@ -138,7 +139,7 @@ def test_only_its_own_scripts_may_run(make_data: Make, tmp_path: Path) -> None:
 
 def test_json_cannot_leave_its_script() -> None:
     value = {"</script>": "<!-- & \u2028 \u2029 日本", "n": [1, None]}
-    text = str(json_in_html(value))
+    text = json_in_html(value)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == value
 

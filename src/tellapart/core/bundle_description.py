@@ -127,6 +127,12 @@ def own_digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+def signed_text(values: dict[str, Any]) -> str:
+    """The text of bundle.json, with the digest that fits. Names of folders that are no UTF-8 become escapes."""
+    text = json.dumps({**values, "sha256": own_digest(values)}, indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def read_description(folder: Path) -> Description:
     """bundle.json, checked to be whole, of a format that is understood, and of values that can be used.
 

@@ -50,6 +50,14 @@ def json_text(value: Any, *, ascii: bool = True) -> str:
     return _UNSAFE.sub(_json_escape, json.dumps(_finite(value), ensure_ascii=ascii, allow_nan=False))
 
 
+def json_in_html(value: Any) -> str:
+    """JSON that can stand inside <script>: no "<", ">", "&" and nothing outside ASCII, all escaped."""
+    text = json.dumps(value, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
 def counted(n: int, noun: str, plural: str = "") -> str:
     """A number and what it counts: "1 picture", "3,607 pictures"; `plural` where English forms it otherwise."""
     regular = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

@@ -162,22 +162,18 @@ def answers_to_read(
     network: Bundle | EngineSwitch,
     bundle: Bundle,
     pictures: Iterator[PictureRead],
-    batch_size: int = 16,
-    *,
-    top: int | None = None,
-    coverage: float | None = None,
-    unknown: bool | None = None,
-    tta: int | None = None,
-    tta_mean: str | None = None,
+    batch_size: int,
+    **options: Unpack[AnswerOptions],
 ) -> Iterator[Answer]:
     """As `answers`, for pictures that have been read.
 
     Raises:
         UsageError: an option that this model does not have; at once, not with the first answer.
     """
+    coverage = options.get("coverage")
     set_threshold = None if coverage is None else _set_threshold(bundle, coverage)
-    rules = _Rules(top, set_threshold, _refuses(bundle, unknown))
-    n_copies, mean = bundle.averaging(tta, tta_mean)
+    rules = _Rules(options.get("top"), set_threshold, _refuses(bundle, options.get("unknown")))
+    n_copies, mean = bundle.averaging(options.get("tta"), options.get("tta_mean"))
     return _answers(bundle, network, pictures, batch_size, rules, n_copies, mean)
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tellapart.core.files import write_text
-from tellapart.core.text import counted
+from tellapart.core.text import counted, json_in_html
 from tellapart.core.version import __version__
 from tellapart.report import formatting
 from tellapart.report.blocks import Page
@@ -59,7 +57,7 @@ def render(page: Page, thumbnails: Thumbnails) -> str:
         page=page,
         picture_notes=thumbnails.notes,
         has=thumbnails.jpeg.keys() | thumbnails.failed.keys(),
-        pictures=json_in_html(encoded),
+        pictures=Markup(json_in_html(encoded)),
         style=Markup(environment.get_template("style.css").render()),
         theme_script=Markup(theme_script),
         script=Markup(script),
@@ -67,14 +65,6 @@ def render(page: Page, thumbnails: Thumbnails) -> str:
         script_hashes=Markup(" ".join(map(_csp_hash, (theme_script, script)))),
         version=__version__,
     )
-
-
-def json_in_html(value: Any) -> Markup:
-    """JSON that can stand inside <script>: no "<", ">", "&" and nothing outside ASCII, all escaped."""
-    text = json.dumps(value, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 def _environment() -> Environment:

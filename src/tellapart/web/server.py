@@ -1,4 +1,4 @@
-"""The server of live pages: uvicorn with bounds on what a connection may take. Bodies are bounded by who reads them."""
+"""The server of live pages: uvicorn with bounds on what a connection may take, and bodies that are bounded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tellapart.core.extras import require
 REQUEST_SECONDS, ANSWER_SECONDS = 10.0, 120.0
 #: Connections at a time; a browser opens six for a page.
 MAX_CONNECTIONS = 100
+_MOST_DIGITS = 10  # of a stated length
 
 
 def server_config(app: Any, lifespan: str = "off", feature: str = "Reviewing", extra: str = "review") -> Any:
@@ -70,3 +71,17 @@ def _bounded_protocol() -> Any:
             self.deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
     return BoundedProtocol
+
+
+async def bounded_body(request: Any, most: int) -> bytes | None:
+    """The body of a request, or None where it is longer than `most` bytes: it is read no further than that."""
+    length = request.headers.get("content-length", "0")
+    if len(length) > _MOST_DIGITS or not length.isdecimal() or int(length) > most:
+        return None
+    parts, n_bytes = [], 0
+    async for part in request.stream():
+        n_bytes += len(part)
+        if n_bytes > most:
+            return None
+        parts.append(part)
+    return b"".join(parts)

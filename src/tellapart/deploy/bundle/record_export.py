@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from tellapart.core.bundle_description import DESCRIPTION, own_digest, read_description
+from tellapart.core.bundle_description import DESCRIPTION, read_description, signed_text
 from tellapart.core.files import write_text
 from tellapart.core.plain_json import read_json_file
 from tellapart.core.version import __version__
@@ -34,6 +33,4 @@ def record_export(folder: Path, name: str, path: Path, difference: float) -> Non
             entry |= {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     earlier = values.get("exports")
     values["exports"] = {**(earlier if isinstance(earlier, dict) else {}), name: entry}
-    values["sha256"] = own_digest(values)
-    text = json.dumps(values, indent=2, ensure_ascii=False)
-    write_text(folder / DESCRIPTION, text.encode("utf-8", "backslashreplace").decode())
+    write_text(folder / DESCRIPTION, signed_text(values))

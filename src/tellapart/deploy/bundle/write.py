@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart.core.bundle_description import DESCRIPTION, FORMAT, own_digest
+from tellapart.core.bundle_description import DESCRIPTION, FORMAT, signed_text
 from tellapart.core.files import naming
 from tellapart.core.predictions import Mean
 from tellapart.core.preprocess import Pixels
@@ -170,11 +170,9 @@ def _write_known(folder: Path, known: KnownClasses) -> None:
 def _write_description(folder: Path, description: dict[str, Any]) -> None:
     """bundle.json, with the digests of the files written so far, and the model card."""
     description["files"] = describe_files(folder)
-    description["sha256"] = own_digest(description)
     # A class name may come from a folder's name that is no UTF-8; its escapes are what JSON reads back.
     (folder / CARD).write_bytes(card(description).encode("utf-8", "backslashreplace"))
-    text = json.dumps(description, indent=2, ensure_ascii=False)
-    (folder / DESCRIPTION).write_bytes(text.encode("utf-8", "backslashreplace"))
+    (folder / DESCRIPTION).write_bytes(signed_text(description).encode())
 
 
 def _verify(folder: Path) -> None:

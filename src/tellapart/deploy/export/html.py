@@ -11,12 +11,13 @@ import numpy as np
 
 from tellapart.core.extras import require
 from tellapart.core.files import write_text
+from tellapart.core.text import json_in_html
 from tellapart.deploy.bundle.read import MODEL, Bundle
 from tellapart.deploy.export import browser_engine
 from tellapart.deploy.export.exported import Exported, golden_difference
 from tellapart.deploy.export.half_weights import half_weights
 from tellapart.deploy.export.onnx_file import OnnxModel
-from tellapart.deploy.page.describe import describe, fill, json_in_html, scripts
+from tellapart.deploy.page.describe import describe, fill, scripts
 
 #: The engine is made of text in the page itself, so inline scripts and WebAssembly may run; nothing can be fetched.
 POLICY = (

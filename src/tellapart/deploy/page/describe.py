@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import string
 from datetime import date
 from pathlib import Path
@@ -44,12 +43,6 @@ def scripts(*names: str) -> str:
 def read(name: str) -> str:
     """A part of the page."""
     return (PAGE / name).read_text(encoding="utf-8")
-
-
-def json_in_html(value: Any) -> str:
-    """JSON that can stand inside <script>."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def describe(bundle: Bundle, privacy: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import time
 import tomllib
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,17 +70,7 @@ def plan(
     assert recipe.plan
     names = [recipe.model.name] if recipe.model.name != "auto" else (yield from networks(recipe.plan.minutes))
     work, asked = workload(recipe, catalog, split), digest(recipe)
-    parts = [hashlib.sha256(part.tobytes()).hexdigest() for part in (split.train, split.validation, split.test)]
-    memory = note_file(
-        "plan",
-        {
-            "recipe": asked,
-            "runtime": runtime and runtime.as_dict(),
-            "pictures": catalog.digest,
-            "parts": parts,
-            "networks": names,
-        },
-    )
+    memory = _memory(asked, runtime, catalog, split, names)
     if remembered := _remembered(memory.name, asked, began):
         yield from map(Note, remembered[0].plan.why if remembered[0].plan else ())
         return remembered
@@ -114,6 +105,21 @@ def plan(
         memory=memory.name,
     )
     return planned, ledger
+
+
+def _memory(asked: str, runtime: Runtime | None, catalog: Catalog, split: Split, names: list[str]) -> Path:
+    """The file of the plan that the same command on the same pictures had before."""
+    parts = [hashlib.sha256(part.tobytes()).hexdigest() for part in (split.train, split.validation, split.test)]
+    return note_file(
+        "plan",
+        {
+            "recipe": asked,
+            "runtime": runtime and runtime.as_dict(),
+            "pictures": catalog.digest,
+            "parts": parts,
+            "networks": names,
+        },
+    )
 
 
 def digest(recipe: Recipe) -> str:

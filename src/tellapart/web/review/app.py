@@ -15,6 +15,7 @@ from tellapart.data.decoding.decode import decode
 from tellapart.errors import TellapartError
 from tellapart.report.thumbnail import thumbnail
 from tellapart.web.review.session import Session
+from tellapart.web.server import bounded_body
 
 _STATIC = Path(__file__).parent / "static"
 _KINDS = {"page.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
@@ -154,16 +155,8 @@ class _Pages:
 
 
 async def _body(request: Any) -> bytes | None:
-    """The body of a request, or None where it is too long: it is read no further than that."""
-    length = request.headers.get("content-length", "0")
-    if len(length) > _MAX_DIGITS or not length.isdecimal() or int(length) > _MAX_BODY:
-        return None
-    body = b""
+    """The body of a request, or None where it is too long, or nobody is left to be answered."""
     try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _MAX_BODY:
-                return None
+        return await bounded_body(request, _MAX_BODY)
     except require("starlette.requests", "Reviewing", "review").ClientDisconnect:
-        return None  # nobody is left to be answered
-    return body
+        return None

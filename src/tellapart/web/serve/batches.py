@@ -79,7 +79,9 @@ class Batches:
             TellapartError: an option that this model does not have, or a model that cannot be run.
         """
         model = self.model
-        answers_to_read(model.network, model.bundle, iter(()), **options)  # what cannot be asked for is an error now
+        answers_to_read(
+            model.network, model.bundle, iter(()), BATCH, **options
+        )  # what cannot be asked for is an error now
         with self._inside(len(files)):
             return list(await asyncio.gather(*(self._answer(file, model, options) for file in files)))
 

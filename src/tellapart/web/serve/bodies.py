@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tellapart.core.extras import require
+from tellapart.web.server import bounded_body
 
 MOST_BYTES = 64_000_000
 MOST_PICTURES = 64
-_MOST_DIGITS = 10
 _FORM = "multipart/form-data"
 
 
@@ -33,31 +33,16 @@ async def pictures_of(request: Any) -> tuple[list[tuple[str, bytes]], bool]:
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind != _FORM and not kind.startswith("image/") and kind != "application/octet-stream":
         raise Refused(415, f"{kind[:100]} is no picture. Send the bytes of a file, or a form with files.")
-    _check_length(request)
-    body = await _whole(request)
+    if not request.headers.get("content-length", "0").isdecimal():
+        raise Refused(400, "Content-Length is no number.")
+    body = await bounded_body(request, MOST_BYTES)
+    if body is None:
+        raise Refused(413, f"A request may have at most {MOST_BYTES / 1e6:.0f} MB.")
     if not body:
         raise Refused(400, "The request holds no picture.")
     if kind != _FORM:
         return [("", body)], False
     return await _parts(request.headers, body), True
-
-
-def _check_length(request: Any) -> None:
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal():
-        raise Refused(400, "Content-Length is no number.")
-    if len(length) > _MOST_DIGITS or int(length) > MOST_BYTES:
-        raise Refused(413, f"A request may have at most {MOST_BYTES / 1e6:.0f} MB.")
-
-
-async def _whole(request: Any) -> bytes:
-    parts, n_bytes = [], 0
-    async for part in request.stream():
-        n_bytes += len(part)
-        if n_bytes > MOST_BYTES:
-            raise Refused(413, f"A request may have at most {MOST_BYTES / 1e6:.0f} MB.")
-        parts.append(part)
-    return b"".join(parts)
 
 
 async def _parts(headers: Any, body: bytes) -> list[tuple[str, bytes]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tellapart.core.text import json_in_html
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.page.describe import describe, fill, json_in_html, scripts
+from tellapart.deploy.page.describe import describe, fill, scripts
 
 _PRIVACY = "Your pictures are sent to the server of this page, and are not kept there."
 #: Nothing from elsewhere, and no script but the server's own.
