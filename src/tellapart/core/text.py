@@ -52,7 +52,7 @@ def json_text(value: Any, *, ascii: bool = True) -> str:
 
 def json_in_html(value: Any) -> str:
     """JSON that can stand inside <script>: no "<", ">", "&" and nothing outside ASCII, all escaped."""
-    text = json.dumps(value, separators=(",", ":"))
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
