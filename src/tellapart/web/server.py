@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from tellapart.core.extras import require
+from tellapart.errors import UsageError
 
 #: Seconds that a request may take to arrive, headers and body together, and an answer to be fetched.
 REQUEST_SECONDS, ANSWER_SECONDS = 10.0, 120.0
 #: Connections at a time; a browser opens six for a page.
 MAX_CONNECTIONS = 100
+_WAITING = 2048  # connections in the system's queue, as uvicorn asks for
 _MOST_DIGITS = 10  # of a stated length
 
 
@@ -29,6 +32,29 @@ def server_config(app: Any, lifespan: str = "off", feature: str = "Reviewing", e
     return uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan=lifespan, http=_bounded_protocol(), ws="none"
     )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections: from here on they wait in the system's queue until the server begins.
+
+    Args:
+        host: address to listen on, as a name or in numbers, with or without the brackets of IPv6.
+        port: 0 takes a free one.
+
+    Raises:
+        UsageError: the port is taken, or the address is not one of this machine.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+        listener.listen(_WAITING)
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"Port {port} of {host} cannot be used: {error.strerror}.", "Choose another: --port 0 finds one."
+        ) from None
+    return listener
 
 
 def _bounded_protocol() -> Any:

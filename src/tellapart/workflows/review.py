@@ -17,7 +17,7 @@ from tellapart.core.extras import require
 from tellapart.core.output import print_out
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import CorrectionLog
-from tellapart.errors import DataError, UsageError
+from tellapart.errors import DataError
 from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
 from tellapart.report.sections.corrections import change_sentences, descendants
@@ -25,7 +25,7 @@ from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
-from tellapart.web.server import server_config
+from tellapart.web.server import listen, server_config
 from tellapart.workflows.scan import scan
 
 if TYPE_CHECKING:
@@ -140,19 +140,10 @@ def serve(session: Session, port: int, browser: bool) -> None:
         MissingExtraError: uvicorn is not installed.
         UsageError: the port is taken.
     """
-    import socket
-
     uvicorn = require("uvicorn", "Reviewing", "review")
     token = new_token()
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        raise UsageError(
-            f"Port {port} cannot be used: {error.strerror}.", "Choose another: --port 0 finds one."
-        ) from None
     session.state()  # a table of corrections that cannot be read is said here, not to an empty page
+    listener = listen("127.0.0.1", port)
     app = make_app(session, token)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
     print_out(session.order, f"Review: {address}", f"Corrections: {session.log.path}", "Ctrl-C ends it.", flush=True)

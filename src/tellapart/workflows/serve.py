@@ -19,7 +19,7 @@ from tellapart.deploy.predictor import Classifier, load
 from tellapart.errors import TellapartError, UsageError
 from tellapart.web.serve.app import LOOPBACK, Served
 from tellapart.web.serve.batches import BATCH
-from tellapart.web.server import server_config
+from tellapart.web.server import listen, server_config
 
 
 def serve(run: Path, host: str = "127.0.0.1", port: int = 8000, token: str = "", engine: str = AUTO) -> None:
@@ -44,14 +44,13 @@ def serve(run: Path, host: str = "127.0.0.1", port: int = 8000, token: str = "",
         )
     token = secrets.token_urlsafe(24) if token == "new" else token
     served = Served(_ready(run, engine), token)
-    listener = _listen(host, port)
-    address = f"http://{host}:{listener.getsockname()[1]}/"
-    print_out(f"Serving {run} at {address}{f'?token={token}' if token else ''}", "Ctrl-C ends it.", flush=True)
+    listener = listen(host, port)
+    address = f"http://{host}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_until_stopped(served, run, engine, listener))
+        asyncio.run(_until_stopped(served, run, engine, listener, address))
 
 
-async def _until_stopped(served: Served, run: Path, engine: str, listener: socket.socket) -> None:
+async def _until_stopped(served: Served, run: Path, engine: str, listener: socket.socket, address: str) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -71,6 +70,8 @@ async def _until_stopped(served: Served, run: Path, engine: str, listener: socke
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, begin)
     server = require("uvicorn", "Serving", "serve").Server(server_config(served.app(), "on", "Serving", "serve"))
+    # Whoever reads this line may connect and signal at once.
+    print_out(f"Serving {run} at {address}", "Ctrl-C ends it.", flush=True)
     await server.serve(sockets=[listener])
 
 
@@ -83,15 +84,3 @@ def _ready(run: Path, engine: str) -> Classifier:
         model.network.decide(batch)
     model.network.predict_distance(batch)
     return model
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host.strip("[]"), port))
-    except OSError as error:
-        raise UsageError(
-            f"Port {port} of {host} cannot be used: {error.strerror}.", "Choose another: --port 0 finds one."
-        ) from None
-    return listener
