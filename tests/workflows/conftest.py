@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tellapart.core.file_locks import lock
+
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 of scikit-learn's handwritten digits as class folders."""
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    """What stands at `path`: the first process makes it, the others wait for it."""
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        lock(file.fileno(), shared=False)
+        if not path.exists():
+            make(path.with_name(f"{path.name}.part"))
+            path.with_name(f"{path.name}.part").rename(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits(common: Path) -> Path:
+    """600 of scikit-learn's handwritten digits as class folders. Nobody changes them."""
+    return made_once(common / "digits", _write_digits)
+
+
+def _write_digits(folder: Path) -> None:
     from sklearn.datasets import load_digits
 
-    folder = tmp_path_factory.mktemp("pictures") / "digits"
     data = load_digits()
     for number, (ink, digit) in enumerate(zip(data.images[:600], data.target[:600], strict=True)):
         path = folder / str(digit) / f"{number:04}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.round(ink * (255 / 16)).astype(np.uint8)).save(path)
-    return folder
 
 
 @pytest.fixture
