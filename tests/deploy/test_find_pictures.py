@@ -39,6 +39,14 @@ def test_files_are_taken_whatever_their_name_in_the_order_given(tree):
     assert found(".hidden") == [".hidden/y.jpg"]
 
 
+def test_a_pattern_below_a_folder_whose_name_looks_like_one(tree):
+    folder = tree / "p [2020]"
+    folder.mkdir()
+    (folder / "1.png").touch()
+    assert found("p [2020]/*.png") == found(f"{folder.name}/1.png") == ["p [2020]/1.png"]
+    assert found(f"{folder}/[0-9].png") == [f"{folder}/1.png"]
+
+
 def test_patterns_work_where_the_shell_does_not_expand_them(tree):
     assert found("*.jpg") == ["b.jpg"]
     assert found("a/*.*") == ["a/10.webp", "a/2.PNG", "a/notes.txt"]

@@ -39,6 +39,8 @@ def _label_options(
     class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
     label_depth: Annotated[int | None, typer.Option(help="Levels of nested folders that make a label.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Delimiter between labels in one cell.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of a table that holds the pictures.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of a table that holds the labels.")] = None,
     follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
 ) -> None: ...
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from tellapart.core.hardware import n_processors
+from tellapart.core.text import counted
 from tellapart.data.catalog import SCHEMA, UNKNOWN, Catalog
 from tellapart.data.decoding.decode import Facts, examine
 from tellapart.data.decoding.limits import quiet
@@ -20,6 +21,7 @@ from tellapart.errors import UsageError
 _BATCH = 32  # files a task: enough that handing out tasks costs nothing
 _CHUNK = 8192  # rows gathered before they become columns
 
+_OF_12_BITS = 16  # what 4095 of 65535 is of 255
 _FACTS = ("width", "height", "mode", "format", "orientation", "bytes", "sha256", "problem")
 
 
@@ -31,6 +33,8 @@ def scan(
     class_file: str | Path | None = None,
     label_depth: int | None = None,
     delimiter: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     follow_links: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -48,6 +52,7 @@ def scan(
         class_file: names of labels that are integers: one name a line, or a table with name and id.
         label_depth: of nested class folders take the first n levels (n > 0) or the last -n (n < 0); by default all.
         delimiter: what stands between the labels in one cell of a table; by default found, "" for nothing.
+        image_column, label_column: of a table, where their names say too little; case, blanks and signs do not count.
         follow_links: follow symbolic links that lead out of the root.
         workers: threads; by default one a core.
         progress: called with the number of pictures seen and their total, now and then.
@@ -67,19 +72,35 @@ def scan(
         class_file=class_file,
         label_depth=label_depth,
         delimiter=delimiter,
+        image_column=image_column,
+        label_column=label_column,
         follow_links=follow_links,
     )
     rows = pictures.table.select("path", "problem")
-    facts = _examine_all(pictures.root, rows, workers or n_processors(), progress, measures)
+    brightest: list[int] = []
+    facts = _examine_all(pictures.root, rows, workers or n_processors(), progress, measures, brightest)
     return Catalog(
         _joined(pictures.table.drop("problem"), facts),
         pictures.classes,
         pictures.multilabel,
         pictures.root,
-        pictures.sentence,
+        pictures.sentence.removesuffix(".") + _dim(brightest) + ".",
         pictures.columns,
         pictures.unused_columns,
         pictures.unused_tables,
+    )
+
+
+def _dim(brightest: list[int]) -> str:
+    """A clause on 16-bit pictures that use 12 bits, as those of many microscopes do. Nothing in a file says so.
+
+    They are not stretched: a model that answers on one picture could not know whether the others are as dark.
+    """
+    if not brightest or max(brightest) > _OF_12_BITS:
+        return ""
+    return (
+        f"; {counted(len(brightest), 'picture')} of 16 bits use 12 of them and look almost black: save them with 8 "
+        "bits, or with values up to 65,535"
     )
 
 
@@ -95,9 +116,10 @@ def _examine_all(
     rows: pl.DataFrame,
     workers: int,
     progress: Callable[[int, int], None] | None,
-    measures: Measures | None = None,
+    measures: Measures | None,
+    brightest: list[int],
 ) -> pl.DataFrame:
-    """Facts of all files, in order, as columns."""
+    """Facts of all files, in order, as columns; `brightest` is filled with those of 16-bit grey."""
     if workers < 1:
         raise UsageError(f"workers is a number of threads, at least 1, not {workers}.")
     kinds = {name: SCHEMA[name] for name in _FACTS}
@@ -106,6 +128,7 @@ def _examine_all(
     done = 0
     for facts in _in_threads(root, rows, workers, measures):
         gathered += facts
+        brightest += [fact.brightest for fact in facts if fact.brightest is not None]
         done += len(facts)
         if len(gathered) >= _CHUNK or done == rows.height:
             lines = [[getattr(fact, name) for name in _FACTS] for fact in gathered]

@@ -41,13 +41,22 @@ def _expand(text: str) -> list[Path]:
         return [Path(text)]
     if not glob.has_magic(text):
         raise UsageError(f"{text} does not exist.", f"Relative names start from {Path.cwd()}.")
-    matches = sorted(Path(name) for name in glob.iglob(text, recursive=True))
+    matches = sorted(Path(name) for name in glob.iglob(_pattern(text), recursive=True))
     matches = [path for path in matches if not any(map(_is_left_behind, set(path.parts) - set(Path(text).parts)))]
     if "**" in text:  # it has reached the files below a folder already
         matches = [path for path in matches if not path.is_dir()]
     if not matches:
         raise UsageError(f"No file fits {text}.", "'*' stays within a folder, '**' goes down any depth.")
     return matches
+
+
+def _pattern(text: str) -> str:
+    """The pattern; folders at its beginning that exist are meant as they are, such as `photos [2020]/*.png`."""
+    path = Path(text)
+    folders = [folder for folder in path.parents if glob.has_magic(str(folder)) and os.path.isdir(folder)]
+    if not folders:
+        return text
+    return os.path.join(glob.escape(str(folders[0])), str(path.relative_to(folders[0])))
 
 
 def _is_left_behind(name: str) -> bool:

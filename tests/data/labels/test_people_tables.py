@@ -137,11 +137,12 @@ def test_a_table_whose_labels_are_not_clear_is_refused_or_named(draw: Draw) -> N
     root = draw("a/1.png", "a/2.png", "a/3.png")
     text = "file_name,colour,place\na/1.png,red,here\na/2.png,red,there\na/3.png,blue,there\n"
     (root / "notes.csv").write_text(text)
+    reason = "it has no column that is clearly the label (it has: file_name, colour, place)"
+    assert f"notes.csv names the pictures, but {reason}" in refused(root)
+    draw("b/4.png")  # class folders say it
     layout = find_layout(root)
-    assert dict(layout.unused_tables)["notes.csv"].startswith("it has no column that is clearly the label")
-    assert "notes.csv not used, as it has no column that is clearly the label (it has: file_name, colour, place)" in (
-        layout.sentence
-    )
+    assert dict(layout.unused_tables)["notes.csv"] == f"{reason}."
+    assert f"notes.csv not used, as {reason}" in layout.sentence
     assert "no column with labels" in refused(root, labels="notes.csv")
 
 

@@ -14,7 +14,8 @@ Colour = tuple[int, int, int]
 
 _STRIP = 250_000  # pixels converted at a time
 _BITS_PER_SAMPLE = 258  # TIFF's tag
-_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+#: Modes of 16-bit grey.
+GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 def to_rgb(image: Image.Image, factor: int, background: Colour) -> Pixels:
@@ -46,7 +47,7 @@ def to_rgb(image: Image.Image, factor: int, background: Colour) -> Pixels:
 
 def _converter(image: Image.Image, background: Colour) -> Callable[[Image.Image], Image.Image]:
     """The conversion of a strip of this picture to RGB. Ranges are the whole picture's, so that all strips agree."""
-    if image.mode in (*_GREY_16, "I", "F"):
+    if image.mode in (*GREY_16, "I", "F"):
         return _grey_converter(image, background)
     if image.mode == "LAB":
         return _lab_converter()
@@ -79,7 +80,7 @@ def _grey_converter(image: Image.Image, background: Colour) -> Callable[[Image.I
 
 def _range(image: Image.Image) -> tuple[float, float]:
     """The values that become black and white."""
-    if image.mode in _GREY_16:
+    if image.mode in GREY_16:
         tags = getattr(image, "tag_v2", {})
         bits = tags.get(_BITS_PER_SAMPLE, (16,))
         n_bits = bits[0] if isinstance(bits, tuple) and bits and isinstance(bits[0], int) else 16

@@ -95,6 +95,7 @@ class Facts:
         sha256: of the file's content, 32 bytes; None where it cannot be read, and where a file of more than 4 MB is no
             picture that can be read by its header: such files are not read whole.
         problem: the plain reason why the picture cannot be read, or None.
+        brightest: of 16-bit grey, the largest value once it has 8 bits: 16 or less where 12 of the 16 bits are used.
     """
 
     width: int | None = None
@@ -105,6 +106,7 @@ class Facts:
     bytes: int | None = None
     sha256: _Digest | None = None
     problem: str | None = None
+    brightest: int | None = None
 
 
 def decode(source: Path | bytes, at_least: int | None = None, background: color.Colour = (255, 255, 255)) -> Pixels:
@@ -157,7 +159,7 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
         at_least: JPEGs may be decoded at a reduced size as long as the short side keeps this many pixels.
     """
     n_bytes, digest = None, None
-    picture, orientation, problem = None, None, None
+    picture, orientation, problem, brightest = None, None, None, None
     try:
         file, n_bytes = _load(path)
         with file, quiet(), ExitStack() as held:
@@ -169,6 +171,7 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").digest()
             pixels, orientation = _pixels(picture, factor, held)
+            brightest = int(pixels.max(initial=0)) if picture.mode in color.GREY_16 else None
             if look is not None:
                 look(_upright(pixels, orientation), _is_animated(picture.source), _time_taken(picture.source))
             del pixels
@@ -178,7 +181,7 @@ def examine(path: str | Path, look: Look | None = None, at_least: int = 1) -> Fa
         return Facts(bytes=n_bytes, sha256=digest, problem=problem)
     sides = (picture.width, picture.height) if (orientation or 1) < 5 else (picture.height, picture.width)
     turned = None if orientation is None else max(orientation, picture.turned)
-    return Facts(*sides, picture.mode, picture.format, turned, n_bytes, digest, problem)
+    return Facts(*sides, picture.mode, picture.format, turned, n_bytes, digest, problem, brightest)
 
 
 def _load(path: str | Path) -> tuple[BytesIO | BufferedReader, int]:

@@ -13,14 +13,15 @@ from tellapart.data.labels import classes, tables
 from tellapart.data.labels.folders import Labelling
 from tellapart.data.labels.locate import fits, has_picture_suffix
 from tellapart.data.labels.merge import part_of_table
-from tellapart.data.labels.roles import Roles, roles_of
+from tellapart.data.labels.roles import NOT_NAMED, Named, Roles, free_columns, roles_of
 from tellapart.data.labels.tables import Table, read_table
 from tellapart.data.labels.walk import Walk
 from tellapart.errors import DataError
 
 _SNIFF = 20  # rows read to see what a table is
 _MOST_BELOW = 20  # tables below the root's folders that are looked at
-_UNREAD = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers", ".json", ".xml", ".yaml", ".yml", ".feather", ".arrow", ".db")
+_NO_LABEL = "it has no column that is clearly the label"
+_UNREAD = (".numbers", ".xml", ".yaml", ".yml", ".feather", ".arrow", ".db", ".sqlite", ".mat", ".pkl", ".npy", ".npz")
 #: Columns by which tables that this tool wrote are known, and what they are.
 _OWN = {
     frozenset(("path", "label", "certainty", "problem")): "answers of a model",
@@ -49,31 +50,31 @@ class Candidates:
     unclear: DataError | None = None
 
 
-def find_candidates(listing: Walk) -> Candidates:
+def find_candidates(listing: Walk, named: Named = NOT_NAMED) -> Candidates:
     """Look at each table in the root. One that cannot be used is named with the reason."""
     candidates = Candidates()
     for name in listing.files:
         suffix = Path(name).suffix.lower()
         if suffix in _UNREAD:
-            candidates.passed_over[name] = "tables are CSV, TSV, JSON lines or Parquet"
+            candidates.passed_over[name] = "tables are CSV, TSV, JSON, Parquet or spreadsheets"
         # Competitions ship an example of the answer: it looks like a table of labels and holds none.
         elif suffix in tables.SUFFIXES and "submission" in name.lower():
             candidates.passed_over[name] = "a submission holds answers"
         elif suffix in tables.SUFFIXES and name not in classes.FILES:
-            _sort_in(candidates, listing, name, is_text=suffix in (".txt", ".lst"))
+            _sort_in(candidates, listing, name, named, is_text=suffix in (".txt", ".lst"))
     candidates.passed_over |= dict.fromkeys(listing.tables, "it lies below the folder (--labels names it)")
     return candidates
 
 
-def find_candidates_below(listing: Walk) -> list[Path]:
+def find_candidates_below(listing: Walk, named: Named = NOT_NAMED) -> list[Path]:
     """Tables of labels that lie in folders below the root, such as one in each part's folder."""
     candidates = Candidates()
     for name in listing.tables[:_MOST_BELOW]:
-        _sort_in(candidates, listing, name, is_text=False)
+        _sort_in(candidates, listing, name, named, is_text=False)
     return candidates.tables
 
 
-def _sort_in(candidates: Candidates, listing: Walk, name: str, is_text: bool) -> None:
+def _sort_in(candidates: Candidates, listing: Walk, name: str, named: Named, is_text: bool) -> None:
     path = listing.root / name
     try:
         table = read_table(path, n_rows=_SNIFF)
@@ -84,15 +85,23 @@ def _sort_in(candidates: Candidates, listing: Walk, name: str, is_text: bool) ->
         if not table.has_header:
             _sort_in_list(candidates, listing, table, path, is_text)
             return
-        roles = roles_of(table, lambda cells: fits(cells, listing))
+        if named and (reason := named.missing(table)):
+            candidates.passed_over[name] = reason
+            return
+        roles = roles_of(table, lambda cells: fits(cells, listing), named)
         if not (roles.label or roles.labels) or roles.guessed:
             table = read_table(path)  # columns of 0 and 1 are such only if all their rows are
-            roles = roles_of(table, lambda cells: fits(cells, listing))
+            roles = roles_of(table, lambda cells: fits(cells, listing), named)
         reason = _unfit(table, roles, listing)
+        if reason is not None and reason.startswith(_NO_LABEL) and free_columns(roles):
+            raise DataError(
+                f"{name} names the pictures, but {reason}.",
+                "Name the column: --label-column NAME. Or --layout folders passes the table over.",
+            )
     except DataError as error:
         # A text that is no table at all is nothing to speak of.
         if not is_text:
-            candidates.passed_over[name] = error.message
+            candidates.passed_over[name] = error.message.removeprefix(f"{name} names the pictures, but ")
             candidates.unclear = candidates.unclear or error
         return
     if reason is None:
@@ -120,7 +129,7 @@ def _unfit(table: Table, roles: Roles, listing: Walk) -> str | None:
     if not fits(table.column(roles.path).drop_nulls(), listing):
         return "its files do not exist"
     if not roles.has_labels:
-        return f"it has no column that is clearly the label (it has: {first_few(table.columns, 8)})"
+        return f"{_NO_LABEL} (it has: {first_few(table.columns, 8)})"
     return None
 
 

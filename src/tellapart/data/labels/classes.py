@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
 
 from tellapart.core.text import first_few
 from tellapart.core.unicode_names import composed
+from tellapart.data.labels import class_maps
 from tellapart.data.labels.tables import Table, read_table
 from tellapart.errors import DataError
 
@@ -28,16 +30,26 @@ def all_integers(names: pl.Series) -> bool:
     return bool(len(names) and names.str.contains(r"^[0-9]{1,18}$").all())
 
 
+def find_class_files(root: Path, files: Collection[str], names: pl.Series) -> list[str]:
+    """Files of the root that may name labels which are numbers or synsets, the most likely first."""
+    usual = [name for name in FILES if name in files] if all_integers(names) else []
+    distinct = set(names.drop_nulls().unique())
+    maps = class_maps.find_maps(root, files, distinct) if class_maps.are_keys(distinct) else []
+    return list(dict.fromkeys([*usual, *maps]))
+
+
 def read_class_file(path: Path) -> tuple[dict[str, str], bool]:
     """Number (as text) → name, in the file's order; and whether the numbers were counted because the file has none.
 
     A text file has one name a line, counted from 0, or a number and a name. A table has a header: the first column with
     "name" in its name is taken, and the first with "id" (or "index", "number"); without that one the rows are counted
-    from 0.
+    from 0. Files that map keys to names are read before: see `class_maps`.
 
     Raises:
         DataError: the file is missing, not a class file, or gives a number or name twice.
     """
+    if path.suffix.lower() == ".json":
+        raise DataError(f"{path.name} does not name all labels.", 'It maps each label to its name: {"1": "cat"}.')
     numbers, names = _from_lines(path) if path.suffix.lower() == ".txt" else _from_table(path)
     is_counted = numbers is None
     numbers = [str(i) for i in range(len(names))] if numbers is None else numbers
@@ -102,9 +114,12 @@ def name_labels(labels: pl.Series, class_file: Path) -> tuple[dict[str, str], li
     Raises:
         DataError: a label that the file does not have.
     """
-    names, is_counted = read_class_file(class_file)
     distinct = set(labels.drop_nulls().unique())
     notes = [f"classes named by {class_file.name}"]
+    by_key = class_maps.names_of(class_file, distinct) if class_maps.are_keys(distinct) else None
+    if by_key is not None:
+        return {label: by_key[label] for label in order(labels)}, notes
+    names, is_counted = read_class_file(class_file)
     if all_integers(labels):
         values = {label: int(label) for label in distinct}
         first = 0

@@ -9,7 +9,7 @@ import polars as pl
 from tellapart.data.labels.cells import BLANK, Cells, one_column_each, one_label, several_labels, yes_or_no
 from tellapart.data.labels.names import FOLD, SPLIT, plain
 from tellapart.data.labels.parts import part_of
-from tellapart.data.labels.roles import FitsPictures, Roles, part_of_column, roles_of
+from tellapart.data.labels.roles import NOT_NAMED, FitsPictures, Named, Roles, part_of_column, roles_of
 from tellapart.data.labels.tables import ROW_NUMBER, Table
 from tellapart.errors import DataError, UsageError
 
@@ -36,23 +36,25 @@ class Labelled:
     unused: tuple[str, ...] = ()
 
 
-def understand(table: Table, delimiter: str | None = None, fits: FitsPictures | None = None) -> Labelled:
+def understand(
+    table: Table, delimiter: str | None = None, fits: FitsPictures | None = None, named: Named = NOT_NAMED
+) -> Labelled:
     """Find the columns and read the labels out of them.
 
     Args:
         table: as read.
         delimiter: between the labels in one cell of a `labels` column; detected if None, none if "".
-        fits: see `roles_of`.
+        fits, named: see `roles_of`.
 
     Raises:
         DataError: columns missing, cells that make no sense, with file and row.
         UsageError: a delimiter for a table that has no labels column.
     """
-    roles = roles_of(table, fits)
+    roles = roles_of(table, fits, named)
     if roles.path is None:
         raise DataError(
             f"{table.name} has no column with the pictures' paths (it has: {', '.join(table.columns)}).",
-            "Call it file_name; beside it goes label, or labels if a picture may have several.",
+            "Name it with --image-column; or call it file_name, and the other label, or labels for several.",
         )
     cells = _cells(table, roles, delimiter)
     split, group = _split(table, roles), _group(table, roles.group)
@@ -73,7 +75,7 @@ def _cells(table: Table, roles: Roles, delimiter: str | None) -> Cells:
     if delimiter is not None:
         raise UsageError(
             f"A delimiter divides the cells of a column 'labels'; {table.name} has no such column.",
-            f"Its columns are: {', '.join(table.columns)}.",
+            f"Its columns are: {', '.join(table.columns)}. Name one with --label-column.",
         )
     if roles.label:
         return one_label(table, roles.label)
@@ -81,7 +83,7 @@ def _cells(table: Table, roles: Roles, delimiter: str | None) -> Cells:
         return one_column_each(table, roles.flags)
     raise DataError(
         f"{table.name} has no column with labels (it has: {', '.join((*table.columns, *table.unread))}).",
-        "Call it label, or labels if a picture may have several, or have one column a label with 0 and 1.",
+        "Name it with --label-column; or call it label, or labels for several; or have one column of 0 and 1 a label.",
     )
 
 

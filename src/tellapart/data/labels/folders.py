@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import polars as pl
 
 from tellapart.core.text import counted, first_few
 from tellapart.core.unicode_names import one_spelling
+from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.data.labels.parts import part_of, parts_in
 from tellapart.data.labels.walk import Walk
 
@@ -108,12 +110,17 @@ def _in_one_spelling(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def near_names(names: Iterable[str]) -> list[str]:
-    """A note on names of classes that differ by case or blanks only, if there are any."""
+    """Notes on names of classes that differ by case or blanks only, and on those that are one number (1 and 01)."""
     alike: dict[str, list[str]] = {}
     for name in sorted(names):
         alike.setdefault(" ".join(name.casefold().split()), []).append(name)
     near = [" and ".join(group) for group in alike.values() if len(group) > 1]
-    return [f"classes that differ by case or blanks only: {first_few(near)}"] if near else []
+    notes = [f"classes that differ by case or blanks only: {first_few(near)}"] if near else []
+    numbers: dict[int, list[str]] = {}
+    for name in filter(str.isdecimal, sorted(names)):
+        numbers.setdefault(int(name), []).append(name)
+    padded = [" and ".join(group) for group in numbers.values() if len(group) > 1]
+    return [*notes, *([f"classes that are one number, taken as two: {first_few(padded)}"] if padded else [])]
 
 
 def _without_wrappers(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -190,16 +197,26 @@ def _without_bare_parts(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     return table.filter(~pl.col("top").is_in(bare["top"].implode())), dict(bare.select("top", "n").iter_rows())
 
 
-def describe_leftovers(listing: Walk) -> list[str]:
-    """Notes on what else lies below the root and was not taken."""
+def describe_leftovers(listing: Walk, used: Collection[str]) -> list[str]:
+    """Notes on what else lies below the root and was not taken.
+
+    Args:
+        listing: of the root.
+        used: names of files, relative to the root, that were taken or are spoken of already.
+    """
     notes = []
     if listing.empty_folders:
         notes.append(f"without pictures: {first_few(f'{folder}/' for folder in listing.empty_folders)}")
-    if listing.others:
-        kinds = first_few(suffix or "no suffix" for suffix, _ in listing.others.most_common())
-        notes.append(f"{counted(listing.others.total(), 'other file')} ({kinds})")
+    beside = [name for name in listing.files if name not in used and not name.lower().endswith(tuple(EXTENSIONS))]
+    if beside:
+        notes.append(f"{counted(len(beside), 'other file')} beside the folders: {first_few(beside, 5)}")
+    others = listing.others - Counter(PurePosixPath(name).suffix.lower() for name in used if "/" in name)
+    if others:
+        kinds = first_few(suffix or "no suffix" for suffix, _ in others.most_common())
+        notes.append(f"{counted(others.total(), 'other file')} ({kinds})")
     if listing.runs:
         notes.append(f"trainings passed over: {first_few(f'{folder}/' for folder in listing.runs)}")
     if listing.outside:
-        notes.append(f"links that lead out of the folder and were not followed: {first_few(listing.outside)}")
+        outside = first_few(listing.outside)
+        notes.append(f"links that lead out of the folder and were not followed (--follow-links does): {outside}")
     return notes

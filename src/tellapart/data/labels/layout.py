@@ -24,6 +24,7 @@ from tellapart.core.text import first_few
 from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.data.labels import classes, tables
 from tellapart.data.labels.candidates import (
+    Candidates,
     check_against_folders,
     find_candidates,
     find_candidates_below,
@@ -31,11 +32,13 @@ from tellapart.data.labels.candidates import (
 )
 from tellapart.data.labels.folders import Labelling, describe_leftovers, from_folders
 from tellapart.data.labels.merge import from_tables
+from tellapart.data.labels.roles import Named
 from tellapart.data.labels.walk import Walk, walk
 from tellapart.errors import DataError, UsageError
 
 #: What `layout` may be.
 NAMES = ("folders", "table", "list", "competition")
+_SHOWN = 3  # tables whose reasons an error gives
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,16 @@ def find_layout(
     class_file: str | Path | None = None,
     label_depth: int | None = None,
     delimiter: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     follow_links: bool = False,
 ) -> Layout:
     """Find the pictures and their labels. Arguments and errors as for `scan`."""
     root, labels = _root(root, labels)
-    _check_arguments(layout, labels, label_depth)
+    named = Named(image_column, label_column, several=bool(delimiter))
+    _check_arguments(layout, labels, label_depth, named)
     listing = walk(root, follow_links)
-    choice = _choose(listing, layout, labels, label_depth)
+    choice = _choose(listing, layout or ("table" if named else None), labels, label_depth, named)
     if not choice.files and not listing.pictures.height:
         if listing.outside:
             raise DataError(
@@ -95,7 +101,7 @@ def find_layout(
                 "The label depth counts folders, but the labels come from a table.",
                 "Ask for the layout 'folders' to use folders.",
             )
-        labelling = from_tables(choice.files, listing, delimiter, follow_links)
+        labelling = from_tables(choice.files, listing, delimiter, follow_links, named)
         if choice.by_folder is not None:
             name = " and ".join(file.name for file in choice.files)
             check_against_folders(labelling, choice.by_folder, name)
@@ -143,32 +149,28 @@ class Choice:
     by_folder: pl.DataFrame | None = None
 
 
-def _check_arguments(layout: str | None, labels: Path | None, label_depth: int | None) -> None:
+def _check_arguments(layout: str | None, labels: Path | None, label_depth: int | None, named: Named) -> None:
     if layout is not None and layout not in NAMES:
         raise UsageError(f"There is no layout {layout!r}.", f"Layouts are: {', '.join(NAMES)}.")
     if layout == "folders" and labels is not None:
         raise UsageError(f"The layout 'folders' takes labels from folders, but {labels.name} is given too.")
+    if layout in ("folders", "list") and named:
+        raise UsageError(f"The layout {layout!r} has no columns, but one is named.", "Leave the layout out.")
     if label_depth == 0:
         raise UsageError(
             "The label depth is a number of folder levels: 1, 2 … from the root, -1, -2 … from the picture."
         )
 
 
-def _choose(listing: Walk, layout: str | None, labels: Path | None, label_depth: int | None) -> Choice:
+def _choose(listing: Walk, layout: str | None, labels: Path | None, label_depth: int | None, named: Named) -> Choice:
     """Decide where the labels come from: the tables or lists that are named or fit, or the folders."""
     if labels is not None:
         return Choice([labels])
     if layout == "folders":
         return Choice([])
-    candidates = find_candidates(listing)
+    candidates = find_candidates(listing, named)
     if layout is not None:
-        files = candidates.lists if layout == "list" else candidates.tables
-        if not files and candidates.unclear is not None:
-            raise candidates.unclear
-        if not files:
-            noun = "list (a path and a label a line)" if layout == "list" else "table with file_name and label columns"
-            raise DataError(f"There is no {noun} in {listing.root}.", "Name the file as labels.")
-        return Choice(one_or_parts(files, listing.root), candidates.passed_over)
+        return _of_layout(layout, candidates, listing, named)
     by_folder = from_folders(listing, label_depth)
     has_classes = by_folder.names.n_unique() > 1
     if candidates.tables:
@@ -188,19 +190,37 @@ def _choose(listing: Walk, layout: str | None, labels: Path | None, label_depth:
     return Choice(one_or_parts(below, listing.root), passed_over)
 
 
+def _of_layout(layout: str, candidates: Candidates, listing: Walk, named: Named) -> Choice:
+    """The tables or lists of a layout that the user names, in the root or, where it has none, below."""
+    files = candidates.lists if layout == "list" else candidates.tables
+    if not files and layout != "list":
+        files = find_candidates_below(listing, named)
+    if files:
+        passed_over = {name: why for name, why in candidates.passed_over.items() if listing.root / name not in files}
+        return Choice(one_or_parts(files, listing.root), passed_over)
+    if candidates.unclear is not None:
+        raise candidates.unclear
+    noun = "list (a path and a label a line)" if layout == "list" else "table with file_name and label columns"
+    if named:
+        noun = f"table with the column {named.image or named.label!r}"
+    reasons = [f"{name}: {reason}." for name, reason in candidates.passed_over.items()][:_SHOWN]
+    raise DataError(f"There is no {noun} in {listing.root}.", " ".join(["Name the file with --labels.", *reasons]))
+
+
 def _number(root: Path, listing: Walk, labelling: Labelling, class_file: str | Path | None, choice: Choice) -> Layout:
     """Names of labels → numbers, in the order of the class file, of the integers they are, or of the alphabet."""
     table, names = labelling.table, labelling.names
     passed_over = dict(choice.passed_over)
     order, notes = classes.order(names), list[str]()
     chosen = _beside(root, class_file) if class_file is not None else None
-    beside = [name for name in classes.FILES if name in listing.files]
-    if chosen is None and beside and classes.all_integers(names):
+    beside = classes.find_class_files(root, [n for n in listing.files if root / n not in choice.files], names)
+    if chosen is None and beside:
         chosen = root / beside[0]
         passed_over |= dict.fromkeys(beside[1:], f"{beside[0]} is a class file too")
+        passed_over.pop(beside[0], None)
     elif chosen is None:
         reason = "the labels are names, not numbers" if order else "there are no labels"
-        passed_over |= dict.fromkeys(beside, reason)
+        passed_over |= dict.fromkeys((name for name in classes.FILES if name in listing.files), reason)
     if chosen is not None:
         try:
             named, notes = classes.name_labels(names, chosen)
@@ -216,7 +236,10 @@ def _number(root: Path, listing: Walk, labelling: Labelling, class_file: str | P
     table = table.with_columns(pl.col("labels", "unknown").list.eval(numbers).cast(pl.List(pl.UInt32)))
     table = table.join(listing.pictures, on="path", how="left").sort("path")
     noun = "labels, any number a picture" if labelling.multilabel else "classes" if len(order) != 1 else "class"
-    clauses = [*labelling.notes, *notes, *choice.notes, *_passed_over(passed_over), *describe_leftovers(listing)]
+    inside = [file.relative_to(root).as_posix() for file in choice.files if file.is_relative_to(root)]
+    used = {*inside, *([chosen.name] if chosen is not None and chosen.parent == root else []), *passed_over}
+    leftovers = describe_leftovers(listing, used)
+    clauses = [*labelling.notes, *notes, *choice.notes, *_passed_over(passed_over), *leftovers]
     if order:
         clauses = [f"{len(order):,} {noun}", *clauses]
     sentence = labelling.form + (": " + "; ".join(clauses) if clauses else "") + "."

@@ -23,7 +23,7 @@ _LOOKED_AT = 20  # paths of a table that the walk has not seen
 
 def locate(
     table: Table, frame: pl.DataFrame, listing: Walk, follow_links: bool, part: str | None = None, folder: str = ""
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
+) -> tuple[pl.DataFrame, tuple[str, ...], str]:
     """Replace the column `path` by paths relative to the root, spelled as the files are.
 
     Paths count from the root, whatever their slashes and the composition of their letters. If none of them leads to a
@@ -39,13 +39,15 @@ def locate(
         folder: relative to the root, where the table lies, with a slash at its end.
 
     Returns:
-        The frame, and the folders that the paths were found in (none where they count from the root).
+        The frame, the folders that the paths were found in (none where they count from the root), and the folder of
+        another machine that they began with ("" for none).
 
     Raises:
         DataError: a path that leads out of the root or to no file, or that fits several files, with file and row.
     """
     pictures = listing.pictures["path"]
     paths = _spelled(frame["path"], pictures)
+    paths, above = _from_elsewhere(_without_blanks(paths, pictures), listing)
     frame = frame.with_columns(path=_normal(table, frame.with_columns(path=paths), listing))
     known = frame["path"].is_in(pictures.implode())
     folders: tuple[str, ...] = ()
@@ -62,13 +64,13 @@ def locate(
             frame = frame.with_columns(path=pl.Series(full, dtype=pl.String))
             known = frame["path"].is_in(pictures.implode())
     _check_rest(table, frame.filter(~known), listing, follow_links)
-    return frame, folders
+    return frame, folders, above
 
 
 def fits(cells: pl.Series, listing: Walk) -> bool:
     """Whether any of these cells is the path or the name of a picture that exists."""
     pictures = listing.pictures["path"]
-    paths = _spelled(cells, pictures)
+    paths, _ = _from_elsewhere(_without_blanks(_spelled(cells, pictures), pictures), listing)
     normal = [_relative(path, listing.root) for path in paths]
     paths = _spelled(pl.Series("path", [path for path in normal if path], dtype=pl.String), pictures)
     if paths.is_in(pictures.implode()).any() or _from_above(paths, listing).is_in(pictures.implode()).any():
@@ -114,6 +116,38 @@ def _spelled(paths: pl.Series, pictures: pl.Series) -> pl.Series:
     return paths.replace(list(changed), list(changed.values())) if changed else paths
 
 
+def _without_blanks(paths: pl.Series, pictures: pl.Series) -> pl.Series:
+    """Paths without blanks around them, unless a file has a name with blanks around it."""
+    names = pictures.str.extract(r"([^/]*)$")
+    if (names != names.str.strip_chars()).any() or (pictures != pictures.str.strip_chars()).any():
+        return paths
+    return paths.str.strip_chars()
+
+
+def _from_elsewhere(paths: pl.Series, listing: Walk) -> tuple[pl.Series, str]:
+    """Absolute paths of another machine, from the folder on that this root has; and what came above it there.
+
+    A path that exists here is not touched: it leads out of the root. Nor is one whose folder above is a part's, as
+    `/data/test/1.png` does not mean the `1.png` of this root.
+    """
+    absolute = paths.str.contains(r"^/|^[A-Za-z]:[\\/]")
+    if not absolute.any():
+        return paths, ""
+    slashed = paths.str.replace_all("\\", "/", literal=True)
+    pictures, first = set(listing.pictures["path"]), slashed.filter(absolute)[0]
+    if os.path.lexists(first) or _relative(first, listing.root) is not None:
+        return paths, ""
+    parts = first.split("/")
+    n_above = next((n for n in range(1, len(parts)) if "/".join(parts[n:]) in pictures), 0)
+    above = "/".join(parts[:n_above]) + "/"
+    if not n_above or part_of(parts[n_above - 1]):
+        return paths, ""
+    frame = pl.DataFrame({"path": paths, "slashed": slashed})
+    is_below = pl.col("slashed").str.starts_with(above)
+    shorter = pl.when(is_below).then(pl.col("slashed").str.strip_prefix(above)).otherwise("path")
+    return frame.select(path=shorter)["path"], above
+
+
 def _normal(table: Table, frame: pl.DataFrame, listing: Walk) -> pl.Series:
     """Normalise paths: forward slashes, no ./ and no ../, from the root. A path that leads out is an error."""
     paths = frame["path"]
@@ -139,7 +173,9 @@ def _relative(path: str, root: Path) -> str | None:
             normal = posixpath.normpath(text)
             if normal.startswith(base.rstrip("/") + "/"):
                 return normal[len(base.rstrip("/")) + 1 :]
-        return None
+        # The root may be reached through a link by one of the two names only.
+        real_root, real = os.path.join(os.path.realpath(root), ""), os.path.realpath(text)
+        return real[len(real_root) :].replace("\\", "/") if real.startswith(real_root) else None
     normal = posixpath.normpath(text) if text else ""
     return None if normal.split("/")[0] == ".." else normal
 

@@ -12,12 +12,15 @@ from tellapart.data.labels.columns import understand
 from tellapart.data.labels.folders import Labelling, near_names
 from tellapart.data.labels.locate import fits, locate
 from tellapart.data.labels.parts import part_of, part_of_file
+from tellapart.data.labels.roles import NOT_NAMED, Named
 from tellapart.data.labels.tables import ROW_NUMBER, read_table
 from tellapart.data.labels.walk import Walk
 from tellapart.errors import DataError
 
 
-def from_tables(files: list[Path], listing: Walk, delimiter: str | None, follow_links: bool) -> Labelling:
+def from_tables(
+    files: list[Path], listing: Walk, delimiter: str | None, follow_links: bool, named: Named = NOT_NAMED
+) -> Labelling:
     """Label pictures by tables or lists; several are the parts that they are named after.
 
     Raises:
@@ -27,9 +30,9 @@ def from_tables(files: list[Path], listing: Walk, delimiter: str | None, follow_
     names, unused = dict[str, None](), dict[str, None]()
     for file in files:
         table = read_table(file)
-        understood = understand(table, delimiter, lambda cells: fits(cells, listing))
+        understood = understand(table, delimiter, lambda cells: fits(cells, listing), named)
         part = part_of_table(file, listing.root)
-        frame, own = locate(table, understood.frame, listing, follow_links, part, _folder_of(file, listing.root))
+        frame, own, above = locate(table, understood.frame, listing, follow_links, part, _folder_of(file, listing.root))
         if len(files) > 1:
             frame = frame.with_columns(pl.col("split").fill_null(pl.lit(part)))
         prefix = f"{_shown(file, listing.root)}, {table.unit} "
@@ -38,6 +41,7 @@ def from_tables(files: list[Path], listing: Walk, delimiter: str | None, follow_
         notes.update(dict.fromkeys(understood.notes))
         single = single and understood.single
         folders |= {folder for folder in own if folder}
+        notes.update({f"paths taken from below {above}": None} if above else {})
         names.update(dict.fromkeys(understood.names))
         unused.update(dict.fromkeys(understood.unused))
     whole = pl.concat([_with_absent(frame, [n for n in names if n not in own]) for frame, own in frames])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from tellapart.core.text import first_few
 from tellapart.data.labels.cells import MEASURES, is_flag, looks_like_labels, yes_or_no
 from tellapart.data.labels.locate import has_picture_suffix
 from tellapart.data.labels.names import FOLD, GROUP, IS_PART, LABEL, LABELS, MAYBE_SPLIT, PATHS, SPLIT, is_index, plain
@@ -51,28 +52,68 @@ class Roles:
         return bool(self.label or self.labels or self.flags)
 
 
-def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
+@dataclass(frozen=True)
+class Named:
+    """Columns that the user names, where their own names say too little.
+
+    Attributes:
+        image: the pictures' paths.
+        label: the labels: several in a cell where a delimiter is named too, or where the column is called so.
+        several: whether a delimiter is.
+    """
+
+    image: str | None = None
+    label: str | None = None
+    several: bool = False
+
+    def __bool__(self) -> bool:
+        return self.image is not None or self.label is not None
+
+    def missing(self, table: Table) -> str | None:
+        """The first of them that a table lacks, in words; None where it has both."""
+        names = [name for name in (self.image, self.label) if name is not None and column_of(table, name) is None]
+        return f"it has no column {names[0]!r} (it has: {first_few(table.columns, 8)})" if names else None
+
+
+NOT_NAMED = Named()
+
+
+def column_of(table: Table, name: str) -> str | None:
+    """The column that a user means: of this very name, or of one that differs by case, blanks and signs."""
+    return name if name in table.columns else table.find([name])
+
+
+def roles_of(table: Table, fits: FitsPictures | None = None, named: Named = NOT_NAMED) -> Roles:
     """Find the role of each column.
 
     Args:
         table: as read.
         fits: of several columns that could hold paths the first is taken for which this is true.
+        named: the columns that the user names.
 
     Raises:
-        DataError: two columns that both could hold the labels.
+        DataError: two columns that both could hold the labels, or none of a name.
     """
-    path = _path(table, fits)
+    missing = named.missing(table)
+    if missing:
+        raise DataError(f"{table.name}: {missing}.")
+    path = column_of(table, named.image) if named.image is not None else _path(table, fits)
     label, labels = _first(table, LABEL, path), _first(table, LABELS, path)
+    if named.label is not None:
+        own = column_of(table, named.label)
+        several = named.several or plain(named.label) in map(plain, LABELS)
+        label, labels = (None, own) if several else (own, None)
     if labels and label and plain(label) in _NUMBERED:  # the class file's number beside the name
         label = None
     if labels and label and path is not None:
         raise DataError(
             f"{table.name} has a column {label!r} and a column {labels!r}: which one holds the labels is not clear.",
-            "Rename or remove one of them.",
+            f"Name it: --label-column {label} or --label-column {labels}.",
         )
     if label and isinstance(table.frame.schema[label], pl.List):
         labels, label = label, None
-    split, is_part, group = _split(table, (path, label, labels)), _is_part(table), tuple(table.find_all(GROUP))
+    split, is_part = _split(table, (path, label, labels)), _is_part(table)
+    group = tuple(name for name in table.find_all(GROUP) if name not in (path, label, labels))
     taken = {path, label, labels, split, *is_part, *group}
     flags: tuple[str, ...] = ()
     guessed = False
@@ -94,6 +135,11 @@ def roles_of(table: Table, fits: FitsPictures | None = None) -> Roles:
         used |= set(table.columns)
     unused = tuple(name for name in (*table.columns, *table.unread) if name not in used)
     return Roles(path, label, labels, flags, split, is_part, group, unused, guessed)
+
+
+def free_columns(roles: Roles) -> list[str]:
+    """Columns that could hold labels, by their names, of a table in which none does."""
+    return [name for name in (*roles.unused, *roles.group) if _may_be_label(name)]
 
 
 _NUMBERED = ("classid", "labelid", "categoryid")

@@ -1,6 +1,7 @@
 """Tables and lists of pictures, read as columns of text with row numbers, so that errors can name the row.
 
-CSV (any of , ; tab | between fields), TSV, JSON lines and Parquet; and lists without a header: a path, then labels.
+CSV (any of , ; tab | between fields), TSV, JSON lines, JSON, Parquet and spreadsheets; and lists without a header: a
+path, then labels.
 
 Columns have any name. Polars takes one such as ^a$ for a pattern, in `pl.col` and in most methods of a Series of that
 name. So a column is asked for by `Table.column`, or by `selectors.by_name`.
@@ -20,6 +21,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
+from tellapart.data.labels import json_labels, spreadsheets
 from tellapart.data.labels.delimited import (
     check_names,
     encoding_of,
@@ -32,7 +34,7 @@ from tellapart.data.labels.names import plain
 from tellapart.errors import DataError
 
 #: Suffixes of files that may be tables or lists.
-SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".parquet", ".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".parquet", ".jsonl", ".ndjson", ".json", *spreadsheets.SUFFIXES)
 #: Row number (line number in text files) of each row.
 ROW_NUMBER = "\0row"
 _CHUNK = 100_000
@@ -46,7 +48,7 @@ class Table:
         name: the file's name, for messages.
         frame: `ROW_NUMBER` (UInt32) and the columns, String or List(String); empty cells of text files are "".
         has_header: False for a list: its columns are "path", "label", "label 2" …
-        unit: what `ROW_NUMBER` counts: "line" or "row".
+        unit: what `ROW_NUMBER` counts: "line", "row" or "entry".
         unread: names of columns that hold neither text nor numbers, such as the pixels in a Parquet file.
     """
 
@@ -94,8 +96,12 @@ def read_table(path: Path, n_rows: int | None = None, has_header: bool | None = 
     try:
         if suffix == ".parquet":
             return _read_parquet(path, n_rows)
-        if suffix in (".jsonl", ".ndjson", ".json"):
+        if suffix in (".jsonl", ".ndjson"):
             return _read_json_lines(path, n_rows)
+        if suffix == ".json":
+            return _read_json(path)
+        if suffix in spreadsheets.SUFFIXES:
+            return _read_spreadsheet(path, has_header)
         return _read_text(path, n_rows, has_header)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -133,17 +139,34 @@ def _frame(header: list[str], rows: Iterator[tuple[int, list[str]]]) -> pl.DataF
 
 
 def _read_json_lines(path: Path, n_rows: int | None) -> Table:
-    chunks = []
     with path.open("rb") as file:
         lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
         rows = (_json_row(path.name, number, line) for number, line in itertools.islice(lines, n_rows))
-        while chunk := list(itertools.islice(rows, _CHUNK)):
-            names = dict.fromkeys(name for row in chunk for name in row)
-            chunks.append(pl.DataFrame([_json_column(name, [row.get(name) for row in chunk]) for name in names]))
+        return Table(path.name, _json_frame(path.name, rows), has_header=True)
+
+
+def _read_json(path: Path) -> Table:
+    rows = ({**row, ROW_NUMBER: i} for i, row in enumerate(json_labels.read_records(path), start=1))
+    return Table(path.name, _json_frame(path.name, rows), has_header=True, unit="entry")
+
+
+def _json_frame(name: str, rows: Iterator[dict[str, Any]]) -> pl.DataFrame:
+    chunks = []
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        names = dict.fromkeys(column for row in chunk for column in row)
+        chunks.append(pl.DataFrame([_json_column(column, [row.get(column) for row in chunk]) for column in names]))
     if not chunks:
-        raise DataError(f"{path.name} is empty.", 'It needs one line a picture: {"file_name": …, "label": …}.')
-    check_names(path.name, list(dict.fromkeys(name for chunk in chunks for name in chunk.columns)))
-    return Table(path.name, pl.concat([_same_kind(c, chunks) for c in chunks], how="diagonal"), has_header=True)
+        raise DataError(f"{name} is empty.", 'It needs one line a picture: {"file_name": …, "label": …}.')
+    check_names(name, list(dict.fromkeys(column for chunk in chunks for column in chunk.columns)))
+    return pl.concat([_same_kind(c, chunks) for c in chunks], how="diagonal")
+
+
+def _read_spreadsheet(path: Path, has_header: bool | None) -> Table:
+    header, cells = spreadsheets.read_rows(path)
+    first = [(1, header)] if has_header is False else []
+    rows = itertools.chain(first, ((n, row) for n, row in enumerate(cells, start=2) if any(map(str.strip, row))))
+    names, checked = take_header(path.name, itertools.chain([] if first else [(1, header)], rows), not first)
+    return Table(path.name, _frame(names, checked), not first, unit="row")
 
 
 def _json_row(name: str, number: int, line: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.errors import DataError
 
 _RUN = {"recipe.toml", "catalog.parquet"}  # what a run directory holds: its pictures are figures
-_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".xlsx")
 _MOST_TABLES = 1000
 _CHUNK = 100_000
 BAD_NAME = "the file's name is not valid UTF-8: rename it"
