@@ -25,7 +25,8 @@ BELOW_WORKFLOWS = {
 MAY_IMPORT = {
     "__init__": GROUND,
     "__main__": {"cli"},
-    "cli": BELOW_WORKFLOWS | {"workflows", "experiments"},
+    "cli": BELOW_WORKFLOWS | {"workflows", "experiments", "cluster"},
+    "cluster": BELOW_WORKFLOWS | {"workflows", "experiments"},
     "experiments": BELOW_WORKFLOWS | {"workflows"},
     "workflows": BELOW_WORKFLOWS,
     "web": {"deploy", "report", "runs", "auditing", "data", "evaluation"},
@@ -46,6 +47,8 @@ MAY_IMPORT = {
 }
 # Where torch may be imported, and which packages bring it along.
 TORCH_ROOMS = {"workflows", "explaining", "training", "models", "data.augmentation", "data.loading"} | {
+    "cluster.training",
+    "cluster.studying",
     "experiments.train_cell",
     "experiments.estimate",
     "deploy.bundle.write",
@@ -200,6 +203,12 @@ def _ways_to_torch(module: str, ways: dict[str, list[Arrow]]) -> list[str]:
     return []
 
 
+def ray_out_of_place(found: list[Arrow]) -> list[str]:
+    """Imports of ray outside `cluster`."""
+    wrong = [arrow for arrow in found if room(arrow.target.removeprefix("other:"), {"ray"})]
+    return [str(arrow) for arrow in wrong if room(arrow.source, {"cluster"}) is None]
+
+
 @pytest.fixture(scope="module")
 def found() -> list[Arrow]:
     return arrows(SOURCE, tellapart._PUBLIC)
@@ -215,6 +224,10 @@ def test_no_module_imports_itself_over_others(found):
 
 def test_torch_stays_in_its_places(found):
     assert torch_out_of_place(found) == []
+
+
+def test_ray_stays_in_its_room(found):
+    assert ray_out_of_place(found) == []
 
 
 def test_every_module_lies_in_a_room():
@@ -315,3 +328,9 @@ def test_torch_out_of_place_is_found(tmp_path, name, text):
     between = "from tellapart.data.loading import loader" if "between" in text else ""
     files = {**SOUND, "data/between.py": between, name: text}
     assert torch_out_of_place(house(tmp_path, files))
+
+
+@pytest.mark.parametrize("text", ["import ray", "def f():\n    from ray import data", "import ray.train.torch as t"])
+def test_ray_out_of_place_is_found(tmp_path, text):
+    assert ray_out_of_place(house(tmp_path, {**SOUND, "workflows/predict.py": text}))
+    assert not ray_out_of_place(house(tmp_path / "other", {**SOUND, "cluster/predict.py": text}))

@@ -77,6 +77,10 @@ class LostCacheError(CacheError):
     """A part of the cache that something else damaged while it was read: it has to be made again."""
 
 
+class ClusterError(TellapartError):
+    """A cluster that does not answer, or a worker of it that failed."""
+
+
 class BundleError(TellapartError):
     """A bundle that is damaged or does not give the answers it was written with."""
 
