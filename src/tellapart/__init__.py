@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from tellapart.workflows.drift import Drift as Drift
     from tellapart.workflows.drift import drift as drift
     from tellapart.workflows.evaluate import evaluate as evaluate
+    from tellapart.workflows.picture_classifier import PictureClassifier as PictureClassifier
     from tellapart.workflows.slices import slices as slices
     from tellapart.workflows.train import train as train
 
@@ -66,6 +67,7 @@ _PUBLIC = {
     "Evaluation": "tellapart.core.scores",
     "Finding": "tellapart.auditing.findings",
     "Metric": "tellapart.core.scores",
+    "PictureClassifier": "tellapart.workflows.picture_classifier",
     "Predictions": "tellapart.core.predictions",
     "Recipe": "tellapart.recipe.schema",
     "Slices": "tellapart.evaluation.slices",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,6 +102,41 @@ def _dim(brightest: list[int]) -> str:
     return (
         f"; {counted(len(brightest), 'picture')} of 16 bits use 12 of them and look almost black: save them with 8 "
         "bits, or with values up to 65,535"
+    )
+
+
+def catalog_of(
+    paths: Sequence[str | Path], labels: Sequence[Sequence[int]], classes: Sequence[str], multilabel: bool, layout: str
+) -> Catalog:
+    """A catalog of these files, in this order, whose labels are known already: no folder is searched.
+
+    Args:
+        paths: of pictures, anywhere on one drive; the same one may be named more than once.
+        labels: numbers into `classes`, of each picture.
+        classes: their names, in their order.
+        multilabel: see `Catalog`.
+        layout: one sentence on where the labels came from, without its full stop.
+
+    Raises:
+        UsageError: the files lie on several drives.
+    """
+    whole = [os.path.abspath(path) for path in paths]
+    try:
+        root = Path(os.path.commonpath([os.path.dirname(path) for path in whole]))
+    except ValueError as error:
+        raise UsageError(f"The pictures have no folder in common: {error}.", "Put them on one drive.") from error
+    names = [Path(os.path.relpath(path, root)).as_posix() for path in whole]
+    nothing = pl.lit(None, pl.String)
+    rows = pl.DataFrame({"path": names, "labels": labels}, schema={"path": pl.String, "labels": pl.List(pl.UInt32)})
+    brightest: list[int] = []
+    facts = _examine_all(root, rows.select("path", problem=nothing), n_processors(), None, None, brightest)
+    table = pl.concat([rows.with_columns(split=nothing, group=nothing), facts], how="horizontal")
+    return Catalog(
+        table.select(list(SCHEMA)).cast(pl.Schema(SCHEMA)),
+        tuple(classes),
+        multilabel,
+        root,
+        layout + _dim(brightest) + ".",
     )
 
 

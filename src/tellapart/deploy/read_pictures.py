@@ -104,7 +104,7 @@ def _pixels(picture: Picture, preprocessing: Preprocessing) -> Pixels:
     if isinstance(picture, (str, Path)):
         return read_picture(Path(picture), preprocessing)
     if isinstance(picture, Image.Image):
-        picture = _without_loss(picture)
+        picture = lossless_file(picture)
     if isinstance(picture, NamedPicture):
         picture = picture.read()
     if isinstance(picture, bytes):
@@ -115,8 +115,12 @@ def _pixels(picture: Picture, preprocessing: Preprocessing) -> Pixels:
     )
 
 
-def _without_loss(image: Image.Image) -> bytes:
-    """A Pillow image as a file, so that transparency, 16 bits and EXIF are treated as they are in any file."""
+def lossless_file(image: Image.Image) -> bytes:
+    """A Pillow image as a file, so that transparency, 16 bits and EXIF are treated as they are in any file.
+
+    Raises:
+        UnreadableError: it was opened, and its file is damaged.
+    """
     kind = "TIFF" if image.mode in ("CMYK", "LAB", "I", "F") else "PNG"
     known = kind == "TIFF" or image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
     file = io.BytesIO()
