@@ -15,6 +15,7 @@ from tellapart.errors import DataError, RunError
 from tellapart.report.run_report import report
 from tellapart.report.sections.corrections import change, change_sentences, descendants
 from tellapart.runs.run import Run
+from tellapart.web.serve.picture_store import PictureStore
 from tellapart.workflows.apply_corrections import correct
 from tellapart.workflows.errors import errors_of_run
 from tellapart.workflows.progress import ProgressSink
@@ -220,6 +221,26 @@ def test_unlabelled_pictures_are_asked_in_an_order_that_teaches(
     assert (after.target() >= 0).sum() == 10
     with pytest.raises(DataError, match="have a label"):
         session_of_unlabelled(tmp_path / "made", first, tmp_path / "out", ReviewOptions(), QUIET)
+
+
+def test_what_people_said_on_a_servers_page_is_checked_first(
+    first: Run, tmp_path: Path, pictures_at: PictureFolder
+) -> None:
+    store = PictureStore(tmp_path / "kept", 1_000_000)
+    paths = sorted(pictures_at(tmp_path / "made", n=4, seed=9).rglob("*.png"))
+    names = [str(store.add(path.read_bytes())) for path in paths]
+    store.correct(names[3], ["circle"], False)
+    store.correct(names[5], [], False)
+    session = session_of_unlabelled(store.folder, first, store.folder, ReviewOptions(limit=6, by="me"), QUIET)
+    assert {item.file for item in session.items[:2]} == {names[3], names[5]}
+    assert [item.reason.startswith("Somebody said") for item in session.items] == [True] * 2 + [False] * 4
+    assert len({item.file for item in session.items}) == 6
+    decisions = session.state()["decisions"]
+    assert sorted(decision["decision"] for decision in decisions.values()) == ["exclude", "relabel"]
+    for number in range(2):
+        session.decide(number, "relabel", ["square"])
+    again = session_of_unlabelled(store.folder, first, store.folder, ReviewOptions(limit=6, by="me"), QUIET)
+    assert all(item.reason == "Not labelled yet." for item in again.items)  # they were checked
 
 
 def test_pictures_without_a_run_are_ranked_anew_when_they_change(

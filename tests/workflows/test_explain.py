@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from tellapart.explaining import attribution
 from tellapart.report.run_report import report
 from tellapart.runs.run import Run
 from tellapart.workflows.explain import ExplainOptions, explain, explain_for_report
+from tellapart.workflows.explain_on_demand import OnDemand, answer_all
 from tellapart.workflows.label_issues import trained
 from tellapart.workflows.progress import ProgressSink
 
@@ -212,3 +215,29 @@ def test_several_labels(pictures_at: Callable[..., Path], tmp_path: Path) -> Non
     assert all(1 <= len(picture.maps) <= 3 for picture in why.explained)
     assert all(len(picture.alike) == 6 for picture in why.explained)
     assert "What speaks for" in run.report.read_text(encoding="utf-8")
+
+
+def test_a_server_is_told_why(run: Run, tmp_path: Path) -> None:
+    row = int(run.split.train[0])
+    own = run.catalog.path(row).read_bytes()
+    requests = io.BytesIO(b"".join(len(sent).to_bytes(4, "big") + sent for sent in (own, b"no picture")))
+    answers = io.BytesIO()
+    answer_all(OnDemand(run), requests, answers)
+    sent, received = answers.getvalue(), []
+    while sent:
+        length = int.from_bytes(sent[:4], "big")
+        received.append(sent[4 : 4 + length])
+        sent = sent[4 + length :]
+    assert received[0] == b""  # it is ready
+    why, unreadable = map(json.loads, received[1:])
+    assert "not a picture" in unreadable["problem"]
+    assert why["method"] == "Grad-CAM"
+    assert why["maps"][0]["label"] in run.catalog.classes
+    assert len(why["alike"]) == 6
+    assert why["alike"][0]["similarity"] == pytest.approx(1.0, abs=1e-3)  # the picture itself
+    assert why["alike"][0]["labels"] == [run.catalog.classes[int(run.catalog.target([row])[0])]]
+    for address in (why["picture"], why["maps"][0]["picture"], why["alike"][0]["picture"]):
+        kind, _, jpeg = address.partition(",")
+        assert kind == "data:image/jpeg;base64"
+        Image.open(io.BytesIO(base64.b64decode(jpeg))).load()
+    assert str(run.catalog.root) not in json.dumps(why)

@@ -95,6 +95,7 @@ def review(
     quiet: Quiet = False,
 ) -> None:
     """Look through suspicious labels in the browser. Decisions go to corrections.csv; nothing of yours is changed."""
+    from tellapart.data.corrections import CORRECTIONS
     from tellapart.runs.run import Run
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.review import (
@@ -115,7 +116,9 @@ def review(
         _none_of(label_options)
         session = session_of_run(reviewed, options, progress)
     elif run is not None:
-        session = session_of_unlabelled(where, Run(run), out or beside(where), options, progress, **label_options)
+        # A server that keeps pictures writes beside them what people said.
+        folder = out or (where if (where / CORRECTIONS).is_file() else beside(where))
+        session = session_of_unlabelled(where, Run(run), folder, options, progress, **label_options)
     else:
         session = session_of_pictures(where, out or beside(where), options, progress, **label_options)
     serve(session, port, browser)

@@ -16,8 +16,13 @@ def serve(
     ),
     token: Annotated[str, typer.Option(help="Secret that requests must bring; “new” makes one up.")] = "",
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or openvino-bf16.")] = "auto",
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder where answered pictures are kept, with what people say about them.")
+    ] = None,
+    keep_most: Annotated[float, typer.Option(min=0, help="Gigabytes that this folder may take.")] = 10.0,
 ) -> None:
     """Answer over HTTP, with a page for the browser. SIGHUP loads the bundle anew."""
+    from tellapart.workflows.serve import ServeOptions
     from tellapart.workflows.serve import serve as serve_run
 
-    serve_run(run, host, port, token, engine)
+    serve_run(run, ServeOptions(host, port, token, engine, keep, keep_most))

@@ -29,6 +29,8 @@ from tellapart.core.text import counted
 from tellapart.data.catalog import UNKNOWN, Catalog
 from tellapart.errors import DataError
 
+#: Name of the table in the folder of a review.
+CORRECTIONS = "corrections.csv"
 DECISIONS = ("keep", "relabel", "exclude", "unsure", "undo")
 _DIGEST = 64  # hex digits of a SHA-256
 

@@ -126,8 +126,8 @@ def explain(
     named = _named(run, pictures, rows)
     network = trained(run, "best").to(default_device()).eval()
     subjects = _subjects(run, network, named or _worst(run, options.limit))
-    shown_rows = _training(run, _MOST_TRAINING) if options.n_alike else np.empty(0, np.int64)
-    able, notes = ([options.method], []) if options.method else _able(network, subjects.pixels, [GRAD_CAM])
+    shown_rows = training_rows(run, _MOST_TRAINING) if options.n_alike else np.empty(0, np.int64)
+    able, notes = ([options.method], []) if options.method else able_methods(network, subjects.pixels, [GRAD_CAM])
     method = able[0] if able else INTEGRATED
     why = progress.watch(_why(run, network, subjects, shown_rows, options, {method: len(subjects.rows)}, notes))
     if out.suffix.lower() == ".png":
@@ -158,7 +158,7 @@ def explain_for_report(
     yield Computing(-1, task, 0, 1)
     subjects = _subjects(run, network, [(row, None) for row in _worst_rows(run, on, _WRONG, _UNCERTAIN)])
     shown_rows = np.empty(0, np.int64) if known is None else known
-    able, notes = _able(network, subjects.pixels, list(METHODS))
+    able, notes = able_methods(network, subjects.pixels, list(METHODS))
     methods = dict.fromkeys(able, len(subjects.rows))
     if len(methods) > 1 and network.scale.device.type == "cpu":
         methods[INTEGRATED] = min(_INTEGRATED, len(subjects.rows))
@@ -170,7 +170,7 @@ def explain_for_report(
     yield Computing(-1, task, 1, 1)
 
 
-def _able(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[list[str], list[str]]:
+def able_methods(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[list[str], list[str]]:
     """The methods that can be used, and in sentences why the others cannot."""
     able, why_not = [], []
     for method in methods:
@@ -252,7 +252,7 @@ def _subjects(run: Run, network: Network, named: Sequence[tuple[int, Path | None
     return Subjects(answers, pixels, rows, vectors)
 
 
-def _training(run: Run, most: int) -> Rows:
+def training_rows(run: Run, most: int) -> Rows:
     """Rows of the training pictures without those left out; `most` of them, evenly spread, where there are more."""
     split, catalog = run.split, run.catalog
     rows: Rows = np.union1d(split.train, split.validation) if run.recipe.retrain else split.train

@@ -15,8 +15,9 @@ import polars as pl
 
 from tellapart.core.extras import require
 from tellapart.core.output import print_out
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
-from tellapart.data.corrections import CorrectionLog
+from tellapart.data.corrections import CORRECTIONS, CorrectionLog, standing
 from tellapart.errors import DataError
 from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
@@ -25,6 +26,7 @@ from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
+from tellapart.web.serve.picture_store import AT_THE_PAGE
 from tellapart.web.server import listen, server_config
 from tellapart.workflows.scan import scan
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tellapart.workflows.progress import ProgressSink
 
 _LEAST, _NEXT, _NEAR = 30, 200, 5
+_CLAIMED = "Somebody said on the server's page what it shows. Is it so?"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def session_of_pictures(
 
     table = _table(out, make)
     catalog.save(saved)
-    corrections = str(out / "corrections.csv")
+    corrections = str(out / CORRECTIONS)
     train = ["tellapart", "train", str(pictures), *_options(label_options), "--corrections", corrections]
     return _labels(catalog, table, out, options, shlex.join(train))
 
@@ -109,12 +112,20 @@ def session_of_unlabelled(
         raise DataError(f"All pictures of {pictures} have a label.", "To review labels, leave --run out.")
     p, features = answers_and_features(run, catalog, rows, progress)
     multilabel, classes = run.catalog.multilabel, run.catalog.classes
-    order = ask_next(uncertainty(p, multilabel), features, options.limit or _NEXT)
-    items = [_asked(catalog, int(rows[i]), p[i], classes, multilabel) for i in order]
-    log = CorrectionLog(out / "corrections.csv")
+    log = CorrectionLog(out / CORRECTIONS)
+    limit = options.limit or _NEXT
+    # What people said on a server's page is checked first.
+    claimed = {file for file, correction in standing(log.read()).items() if correction.by == AT_THE_PAGE}
+    first = [i for i, row in enumerate(rows) if catalog.name(int(row)) in claimed][:limit]
+    others = np.setdiff1d(np.arange(len(rows)), first)
+    order = others[ask_next(uncertainty(p[others], multilabel), features[others], limit - len(first))].tolist()
+    items = [_asked(catalog, int(rows[i]), p[i], classes, multilabel, _CLAIMED) for i in first]
+    items += [_asked(catalog, int(rows[i]), p[i], classes, multilabel, "Not labelled yet.") for i in order]
+    n_claimed = f"{counted(len(first), 'picture')} of which somebody said what it shows, then " if first else ""
     return Session(
         f"{catalog.root.name}, unlabelled",
-        f"The {len(items):,} pictures that {run.directory.name} is least sure of, no two too much alike.",
+        f"{n_claimed}{'the' if first else 'The'} {len(order):,} pictures that {run.directory.name} is least sure of, "
+        "no two too much alike.",
         items,
         classes,
         multilabel,
@@ -125,12 +136,12 @@ def session_of_unlabelled(
     )
 
 
-def _asked(catalog: Catalog, row: int, p: Any, classes: tuple[str, ...], multilabel: bool) -> Item:
+def _asked(catalog: Catalog, row: int, p: Any, classes: tuple[str, ...], multilabel: bool, reason: str) -> Item:
     best = np.flatnonzero(p >= 0.5) if multilabel else np.array([int(p.argmax())])
     chance = float(np.where(p >= 0.5, p, 1 - p).min() if multilabel else p.max())
     answer = tuple(classes[i] for i in best)
     file, content = catalog.name(row), bytes(catalog.table["sha256"][row]).hex()
-    return Item(row, file, content, (), answer, chance, "Not labelled yet.")
+    return Item(row, file, content, (), answer, chance, reason)
 
 
 def serve(session: Session, port: int, browser: bool) -> None:
@@ -198,7 +209,7 @@ def _labels(
         catalog.classes,
         catalog.multilabel,
         catalog.path,
-        CorrectionLog(folder / "corrections.csv"),
+        CorrectionLog(folder / CORRECTIONS),
         _who(options),
         after,
     )
@@ -216,4 +227,4 @@ def _who(options: ReviewOptions) -> str:
 def _train_again(run: Run) -> str:
     """The command that trains the run again with corrections, in another directory."""
     out = run.directory.with_name(f"{run.directory.name}-corrected")
-    return training_command(run, out, run.directory / "corrections.csv")
+    return training_command(run, out, run.directory / CORRECTIONS)

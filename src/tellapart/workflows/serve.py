@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import signal
 import socket
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,46 +22,102 @@ from tellapart.deploy.bundle.golden import read_golden
 from tellapart.deploy.engines.names import AUTO
 from tellapart.deploy.predictor import Classifier, load
 from tellapart.errors import TellapartError, UsageError
-from tellapart.web.serve.app import LOOPBACK, Served
+from tellapart.runs.run import Run
+from tellapart.web.guard import LOOPBACK
+from tellapart.web.serve.app import Extras, Served
 from tellapart.web.serve.batches import BATCH
+from tellapart.web.serve.explainer import Explainer
 from tellapart.web.server import listen, server_config
 
+if TYPE_CHECKING:
+    from tellapart.web.serve.picture_store import PictureStore
 
-def serve(run: Path, host: str = "127.0.0.1", port: int = 8000, token: str = "", engine: str = AUTO) -> None:
-    """Answer over HTTP until SIGINT or SIGTERM; what is inside by then is answered. SIGHUP loads the bundle anew.
 
-    Args:
-        run: a run directory or a bundle.
+@dataclass(frozen=True)
+class ServeOptions:
+    """Options of a server.
+
+    Attributes:
         host: address to listen on; any but this machine's own needs a token.
         port: 0 takes a free one.
         token: that requests must bring; "new" makes one up.
         engine: see `load`.
+        keep: folder where pictures are kept that were answered; None: nowhere.
+        keep_most: gigabytes that it may take.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str = ""
+    engine: str = AUTO
+    keep: Path | None = None
+    keep_most: float = 10.0
+
+
+def serve(run: Path, options: ServeOptions) -> None:
+    """Answer over HTTP until SIGINT or SIGTERM; what is inside by then is answered. SIGHUP loads the bundle anew.
+
+    Args:
+        run: a run directory or a bundle.
+        options: see `ServeOptions`.
 
     Raises:
-        UsageError: no token for an address that others can reach, or a port that cannot be used.
+        UsageError: no token for an address that others can reach, or a port or folder that cannot be used.
         BundleError: there is no bundle, or it does not give its golden answers on this machine.
     """
     require("fastapi", "Serving", "serve")
-    if host not in LOOPBACK and not token:
+    if options.host not in LOOPBACK and not options.token:
         raise UsageError(
-            f"Others can reach {host}: a token is needed, which requests must bring.",
+            f"Others can reach {options.host}: a token is needed, which requests must bring.",
             "Add --token TOKEN, or --token new.",
         )
-    token = secrets.token_urlsafe(24) if token == "new" else token
-    served = Served(_ready(run, engine), token)
-    listener = listen(host, port)
-    address = f"http://{host}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    token = secrets.token_urlsafe(24) if options.token == "new" else options.token
+    store = _store(options)
+    explainer, reason = _explainer(Run(run))
+    model = _ready(run, options.engine)
+    served = Served(model, Extras(_name(run), token, store, explainer, reason))
+    listener = listen(options.host, options.port)
+    address = f"http://{options.host}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    lines = [f"Serving {run} at {address}"]
+    if store is not None:
+        lines.append(f"Pictures are kept in {store.folder}, up to {options.keep_most:g} GB. Look through them:")
+        lines.append(f"tellapart review {store.folder} --run {run} --out {store.folder}")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_until_stopped(served, run, engine, listener, address))
+        asyncio.run(_until_stopped(served, run, options.engine, listener, [*lines, "Ctrl-C ends it."]))
 
 
-async def _until_stopped(served: Served, run: Path, engine: str, listener: socket.socket, address: str) -> None:
+def _store(options: ServeOptions) -> PictureStore | None:
+    if options.keep is None:
+        return None
+    from tellapart.web.serve.picture_store import PictureStore  # tables of corrections need polars: 30 MB
+
+    return PictureStore(options.keep, round(options.keep_most * 1e9))
+
+
+def _name(run: Path) -> str:
+    """The model's name for programs: that of its folder, as far as it can stand in an address."""
+    folder = run.resolve()
+    name = folder.parent.name if folder.name == "bundle" else folder.name
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "model"
+
+
+def _explainer(run: Run) -> tuple[Explainer | None, tuple[int, str]]:
+    """What explains answers; None, and the reason as status and sentence, where nothing can."""
+    if not (run.started and run.finished) or run.is_average:
+        return None, (404, "Explanations need the finished run; here its bundle is served.")
+    if find_spec("torch") is None:
+        return None, (501, "Explanations need torch on the server: pip install 'tellapart[train]'")
+    command = (sys.executable, "-m", "tellapart.workflows.explain_on_demand", str(run.directory.absolute()))
+    return Explainer(command), (404, "")
+
+
+async def _until_stopped(served: Served, run: Path, engine: str, listener: socket.socket, lines: list[str]) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
     async def load_again() -> None:
         try:
-            served.exchange(await loop.run_in_executor(None, _ready, run, engine))
+            await served.exchange(await loop.run_in_executor(None, _ready, run, engine))
         except TellapartError as error:
             print_err(f"The bundle is not exchanged: {error.message}", *filter(None, [error.hint]))
         else:
@@ -70,8 +131,8 @@ async def _until_stopped(served: Served, run: Path, engine: str, listener: socke
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, begin)
     server = require("uvicorn", "Serving", "serve").Server(server_config(served.app(), "on", "Serving", "serve"))
-    # Whoever reads this line may connect and signal at once.
-    print_out(f"Serving {run} at {address}", "Ctrl-C ends it.", flush=True)
+    # Whoever reads these lines may connect and signal at once.
+    print_out(*lines, flush=True)
     await server.serve(sockets=[listener])
 
 

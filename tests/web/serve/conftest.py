@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ from PIL import Image
 
 from tellapart.deploy.predictor import load
 from tellapart.evaluation.open_set import KnownClasses, OodScore
-from tellapart.web.serve.app import Served
-from tellapart.web.server import server_config
+from tellapart.web.serve.app import Extras, Served
+from tellapart.web.server import listen, server_config
 from tests.deploy.conftest import _make_bundle
 from tests.deploy.export.conftest import with_golden
 
@@ -37,11 +37,11 @@ def picture(colour: tuple[int, int, int] = (230, 20, 30), kind: str = "PNG") -> 
 class Running:
     """A server on a thread."""
 
-    def __init__(self, run: Path, token: str = "") -> None:
+    def __init__(self, run: Path, **extras: Any) -> None:
         import uvicorn
 
-        self.served = Served(load(run, "onnxruntime"), token)
-        listener = socket.create_server(("127.0.0.1", 0))
+        self.served = Served(load(run, "onnxruntime"), Extras(name="colours", **extras))
+        listener = listen("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         self.server = uvicorn.Server(server_config(self.served.app(), "on"))
@@ -67,6 +67,6 @@ def running(run) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def with_token(run) -> Iterator[Running]:
-    started = Running(run, "s3cret")
+    started = Running(run, token="s3cret")
     yield started
     started.stop()

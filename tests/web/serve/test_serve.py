@@ -221,7 +221,7 @@ def test_a_model_that_fails_fails_its_requests_and_no_other(run):
 def test_the_model_is_exchanged_between_requests(run, tmp_path):
     started = Running(run)
     try:
-        started.served.exchange(load(run, "onnxruntime"))
+        asyncio.run(started.served.exchange(load(run, "onnxruntime")))
         assert post(started, picture(BLUE)).json()["label"] == "blue"
     finally:
         started.stop()

@@ -14,6 +14,7 @@ from tellapart.core.extras import require
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import TellapartError
 from tellapart.report.thumbnail import thumbnail
+from tellapart.web.guard import HEADERS, is_local, is_own, is_secret, policy
 from tellapart.web.review.session import Session
 from tellapart.web.server import bounded_body
 
@@ -22,15 +23,7 @@ _KINDS = {"page.html": "text/html", "style.css": "text/css", "script.js": "text/
 _LARGE, _SMALL = 1400, 160
 _MAX_BODY = 1_000_000  # bytes of a request
 _MAX_DIGITS = 10  # of a row's number
-_HEADERS = {
-    # Nothing from elsewhere, and no other page may frame this one or learn its address.
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+_HEADERS = {"Content-Security-Policy": policy(), **HEADERS}
 
 
 class _Decision(BaseModel, strict=True):
@@ -60,12 +53,8 @@ def make_app(session: Session, token: str) -> Any:
     pages = _Pages(session, session.shown_rows, fastapi)
 
     async def guard(request: Any, proceed: Any) -> Any:
-        host = request.headers.get("host", "").rsplit(":", 1)[0]
-        origin = request.headers.get("origin")
-        own = origin is None or origin == f"http://{request.headers.get('host', '')}"
         first = request.scope["path"].strip("/").partition("/")[0]
-        known = secrets.compare_digest(first.encode("utf-8", "replace"), token.encode())
-        if host not in ("127.0.0.1", "localhost") or not own or not known:
+        if not (is_local(request.headers) and is_own(request.headers) and is_secret(first, token)):
             return fastapi.Response("Not found.", 404, _HEADERS, "text/plain")
         response = await proceed(request)
         response.headers.update(_HEADERS)

@@ -22,6 +22,9 @@ class Metrics:
         self.pictures = client.Counter(
             "tellapart_pictures", "Pictures by what came of them.", ["result"], registry=self.registry
         )
+        self.stored = client.Counter(
+            "tellapart_pictures_stored", "Pictures with --keep, by what came of it.", ["result"], registry=self.registry
+        )
         self.seconds = client.Histogram(
             "tellapart_answer_seconds", "Time from a request to its answer.", buckets=_SECONDS, registry=self.registry
         )

@@ -6,28 +6,34 @@ from typing import Any
 
 from tellapart.core.text import json_in_html
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.page.describe import describe, fill, scripts
+from tellapart.deploy.page.describe import describe, fill, read, scripts
+from tellapart.web.guard import policy
 
-_PRIVACY = "Your pictures are sent to the server of this page, and are not kept there."
-#: Nothing from elsewhere, and no script but the server's own.
-POLICY = (
-    "default-src 'none'; img-src 'self' blob: data:; media-src blob:; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_NOT_KEPT = "Your pictures are sent to the server of this page, and are not kept there."
+_KEPT = "Your pictures are sent to the server of this page, and are kept there, with what you say about them."
+PAGE_POLICY = policy("'self' blob: data:", "'self' 'unsafe-inline'")
 
 
 class Page:
     """The page of a model.
 
+    Args:
+        bundle: the model.
+        keeps: whether pictures are kept.
+        explains: whether answers can be explained.
+
     Attributes:
         about: the model, as plain values.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.about: dict[str, Any] = describe(bundle, _PRIVACY)
+    def __init__(self, bundle: Bundle, keeps: bool = False, explains: bool = False) -> None:
+        self.about: dict[str, Any] = describe(bundle, _KEPT if keeps else _NOT_KEPT)
+        # The page shows names that are safe to show, and sends them as they are.
+        self.about |= {"keeps": keeps, "explains": explains, "names": list(bundle.classes)}
         data = f'<script type="application/json" id="model">{json_in_html(self.about)}</script>'
-        page = fill(bundle, "", data, '<script src="page/script.js"></script>')
-        script = scripts("answer.js", "remote_engine.js", "classifier.js")
+        style = f"<style>{read('more_answers.css')}</style>"
+        page = fill(bundle, style, data, '<script src="page/script.js"></script>')
+        script = scripts("answer.js", "more_answers.js", "remote_engine.js", "classifier.js")
         self._parts = {"page.html": (page, "text/html"), "script.js": (script, "text/javascript")}
 
     def part(self, name: str) -> tuple[str, str] | None:
