@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,6 +104,8 @@ def train(
 
 def _result(run: Run, trained: bool) -> dict[str, Any]:
     """The last line of --json: where a finished run's files are, whether this command trained it, and its scores."""
+    from tellapart.report.verdict import verdict
+
     return {
         "event": "Finished",
         "trained": trained,
@@ -110,6 +113,7 @@ def _result(run: Run, trained: bool) -> dict[str, Any]:
         "report": str(run.report),
         "bundle": str(run.bundle),
         "evaluations": {on: evaluation.as_dict() for on, evaluation in run.evaluations.items()},
+        "verdict": asdict(verdict(run)),
     }
 
 
@@ -121,8 +125,11 @@ def _published_network(recipe: Recipe) -> str | None:
 
 
 def _result_text(run: Run) -> list[str]:
+    from tellapart.report.verdict import verdict
+
     return [
         next(iter(run.evaluations.values())).table(),
+        *verdict(run).lines(),
         f"Report: {run.report}",
         f"Ask it: tellapart predict {shlex.quote(str(run.directory))} PICTURE",
     ]

@@ -129,13 +129,21 @@ def precision_note(name: str, headline: Metric, on: str) -> str:
 
     "" too on the pictures that the network was trained on: more of these tell nothing of others.
     """
-    width = headline.high - headline.low
-    if on == "train" or not math.isfinite(width) or width <= _WIDE:
+    more = more_pictures(name, headline)
+    if on == "train" or not more:
         return ""
-    more = _rounded(pictures_for_half(name, headline) - headline.n)
+    width = headline.high - headline.low
     which = f"{on} pictures" if on in ("test", "validation") else "such pictures"
     subject = f"The {name.replace('_', ' ')}'s 95 % interval"
     return f"{subject} is {100 * width:.0f} points wide; {more:,} more {which} would make it about half as wide."
+
+
+def more_pictures(name: str, headline: Metric) -> int:
+    """How many more pictures would make a wide interval about half as wide; 0 where it is not wide."""
+    width = headline.high - headline.low
+    if not math.isfinite(width) or width <= _WIDE:
+        return 0
+    return _rounded(pictures_for_half(name, headline) - headline.n)
 
 
 def pictures_for_half(name: str, metric: Metric) -> int:

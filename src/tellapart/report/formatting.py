@@ -28,7 +28,8 @@ _AVERAGES = {
 }
 _CONTROL_PICTURES = {**{code: 0x2400 + code for code in range(32)}, 0x7F: 0x2421}
 _THIN = "\u202f"  # narrow no-break space
-_SURE = f"95{_THIN}%"
+#: The certainty of every interval.
+SURE = f"95{_THIN}%"
 
 
 def plain(name: str) -> str:
@@ -142,15 +143,15 @@ def sentence(evaluation: Evaluation) -> str:
     }.get(evaluation.on, "it has not seen")
     if not evaluation.multilabel and "accuracy" in metrics:
         base, right, span = _of(metrics["accuracy"])
-        return f"Of {base} pictures {relation}, it names {right} right ({_SURE}: {span})."
+        return f"Of {base} pictures {relation}, it names {right} right ({SURE}: {span})."
     precision, recall = _first(metrics, "precision"), _first(metrics, "recall")
     if evaluation.multilabel and precision and recall:
         base, share, span = _of(recall)
-        first = f"Of {base} labels that belong to pictures {relation}, it finds {share} ({_SURE}: {span})."
+        first = f"Of {base} labels that belong to pictures {relation}, it finds {share} ({SURE}: {span})."
         base, right, span = _of(precision)
-        return f"{first} Of {base} labels that it answers, {right} are right ({_SURE}: {span})."
+        return f"{first} Of {base} labels that it answers, {right} are right ({SURE}: {span})."
     name, metric = evaluation.headline
-    return f"{plain(name)} on pictures {relation}: {score(name, metric.value)} ({_SURE}: {interval(name, metric)})."
+    return f"{plain(name)} on pictures {relation}: {score(name, metric.value)} ({SURE}: {interval(name, metric)})."
 
 
 def _first(metrics: dict[str, Metric], stem: str) -> Metric | None:

@@ -222,7 +222,13 @@ def train(
     command = shlex.join(map(str, [*words, "--out", directory]))
     options = RunOptions(on_unreadable, runtime, command, resume_anyway, began=began)
     follow(sink, loaded, catalog, directory, options, split, corrections)
-    return Run(directory)
+    finished = Run(directory)
+    if progress:
+        from tellapart.report.verdict import verdict
+
+        for line in verdict(finished).lines():
+            sink.say(line)
+    return finished
 
 
 def follow(

@@ -1,0 +1,209 @@
+"""How good a trained classifier is, how sure that is, and the one most useful next step, from what its run measured.
+
+The step is the first of a fixed order whose evidence is strong enough: a model at chance, labels that look wrong, a
+training that had not ended, one that learned by heart, a class that is short of pictures, two classes that are mixed
+up, too few pictures to judge by. Else it is to look at the mistakes, or to use the model.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass
+
+import numpy as np
+
+from tellapart.core.predictions import Predictions
+from tellapart.core.scores import Evaluation
+from tellapart.core.text import counted
+from tellapart.evaluation.chance import chance_note, constant_score, more_pictures
+from tellapart.report import formatting
+from tellapart.report.curves import Curves, StageSpan, curves
+from tellapart.runs.run import Run
+
+_SURE, _UNLIKELY = 0.95, 0.01  # calibrated probabilities of an answer, and of a label that it contradicts
+_RISE, _FALL = 1.1, 0.98  # of a loss on validation: after its best, and in the last epoch of a training that goes on
+_SHARE_OF_CLASS, _SHARE_OF_PAIR = 0.15, 0.25  # of all mistakes
+_FEW = 3  # pictures; from fewer nothing is concluded
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Three sentences for the end of a training."""
+
+    how_good: str
+    how_sure: str
+    next_step: str
+
+    def lines(self) -> list[str]:
+        """One line each, with its name in front."""
+        return [f"How good: {self.how_good}", f"How sure: {self.how_sure}", f"Next:     {self.next_step}"]
+
+
+def verdict(run: Run) -> Verdict:
+    """The verdict on a finished run.
+
+    Raises:
+        RunError: a file of the run is missing or damaged.
+    """
+    evaluation = next(iter(run.evaluations.values()))
+    part = "test" if evaluation.on == "test" else "validation"
+    return Verdict(
+        _how_good(evaluation, run.predictions(part)), _how_sure(evaluation), _next_step(run, evaluation, part)
+    )
+
+
+def _how_good(evaluation: Evaluation, predictions: Predictions) -> str:
+    name, metric = evaluation.headline
+    labelled = _labelled(predictions)
+    base = f"; always the commonest answer would get {formatting.percent(constant_score(labelled))}"
+    if name == "accuracy":
+        right = round(metric.value * metric.n)
+        score = f"{formatting.percent(metric.value)} right, {right:,} of {metric.n:,} {_pictures(evaluation)}"
+    else:
+        n = counted(evaluation.n, "picture")
+        score = f"{formatting.plain(name)} {formatting.score(name, metric.value)} on {n} that it has not seen"
+    return f"{score}{base if len(labelled) else ''}."
+
+
+def _pictures(evaluation: Evaluation) -> str:
+    if evaluation.on == "test":
+        return "test pictures, which it has not seen"
+    return "validation pictures, by which its best epoch was chosen"
+
+
+def _how_sure(evaluation: Evaluation) -> str:
+    name, metric = evaluation.headline
+    text = f"{formatting.SURE} sure of {formatting.interval(name, metric)} on new pictures of the same kind"
+    n = more_pictures(name, metric)
+    text += f"; {counted(n, f'more {_noun(evaluation)} picture')} would halve that" if n else ""
+    return f"{text}; the same pictures chose the epoch, so it flatters." if evaluation.on != "test" else f"{text}."
+
+
+def _noun(evaluation: Evaluation) -> str:
+    return "test" if evaluation.on == "test" else "validation"
+
+
+# --- the next step --------------------------------------------------------------------------------------------------
+
+
+def _next_step(run: Run, evaluation: Evaluation, part: str) -> str:
+    predictions, name = _labelled(run.predictions(part)), shlex.quote(str(run.directory))
+    if len(predictions) and (note := chance_note(predictions, evaluation.headline[1], _temperature(run))):
+        return f"{note} Look at the pictures and their labels: tellapart audit {shlex.quote(str(run.catalog.root))}"
+    n_odd = 0 if predictions.multilabel else _odd_labels(run)
+    if n_odd >= max(2, math.ceil(evaluation.n / 100)):
+        return (
+            f"{counted(n_odd, 'label')} of validation and test {'look' if n_odd > 1 else 'looks'} wrong: it is sure of "
+            f"another class. See them: tellapart review {name}"
+        )
+    course = curves(run.events())
+    step = _of_training(run, course) or _of_classes(run, evaluation)
+    if step:
+        return step
+    metric_name, metric = evaluation.headline
+    if n := more_pictures(metric_name, metric):
+        return (
+            f"{counted(n, 'more picture')} to test by would say more than another training: the interval is wide. Or "
+            "tellapart cross-validate tests every picture once."
+        )
+    n_wrong = round((1 - metric.value) * metric.n)
+    if metric_name == "accuracy" and n_wrong < _FEW:
+        return f"use it: tellapart predict {name} PICTURE"
+    return f"no one cause stands out; look at what it gets wrong: tellapart errors {name}"
+
+
+def _labelled(predictions: Predictions) -> Predictions:
+    """The predictions with a label to be compared with."""
+    from tellapart.evaluation.metrics import take
+
+    if predictions.multilabel:
+        return predictions
+    return take(predictions, predictions.target >= 0)
+
+
+def _temperature(run: Run) -> float | tuple[float, ...]:
+    value = run.evaluation_values["temperature"]
+    return tuple(value) if isinstance(value, list) else float(value)
+
+
+def _odd_labels(run: Run) -> int:
+    """Pictures of validation and test whose label the classifier, sure of another class, all but rules out."""
+    n, temperature = 0, _temperature(run)
+    for part in ("validation", "test"):
+        if run.predictions_file(part).is_file() and len(known := _labelled(run.predictions(part))):
+            p = known.probabilities(temperature)
+            n += int(((p.max(axis=1) >= _SURE) & (p[np.arange(len(p)), known.target] <= _UNLIKELY)).sum())
+    return n
+
+
+def _of_training(run: Run, course: Curves) -> str:
+    """What the loss on validation says of the last stage that took steps; "" where it says nothing."""
+    stages = run.recipe.stages
+    if len(course.stages) != len(stages) or not course.stages or stages[-1].solver is not None:
+        return ""
+    span, stage, number = course.stages[-1], stages[-1], len(stages) - 1
+    losses = course.validation_loss[span.start : span.end]
+    if len(losses) < _FEW or not all(map(math.isfinite, losses)):
+        return ""
+    best = int(np.argmin(losses))
+    if best == len(losses) - 1 and losses[-1] <= _FALL * losses[-2]:
+        length = f"steps={2 * stage.steps}" if stage.steps else f"epochs={2 * stage.epochs}"
+        more = f"--set stages.{number}.{length}"
+        if run.plan is not None:
+            more = "--minutes, twice as many as now,"
+        return (
+            f"it was still getting better at its end (loss on validation {losses[-2]:.3g}, then {losses[-1]:.3g}): "
+            f"train again with {more} and another --out."
+        )
+    return _by_heart(run, course, span, best)
+
+
+def _by_heart(run: Run, course: Curves, span: StageSpan, best: int) -> str:
+    losses, trained = (line[span.start : span.end] for line in (course.validation_loss, course.train_loss))
+    if losses[-1] < _RISE * losses[best] or not trained[-1] < trained[best]:
+        return ""
+    seen = (
+        f"it is overfitting: after epoch {best + 1} the loss on validation rose from {losses[best]:.3g} to "
+        f"{losses[-1]:.3g}, while that of training fell to {trained[-1]:.3g}."
+    )
+    name = shlex.quote(str(run.directory))
+    if run.recipe.augment:
+        return f"{seen} More pictures help most; tellapart errors {name} shows which."
+    return f"{seen} Change the pictures while it trains: a recipe with augmentation, see tellapart recipes."
+
+
+def _of_classes(run: Run, evaluation: Evaluation) -> str:
+    """A class that is short of pictures, or two that are mixed up, where that makes many of the mistakes."""
+    if evaluation.multilabel or not evaluation.confusion:
+        return ""
+    confusion = np.array(evaluation.confusion)
+    wrong = confusion - np.diag(confusion.diagonal())
+    n_wrong, shown = int(wrong.sum()), confusion.sum(axis=1)
+    if n_wrong < _FEW:
+        return ""
+    trained = _trained_on(run, evaluation.classes)
+    recall = confusion.diagonal() / np.maximum(shown, 1)
+    typical = int(np.median(trained[recall >= np.median(recall)]))
+    lost = wrong.sum(axis=1)
+    short = np.flatnonzero((trained * 2 <= typical) & (lost >= _SHARE_OF_CLASS * n_wrong) & (lost >= 2))
+    if len(short):
+        k = int(short[lost[short].argmax()])
+        return (
+            f"about {counted(typical - int(trained[k]), 'more picture')} of {evaluation.classes[k]} would help most: "
+            f"it has {trained[k]:,} to learn from, others about {typical:,}; {lost[k]} of {n_wrong} mistakes are its."
+        )
+    both = wrong + wrong.T
+    i, j = np.unravel_index(int(np.triu(both).argmax()), both.shape)
+    if both[i, j] >= max(_FEW, _SHARE_OF_PAIR * n_wrong):
+        return (
+            f"{both[i, j]} of {n_wrong} mistakes mix up {evaluation.classes[i]} and {evaluation.classes[j]}: see them, "
+            f"and whether the two can be told apart: tellapart errors {shlex.quote(str(run.directory))}"
+        )
+    return ""
+
+
+def _trained_on(run: Run, classes: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Training pictures of each class."""
+    target = run.catalog.target(run.split.train)
+    return np.bincount(target[target >= 0], minlength=len(classes)).astype(np.int64)

@@ -1,0 +1,146 @@
+"""The verdict at the end of a training: each next step from runs whose measurements call for it, and for no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tellapart.core.predictions import Predictions
+from tellapart.evaluation.evaluate import evaluate_predictions
+from tellapart.recipe.load import load_recipe
+from tellapart.report.verdict import Verdict, verdict
+
+CLASSES = ("apple", "leek", "tomato")
+
+
+@dataclass
+class Story:
+    """A run as its files would tell it: targets and answers of the test pictures, training pictures, losses."""
+
+    target: list[int]
+    answer: list[int]
+    certainty: float = 4.0
+    trained: tuple[int, ...] = (40, 40, 40)
+    losses: list[tuple[float, float]] = field(default_factory=lambda: [(1.0, 1.0), (0.5, 0.6), (0.4, 0.6)])
+    changes: tuple[str, ...] = ("stages.0.epochs=3",)
+    plan: Any = None
+    multilabel: bool = False
+
+    def verdict(self) -> Verdict:
+        target = np.array(self.target)
+        logits = np.zeros((len(target), 3), np.float32)
+        logits[np.arange(len(target)), self.answer] = self.certainty
+        if self.multilabel:
+            target = np.eye(3, dtype=np.uint8)[target]
+            logits = 2 * logits - self.certainty
+        test = Predictions.of(np.arange(len(target)), logits, target, CLASSES)
+        evaluation = evaluate_predictions(test, on="test")
+        rows = np.repeat(np.arange(3), self.trained)
+        run: Any = SimpleNamespace(
+            directory=Path("runs/first"),
+            evaluations={"test": evaluation},
+            evaluation_values={"temperature": 1.0},
+            predictions=lambda part: test,
+            predictions_file=lambda part: Path(__file__) if part == "test" else Path("nowhere"),
+            recipe=load_recipe("scratch", list(self.changes)),
+            plan=self.plan,
+            events=lambda: [_epoch(i, *pair) for i, pair in enumerate(self.losses)],
+            catalog=SimpleNamespace(root=Path("my photos"), target=lambda part: rows),
+            split=SimpleNamespace(train=pl.Series(rows)),
+        )
+        return verdict(run)
+
+
+def _epoch(i: int, train: float, validation: float) -> dict[str, Any]:
+    return {"event": "Validated", "stage": 0, "epoch": i + 1, "train_loss": train, "validation_loss": validation,
+            "validation_accuracy": 0.5, "train_accuracy": None, "lrs": [], "best": True}  # fmt: skip
+
+
+def _mixed(pairs: dict[tuple[int, int], int], right: int = 30) -> tuple[list[int], list[int]]:
+    """Targets and answers: `right` of each class, and so many of each pair (target, answer)."""
+    both = [(k, k) for k in range(3)] * right + [pair for pair, n in pairs.items() for _ in range(n)]
+    return [target for target, _ in both], [answer for _, answer in both]
+
+
+def test_how_good_and_how_sure() -> None:
+    made = Story(*_mixed({(0, 1): 5, (2, 1): 5}, right=30)).verdict()
+    assert made.how_good.startswith("90.0\u202f% right, 90 of 100 test pictures")
+    assert "always the commonest answer would get 35.0\u202f%" in made.how_good
+    assert "95\u202f% sure of 82.6 to 94.5\u202f%" in made.how_sure
+    assert "more test pictures would halve that" in made.how_sure
+    assert [line.split(":")[0] for line in made.lines()] == ["How good", "How sure", "Next"]
+
+
+def test_several_labels() -> None:
+    made = Story(*_mixed({(0, 1): 5}), multilabel=True).verdict()
+    assert made.how_good.startswith("F1, ")
+    assert "always the commonest answer" in made.how_good
+
+
+def test_a_model_at_chance_is_sent_to_its_pictures() -> None:
+    made = Story([0, 1, 2] * 20, [0, 0, 0] * 20)
+    assert "learned nothing" in made.verdict().next_step
+    assert made.verdict().next_step.endswith("tellapart audit 'my photos'")
+
+
+def test_labels_that_look_wrong_are_counted() -> None:
+    pairs = {(0, 1): 1, (1, 2): 1, (2, 0): 1}
+    sure = Story(*_mixed(pairs), certainty=8.0).verdict()
+    assert sure.next_step.startswith("3 labels of validation and test look wrong")
+    assert sure.next_step.endswith("tellapart review runs/first")
+    assert "review" not in Story(*_mixed(pairs), certainty=3.0).verdict().next_step
+
+
+def test_a_training_that_was_still_getting_better() -> None:
+    falling = [(1.0, 1.0), (0.8, 0.8), (0.6, 0.6)]
+    assert "--set stages.0.epochs=6" in Story(*_mixed({(0, 1): 5}), losses=falling).verdict().next_step
+    steps = Story(*_mixed({(0, 1): 5}), losses=falling, changes=("stages=[{steps=70}]",))
+    assert "--set stages.0.steps=140" in steps.verdict().next_step
+    assert "--minutes" in Story(*_mixed({(0, 1): 5}), losses=falling, plan={}).verdict().next_step
+
+
+def test_overfitting_says_by_which_losses() -> None:
+    rising = [(1.0, 1.0), (0.5, 0.6), (0.1, 0.9)]
+    made = Story(*_mixed({(0, 1): 5}), losses=rising).verdict()
+    assert "it is overfitting: after epoch 2 the loss on validation rose from 0.6 to 0.9" in made.next_step
+    assert (
+        "tellapart recipes"
+        in Story(*_mixed({(0, 1): 5}), losses=rising, changes=("augment=[]", "stages.0.epochs=3")).verdict().next_step
+    )
+
+
+def test_a_class_that_is_short_of_pictures() -> None:
+    pairs = {(2, 0): 4, (2, 1): 4}
+    made = Story(*_mixed(pairs), trained=(80, 80, 20)).verdict()
+    assert made.next_step.startswith("about 60 more pictures of tomato would help most")
+    assert "8 of 8 mistakes are its" in made.next_step
+    assert "tomato would" not in Story(*_mixed(pairs), trained=(80, 80, 60)).verdict().next_step
+
+
+def test_two_classes_that_are_mixed_up() -> None:
+    made = Story(*_mixed({(0, 1): 3, (1, 0): 2, (2, 0): 1})).verdict()
+    assert made.next_step.startswith("5 of 6 mistakes mix up apple and leek")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "right", "words"),
+    [
+        ({(0, 1): 1}, 5, "would say more than another training"),
+        ({(0, 1): 1}, 200, "use it: tellapart predict runs/first PICTURE"),
+        ({(0, 1): 3, (1, 2): 3, (2, 0): 3, (1, 0): 1, (2, 1): 1, (0, 2): 1}, 400, "mix up"),
+    ],
+)
+def test_else_more_pictures_to_test_by_or_its_use(pairs: dict[tuple[int, int], int], right: int, words: str) -> None:
+    assert words in Story(*_mixed(pairs, right)).verdict().next_step
+
+
+def test_no_one_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tellapart.report.verdict._SHARE_OF_PAIR", 0.5)
+    pairs = {(0, 1): 3, (1, 2): 3, (2, 0): 3}
+    assert "look at what it gets wrong: tellapart errors" in Story(*_mixed(pairs, 400)).verdict().next_step
