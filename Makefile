@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 SEED ?= $(shell date +%s)
 UV := $(shell command -v uv 2>/dev/null)
+# Hundreds of processes load torch here; without stored bytecode each would compile it anew, for seconds.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup demo test test-all lint format types check bench results lock wheel clean
 
@@ -19,7 +21,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	  { echo 'Python 3.11 or newer is needed: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12'; exit 1; }
 ifneq ($(UV),)
 	test -x $(BIN)/python || { rm -rf $(VENV); uv venv --python "$$(command -v $(PYTHON))" $(VENV); }
-	uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
 	test -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
