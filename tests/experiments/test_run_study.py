@@ -13,7 +13,7 @@ import pytest
 
 from tellapart.data.scan import scan
 from tellapart.errors import RecipeError, RunError, UsageError
-from tellapart.experiments import train_cell
+from tellapart.experiments import run_study, train_cell
 from tellapart.experiments.directory import locked
 from tellapart.experiments.results import read_results
 from tellapart.experiments.run_study import best_cell
@@ -261,3 +261,22 @@ def test_a_cell_that_was_stopped_while_it_rose_is_marked(tmp_path, do):
 
 def test_every_file_of_a_study_is_its_own(grid):
     assert not [path for path in Path(grid.directory).rglob("*") if path.name.endswith(".part")]
+
+
+def test_labels_are_read_as_they_were_when_the_study_goes_on(tmp_path, pictures, here, monkeypatch):
+    """Without its delimiter the table would have one class for each cell."""
+    monkeypatch.setattr(run_study, "finish", lambda *_: None)  # no page
+    names = sorted(pictures.root.rglob("*.png"))
+    lines = [f"{path.relative_to(pictures.root)},{path.parent.name}/red" for path in names]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,labels", *lines]) + "\n", encoding="utf-8")
+    small.write(tmp_path, small.PAIR)
+    command = ["study", tmp_path / "study.toml", pictures.root, "--out", tmp_path / "out", "--quiet"]
+    done = here(*command, "--labels", tmp_path / "labels.csv", "--delimiter", "/")
+    assert done.returncode == 0, done.stderr
+    again = here("study", tmp_path / "out", "--quiet", "--retry-failed")
+    assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
+    assert "red" in read_results(tmp_path / "out").description.classes
+    small.write(tmp_path, small.PAIR.replace("seeds = 1", "seeds = 1\nlabel_options = { delimeter = '/' }"))
+    refused = here(*command)
+    assert refused.returncode == 2
+    assert "Did you mean 'delimiter'?" in refused.stderr

@@ -90,8 +90,8 @@ def run(
     read, source = read_given(file, keys)
     sink = progress_sink(not quiet)
     with stopped_soon():
-        catalog = pictures_of(read, photos, sink, **label_options)
-        read = with_pictures(read, photos)
+        read = with_pictures(read, photos, **label_options)
+        catalog = pictures_of(read, sink)
         directory = directory_of(out or own, file, catalog)
         options = StudyOptions(storage, parallel, minutes, retry_failed, shlex.join(["tellapart", *sys.argv[1:]]))
         if dry_run:

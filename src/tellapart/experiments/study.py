@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from tellapart.data.catalog import Catalog
+from tellapart.data.scan import scan as scan_pictures
 from tellapart.errors import UsageError
 from tellapart.experiments.read_study import Source, parse_study, read_study, study_of
 from tellapart.experiments.results import StudyResults, read_results
@@ -17,6 +20,9 @@ from tellapart.experiments.run_study import StudyOptions, run_study
 from tellapart.experiments.study_file import StudyFile
 from tellapart.workflows.progress import ProgressSink, progress_sink
 from tellapart.workflows.scan import scan
+
+#: What `scan` takes that says nothing of labels.
+_NOT_OF_LABELS = ("root", "workers", "progress", "measures")
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,8 @@ def study(
     given = {name: value for name, value in {"vary": vary, "recipe": recipe}.items() if value is not None}
     given = {name: str(value) if isinstance(value, Path) else value for name, value in (given | keys).items()}
     read, source = read_given(file, given)
-    catalog = pictures_of(read, pictures, sink)
     read = with_pictures(read, pictures)
+    catalog = pictures if isinstance(pictures, Catalog) else pictures_of(read, sink)
     directory = directory_of(out, file, catalog)
     options = StudyOptions(storage, parallel, minutes, retry_failed, f"tellapart study {directory}")
     run_study(read, source, catalog, directory, options, sink)
@@ -93,24 +99,36 @@ def read_given(file: str | Path | None, given: dict[str, Any]) -> tuple[StudyFil
     return parse_study(study_of(given, source, validate=False), source), source
 
 
-def pictures_of(
-    file: StudyFile, pictures: str | Path | Catalog | None, sink: ProgressSink, **label_options: Any
-) -> Catalog:
-    """The pictures that are given, or those that the study's file names."""
-    if isinstance(pictures, Catalog):
-        return pictures
-    if (pictures or file.pictures) is None:
+def with_pictures(file: StudyFile, pictures: str | Path | Catalog | None, **label_options: Any) -> StudyFile:
+    """The study with its pictures and how they are read, so that its directory alone is enough to go on."""
+    named = {name: value for name, value in label_options.items() if value not in (None, False)}
+    for name, value in named.items():
+        if isinstance(value, Path):  # below the pictures' folder, or from here
+            named[name] = str(value.absolute() if value.exists() else value)
+    changes: dict[str, Any] = {"label_options": file.label_options | named}
+    if isinstance(pictures, str | Path):
+        changes["pictures"] = str(Path(pictures).absolute())
+    return file.model_copy(update=changes)
+
+
+def pictures_of(file: StudyFile, progress: ProgressSink) -> Catalog:
+    """The pictures that a study's file names, read as it says.
+
+    Raises:
+        UsageError: it names none, or an option that reading them does not have.
+        DataError: see `scan`.
+    """
+    if file.pictures is None:
         raise UsageError(
             "The study names no pictures.", 'Give them: tellapart study study.toml photos/, or pictures = "…"'
         )
-    return scan(pictures or str(file.pictures), sink, **label_options)
-
-
-def with_pictures(file: StudyFile, pictures: str | Path | Catalog | None) -> StudyFile:
-    """The study with its pictures named, so that its directory alone is enough to go on."""
-    if isinstance(pictures, str | Path):
-        return file.model_copy(update={"pictures": str(Path(pictures).absolute())})
-    return file
+    known = [name for name in inspect.signature(scan_pictures).parameters if name not in _NOT_OF_LABELS]
+    for name in file.label_options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{close[0]}'? " if close else ""
+            raise UsageError(f"label_options: there is no '{name}'.", f"{hint}There are: {', '.join(known)}.")
+    return scan(file.pictures, progress, **file.label_options)
 
 
 def directory_of(out: str | Path | None, file: str | Path | None, catalog: Catalog) -> Path:

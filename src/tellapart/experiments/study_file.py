@@ -106,6 +106,9 @@ class StudyFile(Section):
     recipe: _Name = Field(default="transfer", description="shipped recipe or TOML file, relative to the study's file")
     set: _Changes = Field(default_factory=list, description='"key=value" changes for all cells')
     pictures: str | None = Field(default=None, description="folder or table, relative to the study's file")
+    label_options: dict[_Name, str | bool | int] = Field(
+        default_factory=dict, max_length=20, description="how their labels are read: the options of scan, by name"
+    )
     seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] | Seeds = Field(
         default=3, description="trainings of a cell; or { from = 3, to = 12 }: more for cells that are undecided"
     )
