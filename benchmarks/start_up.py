@@ -24,9 +24,8 @@ LIBRARIES = "import numpy, PIL.Image, simplejpeg, onnxruntime"
 
 
 def seconds(*arguments: str, source: str = "") -> tuple[float, float]:
-    """Seconds by the clock, and of the processors, of a Python process that has its bytecode, as installed ones do."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {"PYTHONPATH": source} if source else {}
+    """Seconds by the clock, and of the processors, of a Python process."""
+    environment = {**os.environ, "PYTHONPATH": source} if source else None
     start = time.monotonic()
     child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment)
     _, status, used = os.wait4(child.pid, 0)
