@@ -43,9 +43,15 @@ class Classifier:
         network: runs it, on the best engine at hand.
     """
 
-    def __init__(self, bundle: Bundle, engine: str = AUTO, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str = AUTO,
+        say: Callable[[str], None] = lambda line: None,
+        checked: bool = False,
+    ) -> None:
         self.bundle = bundle
-        self.network = EngineSwitch(bundle, engine, say)
+        self.network = EngineSwitch(bundle, engine, say, checked)
 
     @property
     def classes(self) -> tuple[str, ...]:

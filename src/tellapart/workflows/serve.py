@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tellapart.core.extras import require
+from tellapart.core.hardware import give_back
 from tellapart.core.output import print_err, print_out
 from tellapart.deploy.bundle.golden import read_golden
+from tellapart.deploy.bundle.read import Bundle
+from tellapart.deploy.engines.apart import choose_apart
 from tellapart.deploy.engines.names import AUTO
-from tellapart.deploy.predictor import Classifier, load
+from tellapart.deploy.predictor import BATCH, Classifier
 from tellapart.errors import TellapartError, UsageError
 from tellapart.runs.run import Run
 from tellapart.web.guard import LOOPBACK
 from tellapart.web.serve.app import Extras, Served
-from tellapart.web.serve.batches import BATCH
 from tellapart.web.serve.explainer import Explainer
 from tellapart.web.server import listen, server_config
 
@@ -65,7 +67,7 @@ def serve(run: Path, options: ServeOptions) -> None:
         UsageError: no token for an address that others can reach, or a port or folder that cannot be used.
         BundleError: there is no bundle, or it does not give its golden answers on this machine.
     """
-    require("fastapi", "Serving", "serve")
+    require("starlette", "Serving", "serve", "fastapi")
     if options.host not in LOOPBACK and not options.token:
         raise UsageError(
             f"Others can reach {options.host}: a token is needed, which requests must bring.",
@@ -138,10 +140,10 @@ async def _until_stopped(served: Served, run: Path, engine: str, listener: socke
 
 def _ready(run: Path, engine: str) -> Classifier:
     """The classifier, on the fastest engine, and warm: the first request waits no longer than the others."""
-    model = load(run, engine, print_out)
-    pictures, _ = read_golden(model.bundle)
-    batch = np.resize(pictures, (BATCH, *pictures.shape[1:]))
-    if not model.network.decided:
-        model.network.decide(batch)
-    model.network.predict_distance(batch)
+    bundle = Bundle.load(run)
+    chosen = engine if engine == "onnxruntime" else choose_apart(bundle.folder, engine, BATCH, print_out)
+    model = Classifier(bundle, chosen, checked=True)
+    pictures, _ = read_golden(bundle)
+    model.network.predict_distance(np.resize(pictures, (BATCH, *pictures.shape[1:])))
+    give_back()
     return model

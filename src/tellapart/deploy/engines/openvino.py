@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tellapart.core.bundle_description import AGAIN
 from tellapart.core.extras import require
-from tellapart.core.hardware import n_processors
+from tellapart.core.hardware import give_back, n_processors
 from tellapart.core.openvino_quiet import has_openvino, load_openvino
 from tellapart.core.preprocess import Pixels
 from tellapart.deploy.bundle.session import check_network
@@ -55,6 +55,7 @@ def open_openvino(path: Path, bfloat16: bool = False) -> Run:
     except Exception as error:  # OpenVINO's errors share no base but Exception
         raise BundleError(f"{path} cannot be run by OpenVINO: {_first_line(error)}", AGAIN) from error
     lock = threading.Lock()
+    give_back()  # what reading and compiling took
 
     def run(pictures: Pixels, outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         with lock:

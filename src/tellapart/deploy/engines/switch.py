@@ -34,6 +34,7 @@ class EngineSwitch:
         bundle: the model. It is not run itself, so that the engine that is left can be freed.
         engine: "auto", or one of `names.ENGINES`, which is checked at once.
         say: called with lines for people: the choice, once.
+        checked: whether this engine's distances were compared already, by another process of this machine.
 
     Raises:
         UsageError: there is no such engine, or this processor has no instructions for it.
@@ -41,7 +42,13 @@ class EngineSwitch:
         MissingExtraError: it is not installed.
     """
 
-    def __init__(self, bundle: Bundle, engine: str = AUTO, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str = AUTO,
+        say: Callable[[str], None] = lambda line: None,
+        checked: bool = False,
+    ) -> None:
         if engine not in (AUTO, *ENGINES):
             raise UsageError(f"There is no engine {engine!r}.", f"There are: {', '.join((AUTO, *ENGINES))}.")
         if (
@@ -56,7 +63,8 @@ class EngineSwitch:
         self._seconds, self._recalled = 0.0, False
         self.bundle = replace(bundle, engine=next((name for name in ENGINES if name == engine), "onnxruntime"))
         if self.decided:
-            _chooser().check_engine(self.bundle, replace(bundle, engine="onnxruntime"))
+            plain = None if checked or engine == "onnxruntime" else replace(bundle, engine="onnxruntime")
+            _chooser().check_engine(self.bundle, plain)
 
     def predict_distance(
         self, pictures: Pixels, n_copies: int = 0, mean: Mean = "logits"

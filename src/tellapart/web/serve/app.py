@@ -10,11 +10,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
-
+from tellapart.core import checks
 from tellapart.core.extras import require
+from tellapart.core.plain_json import parse_json
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.predictor import AnswerOptions, Classifier
 from tellapart.web.serve import open_inference
@@ -53,11 +53,8 @@ class Extras:
     no_explainer: tuple[int, str] = (404, "Only the bundle is served here; explanations need its run.")
 
 
-class _Correction(BaseModel, strict=True):
-    """What somebody says a picture shows: its file's name as an answer had it, and names of classes."""
-
-    stored_as: Annotated[str, Field(max_length=100)]
-    labels: Annotated[list[str], Field(max_length=1000)]
+#: What somebody says a picture shows: its file's name as an answer had it, and names of classes.
+_CORRECTION = checks.record({"stored_as": checks.text(100), "labels": checks.listed(checks.text(), range(1001))})
 
 
 class Served:
@@ -76,7 +73,8 @@ class Served:
         self.memory = BodyMemory()
         self.page = self._page(model)
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keep")
-        self._fastapi = require("fastapi", "Serving", "serve")
+        # FastAPI's base alone: what it adds, 15 MB, describes bodies that are JSON.
+        self._responses = require("starlette.responses", "Serving", "serve")
 
     async def exchange(self, model: Classifier) -> None:
         """Answer with another model from now on. What is inside is answered by the one that it was prepared for."""
@@ -96,11 +94,8 @@ class Served:
             if self.extras.explainer is not None:
                 await self.extras.explainer.stop()
 
-        app = self._fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-        app.add_exception_handler(require("starlette.exceptions", "Serving", "serve").HTTPException, self._no_such_path)
-        app.add_middleware(Gate, token=self.extras.token, metrics=self.metrics)
         model = "/v2/models/{name}"
-        for path, method, answer in (
+        routes = (
             ("/v1/predict", "POST", self.predict),
             ("/v1/explain", "POST", self.explain),
             ("/v1/correction", "POST", self.correct),
@@ -117,8 +112,13 @@ class Served:
             (f"{model}/infer", "POST", self.v2_infer),
             ("/", "GET", self.html),
             ("/page/{name}", "GET", self.html),
-        ):
+        )
+        starlette = require("starlette.applications", "Serving", "serve")
+        error = require("starlette.exceptions", "Serving", "serve").HTTPException
+        app = starlette.Starlette(lifespan=lifespan, exception_handlers={error: self._no_such_path})
+        for path, method, answer in routes:
             app.add_route(path, answer, methods=[method])
+        app.add_middleware(Gate, token=self.extras.token, metrics=self.metrics)
         return app
 
     async def predict(self, request: Any) -> Any:
@@ -162,16 +162,16 @@ class Served:
         with self.memory.lease() as lease:
             body = await whole_body(request, _MOST_CORRECTION, lease)
         try:
-            correction = _Correction.model_validate_json(body)
-        except ValidationError:
+            correction = _CORRECTION(parse_json(body))
+        except ValueError:
             raise Refused(400, 'A correction is such as {"stored_as": "….jpg", "labels": ["…"]}.') from None
-        labels = list(dict.fromkeys(correction.labels))
+        labels = list(dict.fromkeys(correction["labels"]))
         if unknown := next((name for name in labels if name not in bundle.classes), None):
             raise Refused(400, f"{unknown[:100]!r} is not a class of this model.")
         if len(labels) > 1 and not bundle.multilabel:
             raise Refused(400, "A picture has one label here.")
-        await self._on_keeper(store.correct, correction.stored_as, labels, bundle.multilabel)
-        return self._json({"stored_as": correction.stored_as, "labels": labels})
+        await self._on_keeper(store.correct, correction["stored_as"], labels, bundle.multilabel)
+        return self._json({"stored_as": correction["stored_as"], "labels": labels})
 
     async def model(self, request: Any) -> Any:
         """The model, and whether pictures are kept."""
@@ -188,7 +188,7 @@ class Served:
     async def counts(self, request: Any) -> Any:
         """Counts for Prometheus."""
         self.metrics.inside.set(self.batches.n_inside)
-        return self._fastapi.Response(self.metrics.text(), headers={"Content-Type": self.metrics.content_type})
+        return self._responses.Response(self.metrics.text(), headers={"Content-Type": self.metrics.content_type})
 
     async def openapi(self, request: Any) -> Any:
         """The description of this interface."""
@@ -225,7 +225,7 @@ class Served:
         headers = {"Content-Type": "application/json"}
         if n_header is not None:
             headers = {"Content-Type": "application/octet-stream", open_inference.HEADER_LENGTH: str(n_header)}
-        return self._fastapi.Response(content, headers=headers)
+        return self._responses.Response(content, headers=headers)
 
     async def html(self, request: Any) -> Any:
         """The page, and its parts."""
@@ -234,7 +234,7 @@ class Served:
             raise Refused(404, "Not found.")
         content, kind = part
         headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Security-Policy": PAGE_POLICY}
-        response = self._fastapi.Response(content, headers=headers)
+        response = self._responses.Response(content, headers=headers)
         if self.extras.token and request.query_params.get("token"):  # the gate has compared it
             response.set_cookie(COOKIE, self.extras.token, httponly=True, samesite="strict")
         return response
@@ -295,7 +295,7 @@ class Served:
     def _json(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Any:
         # As ASCII: names may hold what cannot be encoded otherwise.
         text = json.dumps(content, allow_nan=False)
-        return self._fastapi.Response(text, status, headers, "application/json")
+        return self._responses.Response(text, status, headers, "application/json")
 
 
 async def _left(request: Any) -> None:

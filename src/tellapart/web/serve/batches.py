@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 
 from tellapart.core.hardware import n_processors
 from tellapart.deploy.answer import Answer
-from tellapart.deploy.predictor import AnswerOptions, Classifier, answers_to_read
+from tellapart.deploy.predictor import BATCH, AnswerOptions, Classifier, answers_to_read
 from tellapart.deploy.read_pictures import PictureRead, read_one
 
-BATCH = 16
 #: Pictures that may be decoded, wait and be answered at a time: a few seconds' work on two processors.
 MOST_WAITING = 128
 

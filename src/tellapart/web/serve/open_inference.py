@@ -13,12 +13,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field, ValidationError
 
+from tellapart.core import checks
+from tellapart.core.plain_json import parse_json
 from tellapart.core.version import __version__
 from tellapart.deploy.answer import Answer
 from tellapart.web.serve.bodies import MOST_PICTURES, Refused
@@ -29,36 +31,35 @@ SERVER = {"name": "tellapart", "version": __version__, "extensions": ["binary_te
 _MOST_HEADER = 1_000_000
 _LENGTH = 4  # bytes that say how long an element of BYTES is
 
-_Text = Annotated[str, Field(max_length=1000)]
-_Size = Annotated[int, Field(ge=0, lt=1 << 40)]
-
-
-class _Parameters(BaseModel, strict=True):
-    """Those that count here; others may be there."""
-
-    binary_data_size: _Size | None = None
-    binary_data: bool | None = None
-    binary_data_output: bool = False
-
-
-class _Input(BaseModel, strict=True):
-    name: _Text
-    shape: list[_Size] = Field(max_length=8)
-    datatype: _Text
-    parameters: _Parameters = _Parameters()
-    data: Any = None
-
-
-class _Output(BaseModel, strict=True):
-    name: _Text
-    parameters: _Parameters = _Parameters()
-
-
-class _Request(BaseModel, strict=True):
-    id: _Text | None = None
-    inputs: list[_Input] = Field(max_length=8)
-    outputs: list[_Output] | None = Field(None, max_length=32)
-    parameters: _Parameters = _Parameters()
+_NAME = checks.text(1000)
+_SIZE = checks.integer(0, 1 << 40)
+#: Those that count here; others may be there.
+_PARAMETERS = checks.record(
+    {
+        "binary_data_size": (checks.none_or(_SIZE), lambda: None),
+        "binary_data": (checks.none_or(checks.boolean), lambda: None),
+        "binary_data_output": (checks.boolean, lambda: False),
+    }
+)
+_NO_PARAMETERS = partial(_PARAMETERS, {})
+_INPUT = checks.record(
+    {
+        "name": _NAME,
+        "shape": checks.listed(_SIZE, range(9)),
+        "datatype": _NAME,
+        "parameters": (_PARAMETERS, _NO_PARAMETERS),
+        "data": (lambda data: data, lambda: None),
+    }
+)
+_OUTPUT = checks.record({"name": _NAME, "parameters": (_PARAMETERS, _NO_PARAMETERS)})
+_REQUEST = checks.record(
+    {
+        "id": (checks.none_or(_NAME), lambda: None),
+        "inputs": checks.listed(_INPUT, range(9)),
+        "outputs": (checks.listed(_OUTPUT, range(33)), list),
+        "parameters": (_PARAMETERS, _NO_PARAMETERS),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -108,20 +109,17 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
     if header_length is not None and not n_header:
         return Inference([body], None, dict.fromkeys(_OUTPUTS, False))
     try:
-        request = _Request.model_validate_json(body[:n_header])
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "its JSON"
-        raise Refused(400, f"The request cannot be read: {where[:100]} is not as the protocol has it.") from None
-    pictures = _pictures(request.inputs, memoryview(body)[n_header:])
-    wanted = request.outputs or [_Output(name=name) for name in _OUTPUTS]
-    if unknown := next((output.name for output in wanted if output.name not in _OUTPUTS), None):
+        request = _REQUEST(parse_json(body[:n_header]))
+    except ValueError as error:
+        raise Refused(400, f"The request is not as the protocol has it: {str(error)[:200]}") from None
+    pictures = _pictures(request["inputs"], memoryview(body)[n_header:])
+    wanted = request["outputs"] or [_OUTPUT({"name": name}) for name in _OUTPUTS]
+    if unknown := next((output["name"] for output in wanted if output["name"] not in _OUTPUTS), None):
         raise Refused(400, f"There is no output {unknown[:100]!r}. There are: {', '.join(_OUTPUTS)}.")
-    binary = request.parameters.binary_data_output
-    as_binary = {
-        output.name: binary if output.parameters.binary_data is None else output.parameters.binary_data
-        for output in wanted
-    }
-    return Inference(pictures, request.id, as_binary)
+    binary = request["parameters"]["binary_data_output"]
+    asked = {output["name"]: output["parameters"]["binary_data"] for output in wanted}
+    as_binary = {name: binary if own is None else own for name, own in asked.items()}
+    return Inference(pictures, request["id"], as_binary)
 
 
 def _header_bytes(stated: str | None, n_body: int) -> int:
@@ -132,28 +130,29 @@ def _header_bytes(stated: str | None, n_body: int) -> int:
     return int(stated)
 
 
-def _pictures(inputs: Sequence[_Input], data: memoryview) -> list[bytes]:
+def _pictures(inputs: Sequence[Mapping[str, Any]], data: memoryview) -> list[bytes]:
     """The elements of the one input tensor."""
-    if [(tensor.name, tensor.datatype) for tensor in inputs] != [(INPUT, "BYTES")]:
+    if [(tensor["name"], tensor["datatype"]) for tensor in inputs] != [(INPUT, "BYTES")]:
         raise Refused(400, f"The model takes one input: {INPUT}, of BYTES [n], the contents of picture files.")
     (tensor,) = inputs
-    if tensor.data is not None or tensor.parameters.binary_data_size is None:
+    size, shape = tensor["parameters"]["binary_data_size"], tensor["shape"]
+    if tensor["data"] is not None or size is None:
         raise Refused(400, f"Send {INPUT} as binary data (binary_data_size), not in the JSON.")
-    if tensor.parameters.binary_data_size != len(data):
-        raise Refused(400, f"binary_data_size says {tensor.parameters.binary_data_size:,} bytes; {len(data):,} came.")
-    if len(tensor.shape) != 1 or not tensor.shape[0]:
+    if size != len(data):
+        raise Refused(400, f"binary_data_size says {size:,} bytes; {len(data):,} came.")
+    if len(shape) != 1 or not shape[0]:
         raise Refused(400, f"The shape of {INPUT} is [n], with at least one picture.")
-    if tensor.shape[0] > MOST_PICTURES:
+    if shape[0] > MOST_PICTURES:
         raise Refused(413, f"A request may have at most {MOST_PICTURES} pictures.")
     pictures = []
-    for _ in range(tensor.shape[0]):
+    for _ in range(shape[0]):
         length = int.from_bytes(data[:_LENGTH], "little")
         pictures.append(bytes(data[_LENGTH : _LENGTH + length]))
         if len(data) < _LENGTH + length:
             raise Refused(400, f"The binary data of {INPUT} end within a picture.")
         data = data[_LENGTH + length :]
     if len(data):
-        raise Refused(400, f"The binary data of {INPUT} hold more than {tensor.shape[0]} pictures.")
+        raise Refused(400, f"The binary data of {INPUT} hold more than {shape[0]} pictures.")
     return pictures
 
 
