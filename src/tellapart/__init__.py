@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from tellapart.workflows.cross_validate import CrossValidation as CrossValidation
     from tellapart.workflows.cross_validate import cross_validate as cross_validate
     from tellapart.workflows.curves import curves as curves
+    from tellapart.workflows.distill import distill as distill
     from tellapart.workflows.drift import Drift as Drift
     from tellapart.workflows.drift import drift as drift
     from tellapart.workflows.evaluate import evaluate as evaluate
@@ -80,6 +81,7 @@ _PUBLIC = {
     "compare": "tellapart.workflows.compare",
     "cross_validate": "tellapart.workflows.cross_validate",
     "curves": "tellapart.workflows.curves",
+    "distill": "tellapart.workflows.distill",
     "drift": "tellapart.workflows.drift",
     "evaluate": "tellapart.workflows.evaluate",
     "list_runs": "tellapart.experiments.list_runs",

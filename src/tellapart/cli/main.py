@@ -11,6 +11,7 @@ import typer.core
 from tellapart.cli import (
     audit,
     cache,
+    distill,
     drift,
     evaluate,
     explain,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "audit": audit.audit,
     "train": train.train,
     "cross-validate": train.cross_validate,
+    "distill": distill.distill,
     "study": study.app,
     "evaluate": evaluate.evaluate,
     "predict": predict.predict,

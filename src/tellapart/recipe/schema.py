@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from tellapart.recipe.distill import Distill
 from tellapart.recipe.evaluation import EvaluationConfig
 from tellapart.recipe.networks import CURRENT_LAYOUT, LAYOUTS, AnyBlock, Layout, Member, check_layout
 from tellapart.recipe.transforms import AnyTransform, Balance, Mix, Section, named_views
@@ -343,6 +344,7 @@ class Recipe(Section):
         "each stage ends at the epoch that was best on validation",
     )
     plan: Plan | None = None
+    distill: Distill | None = None
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

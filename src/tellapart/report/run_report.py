@@ -15,6 +15,7 @@ from tellapart.report.run_data import Part, Pictures, ReportData
 from tellapart.report.sections.audit import audit_section
 from tellapart.report.sections.calibration import certainty
 from tellapart.report.sections.corrections import corrections_section
+from tellapart.report.sections.distillation import distillation
 from tellapart.report.sections.epochs import epochs
 from tellapart.report.sections.explanations import explained
 from tellapart.report.sections.image_sizes import sizes
@@ -28,6 +29,7 @@ from tellapart.runs.run import Run
 #: Functions that make further sections from a run directory; None where it holds nothing for the section. A section
 #: with the anchor of one that is there adds its blocks to that one. See `ReportData.more`.
 SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
+    distillation,
     sizes,
     audit_section,
     epochs,

@@ -310,6 +310,29 @@ class AverageFile(Values):
     """average.json."""
 
     runs: Annotated[list[str], Field(min_length=1)]
+    weights: list[Annotated[float, Field(gt=0)]] | None = None
+
+
+class Verdict(Values):
+    """A student beside the same one trained on the labels alone."""
+
+    on: str
+    sentence: str
+    words: Literal["better", "worse", "cannot tell"]
+    metric: str
+    alone: Score
+    distilled: Score
+    teachers: list[Score]
+
+
+class DistillationFile(Values):
+    """distillation.json: the teachers, their bundles' digests, the unlabelled pictures, and the comparison."""
+
+    teachers: Annotated[list[str], Field(min_length=1)]
+    digests: list[str]
+    unlabelled: Count
+    left_out: list[str] = []
+    verdict: Verdict | None = None
 
 
 def read_checked(path: Path, schema: type[BaseModel], as_written: bool = False) -> Any:

@@ -73,6 +73,30 @@ class Run:
         return self.directory / "skipped.json"
 
     @property
+    def teacher_file(self) -> Path:
+        """A teacher's calibrated answers to the pictures that a student learns from, as `Predictions`."""
+        return self.directory / "teacher.parquet"
+
+    @property
+    def unlabelled_file(self) -> Path:
+        """The catalog of further pictures that only the teacher has answered."""
+        return self.directory / "unlabelled.parquet"
+
+    @property
+    def distillation_file(self) -> Path:
+        return self.directory / "distillation.json"
+
+    @property
+    def distillation(self) -> dict[str, Any] | None:
+        """Who taught this run, and what came of it, as `DistillationFile` has it; None where nobody did."""
+        if not self.distillation_file.is_file():
+            return None
+        from tellapart.runs.json_files import DistillationFile, read_checked
+
+        values: dict[str, Any] = read_checked(self.distillation_file, DistillationFile)
+        return values
+
+    @property
     def plan_file(self) -> Path:
         return self.directory / "plan.json"
 

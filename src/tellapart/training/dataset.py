@@ -19,6 +19,7 @@ from tellapart.data.augmentation import offline
 from tellapart.data.augmentation.transforms import left_to_chance
 from tellapart.data.catalog import Catalog
 from tellapart.data.loading.content_keys import content_keys, marked
+from tellapart.training.distillation import Teacher
 
 Rows = npt.NDArray[np.int64]
 Views = Sequence[Sequence[Any]]
@@ -36,6 +37,7 @@ class Dataset:
         seed: of the training; with epoch, row and view it fixes every random choice.
         ahead: the versions of each training picture, all of which an epoch shows; none: the picture itself.
         per_batch: whether the transforms are drawn once for all pictures of a batch.
+        teacher: the answers that are learnt beside the labels; None: the labels alone.
     """
 
     catalog: Catalog
@@ -46,6 +48,7 @@ class Dataset:
     seed: int
     ahead: Views = ()
     per_batch: bool = False
+    teacher: Teacher | None = None
 
     @property
     def versions(self) -> Views:

@@ -147,7 +147,7 @@ def solve_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
     # One epoch, balanced if so wished; in the order of the rows, since sums depend on the order.
     features, rows = all_views(np.sort(stage.order(0)))
     n, tried = len(stage.dataset.train), partial(_strengths, stage, state)
-    losses = solutions(features, stage.wanted(rows), head, stage.loss, n, tried())
+    losses = solutions(features, stage.lesson(rows), head, stage.training_loss, n, tried())
     judged = _judged_by_folds(stage, features, rows, tried) if stage.in_folds else None
     for _ in range(state.epoch):  # each solution starts from the one before, also when resumed
         next(losses)
@@ -190,7 +190,10 @@ def _judged_by_folds(
     ties = ties_of(stage.dataset.catalog, train)
     fold = deal(ties, min(stage.config.folds or 2, ties.n), stage.dataset.seed)[ties.tie]
     n_views = max(1, len(rows) // len(train))
-    return out_of_fold(features, stage.wanted(rows), fold[np.searchsorted(train, rows)], stage.loss, tried, n_views)
+    head, numbers = stage.part.linear_head, fold[np.searchsorted(train, rows)]
+    assert head
+    lessons, loss = stage.lesson(rows), stage.training_loss
+    return out_of_fold(features, lessons, numbers, loss, tried, n_views, head.out_features)
 
 
 def _at_its_beginning(state: State) -> bool:

@@ -102,6 +102,7 @@ def out_of_fold(
     loss: Callable[[Tensor, Tensor], Tensor],
     tried: Callable[[], Iterable[float]],
     n_views: int,
+    n_classes: int,
 ) -> Iterator[float]:
     """The loss of cross-validation for one strength after another: of each fold, by a head fitted without it.
 
@@ -112,11 +113,11 @@ def out_of_fold(
         loss: mean loss of logits and target.
         tried: makes the strengths anew for each fold; see `solutions`.
         n_views: rows a picture, for the strength of the penalty.
+        n_classes: outputs of a head.
 
     Yields:
         The mean loss over all rows, once for each strength.
     """
-    n_classes = target.shape[1] if target.ndim == 2 else int(target.max()) + 1
     parts = []
     for number in np.unique(fold):
         inside = torch.from_numpy(fold == number).to(features.device)

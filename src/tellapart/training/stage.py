@@ -64,6 +64,17 @@ class TrainingStage:
         target = self.target[rows]
         return target if self.unknown is None else target.float().masked_fill(self.unknown[rows], math.nan)
 
+    def lesson(self, rows: Rows) -> Tensor:
+        """What the training loss takes of rows: their target; with a teacher, its answers beside it."""
+        wanted, teacher = self.wanted(rows), self.dataset.teacher
+        return wanted if teacher is None else teacher.lesson(wanted, rows)
+
+    @cached_property
+    def training_loss(self) -> Loss:
+        """Of logits and a lesson. Validation is judged by `loss`, of the labels alone."""
+        teacher = self.dataset.teacher
+        return self.loss if teacher is None else teacher.loss(self.loss)
+
     @property
     def config(self) -> Stage:
         """The recipe's section."""

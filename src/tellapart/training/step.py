@@ -49,14 +49,14 @@ def train_step(stage: TrainingStage, batch: Batch) -> list[MicroLoss]:
     stage.optimizer.zero_grad(set_to_none=True)
     losses: list[MicroLoss] = []
     for number, (inputs, rows) in enumerate(batch.parts):
-        target = wanted = stage.wanted(rows)
+        target, wanted = stage.wanted(rows), stage.lesson(rows)
         if stage.mixes:
-            inputs, wanted = _mixed(stage, inputs, target, (*batch.position, number))
+            inputs, wanted = _mixed(stage, inputs, wanted, (*batch.position, number))
         for micro in _micro_batches(stage, len(rows)):
             with stage.runtime.autocast():
                 logits = _forward(stage, inputs[micro])
             # In float32: softmax and logarithm lose too much in bfloat16.
-            loss = stage.loss(logits.float(), wanted[micro])
+            loss = stage.training_loss(logits.float(), wanted[micro])
             # Weighted by its share, gradients sum to that of the mean over the step, however the step is cut.
             (loss * (len(logits) / batch.n_pictures)).backward()  # type: ignore[no-untyped-call]
             losses.append((loss.detach(), len(logits), n_right(logits, target[micro])))

@@ -162,8 +162,15 @@ def _dataset(job: Job, network: Network, retraining: bool) -> Dataset:
                 "Put them back and delete that file, or train on other pictures with another --out.",
             )
     recipe = job.recipe
+    catalog, teacher = job.catalog, None
+    if recipe.distill:
+        from tellapart.workflows.lessons import read_lessons
+
+        catalog, teacher = read_lessons(job.run, job.catalog, recipe.distill)
+        more = np.arange(len(job.catalog), len(catalog))
+        train = np.concatenate([train, unbroken(job.run, catalog, more)])
     return Dataset(
-        job.catalog,
+        catalog,
         train,
         validation,
         network.preprocessing,
@@ -171,6 +178,7 @@ def _dataset(job: Job, network: Network, retraining: bool) -> Dataset:
         recipe.seed,
         recipe.data.ahead,
         recipe.augment_per == "batch",
+        teacher,
     )
 
 
@@ -196,4 +204,5 @@ def path_to_skip(error: UnreadableError, catalog: Catalog, options: RunOptions) 
             f"{error.reason}. It could be read when the pictures were scanned. "
             "To leave such pictures out, repeat the command with --on-unreadable skip",
         ) from error
-    return Path(error.path).relative_to(catalog.root).as_posix()
+    path = Path(error.path)
+    return path.relative_to(catalog.root).as_posix() if path.is_relative_to(catalog.root) else path.as_posix()
