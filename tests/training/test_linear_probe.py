@@ -111,7 +111,7 @@ def test_the_loss_of_cross_validation_is_that_of_each_fold_fitted_alone() -> Non
     fold = np.arange(60) % 3
     loss = torch.nn.functional.cross_entropy
     features, target = torch.from_numpy(x), torch.from_numpy(y)
-    (value,) = out_of_fold(features, target, fold, loss, lambda: [0.1], 1)
+    (value,) = out_of_fold(features, target, fold, loss, lambda: [0.1], 1, int(y.max()) + 1)
     total = 0.0
     for number in range(3):
         inside, head = torch.from_numpy(fold == number), torch.nn.Linear(5, 3)
