@@ -138,7 +138,7 @@ def test_few_files_are_under_way_at_a_time(draw: Draw, monkeypatch: pytest.Monke
         return examine(path)
 
     monkeypatch.setattr(scanning, "examine", counting)
-    batches = scanning._in_threads(root, rows, 2, None)
+    batches = scanning.look_in_threads(2, root, rows, None)
     next(batches)
     assert begun < 2000
     batches.close()

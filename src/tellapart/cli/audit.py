@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import LabelOptions, Offline, Pictures, Quiet, stay_offline, with_label_options
+from tellapart.cli.options import (
+    Cluster,
+    LabelOptions,
+    Offline,
+    Pictures,
+    Quiet,
+    opened_on,
+    stay_offline,
+    with_label_options,
+)
 from tellapart.core.files import check_suffix
 from tellapart.core.output import print_out
 from tellapart.core.text import as_lines
@@ -43,6 +52,7 @@ def audit(
     offline: Offline = False,
     label_options: LabelOptions,
     quiet: Quiet = False,
+    cluster: Cluster = None,
 ) -> None:
     """Say what is odd about pictures and labels before training. Duplicates, leaks, shortcuts; nothing is changed."""
     from tellapart.auditing.export_table import TABLES
@@ -58,7 +68,8 @@ def audit(
     if table is not None and not (excluded or group_duplicates):
         raise UsageError("--table names the table that --exclude or --group-duplicates writes; neither is asked for.")
     progress = progress_sink(not quiet)
-    audited = scan_and_audit(pictures, progress, model, shortcuts, **label_options)
+    with opened_on(cluster, progress, out) as options:
+        audited = scan_and_audit(pictures, progress, model, shortcuts, **label_options, **options)
     print_out(summary_text(audited))
     folder = out or Path("runs") / f"{audited.catalog.root.name}-audit"
     written = write(audited, folder, excluded, group_duplicates, table)

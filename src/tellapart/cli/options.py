@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from tellapart.core.output import print_err
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
+    from tellapart.workflows.progress import ProgressSink
 
 Pictures = Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")]
 RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")]
@@ -24,6 +26,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Offline = Annotated[
     bool,
     typer.Option("--offline", help="Never ask a hub for weights: only those on this machine. As HF_HUB_OFFLINE=1."),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Work on a cluster: auto starts Ray on this machine; or ray://HOST:10001, or the address HOST:PORT of a "
+        "cluster that this machine is a node of."
+    ),
 ]
 TtaMean = Annotated[
     str | None,
@@ -59,6 +68,24 @@ def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in named}
     return with_options
+
+
+@contextmanager
+def opened_on(cluster: str | None, progress: ProgressSink, lists: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Options of a scan whose files are opened on a cluster, as long as this lasts; none without one.
+
+    Args:
+        cluster: its address.
+        progress: where it is told.
+        lists: a folder that all its nodes reach; by default a temporary one.
+    """
+    if cluster is None:
+        yield {}
+        return
+    from tellapart.cluster.scanning import looking_on
+
+    with looking_on(cluster, progress, lists) as looking:
+        yield {"looking": looking}
 
 
 def stay_offline(offline: bool) -> None:

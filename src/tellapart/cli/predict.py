@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.ending import UNREADABLE
-from tellapart.cli.options import TtaMean
+from tellapart.cli.options import Cluster, TtaMean
 from tellapart.core.output import print_err, print_out
 
 Inputs = Annotated[
@@ -70,6 +70,7 @@ def predict(
     dry_run: Dry = False,
     monitor: MonitorFile = None,
     keep_odd: Odd = 0,
+    cluster: Cluster = None,
 ) -> None:
     """Answer with label and certainty. Exit code 3 if some pictures could not be read."""
     from tellapart.deploy.predict_inputs import Request, predict_inputs
@@ -90,7 +91,13 @@ def predict(
         monitor=monitor,
         n_odd=keep_odd,
     )
-    if predict_inputs(request, print_err):
+    if cluster is None:
+        n_unreadable = predict_inputs(request, print_err)
+    else:
+        from tellapart.cluster.predicting import predict_on_cluster
+
+        n_unreadable = predict_on_cluster(request, cluster, print_err)
+    if n_unreadable:
         raise typer.Exit(UNREADABLE)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from tellapart.cluster.failures import failures_in_words, one_line
 from tellapart.core.extras import require
+from tellapart.core.text import counted
 from tellapart.errors import ClusterError, UsageError
 
 AUTO = "auto"
@@ -35,7 +36,7 @@ _SHORT = 40
 _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on every system: the node's address is 127.0.0.1, so all listen there
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else it tells the terminal what its makers alone understand
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as Ray is going to do; it warns where nothing is said
 }
 
@@ -56,12 +57,18 @@ class Cluster:
     n_gpus: int
     logs: Path | None = None
 
+    def in_words(self) -> str:
+        """Its size, for people."""
+        gpus = f", {counted(self.n_gpus, 'GPU')}" if self.n_gpus else ""
+        return f"{counted(self.n_nodes, 'node')}, {counted(self.n_cpus, 'processor')}{gpus}"
+
 
 @contextmanager
 def connected(address: str, n_cpus: int | None = None, n_gpus: int | None = None) -> Iterator[Cluster]:
     """Within it, Ray is connected; what was started here has ended after it.
 
-    A failure of a worker that comes out of it is a `ClusterError` in words.
+    A failure of a worker that comes out of it is a `ClusterError` in words. Where this process is connected to a Ray
+    already, "auto" takes that, and leaves it running.
 
     Args:
         address: "auto" starts a Ray here, which listens on 127.0.0.1 alone and takes orders from this process alone;
@@ -74,12 +81,16 @@ def connected(address: str, n_cpus: int | None = None, n_gpus: int | None = None
         UsageError: the address is none.
         ClusterError: nothing answers there in time, or what answers is another Ray.
     """
+    if address == AUTO and "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        with failures_in_words():
+            yield _described(sys.modules["ray"], address)
+        return
     if address == AUTO:
         with _started_here(n_cpus, n_gpus) as cluster, failures_in_words():
             yield cluster
         return
     host, port = _host_and_port(address)
-    with _environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+    with _environment({name: _PRIVATE[name] for name in ("RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL")}):
         ray = require("ray", "--cluster", "cluster")
         _reach(address, host, port)
         with _quiet():
@@ -115,6 +126,20 @@ def _quiet() -> AbstractContextManager[None]:
 
 
 @contextmanager
+def _no_word() -> Iterator[None]:
+    """Send what Ray's C++ tells standard error nowhere: that it has a level of logging, which nobody asked."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
 def _instead(module: str, name: str, value: object) -> Iterator[None]:
     """Replace what Ray has no option for."""
     owner = import_module(module)
@@ -128,16 +153,17 @@ def _instead(module: str, name: str, value: object) -> Iterator[None]:
 
 def _start(ray: Any, folder: Path, n_cpus: int | None, n_gpus: int | None) -> None:
     try:
-        ray.init(
-            address="local",
-            num_cpus=n_cpus,
-            num_gpus=n_gpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _temp_dir=str(folder),
-        )
+        with _no_word():
+            ray.init(
+                address="local",
+                num_cpus=n_cpus,
+                num_gpus=n_gpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _temp_dir=str(folder),
+            )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray does not start on this machine: {one_line(error)}.") from error
     if not ray.util.get_node_ip_address().startswith("127."):
@@ -205,7 +231,7 @@ def _reach(address: str, host: str, port: int) -> None:
 
 def _join(ray: Any, address: str) -> None:
     try:
-        with warnings.catch_warnings():
+        with _no_word(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the error says the same
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

@@ -11,9 +11,24 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _PAD = 1 << 26
 
 
+#: Processors that this process keeps to, where it shares a machine with others of its kind.
+_limit: list[int] = []
+
+
+def limit_processors(n: int) -> None:
+    """Let this process use so many processors from now on: whatever is loaded later starts so many threads."""
+    _limit[:] = [n]
+
+
+def processor_limit() -> int | None:
+    """What `limit_processors` was called with last, or None."""
+    return _limit[0] if _limit else None
+
+
 def n_processors() -> int:
     """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(n, *_limit) if _limit else n
 
 
 def limit_spinning() -> None:

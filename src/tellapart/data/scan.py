@@ -6,7 +6,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 
@@ -19,6 +21,8 @@ from tellapart.data.labels.layout import find_layout
 from tellapart.data.statistics import Measures
 from tellapart.errors import UsageError
 
+#: Opens the files of a catalog: root, rows of path and problem, measures → batches of facts in the order of the rows.
+Looking: TypeAlias = Callable[[Path, pl.DataFrame, Measures | None], Iterator[list[Facts]]]
 _BATCH = 32  # files a task: enough that handing out tasks costs nothing
 _CHUNK = 8192  # rows gathered before they become columns
 
@@ -40,6 +44,7 @@ def scan(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     measures: Measures | None = None,
+    looking: Looking | None = None,
 ) -> Catalog:
     """List the pictures below a folder with their labels, and look at each one: can it be read, how large is it?
 
@@ -58,6 +63,7 @@ def scan(
         workers: threads; by default one a core.
         progress: called with the number of pictures seen and their total, now and then.
         measures: filled with what an audit needs to know of every picture, while it is decoded anyway.
+        looking: opens the files; by default threads of this process.
 
     Returns:
         One row a picture, sorted by path.
@@ -79,7 +85,10 @@ def scan(
     )
     rows = pictures.table.select("path", "problem")
     brightest: list[int] = []
-    facts = _examine_all(pictures.root, rows, workers or n_processors(), progress, measures, brightest)
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is a number of threads, at least 1, not {workers}.")
+    looking = looking or partial(look_in_threads, workers or n_processors())
+    facts = _examine_all(looking(pictures.root, rows, measures), rows.height, progress, brightest)
     return Catalog(
         _joined(pictures.table.drop("problem"), facts),
         pictures.classes,
@@ -129,7 +138,8 @@ def catalog_of(
     nothing = pl.lit(None, pl.String)
     rows = pl.DataFrame({"path": names, "labels": labels}, schema={"path": pl.String, "labels": pl.List(pl.UInt32)})
     brightest: list[int] = []
-    facts = _examine_all(root, rows.select("path", problem=nothing), n_processors(), None, None, brightest)
+    looked = look_in_threads(n_processors(), root, rows.select("path", problem=nothing), None)
+    facts = _examine_all(looked, rows.height, None, brightest)
     table = pl.concat([rows.with_columns(split=nothing, group=nothing), facts], how="horizontal")
     return Catalog(
         table.select(list(SCHEMA)).cast(pl.Schema(SCHEMA)),
@@ -148,43 +158,43 @@ def _joined(labelled: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _examine_all(
-    root: Path,
-    rows: pl.DataFrame,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-    measures: Measures | None,
-    brightest: list[int],
+    batches: Iterator[list[Facts]], total: int, progress: Callable[[int, int], None] | None, brightest: list[int]
 ) -> pl.DataFrame:
     """Facts of all files, in order, as columns; `brightest` is filled with those of 16-bit grey."""
-    if workers < 1:
-        raise UsageError(f"workers is a number of threads, at least 1, not {workers}.")
     kinds = {name: SCHEMA[name] for name in _FACTS}
     columns = [pl.DataFrame(schema=kinds)]
     gathered: list[Facts] = []
     done = 0
-    for facts in _in_threads(root, rows, workers, measures):
+    for facts in batches:
         gathered += facts
         brightest += [fact.brightest for fact in facts if fact.brightest is not None]
         done += len(facts)
-        if len(gathered) >= _CHUNK or done == rows.height:
+        if len(gathered) >= _CHUNK or done == total:
             lines = [[getattr(fact, name) for name in _FACTS] for fact in gathered]
             columns.append(pl.DataFrame(lines, schema=kinds, orient="row"))
             gathered = []
         if progress:
-            progress(done, rows.height)
+            progress(done, total)
     return pl.concat(columns)
 
 
 def look_again(catalog: Catalog, measures: Measures) -> Iterator[int]:
     """Open every picture of a catalog once more to measure it; yields the number done."""
     done = 0
-    for facts in _in_threads(catalog.root, catalog.table.select("path", "problem"), n_processors(), measures):
+    for facts in look_in_threads(n_processors(), catalog.root, catalog.table.select("path", "problem"), measures):
         done += len(facts)
         yield done
 
 
-def _in_threads(root: Path, rows: pl.DataFrame, workers: int, measures: Measures | None) -> Iterator[list[Facts]]:
-    """Batches of facts in order. Threads do: reading, hashing and decoding all let other threads run."""
+def look_in_threads(workers: int, root: Path, rows: pl.DataFrame, measures: Measures | None) -> Iterator[list[Facts]]:
+    """Batches of facts in order. Threads do: reading, hashing and decoding all let other threads run.
+
+    Args:
+        workers: threads.
+        root: the folder of the pictures.
+        rows: paths below it, each with the reason why it cannot be opened, or None.
+        measures: see `scan`.
+    """
 
     def look(start: int) -> list[Facts]:
         batch = rows.slice(start, _BATCH).iter_rows()

@@ -10,6 +10,7 @@ import hashlib
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,10 @@ class Measures:
         known = np.array([fact.problem is None for fact in facts], bool)
         self._parts[start] = _measure(thumbs, sharp, frames, taken, known)
         return facts
+
+    def add(self, start: int, measured: Measured) -> None:
+        """Take what was measured elsewhere of the rows from `start` on."""
+        self._parts[start] = measured
 
     def finish(self) -> Measured:
         """All figures, in the order of rows."""
@@ -202,13 +207,24 @@ def measures_file(contents: list[bytes | None]) -> Path:
 def save_measured(measured: Measured, path: Path) -> None:
     """Write statistics to their cache file."""
     with replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, **{field.name: getattr(measured, field.name) for field in fields(measured)})
+        write_measured(measured, file)
+
+
+def write_measured(measured: Measured, file: IO[bytes]) -> None:
+    """Write statistics to an open file, as an archive of arrays."""
+    np.savez(file, **{field.name: getattr(measured, field.name) for field in fields(measured)})
+
+
+def read_measured(file: IO[bytes]) -> Measured:
+    """Statistics from an open file; raises what NumPy does where it is damaged."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return Measured(**{field.name: arrays[field.name] for field in fields(Measured)})
 
 
 def load_measured(path: Path) -> Measured | None:
     """Statistics from their cache file, or None."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return Measured(**{field.name: arrays[field.name] for field in fields(Measured)})
+        with path.open("rb") as file:
+            return read_measured(file)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tellapart.core.files import check_suffix
 from tellapart.core.text import counted
@@ -46,12 +46,48 @@ class Request:
     n_odd: int = 0
 
 
-def predict_inputs(request: Request, say: Say) -> int:
+class Answering(Protocol):
+    """Where pictures are answered: in this process, or elsewhere.
+
+    Attributes:
+        since: when it was ready to answer, by `time.monotonic`.
+    """
+
+    since: float
+
+    def answers(self, classifier: Classifier, pictures: Iterable[Source], options: AnswerOptions) -> Iterator[Answer]:
+        """One answer for each picture, in their order."""
+
+    def engine(self, classifier: Classifier) -> str:
+        """What runs the network."""
+
+    def status(self) -> str:
+        """What is to be said beside the speed, such as who is slow; or nothing."""
+
+
+class _Here:
+    """In this process."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+
+    def answers(self, classifier: Classifier, pictures: Iterable[Source], options: AnswerOptions) -> Iterator[Answer]:
+        return answers(classifier.bundle, pictures, network=classifier.network, **options)
+
+    def engine(self, classifier: Classifier) -> str:
+        return classifier.network.bundle.engine
+
+    def status(self) -> str:
+        return ""
+
+
+def predict_inputs(request: Request, say: Say, answering: Answering | None = None) -> int:
     """Answer every picture that is named.
 
     Args:
         request: what is asked for.
         say: called with lines that are no answers: the engine, what could not be read, what was sorted.
+        answering: answers the pictures; by default this process.
 
     Returns:
         The number of pictures that could not be read.
@@ -82,11 +118,12 @@ def predict_inputs(request: Request, say: Say) -> int:
 
         monitor = Monitor(request.monitor, classifier.bundle, request.n_odd)
         steps.append(monitor.counting)
-    pace = _Pace(say, classifier, silent=request.out is None and request.submission is None)
+    answering = answering or _Here()
+    pace = _Pace(say, answering, silent=request.out is None and request.submission is None)
     steps.append(pace.counting)
 
     def answer(pictures: Iterable[Source]) -> Iterator[Answer]:
-        answered = answers(classifier.bundle, pictures, network=classifier.network, **options)
+        answered = answering.answers(classifier, pictures, options)
         for step in steps:
             answered = step(answered)
         return answered
@@ -97,7 +134,7 @@ def predict_inputs(request: Request, say: Say) -> int:
             say(f"Cannot read {line}")
     for line in sorting.lines() if sorting else ():
         say(line)
-    pace.finish()
+    pace.finish(classifier)
     return summary.n_unreadable
 
 
@@ -163,24 +200,25 @@ def _is_device(out: Path) -> bool:
 class _Pace:
     """Counts answers while they pass, says now and then how many there are, and at the end how fast it was."""
 
-    def __init__(self, say: Say, classifier: Classifier, silent: bool) -> None:
-        self.say, self.classifier, self.silent = say, classifier, silent
-        self.n, self.start = 0, time.monotonic()
+    def __init__(self, say: Say, answering: Answering, silent: bool) -> None:
+        self.say, self.answering, self.silent = say, answering, silent
+        self.n = 0
 
     def counting(self, answers: Iterable[Answer]) -> Iterator[Answer]:
-        last = self.start
+        last = time.monotonic()
         for answer in answers:
             self.n += 1
             now = time.monotonic()
             if not self.silent and now - last > _EVERY:
                 last = now
-                self.say(f"  {self._pace(now - self.start)}")
+                self.say(f"  {self._pace(now - self.answering.since)}")
             yield answer
 
-    def finish(self) -> None:
-        seconds = time.monotonic() - self.start
+    def finish(self, classifier: Classifier) -> None:
+        seconds = time.monotonic() - self.answering.since
         if seconds > _QUICK and self.n > 1:
-            self.say(f"{self._pace(seconds)}, by {self.classifier.network.bundle.engine}.")
+            self.say(f"{self._pace(seconds)}, by {self.answering.engine(classifier)}.")
 
     def _pace(self, seconds: float) -> str:
-        return f"{counted(self.n, 'picture')} in {seconds:,.0f} s, {self.n / seconds:,.3g} a second"
+        pace = f"{counted(self.n, 'picture')} in {seconds:,.0f} s, {self.n / seconds:,.3g} a second"
+        return ", ".join(filter(None, [pace, self.answering.status()]))

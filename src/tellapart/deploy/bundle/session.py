@@ -8,7 +8,7 @@ from typing import Any
 
 from tellapart.core.bundle_description import AGAIN
 from tellapart.core.environment import memory_gib
-from tellapart.core.hardware import give_back
+from tellapart.core.hardware import give_back, processor_limit
 from tellapart.deploy.bundle.onnx_check import check_graph
 from tellapart.deploy.bundle.onnx_graph import read_graph
 from tellapart.errors import BundleError
@@ -43,6 +43,7 @@ def open_session(path: Path) -> Any:
     _bound_memory()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = processor_limit() or 0  # 0: as many as there are
     # Threads that wait by spinning would take the processors from those that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.use_env_allocators", "1")
