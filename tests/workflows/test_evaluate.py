@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +132,19 @@ def test_settings_that_a_recipe_leaves_open_are_those_of_the_network(multilabel_
     assert shown["stages.0.loss"] == "binary_cross_entropy"
     assert shown["evaluation.thresholds"] == "0.4"
     assert "None" not in shown.values()
+
+
+def test_pictures_of_classes_that_it_does_not_know_are_left_out_on_request(
+    multilabel_run: Run, here: Command, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(multilabel_run.catalog.path(0).parents[1], other)
+    (other / "labels.csv").unlink()
+    folder = next(path for path in other.iterdir() if path.is_dir())
+    folder.rename(other / folder.name.upper())
+    refused = here("evaluate", multilabel_run.directory, "--on", other)
+    assert refused.returncode == 2
+    assert f"{folder.name.upper()!r} (likely {folder.name!r})" in refused.stderr
+    answered = here("evaluate", multilabel_run.directory, "--on", other, "--skip-unknown-classes")
+    assert answered.returncode == 0
+    assert f"of 1 class that the model does not know: {folder.name.upper()}." in answered.stderr

@@ -17,7 +17,9 @@ import polars as pl
 from tellapart.core.files import replacing
 from tellapart.core.old_names import current_keys
 from tellapart.core.plain_json import parse_json
+from tellapart.core.text import counted
 from tellapart.core.unicode_names import composed
+from tellapart.data.class_matches import describe_unknown, unknown_classes
 from tellapart.errors import DataError, RunError
 
 #: Columns of `Catalog.table`, in order. `problem` is null where the picture can be read.
@@ -167,17 +169,41 @@ class Catalog:
             DataError: a label is not in that list.
         """
         order = {composed(name): i for i, name in enumerate(classes)}
-        missing = [name for name in self.classes if composed(name) not in order]
-        if missing:
+        unknown = unknown_classes(self.classes, classes)
+        if unknown:
+            n = int(self._has_class(unknown).sum())
+            which = "The class" if len(unknown) == 1 else f"{len(unknown):,} of {len(self.classes):,} classes"
             raise DataError(
-                f"The class {missing[0]!r} is not one the model knows.",
-                f"It knows: {', '.join(classes)}. Rename or leave out the others.",
+                f"{which} of {counted(n, 'picture')} {'is' if len(unknown) == 1 else 'are'} not known to the model: "
+                f"{describe_unknown(unknown, classes)}.",
+                "Rename them as the model does, or leave their pictures out: --skip-unknown-classes",
             )
         numbers = [order[composed(name)] for name in self.classes]
         renumbered = pl.col("labels", *({UNKNOWN} & set(self.table.columns))).list.eval(
             pl.element().replace_strict(list(range(len(numbers))), numbers, return_dtype=pl.UInt32)
         )
         return replace(self, table=self.table.with_columns(renumbered), classes=tuple(classes))
+
+    def without_unknown(self, classes: Sequence[str]) -> tuple[Catalog, list[str]]:
+        """A catalog that lacks the pictures with any class that is none of these, and the names of such classes."""
+        unknown = unknown_classes(self.classes, classes)
+        fewer = self.without(np.flatnonzero(self._has_class(unknown)))
+        return fewer._with_only([name for name in self.classes if name not in unknown]), unknown
+
+    def _with_only(self, classes: Sequence[str]) -> Catalog:
+        """The catalog with fewer classes, those that no label names any more dropped."""
+        numbers = [self.classes.index(name) for name in classes]
+        element = pl.element().filter(pl.element().is_in(numbers))
+        renumbered = pl.col("labels", *({UNKNOWN} & set(self.table.columns))).list.eval(
+            element.replace_strict(numbers, range(len(numbers)), return_dtype=pl.UInt32)
+        )
+        return replace(self, table=self.table.with_columns(renumbered), classes=tuple(classes))
+
+    def _has_class(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which pictures have any of these classes."""
+        numbers = [i for i, name in enumerate(self.classes) if name in names]
+        has = pl.col("labels").list.eval(pl.element().is_in(numbers)).list.any()
+        return self.table.select(has.fill_null(False)).to_series().to_numpy()
 
     def save(self, path: Path) -> None:
         """Write as Parquet, with classes, root and layout in the file's metadata."""

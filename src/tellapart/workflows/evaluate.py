@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellapart.core.predictions import Mean, Predictions, Rows
 from tellapart.core.scores import Evaluation, with_notes
+from tellapart.core.text import counted, first_few
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.runs.run import Run
 from tellapart.workflows.finalize import unbroken
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 _TIMED, _TURNS = 64, 3
 #: Parts whose predictions a run holds.
 _STORED = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Others:
+    """How other pictures are read.
+
+    Attributes:
+        skip_unknown_classes: whether those of classes that the model does not know are left out.
+        label_options: as for `ta.scan`.
+    """
+
+    skip_unknown_classes: bool = False
+    label_options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,9 @@ def evaluate(
     tta: int | None = None,
     tta_mean: str | None = None,
     *,
+    skip_unknown_classes: bool = False,
     progress: bool = False,
+    **label_options: Any,
 ) -> Evaluation:
     """Evaluate a finished training.
 
@@ -70,7 +86,9 @@ def evaluate(
             are left out: `Evaluation.with_trained` has the score with them.
         tta: average over so many changed copies of each picture too; None: as at the end of the training.
         tta_mean: what is averaged, "logits" or "probabilities"; None: as at the end of the training.
+        skip_unknown_classes: leave out other pictures of classes that the model does not know, instead of refusing.
         progress: show progress on standard error.
+        label_options: of a folder or table: as for `tellapart.scan`.
 
     Raises:
         UsageError: there is no such mean, or nothing to be averaged.
@@ -82,14 +100,22 @@ def evaluate(
         return _stored(finished, str(on))
     bundle = _bundle(finished)
     averaging = bundle.averaging(tta, tta_mean)
-    catalog, rows = _pictures(finished, bundle, on, progress_sink(progress))
+    others = Others(skip_unknown_classes, label_options)
+    catalog, rows = _pictures(finished, bundle, on, progress_sink(progress), others)
     return _judged(finished, bundle, catalog, _answered(bundle, catalog, rows, *averaging), on)
 
 
 def try_copies(
-    trained: Run | str | Path, on: str | Path, n: int, mean: str | None = None, *, progress: bool = False
+    trained: Run | str | Path,
+    on: str | Path,
+    n: int,
+    mean: str | None = None,
+    *,
+    skip_unknown_classes: bool = False,
+    progress: bool = False,
+    **label_options: Any,
 ) -> Copies:
-    """Evaluate without and with n changed copies of each picture, and take the time.
+    """Evaluate without and with n changed copies of each picture, and take the time. Options as for `evaluate`.
 
     Raises:
         UsageError, RunError, DataError: as `evaluate`.
@@ -97,7 +123,8 @@ def try_copies(
     finished = trained if isinstance(trained, Run) else Run(Path(trained))
     bundle = _bundle(finished)
     _, averaged = bundle.averaging(n, mean)
-    catalog, rows = _pictures(finished, bundle, on, progress_sink(progress))
+    others = Others(skip_unknown_classes, label_options)
+    catalog, rows = _pictures(finished, bundle, on, progress_sink(progress), others)
     plain, together = (
         _judged(finished, bundle, catalog, _answered(bundle, catalog, rows, n_copies, averaged), on)
         for n_copies in (0, n)
@@ -176,7 +203,9 @@ def _judged(finished: Run, bundle: Bundle, catalog: Catalog, predictions: Predic
     return with_notes(unseen, f"{known}: they are left out of the score above.")
 
 
-def _pictures(finished: Run, bundle: Bundle, on: str | Path, progress: ProgressSink) -> tuple[Catalog, Rows]:
+def _pictures(
+    finished: Run, bundle: Bundle, on: str | Path, progress: ProgressSink, others: Others
+) -> tuple[Catalog, Rows]:
     """The catalog, and the rows of the pictures that are meant."""
     if str(on) == "train":
         if Path(on).exists():
@@ -190,7 +219,7 @@ def _pictures(finished: Run, bundle: Bundle, on: str | Path, progress: ProgressS
                 "Only the test part, or other pictures, can say how good it is.",
             )
         return finished.catalog, finished.predictions(str(on)).row
-    return _other_pictures(bundle, Path(on), progress)
+    return _other_pictures(bundle, Path(on), progress, others)
 
 
 def _trained_on(finished: Run) -> Rows:
@@ -200,13 +229,23 @@ def _trained_on(finished: Run) -> Rows:
     return np.intersect1d(unbroken(finished, catalog, rows), catalog.labelled)
 
 
-def _other_pictures(bundle: Bundle, folder: Path, progress: ProgressSink) -> tuple[Catalog, Rows]:
+def _other_pictures(bundle: Bundle, folder: Path, progress: ProgressSink, others: Others) -> tuple[Catalog, Rows]:
     """Labelled pictures of another folder or table."""
     if not folder.exists():
         raise UsageError(
             f"--on {folder}: there is no such folder or table.", "Or use --on test, --on validation, --on train."
         )
-    catalog = scan(folder, progress).with_classes(bundle.classes)
+    catalog = scan(folder, progress, **others.label_options)
+    if others.skip_unknown_classes:
+        fewer, unknown_classes = catalog.without_unknown(bundle.classes)
+        if unknown_classes:
+            progress.note(
+                f"Left out: {counted(len(catalog) - len(fewer), 'picture')} of "
+                f"{counted(len(unknown_classes), 'class', 'classes')} that the model does not know: "
+                f"{first_few(unknown_classes, 5)}."
+            )
+        catalog = fewer
+    catalog = catalog.with_classes(bundle.classes)
     if catalog.multilabel and not bundle.multilabel:
         raise DataError(
             f"{folder} has any number of labels a picture; this model was trained to give one.",
