@@ -199,7 +199,7 @@ def test_a_class_told_by_the_size_of_its_pictures(tmp_path: Path, scene: Scene) 
             scene(100 * number + i, 80 + 16 * number, 80).save(tmp_path / name / f"{i}.png")
     (severity, detail), *others = shortcuts(ta.audit(tmp_path))
     assert severity == "warning"
-    assert detail.startswith("the size of the picture alone tells the class in 100% of the pictures")
+    assert detail.startswith("the size of the picture alone tells the class in 100\u202f% of the pictures")
     assert not [other for other in others if "colour" in other[1]]
 
 

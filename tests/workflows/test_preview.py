@@ -59,8 +59,8 @@ def test_one_rate_is_recommended_in_one_spelling(
         assert plot.width > 600
     test = json.loads(here(*command, "--json").stdout)
     assert 1e-7 < test["lr"] == test["suggestions"]["valley"] < 1
-    assert console[0] == f"Learning rate: {test['lr']!r} (valley)"
-    assert console[1] == f"Take it: --set {test['setting']}"
+    assert console[-2] == f"Learning rate: {test['lr']!r} (valley)"
+    assert console[-1] == f"Take it: --set {test['setting']}"
     assert test["setting"] == f"stages.0.lr={test['lr']!r}"
     assert load_recipe("scratch", [test["setting"]]).stages[0].lr == test["lr"]
     assert test["diverges"] is None or test["lr"] <= test["diverges"] / 10

@@ -42,7 +42,7 @@ def test_a_later_stage_shows_what_it_begins_from_and_that_it_is_kept(capfd):
     ]
     Console().follow(iter(useless), Recipe(stages=[Stage()] * 2))
     before, epoch, done = capfd.readouterr().err.splitlines()
-    assert before.split() == ["before", "–", "0.2500", "87.50%", "best", "so", "far"]
+    assert before.split() == ["before", "–", "0.2500", "87.5", "%", "best", "so", "far"]
     assert "best" not in epoch
     assert done == "  1 epoch done; none was better than what the stage began from; that is kept"
 
@@ -55,20 +55,40 @@ def test_plain_lines_when_not_at_a_terminal(capfd):
     assert "\r" not in err
     assert [" ".join(line.split()) for line in err.splitlines()] == [
         "stage 1, linear head: the head, from what is stored",
-        "a training step takes 3 ms in float32 contiguous",
+        "as measured here (--verbose tells more)",
         "epoch train loss val. loss val. accuracy",
-        "1/2 0.5000 0.2500 87.50% best so far",
-        "2/2 0.1250 0.5000 75.00%",
+        "1/2 0.5000 0.2500 87.5 % best so far",
+        "2/2 0.1250 0.5000 75.0 %",
         "all epochs done; epoch 1 is kept",
     ]
 
 
 def test_how_the_machine_runs_it_is_said_once_for_stages_alike(capfd):
-    other = {"why": "as asked"}
-    stages = [StageStarted(i, "", "all", 1, runtime) for i, runtime in enumerate([RUNTIME, RUNTIME, other])]
-    Console().follow(stages, Recipe(stages=[Stage()] * 3))
+    measured = {**RUNTIME, "device": "cpu", "precision": "float32", "frozen": "float32", "engine": "openvino"}
+    other = {**measured, "precision": "bfloat16", "engine": "torch", "why": "asked for"}
+    stages = [StageStarted(i, "", "all", 1, runtime) for i, runtime in enumerate([measured, measured, other])]
+    Console(verbose=True).follow(stages, Recipe(stages=[Stage()] * 3))
     said = capfd.readouterr().err
     assert (said.count(RUNTIME["why"]), said.count(other["why"])) == (1, 1)
+    Console().follow(stages, Recipe(stages=[Stage()] * 3))
+    said = capfd.readouterr().err
+    assert RUNTIME["why"] not in said
+    short = "  on cpu in float32 (frozen layers: openvino, float32) as measured here (--verbose tells more)\n"
+    assert said.count(short) == 1
+    assert said.count("  on cpu in bfloat16 (frozen layers: torch, float32) as asked for\n") == 1
+
+
+def test_a_piped_task_ends_with_its_last_step(monkeypatch, capfd):
+    clock = iter(range(0, 10_000, 4))
+    monkeypatch.setattr("tellapart.workflows.progress.time.monotonic", lambda: float(next(clock)))
+    work = [Computing(-1, "slow", n, 7) for n in range(1, 8)] + [Computing(-1, "quick", n, 2) for n in (1, 2)]
+    with Console().steps() as show:
+        for each in work:
+            show(each.task, each.done, each.total)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("  slow: ")
+    assert "  slow: 7 of 7" in lines
+    assert len(lines) == len(set(lines)) < 7
 
 
 def test_columns_stand_below_their_headings(capfd):
@@ -152,7 +172,7 @@ def test_events_are_shown_as_they_come(capfd):
         yield EVENTS[2]
         assert "linear head" in capfd.readouterr().err
         yield EVENTS[5]
-        assert "87.50%" in capfd.readouterr().err
+        assert "87.5\u202f%" in capfd.readouterr().err
 
     Console().follow(events(), Recipe())
 
@@ -238,7 +258,7 @@ def test_a_live_line_at_a_terminal():
         "epoch 1/1  loss 0.5000",
         "2/3",
         "pictures/s",
-        "87.50%",
+        "87.5\u202f%",
         "best so far",
         "epoch 1 is kept",
     ):
@@ -256,7 +276,7 @@ def test_the_terminal_is_left_in_order_after_an_error():
 def test_a_terminal_that_can_do_nothing():
     code, out, shown = at_a_terminal(terminal="dumb")
     assert (code, out) == (0, "answer\n"), shown
-    assert "87.50%" in shown
+    assert "87.5\u202f%" in shown
 
 
 def test_speed_is_a_running_mean_that_leaves_out_validation(monkeypatch):

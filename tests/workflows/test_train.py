@@ -186,7 +186,7 @@ def test_copies_are_tried_on_the_test_pictures(finished: Run, here: Command) -> 
     printed = here("evaluate", finished.directory, "--tta", "2", "--tta-mean", "probabilities")
     assert printed.returncode == 0, printed.stderr
     accuracy = finished.evaluations["test"].metrics["accuracy"].value
-    assert f"accuracy {accuracy:.1%} → " in printed.stdout
+    assert f"accuracy {100 * accuracy:.1f}\u202f% → " in printed.stdout
     assert "probabilities averaged over each picture and 2 changed copies" in printed.stdout
     refused = here("evaluate", finished.directory, "--tta-mean", "probabilities")
     assert refused.returncode == 2

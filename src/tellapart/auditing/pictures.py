@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.auditing.findings import Finding
+from tellapart.core.text import percent
 from tellapart.data.catalog import Catalog
 from tellapart.data.statistics import Measured
 
@@ -92,7 +93,7 @@ def _sizes(rows: Ints, table: pl.DataFrame) -> Iterator[Finding]:
     usual = sizes.row(0, named=True)
     if usual["len"] >= _USUAL * len(rows):
         odd = (width != usual["width"]) | (height != usual["height"])
-        beside = f"where {usual['len'] / len(rows):.0%} are {_size(usual['width'], usual['height'])}"
+        beside = f"where {percent(usual['len'] / len(rows), 0)} are {_size(usual['width'], usual['height'])}"
     else:
         odd = _few(far_out(np.log(width * height), np.log(4)) & ~tiny)
         beside = f"where half have more than {np.median(width * height):,.0f} pixels"

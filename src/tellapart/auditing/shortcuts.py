@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tellapart.auditing.findings import Finding, Severity
 from tellapart.core.extras import require
+from tellapart.core.text import percent
 from tellapart.data.catalog import Catalog
 from tellapart.data.statistics import Measured
 
@@ -105,8 +106,8 @@ def shortcut_findings(catalog: Catalog, measured: Measured, groups: Ints, seed: 
                 findings.append(
                     Finding(
                         "shortcut",
-                        f"{facts} alone tells {'it' if label else 'the class'} in {score.right:.0%}"
-                        f" of the pictures of a class (by chance: {score.chance:.0%})",
+                        f"{facts} alone tells {'it' if label else 'the class'} in {percent(score.right, 0)}"
+                        f" of the pictures of a class (by chance: {percent(score.chance, 0)})",
                         score=score.gain,
                         severity=source.severity,
                     )

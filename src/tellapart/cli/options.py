@@ -23,6 +23,7 @@ RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say too how each choice was measured.")]
 Offline = Annotated[
     bool,
     typer.Option("--offline", help="Never ask a hub for weights: only those on this machine. As HF_HUB_OFFLINE=1."),

@@ -57,15 +57,15 @@ def find_lr(
     if as_json:
         print_json({**asdict(test), "plot": str(out)})
         return
-    print_out(f"Learning rate: {lr_text(test.lr)} ({test.taken.replace('_', ' ')})")
-    print_out(f"Take it: --set {shlex.quote(test.setting)}")
+    print_out(f"Plot: {out}")
     if test.diverges is not None:
         print_out(f"The loss diverges at {lr_text(test.diverges)}; no suggestion lies in the decade before.")
     elif test.taken == "otherwise":
         print_out("The loss did not fall in the test: this is the recipe's own learning rate for that case.")
     elif not test.rose:
         print_out("The loss never rose clearly: the test ended before the learning rate was too high.")
-    print_out(f"Plot: {out}")
+    print_out(f"Learning rate: {lr_text(test.lr)} ({test.taken.replace('_', ' ')})")
+    print_out(f"Take it: --set {shlex.quote(test.setting)}")
 
 
 @with_label_options

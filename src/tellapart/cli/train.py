@@ -21,6 +21,7 @@ from tellapart.cli.options import (
     Quiet,
     RecipeName,
     Seed,
+    Verbose,
     load_recipe,
     stay_offline,
     with_label_options,
@@ -72,21 +73,24 @@ def train(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as lines of JSON, the result last.")] = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train, evaluate, bundle and write the report. The same command again goes on, or says that all is done."""
+    from tellapart.workflows.progress import JsonLines, progress_sink
+
+    if on_unreadable not in ("error", "skip"):
+        raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
+    began = time.time()
+    progress = JsonLines() if as_json and not quiet else progress_sink(not quiet, verbose)
+    progress.say(f"Looking at {pictures} …")
+    loaded = _recipe_of_training(recipe, [*(set_ or []), *_as_changes(model, weights, seed)], minutes)
     from tellapart.core.signals import stopped_soon
     from tellapart.runs.run import Run
     from tellapart.workflows.audit import grouped_scan
-    from tellapart.workflows.progress import JsonLines, progress_sink
     from tellapart.workflows.scan import scan
     from tellapart.workflows.train import RunOptions, follow
 
     stay_offline(offline)
-    if on_unreadable not in ("error", "skip"):
-        raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
-    began = time.time()
-    loaded = _recipe_of_training(recipe, [*(set_ or []), *_as_changes(model, weights, seed)], minutes)
-    progress = JsonLines() if as_json and not quiet else progress_sink(not quiet)
     run = Run(out or Path("runs") / pictures.resolve().name)
     was_finished = run.finished
     with stopped_soon():

@@ -9,6 +9,10 @@ from typing import Any
 NO_LABEL = "(no label)"
 
 
+#: What the runtime of a stage says of itself where the user asked for it, instead of measurements.
+ASKED_FOR = "asked for"
+
+
 @dataclass(frozen=True)
 class SplitReady:
     """Sent before anything is trained.

@@ -64,6 +64,13 @@ def counted(n: int, noun: str, plural: str = "") -> str:
     return f"{n:,} {noun if n == 1 else plural or regular}"
 
 
+def percent(share: float, decimals: int = 1, signed: bool = False) -> str:
+    """0.924 → "92.4 %", with a space that does not break; "–" where it is not known. The one way to write a share."""
+    if not math.isfinite(share):
+        return "–"
+    return f"{100 * share:{'+' if signed else ''}.{decimals}f}\u202f%"
+
+
 def lr_text(lr: float) -> str:
     """A learning rate as recipes, `--set` and JSON write it, rounded to three digits: "0.0028", "2.8e-05"."""
     return repr(float(f"{lr:.3g}"))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tellapart.core.hardware import n_processors
 from tellapart.core.predictions import Floats, Mean
+from tellapart.core.text import percent
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.engines.names import AUTO
@@ -268,8 +269,8 @@ def _with_ood_score(bundle: Bundle, answer: Answer, score: float | None, refuse:
     if not refuse or score <= known.limit:
         return replace(answer, ood_score=score)
     reason = (
-        f"unlike all classes: its out-of-distribution score is {score:.1f}, and {known.share:.1%} of known pictures "
-        f"have {known.limit:.1f} or less"
+        f"unlike all classes: its out-of-distribution score is {score:.1f}, and {percent(known.share)} of known "
+        f"pictures have {known.limit:.1f} or less"
     )
     return replace(answer, chosen=(), ood_score=score, unknown=reason)
 

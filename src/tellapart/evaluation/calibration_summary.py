@@ -10,7 +10,7 @@ import numpy as np
 
 from tellapart.core.predictions import Floats, Mean, Predictions, Rows, Temperature
 from tellapart.core.scores import Evaluation
-from tellapart.core.text import counted, first_few
+from tellapart.core.text import counted, first_few, percent
 from tellapart.evaluation.calibrate import Rule, fit_temperatures, misses, thresholds
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.fit_open_set import acceptance, fit_ood_score
@@ -117,8 +117,8 @@ def keeps_its_share(certainty: Certainty, predictions: Predictions, distance: Fl
     if accepted.high >= score.share:
         return certainty
     note = (
-        f"“unknown” is not answered by default: {accepted.value:.1%} of the test pictures were accepted, "
-        f"fewer than the {score.share:.1%} that were to be."
+        f"“unknown” is not answered by default: {percent(accepted.value)} of the test pictures were accepted, "
+        f"fewer than the {percent(score.share)} that were to be."
     )
     return replace(certainty, ood_score=replace(score, by_default=False), notes=(*certainty.notes, note))
 
@@ -146,8 +146,8 @@ def tta_sentence(plain: Evaluation, averaged: Evaluation, n_copies: int, mean: M
     """One sentence: "accuracy 93.0 % → 93.4 % …, at 5 × the time", where `cost` is "the time"."""
     (name, before), (_, after) = plain.headline, averaged.headline
     return (
-        f"{name} {before.value:.1%} → {after.value:.1%} on {averaged.n:,} pictures, {mean} averaged over each "
-        f"picture and {counted(n_copies, 'changed copy', 'changed copies')} of it, at {times:.3g} × {cost}"
+        f"{name} {percent(before.value)} → {percent(after.value)} on {averaged.n:,} pictures, {mean} averaged over "
+        f"each picture and {counted(n_copies, 'changed copy', 'changed copies')} of it, at {times:.3g} × {cost}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, Metric
+from tellapart.core.text import percent as plain_percent
 from tellapart.core.text import visible as visible_text
 
 #: What a metric means, in a few words. The names are scikit-learn's.
@@ -58,7 +59,7 @@ def is_share(name: str, value: float) -> bool:
 
 def percent(share: float, decimals: int = 1) -> str:
     """0.924 → "92.4 %"; "–" where it is not known."""
-    return f"{number(share, decimals)}{_THIN}%" if math.isfinite(share) else "–"
+    return plain_percent(share, decimals)
 
 
 def short_percent(share: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from tellapart.core.environment import processor_name
+from tellapart.core.events import ASKED_FOR
 from tellapart.core.hardware import n_processors
 from tellapart.core.openvino_quiet import has_openvino
 from tellapart.errors import UsageError
@@ -28,7 +29,6 @@ _RIVALS = (
     ("channels-last", "contiguous"),
     ENGINES,
 )
-_ASKED_FOR = "asked for"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Runtime:
     @property
     def asked_for(self) -> bool:
         """Whether the user asked for it."""
-        return self.why == _ASKED_FOR
+        return self.why == ASKED_FOR
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -155,7 +155,7 @@ def parse(text: str) -> Runtime | None:
     if engine == "openvino" and not has_openvino():
         raise UsageError(f"--runtime {text}: OpenVINO is not installed.", "Install it: pip install openvino")
     channels_last = "contiguous" not in words
-    return Runtime(device, precision, precision, channels_last, default_workers(), _ASKED_FOR, engine=engine)
+    return Runtime(device, precision, precision, channels_last, default_workers(), ASKED_FOR, engine=engine)
 
 
 def _has(device: str) -> bool:

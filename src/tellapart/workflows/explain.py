@@ -15,7 +15,7 @@ from tellapart.core.events import Computing, Note
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
-from tellapart.core.text import counted
+from tellapart.core.text import counted, percent
 from tellapart.core.vectors import nearest
 from tellapart.data.decoding.decode import decode, read_picture
 from tellapart.errors import MissingExtraError, ModelError, UsageError
@@ -375,7 +375,7 @@ def _write_sheet(run: Run, network: Network, why: Why, out: Path) -> None:
     for entry in why.explained:
         picture = decode(entry.picture)
         size = picture.shape[1], picture.shape[0]
-        answer = ", ".join(f"{label.name} {label.certainty:.0%}" for label in entry.card.answered)
+        answer = ", ".join(f"{label.name} {percent(label.certainty or 0.0, 0)}" for label in entry.card.answered)
         line = [(picture, answer or "no label")]
         line += [(decode(warm.jpeg), warm.title) for warm in entry.maps]
         for card in entry.alike:

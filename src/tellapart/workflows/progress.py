@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tellapart.core.events import (
+    ASKED_FOR,
     BeginsFrom,
     Computing,
     Event,
@@ -24,7 +25,7 @@ from tellapart.core.events import (
     Validated,
 )
 from tellapart.core.output import print_err, print_json, unguarded
-from tellapart.core.text import lr_text, visible
+from tellapart.core.text import lr_text, percent, visible
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
@@ -36,9 +37,9 @@ ShowStep = Callable[[str | None, int, int], None]
 _PLAIN_EVERY = 10.0
 
 
-def progress_sink(show: bool) -> ProgressSink:
-    """A console if progress is to be shown; else what shows notes alone."""
-    return Console() if show else ProgressSink()
+def progress_sink(show: bool, verbose: bool = False) -> ProgressSink:
+    """A console if progress is to be shown, with every measurement if `verbose`; else what shows notes alone."""
+    return Console(verbose) if show else ProgressSink()
 
 
 class ProgressSink:
@@ -102,6 +103,9 @@ class JsonLines(ProgressSink):
 class Console(ProgressSink):
     """Lines and a progress bar on standard error, so that standard output holds answers alone."""
 
+    def __init__(self, verbose: bool = False) -> None:
+        self.verbose = verbose
+
     def say(self, text: str) -> None:
         """Show one line."""
         print_err(text)
@@ -133,9 +137,10 @@ class Console(ProgressSink):
                 again = "once more, on training and validation pictures: " if event.retraining else ""
                 step(None, 0, 0)
                 self.say(f"{again}{name if several_stages or event.name else 'training'}: {event.description}")
-                if meter.runtime != event.runtime["why"]:  # the same for every stage is said once
-                    meter.runtime = event.runtime["why"]
-                    self.say(f"  {meter.runtime}")
+                runs = event.runtime["why"] if self.verbose else describe_runtime(event.runtime)
+                if meter.runtime != runs:  # the same for every stage is said once
+                    meter.runtime = runs
+                    self.say(f"  {runs}")
                 share = "labels right" if event.multilabel else "val. accuracy"
                 self.say(f"  {'epoch':>7}  {'train loss':>10}  {'val. loss':>9}  {share:>13}")
             case Progress():
@@ -148,12 +153,12 @@ class Console(ProgressSink):
                 step(None, 0, 0)
                 self.say(
                     f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {event.validation_loss:>9.4f}"
-                    f"  {event.validation_accuracy:>13.2%}{best}"
+                    f"  {percent(event.validation_accuracy):>13}{best}"
                 )
             case BeginsFrom():
                 loss, accuracy = event.validation_loss, event.validation_accuracy
                 step(None, 0, 0)
-                self.say(f"  {'before':>7}  {'–':>10}  {loss:>9.4f}  {accuracy:>13.2%}  best so far")
+                self.say(f"  {'before':>7}  {'–':>10}  {loss:>9.4f}  {percent(accuracy):>13}  best so far")
             case Retrained():
                 step(None, 0, 0)
                 self.say(f"  {f'{event.epoch}/{event.epochs}':>7}  {event.train_loss:>10.4f}  {'–':>9}  {'–':>13}")
@@ -174,6 +179,20 @@ def describe_lr(event: LrFound) -> str:
     if event.taken == "otherwise":
         rule = "the recipe's own, 'otherwise', as the loss did not fall in the test"
     return f"learning rate {lr_text(event.lr)} ({rule}); without a test: --set {shlex.quote(event.setting)}"
+
+
+def describe_runtime(runtime: dict[str, Any]) -> str:
+    """How a stage runs, in a few words; `why` has the measurements behind them."""
+    why, engine, frozen = runtime.get("why", ""), runtime.get("engine", "torch"), runtime.get("frozen")
+    words = [f"on {runtime['device']}"] if "device" in runtime else []
+    words += [f"in {runtime['precision']}"] if "precision" in runtime else []
+    if frozen and (engine != "torch" or frozen != runtime.get("precision")):
+        words.append(f"(frozen layers: {engine}, {frozen})")
+    if why == ASKED_FOR:
+        words.append("as asked for")
+    elif why:
+        words.append("as measured here (--verbose tells more)")
+    return " ".join(words)
 
 
 @dataclass
@@ -212,13 +231,15 @@ def _live_line() -> Iterator[ShowStep]:
 
 
 def _plain_lines(say: Callable[[str], None]) -> ShowStep:
-    """A line every few seconds, for files and pipes."""
-    last = time.monotonic()
+    """A line every few seconds, for files and pipes; and the last step of what had one."""
+    last, before, begun = time.monotonic(), (0, 0), False
 
     def show(text: str | None, done: int, total: int) -> None:
-        nonlocal last
-        if text and time.monotonic() - last > _PLAIN_EVERY:
-            last = time.monotonic()
+        nonlocal last, before, begun
+        begun = begun and before[0] < done <= total == before[1]  # else it is another task
+        before = done, total
+        if text and (time.monotonic() - last > _PLAIN_EVERY or (begun and done == total)):
+            last, begun = time.monotonic(), done < total
             say(f"  {text}: {done:,} of {total:,}")
 
     return show

@@ -49,7 +49,7 @@ def test_weights_are_whole_numbers_and_the_loss_is_what_a_count_says(bundle, pic
     assert onnx.TensorProto.INT8 in kinds
     (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"pictures": pictures})
     right = (logits.argmax(axis=1) == target).mean()
-    assert f"right for {right:.1%} of 40 validation pictures instead of 100.0%" in exported.note
+    assert f"right for {100 * right:.1f}\u202f% of 40 validation pictures instead of 100.0\u202f%" in exported.note
     assert f"{100 * (1 - right):.1f} points lost (95 % interval:" in exported.note
 
 
@@ -57,7 +57,9 @@ def test_a_loss_above_the_limit_is_refused():
     before = np.array([True] * 90 + [False] * 10)
     after = np.array([True] * 85 + [False] * 12 + [True] * 3)
     assert "2.0 points lost (95 % interval: " in judged(before, after, 0.02)
-    with pytest.raises(BundleError, match=r"No 8-bit file was written\. In 8 bits it is right for 88\.0%") as error:
+    with pytest.raises(
+        BundleError, match=r"No 8-bit file was written\. In 8 bits it is right for 88\\.0\u202f%"
+    ) as error:
         judged(before, after, 0.019)
     assert error.value.hint.startswith("Allow more with --max-loss 0.0")
 

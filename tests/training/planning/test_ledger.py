@@ -87,7 +87,7 @@ def test_what_came_is_told_beside_what_was_announced() -> None:
     end = settled(LEDGER, ALL, LEDGER.began + 270)
     assert end.taken == pytest.approx(270)
     assert end.outcome == (
-        "Announced 4.7 minutes, taken 4.5: 90% of the 5 that were allowed.",
+        "Announced 4.7 minutes, taken 4.5: 90\u202f% of the 5 that were allowed.",
         "“last layers” brought the validation loss from 0.600 to 0.450.",
         "Kept are the best weights of all stages, by the loss on validation: those of “last layers”, with 0.450.",
     )

@@ -21,6 +21,7 @@ from tellapart.core.files import cache_folder
 from tellapart.core.hardware import n_processors
 from tellapart.core.openvino_quiet import has_openvino
 from tellapart.core.preprocess import Pixels
+from tellapart.core.text import percent
 from tellapart.deploy.bundle.golden import check_golden, read_golden
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.engines.names import BF16_DISTANCE, BF16_PROBABILITY, ENGINES, EngineName
@@ -150,8 +151,8 @@ def check_engine(bundle: Bundle, plain: Bundle | None = None) -> None:
         share = float((np.abs(distance - expected) / np.maximum(expected, 1e-6)).max())
         if share > BF16_DISTANCE:
             raise BundleError(
-                f"{bundle.engine} is off by {share:.1%} in a distance to the known classes on this machine "
-                f"(allowed: {BF16_DISTANCE:.0%}).",
+                f"{bundle.engine} is off by {percent(share)} in a distance to the known classes on this machine "
+                f"(allowed: {percent(BF16_DISTANCE, 0)}).",
                 "Answer with --engine onnxruntime.",
             )
 

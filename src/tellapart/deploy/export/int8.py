@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tellapart.core.extras import require
 from tellapart.core.files import replacing
 from tellapart.core.preprocess import Pixels
-from tellapart.core.text import counted
+from tellapart.core.text import counted, percent
 from tellapart.deploy.bundle.read import MODEL, Bundle
 from tellapart.deploy.export.about import left_out
 from tellapart.deploy.export.exported import Exported, golden_difference
@@ -77,8 +77,8 @@ def judged(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], max_loss
     loss = (only_before - only_after) / n
     low, high = share_interval(only_after, only_before, n)
     note = (
-        f"In 8 bits it is right for {after.mean():.1%} of {counted(n, 'validation picture')} instead of "
-        f"{before.mean():.1%}: {100 * loss:.1f} points lost (95 % interval: {100 * low:.1f} to {100 * high:.1f})."
+        f"In 8 bits it is right for {percent(after.mean())} of {counted(n, 'validation picture')} instead of "
+        f"{percent(before.mean())}: {100 * loss:.1f} points lost (95 % interval: {100 * low:.1f} to {100 * high:.1f})."
     )
     if loss > max_loss:
         raise BundleError(f"No 8-bit file was written. {note}", f"Allow more with --max-loss {loss + 0.005:.2f}.")

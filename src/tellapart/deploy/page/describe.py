@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tellapart.core.text import counted, visible
+from tellapart.core.text import counted, percent, visible
 from tellapart.core.version import __version__
 from tellapart.deploy.bundle.read import Bundle
 
@@ -97,8 +97,8 @@ def _quality(evaluation: Any) -> str:
     try:
         name, metric = next(iter(evaluation["metrics"].items()))
         return (
-            f"{visible(name)} {metric['value']:.1%} on {counted(evaluation['n'], 'picture')} that it had not seen "
-            f"({metric['low']:.1%} to {metric['high']:.1%} with 95 % confidence)"
+            f"{visible(name)} {percent(metric['value'])} on {counted(evaluation['n'], 'picture')} that it had not seen "
+            f"({percent(metric['low'])} to {percent(metric['high'])} with 95 % confidence)"
         )
     except (TypeError, KeyError, ValueError, AttributeError, StopIteration):
         return ""

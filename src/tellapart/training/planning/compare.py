@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.text import percent
 from tellapart.training.planning.budget import Timing
 
 Floats = npt.NDArray[np.float64]
@@ -96,7 +97,7 @@ def choose(trials: Sequence[Trial], in_time: Sequence[bool], cost: Sequence[floa
     n = min(len(t.right) for t in able)
     sentence = (
         f"A linear probe on the frozen layers of {chosen}, cross-validated on {len(chosen.right):,} training pictures, "
-        f"is right for {chosen.score:.1%}."
+        f"is right for {percent(chosen.score)}."
     )
     why = [sentence]
     others = [_beside(t, chosen, t in able) for t in trials if t is not chosen]
@@ -106,11 +107,13 @@ def choose(trials: Sequence[Trial], in_time: Sequence[bool], cost: Sequence[floa
         mean, error = difference(best, chosen)
         why.append(
             f"It is the largest of those that {n:,} pictures cannot tell from the best, {best} "
-            f"({mean:+.1%} ± {error:.1%})."
+            f"({percent(mean, signed=True)} ± {percent(error)})."
         )
     return chosen, why
 
 
 def _beside(trial: Trial, chosen: Trial, in_time: bool) -> str:
     mean, error = difference(trial, chosen)
-    return f"{trial} {mean:+.1%} ± {error:.1%}{'' if in_time else ', but there is no time for it'}"
+    return (
+        f"{trial} {percent(mean, signed=True)} ± {percent(error)}{'' if in_time else ', but there is no time for it'}"
+    )

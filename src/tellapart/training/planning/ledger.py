@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from tellapart.core.text import percent
 from tellapart.recipe.schema import Recipe
 from tellapart.training.planning.budget import Timing, Workload, end_seconds, epoch_seconds, stage_seconds
 from tellapart.training.planning.stages import Outcome, further, may_go_on, slowed
@@ -143,9 +144,10 @@ def _corrected(
 def settled(ledger: Ledger, events: Sequence[dict[str, Any]], now: float) -> Ledger:
     """The ledger at the end, with sentences on what the minutes bought beside what was announced."""
     taken = now - ledger.began
+    share = percent(taken / 60 / ledger.minutes, 0)
     times = (
-        f"Announced {ledger.announced / 60:.1f} minutes, taken {taken / 60:.1f}: {taken / 60 / ledger.minutes:.0%} of "
-        f"the {ledger.minutes:g} that were allowed."
+        f"Announced {ledger.announced / 60:.1f} minutes, taken {taken / 60:.1f}: {share} of the "
+        f"{ledger.minutes:g} that were allowed."
     )
     gains = [_gain(each) for each in outcomes(events)]
     bought = f"{'; '.join(gains)}." if gains else ""
