@@ -81,9 +81,10 @@ def connected(address: str, n_cpus: int | None = None, n_gpus: int | None = None
         UsageError: the address is none.
         ClusterError: nothing answers there in time, or what answers is another Ray.
     """
-    if address == AUTO and "ray" in sys.modules and sys.modules["ray"].is_initialized():
+    imported: Any = sys.modules.get("ray")
+    if address == AUTO and imported is not None and imported.is_initialized():
         with failures_in_words():
-            yield _described(sys.modules["ray"], address)
+            yield _described(imported, address)
         return
     if address == AUTO:
         with _started_here(n_cpus, n_gpus) as cluster, failures_in_words():
