@@ -84,6 +84,7 @@ def train(
     progress = JsonLines() if as_json and not quiet else progress_sink(not quiet, verbose)
     progress.say(f"Looking at {pictures} …")
     loaded = _recipe_of_training(recipe, [*(set_ or []), *_as_changes(model, weights, seed)], minutes)
+    from tellapart.core.remote import copied_to, remote_url
     from tellapart.core.signals import stopped_soon
     from tellapart.runs.run import Run
     from tellapart.workflows.audit import grouped_scan
@@ -91,13 +92,16 @@ def train(
     from tellapart.workflows.train import RunOptions, follow
 
     stay_offline(offline)
-    run = Run(out or Path("runs") / pictures.resolve().name)
-    was_finished = run.finished
-    with stopped_soon():
+    where = out or Path("runs") / pictures.resolve().name
+    with copied_to(where) as directory, stopped_soon():
+        run = Run(directory)
+        was_finished = run.finished
         scanning = partial(grouped_scan, model=_published_network(loaded)) if group_duplicates else scan
         catalog = scanning(pictures, progress, **label_options)
         options = RunOptions(on_unreadable, runtime, _command(), resume_anyway, began=began)
         follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
+    if directory != where:
+        progress.say(f"The run was copied to {remote_url(where)}.")
     if was_finished:
         progress.say(f"{run.directory} was finished already; nothing was trained again.")
     if as_json:

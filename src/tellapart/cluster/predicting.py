@@ -20,8 +20,10 @@ from tellapart.cluster.connect import connected
 from tellapart.cluster.failures import failures_in_words
 from tellapart.cluster.parts import Pace, over_parts, write_parts
 from tellapart.core.hardware import limit_processors
+from tellapart.core.remote import AT_ONCE, remote_url
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.engines.names import AUTO
+from tellapart.deploy.inputs.remote import remote_picture
 from tellapart.deploy.inputs.sources import Source
 from tellapart.deploy.predict_inputs import Request, Say, predict_inputs
 from tellapart.deploy.predictor import BATCH, AnswerOptions, Classifier, answers, load
@@ -67,7 +69,8 @@ class _OnCluster:
         self.say(f"{sum(sizes):,} pictures are listed in {len(sizes):,} parts; the cluster is being connected.")
         cluster = self.stack.enter_context(connected(self.address))
         self.say(f"Cluster: {cluster.in_words()}.")
-        run, here = os.path.abspath(self.request.run), os.getcwd() if named.relative else ""
+        run = remote_url(self.request.run) or os.path.abspath(self.request.run)
+        here = os.getcwd() if named.relative else ""
         if self.chosen == AUTO:
             self.chosen = self._fastest(run, folder, here)
         settings = {"run": run, "options": dict(options), "engine": self.chosen}
@@ -101,7 +104,9 @@ class _Named:
     def rows(self, pictures: Iterable[Source]) -> Iterator[tuple[bytes, str | None]]:
         for picture in pictures:
             name, problem = name_of(picture), None
-            if isinstance(picture, NamedPicture):
+            if remote_url(name):
+                pass
+            elif isinstance(picture, NamedPicture):
                 problem = _why_not(picture)
             elif not os.path.isabs(name):
                 self.relative = True
@@ -149,8 +154,10 @@ class Answerer:
 
     def __call__(self, part: pl.DataFrame) -> bytes:
         """Answers to the pictures of a part, in their order."""
+        pictures = list(map(_picture, *part))
+        workers = AT_ONCE if any(isinstance(picture, NamedPicture) for picture in pictures) else None
         answered = answers(
-            self.classifier.bundle, map(_picture, *part), network=self.classifier.network, **self.options
+            self.classifier.bundle, pictures, network=self.classifier.network, workers=workers, **self.options
         )
         return json.dumps([[getattr(answer, name) for name in _FIELDS] for answer in answered]).encode()
 
@@ -160,7 +167,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Answer))
 
 def _picture(name: bytes, problem: str | None) -> Source:
     if problem is None:
-        return Path(os.fsdecode(name))
+        return remote_picture(os.fsdecode(name)) if remote_url(os.fsdecode(name)) else Path(os.fsdecode(name))
 
     def refuse() -> bytes:
         raise UnreadableError("", problem)

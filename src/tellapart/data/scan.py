@@ -13,6 +13,7 @@ from typing import TypeAlias
 import polars as pl
 
 from tellapart.core.hardware import n_processors
+from tellapart.core.remote import at_hand
 from tellapart.core.text import counted
 from tellapart.data.catalog import SCHEMA, UNKNOWN, Catalog
 from tellapart.data.decoding.decode import Facts, examine
@@ -52,7 +53,7 @@ def scan(
     read stay in the catalog, with the reason in the column `problem`.
 
     Args:
-        root: a folder, or a table of pictures in it.
+        root: a folder, or a table of pictures in it; of a storage (s3://…) too, which is mirrored in the cache.
         layout: "folders", "table", "list" or "competition", instead of looking.
         labels: the table or list to take the labels from; a path below the root, or from here.
         class_file: names of labels that are integers: one name a line, or a table with name and id.
@@ -73,10 +74,10 @@ def scan(
         UsageError: arguments that do not fit together.
     """
     pictures = find_layout(
-        root,
+        at_hand(root),
         layout=layout,
-        labels=labels,
-        class_file=class_file,
+        labels=None if labels is None else at_hand(labels),
+        class_file=None if class_file is None else at_hand(class_file),
         label_depth=label_depth,
         delimiter=delimiter,
         image_column=image_column,

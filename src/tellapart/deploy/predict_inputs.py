@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tellapart.core.files import check_suffix
+from tellapart.core.remote import AT_ONCE, remote_url
 from tellapart.core.text import counted
 from tellapart.core.version import __version__
 from tellapart.deploy.answer import Answer
@@ -68,11 +69,12 @@ class Answering(Protocol):
 class _Here:
     """In this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, remote: bool) -> None:
         self.since = time.monotonic()
+        self.workers = AT_ONCE if remote else None  # fetching is mostly waiting
 
     def answers(self, classifier: Classifier, pictures: Iterable[Source], options: AnswerOptions) -> Iterator[Answer]:
-        return answers(classifier.bundle, pictures, network=classifier.network, **options)
+        return answers(classifier.bundle, pictures, network=classifier.network, workers=self.workers, **options)
 
     def engine(self, classifier: Classifier) -> str:
         return classifier.network.bundle.engine
@@ -118,7 +120,7 @@ def predict_inputs(request: Request, say: Say, answering: Answering | None = Non
 
         monitor = Monitor(request.monitor, classifier.bundle, request.n_odd)
         steps.append(monitor.counting)
-    answering = answering or _Here()
+    answering = answering or _Here(any(map(remote_url, request.inputs)))
     pace = _Pace(say, answering, silent=request.out is None and request.submission is None)
     steps.append(pace.counting)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.core.predictions import Mean, Predictions, Rows
+from tellapart.core.remote import at_hand
 from tellapart.core.scores import Evaluation, with_notes
 from tellapart.core.text import counted, first_few
 from tellapart.errors import DataError, RunError, UsageError
@@ -95,7 +96,7 @@ def evaluate(
         RunError: the training has not finished, or has no such part.
         DataError: other pictures have no labels, or labels that the model does not know.
     """
-    finished = trained if isinstance(trained, Run) else Run(Path(trained))
+    finished = trained if isinstance(trained, Run) else Run(at_hand(trained))
     if tta is None and tta_mean is None and str(on) in _STORED:
         return _stored(finished, str(on))
     bundle = _bundle(finished)
@@ -120,7 +121,7 @@ def try_copies(
     Raises:
         UsageError, RunError, DataError: as `evaluate`.
     """
-    finished = trained if isinstance(trained, Run) else Run(Path(trained))
+    finished = trained if isinstance(trained, Run) else Run(at_hand(trained))
     bundle = _bundle(finished)
     _, averaged = bundle.averaging(n, mean)
     others = Others(skip_unknown_classes, label_options)
@@ -147,7 +148,7 @@ def _times_longer(bundle: Bundle, catalog: Catalog, rows: Rows, n: int, mean: Me
 
 def training_note(trained: Run | str | Path, evaluation: Evaluation) -> str:
     """What a score on the pictures that a network was trained on means, beside the score on others."""
-    finished = trained if isinstance(trained, Run) else Run(Path(trained))
+    finished = trained if isinstance(trained, Run) else Run(at_hand(trained))
     parts = "training and validation" if finished.recipe.retrain else "training"
     sentence = (
         f"These are the {parts} pictures themselves: the score says how well the network has learned them, by heart "

@@ -30,6 +30,7 @@ from tellapart.core import checks
 from tellapart.core.bundle_description import AGAIN, DESCRIPTION, MOST_COPIES, Description, read_description
 from tellapart.core.predictions import MEANS, Floats, Mean, Temperature, average_logits, probabilities
 from tellapart.core.preprocess import Pixels, Preprocessing
+from tellapart.core.remote import at_hand
 from tellapart.core.several_runs import describe_several
 from tellapart.data.augmentation.tta import copies
 from tellapart.deploy.bundle.session import open_session
@@ -42,6 +43,8 @@ from tellapart.evaluation.open_set import KnownClasses, OodScore
 MODEL, WEIGHTS, GOLDEN = "model.onnx", "model.safetensors", "golden.safetensors"
 KNOWN = "known.safetensors"
 CARD = "README.md"
+#: First parts of the names that a run or bundle in a storage is read by.
+PARTS = (DESCRIPTION, MODEL, WEIGHTS, GOLDEN, KNOWN, CARD, "bundle")
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,12 @@ class Bundle:
         """Read a bundle and check every file of it against the digests it was written with.
 
         Args:
-            path: the bundle's folder, or a run directory that holds `bundle/`.
+            path: the bundle's folder, or a run directory that holds `bundle/`; of a storage (s3://…) too.
 
         Raises:
             BundleError: there is none, it is damaged, or it was written by a newer Tellapart.
         """
-        folder = _find(Path(path))
+        folder = _find(at_hand(path, PARTS))
         values = read_description(folder)
         digests = _check_files(folder, values)
         temperature = values.temperature

@@ -11,7 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tellapart.core.remote import remote_url
 from tellapart.data.decoding.decode import EXTENSIONS
+from tellapart.deploy.inputs.remote import remote_picture
 from tellapart.deploy.inputs.suffixes import JSON, PLAIN
 from tellapart.deploy.read_pictures import NamedPicture
 from tellapart.errors import DataError, UnreadableError, UsageError
@@ -64,7 +66,7 @@ def name_of_line(line: str) -> str:
 
 def _picture(path: Path, root: Path, number: int, name: str) -> Path | NamedPicture:
     if name and "\0" not in name:
-        return root / name
+        return remote_picture(name) if remote_url(name) else root / name
     row = f"{path}, row {number}"
 
     def refuse() -> bytes:

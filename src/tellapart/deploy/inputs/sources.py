@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from io import BufferedIOBase
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
+from tellapart.core.files import is_hidden
+from tellapart.core.remote import remote_url
+from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.deploy.find_pictures import find_pictures
 from tellapart.deploy.inputs.suffixes import is_archive, is_list
 from tellapart.deploy.read_pictures import NamedPicture
@@ -32,9 +35,10 @@ def find_sources(inputs: Sequence[str], column: str | None = None) -> Iterator[S
     """Every picture that these inputs name, in their order, found while they are asked for.
 
     Args:
-        inputs: files, folders and patterns, see `find_pictures`; archives (.zip, .tar and the like), see
-            `archive_pictures`; lists and tables of names, see `listed_pictures`; "-": the standard input, which holds
-            one name a line (or ended by NUL, as `find -print0` writes them), or the bytes of one picture.
+        inputs: files, folders and patterns, see `find_pictures`; the same of a storage (s3://…), without patterns;
+            archives (.zip, .tar and the like), see `archive_pictures`; lists and tables of names, see
+            `listed_pictures`; "-": the standard input, which holds one name a line (or ended by NUL, as `find -print0`
+            writes them), or the bytes of one picture.
         column: of a table that holds the names.
 
     Raises:
@@ -51,6 +55,12 @@ def find_sources(inputs: Sequence[str], column: str | None = None) -> Iterator[S
 def _sources(text: str, column: str | None) -> Iterator[Source]:
     if text == STANDARD_INPUT:
         return _from_stream(cast(BufferedIOBase, sys.stdin.buffer))
+    if (url := remote_url(text)) is not None:
+        if not is_archive(text) and not is_list(text):
+            return _remote_pictures(url)
+        from tellapart.core.remote import at_hand
+
+        text = str(at_hand(url))
     if os.path.isfile(text):
         if is_archive(text):
             from tellapart.deploy.inputs.archives import archive_pictures
@@ -61,6 +71,24 @@ def _sources(text: str, column: str | None) -> Iterator[Source]:
 
             return listed_pictures(Path(text), column)
     return find_pictures([text])
+
+
+def _remote_pictures(url: str) -> Iterator[Source]:
+    """The picture at an address of a storage, or all below it, by their extensions; sorted."""
+    from tellapart.core.remote import find_remote
+    from tellapart.deploy.inputs.remote import remote_picture
+
+    files = [file.url for file in find_remote(url)]
+    pictures = files if files == [url] else [name for name in files if _is_picture(name[len(url) :])]
+    if not pictures:
+        suffixes = " ".join(sorted(EXTENSIONS))
+        raise UsageError(f"{url} holds no pictures.", f"Files that count as pictures end in: {suffixes}")
+    return map(remote_picture, pictures)
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in EXTENSIONS and not any(map(is_hidden, path.parts))
 
 
 def _from_stream(stream: BufferedIOBase) -> Iterator[Source]:
