@@ -85,6 +85,10 @@ class BundleError(TellapartError):
     """A bundle that is damaged or does not give the answers it was written with."""
 
 
+class HubError(TellapartError):
+    """A hub that cannot be reached, or that refuses what is sent."""
+
+
 class MissingExtraError(TellapartError):
     """A part of Tellapart that needs an extra which is not installed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tellapart.deploy.export.exported import Exported
 from tellapart.deploy.read_pictures import read_ahead
 from tellapart.errors import UsageError
 from tellapart.runs.run import Run
+from tellapart.workflows.progress import ProgressSink, ShowStep
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class ExportOptions:
         browser_engine: for "html": a folder with the engine that runs in a browser; None to look for it.
         with_preprocessing: for "onnx": the network takes a decoded picture of any size.
         max_loss: for "int8": share of the validation pictures, 0 to 1, that may be lost.
+        show: called with what is done, and how much of how much.
     """
 
     browser_engine: Path | None = None
     with_preprocessing: bool = False
     max_loss: float = 0.01
+    show: ShowStep = lambda text, done, total: None
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,11 @@ def _html(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
 def _int8(bundle: Bundle, path: Path, options: ExportOptions) -> Exported:
     from tellapart.deploy.export.int8 import export_int8
 
-    pictures, target = _validation(bundle)
+    pictures, target = _validation(bundle, options.show)
     return export_int8(bundle, path, pictures, target, options.max_loss)
 
 
-def _validation(bundle: Bundle) -> tuple[Pixels, npt.NDArray[Any]]:
+def _validation(bundle: Bundle, show: ShowStep) -> tuple[Pixels, npt.NDArray[Any]]:
     """The validation pictures of the run that a bundle lies in, preprocessed, and their labels.
 
     Raises:
@@ -94,7 +98,10 @@ def _validation(bundle: Bundle) -> tuple[Pixels, npt.NDArray[Any]]:
         )
     catalog, rows = run.catalog, run.split.validation
     paths = [catalog.path(int(row)) for row in rows]
-    read = list(read_ahead(paths, bundle.preprocessing, n_processors(), ahead=64))
+    read = []
+    for picture in read_ahead(paths, bundle.preprocessing, n_processors(), ahead=64):
+        read.append(picture)
+        show("reading validation pictures", len(read), len(paths))
     if missing := [picture.path for picture in read if picture.pixels is None]:
         raise UsageError(
             f"{missing[0]}: this validation picture can no longer be read.", "Put it back, or train again."
@@ -128,10 +135,41 @@ def export(run: Path, to: str, out: Path | None = None, options: ExportOptions |
         BundleError: there is no bundle, or the export answers otherwise than it.
     """
     if to not in FORMATS:
-        raise UsageError(f"There is no format {to!r}.", f"Possible: {', '.join(FORMATS)}.")
+        raise UsageError(f"There is no format {to!r}.", f"Possible: {', '.join(FORMATS)}; push sends to a hub.")
     bundle = Bundle.load(run)
     path = out or bundle.folder.parent / "exports" / FORMATS[to].file
+    options = options or ExportOptions()
+    options.show(f"writing {path.name}, and checking its answers", 0, 1)
     with naming(path):
-        exported = FORMATS[to].write(bundle, path, options or ExportOptions())
+        exported = FORMATS[to].write(bundle, path, options)
     record_export(bundle.folder, to, exported.path, exported.difference)
     return exported
+
+
+def push(run: Path, repository: str, public: bool, progress: ProgressSink) -> str:
+    """Send a bundle to a hub repository: see `deploy.export.push`. What is sent, and where to, is said before.
+
+    Args:
+        run: a run directory or a bundle.
+        repository: OWNER/NAME.
+        public: whether a new repository can be seen by everybody; else it is private.
+        progress: where lines are shown.
+
+    Returns:
+        The address of what was sent.
+
+    Raises:
+        UsageError: no such repository can be, or the model card names folders of this machine.
+        BundleError: there is no bundle, or it does not give its golden answers.
+        HubError: the hub cannot be reached, or refuses.
+    """
+    from tellapart.deploy.bundle.golden import check_golden
+    from tellapart.deploy.export.push import check_repository, pack
+    from tellapart.deploy.export.push import push as send
+
+    check_repository(repository)
+    bundle = Bundle.load(run)
+    with tempfile.TemporaryDirectory() as folder:
+        parcel = pack(bundle, Path(folder))
+        check_golden(Bundle.load(parcel.folder))  # what arrives elsewhere answers as the bundle here
+        return send(parcel, repository, public, progress.note)
