@@ -141,3 +141,5 @@ async function askUntilReady(address, headers, body) {
     return answer;
   }
 }
+
+if (model.keeps) element("drop").append(made("p", model.privacy, "soft")); // said before a picture is sent

@@ -33,7 +33,7 @@ class Page:
         data = f'<script type="application/json" id="model">{json_in_html(self.about)}</script>'
         style = f"<style>{read('more_answers.css')}</style>"
         page = fill(bundle, style, data, '<script src="page/script.js"></script>')
-        script = scripts("answer.js", "more_answers.js", "remote_engine.js", "classifier.js")
+        script = scripts("answer.js", "remote_engine.js", "classifier.js", "more_answers.js")
         self._parts = {"page.html": (page, "text/html"), "script.js": (script, "text/javascript")}
 
     def part(self, name: str) -> tuple[str, str] | None:
