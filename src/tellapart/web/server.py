@@ -15,6 +15,8 @@ REQUEST_SECONDS, ANSWER_SECONDS = 10.0, 120.0
 #: Connections at a time; a browser opens six for a page.
 MAX_CONNECTIONS = 100
 _WAITING = 2048  # connections in the system's queue, as uvicorn asks for
+# Bytes read from a connection before others have their turn: in chunks of a byte each, they take a tenth of a second.
+_MOST_AT_ONCE = 32_768
 _MOST_DIGITS = 10  # of a stated length
 
 
@@ -69,6 +71,7 @@ def _bounded_protocol() -> Any:
         deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            transport.max_size = _MOST_AT_ONCE  # type: ignore[attr-defined]
             super().connection_made(transport)
             if len(self.connections) > MAX_CONNECTIONS:
                 transport.abort()

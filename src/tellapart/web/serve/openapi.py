@@ -21,7 +21,8 @@ def openapi(bundle: Bundle, name: str, with_token: bool) -> dict[str, Any]:
         with_token: whether requests must bring one.
     """
     answer = {"$ref": "#/components/schemas/Answer"}
-    several = {"type": "object", "properties": {"answers": {"type": "array", "items": answer}}}
+    listed = {"type": "array", "items": answer}
+    several = {"type": "object", "required": ["answers"], "properties": {"answers": listed}}
     model = f"/v2/models/{name}"
     description: dict[str, Any] = {
         "openapi": "3.1.0",
