@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tellapart.auditing.banded import Joining, near_hashes
 from tellapart.auditing.duplicates import LEAST_SIDE, find_pairs, pair_findings, placeholders, tied
 from tellapart.auditing.findings import KINDS, Audit
 from tellapart.auditing.groups import with_groups
@@ -36,6 +37,7 @@ def audit(
     measured: Measured | None = None,
     features: Floats | None = None,
     shortcuts: bool = True,
+    joining: Joining = near_hashes,
 ) -> Generator[Computing, None, Audit]:
     """Look for what is odd in pictures and their labels. Nothing is changed.
 
@@ -45,13 +47,14 @@ def audit(
         measured: measures that `scan` took in passing; by default the stored ones, or every picture is opened.
         features: float32 [n, d] of a pretrained network, a row a picture: they find more near duplicates.
         shortcuts: look for shortcuts too.
+        joining: finds near hashes among very many pictures.
 
     Yields:
         Computing, now and then.
     """
     measures = measured if measured is not None else (yield from measure(catalog))
     sides = _sides(catalog, split)
-    pairs = yield from find_pairs(catalog, measures, features)
+    pairs = yield from find_pairs(catalog, measures, features, joining=joining)
     copies = tied(len(catalog), pairs)
     scenes = yield from find_scenes(catalog, measures, features)
     groups, untied = scene_groups(catalog, copies, scenes)

@@ -14,6 +14,7 @@ from tellapart.cli.options import (
     Offline,
     Pictures,
     Quiet,
+    joined_on,
     opened_on,
     stay_offline,
     with_label_options,
@@ -68,8 +69,8 @@ def audit(
     if table is not None and not (excluded or group_duplicates):
         raise UsageError("--table names the table that --exclude or --group-duplicates writes; neither is asked for.")
     progress = progress_sink(not quiet)
-    with opened_on(cluster, progress, out) as options:
-        audited = scan_and_audit(pictures, progress, model, shortcuts, **label_options, **options)
+    with opened_on(cluster, progress, out) as options, joined_on(cluster, out) as joining:
+        audited = scan_and_audit(pictures, progress, model, shortcuts, **joining, **label_options, **options)
     print_out(summary_text(audited))
     folder = out or Path("runs") / f"{audited.catalog.root.name}-audit"
     written = write(audited, folder, excluded, group_duplicates, table)

@@ -89,6 +89,18 @@ def opened_on(cluster: str | None, progress: ProgressSink, lists: Path | None = 
         yield {"looking": looking}
 
 
+@contextmanager
+def joined_on(cluster: str | None, lists: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Options of an audit whose near duplicates are looked for on a cluster; none without one. As `opened_on`."""
+    if cluster is None:
+        yield {}
+        return
+    from tellapart.cluster.duplicates import joining_on
+
+    with joining_on(cluster, lists) as joining:
+        yield {"joining": joining}
+
+
 def stay_offline(offline: bool) -> None:
     """Where it is wanted, keep this process and those that it starts from asking a hub for weights."""
     if offline:

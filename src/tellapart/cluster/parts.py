@@ -34,20 +34,23 @@ _SMALLEST, _LARGEST, _MULTIPLE = 256, 10_240, 32
 _SHARE = 64
 
 
-def write_parts(rows: Iterable[tuple[Any, ...]], schema: pl.Schema, folder: Path) -> list[int]:
+def write_parts(
+    rows: Iterable[tuple[Any, ...]], schema: pl.Schema, folder: Path, n_rows: int | None = None
+) -> list[int]:
     """Write rows to numbered Parquet files; memory holds one part at a time.
 
     Args:
         rows: as many as there are.
         schema: of the rows.
         folder: where the parts go; all nodes must reach it.
+        n_rows: of each part; by default few in the first parts, and more in later ones.
 
     Returns:
         The number of rows of each part.
     """
     rows, sizes = iter(rows), list[int]()
     n_so_far = 0
-    while part := list(islice(rows, _size(n_so_far))):
+    while part := list(islice(rows, n_rows or _size(n_so_far))):
         with replacing(_file(folder, len(sizes))) as beside:
             pl.DataFrame(part, schema=schema, orient="row").write_parquet(beside)
         sizes.append(len(part))

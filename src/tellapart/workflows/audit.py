@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellapart.auditing import audit as room
+from tellapart.auditing.banded import Joining, near_hashes
 from tellapart.auditing.findings import KINDS, Audit
 from tellapart.core.text import as_lines, counted
 from tellapart.data.catalog import Catalog
@@ -148,7 +149,12 @@ class Written:
 
 
 def scan_and_audit(
-    pictures: str | Path, progress: ProgressSink, model: str | None = None, shortcuts: bool = True, **options: Any
+    pictures: str | Path,
+    progress: ProgressSink,
+    model: str | None = None,
+    shortcuts: bool = True,
+    joining: Joining = near_hashes,
+    **options: Any,
 ) -> Audit:
     """Scan, measure and audit a folder or table.
 
@@ -157,11 +163,13 @@ def scan_and_audit(
         progress: where it is shown.
         model: name of a pretrained network whose features are to find more near duplicates.
         shortcuts: look for shortcuts too.
+        joining: finds near hashes among very many pictures.
         options: as for `scan`.
     """
     catalog, measured = measured_scan(pictures, progress, **options)
     features = _features(catalog, model, progress) if model else None
-    return progress.watch(room.audit(catalog, measured=measured, features=features, shortcuts=shortcuts))
+    work = room.audit(catalog, measured=measured, features=features, shortcuts=shortcuts, joining=joining)
+    return progress.watch(work)
 
 
 def _features(catalog: Catalog, model: str, progress: ProgressSink) -> Floats:
