@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--labelled", type=int, default=600)
     parser.add_argument("--test", type=int, default=1200)
+    parser.add_argument("--further", type=int, default=2000, help="at most so many pictures without labels")
     parser.add_argument("--teacher", default="mobilenetv2_100")
     parser.add_argument("--student", default="cnn8")
     parser.add_argument("--size", type=int, default=64)
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=2.0)
     options = parser.parse_args()
     catalog, split, files = divided(Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit", options.labelled, options.test)
+    files = files[:: max(1, len(files) // options.further)][: options.further]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         head = {"name": options.teacher}

@@ -21,6 +21,8 @@ from tellapart.core.text import visible
 from tellapart.errors import BundleError
 
 FORMAT = 3
+#: The same for other programs: JSON Schema of the format that is written today.
+SCHEMA_FILE = Path(__file__).with_name("bundle.schema.json")
 DESCRIPTION = "bundle.json"
 AGAIN = "Copy it again from where it came from, or make it anew by training again."
 MOST_COPIES = 32

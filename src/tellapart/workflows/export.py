@@ -20,6 +20,7 @@ from tellapart.deploy.export.exported import Exported
 from tellapart.deploy.read_pictures import read_ahead
 from tellapart.errors import UsageError
 from tellapart.runs.run import Run
+from tellapart.workflows.finalize import unbroken
 from tellapart.workflows.progress import ProgressSink, ShowStep
 
 
@@ -96,7 +97,8 @@ def _validation(bundle: Bundle, show: ShowStep) -> tuple[Pixels, npt.NDArray[Any
         raise UsageError(
             f"{bundle.folder} lies in no run directory: 8 bits need the validation pictures.", "Name the run directory."
         )
-    catalog, rows = run.catalog, run.split.validation
+    catalog = run.catalog
+    rows = unbroken(run, catalog, run.split.validation)  # those that broke before were left out on request
     paths = [catalog.path(int(row)) for row in rows]
     read = []
     for picture in read_ahead(paths, bundle.preprocessing, n_processors(), ahead=64):

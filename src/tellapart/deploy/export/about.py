@@ -33,6 +33,8 @@ def left_out(bundle: Bundle, probabilities: bool = True) -> tuple[str, ...]:
         sentences.append("It gives logits; certainty is softmax or sigmoid of logits / temperature, which it names.")
     if bundle.ood_score is not None:
         sentences.append("It does not answer “unknown”: pictures unlike all classes get one of them.")
+    if bundle.multilabel:
+        sentences.append("Which labels apply is left to its user; it names their thresholds.")
     if bundle.sets:
         sentences.append("Prediction sets are left to its user; it names their thresholds.")
     if bundle.tta:

@@ -10,7 +10,7 @@ import torch
 
 from tellapart.core.version import __version__
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.export.about import left_out
+from tellapart.deploy.export.about import left_out, metadata
 from tellapart.deploy.export.bundle_network import bundle_network
 from tellapart.deploy.export.exported import Exported, golden_difference
 from tellapart.deploy.export.folder import replacing_folder
@@ -70,6 +70,7 @@ def _config(bundle: Bundle, network: Network, classifier: str) -> dict[str, Any]
     preprocessing = bundle.preprocessing
     size = [3, preprocessing.height, preprocessing.width]
     return {
+        "tellapart": metadata(bundle),
         "architecture": network.architecture.name,
         "num_classes": len(bundle.classes),
         "model_args": network.architecture.options,
