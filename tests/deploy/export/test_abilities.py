@@ -77,8 +77,8 @@ def test_the_page_has_all_of_them(exportable: Path, several: Path) -> None:
     assert (one["tta"], one["flip"]) == (3, True)
     assert one["set"] == {"coverage": 0.95, "threshold": 0.2}
     assert one["ood_score"]
-    assert other["thresholds"] == [0.2, 0.5, 0.6]
-    assert other["temperature"] == [1.0, 2.0, 4.0]
+    assert list(other["thresholds"]) == [0.2, 0.5, 0.6]
+    assert list(other["temperature"]) == [1.0, 2.0, 4.0]
 
 
 def test_a_bundle_without_abilities_leaves_nothing_out(bundle_folder: Path) -> None:
