@@ -170,6 +170,8 @@ def commands(hostile: Hostile, out: Path) -> dict[str, list[str | Path]]:
             out / "ahead\x1b[31m",
         ],
         "cache": ["cache"],
+        "open": ["open", first, "--no-browser"],
+        "completion": ["completion", "fish"],
         "no such folder": ["scan", out / "none\x1b[31m\nFORGED"],
         "no such option": ["scan", pictures, "--\x1b[31m"],
         "no such recipe key": ["summary", *recipe, "--set", "model.\x1b[31mname=1"],

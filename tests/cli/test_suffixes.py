@@ -20,7 +20,7 @@ COMMANDS = {
     "predict --submission": (["predict", "no-run", "no-picture", "--submission"], "--submission"),
     "find-lr": (["find-lr", "no-folder", "--out"], "--out"),
     "augment": (["augment", "no-folder", "--out"], "--out"),
-    "audit": (["audit", "no-folder", "--exclude", "leak", "--table"], "--table"),
+    "audit": (["audit", "no-folder", "--exclude", "leak", "--write-table"], "--write-table"),
     "explain": (["explain", "no-run", "--out"], "--out"),
     "compare": (["compare", "no-run", "no-other", "--out"], "--out"),
     "curves": (["curves", "no-run", "--out"], "--out"),

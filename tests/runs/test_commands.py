@@ -26,6 +26,7 @@ def begun(folder: Path, *command: str) -> Run:
         ["--recipe", "fast", "--minutes", "3", "--out", "elsewhere"],
         ["--recipe=mine.toml", "--set", "seed=3", "--set=stages.0.lr=0.1", "--out=elsewhere", "--json"],
         ["--model", "resnet34", "--weights", "w.safetensors", "--seed", "4", "--resume-anyway", "--quiet"],
+        ["-r", "mine.toml", "-s", "seed=3", "-sseed=4", "-m", "resnet34", "-o", "elsewhere", "-qv", "--verbose"],
     ],
 )
 def test_it_names_the_runs_own_recipe_in_place_of_what_led_to_it(tmp_path: Path, options: list[str]) -> None:

@@ -80,13 +80,13 @@ def test_what_is_excluded_is_not_in_the_table_that_train_reads(photos: Path, tmp
     assert catalog.classes == ("circle", "square", "triangle")
     beside = tmp_path / "kept.csv"
     assert f"tellapart train {beside}" in audit(
-        photos, "--out", tmp_path / "out", "--exclude", "blank", "--table", beside
+        photos, "--out", tmp_path / "out", "--exclude", "blank", "--write-table", beside
     )
     assert len(ta.scan(beside)) == 38
 
 
 def test_groups_in_the_table(photos: Path, tmp_path: Path) -> None:
-    audit(photos, "--out", tmp_path / "out", "--group-duplicates", "--table", tmp_path / "tied.parquet")
+    audit(photos, "--out", tmp_path / "out", "--group-duplicates", "--write-table", tmp_path / "tied.parquet")
     catalog = ta.scan(tmp_path / "tied.parquet")
     assert catalog.table["group"].drop_nulls().value_counts()["count"].to_list() == [2, 2]
 
@@ -100,7 +100,7 @@ def test_exit_code_for_use_in_checks(photos: Path, tmp_path: Path, wanted: str, 
     assert result.exit_code == code
 
 
-@pytest.mark.parametrize("option", [["--exclude", "blury"], ["--fail-on", "errors"], ["--table", "x.csv"]])
+@pytest.mark.parametrize("option", [["--exclude", "blury"], ["--fail-on", "errors"], ["--write-table", "x.csv"]])
 def test_mistakes_show_before_any_work(tmp_path: Path, option: list[str]) -> None:
     with pytest.raises(UsageError):
         audit(tmp_path / "there is no such folder", *option)

@@ -95,7 +95,7 @@ def test_the_command(runs, tmp_path, here):
     assert done.returncode == 0, done.stderr
     assert "their mean" in done.stdout
     assert "no bundle was written" in done.stdout
-    wrong = here(*command, "--weights", "a,b")
+    wrong = here(*command, "--shares", "a,b")
     assert wrong.returncode == 2
     assert "expected numbers" in wrong.stderr
 

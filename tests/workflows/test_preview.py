@@ -123,7 +123,15 @@ def test_the_rate_of_a_solved_head_is_not_looked_for() -> None:
 
 def test_a_recipe_that_changes_nothing_has_no_sheet(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'views'"):
-        augmented(ta.scan(picture_folder(n=5)), load_recipe("transfer"), tmp_path / "sheet.png")
+        augmented(ta.scan(picture_folder(n=5)), load_recipe("scratch", ["augment=[]"]), tmp_path / "sheet.png")
+
+
+def test_fixed_views_are_drawn_too(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
+    views = "stages=[{views=[[], [{transform='horizontal_flip'}]]}]"
+    recipe = load_recipe("scratch", ["augment=[]", "data.size=40", views])
+    catalog = ta.scan(picture_folder(n=5))
+    with Image.open(augmented(catalog, recipe, tmp_path / "sheet.png")) as sheet:
+        assert sheet.width > 3 * 40  # plain, as it is, mirrored
 
 
 def test_a_stage_that_is_not_there(

@@ -16,6 +16,7 @@ from tellapart.cli.options import (
     Quiet,
     joined_on,
     opened_on,
+    out_option,
     stay_offline,
     with_label_options,
 )
@@ -31,16 +32,14 @@ FOUND = 4
 def audit(
     pictures: Pictures,
     *,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for audit.html and findings; by default runs/NAME-audit.")
-    ] = None,
+    out: Annotated[Path | None, out_option("Folder for audit.html and findings; by default runs/NAME-audit.")] = None,
     exclude: Annotated[
         str | None, typer.Option(help="Kinds of findings, with commas: write a table without these pictures.")
     ] = None,
     group_duplicates: Annotated[
         bool, typer.Option("--group-duplicates", help="Write a table with copies and near duplicates in groups.")
     ] = False,
-    table: Annotated[
+    write_table: Annotated[
         Path | None, typer.Option(help="Where that table goes, .csv or .parquet; OUT/pictures.csv by default.")
     ] = None,
     fail_on: Annotated[
@@ -64,16 +63,18 @@ def audit(
     stay_offline(offline)
     excluded = check_kinds(_listed(exclude))
     failing = check_kinds(_listed(fail_on), SEVERITIES)
-    if table is not None:
-        check_suffix(table, TABLES, "--table")
-    if table is not None and not (excluded or group_duplicates):
-        raise UsageError("--table names the table that --exclude or --group-duplicates writes; neither is asked for.")
+    if write_table is not None:
+        check_suffix(write_table, TABLES, "--write-table")
+    if write_table is not None and not (excluded or group_duplicates):
+        raise UsageError(
+            "--write-table names the table that --exclude or --group-duplicates writes; neither is asked for."
+        )
     progress = progress_sink(not quiet)
     with opened_on(cluster, progress, out) as options, joined_on(cluster, out) as joining:
         audited = scan_and_audit(pictures, progress, model, shortcuts, **joining, **label_options, **options)
     print_out(summary_text(audited))
     folder = out or Path("runs") / f"{audited.catalog.root.name}-audit"
-    written = write(audited, folder, excluded, group_duplicates, table)
+    written = write(audited, folder, excluded, group_duplicates, write_table)
     print_out(f"Page: {written.page}")
     if written.table is not None:
         train = ["tellapart", "train", *map(str, written.train)]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, Offline, Quiet, stay_offline
+from tellapart.cli.options import Changes, Offline, Quiet, out_option, stay_offline
 from tellapart.core.output import print_out
 
 
@@ -18,7 +18,7 @@ def distill(
     pictures: Annotated[
         list[str] | None, typer.Option(help="Further pictures without labels: a folder, a file or a pattern.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The student's run directory; RUN-distilled by default.")] = None,
+    out: Annotated[Path | None, out_option("The student's run directory; RUN-distilled by default.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="How the student is trained; by default as its teacher was.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli.options import out_option
 from tellapart.core.output import print_out
 
 
@@ -27,9 +28,10 @@ def explain(
     limit: Annotated[int, typer.Option(min=1, help="How many pictures, where none are named.")] = 12,
     alike: Annotated[int, typer.Option(min=0, help="Training pictures shown beside each.")] = 6,
     out: Annotated[
-        Path | None, typer.Option(help="A page (.html) or a picture (.png); explain.html in the run by default.")
+        Path | None,
+        out_option("A page (.html) or a picture (.png); explain.html in the run by default."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Show which parts of a picture speak for the answer. And which training pictures it looks like."""
     from tellapart.runs.run import Run

@@ -16,7 +16,9 @@ def export(
     to: Annotated[str, typer.Option(help="html, onnx, openvino, torch, int8, timm; or push, to a hub repository.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="The file or folder to write; by default in the folder exports beside the bundle."),
+        typer.Option(
+            "--out", "-o", help="The file or folder to write; by default in the folder exports beside the bundle."
+        ),
     ] = None,
     browser_engine: Annotated[
         Path | None, typer.Option(help="For html: a folder with the two files of onnxruntime-web.")

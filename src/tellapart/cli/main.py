@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 
 from tellapart.cli import (
     audit,
     cache,
+    completion,
     distill,
     drift,
     evaluate,
     explain,
     export,
     models,
+    open_page,
     predict,
     preview,
     recipes,
@@ -28,9 +29,10 @@ from tellapart.cli import (
     train,
 )
 from tellapart.cli.ending import errors_for_people
+from tellapart.cli.help import Command, Group
 from tellapart.core.output import guard_output, print_out
 
-#: Order of the commands in `--help`: as users are likely to need them.
+#: Commands by name; `help.GROUPS` has their order.
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "scan": scan.scan,
     "audit": audit.audit,
@@ -38,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "cross-validate": train.cross_validate,
     "distill": distill.distill,
     "study": study.app,
+    "open": open_page.open_page,
     "evaluate": evaluate.evaluate,
     "predict": predict.predict,
     "verify": predict.verify,
@@ -59,28 +62,25 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "augment": preview.augment,
     "ahead": preview.ahead,
     "cache": cache.app,
+    "completion": completion.completion,
 }
-
-
-class _InOrder(typer.core.TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
 
 
 app = typer.Typer(
     name="tellapart",
-    cls=_InOrder,
+    cls=Group,
     help="Learn to tell pictures apart: from a folder of pictures to a classifier that answers.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _command in COMMANDS.items():
     if isinstance(_command, typer.Typer):
         app.add_typer(_command, name=_name)
     else:
-        app.command(_name)(_command)
+        app.command(_name, cls=Command)(_command)
 
 
 def main() -> None:

@@ -6,12 +6,22 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import Changes, Offline, RecipeName, load_recipe, stay_offline
+from tellapart.cli.options import (
+    DEFAULT_RECIPE,
+    Changes,
+    ModelName,
+    Offline,
+    RecipeName,
+    as_changes,
+    recipe_to_try,
+    stay_offline,
+)
 from tellapart.core.output import print_json, print_out
 
 
 def summary(
-    recipe: RecipeName = "transfer",
+    recipe: RecipeName = DEFAULT_RECIPE,
+    model: ModelName = None,
     set_: Changes = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
     stage: Annotated[int, typer.Option(min=0, help="The stage whose layers and batch are shown, from 0.")] = 0,
@@ -21,7 +31,7 @@ def summary(
     from tellapart.workflows.preview import layers
 
     stay_offline(offline)
-    print_out(layers(load_recipe(recipe, set_), classes, stage))
+    print_out(layers(recipe_to_try(recipe, [*(set_ or []), *as_changes(model)]), classes, stage))
 
 
 def models(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
     from tellapart.workflows.progress import ProgressSink
 
 Pictures = Annotated[Path, typer.Argument(help="A folder of pictures, or a table of files and labels.")]
-RecipeName = Annotated[str, typer.Option(help="A shipped recipe (see `tellapart recipes`) or a TOML file.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")]
+#: The recipe of every command that takes one.
+DEFAULT_RECIPE = "fast"
+RecipeName = Annotated[
+    str, typer.Option("--recipe", "-r", help="A shipped recipe (see `tellapart recipes`) or a TOML file.")
+]
+Changes = Annotated[list[str] | None, typer.Option("--set", "-s", help="Change the recipe: key=value.")]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="The network (see `tellapart models`).")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say too how each choice was measured.")]
 Offline = Annotated[
     bool,
@@ -41,6 +47,11 @@ TtaMean = Annotated[
 ]
 #: Layout of the labels: keyword arguments of `ta.scan`; see `with_label_options`.
 LabelOptions = dict[str, Any]
+
+
+def out_option(text: str) -> Any:
+    """The option that says where a command writes; its help says what, and where by default."""
+    return typer.Option("--out", "-o", help=text)
 
 
 def _label_options(
@@ -105,6 +116,34 @@ def stay_offline(offline: bool) -> None:
     """Where it is wanted, keep this process and those that it starts from asking a hub for weights."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # which the hub's library reads when it is loaded
+
+
+def as_changes(model: str | None = None, weights: Path | None = None, seed: int | None = None) -> list[str]:
+    """Options of a training as changes of its recipe, as --set takes them."""
+    changes = [f"model.name={_toml_text(model)}"] if model is not None else []
+    changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
+    return changes + ([f"seed={seed}"] if seed is not None else [])
+
+
+def _toml_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def recipe_to_try(name: str, changes: list[str] | None) -> Recipe:
+    """The recipe of a command that trains nothing: as its plan begins, since only a training makes the plan's choices.
+
+    Where the network is open, it is that of `transfer`, which `fast` extends.
+    """
+    recipe = load_recipe(name, changes)
+    if recipe.plan is None or recipe.plan.why:
+        return recipe
+    model = recipe.model
+    if model.name == "auto":
+        from tellapart.recipe.load import load_recipe as load
+
+        model = model.model_copy(update={"name": load("transfer").model.name})
+        print_err(f"A training by {name} chooses its network; here it is {model.name}. --model names another.")
+    return recipe.model_copy(update={"plan": None, "model": model})
 
 
 def load_recipe(name: str, changes: list[str] | None) -> Recipe:

@@ -10,13 +10,18 @@ from typing import Annotated
 import typer
 
 from tellapart.cli.options import (
+    DEFAULT_RECIPE,
     Changes,
     LabelOptions,
+    ModelName,
     Offline,
     Pictures,
     Quiet,
     RecipeName,
-    load_recipe,
+    Seed,
+    as_changes,
+    out_option,
+    recipe_to_try,
     stay_offline,
     with_label_options,
 )
@@ -29,13 +34,15 @@ from tellapart.core.text import lr_text
 def find_lr(
     pictures: Pictures,
     *,
-    recipe: RecipeName = "transfer",
+    recipe: RecipeName = DEFAULT_RECIPE,
+    model: ModelName = None,
     set_: Changes = None,
+    seed: Seed = None,
     stage: Annotated[
         int | None,
         typer.Option(min=0, help="The stage whose learning rate is tested, from 0; by default the first that has one."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The plot: a .png, .svg or .pdf file.")] = Path("find-lr.png"),
+    out: Annotated[Path, out_option("The plot: a .png, .svg or .pdf file.")] = Path("find-lr.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the learning rate, and the curve.")] = False,
     offline: Offline = False,
     label_options: LabelOptions,
@@ -49,7 +56,7 @@ def find_lr(
 
     check_suffix(out, FIGURES)
     stay_offline(offline)
-    loaded = load_recipe(recipe, set_)
+    loaded = recipe_to_try(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
     number = stage_with_lr(loaded, stage)
     progress = progress_sink(not (quiet or as_json))
     progress.say(f"Stage {number} (from 0) of the recipe.")
@@ -72,9 +79,11 @@ def find_lr(
 def augment(
     pictures: Pictures,
     *,
-    recipe: RecipeName = "scratch",
+    recipe: RecipeName = DEFAULT_RECIPE,
+    model: ModelName = None,
     set_: Changes = None,
-    out: Annotated[Path, typer.Option(help="The contact sheet, a .png file.")] = Path("augment.png"),
+    seed: Seed = None,
+    out: Annotated[Path, out_option("The contact sheet, a .png file.")] = Path("augment.png"),
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
@@ -84,7 +93,7 @@ def augment(
     from tellapart.workflows.scan import scan
 
     check_suffix(out, (".png",))
-    loaded = load_recipe(recipe, set_)
+    loaded = recipe_to_try(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
     print_out(f"Contact sheet: {augmented(scan(pictures, progress_sink(not quiet), **label_options), loaded, out)}")
 
 
@@ -92,10 +101,12 @@ def augment(
 def ahead(
     pictures: Pictures,
     *,
-    recipe: RecipeName = "scratch",
+    recipe: RecipeName = DEFAULT_RECIPE,
+    model: ModelName = None,
     set_: Changes = None,
+    seed: Seed = None,
     write: Annotated[bool, typer.Option("--write", help="Write all of them to a new folder, with a table.")] = False,
-    out: Annotated[Path, typer.Option(help="The folder.")] = Path("ahead"),
+    out: Annotated[Path, out_option("The folder.")] = Path("ahead"),
     label_options: LabelOptions,
     quiet: Quiet = False,
 ) -> None:
@@ -104,7 +115,7 @@ def ahead(
     from tellapart.workflows.progress import progress_sink
     from tellapart.workflows.scan import scan
 
-    progress, loaded = progress_sink(not quiet), load_recipe(recipe, set_)
+    progress, loaded = progress_sink(not quiet), recipe_to_try(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
     print_out(multiplied(scan(pictures, progress, **label_options), loaded, out if write else None, progress))
     if write:
         to = shlex.quote(str(out))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tellapart.cli.options import LabelOptions, Offline, Quiet, stay_offline, with_label_options
+from tellapart.cli.options import LabelOptions, Offline, Quiet, out_option, stay_offline, with_label_options
 from tellapart.core.output import print_out
 from tellapart.core.several_runs import describe_several
 from tellapart.errors import RunError, UsageError
@@ -23,7 +23,7 @@ ModelName = Annotated[
 def errors(
     where: Where,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for page and tables; by default beside the run.")] = None,
+    out: Annotated[Path | None, out_option("Folder for page and tables; by default beside the run.")] = None,
     only: Annotated[str | None, typer.Option("--class", help="Show only pictures given this class.")] = None,
     on: Annotated[str, typer.Option(help="Pictures in the galleries: test or validation.")] = "",
     model: ModelName = None,
@@ -82,11 +82,11 @@ def review(
     run: Annotated[
         Path | None, typer.Option(help="Label pictures that have no label, in the order that teaches this run most.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for corrections.csv; by default beside the run.")] = None,
+    out: Annotated[Path | None, out_option("Folder for corrections.csv; by default beside the run.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="How many pictures; by default the suspected ones, at least 30.")
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Who decides; by default this machine's user.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who decides; by default this machine's user.")] = None,
     model: ModelName = None,
     offline: Offline = False,
     label_options: LabelOptions,
@@ -109,7 +109,7 @@ def review(
     stay_offline(offline)
     for directory in filter(None, (where, run)):
         _refuse_several(directory)
-    progress, options, reviewed = progress_sink(not quiet), ReviewOptions(limit, by, model), Run(where)
+    progress, options, reviewed = progress_sink(not quiet), ReviewOptions(limit, reviewer, model), Run(where)
     if reviewed.started:
         if run is not None or model is not None or out is not None:
             raise UsageError("--run, --model and --out go with pictures, not with a run.", "Leave them out.")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli.options import out_option
 from tellapart.core.output import print_json, print_out
 from tellapart.errors import UsageError
 
@@ -16,9 +17,7 @@ Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
 
 def curves(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="A page (.html), or the figure alone (.png, .svg, .pdf).")] = Path(
-        "curves.html"
-    ),
+    out: Annotated[Path, out_option("A page (.html), or the figure alone (.png, .svg, .pdf).")] = Path("curves.html"),
 ) -> None:
     """Draw training and validation curves of several runs. In one figure, with what differs between them."""
     from tellapart.report.sections.curves_page import verdict
@@ -30,15 +29,15 @@ def curves(
 
 def average(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="A new folder for predictions, scores and report.")],
-    weights: Annotated[str | None, typer.Option(help="Weight of each run in the mean, such as 2,1,1.")] = None,
+    out: Annotated[Path, out_option("A new folder for predictions, scores and report.")],
+    shares: Annotated[str | None, typer.Option(help="Weight of each run in the mean, such as 2,1,1.")] = None,
 ) -> None:
     """Average the answers of finished runs. The mean is scored beside each run; it answers no new pictures."""
     from tellapart.runs.run import Run
     from tellapart.workflows.average import average as average_runs
     from tellapart.workflows.average import beside_text
 
-    averaged = average_runs(runs, out, _numbers(weights) if weights else None)
+    averaged = average_runs(runs, out, _numbers(shares) if shares else None)
     on, mean = next(iter(averaged.evaluations.items()))
     print_out(beside_text(list(map(str, runs)), [Run(run).evaluations[on] for run in runs], mean))
     print_out(f"Report: {averaged.report}", "This is an evaluation only: no bundle was written.")
@@ -48,9 +47,7 @@ def compare(
     runs: Runs,
     metric: Annotated[str, typer.Option(help="The metric to compare; by default accuracy, or f1_micro.")] = "",
     on: Annotated[str, typer.Option(help="test or validation; by default test, if all have such pictures.")] = "",
-    out: Annotated[Path, typer.Option(help="A page (.html), or the plot alone (.png, .svg, .pdf).")] = Path(
-        "compare.html"
-    ),
+    out: Annotated[Path, out_option("A page (.html), or the plot alone (.png, .svg, .pdf).")] = Path("compare.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say whether one run is better than another. With intervals, and the number of pictures needed to tell."""
@@ -88,7 +85,7 @@ def slices(
     ] = None,
     smallest: Annotated[int, typer.Option(min=1, help="Pictures that a part must have.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Score parts of the pictures, by size, brightness, group. The hardest parts come first."""
     from tellapart.auditing.traits import USUAL
@@ -106,6 +103,4 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(
-            f"--weights {text}: expected numbers with commas between them.", "For example 2,1,1."
-        ) from None
+        raise UsageError(f"--shares {text}: expected numbers with commas between them.", "For example 2,1,1.") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from tellapart.cli.options import LabelOptions, Quiet, with_label_options
+from tellapart.cli.options import LabelOptions, Quiet, out_option, with_label_options
 from tellapart.core.output import print_json, print_out
 from tellapart.errors import UsageError
 
@@ -59,7 +59,7 @@ def run(
     vary_randomness: Annotated[
         str | None, typer.Option(help="What the seeds change, nested: some of split,init,order.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The study's directory; studies/NAME by default.")] = None,
+    out: Annotated[Path | None, out_option("The study's directory; studies/NAME by default.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Begin no training after that.")] = None,
     parallel: Annotated[int, typer.Option(min=1, max=256, help="Trainings at a time.")] = 1,
     storage: Annotated[str, typer.Option(help="URL of a database in which several machines meet.")] = "",

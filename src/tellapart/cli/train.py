@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -14,15 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tellapart.cli.options import (
+    DEFAULT_RECIPE,
     Changes,
     LabelOptions,
+    ModelName,
     Offline,
     Pictures,
     Quiet,
     RecipeName,
     Seed,
     Verbose,
+    as_changes,
     load_recipe,
+    out_option,
     stay_offline,
     with_label_options,
 )
@@ -43,10 +46,10 @@ Weights = Annotated[Path | None, typer.Option(help="A file of weights; or a run,
 def train(
     pictures: Pictures,
     *,
-    out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
-    recipe: RecipeName = "fast",
+    out: Annotated[Path | None, out_option("The run directory; runs/NAME by default.")] = None,
+    recipe: RecipeName = DEFAULT_RECIPE,
     minutes: Minutes = None,
-    model: Annotated[str | None, typer.Option(help="The network (see `tellapart models`).")] = None,
+    model: ModelName = None,
     weights: Weights = None,
     set_: Changes = None,
     seed: Seed = None,
@@ -83,7 +86,7 @@ def train(
     began = time.time()
     progress = JsonLines() if as_json and not quiet else progress_sink(not quiet, verbose)
     progress.say(f"Looking at {pictures} …")
-    loaded = _recipe_of_training(recipe, [*(set_ or []), *_as_changes(model, weights, seed)], minutes)
+    loaded = _recipe_of_training(recipe, [*(set_ or []), *as_changes(model, weights, seed)], minutes)
     from tellapart.core.remote import copied_to, remote_url
     from tellapart.core.signals import stopped_soon
     from tellapart.runs.run import Run
@@ -143,14 +146,6 @@ def _result_text(run: Run) -> list[str]:
     ]
 
 
-def _as_changes(model: str | None, weights: Path | None, seed: int | None) -> list[str]:
-    """Options of a training as changes of its recipe, as --set takes them."""
-    changes = [f"model.name={_toml_text(model)}"] if model is not None else []
-    changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
-    changes += [f"seed={seed}"] if seed is not None else []
-    return changes
-
-
 def _recipe_of_training(name: str, changes: list[str], minutes: float | None) -> Recipe:
     """The recipe with its changes, and with the time that its plan may take.
 
@@ -180,9 +175,12 @@ def _command() -> str:
 def cross_validate(
     pictures: Pictures,
     *,
-    out: Annotated[Path | None, typer.Option(help="Gets a run directory a fold; runs/NAME-folds by default.")] = None,
-    recipe: RecipeName = "transfer",
+    out: Annotated[Path | None, out_option("Gets a run directory a fold; runs/NAME-folds by default.")] = None,
+    recipe: RecipeName = DEFAULT_RECIPE,
+    minutes: Minutes = None,
     folds: Annotated[int, typer.Option(min=2, help="How many; each is the test once.")] = 5,
+    model: ModelName = None,
+    weights: Weights = None,
     set_: Changes = None,
     seed: Seed = None,
     offline: Offline = False,
@@ -196,13 +194,9 @@ def cross_validate(
     from tellapart.workflows.scan import scan
 
     stay_offline(offline)
-    loaded = load_recipe(recipe, [*(set_ or []), *_as_changes(None, None, seed)])
+    loaded = _recipe_of_training(recipe, [*(set_ or []), *as_changes(model, weights, seed)], minutes)
     with stopped_soon():
         catalog = scan(pictures, progress_sink(not quiet), **label_options)
         result = run_folds(catalog, loaded, folds, out, command=_command(), progress=not quiet)
     print_out(result.table())
     print_out(f"Runs, answers and scores: {result.runs[0].directory.parent}")
-
-
-def _toml_text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

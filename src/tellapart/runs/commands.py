@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from tellapart.runs.run import Run
 
 #: Options of `train` that the run's own recipe and another run directory take the place of.
 _REPLACED = ("--recipe", "--set", "--minutes", "--model", "--weights", "--seed", "--out")
-_FLAGS = ("--resume-anyway", "--json", "--quiet")
+_SHORT = ("-r", "-s", "-m", "-o")
+_FLAGS = re.compile("--resume-anyway|--json|--quiet|--verbose|-[qv]+")
 
 
 def training_command(run: Run, out: Path | None = None, corrections: Path | None = None) -> str:
@@ -27,7 +29,7 @@ def training_command(run: Run, out: Path | None = None, corrections: Path | None
             return shlex.join(words)
         words = ["tellapart", "train", str(run.catalog.root)]  # it was not started by a command
     replaced = (*_REPLACED, "--corrections") if corrections else _REPLACED
-    words = _without(words, replaced)
+    words = _without(words, (*replaced, *_SHORT))
     words += ["--corrections", str(corrections)] if corrections else []
     other = out or run.directory.with_name(f"{run.directory.name}-again")
     return shlex.join([*words, "--recipe", str(run.recipe_file), "--out", str(other)])
@@ -42,6 +44,6 @@ def _without(words: list[str], options: tuple[str, ...]) -> list[str]:
             skip = False
         elif word in options:
             skip = True
-        elif not word.startswith(tuple(f"{option}=" for option in options)) and word not in _FLAGS:
+        elif not word.startswith((*(f"{option}=" for option in options), *_SHORT)) and not _FLAGS.fullmatch(word):
             rest.append(word)
     return rest

@@ -66,7 +66,7 @@ class CrossValidation:
 
 def cross_validate(
     pictures: str | Path | Catalog,
-    recipe: str | Path | Recipe = "transfer",
+    recipe: str | Path | Recipe = "fast",
     n_folds: int = 5,
     out: str | Path | None = None,
     *,

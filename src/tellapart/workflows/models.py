@@ -44,16 +44,21 @@ def choices_text(offline: bool) -> str:
 
 def _table(candidates: list[Candidate]) -> list[str]:
     width = max(len(candidate.name) for candidate in candidates)
-    head = f"  {'name':<{width}}  pixels  GMACs  {'cost':<6}  params     MB  {'source':<7}  licence"
-    return [head, *(_row(candidate, width) for candidate in candidates)]
+    words = f"{'weights':<8}    MB  {'speed':<6}  params  pixels  GMACs  {'source':<7}  licence"
+    return [f"  {'name':<{width}}  {words}", *(_row(candidate, width) for candidate in candidates)]
+
+
+#: Cost, as JSON has it → how fast a network answers.
+_SPEED = {"low": "fast", "medium": "medium", "high": "slow"}
 
 
 def _row(candidate: Candidate, width: int) -> str:
-    download = f"{candidate.download_mb:.0f}" if candidate.download_mb else "–"
+    size = candidate.download_mb or 4 * candidate.n_parameters / 1e6  # bytes of a weight
+    weights = "at hand" if candidate.at_hand else "to fetch"
     return (
-        f"  {candidate.name:<{width}}  {candidate.size_px:>6}  {candidate.macs / 1e9:>5.2f}  {candidate.cost:<6}  "
-        f"{candidate.n_parameters / 1e6:>4.1f} M  {download:>5}  {candidate.source:<7}  "
-        f"{candidate.licence or 'not stated'}"
+        f"  {candidate.name:<{width}}  {weights:<8}  {size:>4.0f}  {_SPEED[candidate.cost]:<6}  "
+        f"{candidate.n_parameters / 1e6:>4.1f} M  {candidate.size_px:>6}  {candidate.macs / 1e9:>5.2f}  "
+        f"{candidate.source:<7}  {candidate.licence or 'not stated'}"
     )
 
 

@@ -26,7 +26,7 @@ from tellapart.training.lr_finder import choose_lr
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import plain_runtime
 from tellapart.training.trainable import describe_trained, n_trained
-from tellapart.workflows.preview_images import layers_of
+from tellapart.workflows.preview_images import layers_of, views_sheet
 from tellapart.workflows.progress import ProgressSink
 
 if TYPE_CHECKING:
@@ -63,23 +63,27 @@ def layers(recipe: Recipe, n_classes: int, stage: int = 0) -> str:
 
 
 def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
-    """Write a contact sheet: some training pictures as the network sees them, and as the first epochs would.
+    """Write a contact sheet: some pictures as the network sees them, and as epochs or fixed views change them.
 
     Returns:
         The file's path.
     """
-    if not recipe.augment:
-        views = " Its stages have fixed 'views': a training's report shows them." if _has_views(recipe) else ""
+    views = max((stage.views for stage in recipe.stages), key=len)
+    if not recipe.augment and not any(views):
         raise UsageError(
-            f"The recipe changes no picture at random: it has no [[augment]].{views}",
+            "The recipe changes no picture: it has neither [[augment]] nor a stage with 'views'.",
             "For example: --recipe scratch",
         )
     rows = catalog.readable
     if not len(rows):
         raise DataError("None of the pictures can be read.", "`tellapart scan` lists them with the reasons.")
-    network = _network(recipe, max(1, len(catalog.classes)))
+    preprocessing = _network(recipe, max(1, len(catalog.classes))).preprocessing
     chosen = [int(rows[i * len(rows) // _PICTURES]) for i in range(min(_PICTURES, len(rows)))]
-    sheet = contact_sheet(catalog, chosen, recipe.augment, network.preprocessing, recipe.seed, _VIEWS)
+    if recipe.augment:
+        sheet = contact_sheet(catalog, chosen, recipe.augment, preprocessing, recipe.seed, _VIEWS)
+    else:
+        dataset = Dataset(catalog, rows, rows[:0], preprocessing, recipe.augment, recipe.seed)
+        sheet = views_sheet(dataset, chosen, views)
     with replacing(out) as beside:
         sheet.save(beside, "PNG")
     return out
@@ -162,10 +166,6 @@ def _check_stage(recipe: Recipe, stage: int) -> None:
             f"--stage {stage}: the recipe has {counted(len(recipe.stages), 'stage')}, counted from 0.",
             f"The last one: --stage {len(recipe.stages) - 1}",
         )
-
-
-def _has_views(recipe: Recipe) -> bool:
-    return any(stage.views for stage in recipe.stages)
 
 
 def _network(recipe: Recipe, n_classes: int) -> Network:

@@ -100,7 +100,7 @@ def write_sheets(dataset: Dataset, recipe: Recipe, folder: Path) -> None:
     sheets: dict[str, Callable[[], Image.Image] | None] = {
         "ahead": (lambda: _ahead(dataset, rows)) if any(dataset.versions) else None,
         "augmentation": (lambda: _augmentation(dataset, rows)) if augments else None,
-        "views": (lambda: _views(dataset, rows, views)) if any(views) else None,
+        "views": (lambda: views_sheet(dataset, rows, views)) if any(views) else None,
         "mixing": (lambda: _mixing(dataset, rows, recipe)) if mixes else None,
     }
     for name, make in sheets.items():
@@ -136,7 +136,8 @@ def _ahead(dataset: Dataset, rows: list[int]) -> Image.Image:
     )
 
 
-def _views(dataset: Dataset, rows: list[int], views: Sequence[Sequence[Transform]]) -> Image.Image:
+def views_sheet(dataset: Dataset, rows: list[int], views: Sequence[Sequence[Transform]]) -> Image.Image:
+    """One line a picture: as it is, and each of its fixed views."""
     return grid(
         [
             [(plain(dataset)(row), _name(dataset, row))]
