@@ -257,8 +257,9 @@ def test_nothing_is_chosen_where_nothing_is_open(
 
 def test_every_command_is_listed_with_a_whole_sentence() -> None:
     said = CliRunner().invoke(main.app, ["--help"]).stdout
-    listed = said.partition("Commands:")[2].strip().splitlines()
+    listed = [line for line in said.partition("Look:")[2].splitlines() if line.startswith("  ")]
     assert listed[0].split()[0] == "scan"
+    assert len(listed) == len(main.COMMANDS)
     assert [line for line in listed if not line.rstrip().endswith(".") or line.rstrip().endswith("...")] == []
 
 

@@ -123,6 +123,7 @@ def commands(hostile: Hostile, out: Path) -> dict[str, list[str | Path]]:
         "train": ["train", pictures, *recipe, "--out", first],
         "train --json": ["train", pictures, *recipe, "--out", first, "--json"],
         "cross-validate": ["cross-validate", pictures, *recipe, "--out", first],
+        "distill": ["distill", first, "--model", "none", "--out", out / "small\x1b[31m"],
         "evaluate": ["evaluate", first],
         "evaluate --json": ["evaluate", first, "--json"],
         "evaluate --on": ["evaluate", first, "--on", pictures, "--tta", "1"],
@@ -183,7 +184,7 @@ def commands(hostile: Hostile, out: Path) -> dict[str, list[str | Path]]:
 
 
 NAMES = list(commands(Hostile(Path(), Path(), Path(), (Path(), Path())), Path()))
-REFUSED = {"cross-validate", "review", "serve", *(name for name in NAMES if name.startswith("no such"))}
+REFUSED = {"cross-validate", "distill", "review", "serve", *(name for name in NAMES if name.startswith("no such"))}
 
 
 def steering(text: str) -> set[str]:

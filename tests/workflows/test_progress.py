@@ -107,7 +107,7 @@ def test_progress_is_told_in_lines_now_and_then(capfd, monkeypatch):
     monkeypatch.setattr(progress, "_PLAIN_EVERY", -1.0)
     follow(Console())
     lines = capfd.readouterr().err.splitlines()
-    assert lines[:2] == ["  features: 1 of 2", "  features: 2 of 2"]
+    assert lines[:3] == ["  loading the libraries: 0 of 1", "  features: 1 of 2", "  features: 2 of 2"]
     steps = [line for line in lines if " of " in line and "epoch " in line]
     assert len(steps) == 4
     assert steps[0] == "  epoch 1/2  loss 0.7500: 1 of 2"  # no speed before there is one

@@ -121,6 +121,7 @@ class Console(ProgressSink):
         several_stages = len(recipe.stages) > 1
         meter = _Meter()
         with self.steps() as show:
+            show("loading the libraries", 0, 1)  # which takes seconds, before the first event
             for event in events:
                 self._show(event, show, meter, several_stages)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellapart.core.events import Computing, Event, Note, SplitReady
+from tellapart.core.events import Event, Note, SplitReady
 from tellapart.core.files import plainly, sweep
 from tellapart.core.hardware import give_back, keep_freed, limit_spinning
 from tellapart.core.signals import stop_politely
@@ -72,7 +72,6 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
     limit_spinning()  # before torch is loaded, which happens just below
-    yield Computing(-1, "loading the libraries", 0, 1)
     _need_train_extra()
     from tellapart.runs.resume import begin, check_run_directory
     from tellapart.training.runtime import environment, parse
