@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import operator
+import os
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -46,6 +51,9 @@ def test_conditions(text, holds):
         "scor > 3",
         "score > 3 and",
         "(score > 3",
+        "(score > 3 (",
+        "(score > 3 bracket",
+        "score operator 3",
         "score > 3)",
         "score > 3 kind = run",
         "__import__('os')",
@@ -103,6 +111,43 @@ def test_they_are_chosen_and_sorted(folder):
     assert list_runs(folder, sort="score")["path"].to_list() == ["a/rates", "sizes", "broken"]
     assert list_runs(folder, sort="state")["state"].to_list() == ["damaged", "done", "done"]
     assert "No run" in runs_text(list_runs(folder, "score > 2"))
+
+
+def test_without_a_folder_it_is_those_that_commands_write(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no folder runs and no folder studies"):
+        list_runs()
+    shutil.copytree(folder / "a", tmp_path / "studies")
+    assert list_runs()["path"].to_list() == ["studies/rates"]
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(folder / "sizes", tmp_path / "runs" / "sizes")
+    assert list_runs()["path"].to_list() == ["runs/sizes", "studies/rates"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seed": None},
+        {"seed": 2**70},
+        {"seconds": "long"},
+        {"reason": "\ud800"},
+        {"scores": {"validation_accuracy": "high"}},
+        {"scores": []},
+    ],
+)
+def test_a_damaged_training_is_told_beside_the_others(folder, tmp_path, values):
+    shutil.copytree(folder, tmp_path / "all")
+    path = next((tmp_path / "all" / "sizes" / "cells").glob("*/0/result.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    table = list_runs(tmp_path / "all")
+    assert table["state"].to_list() == ["done", "damaged", "damaged"]
+    assert "result.json is damaged" in table["problem"][2]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its names are all UTF-8")
+def test_a_name_that_is_no_text_is_shown_escaped(folder, tmp_path):
+    shutil.copytree(folder / "sizes", Path(os.fsdecode(os.fsencode(tmp_path) + b"/s\xffs")))
+    assert list_runs(tmp_path)["path"].to_list() == [r"s\udcffs"]
 
 
 def test_mistakes_are_named(folder, tmp_path):

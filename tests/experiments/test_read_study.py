@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tellapart.errors import RecipeError
@@ -9,9 +10,11 @@ from tellapart.experiments.designs import cells_of
 from tellapart.experiments.directory import objectives_of, study_toml
 from tellapart.experiments.read_study import read_study, read_vary
 from tellapart.experiments.space import read_space
+from tellapart.experiments.study import _plain, read_given
 from tests.experiments import small
 
 HEAD = 'recipe = "small.toml"\n'
+LR = "[vary]\nstages.0.lr = [0.1, 0.2]\n"
 
 
 def cells(folder, text, recipe=small.RECIPE):
@@ -147,6 +150,45 @@ def test_a_mistake_is_named_with_its_place(tmp_path, text, reason):
     with pytest.raises(RecipeError, match=reason) as caught:
         cells(tmp_path, text)
     assert "study.toml" in caught.value.message or "Stage" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stages.0.lr = { from = nan, to = 1 }",
+        "stages.0.lr = { from = 0, to = inf }",
+        "stages.0.lr = [2020-01-01, 2021-01-01]",
+        "stages.0.lr = [nan, inf]",
+    ],
+)
+def test_values_that_no_recipe_has_are_refused(tmp_path, text):
+    with pytest.raises(RecipeError, match=r"study\.toml.*stages\.0\.lr"):
+        cells(tmp_path, f"[vary]\n{text}")
+
+
+def test_an_option_leaves_the_other_keys_of_its_table(tmp_path):
+    path = small.write(tmp_path, f"{HEAD}design = 'random'\nbudget = {{ trials = 9, minutes = 60 }}\n{LR}")
+    study, _ = read_study(path, {"budget": {"trials": 3}, "vary": {"stages.0.batch_size": [4, 8]}})
+    assert (study.budget.trials, study.budget.minutes) == (3, 60)
+    assert list(study.vary) == ["stages.0.lr", "stages.0.batch_size"]
+
+
+def test_the_file_of_a_recipe_is_known_from_anywhere(tmp_path, monkeypatch):
+    """A study's directory has files too: its winner.toml is not the one that the command named."""
+    small.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    study, _ = read_given(None, {"recipe": "small.toml", "vary": {"stages.0.lr": [0.1, 0.2]}})
+    assert study.recipe == str(tmp_path / "small.toml")
+    study, _ = read_given(None, {"recipe": "transfer", "vary": {"stages.0.lr": [0.1, 0.2]}})
+    assert study.recipe == "transfer"
+
+
+def test_values_of_python_are_those_of_a_file():
+    values = _plain({"vary": {"a": np.array([0.1, 0.2]), "b": (np.float64(0.5), 1), "c": range(2)}, "n": np.int64(3)})
+    assert values == {"vary": {"a": [0.1, 0.2], "b": [0.5, 1], "c": [0, 1]}, "n": 3}
+    assert all(type(level) in (int, float) for levels in values["vary"].values() for level in levels)
+    with pytest.raises(RecipeError, match="a level is a text, a number"):
+        read_given(None, {"vary": {"model.dropout": [None, 0.2]}})
 
 
 def test_a_recipe_that_chooses_by_itself_is_refused(tmp_path):

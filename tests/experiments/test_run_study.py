@@ -11,6 +11,7 @@ import optuna
 import polars as pl
 import pytest
 
+from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
 from tellapart.errors import RecipeError, RunError, UsageError
 from tellapart.experiments import run_study, train_cell
@@ -186,6 +187,15 @@ def test_a_cell_that_cannot_be_trained_is_said_before_the_first(tmp_path, do):
     with pytest.raises(RecipeError, match=r"The cell stages.0.lr = .* cannot be trained"):
         do(tmp_path, text)
     assert not list((tmp_path / "out").rglob("result.json"))
+    # What is refused holds no directory: the recipe may be mended too.
+    assert do(tmp_path, small.PAIR, small.RECIPE.replace("channels = 4", "channels = 3")).runs.height == 2
+
+
+def test_a_catalog_that_a_kill_left_is_not_taken_for_this_studys(tmp_path, do, pictures, picture_folder):
+    (tmp_path / "out").mkdir(parents=True)
+    scan(picture_folder(n=3)).save(tmp_path / "out" / "catalog.parquet")
+    do(tmp_path, small.PAIR, minutes=0.0)
+    assert Catalog.load(tmp_path / "out" / "catalog.parquet").digest == pictures.digest
 
 
 def test_no_time_leaves_a_study_that_goes_on(tmp_path, do):

@@ -65,3 +65,15 @@ def test_one_connection_is_kept_and_it_ends_with_the_block(tmp_path, address, de
         pool = study._storage._backend.engine.pool
         assert (pool.size(), pool.checkedin()) == (1, 1)
     assert pool.checkedin() == 0
+
+
+@pytest.mark.parametrize("name", ["{x}", "what?", "50%41", "ö × 2"])
+def test_a_folder_may_have_any_name(tmp_path, description, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    with open_storage(folder, "", description) as study:
+        study.add_trial(optuna.trial.create_trial(value=0.5))
+    assert [path.name for path in folder.iterdir()] == ["optuna.db"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with open_storage(folder, "", description) as study:
+        assert [trial.value for trial in study.trials] == [0.5]

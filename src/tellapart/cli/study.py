@@ -206,7 +206,7 @@ def _print(directory: Path, as_json: bool) -> None:
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="A folder of runs and studies.")] = Path("runs"),
+    folder: Annotated[Path | None, typer.Argument(help="A folder of runs and studies; runs/ and studies/.")] = None,
     where: Annotated[str, typer.Option(help="Only those with, e.g. 'score > 0.9 and model ~ mobilenet'.")] = "",
     sort: Annotated[str, typer.Option(help="A column; numbers fall, texts rise.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

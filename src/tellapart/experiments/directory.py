@@ -80,7 +80,7 @@ def begin(
     threads: int,
     command: str,
 ) -> tuple[Study, list[str]]:
-    """Begin a study in a directory that is empty, or go on with the one that it holds.
+    """A study that begins in a directory that is empty, or goes on there. `write_study` writes it.
 
     Levels, factors, seeds, objectives and trials may be added; what is done stays as it is.
 
@@ -96,7 +96,7 @@ def begin(
     """
     now = description_of(directory, file, space, cells, splits)
     at_hand: dict[str, Any] = {"machine": machine, "threads": threads, "runtime": runtime, "command": command}
-    catalog, description = splits.catalog, Description(**now, **at_hand)
+    description = Description(**now, **at_hand)
     notes: list[str] = []
     if (directory / DESCRIPTION).is_file():
         before = read_description(directory)
@@ -107,11 +107,19 @@ def begin(
     else:
         hint = "Choose another --out: a folder that is empty or does not exist yet."
         refuse_other_files(directory, _OWN, hint)
-    if not (directory / CATALOG).is_file():
-        catalog.save(directory / CATALOG)
-    write_text(directory / STUDY_FILE, study_toml(file))
-    write_values(directory / DESCRIPTION, description.model_dump(mode="json"))
-    return Study(directory, file, space, catalog, splits, cells, description), notes
+    return Study(directory, file, space, splits.catalog, splits, cells, description), notes
+
+
+def write_study(study: Study) -> None:
+    """Write the files of a study and its cells. What cannot be trained is refused before: it holds no directory."""
+    directory = study.directory
+    if not ((directory / CATALOG).is_file() and (directory / DESCRIPTION).is_file()):
+        # Without a description, a catalog is what a kill left: perhaps of other pictures.
+        study.catalog.save(directory / CATALOG)
+    write_text(directory / STUDY_FILE, study_toml(study.file))
+    write_values(directory / DESCRIPTION, study.description.model_dump(mode="json"))
+    for number, cell in enumerate(study.cells):
+        save_cell(directory, cell, number)
 
 
 def description_of(

@@ -35,37 +35,41 @@ _SCHEMA: dict[str, Any] = {
     "problem": pl.String,
 }
 COLUMNS = list(_SCHEMA)
+DEFAULT = ("runs", "studies")
 
 
-def list_runs(folder: str | Path = "runs", where: str = "", sort: str = "") -> pl.DataFrame:
+def list_runs(folder: str | Path | None = None, where: str = "", sort: str = "") -> pl.DataFrame:
     """The runs and studies below a folder.
 
     Args:
-        folder: is looked through; the runs inside of a study are not listed.
+        folder: is looked through; the runs inside of a study are not listed. By default runs/ and studies/, where
+            commands write them.
         where: a condition on the columns, see `where.parse_where`.
         sort: a column; numbers fall, texts rise; by default the path.
 
     Returns:
-        Columns: "path" (relative to the folder), "kind" ("run" or "study"), "state", "model", "metric", "score" with
+        Columns: "path" (relative to the folder, or to the current one by default), "kind" ("run" or "study"), "state", "model", "metric", "score" with
         "low" and "high" (its 95 % interval), "on" (the pictures it is of), "pictures", "trainings", "begun", and
         "problem": why it cannot be read.
 
     Raises:
         UsageError: there is no such folder or column, or the condition cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}.", "Give the folder that holds the runs.")
+    folders = [Path(folder)] if folder is not None else [path for path in map(Path, DEFAULT) if path.is_dir()]
+    if not folders or not folders[0].is_dir():
+        missing = " and no folder ".join(DEFAULT) if folder is None else folder
+        raise UsageError(f"There is no folder {missing}.", "Give the folder that holds the runs.")
+    root = folders[0] if folder is not None else Path()
     condition = parse_where(where, COLUMNS) if where else None
     if sort and sort not in COLUMNS:
         raise UsageError(f"--sort {sort}: there is no such column.", f"Columns: {', '.join(COLUMNS)}.")
-    rows = [row for row in _rows(folder) if condition is None or condition(row)]
+    rows = [row for each in folders for row in _rows(each, root) if condition is None or condition(row)]
     table = pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("path")
     numeric = bool(sort) and _SCHEMA[sort] in (pl.Float64, pl.Int64)
     return table.sort(sort, descending=numeric, nulls_last=True, maintain_order=True) if sort else table
 
 
-def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, root: Path) -> Iterator[dict[str, Any]]:
     for n_folders, (name, folders, files) in enumerate(os.walk(folder)):
         here = Path(name)
         depth = len(here.relative_to(folder).parts)
@@ -74,11 +78,13 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
             folders.clear()
         folders[:] = sorted(each for each in folders if not is_hidden(each))
         if is_study or is_run:
-            row = {"path": here.relative_to(folder).as_posix(), "kind": "study" if is_study else "run"}
+            row = {"path": here.relative_to(root).as_posix(), "kind": "study" if is_study else "run"}
             try:
-                yield row | (_study(here) if is_study else _run(here))
+                row |= _study(here) if is_study else _run(here)
             except TellapartError as error:
-                yield row | {"state": "damaged", "problem": error.message}
+                row |= {"state": "damaged", "problem": error.message}
+            # A name that is no UTF-8 has halves of characters, which no table holds.
+            yield {name: visible(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _study(directory: Path) -> dict[str, Any]:
@@ -108,6 +114,8 @@ def _run(directory: Path) -> dict[str, Any]:
         "begun": run.environment.get("begun") if run.environment_file.is_file() else None,
     }
     if not run.evaluation_file.is_file():
+        return row
+    if not run.evaluations:
         return row
     on, evaluation = next(iter(run.evaluations.items()))
     metric, value = evaluation.headline

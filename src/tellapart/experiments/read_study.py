@@ -50,7 +50,7 @@ def read_study(name: str | Path, changes: dict[str, Any] | None = None) -> tuple
 
     Args:
         name: a TOML file, or the name of a shipped study.
-        changes: values that take the place of the file's, by key; those of "vary" are added to it.
+        changes: values that take the place of the file's, by key; those of "vary" and "budget" are added to them.
 
     Raises:
         RecipeError: no such file, bad TOML, an unknown key, a wrong type or a value out of range.
@@ -71,12 +71,20 @@ def read_study(name: str | Path, changes: dict[str, Any] | None = None) -> tuple
         beside = path.parent / str(own.get(key, ""))
         if isinstance(own.get(key), str) and beside.exists() and not (key == "recipe" and not beside.suffix):
             own[key] = str(beside.resolve())
-    merged = own | (changes or {})
-    if isinstance(own.get("vary"), dict) and changes and "vary" in changes:
-        merged["vary"] = own["vary"] | changes["vary"]
-    if isinstance(own.get("set"), list) and changes and "set" in changes:
+    changes = from_here(changes or {})
+    merged = own | changes
+    for table in ("vary", "budget"):
+        if isinstance(own.get(table), dict) and table in changes:
+            merged[table] = own[table] | changes[table]
+    if isinstance(own.get("set"), list) and "set" in changes:
         merged["set"] = own["set"] + changes["set"]
     return parse_study(merged, source), source
+
+
+def from_here(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a command, with the file of its recipe from the root: the study goes on from anywhere."""
+    recipe = Path(str(values.get("recipe", ""))).expanduser()
+    return values | {"recipe": str(recipe.absolute())} if recipe.suffix and recipe.is_file() else values
 
 
 def study_of(values: dict[str, Any], source: Source, validate: bool = True) -> Any:

@@ -139,16 +139,30 @@ def _row(
         values = {
             "cell": folder.parent.name,
             "number": about["number"],
-            "levels": json.dumps(about["levels"], ensure_ascii=False),
+            "levels": json.dumps({name: str(label) for name, label in about["levels"].items()}, ensure_ascii=False),
             **{name: result[name] for name in SCHEMA if name in result},
             "training_score": result["scores"].get("training_accuracy"),
             "score": objective_value(description.objective.name, result),
             "path": folder.relative_to(directory).as_posix(),
         }
-    except (KeyError, TypeError, AttributeError) as error:
+        for name, value in (values | scores).items():
+            _check(name, value)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         hint = f"Delete {folder}; it is trained again."
         raise RunError(f"{folder / RESULT} is damaged: {error!r}.", hint) from error
     return values | scores
+
+
+def _check(name: str, value: Any) -> None:
+    """Refuse a value that its column cannot hold."""
+    kinds = {pl.String: str, pl.Int64: int, pl.Boolean: bool}.get(SCHEMA.get(name, pl.Float64), int | float)
+    needed = name in ("number", "seed", "status")
+    if not (isinstance(value, kinds) or (value is None and not needed)):
+        raise TypeError(f"{name} is {value!r:.80}")
+    if kinds is int and value is not None and abs(value) >= 2**63:
+        raise TypeError(f"{name} is {value!r:.80}")
+    if isinstance(value, str):
+        value.encode()  # JSON may hold halves of characters, which no table does
 
 
 def objective_value(name: str, result: dict[str, Any]) -> float | None:

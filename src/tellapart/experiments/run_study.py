@@ -16,7 +16,7 @@ from tellapart.data.catalog import Catalog
 from tellapart.errors import RecipeError, TellapartError, UsageError
 from tellapart.experiments.description import SeedRange
 from tellapart.experiments.designs import cells_of
-from tellapart.experiments.directory import Study, begin, description_of, locked, save_cell, set_state
+from tellapart.experiments.directory import Study, begin, description_of, locked, set_state, write_study
 from tellapart.experiments.execute import Bench, Team, one_by_one
 from tellapart.experiments.read_study import Source
 from tellapart.experiments.results import DONE, FAILED, StudyResults, read_results
@@ -80,8 +80,7 @@ def run_study(
             sweep(directory)
         planned = first_tasks(study)
         _check_cells(study, undone(study, planned, options.retry_failed), sink)
-        for number, cell in enumerate(study.cells):
-            save_cell(directory, cell, number)
+        write_study(study)
         complete = _do_all(study, planned, options, sink, stop)
         set_state(directory, "done" if complete else "open")
         results = read_results(directory)
@@ -111,16 +110,15 @@ def dry_run(
     tasks = first_tasks(study)
     left = undone(study, tasks, options.retry_failed)
     _check_cells(study, left, sink)
-    found = estimate(tasks, left, splits, runtime, options.parallel, sink)
+    expected = estimate(tasks, left, splits, runtime, options.parallel, sink)
     if file.design == "optuna":
         n = file.budget.trials
-        each = found.seconds / len(tasks) * len(tasks) * n / 60 if found.seconds else 0
-        more = f" The search adds up to {n:,} cells, about {each:.0f} min if they take as long as the baseline."
-        return replace(found, more=more)
+        pace = f", about {n * expected.seconds / 60:.0f} min if they take as long as the baseline" if expected.seconds else ""
+        return replace(expected, more=f" The search adds up to {n:,} cells{pace}.")
     if isinstance(description.seeds, SeedRange):
         most = description.seeds.last - description.seeds.first
-        return replace(found, more=f" Cells that stay undecided get up to {most} seeds more.")
-    return found
+        return replace(expected, more=f" Cells that stay undecided get up to {most} seeds more.")
+    return expected
 
 
 def read_base(file: StudyFile) -> Any:

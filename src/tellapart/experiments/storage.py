@@ -6,11 +6,13 @@ import base64
 import contextlib
 import hashlib
 import json
+import sqlite3
 import threading
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +68,9 @@ def open_storage(directory: Path, url: str, description: Description) -> Iterato
     if url.startswith("postgresql"):
         require("psycopg", "A study in PostgreSQL", "postgres")
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    address = url or f"sqlite:///{(directory / STORAGE).absolute()}"
-    life: dict[str, Any] = {}
+    # As a URL, the path of a file would lose what stands behind "?", and Optuna fills in what stands in brackets.
+    address = url or f"sqlite:///{STORAGE}"
+    life: dict[str, Any] = {"engine_kwargs": {"creator": partial(_connect, directory / STORAGE)}}
     if url:
         life = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, "engine_kwargs": _ONE_CONNECTION}
     with contextlib.ExitStack() as stack:
@@ -84,6 +87,10 @@ def open_storage(directory: Path, url: str, description: Description) -> Iterato
             )
         _same_study(study, description, url)
         yield study
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, check_same_thread=False)
 
 
 def _with_tables(address: str, options: dict[str, Any]) -> optuna.storages.RDBStorage:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan as scan_pictures
 from tellapart.errors import UsageError
-from tellapart.experiments.read_study import Source, parse_study, read_study, study_of
+from tellapart.experiments.read_study import Source, from_here, parse_study, read_study, study_of
 from tellapart.experiments.results import StudyResults, read_results
 from tellapart.experiments.run_study import StudyOptions, run_study
 from tellapart.experiments.study_file import StudyFile
@@ -80,9 +81,8 @@ def study(
         TellapartError: whatever is wrong with study, pictures or directory, in plain words.
     """
     sink = progress_sink(progress)
-    given = {name: value for name, value in {"vary": vary, "recipe": recipe}.items() if value is not None}
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in (given | keys).items()}
-    read, source = read_given(file, given)
+    values = {name: value for name, value in {"vary": vary, "recipe": recipe}.items() if value is not None}
+    read, source = read_given(file, _plain(values | keys))
     read = with_pictures(read, pictures)
     catalog = pictures if isinstance(pictures, Catalog) else pictures_of(read, sink)
     directory = directory_of(out, file, catalog)
@@ -91,12 +91,23 @@ def study(
     return outcome(directory)
 
 
-def read_given(file: str | Path | None, given: dict[str, Any]) -> tuple[StudyFile, Source]:
+def _plain(value: Any) -> Any:
+    """Values of Python as those of a TOML file: arrays and tuples become lists, numbers of NumPy plain ones."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple | range):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def read_given(file: str | Path | None, values: dict[str, Any]) -> tuple[StudyFile, Source]:
     """A study from a file and what is set over it, or from the latter alone."""
     if file is not None:
-        return read_study(file, given)
+        return read_study(file, values)
     source = Source(None)
-    return parse_study(study_of(given, source, validate=False), source), source
+    return parse_study(study_of(from_here(values), source, validate=False), source), source
 
 
 def with_pictures(file: StudyFile, pictures: str | Path | Catalog | None, **label_options: Any) -> StudyFile:

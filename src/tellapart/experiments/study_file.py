@@ -51,6 +51,8 @@ class Vary(Section):
             raise PydanticCustomError("factor", "'log', 'integer' and 'n' belong to a range { from, to }")
         if self.keys and self.variants:
             raise PydanticCustomError("factor", "'keys' belong to levels or a range: variants name their own")
+        if not all(map(_is_plain, self.levels)):
+            raise PydanticCustomError("factor", "a level is a text, a number, true or false, a list or a table of these")
         n = len(self.levels or self.variants)
         if not kinds[2] and n < 2:
             raise PydanticCustomError("factor", "it has one level, so there is nothing to compare: give at least two")
@@ -63,6 +65,13 @@ class Vary(Section):
             raise PydanticCustomError("factor", "log = true needs a 'from' above 0")
         if self.integer and (self.low % 1 or self.high % 1):
             raise PydanticCustomError("factor", "integer = true needs whole numbers as 'from' and 'to'")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a recipe may have such a value. TOML has dates too, and Python None."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return all(map(_is_plain, value.values())) if isinstance(value, dict) else isinstance(value, str | int | float)
 
 
 def _at_length(written: Any) -> Any:

@@ -98,10 +98,11 @@ class _Parser:
             if self._word("not"):
                 inner = self.one()
                 return lambda row: not inner(row)
-            if self.left and self.left[0].text == "(":
+            if self.left and self.left[0] == _Token("bracket", "("):
                 self.left.pop(0)
                 inner = self.either()
-                self._take("bracket", ")")
+                if self._take("bracket").text != ")":
+                    raise UsageError(f"--where {self.text}: a bracket is not closed.", _HINT)
                 return inner
             return self._comparison()
         finally:
@@ -123,7 +124,7 @@ class _Parser:
         return False
 
     def _take(self, *kinds: str) -> _Token:
-        if not self.left or not {self.left[0].kind, self.left[0].text} & set(kinds):
+        if not self.left or self.left[0].kind not in kinds:
             after = f"'{self.left[0].text}'" if self.left else "the end"
             raise UsageError(f"--where {self.text}: {after} is not expected there.", _HINT)
         return self.left.pop(0)
