@@ -124,8 +124,9 @@ def run(name: str, work: Path) -> dict[str, Any]:
     from tellapart.experiments.cell_statistics import summarise
     from tellapart.experiments.results import read_results
     from tellapart.experiments.study_page import study_details
+    from tellapart.report.study_methods import methods
     from tellapart.report.study_table import records
-    from tellapart.report.study_words import finding, methods
+    from tellapart.report.study_words import finding
 
     pictures, out = PICTURES[name](work), work / name
     environment = {**os.environ, "TELLAPART_CACHE": str(work / "cache")}
@@ -139,7 +140,7 @@ def run(name: str, work: Path) -> dict[str, Any]:
         "state": results.description.state,
         "about": details.about,
         "finding": finding(summary),
-        "methods": methods(summary, details.design, details.n_train, details.folds),
+        "methods": methods(details),
         "metric": summary.metric,
         "n_validation": summary.n_pictures,
         "n_classes": len(results.description.classes),

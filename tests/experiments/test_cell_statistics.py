@@ -10,13 +10,17 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from tellapart.core.predictions import Predictions
 from tellapart.evaluation.significance import holm
 from tellapart.experiments.cell_statistics import summarise, undecided
 from tellapart.experiments.description import Objective, SeedRange
+from tellapart.experiments.pareto import front
 from tellapart.experiments.results import CURVE, RESULT, VALIDATION, read_results
+from tellapart.experiments.run_study import best_cell
 from tellapart.experiments.study_report import write_report
 from tests.experiments.made_up import cell_id, write_study
 
@@ -110,6 +114,49 @@ def spoil(results, rate, seed, **values):
     if values["status"] != "done":  # such a training leaves its result alone
         (path.parent / VALIDATION).unlink()
         (path.parent / CURVE).unlink()
+
+
+def test_a_lucky_seed_whose_others_failed_is_not_the_best(tmp_path):
+    results = study(tmp_path / "lr", n_seeds=3)
+    for seed in (1, 2):
+        spoil(results, "0.001", seed, status="failed", reason="memory ran out")
+    results = read_results(results.directory)
+    summary = summarise(results)
+    assert summary.best == best_cell(results) != cell_id({"lr": "0.001"})
+    assert by_rate(summary)["0.001"].score.value > max(cell.score.value for cell in summary.cells if cell.n == 3)
+    assert not by_rate(summary)["0.0001"].leading  # by one seed, nothing could be told
+
+
+def test_looking_often_leaves_no_cell_out_of_the_leading_ones(lr):
+    """A difference that a plain test tells, and a look before the last does not, is none yet."""
+    few = replace(lr, runs=lr.runs.filter(pl.col("seed") < 3))
+    plain = by_rate(summarise(replace(few, description=few.description.model_copy(update={"seeds": 3}))))
+    planned = few.description.model_copy(update={"seeds": SeedRange(first=2, last=40)})
+    early = by_rate(summarise(replace(few, description=planned)))
+    assert plain["0.001"].difference.verdict == "better"
+    assert early["0.001"].difference.verdict == "cannot tell"
+    assert not plain["0.1"].leading
+    assert early["0.1"].leading
+
+
+def test_the_front_of_several_objectives(lr):
+    objectives = (Objective(name="accuracy", direction="maximize"), Objective(name="seconds", direction="minimize"))
+    about = lr.description.model_copy(update={"objectives": objectives})
+    dear = lr.runs.with_columns(seconds=pl.when(pl.col("cell") == cell_id({"lr": "0.001"})).then(9.0).otherwise(2.0))
+    cells = by_rate(summarise(replace(lr, description=about, runs=dear)))
+    assert [cells[rate].others["seconds"] for rate in RATES] == [2.0, 2.0, 9.0, 2.0]
+    equal = max(("0.1", "0.01"), key=lambda rate: cells[rate].score.value)
+    assert {rate for rate in RATES if cells[rate].on_front} == {equal, "0.001"}
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, 2.0, math.nan])] * 3), max_size=12))
+def test_a_front_is_what_nothing_dominates(points):
+    def beaten(a, b):
+        return all(x <= y for x, y in zip(b, a, strict=True)) and b != a
+
+    whole = [p for p in points if not any(map(math.isnan, p))]
+    expected = [p in whole and not any(beaten(p, other) for other in whole) for p in points]
+    assert front(np.array(points, float).reshape(-1, 3)).tolist() == expected
 
 
 def test_failed_stopped_and_endless_trainings_keep_their_reasons(tmp_path):

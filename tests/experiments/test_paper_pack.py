@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from tellapart.experiments.results import read_results
 from tellapart.experiments.study_page import study_details, write_study_page
 from tellapart.experiments.study_report import table, write_report
 from tellapart.report.curve_bands import banded
-from tellapart.report.study_table import latex_text, markdown, text
+from tellapart.report.study_table import latex, latex_text, markdown, records, text
 from tests.experiments.made_up import write_study
 
 FACTORS = {"stages.0.lr": ["0.1", "0.01"], "variant": ["=HYPERLINK(1)", "50% & $x_1$"]}
@@ -81,6 +82,38 @@ def test_latex_has_no_command_of_a_name(texts):
     )
     # Outside of what was escaped, braces and columns match.
     assert {len(re.findall(r"(?<!\\)&", line)) for line in table.splitlines() if line.endswith(r"\\")} == {8}
+
+
+def test_latex_joins_no_signs_and_takes_none_for_an_option():
+    assert latex_text("[2em]*--\"|'`") == (
+        r"{[}2em]{*}{-}{-}{\ttfamily\char34}\textbar{}\textquotesingle{}\textasciigrave{}"
+    )
+    assert "XeLaTeX" in latex(summary_of([({"a": "Größe"}, 0.5), ({"a": "груша"}, 0.6)]), "")
+    assert "XeLaTeX" not in latex(summary_of([({"a": "Größe"}, 0.5), ({"a": "−1 × 2 … „“"}, 0.6)]), "“x”")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs LaTeX")
+def test_the_table_is_set_by_latex(tmp_path):
+    names = ["[2em] x", "*", r"\input{/etc/passwd}", "50 % & #1_a^b~c", "{", "}", "a--b", "\"`'|<>", "Größe × −½ …"]
+    scores = {name: 0.5 + i / 100 for i, name in enumerate(names)}
+    summary = summary_of([({"a": name}, score) for name, score in scores.items()])
+    table = latex(summary, "; ".join(names))
+    text = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{table}\\end{{document}}"
+    (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-no-shell-escape", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_factor_may_be_called_as_a_column(tmp_path):
+    names = {"low": ["a", "b"], "cell": ["c", "d"]}
+    cells = [({"low": "a", "cell": "c"}, 0.5), ({"low": "b", "cell": "d"}, 0.7)]
+    summary = summarise(read_results(write_study(tmp_path / "names", names, cells)))
+    assert [record["low (factor)"] for record in records(summary)] == ["a", "b"]
+    assert [record["cell (factor)"] for record in records(summary)] == ["c", "d"]
+    assert records(summary)[0]["low"] < records(summary)[0]["accuracy"]
+    assert table(summary)["low (factor)"].to_list() == ["a", "b"]
 
 
 def test_markdown_shows_names_as_they_are():

@@ -63,6 +63,8 @@ class CellResult:
         still_rising: seeds whose validation score was best in their last epoch.
         failed, stopped: reason → number of trainings that failed, or that the search stopped.
         paths: seed → folder of its training, relative to the study.
+        others: further objective → mean over seeds; NaN where one has none.
+        on_front: of several objectives, whether no other cell is as good in all and better in one.
     """
 
     cell: str
@@ -79,6 +81,8 @@ class CellResult:
     failed: Mapping[str, int] = field(default_factory=dict)
     stopped: Mapping[str, int] = field(default_factory=dict)
     paths: Mapping[int, str] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
+    on_front: bool = False
 
     @property
     def n(self) -> int:
@@ -152,6 +156,9 @@ class StudySummary:
         seeds: planned seeds a cell, (first, last); equal where none are added on demand.
         tested: number of differences corrected for.
         one_at_a_time: whether each cell differs from the baseline in one factor.
+        others: further objectives, after the metric.
+        varied: what differs between the seeds of a cell: "split", "init", "order". nested: whether each has seeds of
+            its own, inside those of the one before.
         notes: sentences that must be seen with it.
     """
 
@@ -170,6 +177,9 @@ class StudySummary:
     seeds: tuple[int, int] = (1, 1)
     tested: int = 0
     one_at_a_time: bool = False
+    others: Sequence[str] = ()
+    varied: Sequence[str] = ("init", "order")
+    nested: bool = False
     notes: Sequence[str] = ()
 
     def cell(self, cell: str) -> CellResult | None:

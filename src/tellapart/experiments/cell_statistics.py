@@ -34,7 +34,9 @@ from tellapart.experiments.description import Description
 from tellapart.experiments.factor_effects import factor_effects, interactions
 from tellapart.experiments.importance import importance
 from tellapart.experiments.paired_cells import Scores, corrected, described, parts, span
+from tellapart.experiments.pareto import with_objectives
 from tellapart.experiments.results import DONE, FAILED, STOPPED, StudyResults
+from tellapart.experiments.seeds import n_first
 from tellapart.experiments.sequential import sequential_p
 from tellapart.experiments.variance_shares import SOURCES, variance_shares
 
@@ -60,8 +62,9 @@ def summarise(results: StudyResults) -> StudySummary:
     cells = [_cell(cell, own, each[cell], scores[cell]) for cell, own in runs.items()]
     plan = seed_plan(results)
     cells, tested = _against_baseline(cells, scores, description.baseline, plan, lower)
-    best = _best(cells, lower)
-    cells = _mark_leading(cells, scores, best, lower)
+    best = _best(cells, lower, n_first(description))
+    cells = _mark_leading(cells, scores, best, plan)
+    cells = with_objectives(cells, runs, description.objectives)
     shared = not _own_pictures(results)
     summary = StudySummary(
         metric=metric,
@@ -74,6 +77,9 @@ def summarise(results: StudyResults) -> StudySummary:
         seeds=plan,
         tested=tested,
         one_at_a_time=description.design == "one-at-a-time",
+        others=[objective.name for objective in description.objectives[1:]],
+        varied=description.vary_randomness,
+        nested=description.nested,
     )
     return replace(_with_factors(summary, results), notes=_notes(summary, results))
 
@@ -272,24 +278,27 @@ def _p_value(cell: Scores, other: Scores, plan: tuple[int, int]) -> float:
     return sequential_p(looks, max(2, first), last)
 
 
-def _best(cells: Sequence[CellResult], lower: bool) -> str:
+def _best(cells: Sequence[CellResult], lower: bool, n_planned: int) -> str:
+    """The best of the cells that have all seeds: one lucky seed, of which the others failed, is no best cell."""
     with_score = [one for one in cells if one.n]
     if not with_score:
         return ""
+    enough = min(n_planned, max(one.n for one in with_score))
     sign = 1 if lower else -1
-    return min(with_score, key=lambda one: (sign * one.score.value, one.number)).cell
+    whole = [one for one in with_score if one.n >= enough]
+    return min(whole, key=lambda one: (sign * one.score.value, one.number)).cell
 
 
 def _mark_leading(
-    cells: Sequence[CellResult], scores: Mapping[str, Scores], best: str, lower: bool
+    cells: Sequence[CellResult], scores: Mapping[str, Scores], best: str, plan: tuple[int, int]
 ) -> list[CellResult]:
     marked = []
     others = sum(1 for one in cells if one.n) - 1
     for one in cells:
         leading = bool(one.n) and one.cell == best
         if one.n and one.cell != best:
-            between = parts(scores[one.cell], scores[best])
-            leading = between is None or between.p() * others >= ALPHA
+            # As for the verdicts: whoever looks after each seed must not find a difference by looking often.
+            leading = not _p_value(scores[one.cell], scores[best], plan) * others < ALPHA
         marked.append(replace(one, leading=leading))
     return marked
 

@@ -48,9 +48,9 @@ def list_runs(folder: str | Path | None = None, where: str = "", sort: str = "")
         sort: a column; numbers fall, texts rise; by default the path.
 
     Returns:
-        Columns: "path" (relative to the folder, or to the current one by default), "kind" ("run" or "study"), "state", "model", "metric", "score" with
-        "low" and "high" (its 95 % interval), "on" (the pictures it is of), "pictures", "trainings", "begun", and
-        "problem": why it cannot be read.
+        Columns: "path" (relative to the folder, or to the current one by default), "kind" ("run" or "study"), "state",
+        "model", "metric", "score" with "low" and "high" (its 95 % interval), "on" (the pictures it is of), "pictures",
+        "trainings", "begun", and "problem": why it cannot be read.
 
     Raises:
         UsageError: there is no such folder or column, or the condition cannot be read.

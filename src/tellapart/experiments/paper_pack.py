@@ -12,8 +12,9 @@ from tellapart.experiments.results import StudyResults
 from tellapart.experiments.study_page import study_details
 from tellapart.report.study_details import StudyDetails
 from tellapart.report.study_figures import write_study_figures
+from tellapart.report.study_methods import methods
 from tellapart.report.study_table import latex, markdown, table_csv
-from tellapart.report.study_words import finding, methods
+from tellapart.report.study_words import finding
 
 PAPER = "paper"
 
@@ -41,10 +42,9 @@ def write_paper(results: StudyResults, summary: StudySummary | None = None) -> l
 def paper_texts(details: StudyDetails) -> dict[str, str]:
     """The tables and the paragraph on methods, by file name."""
     summary = details.summary
-    paragraph = methods(summary, details.design, details.n_train, details.folds)
     return {
         "table.tex": latex(summary, " ".join(finding(summary))),
         "table.md": markdown(summary),
         "table.csv": table_csv(summary),
-        "methods.txt": f"{without_controls(paragraph)}\n",
+        "methods.txt": f"{without_controls(methods(details))}\n",
     }

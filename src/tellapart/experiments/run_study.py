@@ -113,7 +113,11 @@ def dry_run(
     expected = estimate(tasks, left, splits, runtime, options.parallel, sink)
     if file.design == "optuna":
         n = file.budget.trials
-        pace = f", about {n * expected.seconds / 60:.0f} min if they take as long as the baseline" if expected.seconds else ""
+        pace = (
+            f", about {n * expected.seconds / 60:.0f} min if they take as long as the baseline"
+            if expected.seconds
+            else ""
+        )
         return replace(expected, more=f" The search adds up to {n:,} cells{pace}.")
     if isinstance(description.seeds, SeedRange):
         most = description.seeds.last - description.seeds.first

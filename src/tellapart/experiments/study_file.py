@@ -52,7 +52,9 @@ class Vary(Section):
         if self.keys and self.variants:
             raise PydanticCustomError("factor", "'keys' belong to levels or a range: variants name their own")
         if not all(map(_is_plain, self.levels)):
-            raise PydanticCustomError("factor", "a level is a text, a number, true or false, a list or a table of these")
+            raise PydanticCustomError(
+                "factor", "a level is a text, a number, true or false, a list or a table of these"
+            )
         n = len(self.levels or self.variants)
         if not kinds[2] and n < 2:
             raise PydanticCustomError("factor", "it has one level, so there is nothing to compare: give at least two")

@@ -13,10 +13,10 @@ from tellapart.evaluation.study_summary import FactorEffect, Interaction, StudyS
 from tellapart.report import formatting
 from tellapart.report.figures import new_figure, save_figure, short_name, style
 from tellapart.report.forest import write_forest_figure
-from tellapart.report.sections.study_effects import both_names, pareto
+from tellapart.report.sections.study_effects import pareto
 from tellapart.report.sections.study_page import difference_tick, differences
 from tellapart.report.study_details import Ranks, StudyDetails
-from tellapart.report.study_words import axis_form, is_share, label, short_factor, value
+from tellapart.report.study_words import axis_form, both_names, is_share, label, short_factor, value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

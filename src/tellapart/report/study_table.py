@@ -18,6 +18,7 @@ from tellapart.report.study_words import (
     interval,
     is_share,
     label,
+    metric_words,
     plus_minus,
     value,
     verdict,
@@ -26,6 +27,7 @@ from tellapart.report.study_words import (
 
 #: Rows on a terminal; the page and the CSV have all.
 _MOST_LINES = 60
+_LEADING = "● cannot be told from the best."
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -45,13 +47,34 @@ _LATEX = {
     "\u202f": r"\,",
     "–": "--",
     "→": r"$\rightarrow$",
+    "↗": r"$\nearrow$",
+    "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "„": ",,",
+    "‘": "`",
+    "’": "'",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    # Behind a line's end these would be its options.
+    "[": "{[}",
+    "*": "{*}",
+    # In the fonts of old another sign each, or joined to another one.
+    "|": r"\textbar{}",
+    '"': r"{\ttfamily\char34}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "-": "{-}",
 }
 _LATEX_SIGNS = re.compile("|".join(map(re.escape, _LATEX)))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A cell in text. `bold`: it is proven better than every other one. `leading`: it cannot be told from the best."""
+    """A cell in text. `bold`: it is proven better than every other one. `leading`: it cannot be told from the best.
+
+    `others`: further objectives that are metrics; time and parameters stand there anyway.
+    """
 
     setting: str
     score: str
@@ -65,8 +88,14 @@ class Row:
     training: str
     minutes: str
     parameters: str
+    others: tuple[str, ...] = ()
     bold: bool = False
     leading: bool = False
+
+
+def other_metrics(summary: StudySummary) -> list[str]:
+    """The further objectives that no column shows anyway."""
+    return [name for name in summary.others if name not in ("seconds", "n_parameters")]
 
 
 def rows(summary: StudySummary) -> list[Row]:
@@ -92,6 +121,7 @@ def _row(summary: StudySummary, one: CellResult) -> Row:
         training=formatting.percent(one.training.value),
         minutes=f"{one.minutes.value:.1f}" if math.isfinite(one.minutes.value) else "–",
         parameters="–" if one.n_parameters is None else formatting.count(one.n_parameters),
+        others=tuple(value(name, one.others.get(name, math.nan)) for name in other_metrics(summary)),
         bold=alone,
         leading=one.leading and not alone and len(summary.leading) < len(summary.cells),
     )
@@ -116,7 +146,7 @@ def text(summary: StudySummary) -> str:
     if len(listed) > len(shown):
         lines.append(f"  and {len(listed) - len(shown):,} more: study.html and table.csv have all.")
     if any(row.leading for row in shown):
-        lines.append("● cannot be told from the best.")
+        lines.append(_LEADING)
     failed = [(label(summary, one), reason, n) for one in summary.cells for reason, n in one.failed.items()]
     lines += [f"Failed, {n} times: {name}: {reason}" for name, reason, n in failed[:10]]
     if len(failed) > 10:
@@ -132,13 +162,14 @@ _COLUMNS = (
 
 def markdown(summary: StudySummary) -> str:
     """The table in Markdown (GitHub's)."""
-    lines = [_markdown_line(_COLUMNS), _markdown_line(["---"] * len(_COLUMNS))]
+    heads = [*_COLUMNS, *map(metric_words, other_metrics(summary))]
+    lines = [_markdown_line(heads), _markdown_line(["---"] * len(heads))]
     for row in rows(summary):
         cells = [_markdown_text(cell) for cell in _cells(row)]
         if row.bold:
             cells[1] = f"**{cells[1]}**"
         lines.append(_markdown_line(cells))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + (f"\n{_LEADING}\n" if any(row.leading for row in rows(summary)) else "")
 
 
 def _cells(row: Row) -> list[str]:
@@ -146,7 +177,7 @@ def _cells(row: Row) -> list[str]:
     mark = " ●" if row.leading else ""
     score = f"{row.score} {row.spread}".strip() + mark
     first = [row.setting, score, row.seeds, row.difference, row.interval, row.p, row.verdict + note]
-    return [*first, row.training, row.minutes, row.parameters]
+    return [*first, row.training, row.minutes, row.parameters, *row.others]
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
@@ -161,31 +192,44 @@ def _markdown_text(text: str) -> str:
 def latex(summary: StudySummary, caption: str) -> str:
     """The table in LaTeX, for the package booktabs."""
     heads = ["Setting", "Validation", "$n$", "Difference", r"95\,\% interval", "$p$", "Verdict"]
-    heads += ["Minutes", "Parameters"]
+    heads += ["Minutes", "Parameters", *(latex_text(metric_words(name)) for name in other_metrics(summary))]
+    listed = rows(summary)
+    mark = r" $^\bullet$: cannot be told from the best." if any(row.leading for row in listed) else ""
     lines = [
         r"% Needs \usepackage{booktabs}.",
+        *_fonts([caption, *(row.setting for row in listed)]),
         r"\begin{table}",
-        rf"  \caption{{{latex_text(caption)}}}",
-        r"  \begin{tabular}{lrrrlrlrr}",
+        rf"  \caption{{{latex_text(caption)}{mark}}}",
+        rf"  \begin{{tabular}}{{lrrrlrlrr{'r' * len(other_metrics(summary))}}}",
         r"    \toprule",
         f"    {' & '.join(heads)} \\\\",
         r"    \midrule",
     ]
-    for row in rows(summary):
+    for row in listed:
         score = latex_text(f"{row.score} {row.spread}".strip())
         score = rf"\textbf{{{score}}}" if row.bold else score + (r"$^\bullet$" if row.leading else "")
-        rest = (row.seeds, row.difference, row.interval, row.p, row.verdict, row.minutes, row.parameters)
+        rest = (row.seeds, row.difference, row.interval, row.p, row.verdict, row.minutes, row.parameters, *row.others)
         lines.append("    " + " & ".join([latex_text(row.setting), score, *map(latex_text, rest)]) + r" \\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
 def latex_text(text: str) -> str:
-    """A text that LaTeX sets as it is: none of its signs is a command."""
+    """A text that LaTeX sets as it is: none of its signs is a command, and no two of them become another one."""
     return _LATEX_SIGNS.sub(lambda match: _LATEX[match[0]], visible(text))
 
 
+def _fonts(texts: Sequence[str]) -> list[str]:
+    """What a table needs for letters that pdfLaTeX does not know: those outside of the Latin alphabets."""
+    rest = _LATEX_SIGNS.sub("", "".join(texts))
+    others = any(sign > "\u024f" for sign in rest)
+    return ["% Letters that are not Latin: XeLaTeX or LuaLaTeX, with a font that has them."] if others else []
+
+
 def records(summary: StudySummary) -> list[dict[str, str | float | int | None]]:
-    """Every cell in full precision, in the order of the design: column → value; None where there is none."""
+    """Every cell in full precision, in the order of the design: column → value; None where there is none.
+
+    A factor that is called as another column, such as "low", stands as "low (factor)".
+    """
     factors = list(dict.fromkeys(name for one in summary.cells for name in one.levels))
     return [_record(summary, one, factors) for one in summary.cells]
 
@@ -193,9 +237,7 @@ def records(summary: StudySummary) -> list[dict[str, str | float | int | None]]:
 def _record(summary: StudySummary, one: CellResult, factors: Sequence[str]) -> dict[str, str | float | int | None]:
     nothing = CellDifference(math.nan, math.nan, math.nan, math.nan, math.nan, "cannot tell", {}, math.nan)
     difference = one.difference or nothing
-    return {
-        "cell": one.cell,
-        **{name: one.levels.get(name) for name in factors},
+    measured: dict[str, str | float | int | None] = {
         summary.metric: _number(one.score.value),
         "low": _number(one.score.low),
         "high": _number(one.score.high),
@@ -214,7 +256,12 @@ def _record(summary: StudySummary, one: CellResult, factors: Sequence[str]) -> d
         "still_rising": one.still_rising,
         "failed": sum(one.failed.values()),
         "stopped": sum(one.stopped.values()),
+        **{name: _number(one.others.get(name, math.nan)) for name in other_metrics(summary)},
+        **({"on_front": int(one.on_front)} if summary.others else {}),
     }
+    taken = {"cell", *measured}
+    levels = {f"{name} (factor)" if name in taken else name: one.levels.get(name) for name in factors}
+    return {"cell": one.cell, **levels, **measured}
 
 
 def table_csv(summary: StudySummary) -> str:

@@ -7,18 +7,11 @@ from collections.abc import Callable, Sequence
 
 from tellapart.core.text import counted, first_few
 from tellapart.evaluation.comparison import Verdict
-from tellapart.evaluation.significance import ALPHA
 from tellapart.evaluation.study_summary import CellDifference, CellResult, Span, StudySummary
 from tellapart.report import formatting
 
 #: More seeds than this are "more than" so many: nobody trains them.
 _MANY_SEEDS = 1_000
-_DESIGNS = {
-    "one-at-a-time": "One factor at a time was changed from the baseline",
-    "grid": "All combinations of the levels were trained",
-    "random": "Settings were drawn at random",
-    "optuna": "Settings were chosen by a search (Optuna)",
-}
 
 
 def label(summary: StudySummary, one: CellResult) -> str:
@@ -36,6 +29,16 @@ def label(summary: StudySummary, one: CellResult) -> str:
 def short_factor(name: str) -> str:
     """A factor's name without what goes without saying: "stages.0.lr" → "lr", but "stages.1.lr" as it is."""
     return name.removeprefix("stages.0.").removeprefix("model.").removeprefix("data.")
+
+
+def both_names(name: str) -> str:
+    """The name of a factor, or of two with "×" between them, as charts have it."""
+    return " × ".join(short_factor(part) for part in name.split(" × "))
+
+
+def metric_words(metric: str) -> str:
+    """A metric as it stands in a sentence."""
+    return "number of parameters" if metric == "n_parameters" else formatting.plain(metric).lower()
 
 
 def value(metric: str, number: float) -> str:
@@ -139,11 +142,28 @@ def finding(summary: StudySummary) -> list[str]:
     if best is None:
         return ["No setting has a score yet."]
     sentences = [_first_sentence(summary, best), _about_baseline(summary)]
-    if summary.importance:
+    if summary.others:
+        sentences.append(_about_front(summary))
+    if summary.importance and not _is_chance(summary):
         first = summary.importance[0]
-        share = formatting.percent(first.share, 0)
-        sentences.append(f"{short_factor(first.name)} makes most of the differences between settings ({share}).")
+        share, part = formatting.percent(first.share, 0), "most" if first.share > 0.5 else "the largest part"
+        sentences.append(f"{both_names(first.name)} makes {part} of the differences between settings ({share}).")
     return [sentence for sentence in sentences if sentence]
+
+
+def _is_chance(summary: StudySummary) -> bool:
+    """Whether no setting can be told from another one: then no factor makes a difference that is any."""
+    verdicts = {one.difference.verdict for one in summary.cells if one.difference is not None}
+    return verdicts <= {"cannot tell"} and len(summary.leading) == sum(1 for one in summary.cells if one.n)
+
+
+def _about_front(summary: StudySummary) -> str:
+    """The settings that no other one beats in all objectives."""
+    names = " and ".join(metric_words(name) for name in (summary.metric, *summary.others))
+    front = [one for one in summary.cells if one.on_front]
+    labels = first_few((label(summary, one) for one in front), 3)
+    are = "is" if len(front) == 1 else "are"
+    return f"In {names} together, {counted(len(front), 'setting')} {are} beaten by no other: {labels}."
 
 
 def _first_sentence(summary: StudySummary, best: CellResult) -> str:
@@ -193,54 +213,3 @@ def _about_baseline(summary: StudySummary) -> str:
     if groups["cannot tell"]:
         words.append(f"{len(groups['cannot tell']):,} cannot be told from it")
     return f"Of {counted(len(judged), 'setting')} held against the baseline, {', '.join(words)}."
-
-
-def methods(summary: StudySummary, design: str, n_train: int = 0, folds: int = 0) -> str:
-    """The paragraph that a paper's section on methods needs. Its numbers come from the summary."""
-    scored = [one for one in summary.cells if one.n]
-    seeds = sorted({one.n for one in scored})
-    metric = formatting.plain(summary.metric).lower() if summary.metric != "n_parameters" else "number of parameters"
-    each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "0"
-    trainings = counted(sum(one.n for one in scored), "training")
-    of_folds = f", {folds} folds each" if folds else ""
-    sentences = [
-        f"{_DESIGNS[design]} ({counted(len(summary.cells), 'setting')}, {trainings}{of_folds}).",
-        f"Each setting was trained with {each} random {'seed' if seeds == [1] else 'seeds'}; for one seed, all "
-        "settings share the split, the initial weights where the network is the same, and the order of pictures.",
-    ]
-    if summary.n_pictures:
-        judged = "cross-validation over" if folds else "a validation part of"
-        trained = f", training on {counted(n_train, 'picture')}" if n_train else ""
-        sentences.append(
-            f"Settings were compared by {metric} on {judged} {counted(summary.n_pictures, 'picture')}{trained}."
-        )
-    else:
-        sentences.append(f"Settings were compared by {metric}.")
-    sentences += _tests(summary)
-    failed = sum(sum(one.failed.values()) for one in summary.cells)
-    if failed:
-        sentences.append(f"{counted(failed, 'training')} failed and {'is' if failed == 1 else 'are'} left out.")
-    sentences.append("Means are given with 95 % intervals of Student's t over seeds. The test part was not used.")
-    return " ".join(sentences)
-
-
-def _tests(summary: StudySummary) -> list[str]:
-    if not summary.tested:
-        return ["No differences were tested."]
-    pictures = ""
-    if summary.n_pictures and summary.shared_pictures:
-        pictures = ", widened by the variance over pictures (paired bootstrap)"
-    elif summary.n_pictures:
-        pictures = ", corrected for overlapping training parts (Nadeau and Bengio)"
-    n = counted(summary.tested, "difference")
-    sentences = [
-        f"{n} to the baseline {'was' if summary.tested == 1 else 'were'} tested by a two-sided paired t test over "
-        f"seeds{pictures}; p-values were corrected by Holm's method at a level of {ALPHA:g}."
-    ]
-    if summary.on_demand:
-        first, last = summary.seeds
-        sentences.append(
-            f"Seeds were added to undecided settings, from {first} to {last}, with a group-sequential plan "
-            "(Lan–DeMets alpha spending, O'Brien–Fleming type)."
-        )
-    return sentences

@@ -25,7 +25,9 @@ from tellapart.report.page import render
 from tellapart.report.sections.study_effects import pareto
 from tellapart.report.sections.study_page import study_page
 from tellapart.report.study_details import Ranks, StudyDetails
-from tellapart.report.study_words import finding, methods, verdict, verdict_note
+from tellapart.report.study_methods import methods
+from tellapart.report.study_table import markdown, records
+from tellapart.report.study_words import finding, verdict, verdict_note
 from tellapart.report.thumbnail import Thumbnails
 
 
@@ -106,7 +108,7 @@ def test_a_verdict_says_what_it_takes():
 
 
 def test_the_methods_take_their_numbers_from_the_summary():
-    text = methods(summary(cell(0, 0.7), cell(1, 0.9), seeds=(3, 12)), "grid", 1184)
+    text = methods(details(summary(cell(0, 0.7), cell(1, 0.9), seeds=(3, 12))))
     for part in (
         "2 settings, 6 trainings",
         "with 3 random seeds",
@@ -117,6 +119,60 @@ def test_the_methods_take_their_numbers_from_the_summary():
         "The test part was not used.",
     ):
         assert part in text
+
+
+def test_the_methods_say_what_chance_was():
+    one = summary(cell(0, 0.7), cell(1, 0.9))
+    assert "3 random seeds, which change initial weights and order of the pictures; for one seed" in methods(
+        details(one)
+    )
+    split = methods(details(replace(one, varied=("split",), shared_pictures=False)))
+    assert "validation parts of 296 pictures, drawn anew for each split" in split
+    assert "Nadeau and Bengio" in split
+    nested = methods(details(replace(one, varied=("order", "split"), nested=True, seeds=(2, 2), shared_pictures=False)))
+    assert "trained 4 times: 2 splits of the pictures, for each of these 2 orders of the pictures" in nested
+    assert "Trainings that share a split of the pictures are not independent" in nested
+    assert "so n = 2." in nested
+    assert "paired t test over splits of the pictures" in nested
+    assert "Student's t over splits of the pictures" in nested
+    assert "random seeds" not in nested
+
+
+def test_the_methods_of_folds_pruning_and_a_closed_study():
+    stopped = cell(1, 0.9, stopped={"given up": 2}, failed={"NaN": 1})
+    one = replace(details(summary(cell(0, 0.7), stopped)), folds=5, design="optuna")
+    text = methods(replace(one, test=[("winner", "90 %", "")]))
+    assert "6 trainings, 5 folds each" in text
+    assert "cross-validation over 296 pictures." in text  # on how many pictures a fold trains is another number
+    assert "2 trainings were stopped early by the search and are left out." in text
+    assert "1 training failed and is left out." in text
+    assert "The test part was opened once, after all choices" in text
+
+
+def test_a_share_that_is_no_half_is_not_most_and_chance_makes_nothing():
+    factors = [Importance("stages.0.lr × dropout", 0.4), Importance("dropout", 0.35)]
+    one = summary(cell(0, 0.7), cell(1, 0.9, "better", leading=True), importance=factors)
+    assert finding(one)[2] == "lr × dropout makes the largest part of the differences between settings (40\u202f%)."
+    half = replace(one, importance=[Importance("dropout", 0.6)])
+    assert "dropout makes most of the differences" in finding(half)[2]
+    chance = summary(cell(0, 0.7, leading=True), cell(1, 0.71, leading=True), importance=factors)
+    assert len(finding(chance)) == 2
+
+
+def test_several_objectives_have_their_columns_and_their_front():
+    cells = [cell(i, 0.7 + i / 10, others={"macro_f1": 0.9 - i / 10}, on_front=i > 0) for i in range(3)]
+    one = summary(*cells, others=["macro_f1", "seconds"])
+    assert finding(one)[2] == (
+        "In accuracy and macro f1 and seconds together, 2 settings are beaten by no other: "
+        "lr = 1e-3, dropout = none, lr = 2e-3, dropout = none."
+    )
+    page = html(details(one))
+    assert "Score against macro f1" in page
+    assert page.count(" ◆<") == 2
+    assert [record["macro_f1"] for record in records(one)] == [0.9, 0.8, 0.7]
+    assert [record["on_front"] for record in records(one)] == [0, 1, 1]
+    assert "seconds" not in records(one)[0]  # there are minutes
+    assert markdown(one).splitlines()[0].endswith("| parameters | macro f1 |")
 
 
 def test_all_sections_are_there_and_points_open_their_runs():

@@ -19,7 +19,16 @@ from tellapart.report.study_charts import (
     scatter_chart,
 )
 from tellapart.report.study_details import Ranks
-from tellapart.report.study_words import axis_form, is_share, label, short_factor, value
+from tellapart.report.study_table import other_metrics
+from tellapart.report.study_words import (
+    axis_form,
+    both_names,
+    is_share,
+    label,
+    metric_words,
+    short_factor,
+    value,
+)
 
 #: Charts of factors and of pairs of factors, the most important first.
 _MOST_EFFECTS, _MOST_TABLES = 24, 12
@@ -124,7 +133,9 @@ def tradeoffs_section(summary: StudySummary) -> Section | None:
     charts = [_tradeoff(summary, minutes, "minutes a training")] if len(minutes) > 1 else []
     if len({size for _, size in sizes}) > 1:
         charts.append(_tradeoff(summary, sizes, "parameters"))
-    if not charts or summary.metric in ("seconds", "n_parameters"):
+    charts = [] if summary.metric in ("seconds", "n_parameters") else charts
+    charts += [chart for name in other_metrics(summary) if (chart := _objectives(summary, name)) is not None]
+    if not charts:
         return None
     note = Text("The line joins the settings that no other one beats in both. Ringed: the baseline.", "note")
     return Section("tradeoffs", "What it costs", [Side(charts), note], "Cost")
@@ -161,6 +172,24 @@ def _tradeoff(summary: StudySummary, known: Sequence[tuple[CellResult, float]], 
         front=[points[i] for i in front],
     )
     return Chart(f"Score against {title}", svg)
+
+
+def _objectives(summary: StudySummary, name: str) -> Chart | None:
+    """The score against another objective; those of the front over all objectives are marked."""
+    dots = []
+    for one in summary.cells:
+        x = one.others.get(name, math.nan)
+        if one.n and math.isfinite(x):
+            look = "base" if one.cell == summary.baseline else "best" if one.on_front else ""
+            path = next(iter(one.paths.values()), "")
+            score = value(summary.metric, one.score.value)
+            says = f"{label(summary, one)}: {score}, {metric_words(name)} {value(name, x)}"
+            dots.append(Dot(x, one.score.value, says, f"{path}/" if path else "", look))
+    if not dots:
+        return None
+    title, form = f"Score against {metric_words(name)}", axis_form(summary.metric)
+    svg = scatter_chart(dots, title=title, x_title=metric_words(name), form=form, x_form=axis_form(name))
+    return Chart(title, svg, "Marked: no other setting is as good in all objectives and better in one.")
 
 
 def _cost(title: str, x: float) -> str:
@@ -203,11 +232,6 @@ def importance_section(summary: StudySummary) -> Section | None:
             Table(["source", "share", "deviation", "seeds"], rows, caption, title="Where the spread comes from")
         )
     return Section("importance", "What matters", blocks, "Importance") if blocks else None
-
-
-def both_names(name: str) -> str:
-    """The name of a factor, or of two with "×" between them, as charts have it."""
-    return " × ".join(short_factor(part) for part in name.split(" × "))
 
 
 def _share(share: float) -> str:

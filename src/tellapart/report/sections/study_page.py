@@ -17,13 +17,15 @@ from tellapart.report.sections.study_effects import (
     tradeoffs_section,
 )
 from tellapart.report.study_details import StudyDetails
+from tellapart.report.study_methods import methods
+from tellapart.report.study_table import other_metrics
 from tellapart.report.study_words import (
     amount,
     finding,
     interval,
     is_share,
     label,
-    methods,
+    metric_words,
     plus_minus,
     value,
     verdict,
@@ -57,7 +59,7 @@ def study_page(details: StudyDetails) -> Page:
     subtitle = [
         counted(len(summary.cells), "setting"),
         counted(sum(one.n for one in summary.cells), "training"),
-        formatting.plain(summary.metric).lower() if summary.metric != "n_parameters" else "parameters",
+        metric_words(summary.metric),
     ]
     if summary.n_pictures:
         subtitle.append(counted(summary.n_pictures, "validation picture"))
@@ -117,7 +119,8 @@ def _cells_section(summary: StudySummary) -> Section:
     if baseline is not None and baseline not in shown:
         shown[-1] = baseline
     rows = [_row(summary, one) for one in shown]
-    columns = ["setting", "validation", "seeds", "difference", "verdict", "training", "time", "parameters"]
+    columns = ["setting", "validation", "seeds", "difference", "verdict", *map(metric_words, other_metrics(summary))]
+    columns += ["training", "time", "parameters"]
     caption = (
         "Validation and training: mean over seeds ± half the 95 % interval, each at the epoch whose weights were kept. "
         "Difference: to the baseline, seed by seed, with its 95 % interval over seeds and pictures. "
@@ -125,6 +128,8 @@ def _cells_section(summary: StudySummary) -> Section:
         "Bold: proven better than every other setting. ● cannot be told from the best. "
         "↗ validation was still rising in the last epoch of some seeds."
     )
+    if summary.others:
+        caption += " ◆ no other setting is as good in all objectives and better in one (Pareto front)."
     if len(summary.cells) > MOST_ROWS:
         caption = f"The best {MOST_ROWS} of {len(summary.cells):,} settings; all are in table.csv. {caption}"
     return Section("settings", "Settings", [Table(columns, rows, caption, sortable=len(rows) > 2)])
@@ -133,7 +138,7 @@ def _cells_section(summary: StudySummary) -> Section:
 def _row(summary: StudySummary, one: CellResult) -> list[Cell]:
     alone = one.leading and len(summary.leading) == 1
     mark = " ●" if one.leading and not alone and len(summary.leading) < len(summary.cells) else ""
-    rising = " ↗" if one.still_rising else ""
+    rising = (" ↗" if one.still_rising else "") + (" ◆" if one.on_front else "")
     difference = one.difference
     spread = math.nan if difference is None else difference.value
     between = "" if difference is None else interval(summary.metric, difference.low, difference.high)
@@ -149,10 +154,16 @@ def _row(summary: StudySummary, one: CellResult) -> list[Cell]:
         Cell(f"{one.n}", one.n),
         Cell("–" if difference is None else amount(summary.metric, spread), spread, between),
         Cell(verdict(summary, one), quiet=verdict_note(summary, one)),
+        *(_other(name, one) for name in other_metrics(summary)),
         Cell(formatting.percent(one.training.value), one.training.value, plus_minus("accuracy", one.training)),
         Cell(formatting.duration(60 * one.minutes.value), one.minutes.value),
         Cell("–" if one.n_parameters is None else formatting.count(one.n_parameters), one.n_parameters or math.nan),
     ]
+
+
+def _other(name: str, one: CellResult) -> Cell:
+    number = one.others.get(name, math.nan)
+    return Cell(value(name, number), number)
 
 
 def _trouble_section(summary: StudySummary) -> Section | None:
@@ -182,9 +193,7 @@ def _trouble_section(summary: StudySummary) -> Section | None:
 
 
 def _methods_section(details: StudyDetails) -> Section:
-    summary = details.summary
-    text = methods(summary, details.design, details.n_train, details.folds)
-    blocks: list[Block] = [Text(text)]
+    blocks: list[Block] = [Text(methods(details))]
     blocks.append(
         Text(
             "Choosing the best of several settings flatters its score; the more settings, the more. Scores here are on "
