@@ -96,6 +96,34 @@ def test_mlflow_reads_what_was_exported(tmp_path, grid):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_mlflow_takes_any_name_long_curves_and_two_studies_of_one_name(tmp_path):
+    """Another name than these may have is one that MLflow refuses, in the middle of an export."""
+    from mlflow.tracking import MlflowClient
+
+    names = {"größe (×2)": ["a", "b"], "/abs": ["c" * 7000, "d"], "seed": ["e", "f"]}
+    levels = [dict(zip(names, labels, strict=True)) for labels in zip(*names.values(), strict=True)]
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for folder, digest in (("one", "1"), ("two", "2")):
+        cells = [(levels[0], 0.5), (levels[1], 0.6)]
+        more = {"n_seeds": 1, "fingerprint": {"pictures": digest}}
+        results = read_results(write_study(tmp_path / folder / "same", names, cells, **more))
+        curve = results.directory / results.runs["path"][0] / "curve.json"
+        curve.write_text(json.dumps([json.loads(curve.read_text())[0] | {"validation_loss": i} for i in range(700)]))
+        assert export_mlflow(results, uri) == 2
+        assert export_mlflow(results, uri) == 0
+    client = MlflowClient(tracking_uri=uri)
+    runs = client.search_runs([client.get_experiment_by_name("same").experiment_id])
+    assert len(runs) == 4
+    first = next(run for run in runs if run.data.params["größe _28__d7_2_29_"] == "a")
+    assert first.data.params["seed"] == "0"
+    assert first.data.params["seed factor"] == "e"
+    assert first.data.params["_2f_abs"] == "c" * 6000
+    history = client.get_metric_history(first.info.run_id, "epoch_validation_loss")
+    assert [metric.value for metric in history] == list(range(700))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_tensorboard_reads_what_was_exported(tmp_path, grid):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -107,7 +135,7 @@ def test_tensorboard_reads_what_was_exported(tmp_path, grid):
         [epoch["validation_accuracy"] for epoch in curve]
     )
     assert events.Scalars("final/accuracy")[0].value == pytest.approx(row["score"])
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="no empty folder"):
         export_tensorboard(grid, tmp_path / "board")
 
 

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from tellapart.report.curve_bands import Banded, banded
 from tellapart.report.curves import above_sentence, curves, loss_top
+from tellapart.report.sections.band_charts import pair, together
 from tellapart.report.sections.curves import training_section
 
 RUNTIME = {"device": "cpu", "precision": "bfloat16", "why": "float32 9 ms, bfloat16 7 ms"}
@@ -136,3 +138,41 @@ def test_epochs_that_diverged_are_named_and_the_axis_shows_the_others() -> None:
     assert re.search(r">2\.\d+<", loss.svg)
     assert ">400<" not in loss.svg  # no tick
     assert "training 400, validation 401" in loss.svg  # but on hover
+
+
+def test_a_training_that_diverged_hides_no_other_on_their_common_axis() -> None:
+    """Both are there without the epoch that diverged, and the other one as a whole."""
+    one = curves([validated(0, i, loss) for i, loss in enumerate([1.0, 0.9, 400.0, 0.8], start=1)])
+    other = curves([validated(0, i, loss) for i, loss in enumerate([3.0, 2.0, 1.5, 1.0], start=1)])
+    assert loss_top(one, other) == pytest.approx(4.0)
+    assert loss_top(other, other) == math.inf
+
+
+def banded_of(*losses: list[float]) -> list[tuple[str, str, Banded]]:
+    epochs = [
+        [{"training_loss": loss, "validation_loss": loss, "validation_accuracy": 0.5} for loss in line]
+        for line in losses
+    ]
+    return [(f"{i}", f"setting {i}", banded([line], 0)) for i, line in enumerate(epochs, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "above"),
+    [
+        ([[1.0, 0.9, 0.8, 0.7], [1.0, 0.9, 400.0, 0.8]], "2 up to 400"),  # an epoch
+        ([[1.0, 0.9, 0.8, 0.7], [1.0, 0.9, 0.8, 0.7], [90.0, 95.0, 85.0, 99.0]], "3 up to 99"),  # a whole setting
+        ([[1.0, 0.9, 0.8, 0.7], [3.0, 2.0, 1.0, 0.9]], ""),
+    ],
+)
+def test_bands_end_below_what_diverged(losses: list[list[float]], above: str) -> None:
+    chart = together(banded_of(*losses))[1]
+    assert chart.title == "Validation loss"
+    assert chart.caption == (f"Arrow heads: losses far above the others ({above})." if above else "")
+    assert ('class="above"' in chart.svg) is bool(above)
+    assert re.search(r">1(\.\d+)?<", chart.svg)  # a tick near what can be read
+
+
+def test_a_small_panel_of_losses_ends_below_them_too() -> None:
+    name, _, course = banded_of([1.0, 0.9, 400.0, 0.8])[0]
+    loss = pair(name, course).blocks[-1]
+    assert loss.caption == "Arrow heads: losses far above the others (train up to 400; val up to 400)."

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import posixpath
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +17,16 @@ from tellapart.core.extras import require
 from tellapart.errors import UsageError
 from tellapart.experiments.results import DONE, StudyResults
 
+#: What MLflow takes at once, and what its names may not have: anything but letters, digits and _ - . : / and spaces.
+_METRICS_AT_ONCE, _PARAMS_AT_ONCE, _LONGEST_NAME, _LONGEST_VALUE = 1000, 100, 250, 6000
+_NO_NAME = re.compile(r"[^/\w.\- :]")
 _CURVE = ("training_loss", "training_accuracy", "validation_loss", "validation_accuracy")
 
 
 def export_mlflow(results: StudyResults, uri: str) -> int:
     """Write each training of a study as a run of MLflow; those that are there already stay.
+
+    A training is known by its study and folder, and by how it ended: one that failed and was done again is added.
 
     Args:
         uri: of the tracking store, such as "sqlite:///mlflow.db".
@@ -43,10 +51,11 @@ def export_mlflow(results: StudyResults, uri: str) -> int:
             client = MlflowClient(tracking_uri=uri)
             experiment = client.get_experiment_by_name(name)
             number = experiment.experiment_id if experiment else client.create_experiment(name)
-            known = {run.data.tags.get("tellapart.path") for run in _runs(client, number)}
-            rows = [row for row in results.runs.iter_rows(named=True) if row["path"] not in known]
-            for row in rows:
-                _log(client, number, row, results)
+            known = {run.data.tags.get("tellapart.training") for run in _runs(client, number)}
+            marks = [(_mark(row, results), row) for row in results.runs.iter_rows(named=True)]
+            rows = [(mark, row) for mark, row in marks if mark not in known]
+            for mark, row in rows:
+                _log(client, number, row, mark, results)
         except MlflowException as error:
             reason = str(error).partition("\n")[0][:300]
             raise UsageError(f"--mlflow {uri}: {reason}", "For example: --mlflow sqlite:///mlflow.db") from error
@@ -63,12 +72,30 @@ def _runs(client: Any, experiment: str) -> Iterator[Any]:
             return
 
 
-def _log(client: Any, experiment: str, row: dict[str, Any], results: StudyResults) -> None:
+def _mark(row: dict[str, Any], results: StudyResults) -> str:
+    """What tells a training from all others: two studies of one name may share a store."""
+    about = json.dumps([results.description.fingerprint, row["path"], row["status"]], sort_keys=True)
+    return hashlib.sha256(about.encode()).hexdigest()[:32]
+
+
+def _name(name: str) -> str:
+    """A factor's name as MLflow takes it: any other sign becomes its number, so that no two become one."""
+    safe = _NO_NAME.sub(lambda sign: f"_{ord(sign[0]):x}_", name)
+    return safe[:_LONGEST_NAME] if posixpath.normpath(safe) == safe else safe.replace("/", "_2f_")[:_LONGEST_NAME]
+
+
+def _log(client: Any, experiment: str, row: dict[str, Any], mark: str, results: StudyResults) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     levels: dict[str, str] = json.loads(row["levels"])
-    params = {**levels, "seed": row["seed"], **({} if row["fold"] is None else {"fold": row["fold"]})}
-    tags = {"tellapart.path": row["path"], "tellapart.cell": row["cell"], "tellapart.reason": row["reason"] or ""}
+    own = {"seed": row["seed"], **({} if row["fold"] is None else {"fold": row["fold"]})}
+    params = {**{_name(f"{name} factor" if name in own else name): label for name, label in levels.items()}, **own}
+    tags = {
+        "tellapart.training": mark,
+        "tellapart.path": row["path"],
+        "tellapart.cell": row["cell"],
+        "tellapart.reason": row["reason"] or "",
+    }
     values = {name: row[name] for name in row if name.startswith("validation_") or name == "seconds"}
     numbers = [Metric(name, value, 0, 0) for name, value in values.items() if value is not None]
     curve = [
@@ -79,13 +106,19 @@ def _log(client: Any, experiment: str, row: dict[str, Any], results: StudyResult
     ]
     run = client.create_run(experiment, start_time=0, run_name=row["path"].removeprefix("cells/"))
     identity = run.info.run_id
-    client.log_batch(
-        identity,
-        metrics=[*numbers, *curve][:1000],
-        params=[Param(name, str(value)) for name, value in params.items()][:100],
-        tags=[RunTag(name, value) for name, value in tags.items()],
-    )
+    listed = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in params.items()]
+    for some in _batches(listed, _PARAMS_AT_ONCE):
+        client.log_batch(identity, params=some)
+    for some in _batches([*numbers, *curve], _METRICS_AT_ONCE):
+        client.log_batch(identity, metrics=some)
+    # The mark comes last: a training without it is added again.
+    client.log_batch(identity, tags=[RunTag(name, value[:_LONGEST_VALUE]) for name, value in tags.items()])
     client.set_terminated(identity, "FINISHED" if row["status"] == DONE else "FAILED", end_time=0)
+
+
+def _batches(values: list[Any], n: int) -> Iterator[list[Any]]:
+    for first in range(0, len(values), n):
+        yield values[first : first + n]
 
 
 def _curve(row: dict[str, Any], results: StudyResults) -> list[dict[str, Any]]:
@@ -107,8 +140,8 @@ def export_tensorboard(results: StudyResults, folder: Path) -> int:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"--tensorboard {folder}: the folder is not empty.", "Give a new folder.")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"--tensorboard {folder}: this is no empty folder.", "Give a new folder.")
     done = results.runs.filter(results.runs["status"] == DONE)
     for row in done.iter_rows(named=True):
         writer = EventFileWriter(str(folder / row["path"].removeprefix("cells/")))

@@ -127,17 +127,36 @@ def curves(events: Sequence[_Line]) -> Curves:
 
 
 def loss_top(*courses: Curves) -> float:
-    """The loss at which a chart ends: the highest but for epochs that diverged; infinite where none did.
+    """The loss at which a chart ends: the highest but for epochs that diverged; infinite where none did."""
+    return common_top([list(zip(course.train_loss, course.validation_loss, strict=True)) for course in courses])
+
+
+def common_top(trainings: Sequence[Sequence[Sequence[float]]]) -> float:
+    """Where the axis of losses ends that several trainings share: above all but epochs that diverged.
+
+    Args:
+        trainings: of each epoch of each, its losses; NaN where there is none.
+    """
+    highest = [
+        [max((loss for loss in losses if math.isfinite(loss)), default=-math.inf) for losses in epochs]
+        for epochs in trainings
+    ]
+    tops = [cut_off(epochs) for epochs in highest]
+    if all(map(math.isinf, tops)):
+        return math.inf
+    # A training in which nothing diverged is shown whole.
+    return max(max(epochs) if math.isinf(top) else top for top, epochs in zip(tops, highest, strict=True) if epochs)
+
+
+def cut_off(highest: Sequence[float]) -> float:
+    """The highest loss of a training but for epochs that diverged; infinite where none did.
 
     Epochs diverged where each is more than five times the highest of all others; ten times where the training's first
     is among them, since a loss falls fastest there. At most a quarter of a training's epochs did.
+
+    Args:
+        highest: loss of each epoch.
     """
-    return max(map(_loss_top, courses), default=math.inf)
-
-
-def _loss_top(course: Curves) -> float:
-    both = zip(course.train_loss, course.validation_loss, strict=True)
-    highest = [max((loss for loss in pair if math.isfinite(loss)), default=-math.inf) for pair in both]
     falling = sorted(range(len(highest)), key=lambda i: -highest[i])
     for n in range(min(max(1, len(falling) // 4), len(falling) - 1), 0, -1):
         factor = 2 * _FAR_ABOVE if 0 in falling[:n] else _FAR_ABOVE

@@ -12,6 +12,7 @@ from tellapart.report import formatting
 from tellapart.report.blocks import Block, Chart, Side
 from tellapart.report.charts import Line, line_chart
 from tellapart.report.curve_bands import Band, Banded
+from tellapart.report.curves import common_top, cut_off
 
 _MEASURES = ("accuracy", "loss")
 _HUES = 6
@@ -51,8 +52,28 @@ def _together(settings: Sequence[Named], measure: str) -> Chart | None:
         band = curves.bands[f"validation_{measure}"]
         full = f"{short} ({formatting.shortened(name, 30)})"
         lines.append(_line(full, curves.epochs, band, hue=i % _HUES + 1, end=short))
+    drawn = [line for line in lines if line is not None]
     words = settings[0][2].accuracy_name.lower() if measure == "accuracy" else measure
-    return _chart(f"Validation {words}", [line for line in lines if line is not None], measure)
+    top = math.inf if measure == "accuracy" else _top_of_all([line.y for line in drawn])
+    return _chart(f"Validation {words}", drawn, measure, _above(drawn, top), top=top)
+
+
+def _top_of_all(means: Sequence[Sequence[float]]) -> float:
+    """Where the losses of several settings end: without epochs that diverged, nor a setting that did as a whole."""
+    each = [common_top([[(loss,) for loss in mean]]) for mean in means]
+    highest = [
+        max((loss for loss in mean if math.isfinite(loss)), default=-math.inf) if math.isinf(top) else top
+        for top, mean in zip(each, means, strict=True)
+    ]
+    whole = cut_off([-math.inf, *highest])  # no setting is the first one, from which the others fall
+    return whole if math.isfinite(whole) or all(map(math.isinf, each)) else max(highest)
+
+
+def _above(lines: Sequence[Line], top: float) -> str:
+    """What a chart cuts off, in words; "" where it shows all."""
+    cut = [(line.at_end, max(y for y in line.y if y > top)) for line in lines if any(y > top for y in line.y)]
+    named = "; ".join(f"{name} up to {loss:.4g}" for name, loss in cut)
+    return f"Arrow heads: losses far above the others ({named})." if cut else ""
 
 
 def _panel(name: str, curves: Banded, measure: str, scale: tuple[float, ...] = ()) -> Chart | None:
@@ -63,7 +84,11 @@ def _panel(name: str, curves: Banded, measure: str, scale: tuple[float, ...] = (
     at = min(curves.best, len(curves.epochs))
     gap = f"Gap at epoch {at}: {100 * curves.gap:+.1f} points.".replace("-", "−") if math.isfinite(curves.gap) else ""
     title = formatting.shortened(name, 60)
-    return _chart(title, [line for line in lines if line is not None], measure, gap if scale else "", scale)
+    drawn = [line for line in lines if line is not None]
+    if measure == "accuracy":
+        return _chart(title, drawn, measure, gap if scale else "", scale)
+    top = common_top([list(zip(*(line.y for line in drawn), strict=True))])
+    return _chart(title, drawn, measure, _above(drawn, top), top=top)
 
 
 def _line(
@@ -75,7 +100,12 @@ def _line(
 
 
 def _chart(
-    title: str, lines: Sequence[Line], measure: str, caption: str = "", scale: tuple[float, ...] = ()
+    title: str,
+    lines: Sequence[Line],
+    measure: str,
+    caption: str = "",
+    scale: tuple[float, ...] = (),
+    top: float = math.inf,
 ) -> Chart | None:
     if not lines:
         return None
@@ -88,6 +118,7 @@ def _chart(
         whole_x=True,
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
         y_include=scale,
+        y_top=top,
     )
     return Chart(title, svg, caption)
 
