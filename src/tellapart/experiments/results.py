@@ -155,11 +155,10 @@ def _row(
 
 def _check(name: str, value: Any) -> None:
     """Refuse a value that its column cannot hold."""
-    kinds = {pl.String: str, pl.Int64: int, pl.Boolean: bool}.get(SCHEMA.get(name, pl.Float64), int | float)
-    needed = name in ("number", "seed", "status")
-    if not (isinstance(value, kinds) or (value is None and not needed)):
-        raise TypeError(f"{name} is {value!r:.80}")
-    if kinds is int and value is not None and abs(value) >= 2**63:
+    kind: Any = {pl.String: str, pl.Int64: int, pl.Boolean: bool}.get(SCHEMA.get(name, pl.Float64), int | float)
+    if value is None and name not in ("number", "seed", "status"):
+        return
+    if not isinstance(value, kind) or (kind is int and abs(value) >= 2**63):
         raise TypeError(f"{name} is {value!r:.80}")
     if isinstance(value, str):
         value.encode()  # JSON may hold halves of characters, which no table does

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import posixpath
 import re
 import warnings
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from tellapart.core.extras import require
 from tellapart.errors import UsageError
 from tellapart.experiments.results import DONE, StudyResults
 
-#: What MLflow takes at once, and what its names may not have: anything but letters, digits and _ - . : / and spaces.
+#: What MLflow takes at once, and signs that its names may not have, as some of its stores make files of them.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE, _LONGEST_NAME, _LONGEST_VALUE = 1000, 100, 250, 6000
-_NO_NAME = re.compile(r"[^/\w.\- :]")
+_NO_NAME = re.compile(r"[^\w.\- :]|^\.")
 _CURVE = ("training_loss", "training_accuracy", "validation_loss", "validation_accuracy")
 
 
@@ -80,8 +79,7 @@ def _mark(row: dict[str, Any], results: StudyResults) -> str:
 
 def _name(name: str) -> str:
     """A factor's name as MLflow takes it: any other sign becomes its number, so that no two become one."""
-    safe = _NO_NAME.sub(lambda sign: f"_{ord(sign[0]):x}_", name)
-    return safe[:_LONGEST_NAME] if posixpath.normpath(safe) == safe else safe.replace("/", "_2f_")[:_LONGEST_NAME]
+    return _NO_NAME.sub(lambda sign: f"_{ord(sign[0]):x}_", name)[:_LONGEST_NAME]
 
 
 def _log(client: Any, experiment: str, row: dict[str, Any], mark: str, results: StudyResults) -> None:
