@@ -38,9 +38,9 @@ def with_objectives(
 def front(points: Floats) -> npt.NDArray[np.bool_]:
     """[n]: of points [n, n_objectives], all to be low, those that no other one dominates; never one with a NaN."""
     whole = np.isfinite(points).all(axis=1)
-    on = whole.copy()
+    on: npt.NDArray[np.bool_] = np.zeros(len(points), np.bool_)
+    others = points[whole]
     for i in np.flatnonzero(whole):
-        others = points[whole]
         on[i] = not ((others <= points[i]).all(axis=1) & (others < points[i]).any(axis=1)).any()
     return on
 
