@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from tellapart.core.limits import limit_memory
+from tellapart.core.output import print_err
 from tellapart.core.preprocess import Pixels
 from tellapart.core.vectors import nearest
 from tellapart.data.decoding.decode import decode, read_picture
@@ -66,7 +67,7 @@ class OnDemand:
             vectors: npt.NDArray[np.float32] = end.value
             return vectors
         except (TellapartError, OSError) as error:
-            print(f"Training pictures cannot be compared with: {error}", file=sys.stderr)
+            print_err(f"Training pictures cannot be compared with: {error}")
             self.rows = self.rows[:0]
             self.notes.append("The training pictures are not where they were, so none can be shown.")
             return np.empty((0, 1), np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tellapart.core.output import print_json
 from tellapart.deploy.bundle.golden import read_golden
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.engines.names import AUTO, ENGINES
@@ -64,9 +65,9 @@ def main() -> None:
             lines = switch.decide(np.resize(pictures, (batch_size, *pictures.shape[1:]))).lines()
     except TellapartError as error:
         usage = not isinstance(error, BundleError)
-        sys.stdout.write(json.dumps({"error": error.message, "hint": error.hint, "usage": usage}))
+        print_json({"error": error.message, "hint": error.hint, "usage": usage})
         return
-    sys.stdout.write(json.dumps({"engine": switch.bundle.engine, "lines": lines}))
+    print_json({"engine": switch.bundle.engine, "lines": lines})
 
 
 if __name__ == "__main__":
