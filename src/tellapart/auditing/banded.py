@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tellapart.auditing.nearest import describe, mirrored
+from tellapart.auditing.nearest import queries_of
 from tellapart.data.statistics import Bytes
 
 Hashes = npt.NDArray[np.uint64]
@@ -29,13 +29,13 @@ _VERY_MANY = 4_000_000
 MOST = 6
 
 
-def perceptual_hashes(thumbs: Bytes) -> tuple[Hashes, Hashes]:
-    """Hashes of thumbnails uint8 [n, 32, 32], and of their mirror images: uint64 [n] each.
+def perceptual_hashes(thumbs: Bytes) -> tuple[Hashes, Hashes, Hashes, Hashes]:
+    """Hashes of thumbnails uint8 [n, 32, 32]: whole, mirrored, without their edges, and that mirrored; uint64 [n] each.
 
     A bit says whether a frequency of the cosine transform is positive, of the lowest 8 × 8 without the mean.
     """
-    described = describe(thumbs)
-    return _signs(described), _signs(mirrored(described))
+    whole, mirror, cropped, cropped_mirror = (_signs(described) for _, described in queries_of(thumbs)[1])
+    return whole, mirror, cropped, cropped_mirror
 
 
 def _signs(described: npt.NDArray[np.float32]) -> Hashes:
@@ -118,12 +118,11 @@ def near_pictures(thumbs: Bytes, joining: Joining) -> Iterator[Ints]:
         joining: finds near hashes, as `near_hashes` does.
 
     Yields:
-        int64 [n_pairs, 3] of the lower number, the higher one, and 1 where one is mirrored.
+        int64 [n_pairs, 3] of the lower number, the higher one, and 1 where one is mirrored; a pair may come again.
     """
     n = len(thumbs)
     for pairs in joining(np.concatenate(perceptual_hashes(thumbs))):
-        pairs = pairs[pairs[:, 0] < n]  # two mirrored pictures are as near as the pictures
-        flip = pairs[:, 1] >= n
-        rows = np.sort(np.column_stack([pairs[:, 0], pairs[:, 1] - n * flip]), axis=1)
+        rows, views = np.sort(pairs % n, axis=1), pairs // n
+        flip = (views[:, 0] ^ views[:, 1]) & 1  # every second view is mirrored
         different = rows[:, 0] != rows[:, 1]
         yield np.column_stack([rows, flip])[different]

@@ -33,7 +33,7 @@ _LEAST_CONTRAST = 4.0
 _MANY_PLAIN, _MANY, FEW_COLOURS = 5, 20, 24
 _SAID = {"train": "training", "validation": "validation", "test": "the test"}
 _WHAT = "Tying copies of pictures together"
-#: Number of pictures from which candidates come from hashes: in less memory and time, and somewhat fewer.
+#: Number of pictures from which candidates come from hashes: in less memory and time, and a tenth fewer.
 MANY = 1_000_000
 _ROOM = 20_000  # pairs compared between two events
 
