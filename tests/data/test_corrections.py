@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ from tellapart.data.corrections import (
     to_cell,
 )
 from tellapart.data.scan import scan
+from tellapart.data.splitting.split import left_out
 from tellapart.errors import DataError
 
 HOSTILE = ["<script>alert(1)</script>", "two\nlines", 'a "quoted" one', "томат, 1", "=SUM(A1)", " blank "]
@@ -269,3 +271,18 @@ def test_a_cell_of_lists_in_lists_is_refused(tmp_path: Path, picture_folder) -> 
     log.add(0, catalog.table["path"][0], "[" * 50_000, "[]", "me", "relabel", sha(catalog, 0))
     with pytest.raises(DataError, match="cannot be read"):
         corrected(replace(catalog, multilabel=True), log.path)
+
+
+def test_a_correction_makes_labels_known_and_a_split_counts_the_others(picture_folder, tmp_path: Path) -> None:
+    folder = picture_folder(n=4)
+    rows = [f"{path.relative_to(folder)},{i % 2},{-1 if i < 2 else 1}" for i, path in enumerate(folder.rglob("*.png"))]
+    (folder / "labels.csv").write_text("\n".join(["file_name,sea,tree", *rows]) + "\n")
+    catalog = scan(folder)
+    assert "2 labels of 2 pictures" in " ".join(left_out(catalog, catalog.readable))
+    log = CorrectionLog(tmp_path / "c.csv")
+    row = int(np.flatnonzero(catalog.unknown(catalog.readable).any(axis=1))[0])
+    before = [catalog.classes[i] for i in catalog.table["labels"][row]]
+    log.add(row, catalog.table["path"][row], json.dumps(before), '["sea", "tree"]', "me", "relabel", sha(catalog, row))
+    after, _ = corrected(catalog, log.path)
+    assert "1 label of 1 picture." in " ".join(left_out(after, after.readable))
+    assert after.target([row]).tolist() == [[1, 1]]

@@ -378,3 +378,11 @@ def test_no_name_breaks_a_table(width, names):
 def test_a_path_to_write_to_gets_its_folders(tmp_path):
     write_answers([answer()], "jsonl", 1, tmp_path / "new" / "out.jsonl")
     assert json.loads((tmp_path / "new" / "out.jsonl").read_text())["label"] == "Beagle"
+
+
+def test_of_very_many_unreadable_pictures_the_first_are_named_and_the_others_counted():
+    summary = write_answers((unreadable(f"{i}.png") for i in range(1_234)), "jsonl", 1, io.StringIO())
+    lines = list(summary.problems())
+    assert len(lines) == 1_001
+    assert lines[0] == "0.png: the file is empty"
+    assert lines[-1].startswith("and 234 more")

@@ -240,3 +240,9 @@ def test_plain_values_are_for_json():
     target = np.arange(9) % 3
     values = of(answered(target, target), answered(target, target)).as_dict()
     assert values["differences"][0]["needed"] is None
+
+
+def test_there_must_be_pictures_to_compare_on():
+    nothing = answered(np.array([], int), np.array([], int))
+    with pytest.raises(DataError, match="no picture with a label"):
+        of(nothing, nothing)

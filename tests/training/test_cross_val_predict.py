@@ -76,3 +76,14 @@ def test_the_kernel_is_scikit_learns() -> None:
     distances = np.maximum(2 - 2 * unit @ unit.T, 0)
     expected = rbf_kernel(unit, gamma=2 / np.median(distances))
     assert found @ found.T / found.shape[1] == pytest.approx(expected, abs=2e-3)
+
+
+def test_cells_that_are_not_known_teach_nothing() -> None:
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(90, 6)).astype(np.float32)
+    target = (features[:, :2] + rng.normal(size=(90, 2)) > 0).astype(np.uint8)
+    unknown = rng.random(target.shape) < 0.3
+    fold = np.arange(90) % 3
+    others = np.where(unknown, 1 - target, target).astype(np.uint8)
+    first, second = (finished(out_of_sample(features, t, fold, (1e-3,), unknown)) for t in (target, others))
+    np.testing.assert_array_equal(first, second)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from tellapart.errors import RecipeError
-from tellapart.training.schedule import KINDS, schedule
+from tellapart.training.schedule import KINDS, group_lrs, schedule
 
 
 def torch_lrs(make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], steps: int) -> list[float]:
@@ -131,3 +131,21 @@ def test_steps_outside_are_refused() -> None:
 def test_what_cannot_be_is_said(kind: str, options: dict[str, float], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         ours(kind, 10, **options)
+
+
+@pytest.mark.parametrize(
+    ("lr", "why"),
+    [
+        ("1e-4 to 1e-2", "not a range"),
+        ("small..large", "not a range"),
+        ("-1..1", "not a number above 0"),
+        (True, "not a number above 0"),
+        (float("inf"), "not a number above 0"),
+        ([1e-3] * 4, "4 values for 3 groups"),
+        ({"head": 1e-3, "decay": 1.5}, "decay of 1.5 is above 1"),
+        ({"head": 1e-3}, "not understood"),
+    ],
+)
+def test_learning_rates_that_are_none_are_refused(lr: object, why: str) -> None:
+    with pytest.raises(RecipeError, match=why):
+        group_lrs(lr, 3)  # type: ignore[arg-type]

@@ -212,6 +212,19 @@ def test_a_class_file_that_lacks_a_label_is_an_error(draw: Draw) -> None:
     (root / "kinds.txt").write_text("ant\nant\n")
     assert "the name 'ant' stands for 2 classes" in refused(root, class_file="kinds.txt")
     assert "there is no such file" in refused(root, class_file="nothing.txt")
+    (root / "kinds.txt").write_bytes(b"ant\n\xff\xfe\n")
+    assert "cannot be read as a list of class names" in refused(root, class_file="kinds.txt")
+    (root / "kinds.csv").write_text("id,size\n0,3\n7,4\n")
+    assert "kinds.csv" in refused(root, class_file="kinds.csv")
+
+
+def test_a_class_file_may_hold_the_labels_themselves(draw: Draw) -> None:
+    """Its order is that of the classes; an accent may be one sign or two."""
+    root = draw("1.png", "2.png")
+    (root / "labels.csv").write_text("file_name,label\n1.png,ant\n2.png,cafe\u0301\n", encoding="utf-8")
+    (root / "kinds.txt").write_text("caf\u00e9\nant\n", encoding="utf-8")
+    layout = layout_of(root, labels="labels.csv", class_file="kinds.txt")
+    assert layout.classes == ("caf\u00e9", "ant")
 
 
 def test_given_parts_by_a_column_or_by_the_tables_names(draw: Draw) -> None:
