@@ -81,6 +81,14 @@ class ClusterError(TellapartError):
     """A cluster that does not answer, or a worker of it that failed."""
 
 
+class WorkerError(ClusterError):
+    """A worker of a training on several processes has failed; the message names its node."""
+
+
+class LostWorkerError(WorkerError):
+    """A worker is there no longer: it was killed, or its node cannot be reached."""
+
+
 class BundleError(TellapartError):
     """A bundle that is damaged or does not give the answers it was written with."""
 

@@ -11,7 +11,7 @@ from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model, Stage
 from tellapart.training.dataset import Dataset
-from tellapart.training.inputs import inputs_from_pictures, network_input
+from tellapart.training.inputs import evenly, inputs_from_pictures, network_input
 from tellapart.training.pixels import fixed_view
 from tellapart.training.runtime import Runtime
 
@@ -30,7 +30,7 @@ def test_each_picture_comes_in_one_of_the_views_and_both_occur(picture_folder: A
     def shown(epoch: int) -> list[int]:
         """Which view each picture came in."""
         found = []
-        for inputs, its in inputs_of_stage.train(rows, epoch, 0):
+        for inputs, its in inputs_of_stage.train(rows, epoch, evenly(len(rows), 8)):
             for picture, row in zip(inputs, its, strict=True):
                 views = [torch.from_numpy(fixed_view(dataset, stage.views, n)(int(row)))[None] for n in range(2)]
                 same = [torch.equal(network_input(network, view, runtime)[0], picture) for view in views]

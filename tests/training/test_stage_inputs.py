@@ -11,6 +11,7 @@ import torch
 from tellapart.core.events import Progress, StageStarted
 from tellapart.recipe.schema import Recipe
 from tellapart.training import inputs as inputs_module
+from tellapart.training.inputs import evenly
 from tellapart.training.pixels import Reader, from_cache, plain
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.stage import epoch_items
@@ -21,7 +22,8 @@ def batches_of(build: Build, plan: Recipe, epoch: int, first: int = 0) -> list[t
     """The inputs of an epoch's batches and their rows."""
     network, dataset = build(plan)
     stage = stage_from_pictures(network, plan, 0, dataset, torch.tensor(dataset.catalog.target()), CPU)
-    return list(stage.inputs.train(stage.order(epoch), epoch, first))
+    order = stage.order(epoch)
+    return list(stage.inputs.train(order, epoch, evenly(len(order), stage.config.batch_size, first)))
 
 
 def test_transforms_drawn_once_a_batch_change_its_pictures_alike(build: Build) -> None:

@@ -48,7 +48,7 @@ def test_dropout_is_that_of_a_seed_for_the_whole_of_torch(build: Build, monkeypa
     model = {"name": "cnn8", "pretrained": False, "dropout": 0.5}
     plan = recipe([{"epochs": 2, "batch_size": 8}], model=model)
     results = []
-    for seed in (step._seed, lambda stage, batch: torch.manual_seed(position_seed(*batch.position))):
+    for seed in (step._seed, lambda stage, position: torch.manual_seed(position_seed(*position))):
         monkeypatch.setattr(step, "_seed", seed)
         network, dataset = build(plan)
         train(network, plan, dataset)

@@ -29,7 +29,7 @@ from tellapart.training import pixels
 from tellapart.training.checkpoint import State, load_checkpoint, save_checkpoint
 from tellapart.training.dataset import Dataset
 from tellapart.training.fit import fit
-from tellapart.training.inputs import StageInputs, inputs_from_features, inputs_from_pictures
+from tellapart.training.inputs import StageInputs, evenly, inputs_from_features, inputs_from_pictures
 from tellapart.training.pixels import Load, fixed_view
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import epoch_counts, epoch_items
@@ -123,7 +123,11 @@ def test_what_training_reads_are_versions_of_training_pictures_alone(
         source = inputs_from_pictures(network, stage, dataset, CPU)
     else:
         source = finished(inputs_from_features(network, part, stage, dataset, CPU, 0, None))
-    shown = [int(row) for _, rows in source.train(dataset.items, 0, 0) for row in rows]
+    shown = [
+        int(row)
+        for _, rows in source.train(dataset.items, 0, evenly(len(dataset.items), stage.batch_size))
+        for row in rows
+    ]
     assert set(Counter(shown).values()) == {8}
     assert set(shown) == set(dataset.train.tolist()) == set(read)
     assert {row for _, rows in source.validation() for row in rows.tolist()} == set(dataset.validation.tolist())
@@ -139,9 +143,10 @@ def test_stored_versions_are_those_that_training_from_pictures_shows(build: Buil
     dataset = replace(dataset, ahead=plan.data.ahead)
     part, stage = select(network, "head", statistics="update"), plan.stages[0]
     order = np.random.default_rng(0).permutation(dataset.items)
-    from_pictures = list(inputs_from_pictures(network, stage, dataset, CPU).train(order, 0, 1))
+    cuts = evenly(len(order), 16, first=1)
+    from_pictures = list(inputs_from_pictures(network, stage, dataset, CPU).train(order, 0, cuts))
     source = finished(inputs_from_features(network, part, stage, dataset, CPU, 0, None))
-    from_store = list(source.train(order, 0, 1))
+    from_store = list(source.train(order, 0, cuts))
     assert isinstance(part.prefix, nn.Module)
     assert len(from_pictures) == len(from_store) == -(-len(order) // 16) - 1
     with torch.no_grad():

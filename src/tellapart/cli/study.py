@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from tellapart.cli.options import LabelOptions, Quiet, out_option, with_label_options
+from tellapart.cli.options import Cluster, LabelOptions, Quiet, out_option, with_label_options
 from tellapart.core.output import print_json, print_out
 from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
     from tellapart.core.text import Lines
+    from tellapart.data.catalog import Catalog
+    from tellapart.experiments.read_study import Source
+    from tellapart.experiments.run_study import StudyOptions
+    from tellapart.experiments.study_file import StudyFile
+    from tellapart.workflows.progress import ProgressSink
 
 Directory = Annotated[Path, typer.Argument(help="A study's directory.")]
 _OWN = ("show", "close")
@@ -65,6 +70,7 @@ def run(
     storage: Annotated[str, typer.Option(help="URL of a database in which several machines meet.")] = "",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do those again that failed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show cells and time; train nothing.")] = False,
+    cluster: Cluster = None,
     label_options: LabelOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     quiet: Quiet = False,
@@ -97,8 +103,29 @@ def run(
         if dry_run:
             print_out(estimate(read, source, catalog, directory, options, sink).text())
             return
-        run_study(read, source, catalog, directory, options, sink)
+        if cluster is None:
+            run_study(read, source, catalog, directory, options, sink)
+        else:
+            _run_on(cluster, read, source, catalog, directory, options, sink)
     _print(directory, as_json)
+
+
+def _run_on(
+    address: str,
+    file: StudyFile,
+    source: Source,
+    catalog: Catalog,
+    directory: Path,
+    options: StudyOptions,
+    sink: ProgressSink,
+) -> None:
+    """Do a study's trainings on a cluster."""
+    from tellapart.cluster.connect import connected
+    from tellapart.cluster.studying import on_cluster
+    from tellapart.experiments.run_study import n_threads, run_study
+
+    with connected(address) as cluster:
+        run_study(file, source, catalog, directory, on_cluster(cluster, options, n_threads(file, options)), sink)
 
 
 def _source(study: Path, pictures: Path | None) -> tuple[Path | None, Path | None, Path | None]:

@@ -15,6 +15,7 @@ import typer
 from tellapart.cli.options import (
     DEFAULT_RECIPE,
     Changes,
+    Cluster,
     LabelOptions,
     ModelName,
     Offline,
@@ -30,11 +31,14 @@ from tellapart.cli.options import (
     with_label_options,
 )
 from tellapart.core.output import print_json, print_out
-from tellapart.errors import UsageError
+from tellapart.core.processes import rank
+from tellapart.errors import TellapartError, UsageError
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
     from tellapart.runs.run import Run
+    from tellapart.workflows.progress import ProgressSink
+    from tellapart.workflows.train import RunOptions
 
 Minutes = Annotated[
     float | None, typer.Option(min=0.1, help="Time that the training may take; for recipes with a plan, such as fast.")
@@ -74,6 +78,10 @@ def train(
         bool,
         typer.Option("--resume-anyway", help="Resume in spite of other versions, labels or later stages; recorded."),
     ] = False,
+    cluster: Cluster = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train together; with --cluster, all of it by default.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as lines of JSON, the result last.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -83,6 +91,13 @@ def train(
 
     if on_unreadable not in ("error", "skip"):
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
+    if workers and cluster is None:
+        raise UsageError("--workers belongs to --cluster.", "On this machine alone: --cluster auto --workers 2")
+    if cluster is not None and group_duplicates:
+        raise UsageError("--group-duplicates does not go with --cluster.", "See what belongs together: tellapart audit")
+    if rank():  # torchrun has started several: the first one leads, and reads the pictures and the recipe
+        _help(offline, on_unreadable, runtime)
+        return
     began = time.time()
     progress = JsonLines() if as_json and not quiet else progress_sink(not quiet, verbose)
     progress.say(f"Looking at {pictures} …")
@@ -96,13 +111,17 @@ def train(
 
     stay_offline(offline)
     where = out or Path("runs") / pictures.resolve().name
-    with copied_to(where) as directory, stopped_soon():
+    options = RunOptions(on_unreadable, runtime, _command(), resume_anyway, began=began)
+    with copied_to(where) as directory:
         run = Run(directory)
         was_finished = run.finished
-        scanning = partial(grouped_scan, model=_published_network(loaded)) if group_duplicates else scan
-        catalog = scanning(pictures, progress, **label_options)
-        options = RunOptions(on_unreadable, runtime, _command(), resume_anyway, began=began)
-        follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
+        if cluster is not None:
+            _train_on(cluster, workers, pictures, run, loaded, options, corrections, label_options, progress)
+        else:
+            with stopped_soon():
+                scanning = partial(grouped_scan, model=_published_network(loaded)) if group_duplicates else scan
+                catalog = scanning(pictures, progress, **label_options)
+                follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
     if directory != where:
         progress.say(f"The run was copied to {remote_url(where)}.")
     if was_finished:
@@ -111,6 +130,40 @@ def train(
         print_json(_result(run, trained=not was_finished))
     elif not quiet:
         print_out(*_result_text(run))
+
+
+def _help(offline: bool, on_unreadable: str, runtime: str) -> None:
+    """Take a share of what the leader trains."""
+    from tellapart.core.signals import stopped_soon
+    from tellapart.workflows.train import help_to_the_end
+
+    stay_offline(offline)
+    try:
+        with stopped_soon():
+            help_to_the_end(on_unreadable, runtime)
+    except TellapartError as error:  # the leader says what is wrong
+        raise typer.Exit(error.exit_code) from error
+
+
+def _train_on(
+    address: str,
+    workers: int | None,
+    pictures: Path,
+    run: Run,
+    recipe: Recipe,
+    options: RunOptions,
+    corrections: Path | None,
+    label_options: dict[str, Any],
+    progress: ProgressSink,
+) -> None:
+    """Train on a cluster; a Ray that starts here gets a processor for each worker."""
+    from tellapart.cluster.connect import connected
+    from tellapart.cluster.training import Work, train_on_cluster
+
+    out, corrected = run.directory.resolve(), corrections.resolve() if corrections else None
+    work = Work(pictures.resolve(), out, recipe, options, corrected, label_options)
+    with connected(address) as cluster:
+        train_on_cluster(cluster, work, workers, progress)
 
 
 def _result(run: Run, trained: bool) -> dict[str, Any]:

@@ -106,7 +106,11 @@ class Computing:
 
 @dataclass(frozen=True)
 class Progress:
-    """Sent after every training step. `loss` is the epoch's mean so far; `step` counts from 1 within the epoch."""
+    """Sent after every training step. `loss` is the epoch's mean so far; `step` counts from 1 within the epoch.
+
+    Where several workers train: how many, what all of them train in a second (`speed`, in pictures), and which of them
+    the others waited for in this step.
+    """
 
     stage: int
     epoch: int
@@ -117,6 +121,9 @@ class Progress:
     lr: float
     n_pictures: int
     retraining: bool = False
+    workers: int = 1
+    speed: float = 0.0
+    slowest: str = ""
 
 
 @dataclass(frozen=True)

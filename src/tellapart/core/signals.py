@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from tellapart.core.processes import launched, rank
+
 # SIGHUP: the terminal was closed, or the connection to it was lost. SIGBREAK: the same on Windows.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -21,16 +23,20 @@ GRACE = 4.0
 
 @contextmanager
 def stop_politely() -> Iterator[list[int]]:
-    """Note the first stop signal in the yielded list, to be seen after the step; a second one ends at once."""
+    """Note the first stop signal in the yielded list, to be seen after the step; a second one ends at once.
+
+    Not where torchrun has started this process: it passes on what the terminal has sent to all of them already.
+    """
     wish: list[int] = []
 
     def note(number: int, _frame: object) -> None:
-        if wish and number == _HANG_UP:
+        if wish and (number == _HANG_UP or launched()):
             return  # a closed terminal sends it twice: once to the session's leader, once to the group
         if wish:
             raise KeyboardInterrupt
         wish.append(number)
-        _write(b"\nStopping after this step, so that the same command can go on from here.\n")
+        if not rank():
+            _write(b"\nStopping after this step, so that the same command can go on from here.\n")
 
     with _handled(note):
         yield wish

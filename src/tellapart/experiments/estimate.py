@@ -132,7 +132,7 @@ def _time_stage(stage: TrainingStage) -> tuple[float, float, float]:
     """Seconds of a step (of a probe: a picture and strength), of a picture's features, of validating a picture."""
     stage.part.train_mode()
     start = time.perf_counter()
-    inputs, rows = next(iter(stage.inputs.train(stage.order(0), 0, 0)))
+    inputs, rows = next(iter(stage.inputs.train(stage.order(0), 0, [slice(0, stage.config.batch_size)])))
     loading = (time.perf_counter() - start) / len(rows)
     extract = 0.0
     if stage.from_features:
@@ -141,7 +141,7 @@ def _time_stage(stage: TrainingStage) -> tuple[float, float, float]:
             features, seconds = _timed(lambda: stage.part.prefix(inputs))  # type: ignore[misc]
         extract = loading + seconds / len(rows)
         inputs, loading = features, 0.0
-        stage = replace(stage, inputs=StageInputs(lambda *_: iter(()), lambda: iter(())))
+        stage = replace(stage, inputs=StageInputs(lambda *_: iter(()), lambda *_: iter(())))
     forward = stage.part.tail if stage.from_features else stage.part.whole
     with torch.no_grad():
         _, validating = _timed(lambda: forward(inputs))

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from tellapart.core.events import Validated
 from tellapart.core.files import trouble
@@ -165,21 +165,81 @@ def one_by_one(bench: Bench, tasks: Tasks, asks: bool, begins: Callable[[Task], 
         ended(task, result)
 
 
+class Hand(Protocol):
+    """Another process that does trainings, see `worker`; here or on another machine."""
+
+    def exchange(self, line: str) -> str:
+        """Give it a line, and take the line that it answers; "" where it died."""
+
+    def finish(self) -> None:
+        """It gets nothing more to do."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def death(self) -> str:
+        """A sentence on why it ended."""
+
+
+class LocalHand:
+    """A process on this machine."""
+
+    def __init__(self, directory: Path) -> None:
+        command = [sys.executable, "-m", "tellapart.experiments.worker", str(directory)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8")
+
+    def exchange(self, line: str) -> str:
+        """Give it a line, and take the line that it answers; "" where it died."""
+        assert self._process.stdin
+        assert self._process.stdout
+        return self._process.stdout.readline() if _send(self._process.stdin, line) else ""
+
+    def finish(self) -> None:
+        """Close its input, at whose end it ends."""
+        assert self._process.stdin
+        self._process.stdin.close()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+
+    def death(self) -> str:
+        """A sentence on why it ended."""
+        return _death(self._process.wait())
+
+
+@dataclass(frozen=True)
+class Hands:
+    """How a team gets its processes.
+
+    Attributes:
+        n: how many work at a time.
+        hire: starts one for a study's directory.
+        n_tries: how often a training is given to one, where those before died over it.
+    """
+
+    n: int
+    hire: Callable[[Path], Hand] = LocalHand
+    n_tries: int = 1
+
+
 class Team:
     """Several processes that do trainings, each led by a thread; everything that is shared is done under one lock."""
 
     def __init__(
-        self, bench: Bench, tasks: Tasks, n: int, asks: bool, begins: Callable[[Task], None], ended: Ended
+        self, bench: Bench, tasks: Tasks, hands: Hands, asks: bool, begins: Callable[[Task], None], ended: Ended
     ) -> None:
-        self._bench, self._tasks, self._asks = bench, tasks, asks
+        self._bench, self._tasks, self._hands, self._asks = bench, tasks, hands, asks
         self._begins, self._ended = begins, ended
         self._lock = threading.Lock()
         self._leading: dict[str, threading.Event] = {}
         self._errors: list[BaseException] = []
         self._busy = 0
         self._over = False
-        self._processes: list[subprocess.Popen[str]] = []
-        self._threads = [threading.Thread(target=self._lead, daemon=True) for _ in range(n)]
+        self._hired: list[Hand] = []
+        self._threads = [threading.Thread(target=self._lead, daemon=True) for _ in range(hands.n)]
 
     def work(self) -> None:
         """Do all trainings.
@@ -204,34 +264,30 @@ class Team:
     def _end(self) -> None:
         """End the processes. What they were at is not failed: the same command does it."""
         self._over = True
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.wait()
+        for hand in self._hired:
+            hand.kill()
 
     def _lead(self) -> None:
         """Give tasks to one process until there are none; a process that died is replaced."""
         try:
-            process = self._start()
+            hand = self._hire()
             while (task := self._next()) is not None:
                 with self._after_its_leader(task):
-                    result = self._give(process, task)
+                    for _ in range(self._hands.n_tries):
+                        result = self._give(hand, task)
+                        if result is not None or self._over:
+                            break
+                        reason, hand = hand.death(), self._hire()
                 if result is None and self._over:
                     return
                 if result is None:
-                    result = self._bench._left(
-                        training_folder(self._bench.directory, task.cell.id, task.seed.number, task.fold),
-                        task,
-                        FAILED,
-                        _death(process.wait()),
-                    )
-                    process = self._start()
+                    folder = training_folder(self._bench.directory, task.cell.id, task.seed.number, task.fold)
+                    result = self._bench._left(folder, task, FAILED, reason)
                 with self._lock:
                     self._busy -= 1
                     self._tasks.ended(task, result)
                     self._ended(task, result)
-            assert process.stdin
-            process.stdin.close()
+            hand.finish()
         except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
             self._errors.append(error)
             self._end()
@@ -259,13 +315,12 @@ class Team:
             event = self._leading.setdefault(group, threading.Event())
         return _Turn(event, first or not group)
 
-    def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tellapart.experiments.worker", str(self._bench.directory)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
-        self._processes.append(process)
-        return process
+    def _hire(self) -> Hand:
+        hand = self._hands.hire(self._bench.directory)
+        self._hired.append(hand)
+        return hand
 
-    def _give(self, process: subprocess.Popen[str], task: Task) -> dict[str, Any] | None:
+    def _give(self, hand: Hand, task: Task) -> dict[str, Any] | None:
         """The result of a task; None where the process died over it."""
         values = {
             "cell": task.cell.id,
@@ -277,11 +332,8 @@ class Team:
             "fold": task.fold,
             "asks": self._asks,
         }
-        assert process.stdin
-        assert process.stdout
-        if not _send(process.stdin, values):
-            return None
-        for line in process.stdout:
+        line = hand.exchange(json.dumps(values))
+        while line:
             answer = json.loads(line)
             if "error" in answer:
                 raise RunError(*answer["error"])
@@ -290,8 +342,7 @@ class Team:
                 return result
             with self._lock:
                 goes_on = self._tasks.goes_on(task, answer["epoch"], answer["score"])
-            if not _send(process.stdin, {"goes_on": goes_on}):
-                return None
+            line = hand.exchange(json.dumps({"goes_on": goes_on}))
         return None
 
 
@@ -310,9 +361,9 @@ class _Turn:
         self.event.set()
 
 
-def _send(pipe: IO[str], values: dict[str, Any]) -> bool:
+def _send(pipe: IO[str], line: str) -> bool:
     try:
-        pipe.write(json.dumps(values) + "\n")
+        pipe.write(line + "\n")
         pipe.flush()
     except OSError as error:
         if error.errno in (errno.EPIPE, errno.EINVAL):

@@ -17,7 +17,7 @@ from tellapart.errors import RecipeError, TellapartError, UsageError
 from tellapart.experiments.description import SeedRange
 from tellapart.experiments.designs import cells_of
 from tellapart.experiments.directory import Study, begin, description_of, locked, set_state, write_study
-from tellapart.experiments.execute import Bench, Team, one_by_one
+from tellapart.experiments.execute import Bench, Hands, Team, one_by_one
 from tellapart.experiments.read_study import Source
 from tellapart.experiments.results import DONE, FAILED, StudyResults, read_results
 from tellapart.experiments.space import Space, read_space
@@ -45,6 +45,7 @@ class StudyOptions:
         minutes: no training is begun after that; None: as long as it takes.
         retry_failed: do those again that failed.
         command: what continues the study.
+        hands: processes elsewhere that do the trainings; None: those of this machine.
     """
 
     storage: str = ""
@@ -52,6 +53,7 @@ class StudyOptions:
     minutes: float | None = None
     retry_failed: bool = False
     command: str = ""
+    hands: Hands | None = None
 
 
 def run_study(
@@ -104,7 +106,7 @@ def dry_run(
 
     space, splits = read_space(file, source), StudySplits(catalog, read_base(file), file.folds)
     cells, runtime = cells_of(file, space), _runtime(file)
-    use_threads(file.threads or max(1, n_processors() // options.parallel))
+    use_threads(n_threads(file, options))
     description = Description(**description_of(directory, file, space, cells, splits))
     study = Study(directory, file, space, catalog, splits, cells, description)
     tasks = first_tasks(study)
@@ -125,6 +127,11 @@ def dry_run(
     return expected
 
 
+def n_threads(file: StudyFile, options: StudyOptions) -> int:
+    """Threads of each training: the file's, or an even share of this machine's processors."""
+    return file.threads or max(1, n_processors() // options.parallel)
+
+
 def read_base(file: StudyFile) -> Any:
     """The recipe that a study changes."""
     from tellapart.recipe.load import read_recipe
@@ -138,7 +145,7 @@ def _begin(
     from tellapart.training.runtime import environment
 
     runtime = _runtime(file)
-    threads = file.threads or max(1, n_processors() // options.parallel)
+    threads = n_threads(file, options)
     cells = cells_of(file, space)
     return begin(directory, file, space, cells, splits, environment(), runtime.as_dict(), threads, options.command)
 
@@ -254,8 +261,9 @@ class _Crew:
                 show(task, True)
 
             timed = _UntilTime(tasks, lambda: self.is_over)
-            if self.options.parallel > 1:
-                Team(self.bench, timed, self.options.parallel, asks, lambda t: show(t, False), ended).work()
+            hands = self.options.hands or Hands(self.options.parallel)
+            if self.options.hands or hands.n > 1:
+                Team(self.bench, timed, hands, asks, lambda t: show(t, False), ended).work()
             else:
                 one_by_one(self.bench, timed, asks, lambda t: show(t, False), ended)
 

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tellapart.recipe.distill import Distill
+from tellapart.recipe.distributed import Distributed
 from tellapart.recipe.evaluation import EvaluationConfig
 from tellapart.recipe.networks import CURRENT_LAYOUT, LAYOUTS, AnyBlock, Layout, Member, check_layout
 from tellapart.recipe.transforms import AnyTransform, Balance, Mix, Section, named_views
@@ -345,6 +346,7 @@ class Recipe(Section):
     )
     plan: Plan | None = None
     distill: Distill | None = None
+    distributed: Distributed | None = None
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

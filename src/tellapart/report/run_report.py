@@ -22,6 +22,7 @@ from tellapart.report.sections.image_sizes import sizes
 from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.report.sections.network import network
 from tellapart.report.sections.slices import slices_section
+from tellapart.report.sections.workers import workers
 from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
@@ -39,6 +40,7 @@ SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
     certainty,
     slices_section,
     explained,
+    workers,
 )
 
 #: Keys of the environment file that the report shows elsewhere, or not at all.

@@ -84,6 +84,20 @@ class Environment(Values):
     corrections: Corrections | None = None
 
 
+class WorkerSession(Values):
+    """`sessions.Session`."""
+
+    began: float
+    workers: Annotated[Count, Field(le=10**6)]
+    nodes: list[str] = []
+    saved: float = 0.0
+    ended: float = 0.0
+
+
+class WorkersFile(RootModel[list[WorkerSession]]):
+    """workers.json."""
+
+
 class ClassScores(Values):
     """Scores of one class."""
 

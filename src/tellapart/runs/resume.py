@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tellapart.recipe.schema import Model, Recipe
 
 _OWN = {"recipe.toml", "catalog.parquet", "split.json", "environment.json", "skipped.json", "plan.json"}
-_OWN |= {"teacher.parquet", "unlabelled.parquet", "distillation.json"}
+_OWN |= {"teacher.parquet", "unlabelled.parquet", "distillation.json", "workers.json"}
 #: Changes of these may change a result by more than rounding; changes of the machine only by rounding.
 _VERSIONS = ("tellapart", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg")
 _MACHINE = ("python", "processor", "gpu", "threads", "openvino", "onnxruntime")

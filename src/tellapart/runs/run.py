@@ -97,6 +97,10 @@ class Run:
         return values
 
     @property
+    def workers_file(self) -> Path:
+        return self.directory / "workers.json"
+
+    @property
     def plan_file(self) -> Path:
         return self.directory / "plan.json"
 

@@ -197,17 +197,19 @@ class Checkpoints:
         last, previous: their files. While one generation takes the other's place, there is for a moment no last.
         seconds: what the latest write took.
         written: when it ended, by `time.monotonic`.
+        are_written: not where another process, which leads, writes the same state.
     """
 
     last: Path
     previous: Path
     seconds: float = 0.0
     written: float = field(default_factory=time.monotonic)
+    are_written: bool = True
 
     def due(self, epoch_done: bool) -> bool:
         """Whether it is time to save: not before 50 times what the latest write took; first after the first epoch."""
         wait = self.seconds / SHARE
-        return time.monotonic() - self.written >= (wait if epoch_done else max(wait, WITHIN_EPOCH))
+        return self.are_written and time.monotonic() - self.written >= (wait if epoch_done else max(wait, WITHIN_EPOCH))
 
     def save(self, network: nn.Module, state: State) -> None:
         """Write a new generation; what was the last becomes the previous.
@@ -217,7 +219,7 @@ class Checkpoints:
         """
         start = time.monotonic()
         state.flush_losses()
-        if not math.isfinite(state.loss_sum):
+        if not self.are_written or not math.isfinite(state.loss_sum):
             return
         save_checkpoint(self.last, network, state, self.previous)
         self.written = time.monotonic()

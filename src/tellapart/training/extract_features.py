@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.fast.engines import EngineError, inference_layers
 from tellapart.training.feature_cache import about_layers, compute
 from tellapart.training.inputs import picture_inputs
+from tellapart.training.parallel.features import fill_together
+from tellapart.training.parallel.workers import Workers
 from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime
 
@@ -22,7 +25,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def features(
-    network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, task: str
+    network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, task: str, workers: Workers | None = None
 ) -> Generator[Computing | Note, None, npt.NDArray[np.float32]]:
     """The backbone's features of pictures as validation sees them; computed once and stored.
 
@@ -32,6 +35,7 @@ def features(
         runtime: how to run the backbone: its engine, in the precision of frozen layers. Where that engine cannot run
             it, torch does, in float32.
         task: name of these pictures, for the progress events.
+        workers: the processes that share the work, all of which call this.
 
     Yields:
         Computing, after every batch; Note, where another engine took over.
@@ -40,14 +44,14 @@ def features(
         float32 [n_rows, n_features], in the order of the rows.
     """
     try:
-        return (yield from _features(network, catalog, rows, runtime, task))
+        return (yield from _features(network, catalog, rows, runtime, task, workers))
     except EngineError as error:
         yield Note(f"{error}: torch runs them instead, in float32.")
-        return (yield from _features(network, catalog, rows, runtime.with_plain_frozen, task))
+        return (yield from _features(network, catalog, rows, runtime.with_plain_frozen, task, workers))
 
 
 def _features(
-    network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, task: str
+    network: Network, catalog: Catalog, rows: Rows, runtime: Runtime, task: str, workers: Workers | None
 ) -> Generator[Computing, None, npt.NDArray[np.float32]]:
     """As `features`.
 
@@ -64,6 +68,7 @@ def _features(
         return pictures(rows[items])
 
     keys = dataset.keys([[]])
-    stored = yield from compute(-1, task, backbone, inputs, keys, about, runtime.inference_batch)
+    filled = partial(fill_together, workers) if workers else compute
+    stored = yield from filled(-1, task, backbone, inputs, keys, about, runtime.inference_batch)
     result: npt.NDArray[np.float32] = stored.gather(np.arange(len(rows)), "cpu").numpy()
     return result

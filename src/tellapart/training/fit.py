@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from types import MappingProxyType
 
 import numpy as np
@@ -29,12 +30,24 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.ema import Average
 from tellapart.training.fast.autotune import choose_runtime
 from tellapart.training.fast.engines import NAMES, missing
-from tellapart.training.linear_probe import MOST_BEYOND, end_to_extend, out_of_fold, solutions, strength
+from tellapart.training.inputs import EVERYTHING
+from tellapart.training.linear_probe import (
+    MOST_BEYOND,
+    end_to_extend,
+    out_of_fold,
+    solutions,
+    strength,
+    whole_gradient,
+)
 from tellapart.training.optim import set_lrs
+from tellapart.training.parallel.answers import shared_answers
+from tellapart.training.parallel.division import Division, as_the_leader
+from tellapart.training.parallel.probe import shared_gradient
+from tellapart.training.parallel.workers import Workers
 from tellapart.training.prepare import check_stages, prepare_stage
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import TrainingStage
-from tellapart.training.step import Batch, n_right, train_step
+from tellapart.training.step import n_right, steps, train_step
 
 
 def fit(
@@ -44,6 +57,7 @@ def fit(
     state: State,
     runtime: Runtime | None = None,
     begun: Mapping[int, Runtime] = MappingProxyType({}),
+    workers: Workers | None = None,
 ) -> Generator[Event, None, TrainingStage | None]:
     """Train a network, stage by stage, from where `state` stands.
 
@@ -58,6 +72,8 @@ def fit(
             epoch is kept.
         runtime: how to run every stage; None: as it was begun, or as was asked for before, or measured.
         begun: how stages were run that this training has begun before, by number.
+        workers: the processes that train together, each of which calls this and sees the same events; None: this one
+            alone. A recipe with `[distributed]` gives the same network in either case.
 
     Returns:
         The last stage, for whoever asks for its `answers`; None where it was over before.
@@ -69,6 +85,7 @@ def fit(
     """
     target = torch.tensor(dataset.catalog.target())
     check_stages(network, recipe, dataset)
+    division = Division(workers or Workers(), recipe.distributed) if recipe.distributed else None
     before = begun[max(begun)] if begun else None
     while (number := state.stage) < len(recipe.stages):
         if state.retraining and not state.chosen[number]:
@@ -77,7 +94,8 @@ def fit(
         # Another precision has other bits: a stage that was begun goes on as it was begun.
         chosen = runtime or begun.get(number)
         if chosen is None:
-            chosen = yield from choose_runtime(network, recipe, number, dataset, target, before)
+            choosing = choose_runtime(network, recipe, number, dataset, target, before)
+            chosen = yield from as_the_leader(division.workers, choosing) if division else choosing
         elif reason := missing(chosen.engine, chosen.frozen):
             engine, what = (
                 NAMES.get(chosen.engine, chosen.engine),
@@ -86,7 +104,7 @@ def fit(
             yield Note(f"{what}, and not by {engine} as before: {reason}.")
             chosen = chosen.with_plain_frozen
         before = chosen
-        stage = yield from prepare_stage(network, recipe, dataset, target, state, chosen)
+        stage = yield from prepare_stage(network, recipe, dataset, target, state, chosen, division)
         # What cross-validation has chosen is not asked whether a few validation pictures like it better.
         if number and not state.retraining and not stage.in_folds and _at_its_beginning(state):
             yield _measure_start(stage, state)
@@ -115,12 +133,11 @@ def train_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
 
 def _train_epoch(stage: TrainingStage, state: State, average: Average | None) -> Iterator[Progress]:
     """The rest of an epoch, from `state.step` on."""
-    accumulate, optimizer = stage.config.accumulate, stage.optimizer
+    optimizer = stage.optimizer
     stage.part.train_mode()  # validation has left all layers in evaluation mode
-    batches = stage.inputs.train(stage.order(state.epoch), state.epoch, state.step * accumulate)
+    batches = steps(stage, state.epoch, state.step)
     while state.step < stage.steps_in(state.epoch):
-        position = (stage.dataset.seed, state.stage, state.epoch, state.step)
-        batch = Batch(list(islice(batches, accumulate)), position)
+        batch = next(batches)
         set_lrs(optimizer, stage.schedule(state.epoch * stage.steps + state.step))
         losses = train_step(stage, batch)
         state.pending_losses += losses
@@ -147,7 +164,8 @@ def solve_stage(stage: TrainingStage, state: State) -> Iterator[Event]:
     # One epoch, balanced if so wished; in the order of the rows, since sums depend on the order.
     features, rows = all_views(np.sort(stage.order(0)))
     n, tried = len(stage.dataset.train), partial(_strengths, stage, state)
-    losses = solutions(features, stage.lesson(rows), head, stage.training_loss, n, tried())
+    gradient = partial(shared_gradient, stage.division) if stage.division else whole_gradient
+    losses = solutions(features, stage.lesson(rows), head, stage.training_loss, n, tried(), gradient=gradient)
     judged = _judged_by_folds(stage, features, rows, tried) if stage.in_folds else None
     for _ in range(state.epoch):  # each solution starts from the one before, also when resumed
         next(losses)
@@ -193,7 +211,8 @@ def _judged_by_folds(
     head, numbers = stage.part.linear_head, fold[np.searchsorted(train, rows)]
     assert head
     lessons, loss = stage.lesson(rows), stage.training_loss
-    return out_of_fold(features, lessons, numbers, loss, tried, n_views, head.out_features)
+    gradient = partial(shared_gradient, stage.division) if stage.division else whole_gradient
+    return out_of_fold(features, lessons, numbers, loss, tried, n_views, head.out_features, gradient)
 
 
 def _at_its_beginning(state: State) -> bool:
@@ -276,12 +295,20 @@ def validate(stage: TrainingStage) -> tuple[float, float]:
     return loss_sum / n_pictures, right / n_pictures
 
 
-@torch.no_grad()
 def answers(stage: TrainingStage) -> Iterator[tuple[Tensor, Rows]]:
     """Logits of the validation pictures, batch by batch, with their rows; all layers are left in evaluation mode."""
+    if stage.division is None:
+        return _answers(stage, EVERYTHING)
+    rows, size = stage.dataset.validation, stage.runtime.inference_batch
+    return shared_answers(stage.division.workers, partial(_answers, stage), rows, size)
+
+
+@torch.no_grad()
+def _answers(stage: TrainingStage, part: slice) -> Iterator[tuple[Tensor, Rows]]:
+    """As `answers`, of a part of the pictures."""
     stage.network.eval()
     forward = stage.part.tail if stage.from_features else stage.part.whole
-    for inputs, rows in stage.inputs.validation():
+    for inputs, rows in stage.inputs.validation(part):
         with stage.runtime.autocast():
             logits = forward(inputs)
         yield logits, rows
@@ -347,9 +374,13 @@ def _end(stage: TrainingStage, state: State) -> str:
 def _progress(stage: TrainingStage, state: State, n_pictures: int) -> Progress:
     lr = max(group["lr"] for group in stage.optimizer.param_groups)
     steps, mean = stage.steps_in(state.epoch), state.loss_sum / state.n_pictures
-    return Progress(
+    event = Progress(
         state.stage, state.epoch + 1, stage.epochs, state.step, steps, mean, lr, n_pictures, stage.retraining
     )
+    if stage.division is None:
+        return event
+    workers = stage.division.workers
+    return replace(event, workers=workers.n, speed=n_pictures / workers.between, slowest=workers.slowest)
 
 
 def _check_finite(value: float, stage: TrainingStage, state: State, step: int, name: str) -> None:

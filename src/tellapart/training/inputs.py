@@ -15,13 +15,15 @@ from tellapart.core.events import Computing, Note
 from tellapart.core.preprocess import Pixels, Preprocessing
 from tellapart.data.augmentation import gpu_batch, offline
 from tellapart.data.augmentation.transforms import crops
-from tellapart.data.loading.loader import batches, gathered
+from tellapart.data.loading.loader import batches, batches_of, gathered
 from tellapart.data.loading.picture_cache import PictureCache
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Stage
 from tellapart.training.dataset import Dataset, Views
 from tellapart.training.fast.engines import EngineError, InferenceLayers, inference_layers
 from tellapart.training.feature_cache import Activations, about_layers, compute
+from tellapart.training.parallel.features import fill_together
+from tellapart.training.parallel.workers import Workers
 from tellapart.training.pixels import (
     Load,
     Reader,
@@ -38,6 +40,16 @@ from tellapart.training.trainable import Part
 
 Rows = npt.NDArray[np.int64]
 Batches = Iterator[tuple[Tensor, Rows]]
+#: Where an order of items is cut: a slice for each batch.
+Cuts = Sequence[slice]
+EVERYTHING = slice(None)
+
+
+def evenly(n: int, size: int, first: int = 0) -> list[slice]:
+    """The cuts of n items into batches of one size, the last of which may be smaller; from batch `first` on."""
+    return [slice(start, min(start + size, n)) for start in range(first * size, n, size)]
+
+
 #: Items, their pictures, and what changes these on the device.
 _Raw = tuple[Rows, Tensor, Callable[[Tensor], Tensor] | None]
 
@@ -47,13 +59,13 @@ class StageInputs:
     """Inputs of the layers that a stage runs, with the rows they belong to.
 
     Attributes:
-        train: (order of items, epoch, first batch) → batches of training inputs.
-        validation: → batches of the validation pictures' inputs.
+        train: (order of items, epoch, cuts) → batches of training inputs, one for each cut of the order.
+        validation: → batches of the validation pictures' inputs; of those that a slice takes, where one is given.
         all_views: items → all views of these items at once; only where features are stored.
     """
 
-    train: Callable[[Rows, int, int], Batches]
-    validation: Callable[[], Batches]
+    train: Callable[[Rows, int, Cuts], Batches]
+    validation: Callable[..., Batches]
     all_views: Callable[[Rows], tuple[Tensor, Rows]] | None = None
 
 
@@ -75,41 +87,42 @@ def inputs_from_pictures(network: Network, config: Stage, dataset: Dataset, runt
             return drawn_view(dataset, config.views, epoch, reader())
         return augmented(dataset, epoch, reader()) if augments else fixed_view(dataset, reader=reader())
 
-    def raw(order: Rows, size: int, load: Load, sequential: bool = False) -> Iterator[_Raw]:
-        for batch in batches(order, size, load, runtime.workers, sequential, pinned=has_gpu):
+    def raw(parts: Sequence[Rows], load: Load) -> Iterator[_Raw]:
+        for batch in batches_of(parts, load, runtime.workers, has_gpu):
             yield batch.row, batch.image, None
 
-    def changed_alike(order: Rows, epoch: int, first: int) -> Iterator[_Raw]:
+    def changed_alike(order: Rows, epoch: int, cuts: Cuts) -> Iterator[_Raw]:
         """Batches whose pictures are all changed in the same way; loaded by their numbers, which tell the batch."""
         opened = reader()  # here, as the threads would each open one
 
         def load(number: int) -> Pixels:
             return augmented(dataset, epoch, opened, number // config.batch_size)(int(order[number]))
 
-        numbers = np.arange(first * config.batch_size, len(order))
-        for rows, pictures, _ in raw(numbers, config.batch_size, load):
-            yield order[rows], pictures, None
+        for numbers, pictures, _ in raw([np.arange(each.start, each.stop) for each in cuts], load):
+            yield order[numbers], pictures, None
 
     def prepared(made: Iterator[_Raw]) -> Batches:
         for pictures, rows in _on_device(made, runtime.device):
             yield network_input(network, pictures, runtime), rows
 
-    def train(order: Rows, epoch: int, first: int) -> Batches:
-        whole, order, size = order, order[first * config.batch_size :], config.batch_size
+    def train(order: Rows, epoch: int, cuts: Cuts) -> Batches:
+        parts = [order[each] for each in cuts]
         if augments and dataset.per_batch:
-            made = changed_alike(whole, epoch, first)
+            made = changed_alike(order, epoch, cuts)
         elif changes_on_gpu:
-            made = _changed_on_gpu(dataset, reader(), order, epoch, size, runtime.workers)
+            made = _changed_on_gpu(dataset, reader(), parts, epoch, runtime.workers)
         else:
-            made = raw(order, size, loader(epoch))
+            made = raw(parts, loader(epoch))
         try:
             for pictures, items in prepared(made):
                 yield pictures, dataset.rows(items)
         finally:  # whoever has an epoch's last batch asks for no more
             reader().flush()
 
-    def validation() -> Batches:
-        yield from prepared(raw(dataset.validation, runtime.inference_batch, reader().frame, runtime.sequential))
+    def validation(part: slice = EVERYTHING) -> Batches:
+        rows, size, frame = dataset.validation[part], runtime.inference_batch, reader().frame
+        read = batches(rows, size, frame, runtime.workers, runtime.sequential, pinned=has_gpu)
+        yield from prepared((batch.row, batch.image, None) for batch in read)
         reader().flush()
 
     return StageInputs(train, validation)
@@ -123,6 +136,7 @@ def inputs_from_features(
     runtime: Runtime,
     number: int,
     base: Part | None,
+    workers: Workers | None = None,
 ) -> Generator[Computing | Note, None, StageInputs]:
     """Inputs computed once by the frozen layers: for training in each of the stage's views, for validation plain.
 
@@ -131,17 +145,26 @@ def inputs_from_features(
     Args:
         base: a later stage's part, if that stage will need what fewer layers give of the same views, among others: then
             that is stored first, and the rest of the backbone runs from there, so that no layer runs twice.
+        workers: those that share the work, if several do.
     """
+    args = (network, part, config, dataset)
     try:
-        return (yield from _inputs_from_features(network, part, config, dataset, runtime, number, base))
+        return (yield from _inputs_from_features(*args, runtime, number, base, workers))
     except EngineError as error:
         yield Note(f"{error}: torch runs them instead, in float32.")
         runtime = runtime.with_plain_frozen
-        return (yield from _inputs_from_features(network, part, config, dataset, runtime, number, base))
+        return (yield from _inputs_from_features(*args, runtime, number, base, workers))
 
 
 def _inputs_from_features(
-    network: Network, part: Part, config: Stage, dataset: Dataset, runtime: Runtime, number: int, base: Part | None
+    network: Network,
+    part: Part,
+    config: Stage,
+    dataset: Dataset,
+    runtime: Runtime,
+    number: int,
+    base: Part | None,
+    workers: Workers | None,
 ) -> Generator[Computing, None, StageInputs]:
     """As `inputs_from_features`.
 
@@ -150,7 +173,7 @@ def _inputs_from_features(
     """
     views: Views = config.views or [[]]
     n_views, n_versions, batch_size = len(views), len(dataset.versions), runtime.inference_batch
-    layers = _FrozenLayers(network, part, base, runtime, number)
+    layers = _FrozenLayers(network, part, base, runtime, number, workers)
     training = yield from layers.run(dataset, views, "training pictures")
     validated: Activations | None = None
     if len(dataset.validation):  # there are none in the retraining
@@ -165,18 +188,19 @@ def _inputs_from_features(
         first: Rows = (position[rows] * n_versions + versions) * n_views
         return first
 
-    def train(order: Rows, epoch: int, first: int) -> Batches:
+    def train(order: Rows, epoch: int, cuts: Cuts) -> Batches:
         drawn = np.random.default_rng((dataset.seed, number, epoch)).integers(n_views, size=len(order))
-        for start in range(first * config.batch_size, len(order), config.batch_size):
-            items = order[start : start + config.batch_size]
-            shown = first_view(items) + drawn[start : start + config.batch_size]
+        for each in cuts:
+            items = order[each]
+            shown = first_view(items) + drawn[each]
             yield training.gather(shown, runtime.device), dataset.rows(items)
 
-    def validation() -> Batches:
-        for start in range(0, len(dataset.validation), batch_size):
-            rows = dataset.validation[start : start + batch_size]
+    def validation(part: slice = EVERYTHING) -> Batches:
+        first, end, _ = part.indices(len(dataset.validation))
+        for start in range(first, end, batch_size):
+            shown = np.arange(start, min(start + batch_size, end))
             assert validated
-            yield validated.gather(np.arange(start, start + len(rows)), runtime.device), rows
+            yield validated.gather(shown, runtime.device), dataset.validation[shown]
 
     def every_view(items: Rows) -> tuple[Tensor, Rows]:
         shown = (first_view(items)[:, None] + np.arange(n_views)).ravel()
@@ -194,6 +218,7 @@ class _FrozenLayers:
     base: Part | None
     runtime: Runtime
     stage: int
+    workers: Workers | None
 
     def run(self, dataset: Dataset, views: Views, name: str) -> Generator[Computing, None, Activations]:
         """What the layers give of all views of the dataset's items, in the order of `Dataset.keys`; stored."""
@@ -213,7 +238,8 @@ class _FrozenLayers:
                 inputs = partial(first.in_order, device=runtime.device, batch_size=runtime.inference_batch)
                 if self.base and runtime.engine != "torch":  # another engine makes one of layers that follow each other
                     about["in two pieces, before"] = self.base.cut
-            return (yield from compute(self.stage, title, forward, inputs, keys, about, runtime.inference_batch))
+            filled = partial(fill_together, self.workers) if self.workers else compute
+            return (yield from filled(self.stage, title, forward, inputs, keys, about, runtime.inference_batch))
 
         if self.base is None:
             return (yield from stored(self.part, self.part.prefix, None, f"frozen layers, {name}"))
@@ -243,7 +269,7 @@ def picture_inputs(
 
 
 def _changed_on_gpu(
-    dataset: Dataset, reader: Reader, order: Rows, epoch: int, batch_size: int, workers: int
+    dataset: Dataset, reader: Reader, parts: Sequence[Rows], epoch: int, workers: int
 ) -> Iterator[_Raw]:
     """Batches that a GPU will change as a whole: threads that change picture by picture cannot keep it busy."""
     on_cpu, on_gpu = gpu_batch.partition(dataset.transforms, dataset.preprocessing)
@@ -261,7 +287,7 @@ def _changed_on_gpu(
         rng = gpu_batch.batch_generator(dataset.seed, epoch, items)
         return items, *gpu_batch.begin_batch(pictures, on_gpu, dataset.preprocessing, rng)
 
-    return gathered(order, batch_size, ready, load, make, workers)
+    return gathered(parts, ready, load, make, workers)
 
 
 def _on_device(made: Iterator[_Raw], device: str) -> Batches:

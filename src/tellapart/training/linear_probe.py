@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from tellapart.recipe.schema import L2
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+#: (features, target, weight, bias, loss) → the mean loss; its gradient is added to those of weight and bias.
+Gradient = Callable[[Tensor, Tensor, Tensor, Tensor, Loss], Tensor]
 #: A list of strengths is extended by so many at most, where its best lies at an end.
 MOST_BEYOND = 6
 #: Strengths beyond these bounds are no penalty at all, or leave no weight.
@@ -42,6 +45,13 @@ def end_to_extend(l2: Sequence[float], best: int) -> int:
     return {1: -1, len(l2): 1}.get(best, 0)
 
 
+def whole_gradient(x: Tensor, target: Tensor, weight: Tensor, bias: Tensor, loss: Loss) -> Tensor:
+    """The mean loss of all rows; its gradient is added to those of weight and bias."""
+    total = loss(x @ weight.T + bias, target)
+    total.backward()  # type: ignore[no-untyped-call]
+    return total.detach()
+
+
 def solutions(
     features: Tensor,
     target: Tensor,
@@ -50,6 +60,7 @@ def solutions(
     n: int,
     tried: Iterable[float] = L2,
     standardise: bool = True,
+    gradient: Gradient = whole_gradient,
 ) -> Iterator[float]:
     """Put the solution for one strength after another into `head`, each started from the one before.
 
@@ -64,6 +75,7 @@ def solutions(
         n: number of pictures, for the strength of the penalty.
         tried: inverse strengths C of the penalty, strongest (smallest) first; each is asked for when it is needed.
         standardise: False takes the features as they are, where their scales mean something.
+        gradient: computes the loss and its gradient, as `whole_gradient`.
 
     Yields:
         The mean training loss (without penalty), after `head` has been set; once for each of `tried`.
@@ -82,9 +94,10 @@ def solutions(
 
         def closure(optimizer: torch.optim.LBFGS = optimizer, strength: float = strength) -> Tensor:
             optimizer.zero_grad()
-            total = loss(x @ weight.T + bias, target) + weight.square().sum() / (2 * n * strength)
-            total.backward()  # type: ignore[no-untyped-call]
-            return total
+            value = gradient(x, target, weight, bias, loss)
+            penalty = weight.square().sum() / (2 * n * strength)
+            penalty.backward()  # type: ignore[no-untyped-call]
+            return value + penalty.detach()
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]
         with torch.no_grad():
@@ -103,6 +116,7 @@ def out_of_fold(
     tried: Callable[[], Iterable[float]],
     n_views: int,
     n_classes: int,
+    gradient: Gradient = whole_gradient,
 ) -> Iterator[float]:
     """The loss of cross-validation for one strength after another: of each fold, by a head fitted without it.
 
@@ -114,6 +128,7 @@ def out_of_fold(
         tried: makes the strengths anew for each fold; see `solutions`.
         n_views: rows a picture, for the strength of the penalty.
         n_classes: outputs of a head.
+        gradient: as in `solutions`.
 
     Yields:
         The mean loss over all rows, once for each strength.
@@ -123,7 +138,9 @@ def out_of_fold(
         inside = torch.from_numpy(fold == number).to(features.device)
         head = nn.Linear(features.shape[1], n_classes, device=features.device)
         n = max(1, int((~inside).sum()) // n_views)
-        parts.append((inside, head, solutions(features[~inside], target[~inside], head, loss, n, tried())))
+        parts.append(
+            (inside, head, solutions(features[~inside], target[~inside], head, loss, n, tried(), gradient=gradient))
+        )
     # Side by side, since which strength comes next depends on how good all folds were with those before.
     for _ in zip(*(path for _, _, path in parts), strict=True):
         with torch.no_grad():

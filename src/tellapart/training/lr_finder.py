@@ -14,18 +14,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tellapart.core.events import Computing, LrFound
 from tellapart.core.text import lr_text
-from tellapart.data.loading.loader import Rows
 from tellapart.errors import TrainingError
 from tellapart.recipe.schema import FoundLr
 from tellapart.training.lr_suggestions import blew_up, smooth, suggest, sweep
 from tellapart.training.optim import set_lrs
 from tellapart.training.runtime import Runtime
 from tellapart.training.stage import TrainingStage
-from tellapart.training.step import Batch, train_step
+from tellapart.training.step import Batch, steps, train_step
 
 FIRST, LAST, STEPS = 1e-7, 10.0, 100
 Curve = tuple[list[float], list[float]]
@@ -115,9 +113,9 @@ def raise_lr(stage: TrainingStage) -> Generator[Computing, None, Curve]:
     trial = replace(stage, network=part.network, part=part, peak_lrs=shares)
     lrs, losses = sweep(FIRST, LAST, STEPS).tolist(), list[float]()
     part.train_mode()
-    for step, (lr, batches) in enumerate(zip(lrs, _endless(stage), strict=False)):
+    for step, (lr, batch) in enumerate(zip(lrs, _endless(stage), strict=False)):
         set_lrs(trial.optimizer, lr)
-        batch = Batch(batches, (stage.dataset.seed, stage.number, 0, step))
+        batch = replace(batch, position=(stage.dataset.seed, stage.number, 0, step))
         with _own_random_numbers(stage.runtime):
             micro_losses = train_step(trial, batch)
         losses.append(sum(loss.item() * n / batch.n_pictures for loss, n, _ in micro_losses))
@@ -127,12 +125,10 @@ def raise_lr(stage: TrainingStage) -> Generator[Computing, None, Curve]:
     return lrs[: len(losses)], losses
 
 
-def _endless(stage: TrainingStage) -> Iterator[list[tuple[Tensor, Rows]]]:
+def _endless(stage: TrainingStage) -> Iterator[Batch]:
     """The batches of one step after another, one epoch after the other."""
     for epoch in itertools.count():
-        batches = stage.inputs.train(stage.order(epoch), epoch, 0)
-        while step := list(itertools.islice(batches, stage.config.accumulate)):
-            yield step
+        yield from steps(stage, epoch, 0)
 
 
 def _own_random_numbers(runtime: Runtime) -> AbstractContextManager[Any]:

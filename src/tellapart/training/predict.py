@@ -21,6 +21,8 @@ from tellapart.data.loading.loader import batches
 from tellapart.evaluation.open_set import KnownClasses
 from tellapart.models.network import Network
 from tellapart.training.fast.fuse_batchnorm import folded
+from tellapart.training.parallel.answers import everyones
+from tellapart.training.parallel.workers import Workers
 from tellapart.training.runtime import Runtime
 
 
@@ -67,6 +69,7 @@ def predict_fully(
     n_copies: int = 0,
     flip: bool = False,
     mean: Mean = "logits",
+    workers: Workers | None = None,
 ) -> Generator[Computing, None, Answered]:
     """As `predict`, with test-time augmentation, and how far each picture lies from the known classes.
 
@@ -77,13 +80,19 @@ def predict_fully(
         known: the classes' features; without it, all distances are 0.
         n_copies, flip: changed copies of each picture, and whether they may be mirrored; see `copies`.
         mean: what is averaged over them, see `average_logits`.
+        workers: the processes that share the pictures, all of which call this; each returns all answers.
     """
+    rows = np.unique(rows)
+    if workers and workers.n > 1:
+        own = rows[workers.share(len(rows), runtime.inference_batch)]
+        with workers.together():
+            share = yield from predict_fully(network, catalog, own, runtime, task, known, n_copies, flip, mean)
+        return _brought_together(workers, share, catalog, len(rows), runtime.inference_batch)
     preprocessing = network.preprocessing
 
     def load(row: int) -> Pixels:
         return read_picture(catalog.path(row), preprocessing)
 
-    rows = np.unique(rows)
     network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
     fast: nn.Module | None = None
     head = copy.deepcopy(network.head).eval()
@@ -112,3 +121,16 @@ def predict_fully(
     alone = Predictions.of(rows, plain, target, catalog.classes, unknown)
     together = Predictions.of(rows, averaged, target, catalog.classes, unknown) if n_copies else alone
     return Answered(together, alone, distance)
+
+
+def _brought_together(workers: Workers, share: Answered, catalog: Catalog, n: int, size: int) -> Answered:
+    """The answers of all workers to n pictures, one a row."""
+    parts = (share.predictions.logits, share.plain.logits, share.distance[:, None])
+    table = torch.from_numpy(np.concatenate(parts, axis=1, dtype=np.float64))
+    values, rows = everyones(workers, table, share.predictions.row, n, size)
+    n_classes, target, unknown = len(catalog.classes), catalog.target(rows), catalog.unknown(rows)
+    logits, plain, distance = values[:, :n_classes], values[:, n_classes:-1], values[:, -1]
+    together = Predictions.of(rows, logits, target, catalog.classes, unknown)
+    alone = Predictions.of(rows, plain, target, catalog.classes, unknown)
+    first = np.unique(rows, return_index=True)[1]
+    return Answered(together, alone if share.plain is not share.predictions else together, distance[first].numpy())

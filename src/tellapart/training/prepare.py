@@ -20,6 +20,7 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.inputs import inputs_from_features, inputs_from_pictures
 from tellapart.training.losses import Loss, build_loss
 from tellapart.training.lr_finder import choose_lr
+from tellapart.training.parallel.division import Division
 from tellapart.training.runtime import Runtime
 from tellapart.training.schedule import group_lrs
 from tellapart.training.stage import TrainingStage, changing, epoch_counts, repeats, solves
@@ -52,7 +53,13 @@ def check_stages(network: Network, recipe: Recipe, dataset: Dataset) -> None:
 
 
 def prepare_stage(
-    network: Network, recipe: Recipe, dataset: Dataset, target: Tensor, state: State, runtime: Runtime
+    network: Network,
+    recipe: Recipe,
+    dataset: Dataset,
+    target: Tensor,
+    state: State,
+    runtime: Runtime,
+    division: Division | None = None,
 ) -> Generator[Event, None, TrainingStage]:
     """Make the stage that `state` stands in ready to train.
 
@@ -62,6 +69,7 @@ def prepare_stage(
 
     Args:
         target: of all rows of the catalog.
+        division: how the stage's work is divided among workers, if it is.
     """
     number = state.stage
     # Asked before layers are frozen for this stage: looking at a later one freezes them for that.
@@ -69,11 +77,11 @@ def prepare_stage(
     stage = stage_from_pictures(network, recipe, number, dataset, target, runtime)
     config, part = stage.config, stage.part
     until = state.chosen[number] if state.retraining else None
-    stage = replace(stage, from_features=repeats(part, recipe, config), until=until)
+    stage = replace(stage, from_features=repeats(part, recipe, config), until=until, division=division)
     yield StageStarted(
         number,
         config.name,
-        f"trains {part.description}; {_describe_inputs(stage)}",
+        f"trains {part.description}; {_describe_inputs(stage)}{_describe_division(stage)}",
         stage.epochs,
         runtime.as_dict(),
         epoch_counts(recipe, stage.dataset, target, number),
@@ -81,7 +89,8 @@ def prepare_stage(
         dataset.catalog.multilabel,
     )
     if stage.from_features:
-        inputs = yield from inputs_from_features(network, part, config, stage.dataset, runtime, number, base)
+        workers = division.workers if division else None
+        inputs = yield from inputs_from_features(network, part, config, stage.dataset, runtime, number, base, workers)
         stage = replace(stage, inputs=inputs)
     if isinstance(config.lr, FoundLr):
         stage = yield from _with_lr(stage, config.lr, state)
@@ -180,6 +189,17 @@ def _describe_inputs(stage: TrainingStage) -> str:
         on_cpu = gpu_batch.describe_partition(stage.recipe.augment, stage.dataset.preprocessing)
     order = "" if config.shuffle else ", in the order of their paths"
     return f"from pictures{limit and f', {limit}'}{order}{reason}{on_cpu and f'; {on_cpu}'}"
+
+
+def _describe_division(stage: TrainingStage) -> str:
+    """How its steps are divided, in words."""
+    if stage.division is None or stage.solves:
+        return ""
+    config = stage.division.config
+    norms = {"local": "", "kept": ", norms keep their statistics", "synchronised": ", norms are synchronised"}
+    order = ", gradients added in their order" if stage.division.ordered else ""
+    cut = f"each batch in {config.micro_batches} micro-batches for any number of workers"
+    return f"; {cut}{order}{norms[config.batch_norm]}"
 
 
 def _peak_lrs(part: Part, config: Stage) -> tuple[float, ...]:

@@ -21,6 +21,8 @@ from tellapart.training.inputs import StageInputs
 from tellapart.training.linear_probe import strength
 from tellapart.training.losses import Loss
 from tellapart.training.optim import build_optimizer, parameter_groups
+from tellapart.training.parallel.division import Division
+from tellapart.training.parallel.gradients import GradientSum
 from tellapart.training.runtime import Runtime
 from tellapart.training.schedule import Schedule, schedule
 from tellapart.training.trainable import Part
@@ -43,6 +45,7 @@ class TrainingStage:
             for a linear head that is solved.
         until: None: the whole stage. In the retraining: when it was best (see `State.chosen`), and where it ends.
         unknown: bool [n, n_classes], the cells of `target` that are not known; None: all are known.
+        division: how its steps are divided among workers; None: this process takes them whole.
     """
 
     network: Network
@@ -58,6 +61,7 @@ class TrainingStage:
     peak_lrs: tuple[float, ...]
     until: int | None
     unknown: Tensor | None = None
+    division: Division | None = None
 
     def wanted(self, rows: Rows) -> Tensor:
         """The target of rows as the loss takes it: with several labels NaN where a label is not known."""
@@ -91,6 +95,12 @@ class TrainingStage:
         config = self.config
         groups = parameter_groups(self.part.groups, self.peak_lrs, config.weight_decay)
         return build_optimizer(config.optimizer, groups, weight_decay=config.weight_decay, momentum=config.momentum)
+
+    @cached_property
+    def gradients(self) -> GradientSum:
+        """Where the gradients of a divided step are added; to be asked for in training mode first."""
+        assert self.division
+        return GradientSum(self.division, self.network, self.division.n_rows(self.config.accumulate))
 
     @cached_property
     def micro_batch(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.open_set import KnownClasses
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
+    from tellapart.training.parallel.workers import Workers
     from tellapart.training.predict import Answered
     from tellapart.training.runtime import Runtime
 
@@ -31,20 +32,24 @@ Rows = npt.NDArray[np.int64]
 _GOLDEN = 8
 
 
-def conclude(
-    run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split
-) -> Generator[Computing | Note, None, None]:
-    """Write predictions, certainty, scores, bundle and report; yield progress, and notes on the scores."""
-    from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, tta_gain
-    from tellapart.report.run_report import report
+@dataclass(frozen=True)
+class Answers:
+    """What the finished network says of the "validation" and "test" pictures, and the classes it knows."""
+
+    answered: dict[str, Answered]
+    known: KnownClasses | None
+
+
+def answer(
+    run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split, workers: Workers | None = None
+) -> Generator[Computing | Note, None, Answers]:
+    """Ask the finished network; workers, all of which call this, share the pictures."""
     from tellapart.training.predict import predict_fully
     from tellapart.training.runtime import plain_runtime
-    from tellapart.workflows.explain import explain_for_report
-    from tellapart.workflows.settle import settle
 
     # float32, as the exported model computes: the score is that of the model that will answer.
     runtime = plain_runtime()
-    known = None if catalog.multilabel else (yield from _known(run, network, catalog, split, runtime))
+    known = None if catalog.multilabel else (yield from _known(run, network, catalog, split, runtime, workers))
     config, flip = recipe.evaluation, flips(recipe)
     answered: dict[str, Answered] = {}
     for on, rows in (("validation", split.validation), ("test", split.test)):
@@ -53,11 +58,30 @@ def conclude(
             # Where it was trained again on the validation pictures too, the network before that answers these.
             answering, own = network if on == "test" else validated(run, network, recipe), known
             if known and answering is not network:
-                own = yield from _known(run, answering, catalog, split, runtime)
+                own = yield from _known(run, answering, catalog, split, runtime, workers)
             answered[on] = yield from predict_fully(
-                answering, catalog, rows, runtime, task, own, config.tta, flip, config.tta_mean
+                answering, catalog, rows, runtime, task, own, config.tta, flip, config.tta_mean, workers
             )
-            answered[on].predictions.save(run.predictions_file(on))
+    return Answers(answered, known)
+
+
+def conclude(
+    run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split, workers: Workers | None = None
+) -> Generator[Computing | Note, None, None]:
+    """Write predictions, certainty, scores, bundle and report; yield progress, and notes on the scores.
+
+    Args:
+        workers: those that take a share of the pictures; they call `answer`.
+    """
+    from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, tta_gain
+    from tellapart.report.run_report import report
+    from tellapart.workflows.explain import explain_for_report
+    from tellapart.workflows.settle import settle
+
+    answers = yield from answer(run, network, recipe, catalog, split, workers)
+    config, answered, known = recipe.evaluation, answers.answered, answers.known
+    for on, each in answered.items():
+        each.predictions.save(run.predictions_file(on))
     predictions = {on: each.predictions for on, each in answered.items()}
     distance = {on: each.distance for on, each in answered.items()}
     certainty = fit_certainty(predictions["validation"], distance["validation"], config.thresholds, config.known)
@@ -141,14 +165,14 @@ def _evaluated(run: Run, predictions: Predictions, part: str, on: str, certainty
 
 
 def _known(
-    run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime
+    run: Run, network: Network, catalog: Catalog, split: Split, runtime: Runtime, workers: Workers | None
 ) -> Generator[Computing | Note, None, KnownClasses]:
     """The classes' distributions in feature space, fitted to some training pictures."""
     from tellapart.evaluation.fit_open_set import fit_known
     from tellapart.training.extract_features import features
 
     rows = _known_rows(run, catalog, split)
-    vectors = yield from features(network, catalog, rows, runtime, "features of known pictures")
+    vectors = yield from features(network, catalog, rows, runtime, "features of known pictures", workers)
     return fit_known(vectors, catalog.target(rows), len(catalog.classes))
 
 

@@ -12,6 +12,7 @@ from tellapart.core.files import write_text
 from tellapart.errors import UnreadableError
 from tellapart.runs.resume import restore_layout, restore_mixing, restore_plan
 from tellapart.runs.run import Run
+from tellapart.workflows.leading import same_plan
 from tellapart.workflows.settle import read_ledger
 from tellapart.workflows.stages import Job, path_to_skip, train_stages
 
@@ -87,6 +88,10 @@ def train_by_plan(
                 write_text(job.run.recipe_file, job.recipe.to_toml())
                 yield from map(Note, why)
             job.run.write_json(job.run.plan_file, ledger.as_dict())
+        one = bool(ledger and ledger.open)
+        if job.workers:  # the plan is the leader's
+            recipe, one = same_plan(job.workers, job.recipe, one)
+            job = replace(job, recipe=recipe)
         if state.stage >= len(job.recipe.stages):
             return job, state
-        state = yield from train_stages(job, network, state, checkpoints, one=bool(ledger and ledger.open))
+        state = yield from train_stages(job, network, state, checkpoints, one=one)

@@ -147,7 +147,7 @@ class Console(ProgressSink):
             case Progress():
                 speed = meter.add(event)
                 left = (event.steps * (event.epochs - event.epoch + 1) - event.step) * meter.seconds_a_step
-                pace = f"  {speed:.0f} pictures/s  {clock_text(left)} left" if speed else ""
+                pace = f"  {speed:.0f} pictures/s{meter.workers(event)}  {clock_text(left)} left" if speed else ""
                 step(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{pace}", event.step, event.steps)
             case Validated():
                 best = "  best so far" if event.best else ""
@@ -204,9 +204,13 @@ class _Meter:
     seconds_a_step: float = 0.0
     runtime: str = ""
 
+    def workers(self, event: Progress) -> str:
+        """How many train together, and which one they wait for."""
+        return f" by {event.workers} workers, slowest {event.slowest}" if event.workers > 1 else ""
+
     def add(self, event: Progress) -> float:
         now = time.monotonic()
-        took = now - self.last
+        took = event.n_pictures / event.speed if event.speed else now - self.last
         # The first step of an epoch also waited for validation.
         if self.last and event.step > 1:
             self.seconds_a_step = 0.9 * self.seconds_a_step + 0.1 * took if self.seconds_a_step else took

@@ -13,7 +13,9 @@ import numpy as np
 from tellapart.core.events import Computing, Event, Logged, LrFound, Note, Retrained, StageDone, StageStarted, Validated
 from tellapart.errors import DataError, LostCacheError, UnreadableError
 from tellapart.runs.run import EventLog, Run
+from tellapart.runs.sessions import note_saved
 from tellapart.workflows.finalize import unbroken
+from tellapart.workflows.leading import same_state
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
@@ -22,13 +24,18 @@ if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
     from tellapart.training.checkpoint import Checkpoints, State
     from tellapart.training.dataset import Dataset
+    from tellapart.training.parallel.workers import Workers
     from tellapart.training.runtime import Runtime
     from tellapart.workflows.train import RunOptions
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, on which pictures, and where. `stop` holds the number of a signal once one has come."""
+    """What is trained, on which pictures, and where. `stop` holds the number of a signal once one has come.
+
+    With `workers`, each of several processes has a job of its own: the leader's run directory is the user's, those of
+    the others are temporary.
+    """
 
     run: Run
     recipe: Recipe
@@ -36,6 +43,12 @@ class Job:
     split: Split
     options: RunOptions
     stop: list[int]
+    workers: Workers | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes for the user: it is alone, or leads the others."""
+        return self.workers is None or self.workers.leads
 
 
 def train_stages(
@@ -59,10 +72,10 @@ def train_stages(
             yield from _fit_and_log(job, network, state, checkpoints, end)
         except UnreadableError as error:
             skip(job, error)
-            state = yield from _last_saved(job.run, network, checkpoints)
+            state = yield from _last_saved(job, network, checkpoints)
         except LostCacheError as error:
             yield Note(f"{error.message} It is made again, and training goes on from what was saved last.")
-            state = yield from _last_saved(job.run, network, checkpoints)
+            state = yield from _last_saved(job, network, checkpoints)
     return state
 
 
@@ -78,10 +91,10 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
     logged = _logged_stages(job.run)
     dataset = _dataset(job, network, state.retraining)
     started, prepared = time.monotonic(), 0.0
-    if not state.retraining:
+    if not state.retraining and job.leads:
         _write_previews(job, network, dataset)
     runtimes = {stage: runtime for (_, stage), runtime in logged.items()}
-    for event in fit(network, job.recipe, dataset, state, parse(job.options.runtime), runtimes):
+    for event in fit(network, job.recipe, dataset, state, parse(job.options.runtime), runtimes, job.workers):
         # A resumed stage starts once more, but stands in the log once.
         again = isinstance(event, StageStarted) and (event.retraining, event.stage) in logged
         if isinstance(event, Computing):
@@ -96,6 +109,8 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
         )
         if save:
             checkpoints.save(network, state)
+            if job.workers and job.leads:
+                note_saved(job.run)
         try:
             yield event
         except GeneratorExit:  # whoever follows has left, e.g. as its terminal was closed
@@ -127,16 +142,18 @@ def _must_save(job: Job, event: Event, state: State, end: int) -> bool:
     return bool(job.stop) or isinstance(event, LrFound) or state.stage == end
 
 
-def _last_saved(run: Run, network: Network, checkpoints: Checkpoints) -> Generator[Event, None, State]:
+def _last_saved(job: Job, network: Network, checkpoints: Checkpoints) -> Generator[Event, None, State]:
     """Load network and state as they were last saved, or as the training began where nothing has been saved."""
-    from tellapart.training.checkpoint import load_checkpoint
+    from tellapart.training.checkpoint import State, load_checkpoint
 
-    if not run.begun:
-        return load_checkpoint(run.checkpoint("initial"), network)
-    state, note = checkpoints.load(network)
+    state, note = State(), ""
+    if job.leads and not job.run.begun:
+        state = load_checkpoint(job.run.checkpoint("initial"), network)
+    elif job.leads:
+        state, note = checkpoints.load(network)
     if note:
         yield Note(note)
-    return state
+    return same_state(job.workers, network, state) if job.workers else state
 
 
 def _write_previews(job: Job, network: Network, dataset: Dataset) -> None:

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from tellapart.core.events import Event, Note, SplitReady
 from tellapart.core.files import plainly, sweep
 from tellapart.core.hardware import give_back, keep_freed, limit_spinning
+from tellapart.core.processes import rank
 from tellapart.core.signals import stop_politely
-from tellapart.errors import MissingExtraError, UnreadableError
+from tellapart.errors import MissingExtraError, UnreadableError, WorkerError
 from tellapart.runs.run import Run, locked
-from tellapart.workflows.finalize import check_evaluation, conclude
+from tellapart.runs.sessions import begin_session, end_session
+from tellapart.workflows.finalize import answer, check_evaluation, conclude
+from tellapart.workflows.leading import divided_recipe, hand_out, received, same_state, same_threads, use_threads
 from tellapart.workflows.planned import planned_recipe, train_by_plan
 from tellapart.workflows.progress import progress_sink
 from tellapart.workflows.settle import settle
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from tellapart.models.network import Network
     from tellapart.recipe.schema import Recipe
     from tellapart.training.checkpoint import Checkpoints, State
+    from tellapart.training.parallel.workers import Workers
     from tellapart.workflows.progress import ProgressSink
 
 
@@ -73,32 +77,95 @@ def run(recipe: Recipe, catalog: Catalog, split: Split, out: Path, options: RunO
     """
     limit_spinning()  # before torch is loaded, which happens just below
     _need_train_extra()
-    from tellapart.runs.resume import begin, check_run_directory
-    from tellapart.training.runtime import environment, parse
+    from tellapart.runs.resume import check_run_directory
+    from tellapart.training.parallel.workers import join
+    from tellapart.training.runtime import parse
 
     parse(options.runtime)  # a mistake in it shows before anything is written
     check_evaluation(recipe, catalog)
     started = Run(out)
     check_run_directory(started)
-    with plainly(), locked(out), stop_politely() as stop:
+    with plainly(), locked(out), stop_politely() as stop, join(stop) as workers, same_threads():
         keep_freed()
-        recipe = yield from planned_recipe(started, recipe, catalog, split, options)
-        about = {"command": options.command, **environment()}
-        about |= {"corrections": options.corrections} if options.corrections else {}
-        may_break = options.on_unreadable == "skip"
-        catalog, split, changes = begin(started, recipe, catalog, split, about, may_break, options.resume_anyway)
+        if workers:
+            stop = workers.stop
+        job, changes = yield from _begun(started, recipe, catalog, split, options, stop, workers)
         yield from map(Note, changes)
+        if workers:
+            hand_out(workers, started, started.finished)
         if started.finished:
             return
-        yield _split_ready(catalog, split)
+        yield _split_ready(job.catalog, job.split)
         sweep(out)
-        job = Job(started, recipe, catalog, split, options, stop)
+        yield from _follow(job)
+
+
+def _begun(
+    started: Run,
+    recipe: Recipe,
+    catalog: Catalog,
+    split: Split,
+    options: RunOptions,
+    stop: list[int],
+    workers: Workers | None,
+) -> Generator[Event, None, tuple[Job, list[str]]]:
+    """The training, as it begins here or was begun, and what has changed since, in sentences."""
+    from tellapart.runs.resume import begin
+    from tellapart.training.runtime import environment
+
+    recipe = yield from planned_recipe(started, recipe, catalog, split, options)
+    recipe = divided_recipe(started, recipe, workers)
+    about = {"command": options.command, **environment()}
+    about |= {"corrections": options.corrections} if options.corrections else {}
+    may_break = options.on_unreadable == "skip"
+    catalog, split, changes = begin(started, recipe, catalog, split, about, may_break, options.resume_anyway)
+    return Job(started, recipe, catalog, split, options, stop, workers), changes
+
+
+def _follow(job: Job) -> Generator[Event, None, None]:
+    """The training from where it stands to its end, as the leader, or the only process, does it."""
+    if job.workers:
+        begin_session(job.run, list(job.workers.nodes))
+    try:
         network, state, checkpoints = yield from _network(job)
         job = yield from _train(job, network, state, checkpoints)
-        give_back()
-        yield from _finish(job, network)
-        if ledger := settle(started, job.recipe):
-            yield from map(Note, ledger.outcome)
+    except WorkerError:
+        raise  # of whom the next session goes on
+    except BaseException:
+        if job.workers:
+            end_session(job.run)
+        raise
+    if job.workers:  # before the report, which tells of it
+        end_session(job.run)
+    give_back()
+    yield from _finish(job, network)
+    if ledger := settle(job.run, job.recipe):
+        yield from map(Note, ledger.outcome)
+
+
+def help_training(on_unreadable: str = "error", runtime: str = "auto") -> Generator[Event, None, None]:
+    """Take a share of what the leader of several workers trains: as `run`, in a temporary run directory.
+
+    Raises:
+        WorkerError: the leader or another worker has failed.
+        KeyboardInterrupt: all were asked to stop, after the leader has saved the state.
+    """
+    limit_spinning()
+    _need_train_extra()
+    from tellapart.training.parallel.workers import join
+
+    with plainly(), stop_politely() as stop, join(stop) as workers, same_threads():
+        assert workers
+        keep_freed()
+        with received(workers) as run:
+            if run is None:
+                return
+            use_threads(run.recipe)
+            job = Job(run, run.recipe, run.catalog, run.split, RunOptions(on_unreadable, runtime), stop, workers)
+            network, state, checkpoints = yield from _network(job)
+            job = yield from _train(job, network, state, checkpoints)
+            give_back()
+            yield from _help_finish(job, network)
 
 
 def _split_ready(catalog: Catalog, split: Split) -> SplitReady:
@@ -117,15 +184,18 @@ def _network(job: Job) -> Generator[Event, None, tuple[Network, State, Checkpoin
     from tellapart.training.checkpoint import Checkpoints, State, save_checkpoint
 
     run, recipe = job.run, job.recipe
-    yield from map(Note, announcements(recipe.model))
+    if job.leads:
+        yield from map(Note, announcements(recipe.model))
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.model, len(job.catalog.classes), recipe.data)
-    checkpoints = Checkpoints(run.checkpoint("last"), run.checkpoint("previous"))
+    checkpoints = Checkpoints(run.checkpoint("last"), run.checkpoint("previous"), are_written=job.leads)
+    if job.workers and not job.leads:
+        return network, same_state(job.workers, network, State()), checkpoints
     if run.begun:
         state, note = checkpoints.load(network)
         if note:
             yield Note(note)
-        return network, state, checkpoints
+        return network, same_state(job.workers, network, state) if job.workers else state, checkpoints
     size, last = network.preprocessing.height, recipe.stages[-1].size
     if last not in (None, size):
         yield Note(
@@ -134,7 +204,7 @@ def _network(job: Job) -> Generator[Event, None, tuple[Network, State, Checkpoin
         )
     save_checkpoint(run.checkpoint("initial"), network, State())
     run.write_json(run.environment_file, {**run.environment, "weights": network.weights_source})
-    return network, State(), checkpoints
+    return network, same_state(job.workers, network, State()) if job.workers else State(), checkpoints
 
 
 def _train(job: Job, network: Network, state: State, checkpoints: Checkpoints) -> Generator[Event, None, Job]:
@@ -164,12 +234,26 @@ def _finish(job: Job, network: Network) -> Iterator[Event]:
     """Follow `conclude` to its end. After a picture that broke, or in a later call, it begins from its start."""
     while not job.run.finished:
         try:
-            for event in conclude(job.run, network, job.recipe, job.catalog, job.split):
+            for event in conclude(job.run, network, job.recipe, job.catalog, job.split, job.workers):
                 yield event
                 if job.stop and not job.run.finished:
                     raise KeyboardInterrupt
         except UnreadableError as error:
             skip(job, error)
+        if job.workers:  # the others wait for this word, as they are needed once more where a picture broke
+            job.workers.json_from_leader(job.run.finished)
+
+
+def _help_finish(job: Job, network: Network) -> Iterator[Event]:
+    """Take a share of the pictures that `_finish` asks about, as often as it asks."""
+    assert job.workers
+    while True:
+        try:
+            yield from answer(job.run, network, job.recipe, job.catalog, job.split, job.workers)
+        except UnreadableError as error:
+            skip(job, error)
+        if job.workers.json_from_leader():
+            return
 
 
 def train(
@@ -211,6 +295,9 @@ def train(
     from tellapart.workflows.scan import scan
 
     began, sink = time.time(), progress_sink(progress)
+    if rank():
+        help_to_the_end(on_unreadable, runtime)
+        return Run(Path(out) if out is not None else Path("runs"))
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     catalog = scan(pictures, sink) if isinstance(pictures, str | Path) else pictures
     directory = Path(out) if out is not None else Path("runs") / catalog.root.name
@@ -260,6 +347,13 @@ def follow_run(
     """
     with closing(run(recipe, catalog, split, out, options)) as events:
         progress.follow(events, recipe)
+
+
+def help_to_the_end(on_unreadable: str, runtime: str) -> None:
+    """`help_training` to its end, in silence: the leader says what there is to say."""
+    with closing(help_training(on_unreadable, runtime)) as events:
+        for _ in events:
+            pass
 
 
 def _need_train_extra() -> None:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellapart.data.loading.loader import AHEAD, batches, gathered
+from tellapart.data.loading.loader import AHEAD, batches, cut, gathered
 
 
 def load(row: int) -> np.ndarray:
@@ -199,14 +199,14 @@ def test_gathered_batches_are_the_order_of_pictures_of_any_size(rows, batch_size
     def ready(some: np.ndarray) -> list[np.ndarray] | None:
         return [ragged(row) for row in some.tolist()] if rows.index(some[0]) >= ready_from else None
 
-    made = list(gathered(np.array(rows, np.int64), batch_size, ready, ragged, pair, workers))
+    made = list(gathered(cut(np.array(rows, np.int64), batch_size), ready, ragged, pair, workers))
     assert [row for some, _ in made for row in some] == rows
     assert all(np.array_equal(p, ragged(row)) for some, pictures in made for row, p in zip(some, pictures, strict=True))
 
 
 def test_what_is_ready_is_not_loaded():
     asked: list[int] = []
-    made = gathered(np.arange(9), 4, lambda rows: [ragged(row) for row in rows], asked.append, pair, 3)
+    made = gathered(cut(np.arange(9), 4), lambda rows: [ragged(row) for row in rows], asked.append, pair, 3)
     assert [rows for rows, _ in made] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
     assert asked == []
 
@@ -218,7 +218,7 @@ def test_an_error_in_gathering_comes_where_its_batch_would_have(workers):
             raise Broken(row)
         return ragged(row)
 
-    reading = gathered(np.arange(20), 4, never, broken, pair, workers)
+    reading = gathered(cut(np.arange(20), 4), never, broken, pair, workers)
     assert next(reading)[0] == [0, 1, 2, 3]
     assert next(reading)[0] == [4, 5, 6, 7]
     with pytest.raises(Broken, match="9"):
@@ -227,7 +227,7 @@ def test_an_error_in_gathering_comes_where_its_batch_would_have(workers):
 
 
 def test_who_stops_gathering_early_leaves_no_thread():
-    reading = gathered(np.arange(1000), 2, never, ragged, pair, 2)
+    reading = gathered(cut(np.arange(1000), 2), never, ragged, pair, 2)
     next(reading)
     reading.close()
     assert [thread for thread in threading.enumerate() if thread.name.startswith("tellapart")] == []
@@ -241,7 +241,7 @@ def test_who_stops_gathering_early_waits_for_the_pictures_at_hand_alone():
         assert row < 64 or go_on.wait(60)
         return ragged(row)
 
-    reading = gathered(np.arange(1000), 64, never, slow, pair, 2)
+    reading = gathered(cut(np.arange(1000), 64), never, slow, pair, 2)
     next(reading)
     while len(begun) < 66:  # both threads are at the next batch
         time.sleep(0.001)

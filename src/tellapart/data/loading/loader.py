@@ -90,9 +90,19 @@ def batches(
             others = order[max(start, batch_size) : start + portion]
             yield from [*([] if start else first), *batches(others, batch_size, load, workers, pinned=pinned)]
         return
-    if len(order) == 0:
+    yield from batches_of(cut(order, batch_size), load, workers, pinned)
+
+
+def cut(order: Rows, batch_size: int) -> list[Rows]:
+    """The rows of one batch after another; the last may be smaller."""
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def batches_of(parts: Sequence[Rows], load: Load, workers: int, pinned: bool = False) -> Iterator[Batch]:
+    """Batches of the rows given, each at least one, loading ahead; as `batches`."""
+    if not parts:
         return
-    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batch_size = max(map(len, parts))
     handful = _HANDFUL
     if isinstance(load, Together):
         handful = min(_TOGETHER, max(_HANDFUL, math.ceil(batch_size / workers)))
@@ -110,23 +120,21 @@ def batches(
 
 
 def gathered(
-    order: Rows,
-    batch_size: int,
+    parts: Sequence[Rows],
     ready: Callable[[Rows], Sequence[Pixels] | None],
     load: Callable[[int], Pixels],
     make: Callable[[Rows, Sequence[Pixels]], T],
     workers: int,
 ) -> Iterator[T]:
-    """Cut an order of rows into batches of pictures of any size, collated by the caller, ahead of use.
+    """Batches of pictures of any size, collated by the caller, ahead of use.
 
     Args:
-        order, batch_size, workers: see `batches`.
+        parts, workers: see `batches_of`.
         ready: rows → their pictures, where these can be had at once; then nothing is handed out to threads, which
             would cost more than it saves.
         load: row → uint8 [height, width, 3]; called in several threads.
         make: rows and their pictures → the batch; called in a thread of its own, so it may take its time.
     """
-    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     stopped = threading.Event()
 
     def few(rows: Rows) -> list[Pixels]:

@@ -1,0 +1,264 @@
+"""Training on several workers: what dividing a step costs, what Ray adds, what lost workers cost, and a scaling model.
+
+    python -m benchmarks.cluster_training [N] [PARTS]
+
+PARTS: some of "workers", "ray", "lost", "model", comma-separated; all by default. N: repetitions of each, 5 by default.
+Rivals run in turn. Pictures are made up, and the network is one of our own, so that nothing has to be fetched.
+
+* workers: pictures a second of two gloo workers of one thread each, over those of the best single process here, which
+  is timed with one and with all threads.
+* ray: seconds of a step under Ray Train over those under plain torch.distributed, two workers each.
+* lost: a training of which a worker is killed again and again, over the same one undisturbed, and whether both end with
+  the same weights.
+* model: from the measured step and exchange, pictures a second of 8, 64 and 512 workers by the formula that
+  the result file states.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import record
+
+PARTS = ("workers", "ray", "lost", "model")
+BATCH, SIDE, CLASSES, EACH = 32, 64, 4, 64
+RECIPE = """
+extends = "scratch"
+augment = [{{ transform = "horizontal_flip" }}]
+[data]
+size = {side}
+[model]
+name = "cnn8"
+pretrained = false
+{distributed}
+[[stages]]
+epochs = {epochs}
+batch_size = {batch}
+"""
+#: Between two kills in "lost", in seconds: a minute in ten would take ten; the share that is lost is what counts.
+EVERY = 20.0
+
+
+def pictures(folder: Path) -> Path:
+    """Noise in one colour a class."""
+    random = np.random.default_rng(0)
+    for number in range(CLASSES):
+        (folder / str(number)).mkdir(parents=True)
+        for index in range(EACH):
+            pixels = random.integers(0, 128, (SIDE, SIDE, 3), np.uint8)
+            pixels[..., number % 3] += np.uint8(60 + 20 * (number // 3))
+            Image.fromarray(pixels).save(folder / str(number) / f"{index}.png")
+    return folder
+
+
+def recipe(folder: Path, epochs: int, distributed: bool, threads: int = 1) -> Path:
+    section = f"[distributed]\nmicro_batches = 4\nthreads = {threads}" if distributed else ""
+    text = RECIPE.format(side=SIDE, epochs=epochs, batch=BATCH, distributed=section)
+    path = folder / f"{epochs}-{distributed}-{threads}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def steps_of(command: list[str], environment: dict[str, str] | None = None) -> list[float]:
+    """Seconds between the steps of a training, but for the first epoch and for those with a validation between."""
+    times: list[float] = []
+    last = None
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] != "Progress":
+                continue
+            if event["epoch"] > 1 and event["step"] > 1 and event["n_pictures"] == BATCH:
+                times.append(event["n_pictures"] / event["speed"] if event["speed"] else time.monotonic() - (last or 0))
+            last = time.monotonic()
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    return times
+
+
+def training(folder: Path, name: str, recipe_file: Path) -> list[str]:
+    out = folder / name
+    words = [sys.executable, "-m", "tellapart", "train", str(folder / "pictures"), "--recipe", str(recipe_file)]
+    return [*words, "--out", str(out), "--runtime", "cpu", "--json"]
+
+
+def torchrun(command: list[str], n: int) -> list[str]:
+    launcher = [command[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
+    return [*launcher, *command[1:]]
+
+
+def workers(folder: Path, n: int) -> dict[str, Any]:
+    """Two gloo workers against one process, in turn."""
+    seconds: dict[str, list[float]] = {"one, one thread": [], "one, all threads": [], "two": []}
+    for turn in range(n):
+        plain, divided = recipe(folder, 3, False), recipe(folder, 3, True)
+        for name, command, threads in (
+            ("one, one thread", training(folder, f"one-{turn}", plain), "1"),
+            ("one, all threads", training(folder, f"all-{turn}", plain), str(os.cpu_count())),
+            ("two", torchrun(training(folder, f"two-{turn}", divided), 2), "1"),
+        ):
+            seconds[name].append(float(np.median(steps_of(command, {"OMP_NUM_THREADS": threads}))))
+    best = np.minimum(seconds["one, one thread"], seconds["one, all threads"])
+    ratios = (best / np.array(seconds["two"])).tolist()
+    return {
+        "seconds a step": {name: record.spread(values) for name, values in seconds.items()},
+        "two workers' pictures a second, over the best single process": record.spread(ratios),
+    }
+
+
+def ray(folder: Path, n: int) -> dict[str, Any]:
+    """A step under Ray Train against one under torchrun, in turn."""
+    seconds: dict[str, list[float]] = {"torchrun": [], "ray": []}
+    divided = recipe(folder, 3, True)
+    for turn in range(n):
+        command = torchrun(training(folder, f"torchrun-{turn}", divided), 2)
+        seconds["torchrun"].append(float(np.median(steps_of(command, {"OMP_NUM_THREADS": "1"}))))
+        command = [*training(folder, f"ray-{turn}", divided), "--cluster", "auto", "--workers", "2"]
+        seconds["ray"].append(float(np.median(steps_of(command))))
+    ratios = (np.array(seconds["ray"]) / np.array(seconds["torchrun"])).tolist()
+    return {
+        "seconds a step": {name: record.spread(values) for name, values in seconds.items()},
+        "a step under Ray Train, over one under torchrun": record.spread(ratios),
+    }
+
+
+def lost(folder: Path, kills: int) -> dict[str, Any]:
+    """A training of which a worker is killed again and again, over an undisturbed one."""
+    file = recipe(folder, 60, True)
+    took: dict[str, float] = {}
+    for name in ("undisturbed", "disturbed"):
+        command = [*training(folder, name, file), "--cluster", "auto", "--workers", "2"]
+        start = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            left, due = (kills if name == "disturbed" else 0), None
+            for line in process.stdout:
+                if json.loads(line)["event"] == "Progress":
+                    due = due or time.monotonic() + EVERY
+                    if left and time.monotonic() > due:
+                        os.kill(_worker_of(process.pid), signal.SIGKILL)
+                        left, due = left - 1, None
+        took[name] = time.monotonic() - start
+    weights = [(folder / name / "checkpoints" / "best.safetensors").read_bytes() for name in took]
+    return {
+        "seconds": took,
+        "kills": kills,
+        "seconds between kills": EVERY,
+        "speed of the disturbed one, over the other": took["undisturbed"] / took["disturbed"],
+        "same weights": _tensors(weights[0]) == _tensors(weights[1]),
+    }
+
+
+def _tensors(data: bytes) -> bytes:
+    """What follows the header, which names the time."""
+    return data[8 + int.from_bytes(data[:8], "little") :]
+
+
+def _worker_of(pid: int) -> int:
+    """A process of Ray that holds a worker of the training."""
+    lines = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in lines.splitlines()]
+    family = {str(pid)}
+    for _ in rows:  # children of children, to any depth
+        family |= {own for own, parent, *_ in rows if parent in family}
+    return max(int(own) for own, _, *words in rows if own in family and "RayTrainWorker" in words[0])
+
+
+FORMULA = (
+    "pictures a second of w workers = w · batch / (step + exchange(w)); "
+    "exchange(w) = 2 (w - 1) / w · bytes / bandwidth + 2 (w - 1) · latency. "
+    "As many pictures a worker however many there are, and micro_batches = w: as many bytes as in a ring all-reduce"
+)
+
+
+def model(folder: Path, n: int) -> dict[str, Any]:
+    """What the formula gives for 8, 64 and 512 GPUs: first with what was measured here, then with a GPU as assumed."""
+    measured = exchange_here(folder, n)
+    step = float(np.median(steps_of(training(folder, "step", recipe(folder, 3, False)), {"OMP_NUM_THREADS": "1"})))
+    here = {"bytes": N_VALUES * 4, "step": step, "bandwidth": measured["bandwidth"], "latency": measured["latency"]}
+    return {
+        "formula": FORMULA,
+        "measured exchange": measured,
+        "workers as here, that many": {"from": here, "workers": _scaled(BATCH, **here)},
+        "GPUs, as assumed": {"from": GPU, "workers": _scaled(64, **GPU)},
+    }
+
+
+#: Values of a gradient: about those of EfficientNet-Lite0.
+N_VALUES = 4_650_000
+#: Assumed, not measured: a step of 64 pictures on a large GPU, and 100 Gbit/s between machines.
+GPU = {"bytes": N_VALUES * 4, "step": 0.05, "bandwidth": 12.5e9, "latency": 20e-6}
+
+
+def _scaled(batch: int, bytes: float, step: float, bandwidth: float, latency: float) -> dict[str, Any]:
+    rows = {}
+    for w in (1, 8, 64, 512):
+        exchange = 2 * (w - 1) / w * bytes / bandwidth + 2 * (w - 1) * latency
+        rows[str(w)] = {"pictures a second": w * batch / (step + exchange), "efficiency": step / (step + exchange)}
+    return rows
+
+
+def exchange_here(folder: Path, n: int) -> dict[str, float]:
+    """Two gloo processes on this machine: seconds of an exchange of many and of few values, and what they come to."""
+    seconds = []
+    for values in (N_VALUES, 64):
+        code = EXCHANGE.format(file=folder / f"meet-{values}", values=values, n=20 * n)
+        processes = [
+            subprocess.Popen([sys.executable, "-c", code, str(rank)], stdout=subprocess.PIPE, text=True)
+            for rank in (0, 1)
+        ]
+        out = [process.communicate()[0] for process in processes]
+        seconds.append(float(out[0]))
+    return {
+        "many values": seconds[0],
+        "few values": seconds[1],
+        "bandwidth": N_VALUES * 4 / seconds[0],
+        "latency": seconds[1] / 2,
+    }
+
+
+EXCHANGE = """
+import sys, time, torch, torch.distributed as dist
+from tellapart.training.parallel.workers import Workers
+torch.set_num_threads(1)
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method="file://{file}", rank=rank, world_size=2)
+workers, row, times = Workers(rank, 2), torch.zeros(1, {values}), []
+for _ in range({n}):
+    start = time.perf_counter()
+    workers.ordered_sum(row)
+    times.append(time.perf_counter() - start)
+print(sorted(times)[len(times) // 2])
+"""
+
+
+def main() -> None:
+    """Run the parts, and write benchmarks/results/cluster_training.json."""
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parts = sys.argv[2].split(",") if len(sys.argv) > 2 else PARTS
+    run = {"workers": workers, "ray": ray, "lost": lambda folder, _n: lost(folder, 3), "model": model}
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        pictures(Path(folder) / "pictures")
+        for name in parts:
+            results[name] = {**run[name](Path(folder), n), "load": round(os.getloadavg()[0], 1)}
+            print(json.dumps({name: results[name]}, indent=1))
+    record.write("cluster_training", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Training and studies on a real Ray: the result is that of one process, whoever is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.cluster.conftest import descendants
+
+RECIPE = """
+extends = "scratch"
+augment = [{ transform = "horizontal_flip" }]
+[data]
+size = 32
+[model]
+name = "cnn8"
+pretrained = false
+[distributed]
+micro_batches = 2
+[[stages]]
+epochs = 40
+batch_size = 8
+lr = 1e-3
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path, picture_folder: Callable[..., Path], tellapart_words: list[str]) -> list[str]:
+    """A training without its run directory."""
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    pictures = picture_folder(n=8)
+    recipe = str(tmp_path / "recipe.toml")
+    return [*tellapart_words, "train", str(pictures), "--recipe", recipe, "--runtime", "cpu", "--json"]
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def same_result(one: Path, other: Path) -> None:
+    best = [load_file(folder / "checkpoints" / "best.safetensors") for folder in (one, other)]
+    assert best[0].keys() == best[1].keys()
+    assert all(bool((best[0][name] == best[1][name]).all()) for name in best[0])
+    for part in ("validation", "test"):
+        answers = [(folder / "predictions" / f"{part}.parquet").read_bytes() for folder in (one, other)]
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.slow
+def test_torchrun_trains_as_one_process_does(tmp_path: Path, words: list[str]) -> None:
+    short = [*words, "--set", "stages.0.epochs=2"]
+    run([*short, "--out", str(tmp_path / "one")])
+    launcher = [words[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run([*launcher, "-m", *short[2:], "--out", str(tmp_path / "two")])
+    same_result(tmp_path / "one", tmp_path / "two")
+    sessions = json.loads((tmp_path / "two" / "workers.json").read_text(encoding="utf-8"))
+    assert [session["workers"] for session in sessions] == [2]
+    assert "Workers that trained together" in (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "one" / "workers.json").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_changes_nothing_but_the_time(tmp_path: Path, words: list[str]) -> None:
+    pytest.importorskip("ray")
+    out = tmp_path / "cluster"
+    command = [*words, "--out", str(out), "--cluster", "auto", "--workers", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            event = json.loads(line)
+            # In the middle of an epoch, when a checkpoint is there.
+            if event["event"] == "Progress" and event["epoch"] > 1 and (out / "workers.json").is_file():
+                break
+        os.kill(workers_of(process.pid)[-1], signal.SIGKILL)
+        rest = [json.loads(line) for line in process.stdout]
+        assert process.wait(timeout=300) == 0
+    assert rest[-1]["event"] == "Finished"
+    assert any(event["event"] == "Note" and "A worker was lost" in event["text"] for event in rest)
+    run([*words, "--out", str(tmp_path / "plain")])
+    same_result(out, tmp_path / "plain")
+    sessions = json.loads((out / "workers.json").read_text(encoding="utf-8"))
+    assert [bool(session["ended"]) for session in sessions] == [False, True]
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that hold the training's workers."""
+    found = []
+    for child in descendants(pid):
+        try:
+            title = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            continue
+        if b"RayTrainWorker" in title:
+            found.append(child)
+    assert found
+    return sorted(found)
+
+
+@pytest.mark.slow
+def test_what_the_head_took_with_it_goes_on_from_disk(tmp_path: Path, words: list[str]) -> None:
+    pytest.importorskip("ray")
+    out = tmp_path / "cluster"
+    command = [*words, "--out", str(out)]
+    with subprocess.Popen(
+        [*command, "--cluster", "auto", "--workers", "2"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if json.loads(line)["event"] == "Progress" and (out / "checkpoints" / "last.safetensors").is_file():
+                break
+        family = descendants(process.pid)
+        for child in family:
+            os.kill(child, signal.SIGKILL)
+        process.wait(timeout=60)
+    while any(Path(f"/proc/{child}").exists() and is_alive(child) for child in family):
+        time.sleep(0.1)
+    run(command)  # in one plain process
+    run([*words, "--out", str(tmp_path / "plain")])
+    same_result(out, tmp_path / "plain")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
