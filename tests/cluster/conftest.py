@@ -41,15 +41,17 @@ def nodes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
     for name, value in {**PRIVATE, "RAY_AUTH_TOKEN": own_token()}.items():
         monkeypatch.setenv(name, value)
+    from ray._raylet import Config
     from ray.cluster_utils import Cluster
 
+    Config.initialize("")  # it reads the environment once, and that was when Ray was imported
     started: list[Nodes] = []
 
-    def make(n: int, **options: Any) -> Nodes:
-        small = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False, **options}
-        started.append(Cluster(initialize_head=True, head_node_args=small))
+    def make(n: int, **of_the_head: Any) -> Nodes:
+        small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+        started.append(Cluster(initialize_head=True, head_node_args={**small, **of_the_head}))
         for number in range(1, n):
-            started[-1].add_node(**{**small, "node_name": f"node-{number}"})
+            started[-1].add_node(**small, node_name=f"node-{number}")
         started[-1].wait_for_nodes()
         return started[-1]
 

@@ -71,6 +71,15 @@ def test_an_address_with_credentials_is_refused_and_not_repeated(url):
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize("words", [["predict", "run", "a.png", "--out"], ["audit", "photos", "--out"]])
+def test_what_is_written_here_is_not_written_to_a_folder_called_s3(here, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = here(*words, "s3://bucket/a.csv")
+    assert done.returncode == 2
+    assert "s3://bucket/a.csv: this is written to a file of this machine" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @given(st.text(max_size=30))
 def test_any_address_stays_below_its_bucket(text):
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tellapart.core.output import print_err
+from tellapart.core.remote import check_local
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
@@ -49,9 +50,19 @@ TtaMean = Annotated[
 LabelOptions = dict[str, Any]
 
 
-def out_option(text: str) -> Any:
-    """The option that says where a command writes; its help says what, and where by default."""
-    return typer.Option("--out", "-o", help=text)
+def out_option(text: str, storage: bool = False) -> Any:
+    """The option that says where a command writes; its help says what, and where by default.
+
+    Args:
+        text: the help.
+        storage: whether it may be a place in a storage (s3://…); else such a place is refused.
+    """
+    return typer.Option("--out", "-o", help=text, callback=None if storage else _on_this_machine)
+
+
+def _on_this_machine(path: Path | None) -> Path | None:
+    check_local(path, "--out")
+    return path
 
 
 def _label_options(

@@ -50,7 +50,9 @@ Weights = Annotated[Path | None, typer.Option(help="A file of weights; or a run,
 def train(
     pictures: Pictures,
     *,
-    out: Annotated[Path | None, out_option("The run directory; runs/NAME by default.")] = None,
+    out: Annotated[
+        Path | None, out_option("The run directory; runs/NAME by default. s3://…: it is copied there.", storage=True)
+    ] = None,
     recipe: RecipeName = DEFAULT_RECIPE,
     minutes: Minutes = None,
     model: ModelName = None,

@@ -194,6 +194,16 @@ def copied_to(path: Path) -> Iterator[Path]:
     upload(folder, url)
 
 
+def check_local(path: Path | None, option: str) -> None:
+    """Refuse a place in a storage where files of this machine are written.
+
+    Raises:
+        UsageError: it is in a storage.
+    """
+    if path is not None and (url := remote_url(path)) is not None:
+        raise UsageError(f"{option} {url}: this is written to a file of this machine.", "Name one, and copy it then.")
+
+
 def upload(folder: Path, url: str) -> None:
     """Copy a folder into a storage: files first, those that make it whole (`bundle.json`) last.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tellapart.core.files import check_suffix
-from tellapart.core.remote import AT_ONCE, remote_url
+from tellapart.core.remote import AT_ONCE, check_local, remote_url
 from tellapart.core.text import counted
 from tellapart.core.version import __version__
 from tellapart.deploy.answer import Answer
@@ -145,9 +145,12 @@ def _checked_format(request: Request) -> str:
     if request.submission is not None:
         from tellapart.deploy.submission import SUBMISSIONS
 
+        check_local(request.submission, "--submission")
         check_suffix(request.submission, SUBMISSIONS, "--submission")
         if request.out is not None or request.format is not None:
             raise UsageError("--submission writes one file, as CSV.", "Leave --out and --format out.")
+    check_local(request.out, "--out")
+    check_local(request.sort_into, "--sort-into")
     form = format_of(request.out, request.format)
     if request.resume and (request.out is None or form == "table" or _is_device(request.out)):
         raise UsageError(
