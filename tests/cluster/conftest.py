@@ -41,6 +41,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
     for name, value in {**PRIVATE, "RAY_AUTH_TOKEN": own_token()}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # read when Ray was imported
     from ray._raylet import Config
     from ray.cluster_utils import Cluster
 
