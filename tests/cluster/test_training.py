@@ -9,10 +9,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from tellapart.cluster.mailbox import Mailed
+from tellapart.cluster.training import Work, _n_that_divide
+from tellapart.core.events import Note, Progress
+from tellapart.recipe.distributed import for_workers
+from tellapart.recipe.schema import Recipe
+from tellapart.workflows.train import RunOptions
 from tests.cluster.conftest import descendants
 
 RECIPE = """
@@ -39,6 +46,39 @@ def words(tmp_path: Path, picture_folder: Callable[..., Path], tellapart_words: 
     pictures = picture_folder(n=8)
     recipe = str(tmp_path / "recipe.toml")
     return [*tellapart_words, "train", str(pictures), "--recipe", recipe, "--runtime", "cpu", "--json"]
+
+
+def work_in(folder: Path, recipe: Recipe) -> Work:
+    return Work(folder / "photos", folder / "run", recipe, RunOptions())
+
+
+@pytest.mark.parametrize(("asked", "most", "n"), [(4, 4, 4), (4, 3, 2), (3, 3, 3), (3, 2, 2), (8, 7, 4), (2, 0, 1)])
+def test_fewer_workers_go_on_that_divide_the_micro_batches(tmp_path: Path, asked: int, most: int, n: int) -> None:
+    assert _n_that_divide(work_in(tmp_path, Recipe()), most, asked) == n
+
+
+def test_the_micro_batches_of_a_run_stay(tmp_path: Path) -> None:
+    work = work_in(tmp_path, Recipe())
+    (work.out / "checkpoints").mkdir(parents=True)
+    (work.out / "checkpoints" / "last.safetensors").touch()
+    (work.out / "recipe.toml").write_text(for_workers(Recipe(), 6).to_toml(), encoding="utf-8")
+    assert [_n_that_divide(work, n, n) for n in (6, 5, 4, 3)] == [6, 3, 3, 3]
+
+
+def test_of_progress_the_latest_is_told_and_of_all_else_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, told = Mailed(None), list[tuple[str, Any]]()
+    monkeypatch.setattr(sink, "deliver", lambda: (told.extend(sink.waiting), sink.waiting.clear()))
+    sink.sent = time.monotonic() + 1_000  # not yet time to deliver
+    steps = [Progress(0, 1, 1, step, 9, 1.0, 0.1, 8) for step in range(1, 4)]
+    sink.follow([*steps, Note("a note"), *steps[:1]], Recipe())
+    sink.say("a word")
+    assert told == [("event", steps[2]), ("event", Note("a note")), ("event", steps[0]), ("say", "a word")]
+
+
+def test_workers_belong_to_a_cluster(here: Any, picture_folder: Callable[..., Path]) -> None:
+    done = here("train", picture_folder(n=2), "--workers", "2")
+    assert done.returncode == 2
+    assert "--workers belongs to --cluster." in done.stderr
 
 
 def run(command: list[str]) -> None:
