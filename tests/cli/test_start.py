@@ -71,3 +71,22 @@ def test_a_first_answer_loads_neither_parser_nor_schemas_nor_tables(pictures: Pa
     assert {"tellapart", "onnxruntime"} <= loaded
     assert loaded & {"typer", "pydantic", "polars", "torch", "openvino", "email", "subprocess", "tarfile"} == set()
     assert "rich.console" not in done.stderr.split()
+
+
+def test_help_on_studies_loads_neither_torch_nor_optuna() -> None:
+    code = """
+import sys
+from tellapart.cli.start import main
+for words in (["study", "--help"], ["study", "show", "--help"], ["study", "close", "--help"], ["runs", "--help"]):
+    sys.argv = ["tellapart", *words]
+    try:
+        main()
+    except SystemExit as left:
+        assert not left.code
+print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "typer" in loaded
+    assert loaded & {"torch", "optuna", "timm", "scipy", "sklearn", "polars", "numpy", "matplotlib"} == set()
+    assert done.stdout.count("Usage: ") == 4

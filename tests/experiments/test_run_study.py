@@ -10,14 +10,17 @@ import numpy as np
 import optuna
 import polars as pl
 import pytest
+import torch
 
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan
+from tellapart.data.splitting.split import split
 from tellapart.errors import RecipeError, RunError, UsageError
 from tellapart.experiments import run_study, train_cell
 from tellapart.experiments.directory import locked
 from tellapart.experiments.results import read_results
 from tellapart.experiments.run_study import best_cell
+from tellapart.experiments.seeds import Seed
 from tellapart.experiments.splits import StudySplits
 from tellapart.recipe.load import read_recipe
 from tests.experiments import small
@@ -189,6 +192,19 @@ def test_a_cell_that_cannot_be_trained_is_said_before_the_first(tmp_path, do):
     assert not list((tmp_path / "out").rglob("result.json"))
     # What is refused holds no directory: the recipe may be mended too.
     assert do(tmp_path, small.PAIR, small.RECIPE.replace("channels = 4", "channels = 3")).runs.height == 2
+
+
+def test_a_check_leaves_the_network_that_trainings_are_copied_from(pictures):
+    recipe, _ = read_recipe("scratch", ["data.size=16", "model.name=small-cnn", "stages.0.size=8"])
+    seed, divided = Seed(0, 0, 5, 5), split(pictures)
+    before = train_cell.initial_network(recipe, 3, seed.init)
+    train_cell.check_cell(recipe, pictures, divided, seed)
+    after = train_cell.initial_network(recipe, 3, seed.init)
+    assert [m.training for m in after.modules()] == [m.training for m in before.modules()]
+    assert any(m.training for m in after.modules())
+    assert all(
+        torch.equal(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True)
+    )
 
 
 def test_a_catalog_that_a_kill_left_is_not_taken_for_this_studys(tmp_path, do, pictures, picture_folder):

@@ -105,10 +105,10 @@ def _log(client: Any, experiment: str, row: dict[str, Any], mark: str, results: 
     run = client.create_run(experiment, start_time=0, run_name=row["path"].removeprefix("cells/"))
     identity = run.info.run_id
     listed = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in params.items()]
-    for some in _batches(listed, _PARAMS_AT_ONCE):
-        client.log_batch(identity, params=some)
-    for some in _batches([*numbers, *curve], _METRICS_AT_ONCE):
-        client.log_batch(identity, metrics=some)
+    for batch in _batches(listed, _PARAMS_AT_ONCE):
+        client.log_batch(identity, params=batch)
+    for batch in _batches([*numbers, *curve], _METRICS_AT_ONCE):
+        client.log_batch(identity, metrics=batch)
     # The mark comes last: a training without it is added again.
     client.log_batch(identity, tags=[RunTag(name, value[:_LONGEST_VALUE]) for name, value in tags.items()])
     client.set_terminated(identity, "FINISHED" if row["status"] == DONE else "FAILED", end_time=0)

@@ -54,9 +54,14 @@ def _initial(model: str, data: str, n_classes: int, seed: int) -> Network:
 
 def initial_network(recipe: Recipe, n_classes: int, seed: int) -> Network:
     """A recipe's network with its initial weights: the same for the same network and seed, read and drawn once."""
+    return copy.deepcopy(_shared(recipe, n_classes, seed))
+
+
+def _shared(recipe: Recipe, n_classes: int, seed: int) -> Network:
+    """The network that all trainings of a seed are copied from: to be looked at, and left as it is."""
     data = recipe.data.model_copy(update={"validation": 0.15, "test": 0.15, "split_seed": None, "ahead": []})
     model = recipe.model.model_dump_json(exclude_none=True)
-    return copy.deepcopy(_initial(model, data.model_dump_json(exclude_none=True), n_classes, seed))
+    return _initial(model, data.model_dump_json(exclude_none=True), n_classes, seed)
 
 
 def dataset_of(recipe: Recipe, network: Network, catalog: Catalog, split: Split, seed: Seed) -> Dataset:
@@ -66,11 +71,8 @@ def dataset_of(recipe: Recipe, network: Network, catalog: Catalog, split: Split,
     return Dataset(catalog, split.train, split.validation, preprocessing, recipe.augment, seed.order, ahead, per_batch)
 
 
-def check_cell(recipe: Recipe, catalog: Catalog, split: Split, seed: Seed) -> Network:
+def check_cell(recipe: Recipe, catalog: Catalog, split: Split, seed: Seed) -> None:
     """Refuse a cell that cannot be trained, before the first one is.
-
-    Returns:
-        Its network, as it would begin.
 
     Raises:
         TellapartError: no such network or weights, or stages that do not fit it.
@@ -78,9 +80,11 @@ def check_cell(recipe: Recipe, catalog: Catalog, split: Split, seed: Seed) -> Ne
     from tellapart.workflows.finalize import check_evaluation
 
     check_evaluation(recipe, catalog)
-    network = initial_network(recipe, len(catalog.classes), seed.init)
+    network = _shared(recipe, len(catalog.classes), seed.init)
+    modes = [module.training for module in network.modules()]
     check_stages(network, recipe, dataset_of(recipe, network, catalog, split, seed))
-    return network
+    for module, mode in zip(network.modules(), modes, strict=True):
+        module.training = mode  # a stage of another size had it answer a picture
 
 
 def train_cell(

@@ -97,6 +97,22 @@ def test_what_came_is_told_beside_what_was_announced() -> None:
     assert "those of “linear head”" in end.outcome[2]
 
 
+def test_a_plan_that_was_had_before_announces_nothing_of_its_own() -> None:
+    end = settled(replace(LEDGER, expected=(), open=False), ALL, LEDGER.began + 60)
+    assert end.outcome[0].startswith("Taken 4.7 minutes before, 1.0 now: 20")
+
+
+def test_a_loss_that_is_no_number_is_no_gain_and_ends_nothing() -> None:
+    """The log has none for it: JSON has no such number."""
+    endless = [*PROBES, *steps(2, 0.6, [(0.3, None), (None, 0.7)], best=0)]  # type: ignore[list-item]
+    (outcome,) = outcomes(endless)
+    assert not outcome.improved
+    _, recipe, why = brought_up_to_date(LEDGER, RECIPE, endless, 3, LEDGER.began + 60)
+    assert "made nothing better" in why[0]
+    assert len(recipe.stages) == 4
+    assert settled(LEDGER, endless, LEDGER.began + 60).outcome[1].startswith("“last layers” did not better")
+
+
 def test_a_ledger_is_read_as_it_was_written_or_refused(tmp_path: Path) -> None:
     run = Run(tmp_path)
     written = json.loads(json.dumps(LEDGER.as_dict()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tellapart.recipe.schema import Recipe
 from tellapart.runs.run import Run
 from tellapart.training.planning import plan as planning
 from tellapart.training.planning import stages
-from tellapart.training.planning.ledger import Ledger
+from tellapart.training.planning.ledger import Ledger, settled
 from tellapart.training.planning.plan import plan
 from tellapart.workflows.train import RunOptions, run
 
@@ -106,6 +107,49 @@ def test_remembered_timings_make_the_same_plan_and_damaged_ones_are_measured_aga
     third = follow(plan(recipe, catalog, divided, time.time()))[1]
     assert third[1].timing != first[1].timing
     assert third[0].stages == first[0].stages
+
+
+@pytest.mark.usefixtures("two_networks")
+def test_minutes_that_are_too_few_are_said_to_be(picture_folder: Callable[..., Path]) -> None:
+    """Two classes of six pictures in all, and a fifth of a minute, which what comes at the end takes alone."""
+    catalog = scan(picture_folder(n=3, classes=("a", "b")))
+    recipe = load_recipe("fast", [*SMALL, "plan.minutes=0.2"])
+    planned, ledger = follow(plan(recipe, catalog, split(catalog), time.time()))[1]
+    assert planned.plan
+    assert planned.plan.why[-1].startswith(
+        "0.2 minutes are too few for the least that a training does here: linear head"
+    )
+    assert [stage.solver for stage in planned.stages] == ["lbfgs"]
+    assert ledger.announced > 12
+
+
+@pytest.mark.usefixtures("two_networks")
+def test_a_plan_that_is_repeated_is_remembered_as_it_first_was(picture_folder: Callable[..., Path]) -> None:
+    """How long it took with an empty cache is what it may take again."""
+    catalog = scan(picture_folder(n=3))
+    recipe, divided = load_recipe("fast", SMALL), split(catalog)
+    planned, ledger = follow(plan(recipe, catalog, divided, time.time()))[1]
+    planning.keep(settled(ledger, [], ledger.began + 300), planned)
+    for _ in range(2):
+        again, repeated = follow(plan(recipe, catalog, divided, time.time()))[1]
+        assert again.plan
+        assert "It took 5.0 minutes then" in again.plan.why[-1]
+        planning.keep(settled(repeated, [], repeated.began + 30), again)
+
+
+@pytest.mark.parametrize(("value", "asked"), [("0", True), ("", True), ("1", False), ("true", False)])
+def test_the_hub_is_asked_unless_that_is_forbidden(monkeypatch: pytest.MonkeyPatch, value: str, asked: bool) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    calls: list[bool] = []
+
+    def candidates(offline: bool) -> list[Any]:
+        calls.append(offline)
+        return []
+
+    monkeypatch.setattr(planning, "candidates", candidates)
+    assert list(planning.networks(5)) == []
+    assert calls == [not asked]
 
 
 @pytest.mark.slow

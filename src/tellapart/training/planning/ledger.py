@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ from tellapart.training.planning.budget import Timing, Workload, end_seconds, ep
 from tellapart.training.planning.stages import Outcome, further, may_go_on, slowed
 
 #: Of the minutes, kept free for what no measurement foresees.
-_SPARE = 0.03
+SPARE = 0.03
 #: How much slower or faster than measured the machine is believed to have become.
 _DRIFT = (0.5, 5.0)
 
@@ -28,7 +29,7 @@ class Ledger:
         timing, work: what the plan rests on.
         planned: seconds until the first stage began.
         announced: seconds from beginning to end, as announced first. latest: as announced last.
-        expected: seconds of each stage, as announced.
+        expected: seconds of each stage, as announced; none of a plan that the same command had before.
         open: whether stages may still be changed or added.
         memory: name of the note that remembers the plan.
         outcome: sentences on how it came out.
@@ -70,12 +71,17 @@ def outcomes(events: Sequence[dict[str, Any]]) -> list[Outcome]:
         if not epochs:
             continue  # a linear probe
         name = next(event["name"] for event in own if event["event"] == "StageStarted")
-        start = next(event["validation_loss"] for event in own if event["event"] == "BeginsFrom")
-        losses = tuple((event["train_loss"], event["validation_loss"]) for event in epochs)
+        start = next(_loss(event["validation_loss"]) for event in own if event["event"] == "BeginsFrom")
+        losses = tuple((_loss(event["train_loss"]), _loss(event["validation_loss"])) for event in epochs)
         # The first epoch also waits for what runs once, such as compiling; the median does not.
         seconds = sorted(event.get("seconds", 0.0) for event in epochs)[len(epochs) // 2]
         result.append(Outcome(name, start, losses, seconds))
     return result
+
+
+def _loss(value: float | None) -> float:
+    """A loss of the log, which has none that is no number: such a one is worse than all others."""
+    return math.inf if value is None else value
 
 
 def drift(ledger: Ledger, events: Sequence[dict[str, Any]], done: int) -> float:
@@ -106,7 +112,7 @@ def brought_up_to_date(
     factor = drift(ledger, events, done)
     timing = slowed(ledger.timing, factor)
     end = end_seconds(timing, ledger.work)
-    left = 60 * ledger.minutes * (1 - _SPARE) - (now - ledger.began) - end
+    left = 60 * ledger.minutes * (1 - SPARE) - (now - ledger.began) - end
     if done < len(recipe.stages):
         return _corrected(ledger, recipe, timing, left, now, end)
     stage, reason = further(recipe, outcomes(events), timing, ledger.work, left, ledger.minutes)
@@ -145,10 +151,9 @@ def settled(ledger: Ledger, events: Sequence[dict[str, Any]], now: float) -> Led
     """The ledger at the end, with sentences on what the minutes bought beside what was announced."""
     taken = now - ledger.began
     share = percent(taken / 60 / ledger.minutes, 0)
-    times = (
-        f"Announced {ledger.announced / 60:.1f} minutes, taken {taken / 60:.1f}: {share} of the "
-        f"{ledger.minutes:g} that were allowed."
-    )
+    before, now_taken = f"{ledger.announced / 60:.1f} minutes", f"{taken / 60:.1f}"
+    times = f"Announced {before}, taken {now_taken}" if ledger.expected else f"Taken {before} before, {now_taken} now"
+    times += f": {share} of the {ledger.minutes:g} that were allowed."
     gains = [_gain(each) for each in outcomes(events)]
     bought = f"{'; '.join(gains)}." if gains else ""
     return replace(ledger, taken=taken, open=False, outcome=tuple(filter(None, (times, bought, _kept_of(events)))))

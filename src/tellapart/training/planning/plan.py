@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import tomllib
 from collections.abc import Generator
@@ -18,11 +17,12 @@ from pydantic import TypeAdapter
 from tellapart.core.events import Computing, Note
 from tellapart.core.files import cache_folder
 from tellapart.models.catalogue import candidates
+from tellapart.models.hub import is_offline
 from tellapart.recipe.schema import Recipe
 from tellapart.training.planning.budget import Workload, end_seconds, stage_seconds, workload
 from tellapart.training.planning.compare import HOPELESS as HOPELESS_ERRORS
 from tellapart.training.planning.compare import Trial, as_good, best_of, choose
-from tellapart.training.planning.ledger import Ledger
+from tellapart.training.planning.ledger import SPARE, Ledger
 from tellapart.training.planning.memory import note_file, recall, remember
 from tellapart.training.planning.stages import FEW, fair_seconds, may_go_on, skeleton, with_epochs
 from tellapart.training.planning.trial import Candidate, answer, prepare
@@ -78,7 +78,7 @@ def plan(
     search = _Search(skeleton(recipe, work), catalog, split, work, runtime, allowed - (time.time() - began), allowed)
     rows = np.random.default_rng(recipe.seed).permutation(split.train)
     chosen, why = yield from search.run(names, rows)
-    planned, more = with_epochs(chosen.recipe, chosen.timing, work, allowed - (time.time() - began))
+    planned, more = with_epochs(chosen.recipe, chosen.timing, work, (1 - SPARE) * allowed - (time.time() - began))
     data = planned.data.model_copy(update={"size": chosen.size})
     planned = planned.model_copy(update={"data": data})
     spent = time.time() - began
@@ -128,7 +128,12 @@ def digest(recipe: Recipe) -> str:
 
 
 def keep(ledger: Ledger, recipe: Recipe) -> None:
-    """Remember a plan that was carried out, so that the same command gets it again."""
+    """Remember a plan that was carried out, so that the same command gets it again.
+
+    One that was remembered stays as it is: how long it took with nothing in the cache is what it may take again.
+    """
+    if recipe.plan and any(sentence.startswith(_BEFORE) for sentence in recipe.plan.why):
+        return
     remember(
         cache_folder("plans") / ledger.memory, {"recipe": recipe.to_toml(), "ledger": json.dumps(ledger.as_dict())}
     )
@@ -145,13 +150,13 @@ def _remembered(name: str, asked: str, began: float) -> tuple[Recipe, Ledger] | 
     if recipe is None or ledger is None or recipe.plan is None or ledger.taken is None:
         return None
     again = (
-        f"{_BEFORE}; what is stored in the cache makes it quicker than the {ledger.taken / 60:.1f} minutes of then. "
+        f"{_BEFORE}. It took {ledger.taken / 60:.1f} minutes then, and takes less by what is stored in the cache. "
         "To plan anew: tellapart cache clear plans"
     )
     why = [*(sentence for sentence in recipe.plan.why if not sentence.startswith(_BEFORE)), again]
     recipe = recipe.model_copy(update={"plan": recipe.plan.model_copy(update={"why": why})})
     values: dict[str, Any] = {**ledger.as_dict(), "asked": asked, "began": began, "open": False, "outcome": ()}
-    values |= {"announced": ledger.taken, "latest": ledger.taken, "taken": None}
+    values |= {"announced": ledger.taken, "latest": ledger.taken, "expected": (), "taken": None}
     return recipe, Ledger.from_dict(values)
 
 
@@ -161,7 +166,7 @@ def networks(minutes: float) -> Generator[Note, None, list[str]]:
     Yields:
         Note, for each that will be fetched, with its size and about how long that takes.
     """
-    everything = candidates(offline=bool(os.environ.get("HF_HUB_OFFLINE")))
+    everything = candidates(offline=is_offline())
     here = sorted((c for c in everything if c.at_hand), key=lambda c: (c.name != DEFAULT, c.macs, c.name))
     quick = [c for c in everything if not c.at_hand and c.download_seconds <= _SHARE_TO_FETCH * 60 * minutes]
     fetched = sorted(quick, key=lambda c: (c.macs, c.name))[:: max(1, len(quick) // _MOST_FETCHED)][:_MOST_FETCHED]
@@ -266,7 +271,13 @@ def _promise(recipe: Recipe, expected: list[float], end: float, goes_on: bool, a
     if goes_on:
         parts.append("then further stages as long as validation gets better")
     parts.append(f"certainty, bundle and report ({_time(end)})")
-    return f"{recipe.plan.minutes:g} minutes buy: {'; '.join(parts)}. About {announced / 60:.1f} minutes in all."
+    minutes, whole = (
+        f"{recipe.plan.minutes:g} minutes",
+        f"{'; '.join(parts)}. About {announced / 60:.1f} minutes in all.",
+    )
+    if announced > (1 + SPARE) * 60 * recipe.plan.minutes:
+        return f"{minutes} are too few for the least that a training does here: {whole}"
+    return f"{minutes} buy: {whole}"
 
 
 def _time(seconds: float) -> str:
