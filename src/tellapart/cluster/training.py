@@ -6,6 +6,7 @@ workers as the cluster still has: as many as divide the recipe's micro-batches, 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -78,6 +79,8 @@ def train_on_cluster(cluster: Cluster, work: Work, n_workers: int | None, progre
     if n > most:
         kind = "GPUs" if cluster.n_gpus else "processors"
         raise UsageError(f"--workers {n}: the cluster has {most} {kind}.", "Give fewer workers, or add machines.")
+    # A busy machine takes longer than Ray's own minute to load torch; read by Ray Train here, and gone with Ray.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     with stop_politely() as stop:
         try:
             progress.follow(_attempts(cluster, work, n, stop), work.recipe)
