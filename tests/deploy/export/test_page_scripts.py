@@ -1,11 +1,14 @@
 """The scripts of the classifier's page beside the Python that they are a second writing of."""
 
+import struct
+
 import numpy as np
 import pytest
 
 from tellapart.core.predictions import average_logits, probabilities
 from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augmentation.tta import copies
+from tellapart.data.decoding.jpeg import exif_orientation, valid_orientation
 from tellapart.evaluation.open_set import KnownClasses
 
 
@@ -84,3 +87,47 @@ def test_the_browser_writes_shares_as_python_does(scripts, probability, text):
     from tellapart.deploy.answer import percent
 
     assert scripts.evaluate("(p) => share(p)", probability) == percent(probability) == text
+
+
+def exif_data(order, *entries):
+    """A TIFF directory of (kind, count, value) entries for the orientation; a value of 4 bytes stands as it is."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
+    values = [
+        v if isinstance(v, bytes) else struct.pack(order + ("I" if kind == 4 else "H2x"), v) for kind, _, v in entries
+    ]
+    return head + b"".join(
+        struct.pack(f"{order}HHI", 0x0112, kind, count) + value
+        for (kind, count, _), value in zip(entries, values, strict=True)
+    )
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(3, 1, 6)],
+        [(4, 1, 6)],
+        [(2, 2, b"6\0\0\0")],  # a text, which is no orientation
+        [(2, 2, b"\6\0\6\0")],
+        [(3, 2, 6)],
+        [(3, 1, 0)],
+        [(3, 1, 9)],
+        [(3, 1, 6), (3, 1, 8)],
+        [(4, 1, 65536 + 6)],
+    ],
+    ids=str,
+)
+def test_an_orientation_counts_in_the_browser_where_it_counts_in_python(scripts, order, entries):
+    tiff = exif_data(order, *entries)
+    chunk = struct.pack(">I", len(tiff)) + b"eXIf" + tiff + bytes(4)
+    theirs = scripts.evaluate(
+        "bytes => orientationOfPng(new DataView(Uint8Array.from(bytes).buffer))", list(b"\x89PNG\r\n\x1a\n" + chunk)
+    )
+    assert theirs == valid_orientation(exif_orientation(tiff))
+
+
+def test_what_is_cut_off_in_mid_orientation_is_upright(scripts):
+    tiff = exif_data(">", (3, 1, 6))
+    chunk = struct.pack(">I", len(tiff)) + b"eXIf" + tiff[:-3]
+    read = "bytes => orientationOfPng(new DataView(Uint8Array.from(bytes).buffer))"
+    assert scripts.evaluate(read, list(b"\x89PNG\r\n\x1a\n" + chunk)) == 1

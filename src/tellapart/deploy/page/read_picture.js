@@ -50,6 +50,8 @@ async function unmixedPixels(blob) {
 function orientationOfPng(file) {
   const EXIF = 0x65584966;
   const TAG = 0x0112;
+  const SIZES = { 3: 2, 4: 4 }; // bytes of EXIF's kinds of whole numbers; a text is no orientation
+  let orientation = 1;
   try {
     for (let at = 8; at + 12 <= file.byteLength; at += 12 + file.getUint32(at)) {
       if (file.getUint32(at + 4) !== EXIF) continue;
@@ -58,15 +60,17 @@ function orientationOfPng(file) {
       const first = tiff + file.getUint32(tiff + 4, little);
       for (let entry = 0; entry < file.getUint16(first, little); entry++) {
         const tag = first + 2 + 12 * entry;
-        if (file.getUint16(tag, little) !== TAG) continue;
-        const value = file.getUint16(tag + 8, little);
-        return value >= 1 && value <= 8 ? value : 1;
+        const size = SIZES[file.getUint16(tag + 2, little)];
+        if (file.getUint16(tag, little) !== TAG || !size || file.getUint32(tag + 4, little) !== 1) continue;
+        const value = size === 2 ? file.getUint16(tag + 8, little) : file.getUint32(tag + 8, little);
+        orientation = value >= 1 && value <= 8 ? value : 1; // the last one counts, as in Python
       }
+      return orientation;
     }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // what is cut off says nothing
   }
-  return 1;
+  return orientation;
 }
 
 /** Undo how the camera was held. */
