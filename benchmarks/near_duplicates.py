@@ -6,13 +6,21 @@ originals are themselves near duplicates by the same search without anything pla
 there are any (n_natural_pairs), the precision is an upper limit: nobody has checked these.
 
 TELLAPART_TEST_DATA=… python -m benchmarks.near_duplicates --sets fruit breeds grocery animals --most 1000 --speed 60000
+TELLAPART_TEST_DATA=… python -m benchmarks.near_duplicates --millions 250000 1000000 --sets fruit animals --most 250
+
+The second looks at what takes the place of that search among millions: processor time and memory for so many made-up
+pictures, of four hashes each, with planted near ones; and the share of planted near duplicates that it finds.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
+import resource
+import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -23,6 +31,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks import record
+from tellapart.auditing import duplicates
+from tellapart.auditing.banded import MOST, near_hashes
 from tellapart.auditing.duplicates import find_pairs
 from tellapart.data.decoding.decode import decode
 from tellapart.workflows.audit import measured_scan
@@ -158,13 +168,68 @@ def speed(archive: Path, n: int) -> dict[str, object]:
         }
 
 
+def made_up_hashes(n: int) -> dict[str, object]:
+    """Search near hashes of n pictures in this process; run in one of its own, for its memory."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, 2**64, 4 * n, np.uint64)
+    planted = np.arange(0, n, 1000)
+    for row in planted:
+        flips = sum(1 << int(bit) for bit in random.choice(64, int(random.integers(0, MOST + 1)), replace=False))
+        values[n + row] = values[row] ^ np.uint64(flips)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    found = {tuple(each) for pairs in near_hashes(values) for each in pairs.tolist()}
+    return {
+        "pictures": n,
+        "hashes": len(values),
+        "bits": MOST,
+        "processor_seconds": round(time.process_time() - start, 1),
+        "mib_before": before >> 10,
+        "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "n_planted": len(planted),
+        "found": sum((int(row), int(n + row)) in found for row in planted),
+        "n_pairs": len(found),
+    }
+
+
+def among_millions(numbers: list[int], sets: list[Path], most: int) -> dict[str, object]:
+    """What hashes cost, and which of the planted near duplicates they find, beside the search by descriptors."""
+    costs = []
+    for n in numbers:
+        command = [sys.executable, "-m", "benchmarks.near_duplicates", "--one", str(n)]
+        costs.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
+    recall = {}
+    for pictures in sets:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            true = {
+                pair(f"{n}.png", f"{n}-altered.jpg") for n in planted(pictures, most, folder, np.random.default_rng(0))
+            }
+            by_descriptors, before = found_by_audit(folder), duplicates.MANY
+            duplicates.MANY = 1
+            by_hashes, duplicates.MANY = found_by_audit(folder), before
+        shares = {"descriptors": len(true & by_descriptors) / len(true), "hashes": len(true & by_hashes) / len(true)}
+        recall[pictures.name] = {"n_planted": len(true), **{way: round(share, 3) for way, share in shares.items()}}
+    return {"made_up": costs, "recall": recall}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", nargs="+", default=["fruit", "breeds", "grocery", "animals"])
     parser.add_argument("--most", type=int, default=1000, help="pictures a set")
     parser.add_argument("--speed", type=int, default=0, help="also time the search among so many of CIFAR-10")
+    parser.add_argument(
+        "--millions", type=int, nargs="*", help="numbers of made-up pictures: the search by hashes alone"
+    )
+    parser.add_argument("--one", type=int, help="search among so many made-up pictures in this process")
     given = parser.parse_args()
+    if given.one is not None:
+        print(json.dumps(made_up_hashes(given.one)))
+        return
     data = Path(os.environ["TELLAPART_TEST_DATA"])
+    if given.millions is not None:
+        sets = [data / name for name in given.sets]
+        record.write("near_hashes", among_millions(given.millions, sets, given.most))
+        return
     figures: dict[str, object] = {}
     for name in given.sets:
         with tempfile.TemporaryDirectory() as temporary:
