@@ -46,6 +46,7 @@ def test_every_picture_is_answered_by_a_training_that_has_not_seen_it(
     assert result["scores"]["accuracy"] == [run.evaluations["test"].metrics["accuracy"].value for run in runs]
     assert np.concatenate([run.split.test for run in runs]).shape == (27,)
     assert "±" in done.stdout
+    assert not list(out.glob("fold-*/figures/explained*"))  # as every fold would repeat them
 
     before = (out / "fold-1" / "events.jsonl").read_bytes()
     again = here("cross-validate", photos, *QUICK, "--folds", "2", "--out", out)

@@ -31,7 +31,7 @@ def multilabel_run(tmp_path_factory: pytest.TempPathFactory, pictures_at: Callab
         for path in sorted(root.rglob("*.png"))
     ]
     (root / "labels.csv").write_text("file_name,labels\n" + "\n".join(lines) + "\n")
-    changes = [*TINY, "evaluation.thresholds=0.4"]
+    changes = [*TINY, "evaluation.thresholds=0.4", "evaluation.explain=false"]
     return ta.train(root / "labels.csv", None, "scratch", root.parent / "run", changes=changes, runtime="cpu")
 
 
@@ -148,3 +148,17 @@ def test_pictures_of_classes_that_it_does_not_know_are_left_out_on_request(
     answered = here("evaluate", multilabel_run.directory, "--on", other, "--skip-unknown-classes")
     assert answered.returncode == 0
     assert f"of 1 class that the model does not know: {folder.name.upper()}." in answered.stderr
+
+
+def test_what_is_passed_on_names_no_folder_of_this_machine(multilabel_run: Run) -> None:
+    own = str(multilabel_run.catalog.root)
+    assert own in multilabel_run.environment["command"]
+    for name in ("README.md", "bundle.json"):
+        text = (multilabel_run.bundle / name).read_text(encoding="utf-8")
+        assert "labels.csv" in text
+        assert own not in text.replace("\\", "")
+
+
+def test_a_training_that_explains_nothing(multilabel_run: Run) -> None:
+    assert not list(multilabel_run.figures.glob("explained*"))
+    assert "Why it answered so" not in multilabel_run.report.read_text(encoding="utf-8")

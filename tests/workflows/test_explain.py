@@ -7,7 +7,7 @@ import importlib.util
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ from tellapart.errors import MissingExtraError, ModelError, UnreadableError, Usa
 from tellapart.explaining import attribution
 from tellapart.report.run_report import report
 from tellapart.runs.run import Run
-from tellapart.workflows.explain import ExplainOptions, explain, explain_for_report
+from tellapart.workflows.explain import ExplainOptions, explain
+from tellapart.workflows.explain_for_report import explain_for_report, in_time
 from tellapart.workflows.explain_on_demand import OnDemand, answer_all
 from tellapart.workflows.label_issues import trained
 from tellapart.workflows.progress import ProgressSink
@@ -29,6 +30,14 @@ pytestmark = pytest.mark.usefixtures("short_ends")
 
 QUIET = ProgressSink()
 HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_hurry() -> Iterator[None]:
+    """A busy machine shows no less than another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tellapart.workflows.explain_for_report._LEAST_SECONDS", 1e9)
+        yield
 
 
 def trained_on(pictures: Path, out: Path, model: str = "small-cnn") -> Run:
@@ -241,3 +250,20 @@ def test_a_server_is_told_why(run: Run, tmp_path: Path) -> None:
         assert kind == "data:image/jpeg;base64"
         Image.open(io.BytesIO(base64.b64decode(jpeg))).load()
     assert str(run.catalog.root) not in json.dumps(why)
+
+
+def test_explanations_take_a_share_of_the_trainings_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tellapart.workflows.explain_for_report._LEAST_SECONDS", 20.0)
+    methods = {"grad-cam": 6, "integrated-gradients": 2}
+    assert in_time(methods, forward=0.001, trained=0.0) == (methods, [])
+    assert in_time(methods, forward=0.1, trained=1_000.0) == (methods, [])
+    kept, notes = in_time(methods, forward=0.1, trained=100.0)
+    assert kept == {"grad-cam": 6}
+    assert notes == [
+        "Integrated gradients: 0 of 2 pictures, as explanations take at most a fifth of the training's time. "
+        "tellapart explain shows more."
+    ]
+    kept, notes = in_time(methods, forward=2.0, trained=200.0)
+    assert 0 < kept["grad-cam"] < 6
+    assert len(notes) == 2
+    assert in_time(methods, forward=1_000.0, trained=200.0)[0] == {}

@@ -31,6 +31,9 @@ ModelName = Annotated[str | None, typer.Option("--model", "-m", help="The networ
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say too how each choice was measured.")]
+NoExplain = Annotated[
+    bool, typer.Option("--no-explain", help="Explain no answers in the report, which saves its time.")
+]
 Offline = Annotated[
     bool,
     typer.Option("--offline", help="Never ask a hub for weights: only those on this machine. As HF_HUB_OFFLINE=1."),
@@ -129,11 +132,14 @@ def stay_offline(offline: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # which the hub's library reads when it is loaded
 
 
-def as_changes(model: str | None = None, weights: Path | None = None, seed: int | None = None) -> list[str]:
+def as_changes(
+    model: str | None = None, weights: Path | None = None, seed: int | None = None, no_explain: bool = False
+) -> list[str]:
     """Options of a training as changes of its recipe, as --set takes them."""
     changes = [f"model.name={_toml_text(model)}"] if model is not None else []
     changes += [f"model.weights={_toml_text(str(weights.resolve()))}"] if weights else []
-    return changes + ([f"seed={seed}"] if seed is not None else [])
+    changes += [f"seed={seed}"] if seed is not None else []
+    return changes + (["evaluation.explain=false"] if no_explain else [])
 
 
 def _toml_text(text: str) -> str:

@@ -18,6 +18,7 @@ from tellapart.cli.options import (
     Cluster,
     LabelOptions,
     ModelName,
+    NoExplain,
     Offline,
     Pictures,
     Quiet,
@@ -59,6 +60,7 @@ def train(
     weights: Weights = None,
     set_: Changes = None,
     seed: Seed = None,
+    no_explain: NoExplain = False,
     offline: Offline = False,
     label_options: LabelOptions,
     group_duplicates: Annotated[
@@ -103,7 +105,7 @@ def train(
     began = time.time()
     progress = JsonLines() if as_json and not quiet else progress_sink(not quiet, verbose)
     progress.say(f"Looking at {pictures} …")
-    loaded = _recipe_of_training(recipe, [*(set_ or []), *as_changes(model, weights, seed)], minutes)
+    loaded = _recipe_of_training(recipe, [*(set_ or []), *as_changes(model, weights, seed, no_explain)], minutes)
     from tellapart.core.remote import copied_to, remote_url
     from tellapart.core.signals import stopped_soon
     from tellapart.runs.run import Run

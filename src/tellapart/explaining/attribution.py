@@ -34,6 +34,8 @@ _INNER = (nn.Dropout, nn.Identity, nn.Linear)
 _ENOUGH = 4  # cells a side; a coarser map says little about regions
 _MOST_PREFIX = 8  # tokens of a transformer without a position: class, distillation, registers
 _STEPS, _AT_ONCE = 32, 8
+#: What a map costs, in answers of the network: a gradient is about three.
+FORWARDS = {GRAD_CAM: 3, INTEGRATED: 3 * _STEPS}
 
 
 def attribute(network: Network, pictures: Pixels, classes: Classes, method: str = GRAD_CAM) -> Map:

@@ -52,6 +52,10 @@ class EvaluationConfig(Section):
         description="test-time augmentation: number of copies whose answers are averaged with the picture's own",
     )
     tta_mean: Mean = Field(default="logits", description="quantity that is averaged over a picture and its copies")
+    explain: bool | None = Field(
+        default=None,
+        description="explanations of some answers in the report; by default a training has them, a fold has none",
+    )
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

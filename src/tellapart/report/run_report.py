@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tellapart.core.bundle_description import read_description
+from tellapart.core.own_paths import without_folders
 from tellapart.data.catalog import PARTS
 from tellapart.data.splitting.split_warnings import split_warnings
 from tellapart.report.blocks import Section
@@ -75,7 +76,7 @@ def report_data(run: Run) -> ReportData:
         recipe=run.recipe.to_toml(),
         command=training_command(run),
         started_by=about["command"],
-        environment={k: v for k, v in about.items() if k not in _ELSEWHERE},
+        environment=without_folders({k: v for k, v in about.items() if k not in _ELSEWHERE}),
         evaluations=list(evaluations.values()),
         predictions=run.predictions(next(iter(evaluations))),
         temperature=values["temperature"],
@@ -109,7 +110,7 @@ def _model(run: Run) -> str:
     model = run.recipe.model
     preprocessing = read_description(run.bundle).preprocessing
     origin = "pretrained" if model.pretrained or model.weights else "from scratch"
-    weights = run.environment.get("weights", "")
+    weights = without_folders(run.environment.get("weights", ""))
     return f"{model.name}, {origin}, {preprocessing.width} × {preprocessing.height} pixels" + (
         f"; {weights}" if weights else ""
     )

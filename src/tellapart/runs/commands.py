@@ -11,7 +11,7 @@ from tellapart.runs.run import Run
 #: Options of `train` that the run's own recipe and another run directory take the place of.
 _REPLACED = ("--recipe", "--set", "--minutes", "--model", "--weights", "--seed", "--out")
 _SHORT = ("-r", "-s", "-m", "-o")
-_FLAGS = re.compile("--resume-anyway|--json|--quiet|--verbose|-[qv]+")
+_FLAGS = re.compile("--resume-anyway|--json|--quiet|--verbose|--no-explain|-[qv]+")
 
 
 def training_command(run: Run, out: Path | None = None, corrections: Path | None = None) -> str:

@@ -35,6 +35,7 @@ class PlanWork(Values):
     n_classes: Count
     rarest: Count
     n_trainings: Annotated[int, Field(ge=1, le=2)]
+    explains: bool = True
 
 
 class PlanFile(Values):

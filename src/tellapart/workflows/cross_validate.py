@@ -108,7 +108,7 @@ def cross_validate(
     for number, split in enumerate(splits, start=1):
         fold = Run(directory / f"fold-{number}")
         sink.say(f"Fold {number} of {n_folds}{': done already' if fold.finished else ''}")
-        follow_run(sink, loaded, catalog, split, fold.directory, RunOptions(command=command))
+        follow_run(sink, loaded, catalog, split, fold.directory, RunOptions(command=command, explain=False))
         runs.append(Run(fold.directory))
     predictions = pooled([(run.predictions("test"), run.evaluation_values["temperature"]) for run in runs])
     predictions.save(directory / "predictions.parquet")

@@ -33,7 +33,7 @@ from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Card, Explained, HeatMap, Page, Section
 from tellapart.report.page import write_page
-from tellapart.report.sections.explanations import Check, Why, keep_explained, why_blocks
+from tellapart.report.sections.explanations import Check, Why, why_blocks
 from tellapart.report.thumbnail import thumbnail, thumbnails_of
 from tellapart.runs.run import Run
 from tellapart.training.extract_features import features
@@ -45,9 +45,7 @@ if TYPE_CHECKING:
     from tellapart.workflows.progress import ProgressSink
 
 _MOST_TRAINING = 20_000  # training pictures among which alike ones are looked for
-_CHECKED = 4  # pictures with which the maps are checked
-_WRONG, _UNCERTAIN, _ALIKE = 4, 2, 6  # what a report shows
-_INTEGRATED = 2  # of these, how many by integrated gradients too on a processor, which takes seconds a map
+CHECKED = 4  # pictures with which the maps are checked
 _BATCH = 16  # pictures that the network answers together
 _MOST_LABELS = 2  # several labels: maps a picture
 
@@ -125,11 +123,11 @@ def explain(
         )
     named = _named(run, pictures, rows)
     network = trained(run, "best").to(default_device()).eval()
-    subjects = _subjects(run, network, named or _worst(run, options.limit))
+    subjects = subjects_of(run, network, named or _worst(run, options.limit))
     shown_rows = training_rows(run, _MOST_TRAINING) if options.n_alike else np.empty(0, np.int64)
     able, notes = ([options.method], []) if options.method else able_methods(network, subjects.pixels, [GRAD_CAM])
     method = able[0] if able else INTEGRATED
-    why = progress.watch(_why(run, network, subjects, shown_rows, options, {method: len(subjects.rows)}, notes))
+    why = progress.watch(explained(run, network, subjects, shown_rows, options, {method: len(subjects.rows)}, notes))
     if out.suffix.lower() == ".png":
         _write_sheet(run, network, why, out)
     else:
@@ -141,33 +139,6 @@ def explain(
         )
         write_page(page, out, thumbnails_of(run.catalog))
     return out, why
-
-
-def explain_for_report(
-    run: Run, network: Network, on: str, known: Rows | None
-) -> Generator[Computing | Note, None, None]:
-    """Save explanations of some wrong and some uncertain answers for the report, which then needs no torch.
-
-    Args:
-        run: evaluated; its predictions and `evaluation.json` are there.
-        network: the one that answers.
-        on: whose pictures: "test" or "validation".
-        known: training pictures whose features are stored already; None: none are.
-    """
-    task = "explanations"
-    yield Computing(-1, task, 0, 1)
-    subjects = _subjects(run, network, [(row, None) for row in _worst_rows(run, on, _WRONG, _UNCERTAIN)])
-    shown_rows = np.empty(0, np.int64) if known is None else known
-    able, notes = able_methods(network, subjects.pixels, list(METHODS))
-    methods = dict.fromkeys(able, len(subjects.rows))
-    if len(methods) > 1 and network.scale.device.type == "cpu":
-        methods[INTEGRATED] = min(_INTEGRATED, len(subjects.rows))
-    why = Why(notes=notes)
-    if methods:
-        options = ExplainOptions(n_alike=_ALIKE if len(shown_rows) else 0)
-        why = yield from _why(run, network, subjects, shown_rows, options, methods, notes)
-    keep_explained(run, why)
-    yield Computing(-1, task, 1, 1)
 
 
 def able_methods(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -211,10 +182,10 @@ def _row_of(catalog: Catalog, path: Path) -> int:
 
 def _worst(run: Run, limit: int) -> list[tuple[int, Path | None]]:
     on = next(iter(run.evaluations))
-    return [(row, None) for row in _worst_rows(run, on, limit - limit // 3, limit // 3)]
+    return [(row, None) for row in worst_rows(run, on, limit - limit // 3, limit // 3)]
 
 
-def _worst_rows(run: Run, on: str, n_wrong: int, n_uncertain: int) -> list[int]:
+def worst_rows(run: Run, on: str, n_wrong: int, n_uncertain: int) -> list[int]:
     """The most wrong pictures first, then the least certain ones; more of these where few were wrong."""
     predictions = run.predictions(on)
     values = run.evaluation_values
@@ -224,7 +195,7 @@ def _worst_rows(run: Run, on: str, n_wrong: int, n_uncertain: int) -> list[int]:
     return list(dict.fromkeys(first + others))[: n_wrong + n_uncertain]
 
 
-def _subjects(run: Run, network: Network, named: Sequence[tuple[int, Path | None]]) -> Subjects:
+def subjects_of(run: Run, network: Network, named: Sequence[tuple[int, Path | None]]) -> Subjects:
     """Read the pictures and run the network on them."""
     catalog = run.catalog
     paths = [path or catalog.path(row) for row, path in named]
@@ -261,7 +232,7 @@ def training_rows(run: Run, most: int) -> Rows:
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def _why(
+def explained(
     run: Run,
     network: Network,
     subjects: Subjects,
@@ -291,7 +262,7 @@ def _why(
                 _heat_map(subjects, i, number, warm, method) for number, warm in zip(classes, heat[i], strict=True)
             ]
         yield Computing(-1, METHODS[method], n, n + 1)
-        k = min(_CHECKED, n)
+        k = min(CHECKED, n)
         first, learned = np.array([classes[0] for classes in chosen[:k]], np.int64), np.stack([h[0] for h in heat[:k]])
         agreement = agreement_with_random(network, subjects.pixels[:k], first, method, learned)
         checks.append(Check(METHODS[method], agreement, k))

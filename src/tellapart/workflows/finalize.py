@@ -66,16 +66,23 @@ def answer(
 
 
 def conclude(
-    run: Run, network: Network, recipe: Recipe, catalog: Catalog, split: Split, workers: Workers | None = None
+    run: Run,
+    network: Network,
+    recipe: Recipe,
+    catalog: Catalog,
+    split: Split,
+    workers: Workers | None = None,
+    explain: bool = True,
 ) -> Generator[Computing | Note, None, None]:
     """Write predictions, certainty, scores, bundle and report; yield progress, and notes on the scores.
 
     Args:
         workers: those that take a share of the pictures; they call `answer`.
+        explain: whether some answers are explained, where the recipe leaves it open.
     """
     from tellapart.evaluation.calibration_summary import check_certainty, fit_certainty, keeps_its_share, tta_gain
     from tellapart.report.run_report import report
-    from tellapart.workflows.explain import explain_for_report
+    from tellapart.workflows.explain_for_report import explain_for_report
     from tellapart.workflows.settle import settle
 
     answers = yield from answer(run, network, recipe, catalog, split, workers)
@@ -107,7 +114,8 @@ def conclude(
     _bundle(run, network, recipe, catalog, split, certainty, known, next(iter(evaluations.values())))
     yield Computing(-1, "bundle", 1, 1)
     near = _known_rows(run, catalog, split) if known else None
-    yield from explain_for_report(Run(run.directory), network, first, near)
+    if explain if config.explain is None else config.explain:
+        yield from explain_for_report(Run(run.directory), network, first, near)
     yield Computing(-1, "report", 0, 1)
     settle(run, recipe)
     report(Run(run.directory))  # as it lies on disk now

@@ -46,6 +46,7 @@ class RunOptions:
         command: the command that repeats this training, for the report.
         resume_anyway: go on although versions, pictures or what the recipe says of later stages have changed.
         corrections: `Corrected.record` of corrections that were applied to the pictures.
+        explain: whether the report explains some answers, where the recipe leaves it open.
         began: when the command began, in seconds since 1970: a plan's minutes count from there.
     """
 
@@ -54,6 +55,7 @@ class RunOptions:
     command: str = ""
     resume_anyway: bool = False
     corrections: dict[str, Any] = field(default_factory=dict)
+    explain: bool = True
     began: float = field(default_factory=time.time)
 
 
@@ -234,7 +236,9 @@ def _finish(job: Job, network: Network) -> Iterator[Event]:
     """Follow `conclude` to its end. After a picture that broke, or in a later call, it begins from its start."""
     while not job.run.finished:
         try:
-            for event in conclude(job.run, network, job.recipe, job.catalog, job.split, job.workers):
+            for event in conclude(
+                job.run, network, job.recipe, job.catalog, job.split, job.workers, job.options.explain
+            ):
                 yield event
                 if job.stop and not job.run.finished:
                     raise KeyboardInterrupt

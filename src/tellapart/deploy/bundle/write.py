@@ -13,6 +13,7 @@ import numpy as np
 
 from tellapart.core.bundle_description import DESCRIPTION, FORMAT, signed_text
 from tellapart.core.files import naming
+from tellapart.core.own_paths import without_folders
 from tellapart.core.predictions import Mean
 from tellapart.core.preprocess import Pixels
 from tellapart.core.version import __version__
@@ -97,7 +98,7 @@ def _describe(
         "format": FORMAT,
         "tellapart": __version__,
         "architecture": network.architecture.as_dict(),
-        "weights_source": network.weights_source,
+        "weights_source": without_folders(network.weights_source),
         "classes": list(classes),
         "multilabel": multilabel,
         "preprocessing": network.preprocessing.as_dict(),
@@ -108,7 +109,7 @@ def _describe(
         "sets": {str(level): float(threshold) for level, threshold in certainty.sets.items()},
         "n_validation": certainty.n_validation,
         "ood_score": certainty.ood_score.as_dict() if certainty.ood_score else None,
-        "about": _without_tables(about),
+        "about": _to_pass_on(about),
     }
 
 
@@ -134,8 +135,9 @@ def _check_arguments(
         raise ValueError("thresholds are for several labels only")
 
 
-def _without_tables(about: dict[str, Any]) -> dict[str, Any]:
-    """`about` without the tables of an evaluation that grow with the number of classes."""
+def _to_pass_on(about: dict[str, Any]) -> dict[str, Any]:
+    """`about` without paths of this machine, and without the tables of an evaluation that grow with the classes."""
+    about = about | without_folders({key: about[key] for key in ("command", "recipe") if key in about})
     if "evaluation" not in about:
         return about
     tables = ("classes", "per_class", "confusion", "together", "taken_for")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tellapart.core.bundle_description import DESCRIPTION, signed_text
 from tellapart.core.extras import require
+from tellapart.core.own_paths import without_folders
 from tellapart.core.plain_json import read_json_file
 from tellapart.core.text import visible
 from tellapart.deploy.bundle.card import card
@@ -24,8 +24,6 @@ from tellapart.errors import HubError, UsageError
 #: What the hub's page needs to know, at the top of the model card. A licence is for the owner to add.
 _FRONT = "---\npipeline_tag: image-classification\nlibrary_name: tellapart\n---\n\n"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-#: The folders of an absolute path within a text; an address such as https://… is none.
-_FOLDERS = re.compile(r"(?<![\w:/.])(?:/|[A-Za-z]:[\\/])(?:[^\s/\\'\"]+[/\\])+")
 _PRIVATE = "The repository is made private; --public makes one that everybody can see."
 
 
@@ -52,7 +50,7 @@ def pack(bundle: Bundle, folder: Path) -> Parcel:
         if path.is_file() and path.name not in (DESCRIPTION, CARD):
             shutil.copyfile(path, folder / path.name)
     values: dict[str, Any] = read_json_file(bundle.folder / DESCRIPTION)
-    origin = {key: _without_folders(values[key]) for key in ("about", "weights_source") if key in values}
+    origin = {key: without_folders(values[key]) for key in ("about", "weights_source") if key in values}
     plain = values | origin
     plain.pop("exports", None)  # they lie on this machine
     (folder / DESCRIPTION).write_text(signed_text(plain), encoding="utf-8")
@@ -142,33 +140,6 @@ def _hint(error: Exception) -> str:
     if status in (401, 403):
         return "The token may not write there: `hf auth login` with one that may, or another --repo."
     return "Check the address and the connection, and repeat the command: what arrived is not sent again."
-
-
-def _without_folders(value: Any) -> Any:
-    """Plain values whose paths are their last part: what a bundle says of its origin names folders of its maker."""
-    if isinstance(value, dict):
-        return {key: _command(each) if key == "command" else _without_folders(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(each) for each in value]
-    return _FOLDERS.sub("", value) if isinstance(value, str) else value
-
-
-def _command(text: Any) -> Any:
-    """A command whose paths, also those with blanks in them, are their last part."""
-    try:
-        words = shlex.split(str(text))
-    except ValueError:
-        return ""
-    return shlex.join(map(_last_part, words))
-
-
-def _last_part(word: str) -> str:
-    key, sign, value = word.rpartition("=")
-    value = value.strip("'\"") if sign else value
-    for kind in (PurePosixPath, PureWindowsPath):
-        if kind(value).is_absolute():
-            return f"{key}{sign}{kind(value).name}"
-    return word
 
 
 def _card(file: Path, before: dict[str, Any], plain: dict[str, Any]) -> str:

@@ -53,6 +53,7 @@ class Workload:
         n_train: items of an epoch. n_validation, n_test: pictures.
         n_classes: number of classes.
         rarest: training pictures of the class that has fewest.
+        explains: whether the report explains answers.
         n_trainings: 2 where all is trained once more on everything, else 1.
     """
 
@@ -62,6 +63,7 @@ class Workload:
     n_classes: int
     rarest: int
     n_trainings: int = 1
+    explains: bool = True
 
 
 def workload(recipe: Recipe, catalog: Catalog, split: Split) -> Workload:
@@ -75,6 +77,7 @@ def workload(recipe: Recipe, catalog: Catalog, split: Split) -> Workload:
         n_classes=len(catalog.classes),
         rarest=int(counts.min()),
         n_trainings=2 if recipe.retrain else 1,
+        explains=recipe.evaluation.explain is not False,
     )
 
 
@@ -107,7 +110,7 @@ def end_seconds(timing: Timing, work: Workload) -> float:
     answered = known + work.n_validation + work.n_test
     looked_at = work.n_train + work.n_validation + work.n_test
     reading = (answered + _MEASURED * looked_at) * timing.reading
-    return _END_SECONDS + reading + (answered + _END_ANSWERS) * timing.answering
+    return _END_SECONDS + reading + (answered + (_END_ANSWERS if work.explains else 0)) * timing.answering
 
 
 def total_seconds(recipe: Recipe, timing: Timing, work: Workload) -> float:
