@@ -20,21 +20,28 @@ _MOST_AT_ONCE = 32_768
 _MOST_DIGITS = 10  # of a stated length
 
 
-def server_config(app: Any, lifespan: str = "off", feature: str = "Reviewing", extra: str = "review") -> Any:
+def server_config(
+    app: Any,
+    lifespan: str = "off",
+    feature: str = "Reviewing",
+    extra: str = "review",
+    connections: int = MAX_CONNECTIONS,
+) -> Any:
     """Settings of uvicorn, with bounds on what a connection may take.
 
     Args:
         app: the application.
         lifespan: "on" where it does something when the server begins and ends.
         feature, extra: for the error where uvicorn is missing.
+        connections: that there may be at a time.
 
     Raises:
         MissingExtraError: uvicorn is not installed.
     """
     uvicorn = require("uvicorn", feature, extra)
-    return uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan=lifespan, http=_bounded_protocol(), ws="none"
-    )
+    # A warning for every request that is no HTTP would let strangers fill the log.
+    protocol = _bounded_protocol(connections)
+    return uvicorn.Config(app, log_level="error", access_log=False, lifespan=lifespan, http=protocol, ws="none")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -60,7 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _bounded_protocol() -> Any:
+def _bounded_protocol(most: int) -> Any:
     """Uvicorn's protocol for HTTP, with deadlines: by itself it waits without end for the rest of a request."""
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -73,7 +80,7 @@ def _bounded_protocol() -> Any:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             transport.max_size = _MOST_AT_ONCE  # type: ignore[attr-defined]
             super().connection_made(transport)
-            if len(self.connections) > MAX_CONNECTIONS:
+            if len(self.connections) > most:
                 transport.abort()
             else:
                 self._close_in(REQUEST_SECONDS)

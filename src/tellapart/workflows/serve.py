@@ -27,7 +27,7 @@ from tellapart.deploy.predictor import BATCH, Classifier
 from tellapart.errors import TellapartError, UsageError
 from tellapart.runs.run import Run
 from tellapart.web.guard import LOOPBACK
-from tellapart.web.serve.app import Extras, Served
+from tellapart.web.serve.app import CONNECTIONS, Extras, Served
 from tellapart.web.serve.explainer import Explainer
 from tellapart.web.server import listen, server_config
 
@@ -132,7 +132,8 @@ async def _until_stopped(served: Served, run: Path, engine: str, listener: socke
 
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, begin)
-    server = require("uvicorn", "Serving", "serve").Server(server_config(served.app(), "on", "Serving", "serve"))
+    config = server_config(served.app(), "on", "Serving", "serve", CONNECTIONS)
+    server = require("uvicorn", "Serving", "serve").Server(config)
     # Whoever reads these lines may connect and signal at once.
     print_out(*lines, flush=True)
     await server.serve(sockets=[listener])

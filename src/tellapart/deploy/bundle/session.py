@@ -9,6 +9,7 @@ from typing import Any
 from tellapart.core.bundle_description import AGAIN
 from tellapart.core.environment import memory_gib
 from tellapart.core.hardware import give_back, processor_limit
+from tellapart.core.onnxruntime_quiet import load_onnxruntime
 from tellapart.deploy.bundle.onnx_check import check_graph
 from tellapart.deploy.bundle.onnx_graph import read_graph
 from tellapart.errors import BundleError
@@ -38,7 +39,7 @@ def open_session(path: Path) -> Any:
         BundleError: the file holds what no network of ours needs, or onnxruntime cannot run it.
     """
     check_network(path)
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     _bound_memory()
     options = onnxruntime.SessionOptions()
@@ -70,7 +71,7 @@ def open_session(path: Path) -> Any:
 @cache
 def _bound_memory() -> None:
     """Let all sessions of this process share so much memory: one that wants more fails, and the process goes on."""
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     most = int((memory_gib() or _OTHERWISE) * _SHARE * 2**30)
     memory = onnxruntime.OrtMemoryInfo(

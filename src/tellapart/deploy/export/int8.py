@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tellapart.core.extras import require
 from tellapart.core.files import replacing
+from tellapart.core.onnxruntime_quiet import load_onnxruntime
 from tellapart.core.preprocess import Pixels
 from tellapart.core.text import counted, percent
 from tellapart.deploy.bundle.read import MODEL, Bundle
@@ -87,6 +88,7 @@ def judged(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], max_loss
 
 def _quantise(source: Path, path: Path, pictures: Pixels) -> None:
     """Set the ranges of all activations by pictures, and write the network in 8 bits."""
+    load_onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tellapart.core.extras import require
 from tellapart.core.files import replacing
+from tellapart.core.onnxruntime_quiet import load_onnxruntime
 from tellapart.core.preprocess import Pixels
 from tellapart.deploy.bundle.read import MODEL, Bundle
 from tellapart.deploy.export.about import left_out, metadata
@@ -69,7 +70,7 @@ class OnnxModel:
     """Runs a model that takes "pictures"."""
 
     def __init__(self, model: Any) -> None:
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
 
         self._session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tellapart.core.onnxruntime_quiet import load_onnxruntime
 from tellapart.core.openvino_quiet import has_openvino, load_openvino
 from tellapart.training.fast.forward import Forward
 from tellapart.training.fast.fuse_batchnorm import folded
@@ -206,7 +207,7 @@ def _openvino(layers: nn.Module, example: Tensor, precision: Precision) -> Forwa
 
 def _onnxruntime(layers: nn.Module, example: Tensor, precision: Precision) -> Forward:
     """Layers as onnxruntime runs them, in float32."""
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     program = torch.onnx.export(layers, (example,), dynamo=True, verbose=False)
     assert program is not None

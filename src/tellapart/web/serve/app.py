@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,7 +19,7 @@ from tellapart.core.plain_json import parse_json
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.predictor import AnswerOptions, Classifier
 from tellapart.web.serve import open_inference
-from tellapart.web.serve.batches import Batches
+from tellapart.web.serve.batches import MOST_WAITING, Batches
 from tellapart.web.serve.bodies import MOST_BYTES, BodyMemory, Refused, content_type, pictures_of, whole_body
 from tellapart.web.serve.explainer import Explainer
 from tellapart.web.serve.gate import COOKIE, Gate
@@ -29,6 +30,8 @@ from tellapart.web.serve.page import PAGE_POLICY, Page
 if TYPE_CHECKING:
     from tellapart.web.serve.picture_store import PictureStore
 
+#: Connections at a time: pictures that may wait, and whoever is refused beside them.
+CONNECTIONS = 4 * MOST_WAITING
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
 _MOST_CORRECTION = 100_000  # bytes
 _T = TypeVar("_T")
@@ -84,6 +87,7 @@ class Served:
 
     def app(self) -> Any:
         """The application, for uvicorn."""
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that is none
 
         @contextlib.asynccontextmanager
         async def lifespan(app: Any) -> AsyncIterator[None]:
