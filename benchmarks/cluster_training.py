@@ -5,8 +5,8 @@
 PARTS: some of "workers", "ray", "lost", "model", comma-separated; all by default. N: repetitions of each, 5 by default.
 Rivals run in turn. Pictures are made up, and the network is one of our own, so that nothing has to be fetched.
 
-* workers: pictures a second of two gloo workers of one thread each, over those of the best single process here, which
-  is timed with one and with all threads.
+* workers: pictures a second of two gloo workers of one thread each, over those of one process of one thread; and the
+  same by processor time.
 * ray: seconds of a step under Ray Train over those under plain torch.distributed, two workers each.
 * lost: a training of which a worker is killed again and again, over the same one undisturbed, and whether both end with
   the same weights.
@@ -102,22 +102,77 @@ def torchrun(command: list[str], n: int) -> list[str]:
 
 
 def workers(folder: Path, n: int) -> dict[str, Any]:
-    """Two gloo workers against one process, in turn."""
-    seconds: dict[str, list[float]] = {"one, one thread": [], "one, all threads": [], "two": []}
+    """Two gloo workers against one process of one thread, in turn: wall and processor time of the same steps.
+
+    On a machine that others use, processor time alone says what dividing a step costs.
+    """
+    wall: dict[str, list[float]] = {"one": [], "two": []}
+    cpu: dict[str, list[float]] = {"one": [], "two": []}
     for turn in range(n):
-        plain, divided = recipe(folder, 3, False), recipe(folder, 3, True)
-        for name, command, threads in (
-            ("one, one thread", training(folder, f"one-{turn}", plain), "1"),
-            ("one, all threads", training(folder, f"all-{turn}", plain), str(os.cpu_count())),
-            ("two", torchrun(training(folder, f"two-{turn}", divided), 2), "1"),
-        ):
-            seconds[name].append(float(np.median(steps_of(command, {"OMP_NUM_THREADS": threads}))))
-    best = np.minimum(seconds["one, one thread"], seconds["one, all threads"])
-    ratios = (best / np.array(seconds["two"])).tolist()
+        for name, count in (("one", 0), ("two", 2)):
+            command = [sys.executable, "-m", "benchmarks.cluster_training", "--worker", str(folder), f"{name}-{turn}"]
+            processes = [
+                subprocess.Popen([*command, str(rank), str(count)], stdout=subprocess.PIPE, text=True)
+                for rank in range(max(1, count))
+            ]
+            told = [json.loads(process.communicate()[0]) for process in processes]
+            wall[name].append(told[0]["wall"])
+            cpu[name].append(sum(each["cpu"] for each in told))
     return {
-        "seconds a step": {name: record.spread(values) for name, values in seconds.items()},
-        "two workers' pictures a second, over the best single process": record.spread(ratios),
+        "wall seconds of a step": {name: record.spread(values) for name, values in wall.items()},
+        "processor seconds of a step, all workers": {name: record.spread(values) for name, values in cpu.items()},
+        "pictures a second of two workers, over those of one": record.spread(_ratios(wall)),
+        "pictures a processor second of two workers, over those of one": record.spread(_ratios(cpu)),
     }
+
+
+def _ratios(seconds: dict[str, list[float]]) -> list[float]:
+    ratios: list[float] = (np.array(seconds["one"]) / np.array(seconds["two"])).tolist()
+    return ratios
+
+
+def one_worker(folder: Path, name: str, rank: int, n: int) -> None:
+    """Train three epochs as one of n workers, 0 for alone, and print wall and processor seconds of a step."""
+    import torch
+    import torch.distributed as dist
+
+    from tellapart.core.events import Progress
+    from tellapart.data.scan import scan
+    from tellapart.data.splitting.split import split
+    from tellapart.models.create import create_network
+    from tellapart.recipe.load import load_recipe
+    from tellapart.training.checkpoint import State
+    from tellapart.training.dataset import Dataset
+    from tellapart.training.fit import fit
+    from tellapart.training.parallel.workers import join
+    from tellapart.training.runtime import Runtime
+
+    torch.set_num_threads(1)
+    if n:
+        dist.init_process_group("gloo", init_method=f"file://{folder / name}.meet", rank=rank, world_size=n)
+    plan = load_recipe(recipe(folder / "recipes", 3, bool(n)))
+    catalog = scan(folder / "pictures")
+    parts = split(catalog, validation=0.1, test=0.1)
+    torch.manual_seed(0)
+    network = create_network(plan.model, len(catalog.classes), plan.data)
+    dataset = Dataset(catalog, parts.train, parts.validation, network.preprocessing, plan.augment, 0)
+    steps: list[tuple[float, float]] = []
+    before = None
+    with join([]) as group:
+        runtime = Runtime("cpu", workers=1)
+        for event in fit(network, plan, dataset, State(), runtime, workers=group):
+            now = time.perf_counter(), time.process_time()
+            if (
+                isinstance(event, Progress)
+                and event.epoch > 1
+                and event.step > 1
+                and event.n_pictures == BATCH
+                and before
+            ):
+                steps.append((now[0] - before[0], now[1] - before[1]))
+            before = now
+    wall, cpu = np.median(np.array(steps), axis=0).tolist()
+    print(json.dumps({"wall": wall, "cpu": cpu}))
 
 
 def ray(folder: Path, n: int) -> dict[str, Any]:
@@ -248,12 +303,17 @@ print(sorted(times)[len(times) // 2])
 
 def main() -> None:
     """Run the parts, and write benchmarks/results/cluster_training.json."""
+    if sys.argv[1:2] == ["--worker"]:
+        folder, name, rank, n_workers = sys.argv[2:]
+        one_worker(Path(folder), name, int(rank), int(n_workers))
+        return
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     parts = sys.argv[2].split(",") if len(sys.argv) > 2 else PARTS
     run = {"workers": workers, "ray": ray, "lost": lambda folder, _n: lost(folder, 3), "model": model}
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         pictures(Path(folder) / "pictures")
+        (Path(folder) / "recipes").mkdir()
         for name in parts:
             results[name] = {**run[name](Path(folder), n), "load": round(os.getloadavg()[0], 1)}
             print(json.dumps({name: results[name]}, indent=1))

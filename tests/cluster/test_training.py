@@ -33,7 +33,7 @@ pretrained = false
 [distributed]
 micro_batches = 2
 [[stages]]
-epochs = 40
+epochs = 60
 batch_size = 8
 lr = 1e-3
 """
