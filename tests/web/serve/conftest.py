@@ -14,7 +14,7 @@ from PIL import Image
 
 from tellapart.deploy.predictor import load
 from tellapart.evaluation.open_set import KnownClasses, OodScore
-from tellapart.web.serve.app import Extras, Served
+from tellapart.web.serve.app import CONNECTIONS, Extras, Served
 from tellapart.web.server import listen, server_config
 from tests.deploy.conftest import _make_bundle
 from tests.deploy.export.conftest import with_golden
@@ -37,14 +37,14 @@ def picture(colour: tuple[int, int, int] = (230, 20, 30), kind: str = "PNG") -> 
 class Running:
     """A server on a thread."""
 
-    def __init__(self, run: Path, **extras: Any) -> None:
+    def __init__(self, run: Path, connections: int = CONNECTIONS, **extras: Any) -> None:
         import uvicorn
 
         self.served = Served(load(run, "onnxruntime"), Extras(name="colours", **extras))
         listener = listen("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
-        self.server = uvicorn.Server(server_config(self.served.app(), "on"))
+        self.server = uvicorn.Server(server_config(self.served.app(), "on", connections=connections))
         self.thread = threading.Thread(target=self.server.run, args=([listener],))
         self.thread.start()
 
