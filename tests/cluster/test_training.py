@@ -97,7 +97,7 @@ def same_result(one: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_torchrun_trains_as_one_process_does(tmp_path: Path, words: list[str]) -> None:
-    short = [*words, "--set", "stages.0.epochs=2"]
+    short = [*words, "--set", "stages.0.epochs=2", "--set", "retrain=true"]
     run([*short, "--out", str(tmp_path / "one")])
     launcher = [words[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run([*launcher, "-m", *short[2:], "--out", str(tmp_path / "two")])

@@ -26,6 +26,7 @@ from tellapart.core.signals import stop_politely
 from tellapart.errors import ClusterError, LostWorkerError, TellapartError, UsageError
 from tellapart.recipe.distributed import for_workers
 from tellapart.runs.run import Run
+from tellapart.runs.sessions import read_sessions
 from tellapart.workflows.progress import ProgressSink
 
 if TYPE_CHECKING:
@@ -204,15 +205,18 @@ class _Attempt:
                 ),
             ).fit()
         except Exception as error:  # noqa: BLE001 -- whatever ended the group; what the leader had to say is in the mailbox
-            self.lost = _why_lost(error)
+            self.lost = _why_lost(error, Run(self.work.out))
 
 
-def _why_lost(error: Exception) -> str:
-    """Why a group of workers ended, in words, with the node's name where Ray has told it."""
+def _why_lost(error: Exception, run: Run) -> str:
+    """Why a group of workers ended, in words, with the node's name."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    rank, cause = next(iter(failures.items()), (None, error))
-    words = one_line(cause)
-    return words if rank is None else f"worker {rank + 1}: {words}"
+    if not failures:
+        return one_line(error)
+    rank, cause = next(iter(failures.items()))
+    sessions = read_sessions(run)
+    nodes = sessions[-1].nodes if sessions else []
+    return f"worker {rank + 1}{f' on {nodes[rank]}' if rank < len(nodes) else ''}: {one_line(cause)}"
 
 
 def _train(config: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,8 +92,9 @@ def _fit_and_log(job: Job, network: Network, state: State, checkpoints: Checkpoi
     logged = _logged_stages(job.run)
     dataset = _dataset(job, network, state.retraining)
     started, prepared = time.monotonic(), 0.0
-    if not state.retraining and job.leads:
-        _write_previews(job, network, dataset)
+    with job.workers.together() if job.workers else nullcontext():
+        if job.leads and not state.retraining:
+            _write_previews(job, network, dataset)
     runtimes = {stage: runtime for (_, stage), runtime in logged.items()}
     for event in fit(network, job.recipe, dataset, state, parse(job.options.runtime), runtimes, job.workers):
         # A resumed stage starts once more, but stands in the log once.

@@ -192,7 +192,10 @@ def _network(job: Job) -> Generator[Event, None, tuple[Network, State, Checkpoin
     network = create_network(recipe.model, len(job.catalog.classes), recipe.data)
     checkpoints = Checkpoints(run.checkpoint("last"), run.checkpoint("previous"), are_written=job.leads)
     if job.workers and not job.leads:
-        return network, same_state(job.workers, network, State()), checkpoints
+        state = same_state(job.workers, network, State())
+        if not run.checkpoint("initial").is_file():  # the leader has just written its own
+            save_checkpoint(run.checkpoint("initial"), network, state)
+        return network, state, checkpoints
     if run.begun:
         state, note = checkpoints.load(network)
         if note:

@@ -98,5 +98,8 @@ def as_the_leader(
     workers: Workers, choosing: Generator[Computing, None, Runtime]
 ) -> Generator[Computing, None, Runtime]:
     """The runtime that the leader chooses: clocks differ from worker to worker, and all must run alike."""
-    chosen = (yield from choosing).with_plain_frozen if workers.leads else None
+    chosen = None
+    with workers.together():
+        if workers.leads:
+            chosen = (yield from choosing).with_plain_frozen
     return Runtime(**workers.json_from_leader(chosen and chosen.as_dict()))
