@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +59,11 @@ def nodes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
         return started[-1]
 
     yield make
-    for cluster in started:
-        cluster.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves the logs of its client server open
+        while started:
+            started.pop().shutdown()
+        gc.collect()
 
 
 @pytest.fixture

@@ -92,8 +92,9 @@ def test_what_has_no_file_of_its_own_is_refused_before_a_cluster_is_asked(here, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["--out", "a.parquet", "--top", "3"], []], ids=str)
-def test_rows_are_those_of_one_process(here, bundle, pictures, small_ray, tmp_path, words):
-    """In every format, with what cannot be read, names beyond ASCII, and rows that name nothing."""
+def test_rows_are_those_of_one_process(here, bundle, pictures, small_ray, tmp_path, words, monkeypatch):
+    """In files and tables, with what cannot be read, names beyond ASCII, and rows that name nothing."""
+    monkeypatch.setattr(parts, "_WAVE", 4)  # two waves
     outputs = []
     for number, more in enumerate(([], ["--cluster", "auto"])):
         mine = [str(tmp_path / f"{number}-{word}") if word.startswith("a.") else word for word in words]

@@ -24,7 +24,7 @@ from tellapart.core.text import counted
 from tellapart.errors import ClusterError, UsageError
 
 AUTO = "auto"
-_CLIENT = "ray://"
+CLIENT = "ray://"
 _HINT = "Give --cluster auto, --cluster ray://HOST:10001, or the address HOST:PORT that `ray start --head` prints."
 #: Seconds for the network to reach an address, and for Ray behind it to answer.
 _REACH, _ANSWER = 10.0, 40.0
@@ -201,7 +201,7 @@ def own_token() -> str:
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or "/" in host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
         raise UsageError(f"{address!r} is no address of a Ray cluster.", _HINT)
     return host.strip("[]"), int(port)
@@ -214,7 +214,7 @@ def _reach(address: str, host: str, port: int) -> None:
     except OSError as error:
         reason = error.strerror or str(error) or "no answer"
         raise ClusterError(f"No Ray cluster answers at {address}: {reason}.", _HINT) from error
-    if address.startswith(_CLIENT):
+    if address.startswith(CLIENT):
         return  # whose client gives up by itself
     ask = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
     command = [sys.executable, "-P", "-c", ask, f"{host}:{port}"]

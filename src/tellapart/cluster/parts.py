@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from tellapart.cluster.connect import Cluster
+from tellapart.cluster.connect import CLIENT, Cluster
 from tellapart.cluster.failures import failures_in_words, one_line
 from tellapart.core.files import replacing
 from tellapart.core.hardware import limit_processors
@@ -32,6 +32,8 @@ Work: TypeAlias = Callable[[pl.DataFrame], bytes]
 _SMALLEST, _LARGEST, _MULTIPLE = 256, 10_240, 32
 #: A part is at most this share of the rows before it: whoever comes last, or is lost, has little to do again.
 _SHARE = 64
+#: Parts that Ray Data is given at a time: it remembers something of each, which must not add up.
+_WAVE = 2_000
 
 
 def write_parts(
@@ -116,26 +118,56 @@ def over_parts(
     Raises:
         ClusterError: what a worker raised, with the name of its node.
     """
-    import ray.data
-
-    _hush(ray.data.DataContext.get_current())
-    # Items are handed out one by one, and come back in their order.
-    parts = ray.data.from_items([{"number": number} for number in range(n_parts)], override_num_blocks=n_parts)
-    results = parts.map_batches(
-        _Worker,
-        batch_size=1,
-        fn_constructor_args=(make, json.dumps(settings), str(folder), here),
-        compute=ray.data.ActorPoolStrategy(size=max(1, min(cluster.n_cpus, n_parts))),
-        num_cpus=1,
-    )
+    n_workers = max(1, min(cluster.n_cpus, n_parts))
+    asked = (n_parts, n_workers, (make, json.dumps(settings), str(folder), here))
     names = _node_names()
     with failures_in_words():
-        for row in results.iter_rows():
+        for row in _rows_by_client(*asked) if cluster.address.startswith(CLIENT) else _rows(*asked):
             where = f"{names.get(row['node'], row['host'])}:{row['process']}"
             if row["problem"]:
                 raise ClusterError(f"Worker on {where}: {row['problem']}", row["hint"])
             pace.add(where, row["n"], row["seconds"])
             yield row["content"]
+
+
+def _rows(n_parts: int, n_workers: int, worker: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+    """What a pool of workers makes of each part, as rows in order."""
+    import ray.data
+
+    _hush(ray.data.DataContext.get_current())
+    for start in range(0, n_parts, _WAVE):
+        numbers = [{"number": number} for number in range(start, min(start + _WAVE, n_parts))]
+        # Items are handed out one by one, and come back in their order.
+        results = ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(
+            _Worker,
+            batch_size=1,
+            fn_constructor_args=worker,
+            compute=ray.data.ActorPoolStrategy(size=n_workers),
+            num_cpus=1,
+        )
+        yield from results.iter_rows()
+
+
+def _rows_by_client(*asked: Any) -> Iterator[dict[str, Any]]:
+    """As `_rows`, where this process is no part of the cluster: Ray Data runs in a process there."""
+    import ray
+
+    asking: Any = ray.remote(num_cpus=0)(_Asking).remote(*asked)
+    try:
+        while (row := ray.get(asking.next.remote())) is not None:
+            yield row
+    finally:
+        ray.kill(asking)
+
+
+class _Asking:
+    """Runs Ray Data in the cluster, and gives its rows one by one."""
+
+    def __init__(self, *asked: Any) -> None:
+        self.rows = _rows(*asked)
+
+    def next(self) -> dict[str, Any] | None:
+        return next(self.rows, None)
 
 
 def _node_names() -> dict[str, str]:
