@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,8 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.auditing.groups import with_groups
+from tellapart.core.notebook import html_table
+from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.errors import UsageError
 
@@ -162,6 +165,13 @@ class Audit:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     groups: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many findings there are of each kind, the worst first."""
+        counts = Counter((finding.severity, finding.kind) for finding in self.all_findings)
+        rows = [(severity or "", kind, f"{n:,}") for (severity, kind), n in counts.items()]
+        title = f"{counted(len(self.all_findings), 'finding')} in {counted(len(self.catalog), 'picture')}"
+        return html_table(title, ["severity", "kind", "findings"], rows, self.notes)
 
     @cached_property
     def findings(self) -> pl.DataFrame:

@@ -96,6 +96,11 @@ class Predictions:
         """True where a picture may have several labels, or none."""
         return self.target.ndim == 2
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: "classes", and "row", "target" and "logits", a list each; "unknown" where it is."""
+        values = {"row": self.row, "target": self.target, "logits": self.logits, "unknown": self.unknown}
+        return {"classes": list(self.classes)} | {k: v.tolist() for k, v in values.items() if v is not None}
+
     def probabilities(self, temperature: Temperature = 1.0) -> Floats:
         """float64 [n, n_classes]: softmax (one label) or sigmoid (multilabel) of logits / temperature."""
         return probabilities(self.logits, self.multilabel, temperature)

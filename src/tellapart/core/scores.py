@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from tellapart.core.notebook import html_table
 from tellapart.core.old_names import current_keys
-from tellapart.core.text import as_lines
+from tellapart.core.text import as_lines, counted
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ class Evaluation:
                 f"{metric.value:.4f}  (95 %: {metric.low:.4f} to {metric.high:.4f})"
             )
         return as_lines([*lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: each metric with its interval, and what they mean."""
+        rows = [(name, f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}") for name, m in self.metrics.items()]
+        title = f"{self.on}: {counted(self.n, 'picture')}, {counted(len(self.classes), 'class', 'classes')}"
+        return html_table(title, ["metric", "value", "95 % interval"], rows, self.notes)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.core.files import replacing
+from tellapart.core.notebook import html_table
 from tellapart.core.old_names import current_keys
 from tellapart.core.plain_json import parse_json
 from tellapart.core.text import counted
@@ -71,6 +72,14 @@ class Catalog:
 
     def __len__(self) -> int:
         return self.table.height
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: pictures a class, and how the labels came about."""
+        title = f"{counted(len(self), 'picture')}, {counted(len(self.classes), 'class', 'classes')}"
+        rows = [(name, f"{n:,}") for name, n in self.counts().items()]
+        unreadable = len(self) - len(self.readable)
+        notes = [self.layout, f"{unreadable:,} unreadable" if unreadable else ""]
+        return html_table(title, ["class", "pictures"], rows, notes)
 
     @cached_property
     def digest(self) -> str:

@@ -8,20 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellapart.core.bundle_description import DESCRIPTION
 from tellapart.core.events import Logged
 from tellapart.core.files import naming, write_text
+from tellapart.core.notebook import html_table
 from tellapart.core.old_names import current_event
 from tellapart.core.plain_json import parse_json
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import Evaluation
 from tellapart.core.several_runs import AVERAGE, describe_several
+from tellapart.core.text import visible
 from tellapart.errors import RunError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from tellapart.data.catalog import Catalog
     from tellapart.data.splitting.split import Split
     from tellapart.recipe.schema import Recipe
@@ -219,6 +224,20 @@ class Run:
         """The network's predictions for the "validation" or "test" pictures."""
         self.need(self.predictions_file(on))
         return Predictions.load(self.predictions_file(on))
+
+    def predictions_table(self, on: str) -> pl.DataFrame:
+        """The answers to the "validation" or "test" pictures with their files: see `predictions_table`."""
+        from tellapart.runs.predictions_table import predictions_table
+
+        return predictions_table(self, on)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores of a finished run, and where its report lies."""
+        if not self.finished:
+            return html_table(f"{self.directory}: a training that has not finished", [], [])
+        scores = next(iter(self.evaluations.values()))._repr_html_()
+        address = escape(self.report.absolute().as_uri(), quote=True)
+        return f"{scores}<p><a href='{address}'>{escape(visible(str(self.report)))}</a></p>"
 
     def events(self) -> list[dict[str, Any]]:
         """The event log, one dictionary a line; a last line that was cut off by a kill is left out."""

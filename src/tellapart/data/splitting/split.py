@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tellapart.core.files import write_text
+from tellapart.core.notebook import html_table
 from tellapart.core.plain_json import parse_json
 from tellapart.core.text import counted, first_few
 from tellapart.data.catalog import PARTS, UNKNOWN, Catalog
@@ -45,6 +46,12 @@ class Split:
     digest: str
     seed: int
     description: str
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the size of each part, and how the pictures were divided."""
+        parts = [("training", self.train), ("validation", self.validation), ("test", self.test)]
+        rows = [(name, f"{len(part):,}") for name, part in parts]
+        return html_table("Split", ["part", "pictures"], rows, [self.description])
 
     def check(self, catalog: Catalog, old: Catalog | None = None) -> None:
         """Refuse a catalog that this split was not made from.
