@@ -144,7 +144,7 @@ def heat_chart(
     side = min(64.0, (_WIDTH - left - 8) / len(columns))
     height = max(20.0, min(34.0, side))
     slanted = max(len(name) for name in columns) * _CHAR > side - 4
-    top = 34.0 + (44 if slanted else 0)
+    top = 34.0 + (54 if slanted else 0)
     parts = [f'<text class="tick" x="{left}" y="14">{_text(f"{names[0]} ↓, {names[1]} →")}</text>']
     for j, name in enumerate(columns):
         at, short = left + (j + 0.5) * side, _text(shortened(name, 12))

@@ -6,7 +6,7 @@ from tellapart.core.text import counted
 from tellapart.evaluation.significance import ALPHA
 from tellapart.evaluation.study_summary import StudySummary
 from tellapart.report.study_details import StudyDetails
-from tellapart.report.study_words import metric_words
+from tellapart.report.study_words import listed, metric_words
 
 _DESIGNS = {
     "one-at-a-time": "One factor at a time was changed from the baseline",
@@ -58,8 +58,8 @@ def _seeds(summary: StudySummary) -> list[str]:
     shared = [words for _, _, words in _SOURCES.values()]
     return [
         f"Each setting was trained with {each} random {'seed' if numbers == [1] else 'seeds'}, which "
-        f"{'changes' if numbers == [1] else 'change'} {_listed(changed)}; for one seed, all settings share "
-        f"{_listed(shared)}."
+        f"{'changes' if numbers == [1] else 'change'} {listed(changed)}; for one seed, all settings share "
+        f"{listed(shared)}."
     ]
 
 
@@ -79,7 +79,7 @@ def _compared(details: StudyDetails) -> str:
     summary = details.summary
     metric = metric_words(summary.metric)
     others = [metric_words(name) for name in summary.others]
-    beside = f"; {_listed(others)} beside it, without a test" if others else ""
+    beside = f"; {listed(others)} beside it, without a test" if others else ""
     if not summary.n_pictures:
         return f"Settings were compared by {metric}{beside}."
     pictures = counted(summary.n_pictures, "picture")
@@ -110,7 +110,3 @@ def _tests(summary: StudySummary) -> list[str]:
             "(Lan–DeMets alpha spending, O'Brien–Fleming type)."
         )
     return sentences
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -38,7 +38,12 @@ def both_names(name: str) -> str:
 
 def metric_words(metric: str) -> str:
     """A metric as it stands in a sentence."""
-    return "number of parameters" if metric == "n_parameters" else formatting.plain(metric).lower()
+    return "number of parameters" if metric == "n_parameters" else formatting.plain(metric).lower().replace(",", "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def value(metric: str, number: float) -> str:
@@ -159,7 +164,7 @@ def _is_chance(summary: StudySummary) -> bool:
 
 def _about_front(summary: StudySummary) -> str:
     """The settings that no other one beats in all objectives."""
-    names = " and ".join(metric_words(name) for name in (summary.metric, *summary.others))
+    names = listed([metric_words(name) for name in (summary.metric, *summary.others)])
     front = [one for one in summary.cells if one.on_front]
     labels = first_few((label(summary, one) for one in front), 3)
     are = "is" if len(front) == 1 else "are"

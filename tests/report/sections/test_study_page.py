@@ -163,7 +163,7 @@ def test_several_objectives_have_their_columns_and_their_front():
     cells = [cell(i, 0.7 + i / 10, others={"macro_f1": 0.9 - i / 10}, on_front=i > 0) for i in range(3)]
     one = summary(*cells, others=["macro_f1", "seconds"])
     assert finding(one)[2] == (
-        "In accuracy and macro f1 and seconds together, 2 settings are beaten by no other: "
+        "In accuracy, macro f1 and seconds together, 2 settings are beaten by no other: "
         "lr = 1e-3, dropout = none, lr = 2e-3, dropout = none."
     )
     page = html(details(one))

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from tellapart.core.events import Computing, Note
 from tellapart.core.files import cache_folder
+from tellapart.core.text import counted
 from tellapart.models.catalogue import candidates
 from tellapart.models.hub import is_offline
 from tellapart.recipe.schema import Recipe
@@ -87,7 +88,10 @@ def plan(
     goes_on = may_go_on(planned) and announced < _FULL * allowed
     announced = _FULL * allowed if goes_on else announced
     if work.rarest < FEW:
-        more = [f"The rarest class has {work.rarest} training pictures: too few to train more than the head.", *more]
+        more = [
+            f"The rarest class has {counted(work.rarest, 'training picture')}: too few to train more than the head.",
+            *more,
+        ]
     why = [*why, *more, _promise(planned, expected, end_seconds(chosen.timing, work), goes_on, announced)]
     yield from map(Note, why)
     planned = planned.model_copy(update={"plan": recipe.plan.model_copy(update={"why": why})})
