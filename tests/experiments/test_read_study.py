@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tellapart.errors import RecipeError
+from tellapart.errors import RecipeError, UsageError
 from tellapart.experiments.designs import cells_of
 from tellapart.experiments.directory import objectives_of, study_toml
 from tellapart.experiments.read_study import read_study, read_vary
 from tellapart.experiments.space import read_space
-from tellapart.experiments.study import _plain, read_given
+from tellapart.experiments.study import _plain, read_given, with_pictures
 from tests.experiments import small
 
 HEAD = 'recipe = "small.toml"\n'
@@ -189,6 +189,15 @@ def test_values_of_python_are_those_of_a_file():
     assert all(type(level) in (int, float) for levels in values["vary"].values() for level in levels)
     with pytest.raises(RecipeError, match="a level is a text, a number"):
         read_given(None, {"vary": {"model.dropout": [None, 0.2]}})
+
+
+def test_pictures_that_no_file_can_name_are_refused_before_anything_is_written(tmp_path):
+    study, _ = small.read(tmp_path, HEAD + LR)
+    with pytest.raises(UsageError, match="cannot hold this name"):
+        with_pictures(study, "ph\udcff")
+    with pytest.raises(UsageError, match="cannot hold this name"):
+        with_pictures(study, "photos", labels=tmp_path / "a\udcff.csv")
+    assert with_pictures(study, "фото × 梨").pictures.endswith("фото × 梨")
 
 
 def test_a_recipe_that_chooses_by_itself_is_refused(tmp_path):

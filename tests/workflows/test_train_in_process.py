@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def test_several_labels_from_table_to_answer(
     given = validation.target == 1
     assert ((answered & given).sum(axis=0) >= 0.9 * given.sum(axis=0) - 1e-9).all()
     assert "probabilities averaged over each picture and 1 changed copy of it" in told["tta"]["sentence"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its names are all UTF-8")
+def test_a_folder_whose_name_is_no_text_begins_and_is_read_again(
+    tmp_path: Path, picture_folder: Callable[..., Path]
+) -> None:
+    photos = picture_folder(n=6).rename(os.fsdecode(os.fsencode(tmp_path) + b"/ph\xff"))
+    catalog, recipe = ta.scan(photos), ta.load_recipe("scratch", ["model.name=mlp", "data.size=8", "stages.0.epochs=1"])
+    options = RunOptions(runtime="cpu", command=f"tellapart train '{photos}'")
+    training = run(recipe, catalog, ta.split(catalog), tmp_path / "run", options)
+    assert any(isinstance(event, Validated) for event in training)
+    training.close()
+    assert Run(tmp_path / "run").environment["command"].endswith(r"/ph\udcff'")
 
 
 def test_a_picture_that_breaks_is_skipped_only_when_asked(

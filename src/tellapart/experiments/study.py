@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tellapart.core.text import visible
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan as scan_pictures
 from tellapart.errors import UsageError
@@ -119,6 +120,12 @@ def with_pictures(file: StudyFile, pictures: str | Path | Catalog | None, **labe
     changes: dict[str, Any] = {"label_options": file.label_options | named}
     if isinstance(pictures, str | Path):
         changes["pictures"] = str(Path(pictures).absolute())
+    for text in (*named.values(), changes.get("pictures")):
+        if isinstance(text, str) and visible(text) != text:
+            raise UsageError(
+                f"{text}: the file of a study cannot hold this name, with signs that are no letters.",
+                "Give it another name, or a link to it: ln -s FOLDER pictures",
+            )
     return file.model_copy(update=changes)
 
 

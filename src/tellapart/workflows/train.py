@@ -16,6 +16,7 @@ from tellapart.core.files import plainly, sweep
 from tellapart.core.hardware import give_back, keep_freed, limit_spinning
 from tellapart.core.processes import rank
 from tellapart.core.signals import stop_politely
+from tellapart.core.text import visible
 from tellapart.errors import MissingExtraError, UnreadableError, WorkerError
 from tellapart.runs.run import Run, locked
 from tellapart.runs.sessions import begin_session, end_session
@@ -117,7 +118,8 @@ def _begun(
 
     recipe = yield from planned_recipe(started, recipe, catalog, split, options)
     recipe = divided_recipe(started, recipe, workers)
-    about = {"command": options.command, **environment()}
+    # The name of a folder may be no UTF-8, which no JSON holds.
+    about = {"command": visible(options.command), **environment()}
     about |= {"corrections": options.corrections} if options.corrections else {}
     may_break = options.on_unreadable == "skip"
     catalog, split, changes = begin(started, recipe, catalog, split, about, may_break, options.resume_anyway)
