@@ -1,5 +1,7 @@
 """The scripts of the classifier's page beside the Python that they are a second writing of."""
 
+import base64
+import io
 import struct
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from tellapart.core.predictions import average_logits, probabilities
 from tellapart.core.preprocess import Preprocessing, preprocess
 from tellapart.data.augmentation.tta import copies
+from tellapart.data.decoding.decode import decode
 from tellapart.data.decoding.jpeg import exif_orientation, valid_orientation
 from tellapart.evaluation.open_set import KnownClasses
 
@@ -131,3 +134,26 @@ def test_what_is_cut_off_in_mid_orientation_is_upright(scripts):
     chunk = struct.pack(">I", len(tiff)) + b"eXIf" + tiff[:-3]
     read = "bytes => orientationOfPng(new DataView(Uint8Array.from(bytes).buffer))"
     assert scripts.evaluate(read, list(b"\x89PNG\r\n\x1a\n" + chunk)) == 1
+
+
+READ = """async ([text, settings]) => {
+  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const { width, height, data } = await readPicture(new Blob([bytes]), settings);
+  return [height, width, Array.from(data)];
+}"""
+
+
+@pytest.mark.parametrize(("size", "side"), [((160, 120), 60), ((161, 123), 30), ((130, 200), 16), ((90, 120), 80)])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_jpeg_is_read_at_pythons_scale_but_for_rounding(scripts, scene, size, side, subsampling):
+    file = io.BytesIO()
+    scene(3, *size).save(file, "JPEG", quality=90, subsampling=subsampling)
+    settings = Preprocessing(side, side)
+    text = base64.b64encode(file.getvalue()).decode()
+    height, width, data = scripts.evaluate(READ, [text, settings.as_dict()])
+    theirs = np.array(data, float).reshape(height, width, 3)
+    mine = decode(file.getvalue(), at_least=settings.decode_at_least).astype(float)
+    assert theirs.shape == mine.shape
+    # Colour that is stored at half the size is brought to full size in the browser, and taken as it is here.
+    assert np.abs(theirs - mine).mean() < (0.5 if subsampling == 0 else 1.5)
+    assert abs((theirs - mine).mean()) < 0.1

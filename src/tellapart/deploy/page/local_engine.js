@@ -27,7 +27,7 @@ async function openEngine(model) {
   }
 
   return async function classify(file) {
-    const picture = preprocess(await readPicture(file, model.preprocessing.background), model.preprocessing);
+    const picture = preprocess(await readPicture(file, model.preprocessing), model.preprocessing);
     const { logits, features } = await run(picture);
     const versions = [logits];
     for (const copy of changedCopies(picture, model.tta, model.flip, model.preprocessing.interpolation)) {
