@@ -20,6 +20,7 @@ from tellapart.core.environment import processor_name, special_instructions
 from tellapart.core.files import cache_folder
 from tellapart.core.hardware import n_processors
 from tellapart.core.openvino_quiet import has_openvino
+from tellapart.core.predictions import Floats
 from tellapart.core.preprocess import Pixels
 from tellapart.core.text import percent
 from tellapart.deploy.bundle.golden import check_golden, read_golden
@@ -107,10 +108,12 @@ def choose(bundle: Bundle, pixels: Pixels) -> tuple[EngineChoice, Bundle]:
     """
     loaded: dict[str, Bundle] = {}
     refused: dict[str, str] = {}
+    expected: Floats | None = None
     for name in candidates():
         own = bundle if bundle.engine == name else replace(bundle, engine=name)  # loaded once is enough
         try:
-            check_engine(own, loaded.get("onnxruntime"))
+            check_engine(own, expected)
+            expected = golden_distance(own) if name == "onnxruntime" else expected
         except BundleError as error:
             refused[name] = error.message
         else:
@@ -125,12 +128,20 @@ def choose(bundle: Bundle, pixels: Pixels) -> tuple[EngineChoice, Bundle]:
     return choice, loaded[engine]
 
 
-def check_engine(bundle: Bundle, plain: Bundle | None = None) -> None:
+def golden_distance(bundle: Bundle) -> Floats | None:
+    """The golden pictures' distances [k] to the known classes, which are not stored; None where it knows none.
+
+    Asked before another engine is loaded: two networks at once take twice the memory.
+    """
+    return None if bundle.known is None else bundle.predict_distance(read_golden(bundle)[0])[1]
+
+
+def check_engine(bundle: Bundle, expected: Floats | None = None) -> None:
     """Compare an engine's answers with the golden ones, on this machine.
 
     Args:
         bundle: on the engine.
-        plain: the bundle on a float32 engine, for the distances to the known classes, which are not stored.
+        expected: `golden_distance` of a float32 engine; None where that is this one, or there is none.
 
     Raises:
         BundleError: they differ by more than the tolerance: see `engines.names`.
@@ -146,8 +157,7 @@ def check_engine(bundle: Bundle, plain: Bundle | None = None) -> None:
             f"(allowed: {BF16_PROBABILITY:g}).",
             "Answer with --engine onnxruntime.",
         )
-    if plain is not None and bundle.known is not None:
-        expected = plain.predict_distance(pictures)[1]
+    if expected is not None:
         share = float((np.abs(distance - expected) / np.maximum(expected, 1e-6)).max())
         if share > BF16_DISTANCE:
             raise BundleError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.hardware import give_back
 from tellapart.core.predictions import Floats, Mean
 from tellapart.core.preprocess import Pixels
 from tellapart.deploy.bundle.read import Bundle
@@ -63,8 +64,11 @@ class EngineSwitch:
         self._seconds, self._recalled = 0.0, False
         self.bundle = replace(bundle, engine=next((name for name in ENGINES if name == engine), "onnxruntime"))
         if self.decided:
-            plain = None if checked or engine == "onnxruntime" else replace(bundle, engine="onnxruntime")
-            _chooser().check_engine(self.bundle, plain)
+            expected = None
+            if not checked and engine != "onnxruntime":
+                expected = _chooser().golden_distance(replace(bundle, engine="onnxruntime"))
+                give_back()  # that network is gone, and so shall its memory be before the other one is loaded
+            _chooser().check_engine(self.bundle, expected)
 
     def predict_distance(
         self, pictures: Pixels, n_copies: int = 0, mean: Mean = "logits"
@@ -93,7 +97,7 @@ class EngineSwitch:
         if engine != self.bundle.engine:
             other = replace(self.bundle, engine=engine)
             try:
-                _chooser().check_engine(other, self.bundle)
+                _chooser().check_engine(other, _chooser().golden_distance(self.bundle))
             except BundleError:
                 return False
             self.bundle = other
