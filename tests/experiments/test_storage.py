@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import optuna
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from tellapart.errors import UsageError
+from tellapart.errors import RunError, UsageError
 from tellapart.experiments import storage
 from tellapart.experiments.storage import open_storage
 
@@ -77,3 +79,23 @@ def test_a_folder_may_have_any_name(tmp_path, description, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
     with open_storage(folder, "", description) as study:
         assert [trial.value for trial in study.trials] == [0.5]
+
+
+def test_a_database_that_fails_in_mid_study_is_told_in_plain_words(tmp_path, description, monkeypatch):
+    """A file that may not grow any more: what SQLite says of a full disk."""
+    with open_storage(tmp_path, "", description):
+        pass
+
+    def full(path):
+        connection = sqlite3.connect(path, check_same_thread=False)
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite takes what there is
+        return connection
+
+    monkeypatch.setattr(storage, "_connect", full)
+    trial = optuna.trial.create_trial(value=0.5, user_attrs={"long": "x" * 1_000_000})
+    with (
+        pytest.raises(RunError, match=r"optuna\.db: the database failed: .*full") as caught,
+        open_storage(tmp_path, "", description) as study,
+    ):
+        study.add_trial(trial)
+    assert "goes on" in caught.value.hint

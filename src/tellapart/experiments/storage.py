@@ -59,7 +59,8 @@ def open_storage(directory: Path, url: str, description: Description) -> Iterato
     Raises:
         MissingExtraError: no optuna, or no driver of the database.
         UsageError: the database cannot be reached.
-        RunError: the storage holds a study of this name that is another one.
+        RunError: the storage holds a study of this name that is another one; or it fails within the block, since the
+            disk is full or the server is gone.
     """
     require("optuna", "A study", "study")
     import optuna
@@ -86,7 +87,10 @@ def open_storage(directory: Path, url: str, description: Description) -> Iterato
                 load_if_exists=True,
             )
         _same_study(study, description, url)
-        yield study
+        try:
+            yield study
+        except optuna.exceptions.StorageInternalError as error:
+            raise _failed(url or str(directory / STORAGE), error.__cause__ or error) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -171,6 +175,14 @@ def _same_study(study: optuna.Study, description: Description, url: str) -> None
         study.set_user_attr("fingerprint", mark)
         with _quiet():
             study.set_metric_names([objective.name for objective in description.objectives])
+
+
+def _failed(url: str, error: BaseException) -> RunError:
+    reason = str(error).strip().partition("\n")[0][:300]
+    return RunError(
+        f"{_without_password(url)}: the database failed: {reason}",
+        "Remove the cause; then the same command goes on, and does nothing again that has ended.",
+    )
 
 
 def _unreachable(url: str, error: BaseException) -> UsageError:
