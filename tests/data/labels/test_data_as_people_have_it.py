@@ -79,6 +79,7 @@ def test_coco_with_several_categories_in_each_part(draw: Draw) -> None:
     [
         ("{", "this is not JSON"),
         ("[" * 100_000, "this is not JSON: it is nested too deeply"),
+        ('{"a":' * 900 + "[1]" + "}" * 900, "holds no labels of pictures in a form that is known"),
         ("[1, 2]", "holds no labels of pictures in a form that is known"),
         ('{"images": [], "annotations": [{"image_id": 1}]}', "but not their categories"),
         ('{"images": [{"id": [], "file_name": 1}], "annotations": []}', "but not their categories"),
@@ -126,16 +127,21 @@ def test_a_spreadsheet(two: Path) -> None:
     assert "3.png (row 5)" in refused(two)
 
 
-def test_a_spreadsheet_that_cannot_be_used(draw: Draw) -> None:
+def test_a_spreadsheet_that_cannot_be_used(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     root = draw("a/1.png", "b/2.png")
     rows = [["file", "label"], ["a/1.png", "cat"]]
     _write_sheets(root / "labels.xlsx", [rows, rows])
     assert "several sheets with rows: s1, s2" in dict(find_layout(root).unused_tables)["labels.xlsx"]
     (root / "labels.xlsx").write_bytes(b"PK\x03\x04 no zip")
     assert "cannot be read as a spreadsheet" in refused(root, labels="labels.xlsx")
+    _write_sheets(root / "labels.xlsx", [rows])
+    content = bytearray((root / "labels.xlsx").read_bytes())
+    content[-6] ^= 0xFF  # where its directory begins
+    (root / "labels.xlsx").write_bytes(content)
+    assert "cannot be read as a spreadsheet" in refused(root, labels="labels.xlsx")
     with zipfile.ZipFile(root / "labels.xlsx", "w", zipfile.ZIP_DEFLATED) as file, file.open("a", "w") as part:
-        for _ in range(1100):
-            part.write(bytes(1 << 20))
+        part.write(bytes(2 << 20))
+    monkeypatch.setattr("tellapart.data.labels.spreadsheets.MOST_UNPACKED", 1 << 20)
     assert "holds too much" in refused(root, labels="labels.xlsx")
 
 

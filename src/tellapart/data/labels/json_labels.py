@@ -20,6 +20,7 @@ from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.errors import DataError
 
 MOST = 1 << 30  # bytes of a file: COCO's own, of 118,000 pictures, has 450 MB
+_DEEPEST = 3  # keys above the labels
 _FORMS = 'It can hold {"1.png": "cat"}, [{"file": "1.png", "label": "cat"}], or COCO\'s annotations.'
 
 Record = dict[str, Any]
@@ -44,7 +45,7 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def _records(name: str, content: Any) -> list[Record]:
+def _records(name: str, content: Any, depth: int = 0) -> list[Record]:
     if isinstance(content, list):
         return _of_list(content)
     if not isinstance(content, dict):
@@ -59,7 +60,7 @@ def _records(name: str, content: Any) -> list[Record]:
     if pairs:
         return pairs
     lists = [value for value in content.values() if isinstance(value, list | dict) and value]
-    return _records(name, lists[0]) if len(lists) == 1 else []
+    return _records(name, lists[0], depth + 1) if len(lists) == 1 and depth < _DEEPEST else []
 
 
 def _cells(values: Any) -> list[Any] | None:

@@ -22,7 +22,10 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
         MissingExtraError: the reader is not installed.
         OSError: it cannot be read.
     """
-    _check_size(path)
+    try:
+        _check_size(path)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise DataError(f"{path.name} cannot be read as a spreadsheet: {error}.", "Save it as CSV.") from error
     fastexcel = require("fastexcel", "A table in a spreadsheet", "spreadsheet")
     try:
         reader = fastexcel.read_excel(path)
