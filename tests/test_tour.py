@@ -16,6 +16,7 @@ from tests.test_commands_in_docs import ROOT, shown
 
 TOUR = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Five minutes")[2].partition("## How good")[0]
 SMALL = ["--recipe", "scratch", "--set", "model.name=cnn8", "--set", "data.size=16", "--set", "stages.0.epochs=1"]
+SMALL += ["--set", "evaluation.explain=false"]  # `explain` itself is run
 #: These wait for a browser or for requests, or need what a browser loads: other tests start them.
 WAITING = {"serve", "review", "open"}
 
