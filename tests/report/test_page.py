@@ -177,7 +177,7 @@ def test_parts_that_are_missing_leave_no_gap(make_data: Make, tmp_path: Path) ->
     bare = make_data(evaluations=[], predictions=None, events=[], recipe="", command="", environment={})
     text = words_of(write_report(bare, tmp_path))
     assert "What it was trained on" in text
-    for part in ("How the training went", "How good it is", "Where it errs", "How to repeat it", "interval"):
+    for part in ("How the training went", "How good it is", "Where it fails", "How to repeat it", "interval"):
         assert part not in text
 
 
@@ -211,12 +211,12 @@ def test_further_sections_stand_where_they_ask_to(make_data: Make) -> None:
 
     more = [further("a", "pictures"), further("b", "score"), further("c", "pictures"), further("d", "elsewhere")]
     more += [further("e", "b"), further("training", ""), further("c", "pictures")]
-    sections = report_page(make_data(more=more)).sections
+    sections = report_page(make_data(more=more, next_step="use it", then=[("ask", "tellapart predict")])).sections
     anchors = [section.anchor for section in sections]
-    assert anchors == ["pictures", "a", "c", "training", "score", "b", "e", "classes", "errors", "d", "repeat"]
-    assert sections[3].title == "How the training went"
-    assert sections[3].blocks[-1] == Text("training")
-    assert len(sections[2].blocks) == 2
+    assert anchors == ["score", "b", "e", "errors", "next", "pictures", "a", "c", "training", "d", "repeat"]
+    assert sections[8].title == "How the training went"
+    assert sections[8].blocks[-1] == Text("training")
+    assert len(sections[7].blocks) == 2
 
 
 def test_a_report_is_replaced_whole_or_not_at_all(make_data: Make, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_the_errors_of_a_run(first: Run, weights: Path, tmp_path: Path) -> None:
     for title in (
         "The most wrong answers",
         "The least certain answers",
-        "Right and most certain",
+        "Right",
         "The most suspicious first",
     ):
         assert title in page

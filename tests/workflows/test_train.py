@@ -178,7 +178,7 @@ def test_what_certainty_rests_on_is_in_the_bundle_as_it_was_measured(finished: R
     assert accepted == measured["unknown"]["accepted"]["value"]
     assert measured["after"]["error"]["value"] < measured["before"]["error"]["value"]
     page = finished.report.read_text(encoding="utf-8")
-    assert "How far its certainty can be trusted" in page
+    assert "Can its certainty be trusted?" in page
     assert (finished.figures / "reliability.png").is_file()
 
 

@@ -33,29 +33,42 @@ class Facts:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing made by `charts`. `svg` goes into the page as it is."""
+    """A drawing made by `charts`. `svg` goes into the page as it is; `table`, its numbers, opens by a click.
+
+    The caption says what the chart shows.
+    """
 
     title: str
     svg: Markup
     caption: str = ""
+    table: Table | None = None
     template: str = field(default="chart", init=False)
 
 
 @dataclass(frozen=True)
 class Side:
-    """Blocks side by side where the page is wide, below each other where it is not. `small`: three or more a line."""
+    """Blocks side by side where the page is wide, below each other where it is not. `small`: three or more a line.
 
-    blocks: Sequence[Block]
+    A list of blocks is one column.
+    """
+
+    blocks: Sequence[Block | list[Block]]
     small: bool = False
     template: str = field(default="side", init=False)
+
+    @property
+    def columns(self) -> list[list[Block]]:
+        """Its columns, each a list of blocks."""
+        return [column if isinstance(column, list) else [column] for column in self.blocks]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks that a click on the summary opens (HTML's <details>)."""
+    """Blocks that a click on the summary opens (HTML's <details>). `printed`: they are open on paper too."""
 
     summary: str
     blocks: Sequence[Block]
+    printed: bool = False
     template: str = field(default="fold", init=False)
 
 
@@ -70,9 +83,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Photo:
-    """One large image that is no picture of the catalog, such as a contact sheet. `jpeg` holds the file's bytes.
+    """One large image that is no picture of the catalog, such as a contact sheet.
 
-    On a narrow page, a `wide` one keeps its size and scrolls: its captions could not be read otherwise.
+    `jpeg` holds the file's bytes; `dark` those for a dark page, where they differ. On a narrow page, a `wide` one keeps
+    its size and scrolls: its captions could not be read otherwise.
     """
 
     jpeg: bytes
@@ -80,6 +94,7 @@ class Photo:
     caption: str = ""
     wide: bool = False
     title: str = ""
+    dark: bytes = b""
     template: str = field(default="photo", init=False)
 
 
@@ -94,7 +109,7 @@ class Cell:
         span: low, value, high in 0..1, drawn as a line with a dot.
         opens: a row and column of a matrix on the page; makes the cell a button that shows its pictures.
         indent: steps to the right, for what belongs to the row above.
-        href: a path beside the page that a click opens. strong: set in bold.
+        href: a path beside the page that a click opens. strong: set in bold. code: a command or key, in a fixed width.
     """
 
     text: str
@@ -105,6 +120,7 @@ class Cell:
     indent: int = 0
     href: str = ""
     strong: bool = False
+    code: bool = False
 
 
 @dataclass(frozen=True)
@@ -360,7 +376,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page, ready to be written by `page.write_page`."""
+    """A whole page, ready to be written by `page.write_page`. `remarks` are notes that a click opens."""
 
     title: str
     subtitle: Sequence[str]
@@ -368,3 +384,4 @@ class Page:
     headline: Headline | None = None
     facts: Sequence[tuple[str, str, str]] = ()
     notes: Sequence[str] = ()
+    remarks: Sequence[str] = ()

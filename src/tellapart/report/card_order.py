@@ -15,7 +15,13 @@ def in_order_of_need(blocks: Sequence[Block]) -> list[Card]:
 
 def _flat(blocks: Sequence[Block]) -> list[Block]:
     """All blocks, those inside other blocks too."""
-    return [inner for block in blocks for inner in (_flat(block.blocks) if isinstance(block, Side | Fold) else [block])]
+    return [inner for block in blocks for inner in (_flat(_inside(block)) or [block])]
+
+
+def _inside(block: Block) -> list[Block]:
+    if isinstance(block, Side):
+        return [inner for column in block.columns for inner in column]
+    return list(block.blocks) if isinstance(block, Fold) else []
 
 
 def _needed(block: Block) -> tuple[Sequence[Card], Sequence[Card]]:

@@ -14,43 +14,11 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from tellapart.report.formatting import visible
+from tellapart.report.lines import Line, digits, in_words
 
 WIDTH, HEIGHT = 420, 280
 _TOP, _RIGHT, _BOTTOM, _LEFT = 38, 84, 44, 52
 _CHAR = 6.4  # width of a letter at the charts' font size, about
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve. Points that are not finite break it.
-
-    Attributes:
-        name: shown with its values.
-        x, y: the points.
-        quiet: thin and grey; with a hue, dashed.
-        hue: one of the style sheet's six colours; 0: the page's own.
-        end: text at its right end; by default the name.
-        low, high: limits of a band around it, for each point; none by default.
-    """
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    quiet: bool = False
-    hue: int = 0
-    end: str | None = None
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-
-    @property
-    def look(self) -> str:
-        """Its CSS classes."""
-        look = "quiet" if self.quiet else "loud"
-        return f"{look} hue-{self.hue}" if self.hue else look
-
-    @property
-    def at_end(self) -> str:
-        return self.name if self.end is None else self.end
 
 
 @dataclass(frozen=True)
@@ -121,12 +89,12 @@ def line_chart(
         *(_curve(line, x, y) for line in lines),
         *(_best(best, x, y) if best else ()),
         *_names(lines, y),
-        *(_hits(lines, x, y, form or _digits, x_title) if points else ()),
+        *(_hits(lines, x, y, form or digits, x_title) if points else ()),
     ]
-    label = _text(title)
+    label = _text(f"{title}. {in_words(lines, x_title, form or digits)}")
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
-        f"<title>{label}</title>{''.join(parts)}</svg>"
+        f"<title>{_text(title)}</title>{''.join(parts)}</svg>"
     )
 
 
@@ -308,15 +276,10 @@ def _hits(lines: Sequence[Line], x: Axis, y: Axis, form: Callable[[float], str],
         left = (edges[i - 1] + edges[i]) / 2 if i else edges[i] - 8
         right = (edges[i] + edges[i + 1]) / 2 if i + 1 < len(edges) else edges[i] + 8
         listed = ", ".join(f"{name} {form(v)}".strip() for name, v in values[at])
-        text = _text(f"{x_title} {_digits(at)}: {listed}")
+        text = _text(f"{x_title} {digits(at)}: {listed}")
         dots = "".join(f'<circle cx="{edges[i]:.1f}" cy="{y.position(v):.1f}" r="4"/>' for _, v in values[at])
         parts.append(
             f'<g class="hit" data-say="{text}"><title>{text}</title><rect x="{left:.1f}" y="{_TOP}" '
             f'width="{right - left:.1f}" height="{HEIGHT - _TOP - _BOTTOM}"/>{dots}</g>'
         )
     return parts
-
-
-def _digits(value: float) -> str:
-    """Four significant digits, without needless zeros."""
-    return f"{value:.4g}".replace("e-0", "e-")

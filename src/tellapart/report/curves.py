@@ -31,6 +31,7 @@ class StageSpan:
             epoch, which decodes the pictures, takes longer than the later ones. NaN where it is not known.
         description: layers trained, and their inputs. runtime: precision, device and engine, with the measurements.
         reason: why it ended. Each may be empty.
+        solved: its points are strengths of regularisation, for each of which the last layer was solved; no epochs.
     """
 
     name: str
@@ -43,6 +44,7 @@ class StageSpan:
     description: str
     runtime: str
     reason: str
+    solved: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ def _stages(
                 runtime=_runtime(started.get(stage, {}).get("runtime") or {}),
                 description=str(started.get(stage, {}).get("description", "")),
                 reason=str(done.get(stage, {}).get("reason", "")),
+                solved="strengths done" in str(done.get(stage, {}).get("reason", "")),
             )
         )
     return tuple(spans)

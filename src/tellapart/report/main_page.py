@@ -28,13 +28,14 @@ from tellapart.report.blocks import (
 )
 from tellapart.report.curves import curves
 from tellapart.report.run_data import ReportData
-from tellapart.report.sections.confusion import confusion_matrix, label_confusion, label_matrix
 from tellapart.report.sections.curves import training_section
 from tellapart.report.sections.galleries import errors_section
 from tellapart.report.sections.headline import PARTS, facts, headline, span
 from tellapart.report.sections.label_pairs import labels_together
 
 _LISTED = 200
+#: Metrics that are shown without a click.
+_FIRST = 3
 
 
 def report_page(data: ReportData) -> Page:
@@ -44,12 +45,13 @@ def report_page(data: ReportData) -> Page:
         limits = None if data.thresholds is None else np.asarray(data.thresholds, np.float64)
         answers = Answers(data.predictions, data.pictures.name, data.temperature, limits, data.pictures.link)
     course = curves(data.events)
+    # In the order of a reader's questions: how good is it, where does it fail, what to do next, what is it made of.
     sections = [
+        score_section(data),
+        errors_section(data.evaluations, answers),
+        next_section(data),
         pictures_section(data),
         training_section(course),
-        score_section(data, answers),
-        classes_section(data.evaluation),
-        errors_section(answers),
         repeat_section(data),
     ]
     return Page(
@@ -58,6 +60,7 @@ def report_page(data: ReportData) -> Page:
         headline=headline(data),
         facts=facts(data, course),
         notes=data.notes,
+        remarks=data.remarks,
         sections=with_more([section for section in sections if section is not None], data.more),
     )
 
@@ -127,24 +130,51 @@ def _unreadable(files: Iterable[tuple[str, str]]) -> Block:
     return Fold(f"{n} could not be read and {'was' if len(listed) == 1 else 'were'} left out", [inner])
 
 
-def score_section(data: ReportData, answers: Answers | None) -> Section | None:
-    """The table of metrics, and the confusion matrices."""
+def next_section(data: ReportData) -> Section | None:
+    """The most useful next step, and the commands that follow."""
+    if not data.next_step:
+        return None
+    blocks: list[Block] = [Text(f"{data.next_step[:1].upper()}{data.next_step[1:]}", "lead")]
+    if data.then:
+        rows = [[Cell(purpose[:1].upper() + purpose[1:]), Cell(command, code=True)] for purpose, command in data.then]
+        blocks.append(Table(["to", "type, in the folder that holds this run"], rows))
+    return Section("next", "What to do next", blocks, "Next")
+
+
+def score_section(data: ReportData) -> Section | None:
+    """The first metrics, and all of them; the scores of each class."""
     if data.evaluation is None:
         return None
-    blocks: list[Block] = [_metrics_table(data)]
-    if answers is not None and len(answers.predictions):
-        other = data.evaluations[1] if len(data.evaluations) > 1 else None
-        if data.evaluation.multilabel:
-            blocks.append(label_matrix(data.evaluation, answers, other))
-            blocks += filter(None, [label_confusion(data.evaluation, answers, other)])
-        elif data.evaluation.confusion:
-            blocks.append(confusion_matrix(data.evaluation, answers, other))
+    names = list(dict.fromkeys(name for evaluation in data.evaluations for name in evaluation.metrics))
+    blocks: list[Block] = [_metrics_table(data, names[:_FIRST])]
+    if len(names) > _FIRST:
+        blocks.append(
+            Fold(f"All {len(names)} scores, and what each means", [_metrics_table(data, names)], printed=True)
+        )
+    if data.evaluation.per_class:
+        blocks.append(Fold(_range(data.evaluation), [classes_table(data.evaluation)], printed=True))
     return Section("score", "How good it is", blocks, "Score")
 
 
-def _metrics_table(data: ReportData) -> Table:
+def _range(evaluation: Evaluation) -> str:
+    """The best and the worst class in a line."""
+    named = [
+        (entry["f1"].value, name)
+        for name, entry in zip(evaluation.classes, evaluation.per_class, strict=True)
+        if math.isfinite(entry["f1"].value)
+    ]
+    noun = "label" if evaluation.multilabel else "class"
+    if not named:
+        return f"Every {noun}"
+    (worst, last), (best, first) = min(named), max(named)
+    return (
+        f"Every {noun}: F1 from {formatting.percent(worst)} ({formatting.visible(last)}) to "
+        f"{formatting.percent(best)} ({formatting.visible(first)})"
+    )
+
+
+def _metrics_table(data: ReportData, names: Sequence[str]) -> Table:
     """One line a metric, one column an evaluation."""
-    names = list(dict.fromkeys(name for evaluation in data.evaluations for name in evaluation.metrics))
     rows = []
     for name in names:
         cells = [Cell(formatting.plain(name), quiet=formatting.meaning(name))]
@@ -161,10 +191,8 @@ def _metrics_table(data: ReportData) -> Table:
     return Table(columns, rows, "In small figures: the 95\u202f% interval.")
 
 
-def classes_section(evaluation: Evaluation | None) -> Section | None:
+def classes_table(evaluation: Evaluation) -> Table:
     """Precision, recall and F1 of each class."""
-    if evaluation is None or not evaluation.per_class:
-        return None
     noun = "label" if evaluation.multilabel else "class"
     rows = []
     for name, entry in zip(evaluation.classes, evaluation.per_class, strict=True):
@@ -176,8 +204,8 @@ def classes_section(evaluation: Evaluation | None) -> Section | None:
         f"Recall: of the pictures given a {noun}, the share answered with it. F1: one number for both. "
         "In small figures, where the page is wide enough: the 95\u202f% interval."
     )
-    table = Table([noun, "F1", "precision", "recall", "given", "answered"], rows, caption, sortable=True)
-    return Section("classes", f"Every {noun}", [table], "Labels" if evaluation.multilabel else "Classes")
+    columns = [noun, "F1", "precision", "recall", "given", "answered"]
+    return Table(columns, rows, caption, sortable=True, title=f"Every {noun}")
 
 
 def _score_cell(metric: Metric | None, drawn: bool) -> Cell:

@@ -92,6 +92,9 @@ class ReportData:
             one threshold a class, 0.5 by default.
         reliability: `Reliability.as_dict()` "before" and "after" the temperature, for the first evaluation.
         notes: lines that must not stay unseen: what was skipped, replaced or chosen instead.
+        remarks: lines on the choices that were made, which few read.
+        next_step: the most useful thing to do next, as `verdict` says it. then: commands that follow, each with what
+            it is for.
         more: further sections. Each stands after the section that it names; where there is none of that name, before
             the recipe. One with the anchor of a section that is there adds its blocks to that one.
     """
@@ -111,6 +114,9 @@ class ReportData:
     thresholds: Sequence[float] | None = None
     reliability: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    next_step: str = ""
+    then: Sequence[tuple[str, str]] = ()
     more: Sequence[Section] = ()
 
     @property

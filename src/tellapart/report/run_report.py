@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tellapart.report.sections.network import network
 from tellapart.report.sections.slices import slices_section
 from tellapart.report.sections.workers import workers
 from tellapart.report.thumbnail import thumbnails_of
+from tellapart.report.verdict import verdict
 from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 
@@ -83,6 +85,9 @@ def report_data(run: Run) -> ReportData:
         thresholds=values["thresholds"],
         reliability=values.get("certainty", {}).get(next(iter(evaluations)), {}),
         notes=[*_notes(run), *values.get("notes", [])],
+        remarks=_remarks(run),
+        next_step=_here(run, verdict(run).next_step),
+        then=_commands(run),
         more=[section for make in SECTIONS if (section := make(run)) is not None],
     )
 
@@ -116,10 +121,30 @@ def _model(run: Run) -> str:
     )
 
 
-def _notes(run: Run) -> list[str]:
+def _remarks(run: Run) -> list[str]:
+    """Lines on what was chosen for the training, and on where it went on."""
     chosen = run.recipe.plan.why if run.recipe.plan else []
     came = (run.plan or {}).get("outcome", [])
-    notes: list[str] = [*split_warnings(run.catalog, run.split), *chosen, *came, *run.environment.get("resumed", [])]
+    return [*chosen, *came, *run.environment.get("resumed", [])]
+
+
+def _here(run: Run, text: str) -> str:
+    """A sentence with commands, as they are typed beside the run: a report that is passed on names no folder above."""
+    return text.replace(shlex.quote(str(run.directory)), shlex.quote(run.directory.name))
+
+
+def _commands(run: Run) -> list[tuple[str, str]]:
+    """Commands that go on from a finished run, each with what it is for."""
+    name = shlex.quote(run.directory.name)
+    return [
+        ("look at everything that it got wrong", f"tellapart errors {name}"),
+        ("put wrong labels right", f"tellapart review {name}"),
+        ("ask it about new pictures", f"tellapart predict {name} NEW_PICTURES"),
+    ]
+
+
+def _notes(run: Run) -> list[str]:
+    notes = list(split_warnings(run.catalog, run.split))
     if skipped := run.skipped:
         notes.append(f"{len(skipped):,} pictures broke after the scan and were left out, as asked for.")
     if run.recipe.retrain:

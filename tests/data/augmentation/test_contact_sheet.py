@@ -19,7 +19,7 @@ HOW = Preprocessing(48, 64)
 
 def cell(sheet, line: int, column: int) -> np.ndarray:
     left, top = 6 + column * (64 + 6), 6 + line * (48 + 18 + 6)
-    return np.asarray(sheet)[top : top + 48, left : left + 64]
+    return np.asarray(sheet.convert("RGB"))[top : top + 48, left : left + 64]
 
 
 def test_contact_sheet_shows_originals_and_the_first_epochs(picture_folder):
@@ -39,7 +39,7 @@ def test_captions_are_there_and_long_names_are_shortened(picture_folder):
     root = picture_folder(width=64, height=48)
     picture = next(root.glob("*/*.png"))
     picture.rename(picture.with_name("a-very-long-name-that-no-caption-has-room-for.png"))
-    sheet = np.asarray(contact_sheet(scan(root), [0], [], HOW, seed=0, n_views=1))
+    sheet = np.asarray(contact_sheet(scan(root), [0], [], HOW, seed=0, n_views=1).convert("RGB"))
     captions = sheet[6 + 48 : 6 + 48 + 18]
     assert (captions[:, 6:70] < 128).any()
     assert (captions[:, 76:140] < 128).any()
@@ -55,7 +55,7 @@ def test_letters_that_no_font_has_are_escapes_and_the_sheet_says_so(picture_fold
     pixels = np.zeros((48, 64, 3), np.uint8)
     plain, escaped = (grid([[(pixels, name)]]) for name in ("cat.png", "猫.png"))
     assert escaped.height == plain.height + 18
-    assert (np.asarray(escaped)[-18:] < 128).any()
+    assert (np.asarray(escaped.convert("RGB"))[-18:] < 128).any()
 
 
 def test_another_font_that_is_installed_is_taken_for_its_letters(monkeypatch):

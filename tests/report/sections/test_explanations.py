@@ -23,6 +23,6 @@ def test_no_file_from_elsewhere_comes_into_the_report(tmp_path: Path) -> None:
     (run.figures / KEPT).write_text(json.dumps(about))
     section = explained(run)
     assert section is not None
-    shown = section.blocks[-1]
+    shown = section.blocks[0].blocks[-1]
     assert isinstance(shown, Explained)
     assert (shown.picture, shown.maps[0].jpeg) == (b"picture", b"picture")

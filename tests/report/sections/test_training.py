@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 from PIL import Image
 
 import tellapart as ta
-from tellapart.report.blocks import Fold, Side, Table
+from tellapart.data.augmentation.contact_sheet import grid
+from tellapart.report.blocks import Fold, Side, Table, Text
 from tellapart.report.curves import curves
+from tellapart.report.sections.curve_words import accuracy_finding, jump_notes, loss_finding
 from tellapart.report.sections.curves import training_section
-from tellapart.report.sections.epochs import epochs
+from tellapart.report.sections.epochs import epochs, sheet_jpegs
 from tellapart.report.sections.lr_finder import lr_finder
 from tellapart.runs.run import Run
 
@@ -37,16 +40,16 @@ def test_what_an_epoch_contained_stands_beside_what_there_is(picture_folder, tmp
     shown = {"circle": 20, "square": 1, "triangle": 9}
     run = run_with(tmp_path / "run", picture_folder(n=10), started(0, shown))
     section = epochs(run)
-    table = section.blocks[0]
+    table = section.blocks[0].blocks[0]
     assert isinstance(table, Table)
     lines = [[cell.text for cell in row] for row in table.rows]
     assert lines == [["circle", "6", "20"], ["square", "6", "1"], ["triangle", "6", "9"]]
 
 
-def test_an_epoch_of_every_picture_once_is_folded(picture_folder, tmp_path):
+def test_an_epoch_of_every_picture_once_is_a_sentence(picture_folder, tmp_path):
     same = dict.fromkeys(("circle", "square", "triangle"), 6)
     run = run_with(tmp_path / "run", picture_folder(n=10), started(0, same), started(1, same))
-    assert isinstance(epochs(run).blocks[0], Fold)
+    assert epochs(run).blocks[0].blocks == [Text("Every epoch showed every training picture once.")]
     assert epochs(run_with(tmp_path / "older", tmp_path / "photos")) is None
 
 
@@ -54,15 +57,55 @@ def test_a_sheet_of_transforms_drawn_once_a_batch_says_so(picture_folder, tmp_pa
     run = run_with(tmp_path / "run", picture_folder(n=10))
     run.figures.mkdir()
     Image.new("RGB", (8, 8)).save(run.figures / "augmentation.png")
-    assert epochs(run).blocks[0].caption.endswith("as the first five epochs saw them.")
+    assert epochs(run).blocks[0].blocks[0].caption.endswith("as the first five epochs saw them.")
     run.recipe_file.write_text('augment_per = "batch"\n[[augment]]\ntransform = "rotation"\n')
-    assert "the first batch of each" in epochs(Run(run.directory)).blocks[0].caption
+    assert "the first batch of each" in epochs(Run(run.directory)).blocks[0].blocks[0].caption
+
+
+def test_paper_and_letters_of_a_sheet_follow_the_page_and_pictures_do_not():
+    file = io.BytesIO()
+    sheet = grid([[(np.full((120, 120, 3), (200, 30, 30), np.uint8), "epoch 1")]])
+    sheet.save(file, "PNG")
+    light, dark = (np.asarray(Image.open(io.BytesIO(jpeg)), int) for jpeg in sheet_jpegs(file.getvalue()))
+    assert light.shape == dark.shape == (*sheet.size[::-1], 3)
+    assert np.abs(light[20:100, 20:100] - dark[20:100, 20:100]).max() < 12
+    assert light[:4].min() > 215
+    assert dark[:4].max() < 60
+    captions = slice(127, 145)
+    assert light[captions].min() < 120
+    assert dark[captions].max() > 140
+    Image.new("RGB", (8, 8)).save(file := io.BytesIO(), "PNG")
+    assert sheet_jpegs(file.getvalue())[1] == b""
+
+
+def test_jumps_between_stages_are_explained_and_points_that_are_no_epochs_named():
+    def lines(stage, losses, best, reason):
+        validated = [
+            {"event": "Validated", "stage": stage, "epoch": i, "train_loss": loss, "validation_loss": loss}
+            | {"train_accuracy": None, "validation_accuracy": 0.5, "best": i == best}
+            for i, loss in enumerate(losses, start=1)
+        ]
+        name = {"event": "StageStarted", "stage": stage, "name": f"s{stage}"}
+        return [name, *validated, {"event": "StageDone", "stage": stage, "reason": reason}]
+
+    solved = lines(0, [1.0, 0.5, 0.2], 2, "all 3 strengths done")
+    course = curves([*solved, *lines(1, [0.8, 0.79], 0, "all epochs done")])
+    jump, point = (note.text for note in jump_notes(course) if "jump" in note.text or "penalty" in note.text)
+    assert jump.startswith("Between “s0” and “s1” the training and validation loss jump: a stage begins")
+    assert point.startswith("In “s0” a point is no epoch but one penalty on large weights")
+    assert any("answers to training pictures that were held out" in note.text for note in jump_notes(course))
+    assert loss_finding(course) == "Validation loss is lowest at epoch 3, 0.2; it ends at 0.79."
+    smooth = curves(lines(0, [1.0, 0.5, 0.2], 3, "all epochs done"))
+    assert jump_notes(smooth) == []
+    assert loss_finding(smooth).endswith("its last: more epochs may still help.")
+    assert accuracy_finding(smooth).endswith("on training, accuracy was not measured there.")
 
 
 def test_the_table_of_stages_has_the_width_of_the_page():
     shown = {"event": "Validated", "stage": 0, "epoch": 1, "train_loss": 1.0, "validation_loss": 1.0}
     section = training_section(curves([shown | {"train_accuracy": 0.5, "validation_accuracy": 0.5, "best": True}]))
-    assert [type(block) for block in section.blocks[-3:]] == [Side, Table, Fold]
+    assert [type(block) for block in section.blocks] == [Text, Side, Fold]
+    assert [type(block) for block in section.blocks[-1].blocks] == [Table, Table]
 
 
 def test_a_rate_test_is_drawn_with_its_suggestions(picture_folder, tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tellapart.core.fonts import font_for
 from tellapart.core.preprocess import Pixels, Preprocessing
+from tellapart.core.sheets import PAPER_ALPHA
 from tellapart.core.text import visible
 from tellapart.data.augmentation.transforms import augment, crops, generator
 from tellapart.data.catalog import Catalog
@@ -19,7 +20,7 @@ from tellapart.data.loading.picture_cache import source, source_side
 from tellapart.recipe.transforms import Transform
 
 _GAP, _CAPTION, _LETTERS, _SMALLEST = 6, 18, 11, 112
-_PAPER, _INK = (255, 255, 255), (60, 60, 60)
+_PAPER, _INK = (255, 255, 255, PAPER_ALPHA), (60, 60, 60, PAPER_ALPHA)
 _ESCAPED = r"\u…: a letter that no installed font has"
 Cell = tuple[Pixels, str]
 
@@ -69,7 +70,7 @@ def grid(lines: Sequence[Sequence[Cell]]) -> Image.Image:
     n_columns = max(map(len, lines))
     bottom = _GAP + len(lines) * (height + _CAPTION + _GAP)
     size = _GAP + n_columns * (width + _GAP), bottom + escaped * _CAPTION
-    sheet = Image.new("RGB", size, _PAPER)
+    sheet = Image.new("RGBA", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     for i, line in enumerate(lines):
         for j, (pixels, _) in enumerate(line):

@@ -75,7 +75,7 @@ def leak_section(audit: Audit) -> Section | None:
     blocks += [Text(finding.detail + ".", "warning") for finding in audit.of("shortcut") if finding.weight == "warning"]
     if audit.all_findings:
         blocks.append(Fold("Everything the audit found", [_table(audit)]))
-    return Section("audit", "What is odd about the pictures", blocks, "Audit", after="pictures")
+    return Section("pictures", "What is odd about the pictures", blocks, "Pictures")
 
 
 def audit_section(run: Run) -> Section | None:

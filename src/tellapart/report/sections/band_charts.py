@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Chart, Side
-from tellapart.report.charts import Line, line_chart
+from tellapart.report.charts import line_chart
 from tellapart.report.curve_bands import Band, Banded
 from tellapart.report.curves import common_top, cut_off
+from tellapart.report.lines import Line, digits, values_table
 
 _MEASURES = ("accuracy", "loss")
 _HUES = 6
@@ -110,6 +111,7 @@ def _chart(
     if not lines:
         return None
     share = measure == "accuracy"
+    form = formatting.short_percent if share else digits
     svg = line_chart(
         lines,
         title=title,
@@ -120,7 +122,7 @@ def _chart(
         y_include=scale,
         y_top=top,
     )
-    return Chart(title, svg, caption)
+    return Chart(title, svg, caption, values_table(lines, "epoch", form))
 
 
 def _scale(every: Sequence[Banded]) -> tuple[float, ...]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tellapart.core.scores import Metric
+from tellapart.core.text import counted
 from tellapart.report import formatting
-from tellapart.report.blocks import Block, Cell, Chart, Section, Side, Table, Text
-from tellapart.report.charts import Line, line_chart
+from tellapart.report.blocks import Block, Cell, Chart, Fold, Section, Side, Table, Text
+from tellapart.report.charts import line_chart
+from tellapart.report.lines import Line, values_table
 from tellapart.runs.run import Run
 
+#: So few points of a diagram have no shape.
+_FEW = 3
 _MEANING = {
     "accepted": "pictures of the known classes that are answered",
     "accuracy_of_accepted": "of those, answered rightly",
@@ -27,47 +31,74 @@ def certainty(run: Run) -> Section | None:
         return None
     summary = parts[on]
     multilabel = values["thresholds"] is not None
-    blocks: list[Block] = [Text(_error_sentence(summary, on, multilabel), "lead")]
-    blocks.append(
-        Side([_diagram("Before the temperature", summary["before"]), _diagram("As answered", summary["after"])])
-    )
+    first, *rest = _error_sentences(summary, on, multilabel)
+    blocks: list[Block] = [Text(first, "lead"), Text(" ".join(rest), "note")]
     if summary.get("sets"):
-        blocks.append(_sets(summary["sets"], values["n_validation"]))
+        blocks.append(Fold(_sets_line(summary["sets"]), [_sets(summary["sets"], values["n_validation"])]))
     if summary.get("unknown"):
-        blocks.append(_unknown(summary["unknown"], values["ood_score"]))
+        blocks.append(Fold(_unknown_line(summary["unknown"]), [_unknown(summary["unknown"], values["ood_score"])]))
     if values.get("tta"):
         blocks.append(Text(values["tta"]["sentence"]))
-    return Section("certainty", "How far its certainty can be trusted", blocks, "Certainty", after="score")
+    blocks.append(Fold("Before the correction", [_diagram("Before the correction", summary["before"])]))
+    side = Side([blocks, _diagram("As answered", summary["after"])])
+    return Section("certainty", "Can its certainty be trusted?", [side], "Certainty", after="next")
 
 
-def _error_sentence(summary: Mapping[str, Any], on: str, multilabel: bool) -> str:
+def _sets_line(sets: Sequence[Mapping[str, Any]]) -> str:
+    """What sets of classes promise and held, in a line."""
+    last = sets[-1]
+    return (
+        f"Several classes instead of one: sets that promise the right one in {formatting.percent(last['coverage'], 0)} "
+        f"held it in {formatting.percent(last['covered']['value'])}"
+    )
+
+
+def _unknown_line(shares: Mapping[str, Any]) -> str:
+    share = formatting.percent(shares["accepted"]["value"])
+    return f"None of these: {share} of pictures of known classes get an answer, the others “unknown”"
+
+
+def _error_sentences(summary: Mapping[str, Any], on: str, multilabel: bool) -> list[str]:
     before, after = Metric(**summary["before"]["error"]), Metric(**summary["after"]["error"])
     quantity = "a label's probability" if multilabel else "the certainty of an answer"
-    flattering = " It was fitted on these very pictures, so this is flattering." if on == "validation" else ""
-    return (
-        f"On average {quantity} is off by {formatting.percent(after.value)} (95\u202f% interval "
-        f"{formatting.interval('', after)}), "
-        f"measured on the {on} pictures; without the temperature by {formatting.percent(before.value)} "
-        f"({formatting.interval('', before)}). This is the expected calibration error; with few pictures it is "
-        "above 0 even "
-        f"where every certainty is true.{flattering}"
-    )
+    sentences = [
+        f"On average {quantity} is off by {formatting.percent(after.value)} "
+        f"({formatting.SURE} interval {formatting.interval('', after)}).",
+        f"Measured on the {on} pictures; without its correction it would be off by "
+        f"{formatting.percent(before.value)} ({formatting.interval('', before)}).",
+        "This is the expected calibration error; with few pictures it is above 0 even where every certainty is true.",
+    ]
+    if on == "validation":
+        sentences.append("It was fitted on these very pictures, so this is flattering.")
+    return sentences
 
 
 def _diagram(title: str, reliability: Mapping[str, Any]) -> Chart:
     """Reliability diagram: accuracy over certainty."""
     bins = reliability["bins"]
+    right = Line("right", [b["certainty"] for b in bins], [b["right"]["value"] for b in bins])
     svg = line_chart(
-        [
-            Line("ideal", [0.0, 1.0], [0.0, 1.0], quiet=True),
-            Line("right", [b["certainty"] for b in bins], [b["right"]["value"] for b in bins]),
-        ],
+        [Line("ideal", [0.0, 1.0], [0.0, 1.0], quiet=True), right],
         title=f"{title}: share that is right, over certainty",
         x_title="certainty",
-        form=lambda share: formatting.percent(share, 0),
+        form=_whole_percent,
         y_limits=(0.0, 1.0),
     )
-    return Chart(title, svg, "Above the straight line it is too modest, below it too sure.")
+    return Chart(title, svg, _bins_sentence(bins), values_table([right], "certainty", _whole_percent))
+
+
+def _whole_percent(share: float) -> str:
+    return formatting.percent(share, 0)
+
+
+def _bins_sentence(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Whether answers are too sure or too modest, as far as so many points can tell."""
+    off = [b["right"]["value"] - b["certainty"] for b in bins]
+    sure = [b for b in bins if not b["right"]["low"] <= b["certainty"] <= b["right"]["high"]]
+    way = "too modest" if sum(off) > 0 else "too sure"
+    text = f"Mostly {way}" if sure else "No point is proven off the straight line"
+    few = f" There are {counted(len(bins), 'point')} only: too few to read a shape from." if len(bins) <= _FEW else ""
+    return f"{text}: above it an answer is too modest, below it too sure.{few}"
 
 
 def _metric(values: Mapping[str, Any]) -> Cell:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.scores import Evaluation
+from tellapart.core.text import counted
 from tellapart.evaluation.label_pairs import cut_note
 from tellapart.report import formatting
 from tellapart.report.answers import Answers, Positions
@@ -21,7 +22,7 @@ IN_CELL = 12
 MOST_CLASSES = 100
 TITLE = "Which classes are taken for which"
 _LABELS_TITLE = "Which labels are taken for which"
-_PAIRS = 10
+_PAIRS = 5
 
 Counts = npt.NDArray[np.int64]
 
@@ -53,6 +54,15 @@ def confusion_matrix(evaluation: Evaluation, answers: Answers, other: Evaluation
         return matrix
     shown = worst_classes(_classes(evaluation).counts, MOST_CLASSES)
     return _beside(matrix, evaluation, other, _cells(_classes(other), shown, opens=False))
+
+
+def plain_matrix(evaluation: Evaluation) -> Matrix:
+    """The confusion matrix alone: its cells open no pictures."""
+    square = _classes(evaluation)
+    shown = worst_classes(square.counts, MOST_CLASSES)
+    names = [square.names[i] for i in shown]
+    title = f"{TITLE}: {counted(evaluation.n, f'{formatting.visible(evaluation.on)} picture')}"
+    return Matrix(title, names, names, ("given", "answered"), _cells(square, shown, opens=False), [])
 
 
 def _classes(evaluation: Evaluation) -> _Square:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+from tellapart.core.text import lr_text
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Fold, Section, Side, Table, Text
-from tellapart.report.charts import Line, line_chart
+from tellapart.report.charts import line_chart
 from tellapart.report.curves import Curves, above_sentence, loss_top
+from tellapart.report.lines import Line, digits, values_table
+from tellapart.report.sections.curve_words import accuracy_finding, jump_notes, loss_finding, stages_line
 
 
 def training_section(course: Curves) -> Section | None:
     """Curves of loss, accuracy and learning rate; stages; every epoch as a table."""
     if not course.epoch:
         return None
-    charts: list[Block] = [
-        chart
-        for chart in (
-            _curve_chart(course, "Loss", course.train_loss, course.validation_loss),
-            _curve_chart(course, course.accuracy_name, course.train_accuracy, course.validation_accuracy),
-            _lr_chart(course),
-        )
-        if chart is not None
-    ]
+    drawn = (
+        _curve_chart(course, "Loss", course.train_loss, course.validation_loss),
+        _curve_chart(course, course.accuracy_name, course.train_accuracy, course.validation_accuracy),
+    )
+    charts: list[Block] = [chart for chart in drawn if chart is not None]
+    rates = _lr_chart(course)
     stages = _stage_table(course)
     blocks: list[Block] = []
     if course.best is not None:
@@ -36,7 +36,10 @@ def training_section(course: Curves) -> Section | None:
                     "note",
                 )
             )
-    blocks += [Side(charts), stages, Fold("Every epoch as a table", [_epoch_table(course)])]
+    blocks.append(Side(charts))
+    if notes := jump_notes(course):
+        blocks.append(Fold("Why the curves jump between stages, and what was kept", notes))
+    blocks.append(Fold(stages_line(course), [stages, *([rates] if rates else []), _epoch_table(course)]))
     return Section("training", "How the training went", blocks, "Training")
 
 
@@ -48,9 +51,10 @@ def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validatio
     marked = validation if any(map(math.isfinite, validation)) else train
     best = None
     if course.best is not None and math.isfinite(marked[course.best - 1]):
-        best = (float(course.best), marked[course.best - 1], "best")
+        best = (float(course.best), marked[course.best - 1], "kept")
+    lines = [Line("training", course.epoch, train, quiet=True), Line("validation", course.epoch, validation)]
     svg = line_chart(
-        [Line("training", course.epoch, train, quiet=True), Line("validation", course.epoch, validation)],
+        lines,
         title=f"{title} after each epoch, on training and validation pictures",
         x_title="epoch",
         form=formatting.short_percent if share else None,
@@ -60,7 +64,8 @@ def _curve_chart(course: Curves, title: str, train: tuple[float, ...], validatio
         best=best,
         y_top=top,
     )
-    return Chart(title, svg, above_sentence(course, top) if not share else "")
+    caption = accuracy_finding(course) if share else f"{loss_finding(course)} {above_sentence(course, top)}".strip()
+    return Chart(title, svg, caption, values_table(lines, "epoch", formatting.short_percent if share else digits))
 
 
 def _lr_chart(course: Curves) -> Chart | None:
@@ -73,8 +78,9 @@ def _lr_chart(course: Curves) -> Chart | None:
     # On a logarithmic axis the last steps of a cosine would stretch it over many empty powers of ten.
     floor = min(peaks) / 100 if log else -math.inf
     lr = [max(value, floor) for value in course.lr]
+    line = [Line("", course.lr_at, lr)]
     svg = line_chart(
-        [Line("", course.lr_at, lr)],
+        line,
         title="Learning rate over the training",
         x_title="epoch",
         log=log,
@@ -82,7 +88,9 @@ def _lr_chart(course: Curves) -> Chart | None:
         y_limits=(0.0, math.inf),
         spans=[(span.name, span.start, span.end) for span in course.stages],
     )
-    return Chart("Learning rate", svg, "Logarithmic scale; rates close to 0 are drawn at its lower end." if log else "")
+    highest = f"It reaches {lr_text(max(course.lr))}."
+    scale = " Logarithmic scale; rates close to 0 are drawn at its lower end." if log else ""
+    return Chart("Learning rate", svg, f"{highest}{scale}", values_table(line, "epoch"))
 
 
 def _stage_table(course: Curves) -> Table:
@@ -130,4 +138,4 @@ def _epoch_table(course: Curves) -> Table:
     ]
     share_name = course.accuracy_name.lower()
     names = ["epoch", "training loss", "validation loss", f"training {share_name}", f"validation {share_name}", "time"]
-    return Table(names, rows)
+    return Table(names, rows, title="Every epoch")

@@ -12,10 +12,11 @@ from tellapart.core.text import counted, first_few
 from tellapart.evaluation.chance import at_chance
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Page, Section, Side, Table, Text
-from tellapart.report.charts import Line, line_chart
+from tellapart.report.charts import line_chart
 from tellapart.report.curve_bands import bands_of
 from tellapart.report.curves import Curves, above_sentence, loss_top
 from tellapart.report.figures import new_figure, save_figure, short_name, style
+from tellapart.report.lines import Line, digits, values_table
 from tellapart.report.sections.band_charts import panels
 from tellapart.report.sections.settings import differing, settings_section
 
@@ -184,8 +185,9 @@ def _chart(runs: Sequence[Compared], measure: str) -> Chart:
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
         y_top=top,
     )
+    table = values_table(lines, "epoch", formatting.short_percent if share else digits)
     cut = [] if share else [above_sentence(run.course, top) for run in runs]
-    return Chart(measure, svg, " ".join(f"{ascii_uppercase[i]}: {text}" for i, text in enumerate(cut) if text))
+    return Chart(measure, svg, " ".join(f"{ascii_uppercase[i]}: {text}" for i, text in enumerate(cut) if text), table)
 
 
 def _results(runs: Sequence[Compared]) -> Table:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 
 from tellapart.core.events import NO_LABEL
+from tellapart.core.sheets import PAPER_ALPHA
 from tellapart.report import formatting
-from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table
+from tellapart.report.blocks import Block, Cell, Fold, Photo, Section, Table, Text
 from tellapart.runs.run import Run
 
 _PER_BATCH = (
@@ -17,6 +19,8 @@ _PER_BATCH = (
 )
 #: The largest width of a contact sheet in the page, in pixels.
 _WIDTH = 1400
+#: Paper and ink of a contact sheet in the page, as its style sheet has them.
+_LIGHT, _DARK = ((251, 250, 248), (27, 29, 32)), ((19, 21, 23), (236, 234, 230))
 _SHEETS = (
     (
         "ahead",
@@ -45,7 +49,7 @@ _SHEETS = (
 
 
 def epochs(run: Run) -> Section | None:
-    """The section on an epoch's pictures: counts and contact sheets; None where there are neither."""
+    """Counts of an epoch's pictures and contact sheets, folded; None where there are neither."""
     blocks: list[Block] = []
     shown = _contents(run)
     if shown is not None:
@@ -55,14 +59,16 @@ def epochs(run: Run) -> Section | None:
         if path.is_file():
             if name == "augmentation" and run.recipe.augment_per == "batch":
                 caption = _PER_BATCH
-            blocks.append(Photo(_jpeg(path.read_bytes()), f"Contact sheet: {title.lower()}", caption, True, title))
-    return Section("epochs", "What an epoch shows", blocks, "Epochs", after="pictures") if blocks else None
+            light, dark = sheet_jpegs(path.read_bytes())
+            blocks.append(Photo(light, f"Contact sheet: {title.lower()}", caption, True, title, dark))
+    fold = Fold("The pictures as the training saw them", blocks)
+    return Section("pictures", "What it was trained on", [fold], "Pictures") if blocks else None
 
 
 def _contents(run: Run) -> Block | None:
     """Table of labels: number of pictures, and how often the first epoch of each stage showed them.
 
-    It is folded where every epoch showed every picture once: then it tells nothing new.
+    A sentence where every epoch showed every picture once: then the table tells nothing new.
     """
     stages = {e["stage"]: e for e in run.events() if e["event"] == "StageStarted" and e.get("shown")}
     if not stages:
@@ -84,16 +90,36 @@ def _contents(run: Run) -> Block | None:
         caption += " A picture with several labels counts for each of them."
     table = Table(["label" if target.ndim == 2 else "class", "pictures", *names], rows, caption)
     if all(stage["shown"].get(label, 0) == n for stage in stages.values() for label, n in n_labelled.items()):
-        return Fold("Every epoch showed every training picture once", [table])
+        return Text("Every epoch showed every training picture once.")
     return table
 
 
-def _jpeg(png: bytes) -> bytes:
-    """A contact sheet as a JPEG small enough for the page."""
+def sheet_jpegs(png: bytes) -> tuple[bytes, bytes]:
+    """A contact sheet as JPEGs small enough for the page: for light pages, and for dark ones.
+
+    The second is empty where the file does not tell its paper from its pictures, as those of older versions.
+    """
     from PIL import Image
 
     with Image.open(io.BytesIO(png)) as sheet:
-        picture = sheet.convert("RGB")
+        picture = sheet.convert("RGBA")
+    pixels = np.asarray(picture)
+    paper = pixels[..., 3] == PAPER_ALPHA
+    light = _jpeg(Image.fromarray(np.where(paper[..., None], _tinted(pixels, *_LIGHT), pixels[..., :3])))
+    if not paper.any():
+        return light, b""
+    return light, _jpeg(Image.fromarray(np.where(paper[..., None], _tinted(pixels, *_DARK), pixels[..., :3])))
+
+
+def _tinted(pixels: Any, paper: tuple[int, int, int], ink: tuple[int, int, int]) -> Any:
+    """Black on white as these two colours, uint8 [h, w, 3]."""
+    share = pixels[..., 1:2].astype(np.float32) / 255
+    return np.round(share * np.array(paper) + (1 - share) * np.array(ink)).astype(np.uint8)
+
+
+def _jpeg(picture: Any) -> bytes:
+    from PIL import Image
+
     picture.thumbnail((_WIDTH, 4 * _WIDTH), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85, optimize=True)

@@ -10,7 +10,7 @@ from typing import Any
 from tellapart.core.files import replacing
 from tellapart.core.text import counted
 from tellapart.errors import RunError
-from tellapart.report.blocks import Block, Card, Explained, HeatMap, Label, Section, Text
+from tellapart.report.blocks import Block, Card, Explained, Fold, HeatMap, Label, Section, Text
 from tellapart.runs.json_files import ExplanationsFile, read_checked
 from tellapart.runs.run import Run
 
@@ -84,7 +84,8 @@ def explained(run: Run) -> Section | None:
             f"{path} names a picture that cannot be read: {error}.",
             "tellapart explain makes the pictures anew; without that file the report has no such section.",
         ) from error
-    return Section("why", "Why it answered so", why_blocks(why), "Why")
+    summary = f"Why it answered so: what it looked at in {counted(len(why.explained), 'picture')}"
+    return Section("errors", "Where it fails", [Fold(summary, why_blocks(why))], "Failures")
 
 
 def why_blocks(why: Why) -> list[Block]:

@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tellapart.core.scores import Evaluation
 from tellapart.core.text import counted
 from tellapart.evaluation import mistakes
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Cell, Fold, Gallery, Section, Table
+from tellapart.report.sections.confusion import confusion_matrix, label_confusion, label_matrix, plain_matrix
 
 MANY = 21  # fills rows of seven on a desktop and of three on a phone
+_ROW = 7  # pictures of a row on a desktop
 _PAIRS = 20
 
 
-def errors_section(answers: Answers | None) -> Section | None:
-    """The report's section on errors: the most wrong and the least certain pictures; a click opens the others."""
-    if answers is None or not len(answers.predictions):
+def errors_section(evaluations: Sequence[Evaluation], answers: Answers | None) -> Section | None:
+    """The report's section on errors: what is taken for what, the most wrong pictures; a click opens the others.
+
+    Args:
+        evaluations: the first is of these answers; the matrix of a second one stands beside its own.
+        answers: None or empty: there is no section.
+    """
+    if answers is None or not len(answers.predictions) or not evaluations:
         return None
-    blocks = wrong_galleries(answers)
-    blocks.append(Fold("Pictures answered rightly, and more wrong ones", right_galleries(answers)))
-    if answers.predictions.multilabel:
-        blocks += label_blocks(answers)
-    return Section("errors", "Where it errs", blocks, "Errors")
+    evaluation, other = evaluations[0], evaluations[1] if len(evaluations) > 1 else None
+    wrong, uncertain = wrong_galleries(answers)
+    blocks: list[Block] = []
+    if evaluation.multilabel:
+        blocks.append(label_matrix(evaluation, answers))
+        if pairs := label_confusion(evaluation, answers, other):
+            blocks.append(Fold("Which labels are taken for which", [pairs]))
+    elif evaluation.confusion:
+        blocks.append(confusion_matrix(evaluation, answers))
+    blocks.append(replace(wrong, cards=wrong.cards[:_ROW]))
+    if len(wrong.cards) > _ROW:
+        rest = replace(wrong, title="", caption="", cards=wrong.cards[_ROW:])
+        blocks.append(Fold(f"{len(wrong.cards) - _ROW} more of the most wrong answers", [rest]))
+    blocks.append(Fold("The least certain answers, and those that were right", [uncertain, *right_galleries(answers)]))
+    if evaluation.multilabel:
+        blocks.append(Fold("Label by label: how many are wrong, and which may be missing", label_blocks(answers)))
+    if other is not None and not evaluation.multilabel and evaluation.confusion and other.confusion:
+        blocks.append(Fold(f"The same on {formatting.visible(other.on)}", [plain_matrix(other)]))
+    return Section("errors", "Where it fails", blocks, "Failures")
 
 
-def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
+def wrong_galleries(answers: Answers, most: int = MANY) -> tuple[Gallery, Gallery]:
     """Galleries of the most wrong and of the least certain answers."""
     thresholds = _decision(answers)
     n = int((mistakes.n_wrong(answers.predictions, **thresholds) > 0).sum())
@@ -50,23 +73,25 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> list[Block]:
         if multilabel
         else "The lowest certainties, right or wrong, the lowest first.",
     )
-    return [first, second]
+    return first, second
 
 
 def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
-    """Galleries of the most certain right answers, of right and of wrong ones, the latter two drawn evenly."""
+    """Galleries of right answers and, where not all are shown elsewhere, of wrong ones drawn evenly."""
     thresholds, predictions = _decision(answers), answers.predictions
     n_wrong = int((mistakes.n_wrong(predictions, **thresholds) > 0).sum())
     n_right = len(mistakes.n_wrong(predictions, **thresholds)) - n_wrong
     certain = mistakes.right_and_certain(predictions, most, **thresholds)
     right, wrong = mistakes.right(predictions, most, **thresholds), mistakes.wrong(predictions, most, **thresholds)
-    galleries = [
-        Gallery(
-            "Right and most certain", answers.cards_of(certain), "The highest certainties.", "No answer was right."
-        ),
-        Gallery("Right", answers.cards_of(right), _drawn(len(right), n_right), "No answer was right."),
-        Gallery("Wrong", answers.cards_of(wrong), _drawn(len(wrong), n_wrong), "No answer was wrong."),
-    ]
+    galleries = []
+    if n_right > len(certain):
+        galleries.append(Gallery("Right and most certain", answers.cards_of(certain), "The highest certainties."))
+        galleries.append(Gallery("Right", answers.cards_of(right), _drawn(len(right), n_right)))
+    else:  # one gallery: both would hold the same pictures
+        caption = f"All {formatting.count(n_right)}, the most certain first."
+        galleries.append(Gallery("Right", answers.cards_of(certain), caption, "No answer was right."))
+    if n_wrong > len(wrong):  # else the most wrong ones are all of them
+        galleries.append(Gallery("Wrong", answers.cards_of(wrong), _drawn(len(wrong), n_wrong)))
     return list(galleries)
 
 

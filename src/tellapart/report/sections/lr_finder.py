@@ -11,7 +11,8 @@ import numpy as np
 
 from tellapart.core.text import lr_text
 from tellapart.report.blocks import Block, Chart, Section, Side
-from tellapart.report.charts import Line, line_chart
+from tellapart.report.charts import line_chart
+from tellapart.report.lines import Line, values_table
 from tellapart.runs.run import Run
 
 
@@ -48,7 +49,12 @@ def _chart(event: Mapping[str, Any]) -> Chart:
         x_title="learning rate",
         log_x=True,
     )
-    return Chart(f"Learning-rate test, stage {event['stage'] + 1}", svg, " ".join(_sentences(event)))
+    return Chart(
+        f"Learning-rate test, stage {event['stage'] + 1}",
+        svg,
+        " ".join(_sentences(event)),
+        values_table(lines[:2], "learning rate"),
+    )
 
 
 def _sentences(event: Mapping[str, Any]) -> list[str]:

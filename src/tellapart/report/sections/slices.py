@@ -18,7 +18,6 @@ from tellapart.runs.run import Run
 
 #: The most pictures that the report opens to measure brightness; `tellapart slices` opens all.
 _MOST = 1000
-_WORST = 10
 
 
 def slices_section(run: Run) -> Section | None:
@@ -59,15 +58,15 @@ def slices_of(
 
 
 def section(slices: Slices, multilabel: bool) -> Section:
-    """A verdict, the worst slices, and the others behind a click."""
-    blocks: list[Block] = [Text(verdict(slices), "lead")]
-    first = slices.worst or slices.parts[:_WORST]
-    blocks.append(_table(first, multilabel, _caption(slices)))
-    rest = [part for part in slices.parts if part not in first]
+    """A verdict, the slices that are proven to be hard, and the others behind a click."""
+    blocks: list[Block] = [Text(verdict(slices))]
+    if slices.worst:
+        blocks.append(_table(slices.worst, multilabel, _caption(slices)))
+    rest = [part for part in slices.parts if part not in slices.worst]
     if rest:
-        summary = f"{counted(len(rest), 'other part')} of the pictures"
-        blocks.append(Fold(summary, [_table(rest, multilabel, "")]))
-    return Section("slices", "Which pictures it finds hard", blocks, "Slices", after="errors")
+        summary = f"{counted(len(rest), 'other part' if slices.worst else 'part')} of the pictures, by size and more"
+        blocks.append(Fold(summary, [_table(rest, multilabel, "" if slices.worst else _caption(slices))]))
+    return Section("errors", "Which pictures it finds hard", blocks, "Failures")
 
 
 def verdict(slices: Slices) -> str:

@@ -23,8 +23,9 @@
   }, { rootMargin: "800px" });
   all("img[data-row]").forEach((img) => watch.observe(img));
   addEventListener("beforeprint", () => {
-    all("details").forEach((part) => (part.open = true));
-    all("img[data-row]:not([src])").forEach(fill);
+    // What few read stays folded: on paper it would be many pages.
+    all("details[data-printed]").forEach((part) => (part.open = true));
+    all("img[data-row]:not([src])").filter((img) => !img.closest("details:not([open])")).forEach(fill);
   });
 
   // Enlarge, with the neighbours one key away.
