@@ -159,12 +159,13 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures with their labels. Without pictures, the text `empty` is shown."""
+    """Pictures with their labels. Without pictures, the text `empty` is shown. `named`: file names stand below."""
 
     title: str
     cards: Sequence[Card]
     caption: str = ""
     empty: str = ""
+    named: bool = False
     template: str = field(default="gallery", init=False)
 
 

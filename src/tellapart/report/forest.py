@@ -68,10 +68,12 @@ def forest_chart(
             f'<text x="{left - 10}" y="{y + 4.5}" text-anchor="end">{_text(name)}</text>'
             f'<g class="hit" data-say="{label}"><rect x="0" y="{y - _LINE / 2}" width="{width}" height="{_LINE}"/></g>'
         )
+    numbers = "; ".join(f"{one.name} {form(one.value)}, {form(one.low)} to {form(one.high)}" for one in intervals)
+    label = _text(f"{title}: {numbers}")
     middle = (left + width - _RIGHT) / 2
     parts.append(f'<text class="tick" x="{middle}" y="{bottom + 38}" text-anchor="middle">{_text(x_title)}</text>')
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {width} {bottom + 46}" role="img" aria-label="{_text(title)}">'
+        f'<svg class="chart" viewBox="0 0 {width} {bottom + 46}" role="img" aria-label="{label}">'
         f"<title>{_text(title)}</title>{''.join(parts)}</svg>"
     )
 

@@ -18,6 +18,7 @@ from tellapart.report.blocks import Page
 from tellapart.report.card_order import in_order_of_need
 from tellapart.report.main_page import report_page
 from tellapart.report.run_data import ReportData
+from tellapart.report.terms import Terms
 from tellapart.report.thumbnail import Thumbnails, gather
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -49,12 +50,14 @@ def write_page(page: Page, path: Path, jpeg: Callable[[int], bytes]) -> None:
 
 def render(page: Page, thumbnails: Thumbnails) -> str:
     """HTML text of a page."""
-    environment = _environment()
+    terms = Terms()
+    environment = _environment(terms)
     theme_script = _read("theme.js")
     script = _read("script.js")
     encoded = {str(row): base64.b64encode(jpeg).decode() for row, jpeg in thumbnails.jpeg.items()}
     return environment.get_template("page.html").render(
         page=page,
+        terms=terms,
         picture_notes=thumbnails.notes,
         has=thumbnails.jpeg.keys() | thumbnails.failed.keys(),
         pictures=Markup(json_in_html(encoded)),
@@ -67,7 +70,7 @@ def render(page: Page, thumbnails: Thumbnails) -> str:
     )
 
 
-def _environment() -> Environment:
+def _environment(terms: Terms) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -77,6 +80,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         visible=formatting.visible,
+        terms=terms.marked,
         shortened=formatting.shortened,
         certainty=formatting.certainty,
         count=formatting.count,

@@ -6,6 +6,7 @@ Every point that stands for a training is a link to its folder beside the page.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -18,6 +19,9 @@ from tellapart.report.formatting import shortened, visible
 _WIDTH, _HEIGHT = 420, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 16, 44
 _CHAR = 6.6
+
+#: What points say, as `_svg` finds it in the drawing; and how much of it a text alternative holds.
+_SAYS, _MOST_SAID = re.compile(r'data-say="([^"]*)"'), 60
 
 Form = Callable[[float], str]
 
@@ -192,7 +196,7 @@ def bar_chart(bars: Sequence[tuple[str, float]], *, title: str, form: Form) -> M
             f'<rect class="amount" x="{left:.1f}" y="{y + 3}" width="{length:.1f}" height="{line - 8}" rx="2"/>'
         )
         parts.append(f'<text class="tick" x="{left + length + 7:.1f}" y="{y + 15}">{form(share)}</text>')
-    return _svg(title, parts, 12 + line * len(bars))
+    return _svg(title, parts, 12 + line * len(bars), [f"{name} {form(share)}" for name, share in bars])
 
 
 def rank_chart(
@@ -233,7 +237,7 @@ def rank_chart(
         parts.append(
             f'<text x="{end + shift}" y="{y + 4}" text-anchor="{anchor}">{text}<title>{_text(name)}</title></text>'
         )
-    return _svg(title, parts, first + 20 * half)
+    return _svg(title, parts, first + 20 * half, [f"{name} {rank:.2f}" for name, rank in ranks])
 
 
 def _rules(y: Axis, form: Form, bottom: float) -> list[str]:
@@ -251,7 +255,7 @@ def _point(x: float, y: float, radius: float, look: str, says: str, href: str) -
     text = _text(says)
     dot = f'<circle class="dot {look}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{text}</title></circle>'
     if href:
-        dot = f'<a href="{_text(quote(href))}">{dot}</a>'
+        dot = f'<a href="{_text(quote(href))}" aria-label="{text}">{dot}</a>'
     return f'<g class="hit" data-say="{text}">{dot}</g>'
 
 
@@ -264,9 +268,15 @@ def _text(text: str) -> Markup:
     return escape(visible(text))
 
 
-def _svg(title: str, parts: Sequence[str], height: float) -> Markup:
-    label = _text(title)
+def _svg(title: str, parts: Sequence[str], height: float, numbers: Sequence[str] = ()) -> Markup:
+    """The drawing. Its text alternative has the numbers: those given, or what its points say on hover."""
+    drawn = "".join(parts)
+    said = [_text(number) for number in numbers] or [Markup(text) for text in _SAYS.findall(drawn)]
+    more = f"; and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+    label = f"{_text(title)}: {'; '.join(said[:_MOST_SAID])}{more}" if said else _text(title)
+    # What holds links is no single image: a screen reader would not let one reach them.
+    role = "group" if "<a " in drawn else "img"
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{label}">'
-        f"<title>{label}</title>{''.join(parts)}</svg>"
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height:.0f}" role="{role}" aria-label="{label}">'
+        f"<title>{_text(title)}</title>{drawn}</svg>"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,14 +156,14 @@ def _sections(
             *sections,
             Section("wrong", "Wrong and uncertain", [Text("No picture of this class is here.")], "Wrong"),
         ]
-    sections.append(Section("wrong", "Wrong and uncertain", wrong_galleries(answers, _SHOWN), "Wrong"))
+    wrong = [replace(gallery, named=True) for gallery in wrong_galleries(answers, _SHOWN)]
+    right = [replace(gallery, named=True) for gallery in right_galleries(answers, _SHOWN)]
+    sections.append(Section("wrong", "Wrong and uncertain", wrong, "Wrong"))
     if answers.predictions.multilabel:
         sections.append(Section("several", "Label by label", label_blocks(answers, _SHOWN), "Label by label"))
     elif (pairs := pairs_table(answers)) is not None:
         sections.append(Section("pairs", "Taken for each other", [pairs], "Pairs"))
-    sections.append(
-        Section("right", "Right, and a fair sample of the wrong", right_galleries(answers, _SHOWN), "Right")
-    )
+    sections.append(Section("right", "Right, and a fair sample of the wrong", right, "Right"))
     return sections
 
 
@@ -196,6 +196,7 @@ def _suspicious(catalog: Catalog, issues: LabelIssues, only: str | None) -> Bloc
         f"{which}{first}. With ? what the label might be. {issues.method} "
         "Look at each: a picture that is hard, rather than wrongly labelled, is suspected too.",
         f"No label is suspected. {issues.method}",
+        named=True,
     )
 
 

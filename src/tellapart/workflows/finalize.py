@@ -203,6 +203,7 @@ def _bundle(
 ) -> None:
     from tellapart.data.decoding.decode import read_picture
     from tellapart.deploy.bundle.write import write_bundle
+    from tellapart.evaluation.failures import failures
 
     rows = unbroken(run, catalog, split.validation)
     spread = np.unique(rows[np.linspace(0, len(rows) - 1, _GOLDEN).astype(int)])
@@ -215,6 +216,13 @@ def _bundle(
         "trained_on": f"{n} pictures of {catalog.root.name}, {len(catalog.classes)} classes",
         "command": training_command(run),
         "evaluation": evaluation.as_dict(),
+        "failures": failures(evaluation),
+        "data": {
+            "validation": len(split.validation),
+            "test": len(split.test),
+            "layout": catalog.layout,
+            "divided": split.description,
+        },
         "recipe": recipe.model_dump(),
         "columns": catalog.columns,
     }

@@ -213,7 +213,7 @@ def test_all_sections_are_there_and_points_open_their_runs():
         "trouble",
         "methods",
     ]
-    assert '<a href="cells/c1/0/">' in page
+    assert '<a href="cells/c1/0/" aria-label="' in page
     assert 'href="cells/c1/"' in page
     for text in (
         "The loss is not finite.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -78,6 +79,29 @@ def decisions(session: Any) -> list[tuple[str, str]]:
     return [(found[i.file].decision, found[i.file].after) for i in session.items if i.file in found]
 
 
+def tab_name(file: str) -> str:
+    """A file's name as the page shows it: control characters as pictures of themselves, runs of blanks as one."""
+    return " ".join(re.sub("[\0-\x1f]", lambda match: chr(0x2400 + ord(match[0])), file).split(" "))
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing_on_the_review(browser: Any, make_session: Any, serve_session: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    # The page's own policy refuses every script but its own, so axe's too.
+    context = browser.new_context(bypass_csp=True)
+    context.set_default_timeout(1000 * PATIENCE)
+    served = serve_session(make_session(n=1))
+    tab = Tab(context, served.address)
+    problems = [axe.Axe().run(tab.page).response["violations"]]
+    tab.press("x", 1)
+    tab.press("2", 2)
+    tab.press("Space", 3)
+    tab.waits("#done:not([hidden])")
+    problems.append(axe.Axe().run(tab.page).response["violations"])
+    context.close()
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for found in problems for one in found] == []
+
+
 def test_a_review_by_keyboard_from_begin_to_end(context: Any, make_session: Any, serve_session: Any) -> None:
     served = serve_session(make_session(n=2))
     session, classes = served.session, served.session.classes
@@ -105,6 +129,11 @@ def test_a_review_by_keyboard_from_begin_to_end(context: Any, make_session: Any,
     ]
     assert tab.page.locator("#sums dd").all_inner_texts() == ["1", "3", "1", "1"]
     assert tab.text("#command") == "tellapart train x"
+    assert tab.page.locator("#links button").all_inner_texts() == [
+        tab_name(session.items[i].file) for i in (1, 2, 4, 5)
+    ]
+    tab.page.click("#copy")
+    tab.until(lambda: tab.text("#copy") in ("Copied", "Selected"))
     tab.page.click("#open-left")
     tab.page.keyboard.press("Space")
     tab.waits("#done:not([hidden])")

@@ -1,4 +1,4 @@
-"""The model card: README.md of a bundle."""
+"""The model card: README.md of a bundle, filled from its run, fit to be published as it is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import html
 import re
 from typing import Any
 
-from tellapart.core.text import visible
+from tellapart.core.own_paths import without_folders
+from tellapart.core.text import counted, percent, visible
 
 _MANY = 100
 _NOT_STATED = "not stated"
 
+_PURPOSE = """\
+To sort pictures of the kind that it was trained on into the classes above, or to suggest one to a person. It is not \
+made to decide alone where a wrong answer harms somebody: its scores are averages over many pictures."""
 _USE = """\
 Neither way needs torch, only `pip install tellapart`:
 
@@ -39,11 +43,12 @@ check both before passing this on. This file may be edited; the others may not."
 
 
 def card(description: dict[str, Any]) -> str:
-    """Markdown on a bundle: its origin, its scores, its use and its limits.
+    """Markdown on a bundle: its purpose, data, scores, failures, use and limits, without a path of any machine.
 
     Args:
         description: the content of bundle.json. Names of classes and all other texts are escaped.
     """
+    description = without_folders(description)
     about = description["about"]
     name = _text(description["architecture"]["name"])
     multilabel = description["multilabel"]
@@ -51,14 +56,19 @@ def card(description: dict[str, Any]) -> str:
         f"# {name}, {len(description['classes'])} classes",
         f"Tells pictures apart: {_classes(description['classes'])}.",
         "A picture has none, one or several of these labels." if multilabel else "A picture has exactly one of these.",
+        "## What it is for",
+        _PURPOSE,
+        "## Data",
+        _data(about),
         "## Where it comes from",
         f"* Network: {name}\n"
         f"* Training began from: {_text(description['weights_source'])}\n"
-        f"* Trained on: {_text(about.get('trained_on', _NOT_STATED))}\n"
         f"* Command: {_text(about.get('command', _NOT_STATED))}\n"
         f"* Written by Tellapart {_text(description['tellapart'])}",
         "## How good it is",
         _scores(about.get("evaluation")),
+        "## How it fails",
+        _failures(about),
         "## How to ask it",
         _USE,
         "## What it takes and gives",
@@ -82,11 +92,46 @@ def _scores(evaluation: dict[str, Any] | None) -> str:
     if not evaluation:
         return "Not evaluated when this was written."
     lines = [f"| on {_text(evaluation['on'])}, {evaluation['n']:,} pictures | value | 95 % interval |", "|---|---|---|"]
+    lines += [f"| {_text(name)} | {_value(name, m)} | {_span(name, m)} |" for name, m in evaluation["metrics"].items()]
+    notes = [f"\n{_text(note)}" for note in evaluation.get("notes") or () if isinstance(note, str)]
+    return "\n".join([*lines, *notes])
+
+
+def _is_share(name: str) -> bool:
+    return "loss" not in name and "error" not in name
+
+
+def _value(name: str, metric: dict[str, Any]) -> str:
+    return percent(metric["value"]) if _is_share(name) else f"{metric['value']:.3f}"
+
+
+def _span(name: str, metric: dict[str, Any]) -> str:
+    if _is_share(name):
+        return f"{percent(metric['low'])} to {percent(metric['high'])}"
+    return f"{metric['low']:.3f} to {metric['high']:.3f}"
+
+
+def _data(about: dict[str, Any]) -> str:
+    """The pictures that it learnt from and was judged by."""
+    lines = [f"* Trained on: {_text(about.get('trained_on', _NOT_STATED))}"]
+    data = about.get("data") or {}
     lines += [
-        f"| {_text(name)} | {m['value']:.4f} | {m['low']:.4f} to {m['high']:.4f} |"
-        for name, m in evaluation["metrics"].items()
+        f"* {name}: {counted(int(data[part]), 'picture')}"
+        for part, name in (("validation", "Epochs were chosen by"), ("test", "Judged by"))
+        if isinstance(data.get(part), int) and data[part]
     ]
+    lines += [f"* {_text(data[key])}" for key in ("layout", "divided") if data.get(key)]
     return "\n".join(lines)
+
+
+def _failures(about: dict[str, Any]) -> str:
+    """Sentences on its failures, as the run measured them."""
+    lines = about.get("failures")
+    if not isinstance(lines, list):
+        return "Not measured when this was written."
+    if not lines:
+        return "No answer to the pictures above was wrong; on more of them, some will be."
+    return "\n".join(f"* {_text(line)}" for line in lines)
 
 
 def _interface(description: dict[str, Any]) -> str:

@@ -106,7 +106,7 @@ def _sizes(catalog: Catalog) -> Section | None:
     if not readable.height:
         return None
     summary, table = size_table(readable)
-    return Section("sizes", "Sizes", [Fold(summary, [table])])
+    return Section("sizes", "Sizes", [Text(f"{summary}."), Fold("Every size, the commonest first", [table])])
 
 
 def kind_blocks(audit: Audit, kind: str) -> list[Block]:
@@ -129,7 +129,7 @@ def kind_blocks(audit: Audit, kind: str) -> list[Block]:
     shown = _spread(findings)
     caption += f" Here are {len(shown)} of {n}." if len(findings) > len(shown) else ""
     cards = [_card(audit, finding.row, finding.detail) for finding in shown if finding.row is not None]
-    return [Gallery(title, cards, caption)]
+    return [Gallery(title, cards, caption, named=True)]
 
 
 def _spread(findings: Sequence[Finding]) -> list[Finding]:
@@ -165,8 +165,13 @@ def _label_tables(audit: Audit) -> list[Block]:
     ordered = sorted(facts["classes"].items(), key=lambda item: -item[1])
     counts = [[Cell(name), _number(n), Cell(formatting.percent(n / total), n / total)] for name, n in ordered]
     noun = "label" if facts["multilabel"] else "class"
+    (most, n_most), (least, n_least) = ordered[0], ordered[-1]
     blocks: list[Block] = [
-        Fold(f"Pictures of each {noun}", [Table([noun, "pictures", "share"], counts, sortable=True)])
+        Text(
+            f"From {counted(n_least, 'picture')} of {formatting.visible(least)} to {counted(n_most, 'picture')} of "
+            f"{formatting.visible(most)}."
+        ),
+        Fold(f"Pictures of each {noun}", [Table([noun, "pictures", "share"], counts, sortable=True)]),
     ]
     if "labels_a_picture" in facts:
         rows = [[Cell(k if k != "0" else "none"), _number(n)] for k, n in facts["labels_a_picture"].items()]

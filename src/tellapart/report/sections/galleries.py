@@ -76,7 +76,7 @@ def wrong_galleries(answers: Answers, most: int = MANY) -> tuple[Gallery, Galler
     return first, second
 
 
-def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
+def right_galleries(answers: Answers, most: int = MANY) -> list[Gallery]:
     """Galleries of right answers and, where not all are shown elsewhere, of wrong ones drawn evenly."""
     thresholds, predictions = _decision(answers), answers.predictions
     n_wrong = int((mistakes.n_wrong(predictions, **thresholds) > 0).sum())
@@ -92,7 +92,7 @@ def right_galleries(answers: Answers, most: int = MANY) -> list[Block]:
         galleries.append(Gallery("Right", answers.cards_of(certain), caption, "No answer was right."))
     if n_wrong > len(wrong):  # else the most wrong ones are all of them
         galleries.append(Gallery("Wrong", answers.cards_of(wrong), _drawn(len(wrong), n_wrong)))
-    return list(galleries)
+    return galleries
 
 
 def _drawn(shown: int, n: int) -> str:

@@ -32,5 +32,5 @@ def settings_section(different: Mapping[str, Sequence[str]], alike: str) -> Sect
     table = Table(["setting", *ascii_uppercase[:n_runs]], rows, caption)
     blocks: list[Block] = [table]
     if len(different) > _FEW:
-        blocks = [Fold(f"{counted(len(different), 'setting')} differ", [table])]
+        blocks = [Text(f"{counted(len(different), 'setting')} differ."), Fold("Each of them", [table])]
     return Section("settings", "What differs", blocks, "Settings")

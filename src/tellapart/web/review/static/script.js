@@ -122,6 +122,7 @@
     get("broken").textContent = answer ? await answer.text() : "The review's server has stopped.";
   });
 
+  const MOST_LINKS = 100;  // changes that the last page lists
   const finish = () => {
     get("review").hidden = true;
     get("done").hidden = false;
@@ -137,6 +138,14 @@
     get("log").textContent = `Every decision is written in ${about.log}.`;
     get("next").hidden = !about.after || !(sums.relabelled + sums.excluded);
     get("command").textContent = about.after;
+    const made = Object.entries(decisions).filter(([, one]) => ["relabel", "exclude"].includes(one.decision));
+    get("made").hidden = !made.length;
+    get("links").replaceChildren(...made.slice(0, MOST_LINKS).map(([i, one]) => {
+      const line = make("li"), link = make("button", visible(items[i].file), { type: "button", className: "link" });
+      link.addEventListener("click", () => show(Number(i)));
+      line.append(link, make("span", one.decision === "exclude" ? ": excluded" : `: ${named(items[i].labels)} → ${named(one.to)}`, { className: "soft" }));
+      return line;
+    }), ...(made.length > MOST_LINKS ? [make("li", `and ${made.length - MOST_LINKS} more`, { className: "soft" })] : []));
     get("open-left").hidden = !sums.unsure;
     get("changed").hidden = !about.changed.length;
     get("changed").replaceChildren(make("h2", "What the corrections changed"), ...about.changed.map((text) => make("p", text)));
@@ -229,6 +238,17 @@
       offer();
     } else if (event.key === "Enter" && found.length) { event.preventDefault(); pick(found[marked]); }
     else if (event.key === "Escape") { find.value = ""; offer(); find.blur(); }
+  });
+
+  get("copy").addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(get("command").textContent);
+      get("copy").textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(get("command"));
+      get("copy").textContent = "Selected";
+    }
+    setTimeout(() => (get("copy").textContent = "Copy"), 1500);
   });
 
   const open = get("help");
