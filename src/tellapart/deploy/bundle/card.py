@@ -14,7 +14,7 @@ _NOT_STATED = "not stated"
 
 _PURPOSE = """\
 To sort pictures of the kind that it was trained on into the classes above, or to suggest one to a person. It is not \
-made to decide alone where a wrong answer harms somebody: its scores are averages over many pictures."""
+made to decide alone where a wrong answer does harm: its scores are averages over many pictures."""
 _USE = """\
 Neither way needs torch, only `pip install tellapart`:
 
