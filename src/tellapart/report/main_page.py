@@ -168,8 +168,8 @@ def _range(evaluation: Evaluation) -> str:
         return f"Every {noun}"
     (worst, last), (best, first) = min(named), max(named)
     return (
-        f"Every {noun}: F1 from {formatting.percent(worst)} ({formatting.visible(last)}) to "
-        f"{formatting.percent(best)} ({formatting.visible(first)})"
+        f"Every {noun}: F1 from {formatting.percent(worst)} ({formatting.shortened(last)}) to "
+        f"{formatting.percent(best)} ({formatting.shortened(first)})"
     )
 
 
