@@ -10,7 +10,18 @@ import time
 
 import pytest
 
-from tellapart.core.events import BeginsFrom, Computing, Progress, SplitReady, StageDone, StageStarted, Validated
+from tellapart.core.events import (
+    BeginsFrom,
+    Computing,
+    LrFound,
+    Note,
+    Progress,
+    Retrained,
+    SplitReady,
+    StageDone,
+    StageStarted,
+    Validated,
+)
 from tellapart.recipe.schema import Recipe, Stage
 from tellapart.workflows import progress
 from tellapart.workflows.progress import Console, JsonLines, ProgressSink
@@ -292,3 +303,24 @@ def test_accuracy_of_several_labels_is_called_what_it_is(capsys: pytest.CaptureF
     said = capsys.readouterr().err
     assert "labels right" in said
     assert "val. accuracy" not in said
+
+
+def test_found_rates_retraining_and_notes_are_lines_and_json(capfd):
+    curve = {"lrs": (0.1,), "losses": (1.0,), "smoothed": (1.0,), "rose": False, "setting": "stages.0.lr=0.0028"}
+    events = [
+        LrFound(0, 0.0028, "steepest", {"steepest": 0.0028}, **curve),
+        LrFound(0, 0.0028, "otherwise", {}, **curve),
+        Retrained(0, 1, 3, 0.5, None, (0.1,)),
+        Note("one damaged file was made again"),
+    ]
+    Console().follow(iter(events), Recipe(stages=[Stage()]))
+    found, otherwise, retrained, note = capfd.readouterr().err.splitlines()
+    assert "0.0028 (steepest); without a test: --set stages.0.lr=0.0028" in found
+    assert "the loss did not fall" in otherwise
+    assert retrained.split() == ["1/3", "0.5000", "–", "–"]
+    assert note == "one damaged file was made again"
+    JsonLines().follow(iter(events), Recipe(stages=[Stage()]))
+    JsonLines().note("and another")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["LrFound", "LrFound", "Retrained", "Note", "Note"]
+    assert lines[-1]["text"] == "and another"
