@@ -40,7 +40,8 @@ Batches = Sequence[tuple[list[int], torch.Tensor]]
 
 def changed(dataset: Dataset, order: Rows, epoch: int = 1, cached: bool = False) -> Batches:
     reader = from_cache(dataset) if cached else from_files(dataset)
-    made = _changed_on_gpu(dataset, reader, order, epoch, 7, 2)
+    batches = [order[start : start + 7] for start in range(0, len(order), 7)]
+    made = _changed_on_gpu(dataset, reader, batches, epoch, 2)
     result = [(rows.tolist(), change(block)) for rows, block, change in made if change]
     reader.flush()
     return result

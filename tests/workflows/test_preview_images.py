@@ -45,7 +45,7 @@ def dataset(folder: Path, recipe) -> Dataset:
 
 def cell(path: Path, line: int, column: int) -> np.ndarray:
     with Image.open(path) as sheet:
-        pixels = np.asarray(sheet)
+        pixels = np.asarray(sheet.convert("RGB"))  # its paper has an alpha, by which a dark page recolours it
     left, top = 6 + column * (64 + 6), 6 + line * (48 + 18 + 6)
     return pixels[top : top + 48, left : left + 64]
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tellapart.core.text import visible
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan as scan_pictures
 from tellapart.errors import UsageError
@@ -121,12 +120,20 @@ def with_pictures(file: StudyFile, pictures: str | Path | Catalog | None, **labe
     if isinstance(pictures, str | Path):
         changes["pictures"] = str(Path(pictures).absolute())
     for text in (*named.values(), changes.get("pictures")):
-        if isinstance(text, str) and visible(text) != text:
+        if isinstance(text, str) and not _is_unicode(text):
             raise UsageError(
-                f"{text}: the file of a study cannot hold this name, with signs that are no letters.",
+                f"{text}: the file of a study cannot hold this name, which is no Unicode.",
                 "Give it another name, or a link to it: ln -s FOLDER pictures",
             )
     return file.model_copy(update=changes)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def pictures_of(file: StudyFile, progress: ProgressSink) -> Catalog:

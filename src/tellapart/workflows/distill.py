@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import tempfile
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellapart.core.bundle_description import DESCRIPTION
+from tellapart.core.bundle_description import own_digest, read_description
 from tellapart.data.catalog import Catalog
 from tellapart.errors import RunError, UsageError
 from tellapart.evaluation.compare import compare
@@ -142,7 +141,7 @@ def _write_lessons(student: Run, teachers: Teachers, catalog: Catalog, pictures:
     unlabelled, left_out = unlabelled_pictures(pictures, catalog) if pictures else (None, [])
     about = {
         "teachers": [str(run.directory.resolve()) for run in teachers.runs],
-        "digests": [_digest(run.bundle / DESCRIPTION) for run in teachers.runs],
+        "digests": [own_digest(asdict(read_description(run.bundle))) for run in teachers.runs],
         "unlabelled": 0 if unlabelled is None else len(unlabelled),
         "left_out": left_out,
     }
@@ -167,10 +166,6 @@ def _write_lessons(student: Run, teachers: Teachers, catalog: Catalog, pictures:
             unlabelled.save(student.unlabelled_file)
         student.write_json(student.distillation_file, about)
         answers.save(student.teacher_file)  # last: with it, all is there
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write_verdict(student: Run, without: Run, teachers: Teachers) -> None:

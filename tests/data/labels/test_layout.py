@@ -152,11 +152,12 @@ def test_two_lists_are_given_parts_and_the_first_label_counts(draw: Draw) -> Non
     assert set(column(alone, "split").values()) == {None}
 
 
-def test_text_files_that_are_no_lists_are_passed_over(draw: Draw) -> None:
+def test_text_files_that_are_no_lists_are_named_and_passed_over(draw: Draw) -> None:
     root = draw("cat/1.png", "dog/1.png")
     (root / "README.txt").write_text("Photos of cats, and dogs.\n")
     (root / "LICENSE.txt").write_bytes(b"\xff\xfe\xfa not text")
-    assert layout_of(root).sentence == "One folder a class: 2 classes."
+    named = "2 other files beside the folders: LICENSE.txt, README.txt"
+    assert layout_of(root).sentence == f"One folder a class: 2 classes; {named}."
 
 
 def test_several_files_that_could_hold_the_labels_are_an_error(draw: Draw) -> None:

@@ -179,11 +179,11 @@ def test_the_card_tells_people_what_they_need(written):
 
 def test_the_card_fills_itself_from_the_run_without_its_folders(written):
     description = json.loads((written / "bundle.json").read_text(encoding="utf-8"))
-    description["weights_source"] = "/home/ann/weights/best.safetensors, without its classifier"
+    description["weights_source"] = "/mnt/weights/best.safetensors, without its classifier"
     description["about"] |= {
         "data": {"validation": 90, "test": 1, "layout": "One folder a class.", "divided": "Drawn by class."},
         "failures": ["Of 20 pictures given the class <i>, 60 % were answered with it."],
-        "command": "tellapart train '/home/ann/my photos' --out runs/first",
+        "command": "tellapart train '/mnt/my photos' --out runs/first",
     }
     text = card(description)
     assert "/home" not in text

@@ -111,16 +111,16 @@ def test_remembered_timings_make_the_same_plan_and_damaged_ones_are_measured_aga
 
 @pytest.mark.usefixtures("two_networks")
 def test_minutes_that_are_too_few_are_said_to_be(picture_folder: Callable[..., Path]) -> None:
-    """Two classes of six pictures in all, and a fifth of a minute, which what comes at the end takes alone."""
+    """Two classes of six pictures in all, and a second, which what comes at the end takes alone."""
     catalog = scan(picture_folder(n=3, classes=("a", "b")))
-    recipe = load_recipe("fast", [*SMALL, "plan.minutes=0.2"])
+    recipe = load_recipe("fast", [*SMALL, "plan.minutes=0.02"])
     planned, ledger = follow(plan(recipe, catalog, split(catalog), time.time()))[1]
     assert planned.plan
     assert planned.plan.why[-1].startswith(
-        "0.2 minutes are too few for the least that a training does here: linear head"
+        "0.02 minutes are too few for the least that a training does here: linear head"
     )
     assert [stage.solver for stage in planned.stages] == ["lbfgs"]
-    assert ledger.announced > 12
+    assert ledger.announced > 1.2
 
 
 @pytest.mark.usefixtures("two_networks")

@@ -44,7 +44,9 @@ class Served:
 
     def __init__(self, session: Session) -> None:
         from tellapart.web.review.app import make_app, new_token
+        from tellapart.web.server import MAX_CONNECTIONS
 
+        self.connections = MAX_CONNECTIONS
         self.session, self.token = session, new_token()
         self._app = make_app(session, self.token)
         # Never listens: it holds the port, so that nobody else gets it while the server is stopped.
@@ -58,7 +60,7 @@ class Served:
 
         listener = self._bind(self._port.getsockname()[1])
         listener.listen()  # from here on a browser is let in, though the thread may begin later
-        self._server = uvicorn.Server(server_config(self._app))
+        self._server = uvicorn.Server(server_config(self._app, connections=self.connections))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
 

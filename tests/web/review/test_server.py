@@ -157,10 +157,10 @@ def test_a_connection_serves_one_request_after_another(served: Any, monkeypatch:
     connection.close()
 
 
-def test_no_more_connections_than_a_page_needs(
-    served: Any, connect: Callable[[], socket.socket], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
+def test_no_more_connections_than_a_page_needs(served: Any, connect: Callable[[], socket.socket]) -> None:
+    served.stop()
+    served.connections = 3
+    served.start()
     held = [connect() for _ in range(3)]
     deadline = time.monotonic() + PATIENCE
     while len(served._server.server_state.connections) < 3 and time.monotonic() < deadline:

@@ -54,8 +54,8 @@ def _sets_line(sets: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _unknown_line(shares: Mapping[str, Any]) -> str:
-    share = formatting.percent(shares["accepted"]["value"])
-    return f"None of these: {share} of pictures of known classes get an answer, the others “unknown”"
+    share = f"{formatting.percent(shares['accepted']['value'])} of" if "accepted" in shares else "not all"
+    return f"None of these: {share} pictures of known classes get an answer, the others “unknown”"
 
 
 def _error_sentences(summary: Mapping[str, Any], on: str, multilabel: bool) -> list[str]:
