@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -211,5 +210,7 @@ def size(n_bytes: int) -> str:
 
 def versions() -> dict[str, str]:
     """Of what decides on the pixels of a picture."""
+    import importlib.metadata  # which loads a parser of e-mail: a first answer needs none of it
+
     libraries = ("Pillow", "simplejpeg", "numpy")
     return {"tellapart": __version__, **{name: importlib.metadata.version(name) for name in libraries}}
