@@ -34,9 +34,10 @@ def test_a_study_on_ray_has_the_table_of_one_without(tmp_path: Path, pictures_at
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     os.kill(workers[0], signal.SIGKILL)
-    assert process.wait(timeout=600) == 0, process.communicate()
     alone = small.start(file, photos, "--out", outs[1])
-    assert alone.wait(timeout=600) == 0
+    for each in (process, alone):
+        printed = each.communicate(timeout=600)
+        assert each.returncode == 0, printed
     assert table(outs[0]) == table(outs[1])
     assert read_results(outs[0]).runs["status"].unique().to_list() == ["done"]
 
