@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,16 +118,15 @@ def test_a_study_stopped_among_several_trainings_fails_none(tmp_path, photos):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL server, for this module alone."""
     folders = [str(path) for path in Path("/usr/lib/postgresql").glob("*/bin")]
     program = shutil.which("initdb", path=os.pathsep.join(folders) or None)
     if program is None:
         pytest.skip("needs a database server: Debian's package postgresql")
-    data = tmp_path_factory.mktemp("postgres")
+    # Not among the other files of tests: another run of pytest closes their folder to all users but this one.
+    data = Path(tempfile.mkdtemp(prefix="tellapart-postgres-"))
     data.chmod(0o777)
-    for parent in data.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o011)
     # The server refuses to be root's.
     as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     binaries, port = Path(program).parent, str(20_000 + os.getpid() % 10_000)
@@ -140,6 +140,7 @@ def postgres(tmp_path_factory) -> Iterator[str]:
         yield f"postgresql://tester@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **how)
+        shutil.rmtree(data)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ def difference(folder: Path, name: str, numbers: tuple[int, int]) -> float:
 
 
 STAGE = {"epochs": 2, "batch_size": 8, "lr": 1e-3}
+PLAIN = {"name": "tutorial-cnn", "pretrained": False}
 SGD = STAGE | {"optimizer": "sgd", "momentum": 0.0}
 
 
@@ -84,7 +85,8 @@ def test_four_workers_give_the_same_bits_and_faster_sums_the_same_but_for_roundi
     cases = {
         "one label": case([1, 2, 4], [stage], augment_per="batch"),
         "several labels": case([1, 4], [stage]) | {"labels": several_labels(pictures)},
-        "quick": case([1, 4], [SGD | {"epochs": 10}], distributed={"reduce": "all_reduce"}),
+        # Without norms: statistics of two pictures make much of the last digit.
+        "quick": case([1, 4], [SGD | {"epochs": 10}], model=PLAIN, distributed={"reduce": "all_reduce"}),
         "synchronised": case([1, 2], [SGD], distributed={"batch_norm": "synchronised"}),
     }
     made = run(tmp_path, pictures, cases)
