@@ -1,20 +1,23 @@
+import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
 from tellapart.core.preprocess import Preprocessing
 from tellapart.core.scores import Evaluation, Metric
-from tellapart.deploy.bundle.read import MODEL
+from tellapart.deploy.bundle.read import GOLDEN, KNOWN, MODEL, WEIGHTS
 from tellapart.deploy.bundle.write import write_bundle
 from tellapart.deploy.export.formats import FORMATS
 from tellapart.evaluation.calibration_summary import Certainty
 from tellapart.models.architecture import Architecture
 from tellapart.models.network import Network
 from tellapart.recipe.schema import Head
+from tests.bundles import change
 
 CLASSES = ("apple", "bèe & <b>", "cat")
 SIZE = (12, 16)  # height, width
@@ -79,3 +82,18 @@ def exported(written, monkeypatch) -> None:
     """Takes the model of `written`, which is of the same network, instead of exporting it once more."""
     model = (written / MODEL).read_bytes()
     monkeypatch.setitem(FORMATS, MODEL, lambda _network, _golden, path: path.write_bytes(model))
+
+
+SCORE = {"distance": [1.0, 0.5], "doubt": [0.1, 0.1], "limit": 3.0, "share": 0.99, "n": 100}
+
+
+@pytest.fixture(scope="module")
+def whole(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with every kind of file, and every ability."""
+    folder = Path(shutil.copytree(written, tmp_path_factory.mktemp("whole") / "bundle"))
+    known = {"means": np.eye(3, 8), "basis": np.eye(8, 1), "spread": np.ones(1), "rest": np.ones(1)}
+    save_file({name: tensor.astype(np.float32) for name, tensor in known.items()}, folder / KNOWN)
+    content = {name: (folder / name).read_bytes() for name in (MODEL, WEIGHTS, GOLDEN, KNOWN)}
+    files = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in content.items()}
+    change(folder, files=files, ood_score=SCORE, tta=2, flip=True, sets={"0.9": 0.2})
+    return folder

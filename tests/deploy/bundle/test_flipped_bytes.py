@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from tellapart.core.bundle_description import DESCRIPTION
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.bundle.read import CARD, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle
 from tellapart.deploy.predictor import answers
 from tellapart.errors import BundleError
-from tests.bundles import change
 
 FILES = (DESCRIPTION, MODEL, WEIGHTS, GOLDEN, KNOWN, CARD)
 PICTURE = np.random.default_rng(3).integers(0, 256, (20, 30, 3), np.uint8)
-SCORE = {"distance": [1.0, 0.5], "doubt": [0.1, 0.1], "limit": 3.0, "share": 0.99, "n": 100}
-
-
-@pytest.fixture(scope="module")
-def whole(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with every kind of file, and every ability."""
-    folder = Path(shutil.copytree(written, tmp_path_factory.mktemp("flipped") / "bundle"))
-    known = {"means": np.eye(3, 8), "basis": np.eye(8, 1), "spread": np.ones(1), "rest": np.ones(1)}
-    save_file({name: tensor.astype(np.float32) for name, tensor in known.items()}, folder / KNOWN)
-    content = {name: (folder / name).read_bytes() for name in (MODEL, WEIGHTS, GOLDEN, KNOWN)}
-    files = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in content.items()}
-    change(folder, files=files, ood_score=SCORE, tta=2, flip=True, sets={"0.9": 0.2})
-    return folder
 
 
 def answer(folder: Path) -> Answer | str:

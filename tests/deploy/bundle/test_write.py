@@ -21,7 +21,6 @@ from tellapart.core.bundle_description import DESCRIPTION, own_digest
 from tellapart.core.preprocess import preprocess
 from tellapart.data.decoding.decode import decode
 from tellapart.deploy.bundle import write as write_module
-from tellapart.deploy.bundle.card import card
 from tellapart.deploy.bundle.read import CARD, GOLDEN, KNOWN, MODEL, WEIGHTS, Bundle, waiting
 from tellapart.errors import BundleError
 from tellapart.evaluation.fit_open_set import fit_known
@@ -155,47 +154,6 @@ def test_arguments_that_do_not_belong_together(write, tmp_path, changes, told):
     with pytest.raises(ValueError, match=told):
         write(tmp_path / "bundle", **changes)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_card_tells_people_what_they_need(written):
-    text = (written / CARD).read_text(encoding="utf-8")
-    for part in (
-        "tiny\\_net, 3 classes",
-        "bèe &amp; &lt;b&gt;",
-        "2,525 pictures",
-        "random &lt;numbers&gt;",
-        "| accuracy | 92.3\u202f% | 90.1\u202f% to 94.2\u202f% |",
-        "## What it is for",
-        "## How it fails\n\nNot measured when this was written.",
-        "none of these classes still gets an answer",
-        "licence",
-        "tellapart predict",
-        "ta.load",
-        "0.001 + 0.001",
-    ):
-        assert part in text
-    assert "confusion" not in Bundle.load(written).about["evaluation"]
-
-
-def test_the_card_fills_itself_from_the_run_without_its_folders(written):
-    description = json.loads((written / "bundle.json").read_text(encoding="utf-8"))
-    description["weights_source"] = "/mnt/weights/best.safetensors, without its classifier"
-    description["about"] |= {
-        "data": {"validation": 90, "test": 1, "layout": "One folder a class.", "divided": "Drawn by class."},
-        "failures": ["Of 20 pictures given the class <i>, 60 % were answered with it."],
-        "command": "tellapart train '/mnt/my photos' --out runs/first",
-    }
-    text = card(description)
-    assert "/home" not in text
-    for part in (
-        "Training began from: best.safetensors, without its classifier",
-        "* Epochs were chosen by: 90 pictures\n* Judged by: 1 picture\n* One folder a class.\n* Drawn by class.",
-        "## How it fails\n\n* Of 20 pictures given the class &lt;i&gt;, 60 % were answered with it.",
-        "tellapart train 'my photos' --out runs/first",
-    ):
-        assert part in text, text
-    description["about"]["failures"] = []
-    assert "No answer to the pictures above was wrong" in card(description)
 
 
 class Moody(Network):

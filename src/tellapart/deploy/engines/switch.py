@@ -52,9 +52,8 @@ class EngineSwitch:
     ) -> None:
         if engine not in (AUTO, *ENGINES):
             raise UsageError(f"There is no engine {engine!r}.", f"There are: {', '.join((AUTO, *ENGINES))}.")
-        if (
-            engine == "openvino-bf16" and not _chooser().has_bfloat16()
-        ):  # OpenVINO would compute in float32 without a word
+        # OpenVINO would compute in float32 without a word.
+        if engine == "openvino-bf16" and not _chooser().has_bfloat16():
             raise UsageError(
                 "This processor has no instructions for bfloat16.", "In float32: --engine openvino, or onnxruntime."
             )
