@@ -23,6 +23,7 @@ import torch
 
 from benchmarks import record
 from tellapart.core.events import LrFound, StageDone, Validated
+from tellapart.core.palette import LIGHT
 from tellapart.data.catalog import Catalog
 from tellapart.data.splitting.split import split
 from tellapart.errors import TrainingError
@@ -207,9 +208,9 @@ def draw(kept: Path, n: int, path: Path) -> None:
             x, y = np.array(curve["lrs"]), np.array(curve["losses"])
             test, mean, fastai = suggest(x, y), running_mean(y), fastai_valley(curve["lrs"], curve["losses"])
             axes.plot(x, y, color="#dddad4", lw=1, label="loss")
-            axes.plot(x, mean, color="#8d8a83", lw=1.2, ls="--", label="running mean")
-            axes.plot(x, smooth(y), color="#1a5a96", lw=1.8, label="smoothed")
-            axes.plot(test.valley, np.interp(test.valley, x, smooth(y)), "o", color="#1a5a96", label="valley")
+            axes.plot(x, mean, color=LIGHT["quiet-line"], lw=1.2, ls="--", label="running mean")
+            axes.plot(x, smooth(y), color=LIGHT["accent"], lw=1.8, label="smoothed")
+            axes.plot(test.valley, np.interp(test.valley, x, smooth(y)), "o", color=LIGHT["accent"], label="valley")
             axes.plot(fastai, np.interp(fastai, x, mean), "x", color="#1b1d20", label="fastai's valley")
             axes.axvspan(test.diverges / 10, test.diverges, color="#dddad4", alpha=0.4, lw=0, label="last decade")
             axes.set(xscale="log", title=f"{name}, {n} pictures", xlabel="learning rate", ylim=(0, 1.4 * y[0]))

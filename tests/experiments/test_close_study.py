@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tellapart.experiments.results import read_results
 from tellapart.experiments.tracking import export_mlflow, export_tensorboard
 from tellapart.runs.run import Run
 from tests.experiments import small
-from tests.experiments.made_up import write_study
+from tests.experiments.made_up import cell_id, write_study
 
 
 @pytest.mark.slow
@@ -36,6 +37,25 @@ def test_the_test_part_is_opened_once(tmp_path, do, pictures):
     assert close_study(results.directory) == json.loads(json.dumps(values))
     with pytest.raises(RunError, match="is closed"):
         do(tmp_path, small.PAIR)
+
+
+def test_an_unfinished_study_is_not_closed_without_a_word(tmp_path):
+    levels = {"lr": ["0.1", "0.01", "0.001"]}
+    cells = [({"lr": level}, 0.7) for level in levels["lr"]]
+    folder = write_study(tmp_path / "rates", levels, cells, state="open")
+    for seed in ("1", "2"):
+        shutil.rmtree(folder / "cells" / cell_id({"lr": "0.01"}) / seed)
+    for seed in ("0", "1", "2"):
+        shutil.rmtree(folder / "cells" / cell_id({"lr": "0.001"}) / seed)
+    with pytest.raises(RunError, match=r"2 cells lack trainings \(lr = 0\.01: 1 of 3; lr = 0\.001: 0 of 3\)") as error:
+        close_study(folder)
+    assert f"`tellapart study {folder}`" in error.value.hint
+    assert f"tellapart study close {folder} --unfinished" in error.value.hint
+    assert not (folder / "close.json").exists()
+    assert not (folder / "winner").exists()
+    # Asked for, it goes on to its pictures, which this made-up study does not have.
+    with pytest.raises(DataError, match="study"):
+        close_study(folder, unfinished=True)
 
 
 @pytest.mark.slow

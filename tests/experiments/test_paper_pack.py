@@ -52,6 +52,18 @@ def test_the_pack_has_tables_figures_and_methods(results):
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
 
 
+def test_figures_of_before_go_and_files_of_others_stay(results, tmp_path, monkeypatch):
+    monkeypatch.setattr("tellapart.experiments.paper_pack.write_study_figures", lambda details, folder: [])
+    folder = tmp_path / "paper"
+    folder.mkdir()
+    mine = ["notes.txt", "effect_9.pdf", "effect_of_light.png", "curves.svg.bak"]
+    for name in [*mine, "effect_9.svg", "interaction_12.png", "ranks.svg"]:
+        (folder / name).write_text(name)
+    (folder / "time.png").mkdir()
+    written = write_paper(replace(results, directory=tmp_path), summarise(results))
+    assert {path.name for path in folder.iterdir()} == {*mine, "time.png", *(path.name for path in written)}
+
+
 def test_the_methods_are_those_of_this_study(texts):
     paragraph = texts["methods.txt"]
     assert "(4 settings, 16 trainings)" in paragraph

@@ -6,23 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
 import tellapart as ta
 from tellapart.core.predictions import Predictions
+from tellapart.evaluation.compare import compare
+from tellapart.evaluation.comparison import Answered, Comparison, Contender
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Page, Section
+from tellapart.report.curve_bands import banded
 from tellapart.report.curves import curves
 from tellapart.report.page import write_page, write_report
 from tellapart.report.run_data import ReportData
 from tellapart.report.sections.audit import audit_page
+from tellapart.report.sections.comparison_page import ComparisonDetails, comparison_page
 from tellapart.report.sections.curves_page import Compared, compared_page
 from tellapart.report.sections.galleries import right_galleries, wrong_galleries
 from tellapart.report.sections.study_page import study_page
 from tellapart.report.thumbnail import thumbnails_of
 from tests.report.conftest import make_events, make_jpeg
-from tests.report.sections.test_study_page import cell, details, summary
+from tests.report.sections.test_study_page import charts_of, whole_study
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
@@ -40,11 +45,34 @@ def pages(folder: Path, make_data: Callable[..., ReportData], pictures: Path) ->
         ("audit", audit_page(audit), thumbnails_of(audit.catalog)),
         ("errors", Page("Errors", ["of a run"], [errors]), make_jpeg),
         ("curves", compared_page(runs, ["A note."]), make_jpeg),
-        ("study", study_page(details(summary(cell(0, 0.7), cell(1, 0.9, "better", leading=True)))), make_jpeg),
+        ("study", study_page(whole_study()), make_jpeg),
+        ("compare", comparison_page(*compared()), make_jpeg),
     ):
         write_page(page, folder / f"{name}.html", jpeg)
         written.append(folder / f"{name}.html")
     return written
+
+
+def compared() -> tuple[Comparison, ComparisonDetails]:
+    """Two classifiers of the same pictures, one of which is better, and what the page says of them."""
+    target = np.arange(120) % 3
+    answers = []
+    for n_wrong in (30, 4):
+        logits = np.zeros((len(target), 3), np.float32)
+        logits[np.arange(len(target)), np.where(np.arange(len(target)) < n_wrong, (target + 1) % 3, target)] = 3
+        answers.append(Predictions.of(np.arange(len(target)), logits, target, ("cherry", "strawberry", "tomato")))
+    contenders = [Contender(f"runs/{i}", (Answered(each, 1.0, None),)) for i, each in enumerate(answers)]
+    shown = [Answers(each, lambda row: f"pictures/{row}.jpg") for each in answers]
+    bands = banded([[{"training_loss": 1.0, "validation_loss": 1.1, "validation_accuracy": 0.5}]], 1)
+    return compare(contenders, "accuracy"), ComparisonDetails("test", shown, {"lr": ["1", "2"]}, curves=[bands, bands])
+
+
+def test_a_comparison_says_its_finding_and_has_its_numbers() -> None:
+    page = comparison_page(*compared())
+    assert page.subtitle[1:] == ["A = runs/0", "B = runs/1"]
+    charts = charts_of([block for section in page.sections for block in section.blocks])
+    assert charts[0].caption.startswith("B − A +21.67: proven better.")
+    assert all(chart.table is not None and chart.caption for chart in charts)
 
 
 @pytest.mark.slow

@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 
 from tellapart.core.predictions import Predictions
+from tellapart.core.scores import ALL_FOLDS
 from tellapart.evaluation.evaluate import evaluate_predictions
+from tellapart.evaluation.metrics import take
 from tellapart.recipe.load import load_recipe
-from tellapart.report.verdict import Verdict, verdict
+from tellapart.report.verdict import Verdict, verdict, verdict_of_folds
 
 CLASSES = ("apple", "leek", "tomato")
 
@@ -31,6 +33,7 @@ class Story:
     changes: tuple[str, ...] = ("stages.0.epochs=3",)
     plan: Any = None
     multilabel: bool = False
+    distillation: Any = None
 
     def verdict(self) -> Verdict:
         target = np.array(self.target)
@@ -50,6 +53,7 @@ class Story:
             predictions_file=lambda part: Path(__file__) if part == "test" else Path("nowhere"),
             recipe=load_recipe("scratch", list(self.changes)),
             plan=self.plan,
+            distillation=self.distillation,
             events=lambda: [_epoch(i, *pair) for i, pair in enumerate(self.losses)],
             catalog=SimpleNamespace(root=Path("my photos"), target=lambda part: rows),
             split=SimpleNamespace(train=pl.Series(rows)),
@@ -144,3 +148,54 @@ def test_no_one_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tellapart.report.verdict._SHARE_OF_PAIR", 0.5)
     pairs = {(0, 1): 3, (1, 2): 3, (2, 0): 3}
     assert "look at what it gets wrong: tellapart errors" in Story(*_mixed(pairs, 400)).verdict().next_step
+
+
+def _students(words: str) -> dict[str, Any]:
+    score = {"low": 0.8, "high": 0.95, "n": 100}
+    values = {"alone": score | {"value": 0.88}, "teachers": [score | {"value": 0.97}]}
+    return {"verdict": {"words": words, "metric": "accuracy", **values}}
+
+
+def test_a_student_stands_beside_its_teacher_and_itself_without() -> None:
+    target, answer = _mixed({(0, 1): 5, (2, 1): 5})
+    made = Story(target, answer, distillation=_students("better")).verdict()
+    assert "Its teacher has 97.0\u202f%; the same network without the teacher has 88.0\u202f%." in made.how_good
+    assert "labels-alone" not in made.next_step
+    worse = Story(target, answer, distillation=_students("worse")).verdict()
+    assert worse.next_step.endswith("tellapart predict runs/first/labels-alone PICTURE")
+
+
+def _folds(target: list[int], answer: list[int], certainty: float = 4.0) -> Verdict:
+    logits = np.zeros((len(target), 3), np.float32)
+    logits[np.arange(len(target)), answer] = certainty
+    every = Predictions.of(np.arange(len(target)), logits, np.array(target), CLASSES)
+    half = len(target) // 2
+    rows = np.repeat(np.arange(3), 30)
+    runs: list[Any] = [
+        SimpleNamespace(
+            directory=Path(f"out/fold-{number}"),
+            evaluations={"test": evaluate_predictions(take(every, part), on="test")},
+            catalog=SimpleNamespace(root=Path("my photos"), target=lambda part: rows),
+            split=SimpleNamespace(train=pl.Series(rows)),
+        )
+        for number, part in ((1, np.arange(len(target)) < half), (2, np.arange(len(target)) >= half))
+    ]
+    pooled = evaluate_predictions(every, on=ALL_FOLDS)
+    return verdict_of_folds(runs, pooled, every, "tellapart train photos")
+
+
+def test_a_cross_validation_has_a_verdict_from_all_its_folds() -> None:
+    target, answer = _mixed({(0, 1): 2, (1, 2): 2, (2, 0): 2})
+    made = _folds(target, answer)
+    assert made.how_good.startswith("93.8\u202f% right, 90 of 96 pictures, each by a training that had not seen it")
+    assert "its folds go from 87.5\u202f% to 100.0\u202f%" in made.how_sure
+    assert "flatters" not in made.how_sure
+    assert made.next_step.endswith("train the one to use: tellapart train photos")
+    mixed = _folds(*_mixed({(0, 1): 9, (2, 0): 2}))
+    assert mixed.next_step.startswith("9 of 11 mistakes mix up apple and leek")
+    assert mixed.next_step.endswith("tellapart errors out/fold-1")
+    odd = _folds(*_mixed({(0, 1): 2, (1, 2): 2, (2, 0): 2}), certainty=12.0)
+    assert odd.next_step.startswith("6 labels look wrong")
+    assert odd.next_step.endswith("tellapart review 'my photos'")
+    lost = _folds([0, 1, 2] * 20, [0] * 60, certainty=1.0)
+    assert "tellapart audit 'my photos'" in lost.next_step

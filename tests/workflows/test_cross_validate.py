@@ -46,6 +46,8 @@ def test_every_picture_is_answered_by_a_training_that_has_not_seen_it(
     assert result["scores"]["accuracy"] == [run.evaluations["test"].metrics["accuracy"].value for run in runs]
     assert np.concatenate([run.split.test for run in runs]).shape == (27,)
     assert "±" in done.stdout
+    assert "How good: " in done.stdout
+    assert ", each by a training that had not seen it" in done.stdout
     assert not list(out.glob("fold-*/figures/explained*"))  # as every fold would repeat them
 
     before = (out / "fold-1" / "events.jsonl").read_bytes()

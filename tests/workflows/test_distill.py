@@ -16,8 +16,8 @@ import tellapart as ta
 from tellapart.core.predictions import Predictions
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.errors import RecipeError, RunError
-from tellapart.runs.run import Run
-from tellapart.workflows.distill import ALONE
+from tellapart.report.verdict import verdict
+from tellapart.runs.run import ALONE, Run
 from tellapart.workflows.lessons import answer, teachers_of, unlabelled_pictures
 
 pytestmark = pytest.mark.usefixtures("short_ends")
@@ -78,6 +78,7 @@ def test_the_student_is_a_run_as_any_other_and_its_page_says_whether_the_teacher
     alone = Run(student.directory / ALONE)
     for name, run in (("alone", alone), ("distilled", student)):
         assert about["verdict"][name]["value"] == run.evaluations["test"].headline[1].value
+    assert "Its teacher has" in verdict(student).how_good
     page = student.report.read_text(encoding="utf-8")
     assert about["verdict"]["sentence"].split(":")[0] in page
     assert "the same, labels alone" in page

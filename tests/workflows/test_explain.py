@@ -36,7 +36,7 @@ HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")
 def no_hurry() -> Iterator[None]:
     """A busy machine shows no less than another."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tellapart.workflows.explain_for_report._LEAST_SECONDS", 1e9)
+        patch.setattr("tellapart.workflows.explain_for_report.EXPLAIN_SECONDS", 1e9)
         yield
 
 
@@ -253,7 +253,7 @@ def test_a_server_is_told_why(run: Run, tmp_path: Path) -> None:
 
 
 def test_explanations_take_a_share_of_the_trainings_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tellapart.workflows.explain_for_report._LEAST_SECONDS", 20.0)
+    monkeypatch.setattr("tellapart.workflows.explain_for_report.EXPLAIN_SECONDS", 20.0)
     methods = {"grad-cam": 6, "integrated-gradients": 2}
     assert in_time(methods, forward=0.001, trained=0.0) == (methods, [])
     assert in_time(methods, forward=0.1, trained=1_000.0) == (methods, [])

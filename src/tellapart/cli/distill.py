@@ -35,6 +35,7 @@ def distill(
 ) -> None:
     """Train a small network on a big one's answers. The same command again goes on."""
     from tellapart.core.signals import stopped_soon
+    from tellapart.report.verdict import verdict
     from tellapart.workflows.distill import distill as distill_run
 
     stay_offline(offline)
@@ -57,4 +58,5 @@ def distill(
     about = student.distillation
     if about and about["verdict"]:
         print_out(about["verdict"]["sentence"])
+    print_out(*verdict(student).lines())
     print_out(f"Report: {student.report}", f"Ask it: tellapart predict {shlex.quote(str(student.directory))} PICTURE")

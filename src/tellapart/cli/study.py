@@ -198,6 +198,7 @@ def close(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train winner and baseline again on training and validation pictures.")
     ] = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Close it although trainings are missing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -207,7 +208,7 @@ def close(
     from tellapart.workflows.progress import progress_sink
 
     with stopped_soon():
-        values = close_study(study, retrain, progress_sink(not quiet))
+        values = close_study(study, retrain, progress_sink(not quiet), unfinished=unfinished)
     if as_json:
         print_json(values)
         return

@@ -256,4 +256,4 @@ def cross_validate(
         catalog = scan(pictures, progress_sink(not quiet), **label_options)
         result = run_folds(catalog, loaded, folds, out, command=_command(), progress=not quiet)
     print_out(result.table())
-    print_out(f"Runs, answers and scores: {result.runs[0].directory.parent}")
+    print_out(*result.verdict.lines(), f"Runs, answers and scores: {result.runs[0].directory.parent}")

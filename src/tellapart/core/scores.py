@@ -22,6 +22,8 @@ class Metric:
 
 #: `Evaluation.on` of the network that was validated, where the one that answers was trained on these pictures too.
 BEFORE_RETRAINING = "validation, before retraining"
+#: `Evaluation.on` of a cross-validation: every picture, answered by the training that had not seen it.
+ALL_FOLDS = "all folds"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Evaluation:
     """How good a model is on one set of pictures.
 
     Attributes:
-        on: which pictures: "test", "validation", `BEFORE_RETRAINING` or a folder.
+        on: which pictures: "test", "validation", `BEFORE_RETRAINING`, `ALL_FOLDS` or a folder.
         multilabel: True where pictures may have several labels.
         n: number of pictures with a known answer.
         classes: names, in the order used below.

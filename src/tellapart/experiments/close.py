@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tellapart.core.text import Lines, as_lines
+from tellapart.core.text import Lines, as_lines, counted
 from tellapart.errors import DataError, RunError
 from tellapart.experiments.directory import CATALOG, STUDY_FILE, locked, set_state
 from tellapart.experiments.optimism import optimism
 from tellapart.experiments.read_study import read_study
-from tellapart.experiments.results import CELLS, CLOSED, StudyResults, read_results, read_values, write_values
-from tellapart.experiments.run_study import best_cell, finish
+from tellapart.experiments.results import (
+    CELLS,
+    CLOSED,
+    StudyResults,
+    read_results,
+    read_values,
+    trainings_of_cells,
+    write_values,
+)
+from tellapart.experiments.run_study import best_cell, finish, n_expected
 from tellapart.experiments.splits import StudySplits
 from tellapart.workflows.progress import ProgressSink
 
+#: Cells that an error names.
+_NAMED = 5
 
-def close_study(directory: str | Path, retrain: bool = False, sink: ProgressSink | None = None) -> dict[str, Any]:
+
+def close_study(
+    directory: str | Path, retrain: bool = False, sink: ProgressSink | None = None, *, unfinished: bool = False
+) -> dict[str, Any]:
     """Train the best cell and the baseline as whole runs, and measure both on the test part that no cell has seen.
 
     A study is closed once: choosing goes on elsewhere, since whoever has looked at the test part may choose by it.
@@ -27,6 +41,7 @@ def close_study(directory: str | Path, retrain: bool = False, sink: ProgressSink
         directory: of the study.
         retrain: train both once more on training and validation pictures together.
         sink: shows progress.
+        unfinished: close it although trainings are missing: the best cell of those that are there is the winner.
 
     Returns:
         What close.json holds: "winner" and "baseline" (ids of cells), "metric", "n_test", "winner_test" and
@@ -34,19 +49,44 @@ def close_study(directory: str | Path, retrain: bool = False, sink: ProgressSink
         "optimism" (what the best of "n_cells" looks better than it is), "run_winner", "run_baseline", "retrained".
 
     Raises:
-        RunError: no study, or one without a training that gave a score.
+        RunError: no study, one without a training that gave a score, or one that is not finished.
         DataError: the study has no test part.
     """
     directory, sink = Path(directory), sink or ProgressSink()
     results = read_results(directory)
     if results.description.state == "closed" and (directory / CLOSED).is_file():
         return read_values(directory / CLOSED, "winner", "baseline", "metric")
+    if not unfinished:
+        _refuse_unfinished(results)
     with locked(directory):
         values = _close(directory, results, retrain, sink)
         write_values(directory / CLOSED, values)
         set_state(directory, "closed")
     finish(directory, sink)
     return read_values(directory / CLOSED)
+
+
+def _refuse_unfinished(results: StudyResults) -> None:
+    """Whoever closes too early can never choose by the trainings that are missing.
+
+    Raises:
+        RunError: the study is not finished; it names the cells that lack trainings.
+    """
+    if results.description.state != "open":
+        return
+    directory, expected = results.directory, n_expected(results)
+    missing = [f"{levels}: {n} of {expected}" for levels, n in trainings_of_cells(results) if n < expected]
+    if missing:
+        more = f"; and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+        cells = f"{counted(len(missing), 'cell')} {'lacks' if len(missing) == 1 else 'lack'} trainings"
+        lacking = f"{cells} ({'; '.join(missing[:_NAMED])}{more})"
+    else:
+        lacking = "undecided cells or its search may add trainings"
+    name = shlex.quote(str(directory))
+    raise RunError(
+        f"{directory} is not finished: {lacking}. Its test part can be opened once only.",
+        f"Go on: `tellapart study {name}`; or close it with what is there: `tellapart study close {name} --unfinished`",
+    )
 
 
 def _close(directory: Path, results: StudyResults, retrain: bool, sink: ProgressSink) -> dict[str, Any]:
@@ -108,8 +148,6 @@ def _train(
     directory: Path, name: str, cell: str, retrain: bool, runtime: str, splits: StudySplits, sink: ProgressSink
 ) -> None:
     """Train a cell as a whole run; go on with it where it was begun."""
-    import shlex
-
     from tellapart.recipe.load import read_recipe
     from tellapart.workflows.train import RunOptions, follow_run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tellapart.core.files import plainly, write_text
@@ -17,12 +18,15 @@ from tellapart.report.study_table import latex, markdown, table_csv
 from tellapart.report.study_words import finding
 
 PAPER = "paper"
+#: Figures that a pack may hold. With fewer factors there are fewer, and those of before would not be of this study.
+_FIGURE = re.compile(r"(differences|effect_\d+|interaction_\d+|curves|time|parameters|importance|ranks)\.(svg|png)")
 
 
 def write_paper(results: StudyResults, summary: StudySummary | None = None) -> list[Path]:
     """Write `table.tex`, `table.md`, `table.csv`, `methods.txt` and the figures as SVG and PNG.
 
-    Files of these names are replaced, each whole or not at all.
+    Files of these names are replaced, each whole or not at all, and figures of before that are no longer drawn removed;
+    any other file in the folder stays.
 
     Returns:
         The files written.
@@ -36,7 +40,11 @@ def write_paper(results: StudyResults, summary: StudySummary | None = None) -> l
         texts = paper_texts(details)
         for name, text in texts.items():
             write_text(folder / name, text)
-        return [*(folder / name for name in texts), *write_study_figures(details, folder)]
+        written = [*(folder / name for name in texts), *write_study_figures(details, folder)]
+        for path in folder.iterdir():
+            if path not in written and path.is_file() and _FIGURE.fullmatch(path.name):
+                path.unlink()
+        return written
 
 
 def paper_texts(details: StudyDetails) -> dict[str, str]:

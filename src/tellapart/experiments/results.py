@@ -121,6 +121,19 @@ def read_results(directory: str | Path) -> StudyResults:
     return StudyResults(directory, description, pl.DataFrame(rows, schema=schema, orient="row"))
 
 
+def trainings_of_cells(results: StudyResults) -> list[tuple[str, int]]:
+    """Every cell that has a folder, in the order of the design: its levels in words, and how many trainings ended."""
+    ended = dict(results.runs.group_by("cell").len().iter_rows())
+    cells = [
+        (read_values(path, "number", "levels"), path.parent.name)
+        for path in (results.directory / CELLS).glob(f"*/{CELL}")
+    ]
+    return [
+        (", ".join(f"{name} = {label}" for name, label in about["levels"].items()), ended.get(cell, 0))
+        for about, cell in sorted(cells, key=lambda pair: pair[0]["number"])
+    ]
+
+
 def _rows(directory: Path, description: Description) -> Iterator[dict[str, Any]]:
     cells = directory / CELLS
     for cell in sorted(cells.iterdir()) if cells.is_dir() else []:

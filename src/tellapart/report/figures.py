@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.fonts import installed_fonts
+from tellapart.core.palette import LIGHT
 from tellapart.core.scores import Evaluation
 from tellapart.core.text import lr_text, visible
 from tellapart.report import formatting
@@ -29,23 +30,23 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-_ACCENT, _GREY, _INK, _LINE = "#1a5a96", "#8d8a83", "#1b1d20", "#dddad4"
+ACCENT, GREY, INK, LINE = (LIGHT[name] for name in ("accent", "quiet-line", "ink", "line"))
 #: Cells of a larger matrix are too small for a number.
 _NUMBERED = 40
 #: Formats of figures, by suffix.
 FIGURES = (".png", ".svg", ".pdf")
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_BLUES = ["#ffffff", "#eef3f8", "#bcd3e8", "#93b9d9", "#3f77ae", "#215d99", "#0d3b6e"]
+_BLUES = [LIGHT["card"], *(LIGHT[f"v{number}"] for number in (0, 2, 3, 4, 5, 6))]
 _STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
     "text.parse_math": False,  # a class may be called "$5 note"
@@ -106,13 +107,13 @@ def write_lr_figure(
     """
     with style():
         figure, axes = new_figure(6.4, 4.0)
-        axes.plot(lrs, losses, color=_LINE, lw=1, label="loss")
-        axes.plot(lrs, smoothed, color=_ACCENT, lw=1.8, label="smoothed")
+        axes.plot(lrs, losses, color=GREY, lw=0.7, label="loss")
+        axes.plot(lrs, smoothed, color=ACCENT, lw=1.8, label="smoothed")
         for number, (name, lr) in enumerate(suggestions.items()):
             height = float(np.interp(lr, lrs, smoothed))
-            axes.plot([lr], [height], "osD^"[number % 4], ms=7, color=_INK, mfc="white", label=f"{name}: {lr_text(lr)}")
+            axes.plot([lr], [height], "osD^"[number % 4], ms=7, color=INK, mfc="white", label=f"{name}: {lr_text(lr)}")
         if diverges is not None:
-            axes.axvspan(diverges / 10, diverges, color=_LINE, alpha=0.25, lw=0, label="last decade before divergence")
+            axes.axvspan(diverges / 10, diverges, color=LINE, alpha=0.25, lw=0, label="last decade before divergence")
         # The end, where the loss blows up, would flatten all the rest.
         low, high = float(np.min(smoothed)), float(np.max(smoothed[: max(1, len(smoothed) // 2)]))
         height = (high - low) or abs(high) or 1.0  # of a loss that never falls, too
@@ -196,11 +197,11 @@ def new_figure(width: float, height: float, n: int = 1) -> tuple[Figure, Any]:
 def _curves(course: Curves, train: Sequence[float], validation: Sequence[float], measure: str) -> Figure:
     figure, axes = new_figure(4.6, 3.2)
     marker = "o" if len(course.epoch) <= 30 else ""
-    axes.plot(course.epoch, train, color=_GREY, lw=1.3, marker=marker, ms=3, label="training")
-    axes.plot(course.epoch, validation, color=_ACCENT, lw=1.8, marker=marker, ms=3.5, label="validation")
+    axes.plot(course.epoch, train, color=GREY, lw=1.3, marker=marker, ms=3, label="training")
+    axes.plot(course.epoch, validation, color=ACCENT, lw=1.8, marker=marker, ms=3.5, label="validation")
     if course.best is not None and math.isfinite(validation[course.best - 1]):
         at, height = course.best, validation[course.best - 1]
-        axes.plot([at], [height], "o", ms=8, mfc="white", mec=_ACCENT, mew=1.8, label=f"best: epoch {at}")
+        axes.plot([at], [height], "o", ms=8, mfc="white", mec=ACCENT, mew=1.8, label=f"kept: epoch {at}")
     if measure == "accuracy":
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     else:
@@ -219,15 +220,15 @@ def _cut_off(axes: Axes, course: Curves) -> None:
         return
     high = 1.06 * top
     axes.set_ylim(top=high)
-    for losses, colour in ((course.train_loss, _GREY), (course.validation_loss, _ACCENT)):
+    for losses, colour in ((course.train_loss, GREY), (course.validation_loss, ACCENT)):
         at = [epoch for epoch, loss in zip(course.epoch, losses, strict=True) if loss > high]
         axes.plot(at, [high] * len(at), "^", ms=7, color=colour, clip_on=False)
-    axes.plot([], [], "^", ms=7, color=_GREY, label="far above")
+    axes.plot([], [], "^", ms=7, color=GREY, label="far above")
 
 
 def _lr(course: Curves) -> Figure:
     figure, axes = new_figure(4.6, 3.2)
-    axes.plot(course.lr_at, course.lr, color=_ACCENT, lw=1.8)
+    axes.plot(course.lr_at, course.lr, color=ACCENT, lw=1.8)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate")
     _over_epochs(axes, course)
@@ -241,13 +242,13 @@ def _over_epochs(axes: Axes, course: Curves) -> None:
     axes.set_xlim(0, course.epoch[-1] * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.set_xlabel("epoch")
-    axes.grid(axis="y", color=_LINE, lw=0.6)
+    axes.grid(axis="y", color=LINE, lw=0.6)
     axes.set_axisbelow(True)
     if len(course.stages) < 2:
         return
     for i, span in enumerate(course.stages):
         if i:
-            axes.axvline(span.start, color=_GREY, lw=0.8, ls=":")
+            axes.axvline(span.start, color=GREY, lw=0.8, ls=":")
         middle = (span.start + span.end) / 2
         axes.annotate(
             short_name(span.name, 14),
@@ -255,7 +256,7 @@ def _over_epochs(axes: Axes, course: Curves) -> None:
             xycoords=("data", "axes fraction"),
             ha="center",
             fontsize=8,
-            color=_INK,
+            color=INK,
         )
 
 
@@ -277,7 +278,7 @@ def _confusion(evaluation: Evaluation, fractions: bool) -> Figure:
     for i, j in np.argwhere(counts) if n <= _NUMBERED else ():
         share = shares[i, j]
         text = (f"{share:.2f}" if n <= 20 else f"{share:.2f}".lstrip("0")) if fractions else f"{counts[i, j]}"
-        axes.text(j, i, text, ha="center", va="center", fontsize=size, color="white" if share > 0.25 else _INK)
+        axes.text(j, i, text, ha="center", va="center", fontsize=size, color="white" if share > 0.25 else INK)
     axes.set_xticks(range(n), names, rotation=0 if n <= 4 else 90, fontsize=size)
     axes.set_yticks(range(n), names, fontsize=size)
     axes.spines[:].set_visible(False)
@@ -304,9 +305,9 @@ def _f1(evaluation: Evaluation) -> Figure:
         xerr=np.stack([low, high]),
         fmt="o",
         ms=4.5,
-        color=_ACCENT,
+        color=ACCENT,
         elinewidth=1.2,
-        ecolor=_GREY,
+        ecolor=GREY,
     )
     axes.set_yticks(range(len(order)), [short_name(evaluation.classes[i], 28) for i in order])
     axes.set_xlim(0, 1.02)
@@ -317,8 +318,8 @@ def _f1(evaluation: Evaluation) -> Figure:
 def _reliability(reliability: Mapping[str, Any]) -> Figure:
     """Reliability diagram: accuracy over certainty, before and after the temperature, with 95 % intervals."""
     figure, axes = new_figure(4.2, 4.0)
-    axes.plot([0, 1], [0, 1], color=_LINE, lw=1)
-    for name, colour in (("before", _GREY), ("after", _ACCENT)):
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    for name, colour in (("before", GREY), ("after", ACCENT)):
         bins = reliability[name]["bins"]
         error = reliability[name]["error"]["value"]
         x = [b["certainty"] for b in bins]
@@ -340,9 +341,18 @@ def _class_counts(pictures: Pictures) -> Figure:
     n = len(pictures.classes)
     figure, axes = _bars_for(n)
     left: npt.NDArray[np.int64] = np.zeros(n, np.int64)
-    for (name, part), colour in zip(pictures.parts.items(), (_ACCENT, "#6f9cc5", "#bcd3e8"), strict=False):
+    for (name, part), colour in zip(pictures.parts.items(), (ACCENT, LIGHT["accent-2"], "white"), strict=False):
         counts = part.counts(n)
-        axes.barh(range(n), counts, 0.7, left, color=colour, label={"train": "training"}.get(name, name))
+        axes.barh(
+            range(n),
+            counts,
+            0.7,
+            left,
+            color=colour,
+            edgecolor=ACCENT,
+            lw=0.8,
+            label={"train": "training"}.get(name, name),
+        )
         left = left + counts
     axes.set_yticks(range(n), [short_name(name, 28) for name in pictures.classes])
     axes.invert_yaxis()
@@ -354,7 +364,7 @@ def _class_counts(pictures: Pictures) -> Figure:
 def _bars_for(n: int) -> tuple[Figure, Axes]:
     """A figure with room for `n` horizontal bars."""
     figure, axes = new_figure(5.0, max(1.6, 0.24 * n + 0.9))
-    axes.grid(axis="x", color=_LINE, lw=0.6)
+    axes.grid(axis="x", color=LINE, lw=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     axes.margins(y=0.5 / max(n, 1))

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from tellapart.core.palette import LIGHT
 from tellapart.core.text import as_lines
 from tellapart.report import formatting
+from tellapart.report.blocks import Cell, Table
 from tellapart.report.charts import linear_axis
 from tellapart.report.figures import new_figure, save_figure, short_name, style
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _LINE = 420, 84, 12, 26, 26
 #: Longer names are cut in the middle.
 _LONGEST = 28
-_HUES = {"better": "#217a4b", "worse": "#b02a4c", "": "#8d8a83"}
+_HUES = {"better": LIGHT["hue-3"], "worse": LIGHT["hue-5"], "": LIGHT["quiet-line"]}
 #: The same in the page's style sheet, which has them on dark too.
 _LOOKS = {"better": "line loud hue-3", "worse": "line loud hue-5", "": "line quiet"}
 
@@ -76,6 +78,32 @@ def forest_chart(
         f'<svg class="chart" viewBox="0 0 {width} {bottom + 46}" role="img" aria-label="{label}">'
         f"<title>{_text(title)}</title>{''.join(parts)}</svg>"
     )
+
+
+def forest_finding(intervals: Sequence[Interval], form: Callable[[float], str]) -> str:
+    """What is proven, and the largest difference, in a sentence."""
+    n = {look: sum(one.look == look for one in intervals) for look in ("better", "worse")}
+    largest = max(intervals, key=lambda one: abs(one.value))
+    size = f"{formatting.visible(largest.name)} {form(largest.value)}"
+    if len(intervals) == 1:
+        return f"{size}: {f'proven {largest.look}' if largest.look else 'it may be chance'}."
+    proven = " and ".join(f"{n[look] or 'none'} {look}" for look in ("better", "worse")) if any(n.values()) else "none"
+    return (
+        f"Of {len(intervals)} differences, {proven} {'are' if sum(n.values()) > 1 else 'is'} proven; largest: {size}."
+    )
+
+
+def forest_table(intervals: Sequence[Interval], form: Callable[[float], str]) -> Table:
+    """The numbers of a forest plot."""
+    rows = [
+        [
+            Cell(one.name),
+            *(Cell(form(number), number) for number in (one.value, one.low, one.high)),
+            Cell(one.look or "may be chance"),
+        ]
+        for one in intervals
+    ]
+    return Table(["of", "difference", "low", "high", "verdict"], rows, "Low and high: ends of the 95\u202f% interval.")
 
 
 def write_forest_figure(

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tellapart.core.files import write_text
+from tellapart.core.palette import DARK, LIGHT, css_variables
 from tellapart.core.text import counted, json_in_html
 from tellapart.core.version import __version__
 from tellapart.report import formatting
@@ -61,7 +62,11 @@ def render(page: Page, thumbnails: Thumbnails) -> str:
         picture_notes=thumbnails.notes,
         has=thumbnails.jpeg.keys() | thumbnails.failed.keys(),
         pictures=Markup(json_in_html(encoded)),
-        style=Markup(environment.get_template("style.css").render()),
+        style=Markup(
+            environment.get_template("style.css").render(
+                light=css_variables(LIGHT, "light"), dark=css_variables(DARK, "dark")
+            )
+        ),
         theme_script=Markup(theme_script),
         script=Markup(script),
         # Only these two scripts may run: whatever a name smuggled in, the browser would refuse it.

@@ -11,7 +11,7 @@ import numpy as np
 
 from tellapart.evaluation.study_summary import FactorEffect, Interaction, StudySummary
 from tellapart.report import formatting
-from tellapart.report.figures import new_figure, save_figure, short_name, style
+from tellapart.report.figures import ACCENT, GREY, INK, LINE, new_figure, save_figure, short_name, style
 from tellapart.report.forest import write_forest_figure
 from tellapart.report.sections.study_effects import pareto
 from tellapart.report.sections.study_page import difference_tick, differences
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ACCENT, _GREY, _INK, _LINE = "#1a5a96", "#8d8a83", "#1b1d20", "#dddad4"
 _SUFFIXES = (".svg", ".png")
 _PANELS, _ACROSS = 12, 4
 
@@ -83,7 +82,7 @@ def _form(metric: str) -> Callable[[float, Any], str]:
 
 
 def _ground(axes: Axes, which: Literal["x", "y"] = "y") -> None:
-    axes.grid(axis=which, color=_LINE, lw=0.6)
+    axes.grid(axis=which, color=LINE, lw=0.6)
     axes.set_axisbelow(True)
 
 
@@ -91,7 +90,7 @@ def _effect(summary: StudySummary, effect: FactorEffect) -> Figure:
     figure, axes = new_figure(4.6, 3.2)
     means = [level.score.value for level in effect.levels]
     if effect.continuous:
-        axes.plot([_number(level.level, i) for i, level in enumerate(effect.levels)], means, "o", ms=4, color=_ACCENT)
+        axes.plot([_number(level.level, i) for i, level in enumerate(effect.levels)], means, "o", ms=4, color=ACCENT)
         if effect.log:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda number, _: f"{number:g}")
@@ -99,10 +98,10 @@ def _effect(summary: StudySummary, effect: FactorEffect) -> Figure:
         for i, level in enumerate(effect.levels):
             dots = list(level.scores.values())
             shifts = np.linspace(-0.22, -0.08, len(dots)) if len(dots) > 1 else [-0.15]
-            axes.plot([i + shift for shift in shifts], dots, "o", ms=3, color=_GREY)
+            axes.plot([i + shift for shift in shifts], dots, "o", ms=3, color=GREY)
             if math.isfinite(level.score.low):
-                axes.plot([i, i], [level.score.low, level.score.high], color=_ACCENT, lw=1.8)
-        axes.plot(range(len(means)), means, "o-", ms=5, lw=1, color=_ACCENT)
+                axes.plot([i, i], [level.score.low, level.score.high], color=ACCENT, lw=1.8)
+        axes.plot(range(len(means)), means, "o-", ms=5, lw=1, color=ACCENT)
         turned = max(len(level.level) for level in effect.levels) * len(effect.levels) > 44
         axes.set_xticks(
             range(len(means)),
@@ -132,7 +131,7 @@ def _interaction(summary: StudySummary, table: Interaction) -> Figure:
         if math.isfinite(number):
             dark = (image.norm(number) > 0.55) != summary.lower_is_better
             text = value(summary.metric, number).split("\u202f")[0]
-            axes.text(j, i, text, ha="center", va="center", fontsize=9, color="white" if dark else _INK)
+            axes.text(j, i, text, ha="center", va="center", fontsize=9, color="white" if dark else INK)
     axes.set_xticks(range(len(table.columns)), [short_name(name, 16) for name in table.columns])
     axes.set_yticks(range(len(table.rows)), [short_name(name, 16) for name in table.rows])
     axes.set_xlabel(short_name(short_factor(table.second), 30))
@@ -155,7 +154,7 @@ def _curves(details: StudyDetails) -> Figure:
     every: Any = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axes, one in zip(every.ravel(), cells, strict=False):
         curves = details.curves[one.cell]
-        for part, colour in (("training", _GREY), ("validation", _ACCENT)):
+        for part, colour in (("training", GREY), ("validation", ACCENT)):
             band = curves.bands[f"{part}_accuracy"]
             axes.fill_between(curves.epochs, band.low, band.high, color=colour, alpha=0.2, lw=0)
             axes.plot(curves.epochs, band.mean, color=colour, lw=1.4, label=part)
@@ -176,14 +175,14 @@ def _curves(details: StudyDetails) -> Figure:
 def _costs(summary: StudySummary, points: Sequence[tuple[float, float]], title: str) -> Figure:
     figure, axes = new_figure(4.6, 3.2)
     front = [points[i] for i in pareto(points, summary.lower_is_better)]
-    axes.plot([x for x, _ in points], [y for _, y in points], "o", ms=4, color=_GREY)
+    axes.plot([x for x, _ in points], [y for _, y in points], "o", ms=4, color=GREY)
     axes.plot(
         [x for x, _ in front],
         [y for _, y in front],
         "o-",
         ms=5,
         lw=1,
-        color=_ACCENT,
+        color=ACCENT,
         drawstyle="steps-post",
         label="not beaten in both",
     )
@@ -202,7 +201,7 @@ def _costs(summary: StudySummary, points: Sequence[tuple[float, float]], title: 
 def _importance(summary: StudySummary) -> Figure:
     bars = summary.importance[:20][::-1]
     figure, axes = new_figure(5.0, max(1.6, 0.28 * len(bars) + 0.9))
-    axes.barh(range(len(bars)), [100 * one.share for one in bars], 0.7, color=_ACCENT)
+    axes.barh(range(len(bars)), [100 * one.share for one in bars], 0.7, color=ACCENT)
     axes.set_yticks(range(len(bars)), [short_name(both_names(one.name), 36) for one in bars])
     axes.set_xlabel("share of the differences between settings, %")
     axes.tick_params(axis="y", length=0)
@@ -213,10 +212,10 @@ def _importance(summary: StudySummary) -> Figure:
 def _ranks(ranks: Ranks) -> Figure:
     figure, axes = new_figure(5.0, max(1.6, 0.3 * len(ranks.names) + 0.9))
     order = range(len(ranks.names))
-    axes.plot(ranks.ranks, order, "o", ms=6, color=_ACCENT)
+    axes.plot(ranks.ranks, order, "o", ms=6, color=ACCENT)
     for i, (start, end) in enumerate(ranks.groups):
         at = -0.6 - 0.25 * i
-        axes.plot([start, end], [at, at], lw=3, color=_INK, solid_capstyle="round")
+        axes.plot([start, end], [at, at], lw=3, color=INK, solid_capstyle="round")
     axes.set_yticks(order, [short_name(name, 36) for name in ranks.names])
     axes.set_ylim(len(ranks.names) - 0.5, -0.9 - 0.25 * len(ranks.groups))
     axes.set_xlabel("mean rank, 1 is best; bars join what cannot be told apart")

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tellapart.core.predictions import Predictions
-from tellapart.core.scores import Evaluation
+from tellapart.core.scores import ALL_FOLDS, Evaluation
 from tellapart.core.text import counted
 from tellapart.evaluation.chance import chance_note, constant_score, more_pictures
 from tellapart.report import formatting
 from tellapart.report.curves import Curves, StageSpan, curves
-from tellapart.runs.run import Run
+from tellapart.runs.run import ALONE, Run
 
 _SURE, _UNLIKELY = 0.95, 0.01  # calibrated probabilities of an answer, and of a label that it contradicts
 _RISE, _FALL = 1.1, 0.98  # of a loss on validation: after its best, and in the last epoch of a training that goes on
@@ -49,8 +51,44 @@ def verdict(run: Run) -> Verdict:
     evaluation = next(iter(run.evaluations.values()))
     part = "test" if evaluation.on == "test" else "validation"
     return Verdict(
-        _how_good(evaluation, run.predictions(part)), _how_sure(evaluation), _next_step(run, evaluation, part)
+        f"{_how_good(evaluation, run.predictions(part))}{_of_students(run)}",
+        _how_sure(evaluation),
+        _next_step(run, evaluation, part),
     )
+
+
+def verdict_of_folds(runs: Sequence[Run], pooled: Evaluation, predictions: Predictions, command: str) -> Verdict:
+    """The verdict on a cross-validation.
+
+    Args:
+        runs: one finished training a fold.
+        pooled: the score of all folds together; `predictions`: theirs, each divided by its fold's temperature.
+        command: what trains the one to use.
+    """
+    name, _ = pooled.headline
+    each = [next(iter(run.evaluations.values())).metrics[name].value for run in runs]
+    spread = f"its folds go from {formatting.score(name, min(each))} to {formatting.score(name, max(each))}"
+    return Verdict(
+        _how_good(pooled, predictions),
+        f"{_how_sure(pooled).removesuffix('.')}; {spread}.",
+        _next_of_folds(runs, pooled, _labelled(predictions), command),
+    )
+
+
+def _next_of_folds(runs: Sequence[Run], pooled: Evaluation, predictions: Predictions, command: str) -> str:
+    pictures, first = shlex.quote(str(runs[0].catalog.root)), shlex.quote(str(runs[0].directory))
+    if len(predictions) and (note := chance_note(predictions, pooled.headline[1], 1.0)):
+        return f"{note} Look at the pictures and their labels: tellapart audit {pictures}"
+    n_odd = 0 if predictions.multilabel else _n_odd(predictions, 1.0)
+    if n_odd >= max(2, math.ceil(pooled.n / 100)):
+        return (
+            f"{counted(n_odd, 'label')} {'look' if n_odd > 1 else 'looks'} wrong: the training that had not seen the "
+            f"picture is sure of another class. See them: tellapart review {pictures}"
+        )
+    trained = _trained_on(runs[0], pooled.classes)
+    if step := _of_classes(pooled, trained, f"tellapart errors {first}"):
+        return step
+    return f"no one cause of its mistakes stands out; train the one to use: {command}"
 
 
 def _how_good(evaluation: Evaluation, predictions: Predictions) -> str:
@@ -69,6 +107,8 @@ def _how_good(evaluation: Evaluation, predictions: Predictions) -> str:
 def _pictures(evaluation: Evaluation) -> str:
     if evaluation.on == "test":
         return "test pictures, which it has not seen"
+    if evaluation.on == ALL_FOLDS:
+        return "pictures, each by a training that had not seen it"
     return "validation pictures, by which its best epoch was chosen"
 
 
@@ -76,12 +116,21 @@ def _how_sure(evaluation: Evaluation) -> str:
     name, metric = evaluation.headline
     text = f"{formatting.SURE} sure of {formatting.interval(name, metric)} on new pictures of the same kind"
     n = more_pictures(name, metric)
-    text += f"; {counted(n, f'more {_noun(evaluation)} picture')} would halve that" if n else ""
-    return f"{text}; the same pictures chose the epoch, so it flatters." if evaluation.on != "test" else f"{text}."
+    part = {"test": "test ", ALL_FOLDS: ""}.get(evaluation.on, "validation ")
+    text += f"; {counted(n, f'more {part}picture')} would halve that" if n else ""
+    unseen = evaluation.on in ("test", ALL_FOLDS)
+    return f"{text}." if unseen else f"{text}; the same pictures chose the epoch, so it flatters."
 
 
-def _noun(evaluation: Evaluation) -> str:
-    return "test" if evaluation.on == "test" else "validation"
+def _of_students(run: Run) -> str:
+    """What the teacher and the same student without it score, where the run is a student's."""
+    about = (run.distillation or {}).get("verdict")
+    if not about:
+        return ""
+    name = about["metric"]
+    taught_by = " and ".join(formatting.score(name, each["value"]) for each in about["teachers"])
+    alone = f"the same network without the teacher has {formatting.score(name, about['alone']['value'])}"
+    return f" Its teacher has {taught_by}; {alone}." if taught_by else f" {alone[:1].upper()}{alone[1:]}."
 
 
 # --- the next step --------------------------------------------------------------------------------------------------
@@ -97,8 +146,15 @@ def _next_step(run: Run, evaluation: Evaluation, part: str) -> str:
             f"{counted(n_odd, 'label')} of validation and test {'look' if n_odd > 1 else 'looks'} wrong: it is sure of "
             f"another class. See them: tellapart review {name}"
         )
+    if ((run.distillation or {}).get("verdict") or {}).get("words") == "worse":
+        return (
+            "the teacher made it worse: use the same network trained on the labels alone: "
+            f"tellapart predict {shlex.quote(str(run.directory / ALONE))} PICTURE"
+        )
     course = curves(run.events())
-    step = _of_training(run, course) or _of_classes(run, evaluation)
+    step = _of_training(run, course) or _of_classes(
+        evaluation, _trained_on(run, evaluation.classes), f"tellapart errors {name}"
+    )
     if step:
         return step
     metric_name, metric = evaluation.headline
@@ -132,9 +188,13 @@ def _odd_labels(run: Run) -> int:
     n, temperature = 0, _temperature(run)
     for part in ("validation", "test"):
         if run.predictions_file(part).is_file() and len(known := _labelled(run.predictions(part))):
-            p = known.probabilities(temperature)
-            n += int(((p.max(axis=1) >= _SURE) & (p[np.arange(len(p)), known.target] <= _UNLIKELY)).sum())
+            n += _n_odd(known, temperature)
     return n
+
+
+def _n_odd(known: Predictions, temperature: float | tuple[float, ...]) -> int:
+    p = known.probabilities(temperature)
+    return int(((p.max(axis=1) >= _SURE) & (p[np.arange(len(p)), known.target] <= _UNLIKELY)).sum())
 
 
 def _of_training(run: Run, course: Curves) -> str:
@@ -173,8 +233,13 @@ def _by_heart(run: Run, course: Curves, span: StageSpan, best: int) -> str:
     return f"{seen} Change the pictures while it trains: a recipe with augmentation, see tellapart recipes."
 
 
-def _of_classes(run: Run, evaluation: Evaluation) -> str:
-    """A class that is short of pictures, or two that are mixed up, where that makes many of the mistakes."""
+def _of_classes(evaluation: Evaluation, trained: npt.NDArray[np.int64], look: str) -> str:
+    """A class that is short of pictures, or two that are mixed up, where that makes many of the mistakes.
+
+    Args:
+        trained: training pictures of each class.
+        look: the command that shows the mistakes.
+    """
     if evaluation.multilabel or not evaluation.confusion:
         return ""
     confusion = np.array(evaluation.confusion)
@@ -182,7 +247,6 @@ def _of_classes(run: Run, evaluation: Evaluation) -> str:
     n_wrong, shown = int(wrong.sum()), confusion.sum(axis=1)
     if n_wrong < _FEW:
         return ""
-    trained = _trained_on(run, evaluation.classes)
     recall = confusion.diagonal() / np.maximum(shown, 1)
     typical = int(np.median(trained[recall >= np.median(recall)]))
     lost = wrong.sum(axis=1)
@@ -198,12 +262,12 @@ def _of_classes(run: Run, evaluation: Evaluation) -> str:
     if both[i, j] >= max(_FEW, _SHARE_OF_PAIR * n_wrong):
         return (
             f"{both[i, j]} of {n_wrong} mistakes mix up {evaluation.classes[i]} and {evaluation.classes[j]}: see them, "
-            f"and whether the two can be told apart: tellapart errors {shlex.quote(str(run.directory))}"
+            f"and whether the two can be told apart: {look}"
         )
     return ""
 
 
-def _trained_on(run: Run, classes: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _trained_on(run: Run, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """Training pictures of each class."""
     target = run.catalog.target(run.split.train)
     return np.bincount(target[target >= 0], minlength=len(classes)).astype(np.int64)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
 
 
+#: Below a student's run: the same student, trained on the labels alone.
+ALONE = "labels-alone"
 _BEGIN_AGAIN = "Delete the folder 'checkpoints' to begin this training again from the start."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from tellapart.core.files import write_text
 from tellapart.core.predictions import Predictions
-from tellapart.core.scores import Evaluation
+from tellapart.core.scores import ALL_FOLDS, Evaluation
 from tellapart.core.several_runs import CROSS_VALIDATION
 from tellapart.core.text import as_lines
 from tellapart.data.catalog import Catalog
@@ -22,6 +23,7 @@ from tellapart.errors import UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
+from tellapart.report.verdict import Verdict, verdict_of_folds
 from tellapart.runs.resume import refuse_other_files
 from tellapart.runs.run import Run
 from tellapart.workflows.progress import progress_sink
@@ -39,11 +41,13 @@ class CrossValidation:
             several labels its threshold is the recipe's where that is a number, else 0.5: those that the trainings
             chose differ from fold to fold.
         scores: by name, the test score of each fold's training.
+        verdict: how good, how sure, and the most useful next step.
     """
 
     runs: tuple[Run, ...]
     pooled: Evaluation
     scores: dict[str, tuple[float, ...]]
+    verdict: Verdict
 
     def table(self) -> str:
         """The pooled scores with their intervals, and mean ± deviation over the folds."""
@@ -119,8 +123,10 @@ def cross_validate(
         if all(name in metrics for metrics in evaluations)
     }
     fixed = loaded.evaluation.thresholds if isinstance(loaded.evaluation.thresholds, float) else 0.5
-    evaluated = evaluate_predictions(predictions, on="all folds", thresholds=fixed)
-    result = CrossValidation(tuple(runs), evaluated, scores)
+    evaluated = evaluate_predictions(predictions, on=ALL_FOLDS, thresholds=fixed)
+    train = ["tellapart", "train", str(catalog.root), "--recipe", str(runs[0].recipe_file)]
+    conclusion = verdict_of_folds(runs, evaluated, predictions, shlex.join(train))
+    result = CrossValidation(tuple(runs), evaluated, scores, conclusion)
     write_text(directory / CROSS_VALIDATION, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     return result
 

@@ -19,15 +19,12 @@ from tellapart.evaluation.compare import compare
 from tellapart.evaluation.comparison import Contender
 from tellapart.recipe.distill import Distill
 from tellapart.runs.resume import check_run_directory
-from tellapart.runs.run import Run, locked
+from tellapart.runs.run import ALONE, Run, locked
 from tellapart.workflows.lessons import Teachers, answer, teachers_of, together, unlabelled_pictures
 from tellapart.workflows.progress import ProgressSink, progress_sink
 
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
-
-#: Below the student's run: the same student, trained on the labels alone.
-ALONE = "labels-alone"
 
 
 def distill(

@@ -15,6 +15,7 @@ from tellapart.explaining.attribution import FORWARDS, INTEGRATED, METHODS
 from tellapart.models.network import Network
 from tellapart.report.sections.explanations import Why, keep_explained
 from tellapart.runs.run import Run
+from tellapart.training.planning.budget import EXPLAIN_SECONDS, EXPLAIN_SHARE
 from tellapart.workflows.explain import (
     CHECKED,
     ExplainOptions,
@@ -27,8 +28,6 @@ from tellapart.workflows.explain import (
 
 Rows = npt.NDArray[np.int64]
 
-#: Of the time of a training; and seconds that a short one may take all the same.
-_SHARE, _LEAST_SECONDS = 0.2, 20.0
 _INTEGRATED = 2  # of these, how many by integrated gradients too on a processor, which takes seconds a map
 _WRONG, _UNCERTAIN, _ALIKE = 4, 2, 6  # what a report shows
 
@@ -70,7 +69,7 @@ def in_time(methods: dict[str, int], forward: float, trained: float) -> tuple[di
         forward: seconds of the network's answer to a picture.
         trained: seconds of the training.
     """
-    left = max(_SHARE * trained, _LEAST_SECONDS)
+    left = max(EXPLAIN_SHARE * trained, EXPLAIN_SECONDS)
     kept, notes = dict[str, int](), list[str]()
     for method, n in methods.items():
         fits = n

@@ -50,7 +50,9 @@ def planned_recipe(
         return run.recipe
     while True:
         try:
-            recipe, ledger = yield from plan(recipe, catalog, split, options.began, parse(options.runtime))
+            recipe, ledger = yield from plan(
+                recipe, catalog, split, options.began, parse(options.runtime), options.explain
+            )
         except UnreadableError as error:
             path = path_to_skip(error, catalog, options)
             split = replace(split, train=split.train[catalog.table["path"].gather(split.train).to_numpy() != path])

@@ -6,7 +6,7 @@ import getpass
 import shlex
 import webbrowser
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def session_of_run(run: Run, options: ReviewOptions, progress: ProgressSink) -> 
     table = _table(run.directory, make)
     session = _labels(run.catalog, table, run.directory, options, _train_again(run))
     changed = [text for other in descendants(run) for text in change_sentences(run, other)]
-    return Session(**{**vars(session), "changed": changed})
+    return replace(session, changed=changed, report=run.report)
 
 
 def session_of_pictures(

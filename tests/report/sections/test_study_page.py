@@ -20,6 +20,7 @@ from tellapart.evaluation.study_summary import (
     StudySummary,
     VarianceShare,
 )
+from tellapart.report.blocks import Chart, Fold, Side
 from tellapart.report.curve_bands import Band, Banded
 from tellapart.report.page import render
 from tellapart.report.sections.study_effects import pareto
@@ -175,7 +176,8 @@ def test_several_objectives_have_their_columns_and_their_front():
     assert markdown(one).splitlines()[0].endswith("| parameters | macro f1 |")
 
 
-def test_all_sections_are_there_and_points_open_their_runs():
+def whole_study() -> StudyDetails:
+    """A study with every section and every chart."""
     bands = {
         f"{part}_{measure}": Band(*(np.array([0.5, 0.6]) + d for d in (0, -0.1, 0.1)))
         for part in ("training", "validation")
@@ -192,15 +194,35 @@ def test_all_sections_are_there_and_points_open_their_runs():
         variance=[VarianceShare("initial weights", 1.0, 0.01, 4)],
     )
     ranks = Ranks(["a", "b", "c"], ["x", "y"], [1.2, 1.8], [(1.2, 1.8)], 0.9, 0.2, "Nemenyi's test")
-    page = html(
-        details(
-            one,
-            curves={f"c{i}": Banded(range(1, 3), bands, 2) for i in (0, 1)},
-            facts=[("processor", "EPYC")],
-            command="tellapart study batch.toml",
-            ranks=ranks,
-        )
+    return details(
+        one,
+        curves={f"c{i}": Banded(range(1, 3), bands, 2) for i in (0, 1)},
+        facts=[("processor", "EPYC")],
+        command="tellapart study batch.toml",
+        ranks=ranks,
     )
+
+
+def charts_of(blocks) -> list[Chart]:
+    """All charts, also those side by side and behind a click."""
+    inside = [block for one in blocks if isinstance(one, Side | Fold) for block in one.blocks]
+    return [one for one in blocks if isinstance(one, Chart)] + (charts_of(inside) if inside else [])
+
+
+def test_every_chart_says_what_it_shows_and_has_its_numbers():
+    charts = charts_of([block for section in study_page(whole_study()).sections for block in section.blocks])
+    assert len(charts) > 10
+    for chart in charts:
+        assert re.search(r"\d", chart.caption), chart.title
+        assert chart.table is not None, chart.title
+        assert chart.table.rows, chart.title
+        assert re.search(r'aria-label="[^"]*: [^"]*\d', str(chart.svg)), chart.title
+    finding = next(chart for chart in charts if chart.title == "lr")
+    assert finding.caption.startswith("All have 75")
+
+
+def test_all_sections_are_there_and_points_open_their_runs():
+    page = html(whole_study())
     anchors = re.findall(r'<section id="(\w+)"', page)
     assert anchors == [
         "finding",

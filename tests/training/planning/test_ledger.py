@@ -53,7 +53,7 @@ def test_drift_is_what_stages_took_beside_what_was_expected() -> None:
 
 
 def test_epochs_are_corrected_once_the_stages_before_are_measured() -> None:
-    end = end_seconds(TIMING, WORK)
+    end = end_seconds(TIMING, WORK, 60 * LEDGER.minutes)
     tight = LEDGER.began + 60 * LEDGER.minutes * 0.97 - end - 1.5 * epoch_seconds(TIMING, WORK)
     ledger, recipe, why = brought_up_to_date(LEDGER, RECIPE, PROBES, 2, tight)
     assert recipe.stages[-1].epochs == 1

@@ -151,5 +151,15 @@ def test_epochs_never_take_more_than_is_left(left: float, n: int, trainings: int
     work = replace(WORK, n_train=n, n_trainings=trainings)
     planned, _ = with_epochs(RECIPE, TIMING, work, left)
     least = RECIPE.stages[1].model_copy(update={"views": [[]]})
-    possible = sum(stage_seconds([least], TIMING, work)) + end_seconds(TIMING, work) <= left
+    possible = sum(stage_seconds([least], TIMING, work)) + end_seconds(TIMING, work, left) <= left
     assert not possible or total_seconds(planned, TIMING, work) <= left or planned.stages[-1].solver
+
+
+def test_explanations_count_with_at_most_their_share_of_the_training() -> None:
+    """A network of half a second an answer would explain for six minutes."""
+    slow, silent = replace(TIMING, answering=0.5), replace(WORK, explains=False)
+    assert end_seconds(slow, WORK, 1000) - end_seconds(slow, silent, 1000) == pytest.approx(200)
+    assert end_seconds(slow, WORK, 10) - end_seconds(slow, silent, 10) == pytest.approx(20)
+    quick = replace(TIMING, answering=0.01)
+    assert end_seconds(quick, WORK, 1000) - end_seconds(quick, silent, 1000) == pytest.approx(7)
+    assert total_seconds(RECIPE, slow, WORK) <= 1.2 * total_seconds(RECIPE, slow, silent) + 20

@@ -53,6 +53,26 @@ def test_only_pictures_of_the_review(client) -> None:
         assert client.get(f"/{TOKEN}/{name}").status_code == 404
 
 
+def test_the_report_of_the_run_is_one_click_away_and_reaches_nothing(make_session, tmp_path) -> None:
+    from starlette.testclient import TestClient
+
+    from tellapart.web.review.app import make_app
+
+    report = tmp_path / "report.html"
+    with TestClient(make_app(make_session(report=report), TOKEN), base_url="http://127.0.0.1:8000") as client:
+        assert client.get(f"/{TOKEN}/about").json()["report"] is False
+        assert client.get(f"/{TOKEN}/report").status_code == 404
+        report.write_text("<p>How good it is: größer</p>", "utf-8")
+        assert client.get(f"/{TOKEN}/about").json()["report"] is True
+        answer = client.get(f"/{TOKEN}/report")
+        assert answer.text == "<p>How good it is: größer</p>"
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("sandbox allow-scripts; default-src 'none'")
+        assert "connect-src" not in policy
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert client.get("/report").status_code == 404
+
+
 def test_a_picture_that_is_gone_is_said(client) -> None:
     client.session.path(0).unlink()
     answer = client.get(f"/{TOKEN}/picture/large/0")

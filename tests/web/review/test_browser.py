@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_axe_finds_nothing_on_the_review(browser: Any, make_session: Any, serve_
 
 
 def test_a_review_by_keyboard_from_begin_to_end(context: Any, make_session: Any, serve_session: Any) -> None:
-    served = serve_session(make_session(n=2))
+    served = serve_session(make_session(n=2, report=Path(__file__)))
     session, classes = served.session, served.session.classes
     tab = Tab(context, served.address)
     assert tab.text("#count") == "0 of 6"
@@ -132,6 +133,7 @@ def test_a_review_by_keyboard_from_begin_to_end(context: Any, make_session: Any,
     assert tab.page.locator("#links button").all_inner_texts() == [
         tab_name(session.items[i].file) for i in (1, 2, 4, 5)
     ]
+    assert tab.page.is_visible("#report")
     tab.page.click("#copy")
     tab.until(lambda: tab.text("#copy") in ("Copied", "Selected"))
     tab.page.click("#open-left")

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.palette import css
 from tellapart.core.text import counted, percent, visible
 from tellapart.core.version import __version__
 from tellapart.deploy.bundle.read import Bundle
@@ -29,7 +30,7 @@ def fill(bundle: Bundle, head: str, data: str, script: str) -> str:
         head=head,
         version=__version__,
         title=html.escape(_title(bundle)),
-        style=read("style.css"),
+        style=css() + read("style.css"),
         data=data,
         script=script,
     )

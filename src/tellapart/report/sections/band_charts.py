@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from tellapart.core.palette import N_HUES
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Chart, Side
+from tellapart.report.chart_words import best_point
 from tellapart.report.charts import line_chart
 from tellapart.report.curve_bands import Band, Banded
 from tellapart.report.curves import common_top, cut_off
 from tellapart.report.lines import Line, digits, values_table
 
 _MEASURES = ("accuracy", "loss")
-_HUES = 6
 #: What the panels show, in a sentence.
 LEGEND = (
     "Blue: validation. Grey: training, in training mode and on augmented pictures. Bands reach from the lowest seed to "
@@ -52,11 +53,12 @@ def _together(settings: Sequence[Named], measure: str) -> Chart | None:
     for i, (short, name, curves) in enumerate(settings):
         band = curves.bands[f"validation_{measure}"]
         full = f"{short} ({formatting.shortened(name, 30)})"
-        lines.append(_line(full, curves.epochs, band, hue=i % _HUES + 1, end=short))
+        lines.append(_line(full, curves.epochs, band, hue=i % N_HUES + 1, end=short))
     drawn = [line for line in lines if line is not None]
     words = settings[0][2].accuracy_name.lower() if measure == "accuracy" else measure
     top = math.inf if measure == "accuracy" else _top_of_all([line.y for line in drawn])
-    return _chart(f"Validation {words}", drawn, measure, _above(drawn, top), top=top)
+    finding = best_point(drawn, formatting.short_percent if measure == "accuracy" else digits, measure == "loss")
+    return _chart(f"Validation {words}", drawn, measure, f"{finding} {_above(drawn, top)}".strip(), top=top)
 
 
 def _top_of_all(means: Sequence[Sequence[float]]) -> float:
@@ -87,9 +89,10 @@ def _panel(name: str, curves: Banded, measure: str, scale: tuple[float, ...] = (
     title = formatting.shortened(name, 60)
     drawn = [line for line in lines if line is not None]
     if measure == "accuracy":
-        return _chart(title, drawn, measure, gap if scale else "", scale)
+        return _chart(title, drawn, measure, gap or best_point(drawn, formatting.short_percent), scale)
     top = common_top([list(zip(*(line.y for line in drawn), strict=True))])
-    return _chart(title, drawn, measure, _above(drawn, top), top=top)
+    finding = best_point(drawn, digits, lower_is_better=True)
+    return _chart(title, drawn, measure, f"{finding} {_above(drawn, top)}".strip(), top=top)
 
 
 def _line(

@@ -19,8 +19,9 @@ from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Cell, Chart, Fold, Gallery, Page, Section, Side, Table, Text
 from tellapart.report.curve_bands import Banded
-from tellapart.report.forest import Interval, forest_chart, write_forest_figure
+from tellapart.report.forest import Interval, forest_chart, forest_finding, forest_table, write_forest_figure
 from tellapart.report.sections.band_charts import LEGEND, panels, together
+from tellapart.report.sections.galleries import first_row
 from tellapart.report.sections.settings import settings_section
 
 #: The most contenders: each has a letter.
@@ -153,7 +154,10 @@ def comparison_page(comparison: Comparison, details: ComparisonDetails) -> Page:
     ]
     return Page(
         title=" or ".join(names) if len(names) < 4 else f"{len(names)} recipes compared",
-        subtitle=[f"{formatting.plain(comparison.metric)} on {counted(comparison.n, f'{details.on} picture')}"],
+        subtitle=[
+            f"{formatting.plain(comparison.metric)} on {counted(comparison.n, f'{details.on} picture')}",
+            *(f"{letter} = {s.name}" for letter, s in zip(ascii_uppercase, comparison.standings, strict=False)),
+        ],
         sections=sections,
         notes=[*details.notes, *comparison.notes],
     )
@@ -171,16 +175,25 @@ def write_differences_figure(comparison: Comparison, path: Path) -> None:
 def _difference_section(comparison: Comparison) -> Section:
     metric = comparison.metric
     worse, better = ("← better", "worse →") if comparison.lower_is_better else ("← worse", "better →")
+    intervals = _intervals(comparison)
+
+    def form(value: float) -> str:
+        return _tick(metric, value)
+
     svg = forest_chart(
-        _intervals(comparison),
+        intervals,
         title=f"Differences in {_lower(formatting.plain(metric))} with their 95 % intervals",
         x_title=_axis(metric),
-        form=lambda value: _tick(metric, value),
+        form=form,
         ends=(worse, better),
     )
-    caption = "Each line: the score of the first letter less that of the second. Grey: the difference may be chance."
+    caption = (
+        f"{forest_finding(intervals, form)} Each line: the score of the first letter less that of the second. "
+        "Grey: the difference may be chance."
+    )
     lead = [Text(verdict(comparison, pair), "lead") for pair in comparison.differences[:3]]
-    blocks: list[Block] = [*lead, Chart("Differences", svg, caption), _pairs(comparison)]
+    chart = Chart("Differences", svg, caption, forest_table(intervals, form))
+    blocks: list[Block] = [*lead, chart, _pairs(comparison)]
     blocks.append(Text(seeds_note(comparison), "note"))
     return Section("difference", "Is there a difference?", blocks, "Difference")
 
@@ -287,7 +300,11 @@ def _pictures(comparison: Comparison, details: ComparisonDetails) -> Section:
 
 
 def _both_ways(details: ComparisonDetails, i: int, j: int) -> list[Block]:
-    return [_gallery(details, right, wrong) for right, wrong in ((j, i), (i, j))]
+    return [
+        block
+        for right, wrong in ((j, i), (i, j))
+        for block in first_row(_gallery(details, right, wrong), f"that {ascii_uppercase[right]} has right")
+    ]
 
 
 def _gallery(details: ComparisonDetails, right: int, wrong: int) -> Gallery:

@@ -127,7 +127,7 @@ def _epoch_table(course: Curves) -> Table:
 
     rows = [
         [
-            Cell(f"{epoch}{' (best)' if epoch == course.best else ''}", epoch),
+            Cell(f"{epoch}{' (kept)' if epoch == course.best else ''}", epoch),
             loss(course.train_loss[i]),
             loss(course.validation_loss[i]),
             share(course.train_accuracy[i]),

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
+from tellapart.core.palette import LIGHT, N_HUES
 from tellapart.core.text import counted, first_few
 from tellapart.evaluation.chance import at_chance
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Page, Section, Side, Table, Text
+from tellapart.report.chart_words import best_point
 from tellapart.report.charts import line_chart
 from tellapart.report.curve_bands import bands_of
 from tellapart.report.curves import Curves, above_sentence, loss_top
@@ -22,8 +24,8 @@ from tellapart.report.sections.settings import differing, settings_section
 
 #: The most runs: more cannot be told apart in one figure.
 MOST = len(ascii_uppercase)
-#: Colours of the runs in the figure; `style.css` has those of the page.
-_HUES = ("#1a5a96", "#b4540a", "#217a4b", "#7d4a9e", "#b02a4c", "#5f6a1f")
+#: Colours of the runs.
+_HUES = tuple(LIGHT[f"hue-{number}"] for number in range(1, N_HUES + 1))
 
 
 @dataclass(frozen=True)
@@ -185,9 +187,11 @@ def _chart(runs: Sequence[Compared], measure: str) -> Chart:
         y_limits=(0.0, 1.0) if share else (0.0, math.inf),
         y_top=top,
     )
-    table = values_table(lines, "epoch", formatting.short_percent if share else digits)
-    cut = [] if share else [above_sentence(run.course, top) for run in runs]
-    return Chart(measure, svg, " ".join(f"{ascii_uppercase[i]}: {text}" for i, text in enumerate(cut) if text), table)
+    form = formatting.short_percent if share else digits
+    finding = best_point([line for line in lines if not line.quiet], form, lower_is_better=not share)
+    above = [] if share else [above_sentence(run.course, top) for run in runs]
+    cut = [f"{ascii_uppercase[i]}: {text}" for i, text in enumerate(above) if text]
+    return Chart(measure, svg, " ".join([finding, *cut]).strip(), values_table(lines, "epoch", form))
 
 
 def _results(runs: Sequence[Compared]) -> Table:

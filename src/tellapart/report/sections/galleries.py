@@ -39,16 +39,21 @@ def errors_section(evaluations: Sequence[Evaluation], answers: Answers | None) -
             blocks.append(Fold("Which labels are taken for which", [pairs]))
     elif evaluation.confusion:
         blocks.append(confusion_matrix(evaluation, answers))
-    blocks.append(replace(wrong, cards=wrong.cards[:_ROW]))
-    if len(wrong.cards) > _ROW:
-        rest = replace(wrong, title="", caption="", cards=wrong.cards[_ROW:])
-        blocks.append(Fold(f"{len(wrong.cards) - _ROW} more of the most wrong answers", [rest]))
+    blocks += first_row(wrong, "of the most wrong answers")
     blocks.append(Fold("The least certain answers, and those that were right", [uncertain, *right_galleries(answers)]))
     if evaluation.multilabel:
         blocks.append(Fold("Label by label: how many are wrong, and which may be missing", label_blocks(answers)))
     if other is not None and not evaluation.multilabel and evaluation.confusion and other.confusion:
         blocks.append(Fold(f"The same on {formatting.visible(other.on)}", [plain_matrix(other)]))
     return Section("errors", "Where it fails", blocks, "Failures")
+
+
+def first_row(gallery: Gallery, of_what: str) -> list[Block]:
+    """The first row of a gallery; a click opens the rest, "14 more of the most wrong answers"."""
+    if len(gallery.cards) <= _ROW:
+        return [gallery]
+    rest = replace(gallery, title="", caption="", cards=gallery.cards[_ROW:])
+    return [replace(gallery, cards=gallery.cards[:_ROW]), Fold(f"{len(rest.cards)} more {of_what}", [rest])]
 
 
 def wrong_galleries(answers: Answers, most: int = MANY) -> tuple[Gallery, Gallery]:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 from tellapart.core.text import counted
-from tellapart.evaluation.study_summary import CellResult, FactorEffect, StudySummary
+from tellapart.evaluation.study_summary import CellResult, FactorEffect, Interaction, StudySummary
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Section, Side, Table, Text
+from tellapart.report.chart_words import best_and_worst
 from tellapart.report.study_charts import (
     Dot,
     Level,
@@ -59,6 +60,8 @@ def effects_section(summary: StudySummary) -> Section | None:
                     form=lambda number: value(summary.metric, number),
                     reverse=summary.lower_is_better,
                 ),
+                _best_pair(summary, one),
+                _pair_table(summary, one),
             )
             for one in tables[:_MOST_TABLES]
         ]
@@ -68,9 +71,29 @@ def effects_section(summary: StudySummary) -> Section | None:
     return Section("effects", "What each factor does", blocks, "Factors")
 
 
+def _best_pair(summary: StudySummary, table: Interaction) -> str:
+    pairs = [
+        (f"{row} and {column}", table.scores[i][j])
+        for i, row in enumerate(table.rows)
+        for j, column in enumerate(table.columns)
+    ]
+    return best_and_worst(pairs, lambda number: value(summary.metric, number), summary.lower_is_better)
+
+
+def _pair_table(summary: StudySummary, table: Interaction) -> Table:
+    rows = [
+        [Cell(row), *(Cell(value(summary.metric, score), score) for score in scores)]
+        for row, scores in zip(table.rows, table.scores, strict=True)
+    ]
+    return Table([f"{short_factor(table.first)} ↓, {short_factor(table.second)} →", *table.columns], rows)
+
+
 def _effect(summary: StudySummary, effect: FactorEffect) -> Chart:
     name = short_factor(effect.factor)
     unit = "" if is_share(summary.metric) or summary.metric != "seconds" else ", seconds"
+    means = [(f"{name} = {level.level}", level.score.value) for level in effect.levels]
+    finding = best_and_worst(means, lambda number: value(summary.metric, number), summary.lower_is_better)
+    table = _levels_table(summary, effect)
     if effect.continuous:
         dots = [
             Dot(
@@ -87,7 +110,7 @@ def _effect(summary: StudySummary, effect: FactorEffect) -> Chart:
             form=axis_form(summary.metric),
             log_x=effect.log,
         )
-        return Chart(name, svg, "Each dot: the mean over seeds of a setting.")
+        return Chart(name, svg, f"{finding} Each dot: the mean over seeds of a setting.", table)
     baseline = summary.cell(summary.baseline)
     levels = []
     for level in effect.levels:
@@ -106,7 +129,23 @@ def _effect(summary: StudySummary, effect: FactorEffect) -> Chart:
     )
     n_cells = max(level.n_cells for level in effect.levels)
     over = f", the mean over {counted(n_cells, 'setting')} each" if n_cells > 1 else ""
-    return Chart(name, svg, f"Dots: seeds{over}. Bars: 95 % intervals. Bold: the baseline's level.")
+    caption = f"{finding} Dots: seeds{over}. Bars: 95 % intervals. Bold: the baseline's level."
+    return Chart(name, svg, caption, table)
+
+
+def _levels_table(summary: StudySummary, effect: FactorEffect) -> Table:
+    def score(number: float) -> Cell:
+        return Cell(value(summary.metric, number) if math.isfinite(number) else "–", number)
+
+    rows = [
+        [
+            Cell(level.level),
+            *map(score, (level.score.value, level.score.low, level.score.high)),
+            Cell(f"{level.score.n}", level.score.n),
+        ]
+        for level in effect.levels
+    ]
+    return Table([short_factor(effect.factor), metric_words(summary.metric), "low", "high", "seeds"], rows)
 
 
 def _only_cell(summary: StudySummary, factor: str, level: str) -> CellResult | None:
@@ -171,15 +210,30 @@ def _tradeoff(summary: StudySummary, known: Sequence[tuple[CellResult, float]], 
         log_x=max(xs) > 20 * min(xs) > 0,
         front=[points[i] for i in front],
     )
-    return Chart(f"Score against {title}", svg)
+    cheapest = known[min(range(len(known)), key=lambda i: (points[i][0], i))][0]
+    finding = _best_words(summary, [one for one, _ in known])
+    finding += f" Cheapest: {label(summary, cheapest)} with {value(summary.metric, cheapest.score.value)}."
+    rows = [_cost_row(summary, one, Cell(_cost(title, x), x)) for one, x in known]
+    table = Table(["setting", metric_words(summary.metric), title], rows, sortable=True)
+    return Chart(f"Score against {title}", svg, finding, table)
+
+
+def _best_words(summary: StudySummary, cells: Sequence[CellResult]) -> str:
+    scores = [(label(summary, one), one.score.value) for one in cells]
+    return best_and_worst(scores, lambda number: value(summary.metric, number), summary.lower_is_better)
+
+
+def _cost_row(summary: StudySummary, one: CellResult, cost: Cell) -> list[Cell]:
+    return [Cell(label(summary, one)), Cell(value(summary.metric, one.score.value), one.score.value), cost]
 
 
 def _objectives(summary: StudySummary, name: str) -> Chart | None:
     """The score against another objective; those of the front over all objectives are marked."""
-    dots = []
+    dots, rows = [], []
     for one in summary.cells:
         x = one.others.get(name, math.nan)
         if one.n and math.isfinite(x):
+            rows.append(_cost_row(summary, one, Cell(value(name, x), x)))
             look = "base" if one.cell == summary.baseline else "best" if one.on_front else ""
             path = next(iter(one.paths.values()), "")
             score = value(summary.metric, one.score.value)
@@ -189,7 +243,10 @@ def _objectives(summary: StudySummary, name: str) -> Chart | None:
         return None
     title, form = f"Score against {metric_words(name)}", axis_form(summary.metric)
     svg = scatter_chart(dots, title=title, x_title=metric_words(name), form=form, x_form=axis_form(name))
-    return Chart(title, svg, "Marked: no other setting is as good in all objectives and better in one.")
+    finding = _best_words(summary, [one for one in summary.cells if one.n])
+    caption = f"{finding} Marked: no other setting is as good in all objectives and better in one."
+    columns = ["setting", metric_words(summary.metric), metric_words(name)]
+    return Chart(title, svg, caption, Table(columns, rows, sortable=True))
 
 
 def _cost(title: str, x: float) -> str:
@@ -211,7 +268,10 @@ def importance_section(summary: StudySummary) -> Section | None:
         bars = [(both_names(one.name), one.share) for one in summary.importance[:_MOST_BARS]]
         svg = bar_chart(bars, title="Share of the differences between settings that each factor makes", form=_share)
         more = f" The first {_MOST_BARS} of {len(summary.importance)}." if len(summary.importance) > _MOST_BARS else ""
-        blocks.append(Chart("Importance", svg, f"How: {summary.importance_method}.{more}"))
+        name, share = bars[0]
+        finding = f"{formatting.visible(name)} makes {_share(share)} of the differences between settings."
+        table = Table(["factor", "share"], [[Cell(name), Cell(_share(share), share)] for name, share in bars])
+        blocks.append(Chart("Importance", svg, f"{finding} How: {summary.importance_method}.{more}", table))
     if summary.variance:
         rows = [
             [
@@ -246,8 +306,15 @@ def ranks_section(ranks: Ranks) -> Section:
         title=f"Mean ranks of {len(ranks.names)} settings over {len(ranks.sets)} picture sets",
         distance=ranks.distance,
     )
+    first = f"First is {formatting.visible(ranks.names[0])} with a mean rank of {ranks.ranks[0]:.2f}."
+    rows = [[Cell(name), Cell(f"{rank:.2f}", rank)] for name, rank in zip(ranks.names, ranks.ranks, strict=True)]
     caption = (
-        f"Mean ranks over {counted(len(ranks.sets), 'picture set')}, 1 is best; a bar joins settings that cannot be "
-        f"told apart. {ranks.test}. Friedman's test: p {formatting.chance(ranks.p)}."
+        f"{first} Mean ranks over {counted(len(ranks.sets), 'picture set')}, 1 is best; a bar joins settings that "
+        f"cannot be told apart. {ranks.test}. Friedman's test: p {formatting.chance(ranks.p)}."
     )
-    return Section("ranks", "Over all picture sets", [Chart("Critical differences", svg, caption)], "Ranks")
+    return Section(
+        "ranks",
+        "Over all picture sets",
+        [Chart("Critical differences", svg, caption, Table(["setting", "mean rank"], rows))],
+        "Ranks",
+    )

@@ -8,7 +8,7 @@ from tellapart.core.text import counted
 from tellapart.evaluation.study_summary import CellResult, StudySummary
 from tellapart.report import formatting
 from tellapart.report.blocks import Block, Cell, Chart, Code, Fold, Page, Section, Table, Text
-from tellapart.report.forest import Interval, forest_chart
+from tellapart.report.forest import Interval, forest_chart, forest_finding, forest_table
 from tellapart.report.sections.study_curves import curves_section
 from tellapart.report.sections.study_effects import (
     effects_section,
@@ -75,17 +75,24 @@ def _finding_section(details: StudyDetails) -> Section:
     if intervals:
         worse, better = ("← better", "worse →") if summary.lower_is_better else ("← worse", "better →")
         unit = ", percentage points" if is_share(summary.metric) else ""
+
+        def form(number: float) -> str:
+            return difference_tick(summary.metric, number)
+
         svg = forest_chart(
             intervals,
             title="Difference of each setting to the baseline, with 95 % intervals",
             x_title=f"difference to the baseline{unit}",
-            form=lambda number: difference_tick(summary.metric, number),
+            form=form,
             ends=(worse, better),
         )
         n = sum(map(_has_interval, summary.cells))
         shown = f"The {_MOST_DIFFERENCES} largest of {n:,} differences. " if n > _MOST_DIFFERENCES else ""
-        caption = f"{shown}Lines: 95 % intervals. Grey: the difference may be chance, once corrected for all."
-        blocks.append(Chart("Differences to the baseline", svg, caption))
+        caption = (
+            f"{forest_finding(intervals, form)} {shown}Lines: 95 % intervals. Grey: the difference may be chance, once "
+            "corrected for all."
+        )
+        blocks.append(Chart("Differences to the baseline", svg, caption, forest_table(intervals, form)))
     return Section("finding", "What came out", blocks, "Finding")
 
 
@@ -197,7 +204,7 @@ def _methods_section(details: StudyDetails) -> Section:
     blocks.append(
         Text(
             "Choosing the best of several settings flatters its score; the more settings, the more. Scores here are on "
-            "validation pictures, on which the epochs were chosen too. `tellapart study close` measures the best "
+            "validation pictures, on which the epochs were chosen too. “tellapart study close” measures the best "
             "setting and the baseline once on the test part.",
             "note",
         )

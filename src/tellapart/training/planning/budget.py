@@ -18,8 +18,10 @@ _EVALUATIONS = 60
 _BEYOND = 2
 #: A step forward alone, as validation takes it, is a third of a training step.
 _FORWARD = 1 / 3
-#: Of certainty, bundle, maps and report: seconds, and in answers of the network, as the maps need so many.
-_END_SECONDS, _END_ANSWERS = 10.0, 700
+#: Of certainty, bundle and report, in seconds; of the report's explanations, in answers of the network.
+_END_SECONDS, _EXPLAIN_ANSWERS = 10.0, 700
+#: The most that a report's explanations take: a share of the training's time, or these seconds where that is less.
+EXPLAIN_SHARE, EXPLAIN_SECONDS = 0.2, 20.0
 #: Scenes are looked for in all pictures: so many times what it takes to read one.
 _MEASURED = 1.5
 
@@ -66,8 +68,12 @@ class Workload:
     explains: bool = True
 
 
-def workload(recipe: Recipe, catalog: Catalog, split: Split) -> Workload:
-    """How much a recipe computes with these pictures."""
+def workload(recipe: Recipe, catalog: Catalog, split: Split, explain: bool = True) -> Workload:
+    """How much a recipe computes with these pictures.
+
+    Args:
+        explain: whether the report explains answers, where the recipe leaves it open.
+    """
     target = catalog.target(split.train)
     counts = np.bincount(target, minlength=len(catalog.classes)) if target.ndim == 1 else target.sum(0)
     return Workload(
@@ -77,7 +83,7 @@ def workload(recipe: Recipe, catalog: Catalog, split: Split) -> Workload:
         n_classes=len(catalog.classes),
         rarest=int(counts.min()),
         n_trainings=2 if recipe.retrain else 1,
-        explains=recipe.evaluation.explain is not False,
+        explains=explain if recipe.evaluation.explain is None else recipe.evaluation.explain,
     )
 
 
@@ -104,15 +110,22 @@ def epoch_seconds(timing: Timing, work: Workload) -> float:
     return (work.n_train + _FORWARD * work.n_validation) * timing.step
 
 
-def end_seconds(timing: Timing, work: Workload) -> float:
-    """What comes after training: certainty, answers, bundle, maps, report."""
+def end_seconds(timing: Timing, work: Workload, trained: float) -> float:
+    """What comes after training: certainty, answers, bundle, explanations, report.
+
+    Args:
+        trained: seconds of the training, of which explanations take a share at most; where that is still open, the most
+            that it can be.
+    """
     known = min(work.n_train, max(1000, 10 * work.n_classes), 5000)
     answered = known + work.n_validation + work.n_test
     looked_at = work.n_train + work.n_validation + work.n_test
     reading = (answered + _MEASURED * looked_at) * timing.reading
-    return _END_SECONDS + reading + (answered + (_END_ANSWERS if work.explains else 0)) * timing.answering
+    explaining = min(_EXPLAIN_ANSWERS * timing.answering, max(EXPLAIN_SHARE * trained, EXPLAIN_SECONDS))
+    return _END_SECONDS + reading + answered * timing.answering + (explaining if work.explains else 0.0)
 
 
 def total_seconds(recipe: Recipe, timing: Timing, work: Workload) -> float:
     """What a whole training takes from here on."""
-    return sum(stage_seconds(recipe.stages, timing, work)) + end_seconds(timing, work)
+    trained = sum(stage_seconds(recipe.stages, timing, work))
+    return trained + end_seconds(timing, work, trained)

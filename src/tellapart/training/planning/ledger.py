@@ -111,13 +111,14 @@ def brought_up_to_date(
         return ledger, recipe, []
     factor = drift(ledger, events, done)
     timing = slowed(ledger.timing, factor)
-    end = end_seconds(timing, ledger.work)
+    end = end_seconds(timing, ledger.work, 60 * ledger.minutes)
     left = 60 * ledger.minutes * (1 - SPARE) - (now - ledger.began) - end
     if done < len(recipe.stages):
         return _corrected(ledger, recipe, timing, left, now, end)
     stage, reason = further(recipe, outcomes(events), timing, ledger.work, left, ledger.minutes)
     if stage is None:
-        closed = replace(ledger, open=False, latest=now - ledger.began + end)
+        spent = now - ledger.began
+        closed = replace(ledger, open=False, latest=spent + end_seconds(timing, ledger.work, spent))
         return closed, recipe, [f"{reason} {_all(closed.latest)}."] if reason else []
     longer = recipe.model_copy(update={"stages": [*recipe.stages, stage]})
     latest = now - ledger.began + end + left

@@ -20,12 +20,12 @@ from tellapart.core.text import counted
 from tellapart.models.catalogue import candidates
 from tellapart.models.hub import is_offline
 from tellapart.recipe.schema import Recipe
-from tellapart.training.planning.budget import Workload, end_seconds, stage_seconds, workload
+from tellapart.training.planning.budget import Workload, end_seconds, stage_seconds, total_seconds, workload
 from tellapart.training.planning.compare import HOPELESS as HOPELESS_ERRORS
 from tellapart.training.planning.compare import Trial, as_good, best_of, choose
 from tellapart.training.planning.ledger import SPARE, Ledger
 from tellapart.training.planning.memory import note_file, recall, remember
-from tellapart.training.planning.stages import FEW, fair_seconds, may_go_on, skeleton, with_epochs
+from tellapart.training.planning.stages import FEW, may_go_on, skeleton, with_epochs
 from tellapart.training.planning.trial import Candidate, answer, prepare
 
 if TYPE_CHECKING:
@@ -50,7 +50,12 @@ _FULL = 0.95
 
 
 def plan(
-    recipe: Recipe, catalog: Catalog, split: Split, began: float, runtime: Runtime | None = None
+    recipe: Recipe,
+    catalog: Catalog,
+    split: Split,
+    began: float,
+    runtime: Runtime | None = None,
+    explain: bool = True,
 ) -> Generator[Computing | Note, None, tuple[Recipe, Ledger]]:
     """Fill in what a recipe leaves open: `model.name = "auto"`, `data.size`, and the epochs of its last stage.
 
@@ -61,6 +66,7 @@ def plan(
         catalog, split: the pictures.
         began: when the command began, in seconds since 1970: the minutes count from there.
         runtime: as the user asked for; None: the fastest for each network.
+        explain: whether the report explains answers, where the recipe leaves it open.
 
     Yields:
         Computing while a network is tried; Note, with the reasons.
@@ -70,7 +76,7 @@ def plan(
     """
     assert recipe.plan
     names = [recipe.model.name] if recipe.model.name != "auto" else (yield from networks(recipe.plan.minutes))
-    work, asked = workload(recipe, catalog, split), digest(recipe)
+    work, asked = workload(recipe, catalog, split, explain), digest(recipe)
     memory = _memory(asked, runtime, catalog, split, names)
     if remembered := _remembered(memory.name, asked, began):
         yield from map(Note, remembered[0].plan.why if remembered[0].plan else ())
@@ -84,7 +90,8 @@ def plan(
     planned = planned.model_copy(update={"data": data})
     spent = time.time() - began
     expected = stage_seconds(planned.stages, chosen.timing, work)
-    announced = spent + sum(expected) + end_seconds(chosen.timing, work)
+    end = end_seconds(chosen.timing, work, sum(expected))
+    announced = spent + sum(expected) + end
     goes_on = may_go_on(planned) and announced < _FULL * allowed
     announced = _FULL * allowed if goes_on else announced
     if work.rarest < FEW:
@@ -92,7 +99,7 @@ def plan(
             f"The rarest class has {counted(work.rarest, 'training picture')}: too few to train more than the head.",
             *more,
         ]
-    why = [*why, *more, _promise(planned, expected, end_seconds(chosen.timing, work), goes_on, announced)]
+    why = [*why, *more, _promise(planned, expected, end, goes_on, announced)]
     yield from map(Note, why)
     planned = planned.model_copy(update={"plan": recipe.plan.model_copy(update={"why": why})})
     ledger = Ledger(
@@ -262,7 +269,7 @@ class _Search:
         return candidate.timing.reading + candidate.timing.frozen
 
     def _fair(self, candidate: Candidate) -> float:
-        return fair_seconds(candidate.recipe, candidate.timing, self.work)
+        return total_seconds(candidate.recipe, candidate.timing, self.work)
 
 
 def _promise(recipe: Recipe, expected: list[float], end: float, goes_on: bool, announced: float) -> str:

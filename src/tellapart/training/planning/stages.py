@@ -83,7 +83,7 @@ def with_epochs(recipe: Recipe, timing: Timing, work: Workload, left: float) -> 
     Returns:
         The recipe, and why, in sentences.
     """
-    if _least(recipe, timing, work) > left:
+    if _least(recipe, timing, work, left) > left:
         stages = [stage.model_copy(update={"views": stage.views[:1]}) for stage in recipe.stages]
         recipe = recipe.model_copy(update={"stages": stages})
     last = recipe.stages[-1]
@@ -91,7 +91,7 @@ def with_epochs(recipe: Recipe, timing: Timing, work: Workload, left: float) -> 
         return recipe, []
     most = last.epochs if last.views else _MAX_EPOCHS
     a_epoch = epoch_seconds(timing, work) * work.n_trainings
-    epochs = max(0, min(most, int((left - _least(recipe, timing, work)) / max(a_epoch, 1e-9))))
+    epochs = max(0, min(most, int((left - _least(recipe, timing, work, left)) / max(a_epoch, 1e-9))))
     if not epochs and len(recipe.stages) > 1:
         return recipe.model_copy(update={"stages": recipe.stages[:-1]}), [
             "There is no time to train more than the head."
@@ -99,16 +99,11 @@ def with_epochs(recipe: Recipe, timing: Timing, work: Workload, left: float) -> 
     return _with_last(recipe, epochs=max(1, epochs)), []
 
 
-def _least(recipe: Recipe, timing: Timing, work: Workload) -> float:
-    """Seconds of a training without any epoch of its last stage."""
+def _least(recipe: Recipe, timing: Timing, work: Workload, left: float) -> float:
+    """Seconds of a training without any epoch of its last stage, and of the end of one that takes all that is left."""
     config = recipe.stages[-1]
-    least = sum(stage_seconds(recipe.stages, timing, work)) + end_seconds(timing, work)
+    least = sum(stage_seconds(recipe.stages, timing, work)) + end_seconds(timing, work, left)
     return least - (0 if config.solver else config.epochs * epoch_seconds(timing, work) * work.n_trainings)
-
-
-def fair_seconds(recipe: Recipe, timing: Timing, work: Workload) -> float:
-    """Seconds of a training with all epochs that the recipe itself has."""
-    return sum(stage_seconds(recipe.stages, timing, work)) + end_seconds(timing, work)
 
 
 def may_go_on(recipe: Recipe) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from tellapart.core.extras import require
+from tellapart.core.palette import css
 from tellapart.data.decoding.decode import decode
 from tellapart.errors import TellapartError
 from tellapart.report.thumbnail import thumbnail
@@ -21,9 +22,14 @@ from tellapart.web.server import bounded_body
 _STATIC = Path(__file__).parent / "static"
 _KINDS = {"page.html": "text/html", "style.css": "text/css", "script.js": "text/javascript"}
 _LARGE, _SMALL = 1400, 160
-_MAX_BODY = 1_000_000  # bytes of a request
+_MAX_BODY, _MAX_REPORT = 1_000_000, 100_000_000  # bytes of a request, and of a report
 _MAX_DIGITS = 10  # of a row's number
 _HEADERS = {"Content-Security-Policy": policy(), **HEADERS}
+#: A report brings its own policy, which lets its own scripts alone run; here these reach nothing of the review.
+_OF_REPORT = {
+    "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
 
 
 class _Decision(BaseModel, strict=True):
@@ -57,7 +63,8 @@ def make_app(session: Session, token: str) -> Any:
         if not (is_local(request.headers) and is_own(request.headers) and is_secret(first, token)):
             return fastapi.Response("Not found.", 404, _HEADERS, "text/plain")
         response = await proceed(request)
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     app.middleware("http")(guard)
@@ -85,9 +92,19 @@ class _Pages:
             return self._answer(lambda: {**self.session.about(), **self.session.state()})
         if name == "state":
             return self._answer(self.session.state)
+        if name == "report":
+            return self._report()
         if name not in _KINDS:
             return self.fastapi.Response("Not found.", 404)
-        return self.fastapi.Response((_STATIC / name).read_bytes(), media_type=f"{_KINDS[name]}; charset=utf-8")
+        text = (_STATIC / name).read_text(encoding="utf-8")
+        text = css() + text if name == "style.css" else text
+        return self.fastapi.Response(text, media_type=f"{_KINDS[name]}; charset=utf-8")
+
+    def _report(self) -> Any:
+        report = self.session.report
+        if report is None or not report.is_file() or report.stat().st_size > _MAX_REPORT:
+            return self.fastapi.Response("Not found.", 404)
+        return self.fastapi.Response(report.read_bytes(), headers=_OF_REPORT, media_type="text/html; charset=utf-8")
 
     async def picture(self, request: Any) -> Any:
         """A picture of the review, large or small."""

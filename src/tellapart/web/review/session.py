@@ -44,6 +44,7 @@ class Session:
         path: row → the picture's file.
         log: file of the decisions. by: name of whoever decides.
         after: the command to run when all is decided. changed: paragraphs on the effect of earlier corrections.
+        report: the page of the run whose pictures these are; None where there is no run.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Session:
     by: str
     after: str = ""
     changed: Sequence[str] = ()
+    report: Path | None = None
 
     @property
     def shown_rows(self) -> frozenset[int]:
@@ -71,6 +73,7 @@ class Session:
             "multilabel": self.multilabel,
             "after": self.after,
             "changed": list(self.changed),
+            "report": self.report is not None and self.report.is_file(),
             "log": str(self.log.path),
             "items": [
                 {

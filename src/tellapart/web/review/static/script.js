@@ -147,6 +147,7 @@
       return line;
     }), ...(made.length > MOST_LINKS ? [make("li", `and ${made.length - MOST_LINKS} more`, { className: "soft" })] : []));
     get("open-left").hidden = !sums.unsure;
+    get("report").hidden = !about.report;
     get("changed").hidden = !about.changed.length;
     get("changed").replaceChildren(make("h2", "What the corrections changed"), ...about.changed.map((text) => make("p", text)));
   };
