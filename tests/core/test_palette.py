@@ -31,12 +31,19 @@ def test_text_and_marks_stand_out(colours: Mapping[str, str]) -> None:
     for ground in ("page", "card", "well"):
         for name in ("ink", "soft", "accent", "doubt", "alarm"):
             assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+    assert min(contrast(colours[name], colours["accent-soft"]) for name in ("ink", "accent")) >= 4.5
     marks = ["accent", "accent-2", "quiet-line", "strong-line", *(f"hue-{i}" for i in range(1, 7))]
     for name in marks:
         assert contrast(colours[name], colours["page"]) >= 3, name
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
     for i in range(7):
         assert contrast(colours["v-dark" if i < 4 else "v-light"], colours[f"v{i}"]) >= 4.5, i
+
+
+@pytest.mark.parametrize(("colours", "darkens"), [(LIGHT, True), (DARK, False)], ids=["light", "dark"])
+def test_shades_follow_each_other(colours: Mapping[str, str], darkens: bool) -> None:
+    shades = [luminance(colours[f"v{i}"]) for i in range(7)]
+    assert shades == sorted(shades, reverse=darkens)
 
 
 def test_both_schemes_have_the_same_names() -> None:

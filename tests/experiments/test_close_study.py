@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tellapart as ta
-from tellapart.errors import DataError, RunError, UsageError
+from tellapart.errors import DataError, RecipeError, RunError, UsageError
 from tellapart.experiments.close import close_study, close_text
 from tellapart.experiments.optimism import optimism
 from tellapart.experiments.results import read_results
@@ -53,8 +53,8 @@ def test_an_unfinished_study_is_not_closed_without_a_word(tmp_path):
     assert f"tellapart study close {folder} --unfinished" in error.value.hint
     assert not (folder / "close.json").exists()
     assert not (folder / "winner").exists()
-    # Asked for, it goes on to its pictures, which this made-up study does not have.
-    with pytest.raises(DataError, match="study"):
+    # Asked for, it goes on to its file, which this made-up study does not have.
+    with pytest.raises(RecipeError, match="There is no study"):
         close_study(folder, unfinished=True)
 
 

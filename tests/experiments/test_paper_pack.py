@@ -54,6 +54,7 @@ def test_the_pack_has_tables_figures_and_methods(results):
 
 def test_figures_of_before_go_and_files_of_others_stay(results, tmp_path, monkeypatch):
     monkeypatch.setattr("tellapart.experiments.paper_pack.write_study_figures", lambda details, folder: [])
+    shutil.copytree(results.directory / "cells", tmp_path / "cells")
     folder = tmp_path / "paper"
     folder.mkdir()
     mine = ["notes.txt", "effect_9.pdf", "effect_of_light.png", "curves.svg.bak"]

@@ -11,7 +11,7 @@ from tellapart.core.text import json_in_html
 from tellapart.errors import UnreadableError
 from tellapart.report.blocks import Photo, Section, Text
 from tellapart.report.main_page import report_page
-from tellapart.report.page import TEMPLATES, write_report
+from tellapart.report.page import write_report
 from tellapart.report.run_data import ReportData
 from tellapart.report.thumbnail import gather, thumbnail
 
@@ -256,25 +256,3 @@ def test_gathering_stops_when_there_is_no_more_room() -> None:
     assert list(made.jpeg) == [3, 1]
     assert (made.n_wanted, made.failed) == (4, {})
     assert list(gather(range(9), lambda row: b"x", most_pictures=4).jpeg) == [0, 1, 2, 3]
-
-
-def luminance(colour: str) -> float:
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-@pytest.mark.parametrize("look", ["light", "dark"])
-def test_text_has_the_contrast_of_wcag_aa(look: str) -> None:
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", style.split(f"macro {look}()")[1].split("endmacro")[0]))
-    pairs = [(text, back) for text in ("ink", "soft", "accent") for back in ("page", "card", "well", "accent-soft")]
-    pairs += [("on-accent", "accent")]
-    pairs += [("v-dark" if shade < 4 else "v-light", f"v{shade}") for shade in range(7)]
-    for text, back in pairs:
-        dark, light = sorted((luminance(colours[text]), luminance(colours[back])))
-        if (text, back) in {("soft", "accent-soft")}:
-            continue  # not used together
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, (look, text, back)
-    shades = [luminance(colours[f"v{shade}"]) for shade in range(7)]
-    assert shades == sorted(shades, reverse=look == "light")

@@ -213,7 +213,7 @@ def _bundle(
         "model": recipe.model.name,
         "weights": network.weights_source,
         "architecture": network.architecture.as_dict(),
-        "trained_on": f"{n} pictures of {catalog.root.name}, {len(catalog.classes)} classes",
+        "trained_on": f"{n:,} pictures of {catalog.root.name}, {len(catalog.classes)} classes",
         "command": training_command(run),
         "evaluation": evaluation.as_dict(),
         "failures": failures(evaluation),

@@ -65,10 +65,10 @@ async function answerNext() {
 }
 
 function headline(answer) {
-  if (answer.problem) return answer.problem;
-  if (answer.unknown) return "None of these";
+  if (answer.problem) return [answer.problem];
+  if (answer.unknown || !answer.chosen.length) return ["None of these"];
   const of = new Map(answer.labels);
-  return answer.chosen.map((name) => `${name} ${share(of.get(name))}`).join(", ") || "None of these";
+  return answer.chosen.flatMap((name, i) => [i ? ", " : "", name, " ", made("span", share(of.get(name)), "sure")]);
 }
 
 function show(file, answer) {
@@ -80,7 +80,9 @@ function show(file, answer) {
   picture.src = URL.createObjectURL(file);
   picture.onerror = () => picture.remove();
   const text = made("div");
-  text.append(made("p", name, "name"), made("p", headline(answer), "said"));
+  const said = made("p", "", "said");
+  said.append(...headline(answer));
+  text.append(made("p", name, "name"), said);
   if (!answer.problem) text.append(bars(answer));
   if (answer.unknown) text.append(made("p", answer.unknown, "note"));
   else if (answer.candidates && answer.candidates.length > 1) {

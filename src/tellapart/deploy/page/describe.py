@@ -97,9 +97,9 @@ def _quality(evaluation: Any) -> str:
     """A sentence on the first score of an evaluation; empty where there is none. A bundle may hold anything here."""
     try:
         name, metric = next(iter(evaluation["metrics"].items()))
-        return (
-            f"{visible(name)} {percent(metric['value'])} on {counted(evaluation['n'], 'picture')} that it had not seen "
-            f"({percent(metric['low'])} to {percent(metric['high'])} with 95 % confidence)"
-        )
+        words = visible(name).replace("_", " ").capitalize()
+        n = counted(evaluation["n"], "picture")
+        span = f"{percent(metric['low'])} to {percent(metric['high'])} with 95 % confidence"
+        return f"{words} {percent(metric['value'])} on {n} that it had not seen ({span})"
     except (TypeError, KeyError, ValueError, AttributeError, StopIteration):
         return ""

@@ -145,6 +145,17 @@
     hit.addEventListener("pointerleave", () => (say.textContent = ""));
   }
 
+  // A command breaks between its words, not within "--out".
+  for (const code of all(".code code, .data td code").filter((one) => !one.textContent.includes("\n"))) {
+    code.replaceChildren(...code.textContent.split(/( +)/).map((word) => {
+      if (!word.trim()) return word;
+      const span = document.createElement("span");
+      span.className = "word";
+      span.textContent = word;
+      return span;
+    }));
+  }
+
   // Copy.
   for (const button of all(".copy")) {
     button.hidden = false;

@@ -137,7 +137,8 @@
     }));
     get("log").textContent = `Every decision is written in ${about.log}.`;
     get("next").hidden = !about.after || !(sums.relabelled + sums.excluded);
-    get("command").textContent = about.after;
+    // It breaks between its words, not within "--out".
+    get("command").replaceChildren(...about.after.split(/( +)/).map((word) => (word.trim() ? make("span", word, { className: "word" }) : word)));
     const made = Object.entries(decisions).filter(([, one]) => ["relabel", "exclude"].includes(one.decision));
     get("made").hidden = !made.length;
     get("links").replaceChildren(...made.slice(0, MOST_LINKS).map(([i, one]) => {
