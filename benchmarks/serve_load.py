@@ -248,16 +248,16 @@ async def in_turn(contestants: dict[str, Callable[[], Any]], rounds: int) -> dic
     }
 
 
-async def loads(bundle: str, requests: list[bytes], arguments: argparse.Namespace) -> dict[str, Any]:
+async def loads(bundle: str, requests: list[bytes], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Latency at 80 % of the peak, and what becomes of three times the peak; the peak is that of the moment."""
-    figures: dict[str, Any] = {"network": SMALL, "rounds": []}
+    rounds: list[dict[str, Any]] = []
     with ours(bundle) as (_, port):
         loader = Loader(port, requests)
         for _ in range(arguments.rounds):
             peak = (await loader.closed(arguments.seconds)).rate
             at_80 = await loader.open(0.8 * peak, arguments.seconds)
             at_300 = await loader.open(3 * peak, arguments.seconds)
-            figures["rounds"].append(
+            rounds.append(
                 {
                     "peak": round(peak, 1),
                     "at_80_percent": at_80.summary(),
@@ -265,9 +265,9 @@ async def loads(bundle: str, requests: list[bytes], arguments: argparse.Namespac
                     "answered_of_peak": round(at_300.rate / peak, 3),
                 }
             )
-            print(figures["rounds"][-1], flush=True)
+            print(rounds[-1], flush=True)
         loader.close()
-    return figures
+    return rounds
 
 
 async def growth(bundle: str, requests: list[bytes], n: int) -> dict[str, Any]:
@@ -321,7 +321,9 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         speeds = await in_turn(contestants, arguments.rounds)
         now = Resources.of(process)
         memory = {"megabytes": round(now.megabytes, 1), "files": now.files, "threads": now.threads}
-    figures = {"throughput": speeds, "memory": memory, "loads": await loads(bundles[SMALL], requests, arguments)}
+    figures: dict[str, Any] = {"throughput": speeds, "memory": memory, "loads": {}}
+    for name, bundle in bundles.items():
+        figures["loads"][name] = await loads(bundle, requests, arguments)
     figures["growth"] = await growth(bundles[SMALL], requests[:8], arguments.growth)
     return figures
 

@@ -3,9 +3,10 @@
 `predict` is timed beside importing the libraries that it cannot do without, in seconds of processor time too, which
 other programs hardly change. `scan` is timed twice: as a command, start-up included, and as the call itself.
 
-TELLAPART_TEST_DATA=… python -m benchmarks.start_up RUN_DIRECTORY
+TELLAPART_TEST_DATA=… python -m benchmarks.start_up RUN_DIRECTORY [--fastai PYTHON]
 TELLAPART_TEST_DATA=… python -m benchmarks.start_up RUN_DIRECTORY --before FOLDER/src
 
+PYTHON is that of an environment with fastai, whose `load_learner` and first answer are timed too, in turn.
 The second form is for a busy machine: processor time alone, beside the same command of an older source, in turn.
 """
 
@@ -14,20 +15,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import tellapart as ta
 from benchmarks import record
 
+FASTAI = Path(__file__).parent / "start_up_fastai.py"
 LIBRARIES = "import numpy, PIL.Image, simplejpeg, onnxruntime"
 
 
-def seconds(*arguments: str, source: str = "") -> tuple[float, float]:
+def seconds(*arguments: str, source: str = "", python: str = sys.executable) -> tuple[float, float]:
     """Seconds by the clock, and of the processors, of a Python process."""
     environment = {**os.environ, "PYTHONPATH": source} if source else None
     start = time.monotonic()
-    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment)
+    child = subprocess.Popen([python, *arguments], stdout=subprocess.DEVNULL, env=environment)
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
@@ -67,6 +70,16 @@ def main() -> None:
     if "--before" in sys.argv:
         processor_time(predict, sys.argv[sys.argv.index("--before") + 1])
         return
+    fastai = sys.argv[sys.argv.index("--fastai") + 1] if "--fastai" in sys.argv else ""
+    with tempfile.TemporaryDirectory() as folder:
+        learner = str(Path(folder) / "learner.pkl")
+        if fastai:
+            seconds(str(FASTAI), "write", str(fruit), learner, python=fastai)
+        measure(predict, fruit, ("answer", picture, learner) if fastai else (), fastai)
+
+
+def measure(predict: tuple[str, ...], fruit: Path, theirs: tuple[str, ...], fastai: str) -> None:
+    """All of it in turn, and written down."""
     found: dict[str, list[float]] = {}
     scan_seconds(fruit, 1)  # the files are in the disk's cache from here on
     seconds(*predict)
@@ -75,6 +88,8 @@ def main() -> None:
         times["predict_one_s"], times["predict_one_cpu_s"] = seconds(*predict)
         times["libraries_s"], times["libraries_cpu_s"] = seconds("-c", LIBRARIES)
         times["predict_with_options_s"], times["predict_with_options_cpu_s"] = seconds(*predict, "--top", "2")
+        if theirs:
+            times["fastai_s"], times["fastai_cpu_s"] = seconds(str(FASTAI), *theirs, python=fastai)
         for name, workers in (("1_thread", 1), ("2_threads", 2)):
             times[f"scan_{name}_s"] = command_seconds("scan", str(fruit), "--quiet", "--workers", str(workers))
             times[f"scan_call_{name}_s"] = scan_seconds(fruit, workers)
@@ -85,6 +100,8 @@ def main() -> None:
         "scan_call_ratio": ("scan_call_1_thread_s", "scan_call_2_threads_s"),
         "predict_to_libraries_cpu_ratio": ("predict_one_cpu_s", "libraries_cpu_s"),
     }
+    if theirs:
+        pairs["fastai_to_predict_ratio"] = ("fastai_s", "predict_one_s")
     for name, (one, other) in pairs.items():
         found[name] = [round(a / b, 3) for a, b in zip(found[one], found[other], strict=True)]
     load = [round(value, 1) for value in os.getloadavg()]

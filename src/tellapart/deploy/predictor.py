@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack, overload
+from typing import TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from PIL import Image
@@ -17,13 +19,13 @@ from tellapart.core.predictions import Floats, Mean
 from tellapart.core.text import percent
 from tellapart.deploy.answer import Answer
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.engines.names import AUTO
+from tellapart.deploy.engines.names import AT_ONCE, AUTO
 from tellapart.deploy.engines.switch import EngineSwitch
 from tellapart.deploy.read_pictures import NamedPicture, Picture, PictureRead, read_ahead
 from tellapart.errors import UsageError
 
-#: Pictures run at once. Twice as many are hardly faster on a processor, and their layers need another 100 MB.
-BATCH = 8
+#: Pictures of a batch, of which `AT_ONCE` run at a time. More are hardly faster on a processor, and need more memory.
+BATCH = 4
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -110,6 +112,10 @@ def predict(
     return load(path).predict(pictures, **options)
 
 
+#: Probabilities [n_classes] and out-of-distribution score of one picture.
+_Scored: TypeAlias = tuple[Floats, float | None]
+
+
 @dataclass(frozen=True)
 class _Rules:
     """How probabilities become answers.
@@ -193,19 +199,42 @@ def _answers(
     n_copies: int,
     mean: Mean,
 ) -> Iterator[Answer]:
-    while batch := list(itertools.islice(pictures, batch_size)):
+    def score(batch: Sequence[PictureRead]) -> Iterator[_Scored]:
         pixels = [picture.pixels for picture in batch if picture.pixels is not None]
-        scored: Iterator[tuple[Floats, float | None]] = iter(())
-        if pixels:
-            logits, distance = network.predict_distance(np.stack(pixels), n_copies=n_copies, mean=mean)
-            probabilities = bundle.probabilities(logits)
-            scored = zip(probabilities, _ood_scores(bundle, distance, probabilities), strict=True)
+        if not pixels:
+            return iter(())
+        logits, distance = network.predict_distance(np.stack(pixels), n_copies=n_copies, mean=mean)
+        probabilities = bundle.probabilities(logits)
+        return zip(probabilities, _ood_scores(bundle, distance, probabilities), strict=True)
+
+    batches = iter(lambda: list(itertools.islice(pictures, batch_size)), [])
+    for batch, scored in _overlapping(score, batches, network):
         for picture in batch:
             if picture.pixels is None:
                 yield Answer(picture.path, (), (), math.nan, picture.problem)
             else:
-                probability, score = next(scored)
-                yield _with_ood_score(bundle, _answer(bundle, picture.path, probability, rules), score, rules.refuse)
+                probability, ood_score = next(scored)
+                answer = _answer(bundle, picture.path, probability, rules)
+                yield _with_ood_score(bundle, answer, ood_score, rules.refuse)
+
+
+def _overlapping(
+    score: Callable[[Sequence[PictureRead]], Iterator[_Scored]],
+    batches: Iterator[list[PictureRead]],
+    network: Bundle | EngineSwitch,
+) -> Iterator[tuple[list[PictureRead], Iterator[_Scored]]]:
+    """Batches with their scores, in their order; as many run at a time as the network takes."""
+    if first := next(batches, []):  # alone and on this thread: it opens the network
+        yield first, score(first)
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="network") as pool:
+        running: deque[tuple[list[PictureRead], Future[Iterator[_Scored]]]] = deque()
+        for batch in batches:
+            running.append((batch, pool.submit(score, batch)))
+            while running and len(running) >= network.at_once:
+                batch, future = running.popleft()
+                yield batch, future.result()
+        for batch, future in running:
+            yield batch, future.result()
 
 
 def _set_threshold(bundle: Bundle, coverage: float) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tellapart.core.files import replacing
+from tellapart.core.text import counted
 from tellapart.core.unicode_names import composed
 from tellapart.deploy.answer import NONE, UNKNOWN, Answer
 from tellapart.deploy.inputs.suffixes import is_archive
@@ -103,7 +104,7 @@ class SortInto:
         done = "would be copied" if self.dry and self.copies else "would be linked" if self.dry else ""
         done = done or ("copied" if self.copies else "linked")
         total = sum(self.counts.values())
-        lines = [f"{total:,} pictures {done} into {self.folder}:"]
+        lines = [f"{counted(total, 'picture')} {done} into {self.folder}:"]
         lines += [f"  {n:>9,}  {name}" for name, n in self.counts.most_common()]
         if self.n_left_out:
             lines.append(f"{self.n_left_out:,} could not be read, and are in no folder.")

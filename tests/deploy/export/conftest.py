@@ -50,7 +50,7 @@ def browser(chromium) -> Iterator[Any]:
 def scripts(browser) -> Any:
     """A page with the functions of the classifier's page that need neither a network nor a document."""
     page = browser.new_page()
-    for name in ("preprocess.js", "read_picture.js", "answer.js"):
+    for name in ("preprocess.js", "scaled_jpeg.js", "read_picture.js", "answer.js"):
         page.add_script_tag(content=(PAGE / name).read_text(encoding="utf-8"))
     return page
 

@@ -16,6 +16,7 @@ from tellapart.core.openvino_quiet import load_openvino
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.bundle.write import write_bundle
 from tellapart.deploy.export.about import left_out
+from tellapart.deploy.export.int8 import export_int8
 from tellapart.deploy.page.describe import describe
 from tellapart.errors import UsageError
 from tellapart.evaluation.calibration_summary import Certainty
@@ -124,3 +125,31 @@ def test_an_ensemble_is_whole_in_every_format_but_timms(ensemble: Path) -> None:
         np.testing.assert_allclose(logits, wanted, atol=1e-3, err_msg=to)
     with pytest.raises(UsageError, match="no network that timm can build"):
         export(ensemble, "timm")
+
+
+@pytest.mark.slow
+def test_an_ensemble_in_8_bits_is_whole_and_says_what_it_leaves_out(ensemble: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(ensemble)
+    pictures = np.random.default_rng(7).integers(0, 256, (16, 32, 32, 3), np.uint8)
+    wanted = bundle.predict_pixels(pictures)
+    exported = export_int8(bundle, tmp_path / "int8.onnx", pictures, wanted.argmax(axis=1), max_loss=1.0)
+    assert all(ability in " ".join(exported.left_out) for ability in ABILITIES)
+    session = onnxruntime.InferenceSession(exported.path)
+    logits, probabilities = session.run(["logits", "probabilities"], {"pictures": pictures})
+    assert np.abs(logits - wanted).max() < 0.2 * np.ptp(wanted)
+    np.testing.assert_allclose(probabilities, bundle.probabilities(logits), atol=1e-6)  # with its temperature
+    named = {key: json.loads(session.get_modelmeta().custom_metadata_map[key]) for key in ("sets", "classes")}
+    assert named == {"sets": {"0.9": 0.2}, "classes": ["a", "b", "c"]}
+
+
+@pytest.mark.slow
+def test_several_labels_in_8_bits_keep_their_temperatures_and_thresholds(several: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(several)
+    target = (bundle.probabilities(bundle.predict_pixels(PICTURES)) >= np.array(bundle.thresholds)).astype(int)
+    exported = export_int8(bundle, tmp_path / "int8.onnx", PICTURES, target, max_loss=1.0)
+    assert "thresholds" in " ".join(exported.left_out)
+    assert "without the 1 changed copies" in " ".join(exported.left_out)
+    session = onnxruntime.InferenceSession(exported.path)
+    logits, probabilities = session.run(["logits", "probabilities"], {"pictures": PICTURES})
+    np.testing.assert_allclose(probabilities, bundle.probabilities(logits), atol=1e-6)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["thresholds"]) == [0.2, 0.5, 0.6]

@@ -144,7 +144,7 @@ READ = """async ([text, settings]) => {
 
 
 @pytest.mark.parametrize(("size", "side"), [((160, 120), 60), ((161, 123), 30), ((130, 200), 16), ((90, 120), 80)])
-@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_a_jpeg_is_read_at_pythons_scale_but_for_rounding(scripts, scene, size, side, subsampling):
     file = io.BytesIO()
     scene(3, *size).save(file, "JPEG", quality=90, subsampling=subsampling)
@@ -154,6 +154,6 @@ def test_a_jpeg_is_read_at_pythons_scale_but_for_rounding(scripts, scene, size, 
     theirs = np.array(data, float).reshape(height, width, 3)
     mine = decode(file.getvalue(), at_least=settings.decode_at_least).astype(float)
     assert theirs.shape == mine.shape
-    # Colour that is stored at half the size is brought to full size in the browser, and taken as it is here.
-    assert np.abs(theirs - mine).mean() < (0.5 if subsampling == 0 else 1.5)
+    # Means of blocks of all channels at once, without a word on how colours are stored, would be off by 1.5.
+    assert np.abs(theirs - mine).mean() < 0.6
     assert abs((theirs - mine).mean()) < 0.1

@@ -1,16 +1,19 @@
 """The server over real HTTP: what it answers, what it refuses, and how."""
 
 import asyncio
+import contextlib
 import socket
+import socketserver
 import threading
 import zlib
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from tellapart.deploy.predictor import load
 from tellapart.errors import UsageError
-from tellapart.web.serve import bodies
+from tellapart.web.serve import bodies, client
 from tellapart.web.serve.batches import Batches, Busy
 from tellapart.web.serve.client import Client
 from tests.web.serve.conftest import Running, picture
@@ -244,3 +247,41 @@ def test_the_client_gives_the_answers_of_predict(running, with_token, run, tmp_p
         Client("http://127.0.0.1:9").predict(picture())
     with pytest.raises(UsageError, match="no address"):
         Client("file:///etc/passwd")
+
+
+def test_the_client_says_what_is_wrong_with_a_file_or_a_server(running, run, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(client, "time", SimpleNamespace(sleep=waits.append))
+    missing = Client(running.address).predict(tmp_path / "missing.png")
+    assert (missing.label, missing.path) == ("", str(tmp_path / "missing.png"))
+    assert missing.problem == load(run).predict(tmp_path / "missing.png").problem
+    replies = {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}": "as a server of Tellapart",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>": "as a server of Tellapart",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{": "does not answer",
+        b"SSH-2.0-OpenSSH_9.2\r\n": "does not answer",
+        b"HTTP/1.1 429 Busy\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\nContent-Length: 0\r\n\r\n": "status 429",
+    }
+    for reply, says in replies.items():
+        with replying(reply) as address, pytest.raises(UsageError, match=says):
+            Client(address).predict(picture())
+    assert waits == [1, 1, 1, 1]
+    with pytest.raises(UsageError, match="does not answer"):
+        Client("http://127.0.0.1:port").predict(picture())
+
+
+@contextlib.contextmanager
+def replying(reply):
+    """A server that says the same to everybody."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(65536)
+            self.request.sendall(reply)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()

@@ -30,11 +30,14 @@ _INT64 = 7
 Value = int | memoryview
 
 
-class _Tensor:
-    """Fields of TensorProto."""
+class TensorFields:
+    """Numbers of the fields of TensorProto."""
 
     DIMS, TYPE, FLOATS, INT32S, INT64S, NAME, RAW, DOUBLES, UINT64S, DOC = 1, 2, 4, 5, 7, 8, 9, 10, 11, 12
     ALLOWED = frozenset({DIMS, TYPE, FLOATS, INT32S, INT64S, NAME, RAW, DOUBLES, UINT64S, DOC})
+
+
+_PIECES = (TensorFields.RAW, TensorFields.FLOATS, TensorFields.DOUBLES)
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,12 @@ def read_graph(path: Path) -> Graph:
     """
     graph = Graph()
     n_graphs = 0
-    for number, value in _fields(memoryview(path.read_bytes()), _MODEL, "the model"):
+    for number, value in fields(memoryview(path.read_bytes()), _MODEL, "the model"):
         if number == 7:
             n_graphs += 1
-            _read_graph(_bytes(value), graph)
+            _read_graph(as_bytes(value), graph)
         elif number == 8:
-            domain, version = _opset(_bytes(value))
+            domain, version = _opset(as_bytes(value))
             graph.opsets[domain] = max(version, graph.opsets.get(domain, 0))
     if n_graphs != 1 or not graph.nodes:
         raise ValueError("it holds no graph")
@@ -122,22 +125,22 @@ _ATTRIBUTE = frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20})
 
 def _read_graph(message: memoryview, graph: Graph) -> None:
     n_described = 0
-    for number, value in _fields(message, _GRAPH, "the graph"):
-        n_described += len(_bytes(value))
+    for number, value in fields(message, _GRAPH, "the graph"):
+        n_described += len(as_bytes(value))
         if number == 1:
-            node = _node(_bytes(value))
+            node = _node(as_bytes(value))
             graph.nodes.append(node)
             n_described -= sum(constant.n_data for constant in node.constants)
             if len(graph.nodes) > MOST_NODES:
                 raise ValueError(f"it has more than {MOST_NODES:,} operators")
         elif number == 5:
-            constant = _constant(_bytes(value))
+            constant = _constant(as_bytes(value))
             if constant.name in graph.constants:
                 raise ValueError(f"two of its constants are called {constant.name!r}")
             graph.constants[constant.name] = constant
             n_described -= constant.n_data
         elif number == 11:
-            names = [_text(inner) for n, inner in _fields(_bytes(value), None, "an input") if n == 1]
+            names = [_text(inner) for n, inner in fields(as_bytes(value), None, "an input") if n == 1]
             graph.inputs += names
         if n_described > _MOST_DESCRIBED:
             raise ValueError(f"it takes more than {_MOST_DESCRIBED >> 20} MiB beside its weights")
@@ -149,13 +152,13 @@ def _node(message: memoryview) -> Node:
     single: dict[int, str] = {}
     numbers: dict[str, tuple[int, ...]] = {}
     constants: list[Constant] = []
-    for number, value in _fields(message, _NODE, "an operator"):
+    for number, value in fields(message, _NODE, "an operator"):
         if number == 1:
             inputs.append(_text(value))
         elif number == 2:
             outputs.append(_text(value))
         elif number == 5:
-            name, integers, tensors = _attribute(_bytes(value))
+            name, integers, tensors = _attribute(as_bytes(value))
             if name in numbers:
                 raise ValueError(f"an operator has the attribute {name!r} twice")
             numbers[name] = integers
@@ -172,38 +175,41 @@ def _node(message: memoryview) -> Node:
 def _attribute(message: memoryview) -> tuple[str, tuple[int, ...], list[Constant]]:
     """Name, whole numbers and tensors of an attribute."""
     name, integers, tensors = "", [], []
-    for number, value in _fields(message, _ATTRIBUTE, "an attribute (a graph within an operator is not allowed)"):
+    for number, value in fields(message, _ATTRIBUTE, "an attribute (a graph within an operator is not allowed)"):
         if number == 1:
             name = _text(value)
         elif number in (3, 8):
             integers += _integers(value)
         elif number in (5, 10):
-            tensors.append(_constant(_bytes(value)))
+            tensors.append(_constant(as_bytes(value)))
     return name, tuple(integers), tensors
 
 
 def _constant(message: memoryview) -> Constant:
     name, kind, shape, values = "", 0, list[int](), list[int]()
     n_bytes = n_listed = n_data = 0
-    for number, value in _fields(message, _Tensor.ALLOWED, "a constant (data in another file is not allowed)"):
-        if number in (_Tensor.RAW, _Tensor.FLOATS, _Tensor.DOUBLES) and len(_bytes(value)) > _LARGE_PIECE:
-            n_data += len(_bytes(value))
-        if number == _Tensor.DIMS:
+    for number, value in fields(message, TensorFields.ALLOWED, "a constant (data in another file is not allowed)"):
+        if (
+            number in (TensorFields.RAW, TensorFields.FLOATS, TensorFields.DOUBLES)
+            and len(as_bytes(value)) > _LARGE_PIECE
+        ):
+            n_data += len(as_bytes(value))
+        if number == TensorFields.DIMS:
             shape += _integers(value)
-        elif number == _Tensor.TYPE:
+        elif number == TensorFields.TYPE:
             kind = _integer(value)
-        elif number == _Tensor.NAME:
+        elif number == TensorFields.NAME:
             name = _text(value)
-        elif number == _Tensor.RAW:
-            n_bytes += len(_bytes(value))
-            if len(_bytes(value)) <= 8 * _KNOWN_VALUES and len(_bytes(value)) % 8 == 0:
-                values += np.frombuffer(_bytes(value), "<i8").tolist()
-        elif number in (_Tensor.INT32S, _Tensor.INT64S, _Tensor.UINT64S):
+        elif number == TensorFields.RAW:
+            n_bytes += len(as_bytes(value))
+            if len(as_bytes(value)) <= 8 * _KNOWN_VALUES and len(as_bytes(value)) % 8 == 0:
+                values += np.frombuffer(as_bytes(value), "<i8").tolist()
+        elif number in (TensorFields.INT32S, TensorFields.INT64S, TensorFields.UINT64S):
             listed = _integers(value)
             n_listed += len(listed)
             values += listed[:_KNOWN_VALUES]
-        elif number != _Tensor.DOC:
-            n_listed += len(_bytes(value)) // (4 if number == _Tensor.FLOATS else 8)
+        elif number != TensorFields.DOC:
+            n_listed += len(as_bytes(value)) // (4 if number == TensorFields.FLOATS else 8)
     if kind not in _SIZES:
         raise ValueError(f"the constant {name!r} is of a type that no network of ours has")
     if len(shape) > 16 or any(side < 0 for side in shape):
@@ -217,7 +223,7 @@ def _constant(message: memoryview) -> Constant:
 
 def _opset(message: memoryview) -> tuple[str, int]:
     domain, version = "", 0
-    for number, value in _fields(message, frozenset({1, 2}), "a version"):
+    for number, value in fields(message, frozenset({1, 2}), "a version"):
         if number == 1:
             domain = _text(value)
         else:
@@ -225,8 +231,17 @@ def _opset(message: memoryview) -> tuple[str, int]:
     return domain, version
 
 
-def _fields(message: memoryview, allowed: frozenset[int] | None, of: str) -> Iterator[tuple[int, Value]]:
-    """The fields of a message: their number, and a number or bytes."""
+def fields(message: memoryview, allowed: frozenset[int] | None, of: str) -> Iterator[tuple[int, Value]]:
+    """The fields of a message: their number, and a number or bytes.
+
+    Args:
+        message: protobuf.
+        allowed: numbers that may occur; None: any.
+        of: what the message is, for errors.
+
+    Raises:
+        ValueError: it is cut off or garbled, or holds what is not allowed.
+    """
     position = n_fields = 0
     while position < len(message):
         n_fields += 1
@@ -286,14 +301,19 @@ def _integers(value: Value) -> list[int]:
     return numbers
 
 
-def _bytes(value: Value) -> memoryview:
+def as_bytes(value: Value) -> memoryview:
+    """The bytes of a field.
+
+    Raises:
+        ValueError: it is a number.
+    """
     if isinstance(value, int):
         raise ValueError("a number stands where bytes belong")
     return value
 
 
 def _text(value: Value) -> str:
-    content = _bytes(value)
+    content = as_bytes(value)
     if len(content) > 10_000:
         raise ValueError("a name is longer than 10,000 characters")
     return str(content, "utf-8", "replace")

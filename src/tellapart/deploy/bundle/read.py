@@ -35,7 +35,7 @@ from tellapart.core.several_runs import describe_several
 from tellapart.data.augmentation.tta import copies
 from tellapart.deploy.bundle.session import open_session
 from tellapart.deploy.bundle.tensors import read_tensors
-from tellapart.deploy.engines.names import EngineName
+from tellapart.deploy.engines.names import AT_ONCE, EngineName
 from tellapart.deploy.engines.openvino import Run, open_openvino
 from tellapart.errors import BundleError, TellapartError, UsageError
 from tellapart.evaluation.open_set import KnownClasses, OodScore
@@ -153,6 +153,11 @@ class Bundle:
             return open_openvino(self.folder / MODEL, bfloat16=self.engine == "openvino-bf16")
         session = self.session
         return lambda pictures, outputs: session.run(outputs, {"pictures": pictures})
+
+    @property
+    def at_once(self) -> int:
+        """Batches that it may be given at a time; see `EngineSwitch`."""
+        return AT_ONCE
 
     @cached_property
     def known(self) -> KnownClasses | None:

@@ -12,8 +12,10 @@ from tellapart.core.hardware import give_back, processor_limit
 from tellapart.core.onnxruntime_quiet import load_onnxruntime
 from tellapart.deploy.bundle.onnx_check import check_graph
 from tellapart.deploy.bundle.onnx_graph import read_graph
+from tellapart.deploy.bundle.onnx_outline import outline
 from tellapart.errors import BundleError
 
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _SHARE = 0.75  # of the machine's memory
 _OTHERWISE = 8.0  # GiB, where the machine does not tell
 # It computes whatever follows from constants, which may take any time. Our exporter has done that for small ones.
@@ -52,8 +54,15 @@ def open_session(path: Path) -> Any:
     # no time.
     options.enable_mem_pattern = False
     try:
+        real = path.resolve()
+        model = outline(real)
+        if model is not None:
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(real.parent))
         session = onnxruntime.InferenceSession(
-            path, sess_options=options, providers=["CPUExecutionProvider"], disabled_optimizers=_NOT_WHEN_LOADED
+            model or path,
+            sess_options=options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=_NOT_WHEN_LOADED,
         )
         inputs, outputs = session.get_inputs(), session.get_outputs()
     except Exception as error:  # onnxruntime's errors share no base but Exception

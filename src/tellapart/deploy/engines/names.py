@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias, get_args
 EngineName: TypeAlias = Literal["onnxruntime", "openvino", "openvino-bf16"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 AUTO = "auto"
+#: Batches that an engine runs at a time: the threads of one meet after every layer, and meanwhile the other computes.
+AT_ONCE = 2
 
 #: The one tolerance of a float32 engine is that of the bundle: its logits beside the golden ones, as `verify` has it.
 #: bfloat16 keeps eight bits of a number, so logits differ in their third digit. What is answered may not: a calibrated

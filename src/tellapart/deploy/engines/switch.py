@@ -15,7 +15,7 @@ from tellapart.core.hardware import give_back
 from tellapart.core.predictions import Floats, Mean
 from tellapart.core.preprocess import Pixels
 from tellapart.deploy.bundle.read import Bundle
-from tellapart.deploy.engines.names import AUTO, ENGINES, EngineName
+from tellapart.deploy.engines.names import AT_ONCE, AUTO, ENGINES, EngineName
 from tellapart.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # so whoever stops at the worst moment has waited twice as long, and whoever goes on gains.
 _BEFORE_TIMING, _BEFORE_LOADING = 4.0, 1.5
 #: A smaller batch, such as the last one, says little about the speed.
-_FEWEST = 8
+_FEWEST = 4
 
 
 class EngineSwitch:
@@ -68,6 +68,11 @@ class EngineSwitch:
                 expected = _chooser().golden_distance(replace(bundle, engine="onnxruntime"))
                 give_back()  # that network is gone, and so shall its memory be before the other one is loaded
             _chooser().check_engine(self.bundle, expected)
+
+    @property
+    def at_once(self) -> int:
+        """Batches that it may be given at a time: one until the engine is decided, which is timed on what comes."""
+        return AT_ONCE if self.decided else 1
 
     def predict_distance(
         self, pictures: Pixels, n_copies: int = 0, mean: Mean = "logits"

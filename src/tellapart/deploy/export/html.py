@@ -24,7 +24,7 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval' blob:; style-src 'unsafe-inline'; "
     "img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'"
 )
-_SCRIPTS = ("preprocess.js", "read_picture.js", "answer.js", "local_engine.js", "classifier.js")
+_SCRIPTS = ("preprocess.js", "scaled_jpeg.js", "read_picture.js", "answer.js", "local_engine.js", "classifier.js")
 _PRIVACY = "Your pictures stay on this device: this page sends nothing anywhere, and works without a network."
 _ALLOWED = 0.01  # of the logits' size; weights in float16 change them by a thousandth or so
 

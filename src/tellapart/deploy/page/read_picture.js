@@ -9,7 +9,9 @@ async function readPicture(blob, preprocessing) {
   let pixels;
   try {
     pixels = (await unmixedPixels(blob)) || (await canvasPixels(blob));
-    if (await isJpeg(blob)) pixels = reduced(pixels, jpegScale(pixels, preprocessing));
+    if (await isJpeg(blob)) {
+      pixels = scaledJpeg(pixels, jpegScale(pixels, preprocessing), new DataView(await blob.arrayBuffer()));
+    }
   } catch (error) {
     throw error instanceof TooLarge ? error : new Error("This file is no picture that your browser can read.");
   }
@@ -108,40 +110,6 @@ async function canvasPixels(blob) {
 async function isJpeg(blob) {
   const start = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
   return start[0] === 0xff && start[1] === 0xd8;
-}
-
-/** The scale, 1/1 to 1/8, at which Python decodes a JPEG: as small as loses nothing for the network. */
-function jpegScale({ width, height }, { height: rows, width: columns, crop }) {
-  const least = Math.round(Math.max(rows, columns) / crop);
-  return [8, 4, 2].find((factor) => Math.ceil(Math.min(width, height) / factor) >= least) || 1;
-}
-
-/**
- * Each block of pixels as its mean: what libjpeg gives when it decodes at that scale, but for its rounding.
- * Halves go to the even number, since pixels that are all a little brighter would move the network's answers.
- */
-function reduced({ width, height, data }, factor) {
-  if (factor === 1) return { width, height, data };
-  const [n, shift] = [factor * factor, 2 * Math.log2(factor)];
-  const result = { width: Math.ceil(width / factor), height: Math.ceil(height / factor) };
-  result.data = new Uint8Array(4 * result.width * result.height);
-  for (let y = 0, to = 0; y < result.height; y++) {
-    for (let x = 0; x < result.width; x++, to += 4) {
-      const sum = [0, 0, 0, 0];
-      for (let dy = 0; dy < factor; dy++) {
-        const row = Math.min(height - 1, y * factor + dy) * width; // beyond the edge its pixels are repeated
-        for (let dx = 0; dx < factor; dx++) {
-          const from = 4 * (row + Math.min(width - 1, x * factor + dx));
-          for (let channel = 0; channel < 4; channel++) sum[channel] += data[from + channel];
-        }
-      }
-      for (let channel = 0; channel < 4; channel++) {
-        const [whole, rest] = [sum[channel] >> shift, sum[channel] & (n - 1)];
-        result.data[to + channel] = whole + (rest > n / 2 || (rest === n / 2 && whole & 1) ? 1 : 0);
-      }
-    }
-  }
-  return result;
 }
 
 /** RGB of RGBA, over a colour; rounded as Pillow rounds. */

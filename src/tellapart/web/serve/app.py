@@ -127,6 +127,7 @@ class Served:
 
     async def predict(self, request: Any) -> Any:
         """Answer the pictures of a request."""
+        self.batches.check_room()
         with self.memory.lease() as lease:
             pictures, as_form = await pictures_of(request, lease)
             contents = [content for _, content in pictures]
@@ -219,6 +220,7 @@ class Served:
     async def v2_infer(self, request: Any) -> Any:
         """Answer the pictures of a request of the open inference protocol."""
         name, classes = self._v2_name(request), self.batches.model.bundle.classes
+        self.batches.check_room()
         with self.memory.lease() as lease:
             body = await whole_body(request, MOST_BYTES, lease)
             lease.take(len(body))  # the pictures are cut out of it

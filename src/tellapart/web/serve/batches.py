@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from tellapart.core.hardware import n_processors
 from tellapart.deploy.answer import Answer
+from tellapart.deploy.engines.names import AT_ONCE
 from tellapart.deploy.predictor import BATCH, AnswerOptions, Classifier, answers_to_read
 from tellapart.deploy.read_pictures import PictureRead, read_one
 
@@ -52,21 +53,21 @@ class Batches:
         self.n_batches = 0
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._readers = ThreadPoolExecutor(n_processors(), thread_name_prefix="read")
-        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._worker: asyncio.Task[None] | None = None
+        self._network = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="network")
+        self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to answer."""
-        self._worker = asyncio.create_task(self._work())
+        self._workers = [asyncio.create_task(self._work()) for _ in range(AT_ONCE)]
 
     async def stop(self) -> None:
         """End when all pictures that are inside are answered."""
         while self.n_inside:
             await asyncio.sleep(0.01)
-        if self._worker is not None:
-            self._worker.cancel()
+        for worker in self._workers:
+            worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._worker
+                await worker
         self._readers.shutdown()
         self._network.shutdown()
 
@@ -84,10 +85,18 @@ class Batches:
         with self._inside(len(files)):
             return list(await asyncio.gather(*(self._answer(file, model, options) for file in files)))
 
-    @contextmanager
-    def _inside(self, n: int) -> Iterator[None]:
+    def check_room(self, n: int = 1) -> None:
+        """Whether so many more pictures may come; asked before they are read, a refusal costs next to nothing.
+
+        Raises:
+            Busy: they may not.
+        """
         if self.n_inside + n > self.most_waiting:
             raise Busy
+
+    @contextmanager
+    def _inside(self, n: int) -> Iterator[None]:
+        self.check_room(n)
         self.n_inside += n
         try:
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import time
@@ -11,11 +12,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tellapart.data.decoding.messages import of_system
 from tellapart.deploy.answer import Answer
 from tellapart.errors import UsageError
 
 _MOST_BYTES = 50_000_000
 _TRIES = 5
+_LONGEST_WAIT = 10  # seconds
 
 
 class Client:
@@ -48,24 +51,32 @@ class Client:
         Raises:
             UsageError: no server answers there, or it refuses, with the reason.
         """
-        content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+        path = "" if isinstance(picture, bytes) else str(picture)
+        try:
+            content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+        except OSError as error:
+            return Answer(path, (), (), math.nan, of_system(error))
         wanted = {name: json.dumps(value) for name, value in options.items() if value is not None}
         status, answer = self._ask(f"/v1/predict?{urllib.parse.urlencode(wanted)}", content)
-        path = "" if isinstance(picture, bytes) else str(picture)
         if status == 422:
-            return Answer(path, (), (), math.nan, str(answer["error"]))
+            return Answer(path, (), (), math.nan, str(answer.get("error", "the server does not say why")))
         if status != 200:
             raise UsageError(f"{self.address}: {answer.get('error', f'status {status}')}")
-        return Answer(
-            path,
-            tuple(answer["chosen"]),
-            tuple(answer["labels"].items()),
-            answer["certainty"],
-            None,
-            tuple(answer["candidates"]),
-            answer["ood_score"],
-            answer["unknown"],
-        )
+        try:
+            return Answer(
+                path,
+                tuple(answer["chosen"]),
+                tuple(answer["labels"].items()),
+                answer["certainty"],
+                None,
+                tuple(answer["candidates"]),
+                answer["ood_score"],
+                answer["unknown"],
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise UsageError(
+                f"{self.address} does not answer as a server of Tellapart.", "Is it one? tellapart serve RUN"
+            ) from None
 
     def _ask(self, path: str, content: bytes) -> tuple[int, dict[str, Any]]:
         """Status and answer; where too many wait, after some more tries."""
@@ -75,22 +86,24 @@ class Client:
             request = urllib.request.Request(self.address + path, content, headers)
             try:
                 with urllib.request.urlopen(request, timeout=self.seconds) as response:
-                    return response.status, json.loads(response.read(_MOST_BYTES))
+                    return response.status, _object(response.read(_MOST_BYTES))
             except urllib.error.HTTPError as error:
                 with error:
                     if error.code != 429 or attempt == _TRIES - 1:
-                        return error.code, _error(error.read(_MOST_BYTES))
-                time.sleep(min(float(error.headers.get("Retry-After") or 1), 10.0))
-            except (OSError, ValueError) as error:
+                        return error.code, _object(error.read(_MOST_BYTES))
+                wait = error.headers.get("Retry-After", "")
+                time.sleep(min(int(wait), _LONGEST_WAIT) if wait.isdecimal() else 1)
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 raise UsageError(
                     f"{self.address} does not answer: {error}.", "Is it running? tellapart serve RUN"
                 ) from None
         raise AssertionError("the last try returns")
 
 
-def _error(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> dict[str, Any]:
+    """What a server sends, as far as it is an object in JSON."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}

@@ -21,7 +21,9 @@ from tellapart.web.serve.metrics import Metrics
 COOKIE = "tellapart-token"
 _OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # whoever looks after the process has no token
 _COUNTED = ("/v1/predict", "/v1/explain", "/v1/correction", "/v1/model")
-_BODY_UNREAD = (401, 403, 413, 415, 429)  # statuses after which the rest of a body is not read
+#: Statuses after which the rest of a body is not read. Whoever comes at a busy time (429) may send it to its end: it is
+#: passed over, he learns why, and comes again on the same connection, which costs both less than a new one.
+_BODY_UNREAD = (401, 403, 413, 415)
 
 
 class Gate:
@@ -49,7 +51,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *_encoded(HEADERS)]
-                if status in _BODY_UNREAD:
+                if status in _BODY_UNREAD or (status == 429 and _waits_to_send(scope)):
                     message["headers"] += _encoded({"Connection": "close"})
             await send(message)
 
@@ -74,6 +76,11 @@ class Gate:
             return 400, "The request was broken off.", {}
         print_err(f"A request failed: {type(error).__name__}: {error}")
         return 500, "The model cannot be run. Its operator can verify it: tellapart verify", {}
+
+
+def _waits_to_send(scope: MutableMapping[str, Any]) -> bool:
+    """Whether the body is sent only after a word of ours (Expect: 100-continue), which never came."""
+    return any(name == b"expect" for name, _ in scope["headers"])
 
 
 def _admit(request: Any, token: str) -> None:
