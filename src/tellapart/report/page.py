@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from tellapart.core.files import write_text
@@ -51,14 +53,13 @@ def write_page(page: Page, path: Path, jpeg: Callable[[int], bytes]) -> None:
 
 def render(page: Page, thumbnails: Thumbnails) -> str:
     """HTML text of a page."""
-    terms = Terms()
-    environment = _environment(terms)
+    environment = _environment()
     theme_script = _read("theme.js")
     script = _read("script.js")
     encoded = {str(row): base64.b64encode(jpeg).decode() for row, jpeg in thumbnails.jpeg.items()}
     return environment.get_template("page.html").render(
         page=page,
-        terms=terms,
+        terms=Terms(),
         picture_notes=thumbnails.notes,
         has=thumbnails.jpeg.keys() | thumbnails.failed.keys(),
         pictures=Markup(json_in_html(encoded)),
@@ -75,7 +76,9 @@ def render(page: Page, thumbnails: Thumbnails) -> str:
     )
 
 
-def _environment(terms: Terms) -> Environment:
+@cache
+def _environment() -> Environment:
+    """The compiled templates serve all pages; what belongs to one page stands in its context."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -85,7 +88,7 @@ def _environment(terms: Terms) -> Environment:
     )
     environment.filters.update(
         visible=formatting.visible,
-        terms=terms.marked,
+        terms=_marked,
         shortened=formatting.shortened,
         certainty=formatting.certainty,
         count=formatting.count,
@@ -93,6 +96,12 @@ def _environment(terms: Terms) -> Environment:
         data_uri=lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
     )
     return environment
+
+
+@pass_context
+def _marked(context: Context, text: str) -> Markup:
+    terms: Terms = context["terms"]
+    return terms.marked(text)
 
 
 def _read(name: str) -> str:
