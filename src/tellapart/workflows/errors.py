@@ -24,6 +24,8 @@ from tellapart.runs.run import Run
 from tellapart.runs.trained_on import known_pictures
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from tellapart.data.catalog import Catalog
@@ -91,6 +93,7 @@ def errors_of_pictures(
     """
     from tellapart.workflows.label_issues import issues_of_pictures
 
+    _check_class(only, catalog.classes)  # before minutes are spent on the features
     issues = issues_of_pictures(catalog, model, progress, seed)
     answers = _answers(catalog, _only(issues.predictions, only), 1.0, None)
     about = f"{counted(len(answers.predictions), 'picture')}, each answered by a quick model that has not seen it"
@@ -111,12 +114,14 @@ def _issues(run: Run, progress: ProgressSink) -> tuple[LabelIssues | None, str]:
         return None, f"{error.message} {error.hint}"
 
 
+def _check_class(only: str | None, classes: Sequence[str]) -> None:
+    if only is not None and only not in classes:
+        raise UsageError(f"--class {only}: there is no such class.", f"There are: {', '.join(classes)}.")
+
+
 def _only(predictions: Predictions, only: str | None) -> Predictions:
-    if only is None:
-        return predictions
-    if only not in predictions.classes:
-        raise UsageError(f"--class {only}: there is no such class.", f"There are: {', '.join(predictions.classes)}.")
-    return of_class(predictions, only)
+    _check_class(only, predictions.classes)
+    return predictions if only is None else of_class(predictions, only)
 
 
 def _answers(catalog: Catalog, predictions: Predictions, temperature: float, limits: Any) -> Answers:
