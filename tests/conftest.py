@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
-import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.sharing import common_folder, made_once
+
 if TYPE_CHECKING:
-    import onnx
+    import numpy as np
 
     from tellapart.core.preprocess import Pixels
     from tellapart.models.network import Network
@@ -28,6 +31,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 # Tests run beside each other, one a core: more threads in each of them would only wait for one another.
+# NumPy's library reads this when it is loaded, so nothing above imports NumPy.
 if "PYTEST_XDIST_WORKER" in os.environ:
     for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ.setdefault(_threads, "1")
@@ -35,8 +39,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # `make test` draws the same few examples every time, `make test-all` new ones. No test may fail on a busy machine.
 _PATIENT: Any = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("same", max_examples=25, derandomize=True, **_PATIENT)
-hypothesis.settings.register_profile("new", max_examples=200, print_blob=True, **_PATIENT)
+hypothesis.settings.register_profile("new", max_examples=75, print_blob=True, **_PATIENT)
 hypothesis.settings.load_profile("same")
+
+
+def pytest_collection_finish() -> None:
+    """Modules live as long as the process: the garbage collector need not look through them again and again."""
+    gc.freeze()
+
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PictureFolder = Callable[..., Path]
@@ -97,14 +107,14 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture(scope="session")
-def _exported() -> dict[str, onnx.ModelProto]:
-    """Exported models by their layers."""
-    return {}
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run have in common."""
+    return common_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def short_ends(_exported: dict[str, onnx.ModelProto]) -> Iterator[None]:
-    """Trainings in this process draw no figures, and export networks of the same layers once.
+def short_ends(common: Path) -> Iterator[None]:
+    """Trainings in this process draw no figures, and networks of the same layers are exported once in a test run.
 
     Both take longer than a small training. For tests that are about neither.
     """
@@ -120,17 +130,15 @@ def short_ends(_exported: dict[str, onnx.ModelProto]) -> Iterator[None]:
 
     def export(network: Network, golden: Pixels, path: Path) -> None:
         """Give the stored model of the same layers this network's weights. The bundle's writer checks its answers."""
-        key = f"{network} {network.architecture}"
-        if key not in _exported:
-            with pytest.MonkeyPatch.context() as patch:  # as they are: joined layers would have weights of their own
-                patch.setattr(torch.onnx, "export", partial(torch.onnx.export, optimize=False))
-                export_onnx(network, golden, path)
-            _exported[key] = onnx.load(path)
+        layers = hashlib.sha256(f"{network} {network.architecture}".encode()).hexdigest()
+        with pytest.MonkeyPatch.context() as patch:  # as they are: joined layers would have weights of their own
+            patch.setattr(torch.onnx, "export", partial(torch.onnx.export, optimize=False))
+            model = onnx.load(made_once(common / f"{layers}.onnx", partial(export_onnx, network, golden)))
         weights = {f"network.{name}": tensor.numpy() for name, tensor in network.state_dict().items()}
-        for tensor in _exported[key].graph.initializer:
+        for tensor in model.graph.initializer:
             if tensor.name in weights:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
-        onnx.save(_exported[key], path)
+        onnx.save(model, path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_report, "write_figures", lambda _data, folder: write_text(folder / "curves.svg", "<svg/>"))
@@ -156,6 +164,8 @@ def scene() -> Callable[..., Image.Image]:
 
 def make_scene(seed: int, width: int = 96, height: int = 80) -> Image.Image:
     """A picture with structure at all sizes, as photographs have: a sum of ever finer noise."""
+    import numpy as np
+
     random = np.random.default_rng(seed)
     whole = np.zeros((height, width, 3))
     for size in (4, 8, 16, 32, *(size for size in (64, 128, 256) if size <= height // 2)):
@@ -185,6 +195,8 @@ def make_pictures(
 
     No two pictures are the same. Colour and shape go by a class's number, so any names will do.
     """
+    import numpy as np
+
     random = np.random.default_rng(seed)
     for number, name in enumerate(classes):
         (root / name).mkdir(parents=True)

@@ -19,13 +19,15 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 # What no try should have to load by itself.
 import iterstrat.ml_stratifiers  # noqa: F401
 import onnxruntime  # noqa: F401
 import scipy.optimize  # noqa: F401
-import sklearn.model_selection  # noqa: F401
+import sklearn.model_selection
+import sklearn.tree  # noqa: F401
 import torch
 import torchvision  # noqa: F401
 
@@ -37,6 +39,9 @@ from tellapart.report import run_report
 from tellapart.runs.resume import divide
 from tellapart.training import checkpoint, fit  # noqa: F401
 from tellapart.workflows.train import RunOptions, run
+
+with suppress(ImportError):
+    import captum.attr  # noqa: F401
 
 STAGES = ("0", "1", "-1")  # -1 is what follows the training
 LONGEST = 600.0  # seconds; a training that takes longer hangs

@@ -30,6 +30,7 @@ ONLY_IN = {
 # A keyword without which a reader executes what it reads.
 ONLY_WITH = {("torch", "load"): ("weights_only", True), ("np", "load"): ("allow_pickle", False)}
 NEVER = {"eval", "exec", "__import__", "torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.jit.load"}
+LOADERS = {*ONLY_IN, *(last for _, last in ONLY_WITH), *(name.rpartition(".")[2] for name in NEVER)}
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 # Who reads bundle.json calls `read_description`.
 DESCRIPTION_READERS = {"core.bundle_description", "deploy.bundle.record_export"}  # the latter checks it first
@@ -51,8 +52,10 @@ def faults(source: str, module: str) -> Iterator[str]:
 
 
 def _of_call(call: ast.Call, module: str) -> Iterator[str]:
+    last = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if last not in LOADERS:
+        return
     full = ast.unparse(call.func)
-    *_, last = full.split(".")
     if module not in ONLY_IN.get(last, {module}):
         yield f"{module}:{call.lineno} calls {full}, which {' and '.join(sorted(ONLY_IN[last]))} may"
     if full in NEVER:

@@ -33,7 +33,7 @@ from tellapart.training import checkpoint
 from tellapart.training.checkpoint_file import read_sealed
 from tellapart.workflows.train import RunOptions, run
 
-TINY = ["data.size=8", 'model.name="mlp"', "stages.0.epochs=2", "stages.0.batch_size=16"]
+TINY = ["data.size=16", 'model.name="mlp"', "stages.0.epochs=2", "stages.0.batch_size=16"]
 FAULTS = itertools.cycle([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EACCES])
 
 Train = Callable[..., list[Event]]
@@ -45,12 +45,12 @@ RECIPE = ta.load_recipe("scratch", TINY)
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 12 small pictures each, dark and light."""
+    """Three classes of 8 small pictures each, from dark to light."""
     folder, dice = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for number, name in enumerate(("dark", "light")):
+    for number, name in enumerate(("dark", "grey", "light")):
         (folder / name).mkdir()
-        for i in range(12):
-            pixels = dice.integers(100 * number, 100 * number + 150, (12, 12, 3), np.uint8)
+        for i in range(8):
+            pixels = dice.integers(50 * number, 50 * number + 150, (12, 12, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
     return folder
 
@@ -67,7 +67,7 @@ def follow(photos: Path, out: Path, until: type[Event] | None = None) -> list[Ev
 
 
 @pytest.fixture(scope="module")
-def unbroken(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(photos: Path, short_ends: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken") / "run"
     follow(photos, out)
     return out
@@ -216,13 +216,13 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is a disk of 4 MB."""
+    """A folder that is a disk of 16 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if not shutil.which("mount") or os.name == "nt":
         pytest.skip("needs mount")
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], capture_output=True, text=True, check=False
     )
     if made.returncode:
         pytest.skip(f"needs the right to mount: {made.stderr.strip()}")

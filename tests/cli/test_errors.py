@@ -25,7 +25,7 @@ from tellapart.workflows.train import RunOptions, run
 pytestmark = pytest.mark.usefixtures("short_ends")
 
 Pictures = Callable[..., Path]
-TINY = ["data.size=16", 'model.name="mlp"', "stages.0.epochs=2"]
+TINY = ["data.size=16", 'model.name="mlp"', "stages.0.epochs=2", "evaluation.explain=false"]
 OPTIONS = ["--recipe", "scratch", "--runtime", "cpu", *(word for change in TINY for word in ("--set", change))]
 
 

@@ -30,6 +30,8 @@ size = 32
 [model]
 name = "cnn8"
 pretrained = false
+[evaluation]
+explain = false
 [distributed]
 micro_batches = 2
 [[stages]]

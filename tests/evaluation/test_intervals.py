@@ -78,7 +78,7 @@ def test_drawing_cells_is_drawing_rows(name):
         return getattr(reference, f"{metric}_score")(target, answer, average=average, zero_division=0)
 
     ours = intervals.bootstrap(predictions, n_bootstrap=4000)[name]
-    theirs = plain_resamples(predictions, score, 600)
+    theirs = plain_resamples(predictions, score, 300)
     assert stats.ks_2samp(ours, theirs).pvalue > 0.001
 
 

@@ -90,7 +90,7 @@ def test_one_label_is_as_in_scikit_learn(predictions, temperature):
     assert found == pytest.approx(expected_one(predictions, temperature))
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(several_labels())
 def test_several_labels_are_as_in_scikit_learn(predictions):
     assert metrics.scores(predictions) == pytest.approx(expected_several(predictions))

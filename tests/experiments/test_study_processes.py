@@ -14,7 +14,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
+from tellapart.experiments import storage as life
 from tellapart.experiments.results import read_results
 from tests.experiments import small
 
@@ -178,20 +180,27 @@ def test_two_processes_search_together(tmp_path, photos, postgres):
     assert 4 <= runs["cell"].n_unique() <= 6
 
 
-def test_a_training_of_a_dead_machine_is_done_by_another(tmp_path, photos, postgres):
-    file = small.write(tmp_path, small.PAIR)
+def test_a_training_of_a_dead_machine_is_done_by_another(tmp_path, photos, do, postgres, monkeypatch):
+    """This process waits for a sign of life for some seconds, not for a minute and a half."""
+    text = f"threads = 1\n{small.PAIR}"
+    file = small.write(tmp_path, text)
     with opened(postgres) as storage:
-        dead = small.start(file, photos, "--out", tmp_path / "a" / "dead", "--storage", postgres)
+        dead = small.start(file, photos, "--out", tmp_path / "a" / "out", "--storage", postgres)
 
-        def running():
+        def alive():
             try:
-                trials = optuna.load_study(study_name="dead", storage=storage).trials
+                trials = optuna.load_study(study_name="out", storage=storage).trials
             except KeyError:
                 return False
-            return any(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
+            running = {trial._trial_id for trial in trials if trial.state == optuna.trial.TrialState.RUNNING}
+            with storage.engine.connect() as connection:
+                signs = connection.execute(sqlalchemy.text("SELECT trial_id FROM trial_heartbeats")).scalars()
+                return not running.isdisjoint(signs)
 
-        wait_for(running)
+        wait_for(alive)
         dead.kill()
     dead.communicate()
-    finished(small.start(file, photos, "--out", tmp_path / "b" / "dead", "--storage", postgres))
-    assert read_results(tmp_path / "b" / "dead").runs["status"].to_list() == ["done", "done"]
+    monkeypatch.setattr(life, "HEARTBEAT", 1)
+    monkeypatch.setattr(life, "GRACE", 5)
+    results = do(tmp_path / "b", text, storage=postgres)
+    assert results.runs["status"].to_list() == ["done", "done"]

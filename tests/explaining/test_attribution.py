@@ -119,7 +119,7 @@ def test_the_last_map_of_our_own_networks(name: str, place: str) -> None:
         ("timm", "test_vit", 160, "norm1"),  # a class token: the last block's other tokens are not used
         ("timm", "test_vit3", 160, "norm"),
         ("timm", "test_convnext", 160, "stages"),
-        ("timm", "test_maxvit", 160, "norm"),
+        pytest.param("timm", "test_maxvit", 160, "norm", marks=pytest.mark.slow),
         ("torchvision", "squeezenet1_1", 96, "features"),
     ],
 )

@@ -108,9 +108,9 @@ def test_a_member_is_a_network_that_has_a_name(name):
 
 def test_the_exported_model_answers_as_torch(tmp_path):
     torch.manual_seed(0)
-    backbones = [build_own("small-cnn", 32, 32), build_own("breeds-cnn", 20, 18), build_own("cnn8", 32, 32)]
+    backbones = [build_own("tutorial-cnn", 32, 32), build_own("breeds-cnn", 20, 18), build_own("mlp", 32, 32)]
     hows = [IMAGENET, replace(HALVES, height=20, width=18), CLIP]
-    whole = ensemble(backbones, hows, 448)
+    whole = ensemble(backbones, hows, 84 + 64 + 255)
     folder, golden = tmp_path / "bundle", PICTURES.numpy()
     write_bundle(folder, whole, ("a", "b", "c"), False, Certainty(), about={}, golden=golden)
     with torch.inference_mode():
@@ -145,7 +145,7 @@ def test_the_last_groups_of_an_ensemble_are_the_last_of_each_member():
 def test_given_normalisation_reaches_the_bundle_and_the_exported_model(tmp_path):
     torch.manual_seed(0)
     data = Data.model_validate({"size": 32, "normalisation": "rescale"})
-    network = create_network(Model(name="small-cnn", pretrained=False), 3, data).eval()
+    network = create_network(Model(name="tutorial-cnn", pretrained=False), 3, data).eval()
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     write_bundle(tmp_path / "bundle", network, ("a", "b", "c"), False, Certainty(), about={}, golden=pictures)
     bundle = Bundle.load(tmp_path / "bundle")

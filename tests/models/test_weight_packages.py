@@ -331,7 +331,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_nothing_wrong(own_cache
 # What the network sees
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", [HERE[0], *(pytest.param(name, marks=pytest.mark.slow) for name in HERE[1:])])
 def test_its_classifier_names_cats_dogs_and_strawberries(name: str, test_data: Path) -> None:
     """Through our preprocessing: ImageNet's classes 151 to 268 are dogs, 281 to 285 cats, 949 is the strawberry."""
     package = PACKAGES[name]

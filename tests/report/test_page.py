@@ -152,7 +152,7 @@ def test_a_picture_is_in_the_file_once(make_data: Make, tmp_path: Path) -> None:
     assert all(page.count(jpeg) == 1 for jpeg in pictures.values())
 
 
-@pytest.mark.parametrize("n_classes", [10, 81, 400])
+@pytest.mark.parametrize("n_classes", [10, pytest.param(81, marks=pytest.mark.slow), 400])
 def test_ten_thousand_pictures_stay_under_15_megabytes(make_data: Make, tmp_path: Path, n_classes: int) -> None:
     random = np.random.default_rng(0)
     classes = tuple(f"class number {i}" for i in range(n_classes))

@@ -29,7 +29,7 @@ from tellapart.training.fit import fit
 from tests.training.fitting import CPU, FLIPPED, Build, recipe, same, train
 
 NEGATIVE = {"transform": "negative", "probability": 0.5}
-SMALL: Any = {"data": {"size": 16}, "model": {"name": "small-cnn", "pretrained": False}}
+SMALL: Any = {"data": {"size": 16}, "model": {"name": "cnn8", "pretrained": False, "dropout": 0.0}}
 
 
 def of(kind: type[Any], events: list[Event]) -> list[Any]:

@@ -40,7 +40,7 @@ Build = Callable[[Recipe], tuple[Network, Dataset]]
 CPU = Runtime("cpu", workers=2)
 NEGATIVE = {"transform": "negative", "probability": 0.5}
 FLIPPED = [[], [{"transform": "horizontal_flip"}]]
-SMALL = {"name": "small-cnn", "pretrained": False}
+SMALL = {"name": "tutorial-cnn", "pretrained": False}
 
 
 def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:

@@ -173,7 +173,8 @@ def test_virtual_and_written_versions_give_the_network_the_same_pictures(build: 
 
 @pytest.mark.parametrize("stop_after", [pytest.param(3, marks=pytest.mark.slow), 20])
 def test_an_epoch_is_eight_times_as_long_and_can_be_broken_off(build: Build, tmp_path: Path, stop_after: int) -> None:
-    plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[{"transform": "brightness"}])
+    model = {"name": "tutorial-cnn", "pretrained": False}
+    plan = recipe([{"epochs": 2, "batch_size": 8}], augment=[{"transform": "brightness"}], model=model)
     whole, dataset = build(plan)
     dataset = replace(dataset, ahead=plan.data.ahead)
     events = list(fit(whole, plan, dataset, State(), CPU))

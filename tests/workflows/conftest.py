@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tellapart.core.file_locks import lock
-
-
-@pytest.fixture(scope="session")
-def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of this test run have in common."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "common"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def made_once(path: Path, make: Callable[[Path], None]) -> Path:
-    """What stands at `path`: the first process makes it, the others wait for it."""
-    with path.with_name(f"{path.name}.lock").open("w") as file:
-        lock(file.fileno(), shared=False)
-        if not path.exists():
-            make(path.with_name(f"{path.name}.part"))
-            path.with_name(f"{path.name}.part").rename(path)
-    return path
+from tests.sharing import made_once
 
 
 @pytest.fixture(scope="session")

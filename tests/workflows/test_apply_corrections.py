@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("short_ends")
 
 PictureFolder = Callable[..., Path]
 QUIET = ProgressSink()
-CHANGES = ["model.name=small-cnn", "data.size=32", "stages.0.epochs=3"]
+CHANGES = ["model.name=small-cnn", "data.size=32", "stages.0.epochs=3", "evaluation.explain=false"]
 RUNTIME = "cpu,float32,channels-last"
 
 

@@ -112,20 +112,26 @@ NEEDS_A_NETWORK = [
 ]
 
 
+@pytest.fixture(scope="module")
+def without_network(tmp_path_factory, pictures_at) -> Path:
+    """An average and a cross-validation, in folders of these names; `photos` and the run `a` beside them."""
+    folder = tmp_path_factory.mktemp("without")
+    pictures = pictures_at(folder / "photos", n=30)
+    ta.average([finished(folder / name, pictures, seed) for seed, name in enumerate("ab")], folder / "average")
+    shutil.copytree(folder / "a", folder / "cross-validation" / "fold-1")
+    (folder / "cross-validation" / "cross_validation.json").write_text('{"folds": ["fold-1"]}', encoding="utf-8")
+    return folder
+
+
 @pytest.mark.parametrize("kind", ["average", "cross-validation"])
 @pytest.mark.parametrize("words", NEEDS_A_NETWORK, ids=lambda words: " ".join(words[:3]))
-def test_what_has_no_network_says_what_it_is(runs, tmp_path, here, words, kind):
-    together = tmp_path / "together"
-    if kind == "average":
-        ta.average(runs, together)
-    else:
-        shutil.copytree(runs[0].directory, together / "fold-1")
-        (together / "cross_validation.json").write_text('{"folds": ["fold-1"]}', encoding="utf-8")
-    done = here(*(word.format(together, photos=tmp_path / "photos", out=tmp_path / "out") for word in words))
+def test_what_has_no_network_says_what_it_is(without_network, tmp_path, here, words, kind):
+    together = without_network / kind
+    done = here(*(word.format(together, photos=without_network / "photos", out=tmp_path / "out") for word in words))
     assert done.returncode == 2
     if words[0] != "train":
         of = "an average of 2 runs" if kind == "average" else "a cross-validation of 1 fold"
-        member = runs[0].directory if kind == "average" else together / "fold-1"
+        member = without_network / "a" if kind == "average" else together / "fold-1"
         assert f"{together} is {of}" in done.stderr
         assert f"such as {member}." in done.stderr
 

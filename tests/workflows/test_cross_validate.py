@@ -26,7 +26,9 @@ QUICK = [
     "--set",
     "stages.0.epochs=1",
     "--set",
-    "model.name=tutorial-cnn",
+    "model.name=mlp",
+    "--set",
+    "evaluation.explain=false",
 ]
 
 

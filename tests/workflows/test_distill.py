@@ -23,7 +23,7 @@ from tellapart.workflows.lessons import answer, teachers_of, unlabelled_pictures
 pytestmark = pytest.mark.usefixtures("short_ends")
 
 RUNTIME = "cpu,float32,contiguous"
-CHANGES = ["model.name=mlp", "data.size=16", "stages.0.epochs=2"]
+CHANGES = ["model.name=mlp", "data.size=16", "stages.0.epochs=2", "evaluation.explain=false"]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def further(
 def student(teachers: tuple[Run, Run], further: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return ta.distill(
         teachers[0],
-        "cnn8",
+        "tutorial-cnn",
         [further],
         out=tmp_path_factory.mktemp("students") / "small",
         temperature=3,
@@ -68,7 +68,7 @@ def student(teachers: tuple[Run, Run], further: Path, tmp_path_factory: pytest.T
 
 def test_the_student_is_a_run_as_any_other_and_its_page_says_whether_the_teacher_helped(student: Run) -> None:
     assert student.finished
-    assert student.recipe.model.name == "cnn8"
+    assert student.recipe.model.name == "tutorial-cnn"
     assert not student.recipe.model.pretrained
     assert student.recipe.distill is not None
     assert student.recipe.distill.temperature == 3
@@ -108,12 +108,12 @@ def test_the_same_call_goes_on_and_another_teacher_is_refused(
     student: Run, teachers: tuple[Run, Run], further: Path
 ) -> None:
     before = student.checkpoint("best").stat().st_mtime_ns, student.teacher_file.stat().st_mtime_ns
-    again = ta.distill(teachers[0], "cnn8", [further], out=student.directory, temperature=3, runtime=RUNTIME)
+    again = ta.distill(teachers[0], "tutorial-cnn", [further], out=student.directory, temperature=3, runtime=RUNTIME)
     assert (again.checkpoint("best").stat().st_mtime_ns, again.teacher_file.stat().st_mtime_ns) == before
     with pytest.raises(RunError, match="another teacher"):
-        ta.distill(teachers[1], "cnn8", [further], out=student.directory, temperature=3, runtime=RUNTIME)
+        ta.distill(teachers[1], "tutorial-cnn", [further], out=student.directory, temperature=3, runtime=RUNTIME)
     with pytest.raises(RunError, match="another teacher"):
-        ta.distill(teachers[0], "cnn8", out=student.directory, temperature=3, runtime=RUNTIME)
+        ta.distill(teachers[0], "tutorial-cnn", out=student.directory, temperature=3, runtime=RUNTIME)
 
 
 def test_an_average_teaches_with_its_mean_probability(teachers: tuple[Run, Run], tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_further_pictures_of_other_forms_and_places(teachers: tuple[Run, Run], f
 
 def test_mistakes_are_said_before_anything_is_trained(teachers: tuple[Run, Run], tmp_path: Path) -> None:
     with pytest.raises(ta.TellapartError, match="above 0"):
-        ta.distill(teachers[0], "cnn8", temperature=-1, out=tmp_path / "a")
+        ta.distill(teachers[0], "tutorial-cnn", temperature=-1, out=tmp_path / "a")
     with pytest.raises(ta.TellapartError, match="no network 'cnn9'"):
         ta.distill(teachers[0], "cnn9", out=tmp_path / "b")
     with pytest.raises(RecipeError, match="stages"):
-        ta.distill(teachers[0], "cnn8", changes=["stages.0.nothing=1"], out=tmp_path / "c")
+        ta.distill(teachers[0], "tutorial-cnn", changes=["stages.0.nothing=1"], out=tmp_path / "c")
     with pytest.raises(RunError, match="not a run directory"):
-        ta.distill(tmp_path, "cnn8", out=tmp_path / "d")
+        ta.distill(tmp_path, "tutorial-cnn", out=tmp_path / "d")
     with pytest.raises(RunError, match="no answers of a teacher"):
         ta.train(
             teachers[0].catalog,
@@ -178,7 +178,7 @@ def test_several_labels_are_taught_too(tmp_path: Path, picture_folder: Callable[
     ]
     (photos / "labels.csv").write_text("\n".join(["file_name,labels", *rows]) + "\n")
     teacher = ta.train(photos, None, "scratch", tmp_path / "big", changes=CHANGES, runtime=RUNTIME)
-    student = ta.distill(teacher, "cnn8", alone=False, runtime=RUNTIME)
+    student = ta.distill(teacher, "mlp", alone=False, runtime=RUNTIME)
     assert student.directory == tmp_path / "big-distilled"
     assert student.finished
     assert student.catalog.multilabel

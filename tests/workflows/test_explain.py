@@ -210,13 +210,13 @@ def test_a_network_without_a_map_is_explained_by_integrated_gradients(
 
 
 def test_several_labels(pictures_at: Callable[..., Path], tmp_path: Path) -> None:
-    root = pictures_at(tmp_path / "photos", n=14)
+    root = pictures_at(tmp_path / "photos", n=10)
     lines = [
         f"{path.relative_to(root)},{path.parent.name}{' odd' if int(path.stem) % 2 else ''}"
         for path in sorted(root.rglob("*.png"))
     ]
     (root / "labels.csv").write_text("file_name,labels\n" + "\n".join(lines) + "\n")
-    run = trained_on(root / "labels.csv", tmp_path / "run")
+    run = trained_on(root / "labels.csv", tmp_path / "run", "tutorial-cnn")
     assert run.catalog.multilabel
     own = tmp_path / "own.png"
     Image.new("RGB", (40, 40), "red").save(own)

@@ -28,6 +28,7 @@ RECIPE = ta.Recipe.model_validate(
         "data": {"size": 16, "validation": 0.3},
         "model": {"name": "mlp", "pretrained": False},
         "stages": [{"epochs": 2, "lr": 1e-3}],
+        "evaluation": {"explain": False},
     }
 )
 

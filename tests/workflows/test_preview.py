@@ -22,7 +22,7 @@ from tellapart.training.runtime import Runtime
 from tellapart.workflows.preview import augmented, layers, lr_range_test, multiplied, stage_with_lr
 from tellapart.workflows.progress import ProgressSink, describe_lr
 
-PLAN = ["model.name=cnn8", "data.size=32", "stages.0.batch_size=8"]
+PLAN = ["model.name=cnn8", "data.size=16", "stages.0.batch_size=8"]
 
 
 def test_the_rate_test_leaves_no_trace_bit_for_bit(picture_folder: Callable[..., Path]) -> None:
@@ -69,7 +69,7 @@ def test_one_rate_is_recommended_in_one_spelling(
 
 def test_the_rule_is_that_of_the_stage(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
     catalog = ta.scan(picture_folder(n=16))
-    recipe = load_recipe("scratch", [*PLAN, "stages.0.lr={find = 'highest_falling', spread = 10}"])
+    recipe = load_recipe("scratch", [*PLAN, "data.size=32", "stages.0.lr={find = 'highest_falling', spread = 10}"])
     test = lr_range_test(catalog, recipe, 0, tmp_path / "find-lr.svg", ProgressSink())
     assert (test.taken, test.lr) == ("highest_falling", test.suggestions["highest_falling"])
     assert describe_lr(test) == (

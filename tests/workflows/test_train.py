@@ -23,11 +23,12 @@ from tellapart.core.events import Note, SplitReady
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
 from tellapart.workflows.train import RunOptions, run
-from tests.workflows.conftest import made_once
+from tests.sharing import made_once
 
 pytestmark = pytest.mark.usefixtures("short_ends")
 
 QUICK = ["--recipe", "scratch", "--model", "cnn8", "--set", "data.size=16", "--runtime", "cpu,float32,channels-last"]
+QUICK += ["--set", "evaluation.explain=false"]
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,7 +72,7 @@ def finished(digits: Path, common: Path, tmp_path_factory: pytest.TempPathFactor
     """A finished training on digits, and what it printed in `printed.txt`. Each process has a copy of its own."""
 
     def make(folder: Path) -> None:
-        words = [*QUICK, "--model", "small-cnn", "--set", "stages.0.epochs=6", "--out", folder / "digits"]
+        words = [*QUICK, "--model", "tutorial-cnn", "--set", "stages.0.epochs=12", "--out", folder / "digits"]
         done = tellapart("train", digits, *words)
         assert done.returncode == 0, done.stderr
         (folder / "printed.txt").write_text(done.stdout)
@@ -131,7 +132,7 @@ def test_evaluating_the_same_pictures_elsewhere_gives_the_same_score(
 def test_the_same_command_on_a_finished_run_says_so(finished: Run, digits: Path, here: Command) -> None:
     before = finished.checkpoint("best").stat().st_mtime_ns
     again = here(
-        "train", digits, *QUICK, "--model", "small-cnn", "--set", "stages.0.epochs=6", "--out", finished.directory
+        "train", digits, *QUICK, "--model", "tutorial-cnn", "--set", "stages.0.epochs=12", "--out", finished.directory
     )
     assert again.returncode == 0, again.stderr
     assert "finished already" in again.stderr
@@ -151,7 +152,7 @@ def test_changed_pictures_are_refused_with_what_changed(
 ) -> None:
     photos = picture_folder(n=8)
     out = tmp_path / "run"
-    command = ["train", photos, *QUICK, "--set", "stages.0.epochs=1", "--out", out]
+    command = ["train", photos, *QUICK, "--model", "mlp", "--set", "stages.0.epochs=1", "--out", out]
     first = here(*command)
     assert first.returncode == 0, first.stderr
     next(photos.glob("*/000.png")).unlink()
@@ -268,7 +269,7 @@ def again(digits: Path, finished: Run) -> list[str | Path]:
         "stages.0.lr={find='valley',otherwise=1e-3}",
     ]
     options = [part for change in changes for part in ("--set", change)]
-    return ["train", digits, *QUICK, "--model", "small-cnn", *options, "--weights", finished.directory]
+    return ["train", digits, *QUICK, "--model", "tutorial-cnn", *options, "--weights", finished.directory]
 
 
 @pytest.mark.slow  # its small siblings are in training/test_retraining.py

@@ -32,7 +32,7 @@ def test_several_labels_from_table_to_answer(
     out = tmp_path / "run"
     settings = ["--set", "evaluation.thresholds.recall=0.9", "--set", "evaluation.tta=1"]
     settings += ["--set", "evaluation.tta_mean='probabilities'"]
-    done = here("train", photos, *QUICK, *settings, "--set", "stages.0.epochs=2", "--out", out)
+    done = here("train", photos, *QUICK, "--model", "mlp", *settings, "--set", "stages.0.epochs=2", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "f1_micro" in done.stdout
     run = Run(out)
@@ -72,7 +72,8 @@ def test_a_picture_that_breaks_is_skipped_only_when_asked(
     split = ta.split(catalog)
     broken = catalog.path(int(split.train[2]))
     broken.write_bytes(b"no picture any more")
-    quick = {"changes": ["model.name=cnn8", "data.size=32", "stages.0.epochs=1"], "runtime": "cpu"}
+    changes = ["model.name=mlp", "data.size=16", "stages.0.epochs=1", "evaluation.explain=false"]
+    quick = {"changes": changes, "runtime": "cpu"}
     with pytest.raises(ta.TellapartError, match=broken.name) as raised:
         ta.train(catalog, split, "scratch", tmp_path / "run", **quick)  # type: ignore[arg-type]
     assert "--on-unreadable skip" in str(raised.value)

@@ -19,7 +19,7 @@ from tellapart.workflows.finalize import _evaluated
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
-TINY = ["model.name=cnn8", "data.size=16", "stages.0.epochs=1", "stages.0.batch_size=16"]
+TINY = ["model.name=mlp", "data.size=16", "stages.0.epochs=1", "evaluation.explain=false"]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def made_up(labels: list[int], copies: list[int], groups: list[str | None], spli
     return Catalog(table, classes, False, Path("pictures"))
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(
     n_folds=st.integers(2, 5),
     sizes=st.lists(st.integers(12, 30), min_size=2, max_size=4),
