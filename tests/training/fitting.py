@@ -29,7 +29,7 @@ FLIPPED = [[], [{"transform": "horizontal_flip"}]]
 
 
 def recipe(stages: list[dict[str, Any]], **parts: Any) -> Recipe:
-    whole = {"data": {"size": 32}, "model": {"name": "cnn8", "pretrained": False, "dropout": 0.2}, "stages": stages}
+    whole = {"data": {"size": 16}, "model": {"name": "cnn8", "pretrained": False, "dropout": 0.2}, "stages": stages}
     return Recipe.model_validate(whole | parts)
 
 

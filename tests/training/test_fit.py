@@ -125,7 +125,7 @@ def test_rates_differ_by_group(build: Build) -> None:
 
 def test_a_stage_may_have_its_own_size(build: Build) -> None:
     model = {"name": "small-cnn", "pretrained": False}
-    plan = recipe([{"epochs": 1, "size": 16}, {"epochs": 1}], model=model)
+    plan = recipe([{"epochs": 1, "size": 16}, {"epochs": 1}], model=model, data={"size": 32})
     network, dataset = build(plan)
     seen: list[int] = []
     network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
@@ -135,7 +135,7 @@ def test_a_stage_may_have_its_own_size(build: Build) -> None:
 
 
 def test_a_size_that_the_network_cannot_take_is_named(build: Build) -> None:
-    plan = recipe([{"epochs": 1, "size": 48}], model={"name": "tutorial-cnn", "pretrained": False})
+    plan = recipe([{"epochs": 1, "size": 48}], model={"name": "tutorial-cnn", "pretrained": False}, data={"size": 32})
     network, dataset = build(plan)
     with pytest.raises(RecipeError, match="48 pixels"):
         train(network, plan, dataset)
@@ -202,7 +202,7 @@ RUINOUS = {"epochs": 2, "batch_size": 8, "lr": 3.0, "optimizer": "sgd", "momentu
 )
 def test_a_stage_that_makes_nothing_better_hands_on_what_it_began_from(build: Build, second: dict[str, Any]) -> None:
     small = {"name": "small-cnn", "pretrained": False}
-    plan = recipe([{"epochs": 4, "batch_size": 4}, second, {**second, "loss": "focal"}], model=small)
+    plan = recipe([{"epochs": 4, "batch_size": 4}, second, {**second, "loss": "focal"}], model=small, data={"size": 32})
     network, dataset = build(plan)
     state, after_first, best = State(), {}, []
     for event in fit(network, plan, dataset, state, CPU):
@@ -297,7 +297,8 @@ def test_a_head_is_solved_before_training_steps_are_timed_and_each_stage_is_time
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
     small = {"epochs": 1, "train": 2, "views": [[]], "batch_size": 8}
     solved = {"train": "head", "solver": "lbfgs", "l2": [1e-2], "views": [[]]}
-    plan = recipe([solved, small, {**small, "size": 16}], model={"name": "small-cnn", "pretrained": False})
+    model, data = {"name": "small-cnn", "pretrained": False}, {"size": 32}
+    plan = recipe([solved, small, {**small, "size": 16}], model=model, data=data)
     network, dataset = build(plan)
     events = list(fit(network, plan, dataset, State()))
     head, first, second = [event for event in events if isinstance(event, StageStarted)]
