@@ -126,7 +126,7 @@ def test_unknown_is_no_default_where_it_refuses_too_many():
     assert keeps_its_share(certainty, predictions, known.distance(seen)) == certainty
     moved = keeps_its_share(certainty, predictions, known.distance(seen) + 5)
     assert not moved.ood_score.by_default
-    assert "not answered by default" in moved.notes[0]
+    assert "only with --unknown" in moved.notes[0]
     checked = check_certainty(certainty, predictions, known.distance(seen))
     assert {"before", "after", "sets", "unknown"} == set(checked)
 

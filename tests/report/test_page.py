@@ -9,7 +9,7 @@ import pytest
 
 from tellapart.core.text import json_in_html
 from tellapart.errors import UnreadableError
-from tellapart.report.blocks import Photo, Section, Text
+from tellapart.report.blocks import Block, Code, Photo, Section, Text
 from tellapart.report.main_page import report_page
 from tellapart.report.page import write_report
 from tellapart.report.run_data import ReportData
@@ -217,6 +217,20 @@ def test_further_sections_stand_where_they_ask_to(make_data: Make) -> None:
     assert sections[8].title == "How the training went"
     assert sections[8].blocks[-1] == Text("training")
     assert len(sections[7].blocks) == 2
+
+
+def test_the_command_of_the_next_step_can_be_copied(make_data: Make) -> None:
+    def blocks(next_step: str) -> list[Block]:
+        page = report_page(make_data(next_step=next_step))
+        return list(next(section for section in page.sections if section.anchor == "next").blocks)
+
+    assert blocks("2 labels look wrong: see them: tellapart review run") == [
+        Text("2 labels look wrong: see them:", "lead"),
+        Code("tellapart review run"),
+    ]
+    assert blocks("more pictures; tellapart errors run shows which.") == [
+        Text("More pictures; tellapart errors run shows which.", "lead")
+    ]
 
 
 def test_a_report_is_replaced_whole_or_not_at_all(make_data: Make, tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def keeps_its_share(certainty: Certainty, predictions: Predictions, distance: Fl
     if accepted.high >= score.share:
         return certainty
     note = (
-        f"“unknown” is not answered by default: {percent(accepted.value)} of the test pictures were accepted, "
-        f"fewer than the {percent(score.share)} that were to be."
+        f"A picture unlike all classes is answered with “unknown” only with --unknown: that would have refused "
+        f"{percent(1 - accepted.value)} of the test pictures, not {percent(1 - score.share)} as expected."
     )
     return replace(certainty, ood_score=replace(score, by_default=False), notes=(*certainty.notes, note))
 

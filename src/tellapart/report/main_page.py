@@ -134,7 +134,12 @@ def next_section(data: ReportData) -> Section | None:
     """The most useful next step, and the commands that follow."""
     if not data.next_step:
         return None
-    blocks: list[Block] = [Text(f"{data.next_step[:1].upper()}{data.next_step[1:]}", "lead")]
+    sentence, _, command = data.next_step.rpartition(": ")
+    if not command.startswith("tellapart "):
+        sentence, command = data.next_step, ""
+    blocks: list[Block] = [Text(f"{sentence[:1].upper()}{sentence[1:]}{':' if command else ''}", "lead")]
+    if command:
+        blocks.append(Code(command))
     if data.then:
         rows = [[Cell(purpose[:1].upper() + purpose[1:]), Cell(command, code=True)] for purpose, command in data.then]
         blocks.append(Table(["to", "type, in the folder that holds this run"], rows))

@@ -13,7 +13,7 @@ from tellapart.evaluation.study_summary import FactorEffect, Interaction, StudyS
 from tellapart.report import formatting
 from tellapart.report.figures import ACCENT, GREY, INK, LINE, new_figure, save_figure, short_name, style
 from tellapart.report.forest import write_forest_figure
-from tellapart.report.sections.study_effects import pareto
+from tellapart.report.sections.study_effects import pareto, time_unit
 from tellapart.report.sections.study_page import difference_tick, differences
 from tellapart.report.study_details import Ranks, StudyDetails
 from tellapart.report.study_words import axis_form, both_names, is_share, label, short_factor, value
@@ -67,7 +67,9 @@ def _figures(details: StudyDetails) -> Iterator[tuple[str, Figure]]:
     minutes = [(one.minutes.value, one.score.value) for one in cells if math.isfinite(one.minutes.value)]
     sizes = [(float(one.n_parameters), one.score.value) for one in cells if one.n_parameters]
     if len(minutes) > 1:
-        yield "time", _costs(summary, minutes, "minutes a training")
+        unit, per_minute = time_unit([minute for minute, _ in minutes])
+        times = [(per_minute * minute, score) for minute, score in minutes]
+        yield "time", _costs(summary, times, f"{unit} a training")
     if len({x for x, _ in sizes}) > 1:
         yield "parameters", _costs(summary, sizes, "parameters")
     if summary.importance:

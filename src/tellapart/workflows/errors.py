@@ -18,7 +18,7 @@ from tellapart.report import formatting
 from tellapart.report.answers import Answers
 from tellapart.report.blocks import Block, Card, Gallery, Label, Page, Section, Text
 from tellapart.report.page import write_page
-from tellapart.report.sections.galleries import label_blocks, pairs_table, right_galleries, wrong_galleries
+from tellapart.report.sections.galleries import first_row, label_blocks, pairs_table, right_galleries, wrong_galleries
 from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.run import Run
 from tellapart.runs.trained_on import known_pictures
@@ -161,8 +161,13 @@ def _sections(
             *sections,
             Section("wrong", "Wrong and uncertain", [Text("No picture of this class is here.")], "Wrong"),
         ]
-    wrong = [replace(gallery, named=True) for gallery in wrong_galleries(answers, _SHOWN)]
-    right = [replace(gallery, named=True) for gallery in right_galleries(answers, _SHOWN)]
+    worst, uncertain = (replace(gallery, named=True) for gallery in wrong_galleries(answers, _SHOWN))
+    wrong: list[Block] = [worst, *first_row(uncertain, "of the least certain answers")]
+    right = [
+        block
+        for gallery in right_galleries(answers, _SHOWN)
+        for block in first_row(replace(gallery, named=True), f"under “{gallery.title}”")
+    ]
     sections.append(Section("wrong", "Wrong and uncertain", wrong, "Wrong"))
     if answers.predictions.multilabel:
         sections.append(Section("several", "Label by label", label_blocks(answers, _SHOWN), "Label by label"))

@@ -167,9 +167,11 @@ def _number(text: str, position: int) -> float:
 def tradeoffs_section(summary: StudySummary) -> Section | None:
     """Score against time and against parameters, each with its Pareto front."""
     cells = [one for one in summary.cells if one.n]
-    minutes = [(one, one.minutes.value) for one in cells if math.isfinite(one.minutes.value)]
+    timed = [one for one in cells if math.isfinite(one.minutes.value)]
+    unit, per_minute = time_unit([one.minutes.value for one in timed])
+    times = [(one, per_minute * one.minutes.value) for one in timed]
     sizes = [(one, float(one.n_parameters)) for one in cells if one.n_parameters]
-    charts = [_tradeoff(summary, minutes, "minutes a training")] if len(minutes) > 1 else []
+    charts = [_tradeoff(summary, times, f"{unit} a training")] if len(times) > 1 else []
     if len({size for _, size in sizes}) > 1:
         charts.append(_tradeoff(summary, sizes, "parameters"))
     charts = [] if summary.metric in ("seconds", "n_parameters") else charts
@@ -178,6 +180,11 @@ def tradeoffs_section(summary: StudySummary) -> Section | None:
         return None
     note = Text("The line joins the settings that no other one beats in both. Ringed: the baseline.", "note")
     return Section("tradeoffs", "What it costs", [Side(charts), note], "Cost")
+
+
+def time_unit(minutes: Sequence[float]) -> tuple[str, float]:
+    """The unit of an axis of times, and how many of it a minute has: seconds where all are short."""
+    return ("seconds", 60.0) if max(minutes, default=0.0) < 2 else ("minutes", 1.0)
 
 
 def pareto(points: Sequence[tuple[float, float]], lower_is_better: bool) -> list[int]:
@@ -250,7 +257,9 @@ def _objectives(summary: StudySummary, name: str) -> Chart | None:
 
 
 def _cost(title: str, x: float) -> str:
-    return f"{x:,.0f} parameters" if title == "parameters" else formatting.duration(60 * x)
+    if title == "parameters":
+        return f"{x:,.0f} parameters"
+    return formatting.duration(x if title.startswith("seconds") else 60 * x)
 
 
 def _short_count(n: float) -> str:

@@ -210,7 +210,8 @@ def _methods_section(details: StudyDetails) -> Section:
         )
     )
     if details.facts:
-        blocks.append(Table(["of", "value"], [[Cell(name), Cell(text)] for name, text in details.facts]))
+        rows = [[Cell(name), Cell(text)] for name, text in details.facts if text]
+        blocks.append(Fold("Machine, versions, runtime", [Table(["of", "value"], rows)]))
     if details.command:
         blocks.append(Code(details.command, "Repeat or go on"))
     return Section("methods", "How it was judged", blocks, "Methods")
