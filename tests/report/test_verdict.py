@@ -16,7 +16,7 @@ from tellapart.core.scores import ALL_FOLDS
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
 from tellapart.recipe.load import load_recipe
-from tellapart.report.verdict import Verdict, verdict, verdict_of_folds
+from tellapart.report.verdict import Verdict, pictures_word, verdict, verdict_of_folds
 
 CLASSES = ("apple", "leek", "tomato")
 
@@ -113,10 +113,17 @@ def test_overfitting_says_by_which_losses() -> None:
     rising = [(1.0, 1.0), (0.5, 0.6), (0.1, 0.9)]
     made = Story(*_mixed({(0, 1): 5}), losses=rising).verdict()
     assert "it is overfitting: after epoch 2 the loss on validation rose from 0.6 to 0.9" in made.next_step
-    assert (
-        "tellapart recipes"
-        in Story(*_mixed({(0, 1): 5}), losses=rising, changes=("augment=[]", "stages.0.epochs=3")).verdict().next_step
+    plain = Story(*_mixed({(0, 1): 5}), losses=rising, changes=("augment=[]", "stages.0.epochs=3")).verdict()
+    assert plain.next_step.endswith(
+        "The recipe fast changes pictures while it trains, where that helps: tellapart train 'my photos'"
     )
+
+
+def test_pictures_are_named_as_one_types_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pictures_word(tmp_path / "my photos") == "'my photos'"
+    assert pictures_word(tmp_path) == str(tmp_path)
+    assert pictures_word(Path("/elsewhere/photos")) == "/elsewhere/photos"
 
 
 def test_a_class_that_is_short_of_pictures() -> None:

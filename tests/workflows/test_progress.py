@@ -324,3 +324,15 @@ def test_found_rates_retraining_and_notes_are_lines_and_json(capfd):
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["LrFound", "LrFound", "Retrained", "Note", "Note"]
     assert lines[-1]["text"] == "and another"
+
+
+def test_a_pipe_ends_with_the_last_step_though_steps_are_said_as_they_begin(monkeypatch):
+    """As a study's trainings are: one ends, and the next one begins with as many done."""
+    monkeypatch.setattr(progress, "_PLAIN_EVERY", -1.0)
+    said: list[str] = []
+    show = progress._plain_lines(said.append)
+    show("seed 1", 1, 3)
+    monkeypatch.setattr(progress, "_PLAIN_EVERY", 1e9)
+    for text, done in (("seed 2", 1), ("seed 2", 2), ("seed 3", 2), ("seed 3", 3)):
+        show(text, done, 3)
+    assert said == ["  seed 1: 1 of 3", "  seed 3: 3 of 3"]

@@ -36,8 +36,9 @@ def page_of(folder: Path) -> Path:
         return folder
     page = next((folder / name for name in PAGES if (folder / name).is_file()), None)
     if page is None:
+        lacks = f"has no page: none of {', '.join(PAGES)}" if folder.exists() else "does not exist"
         raise RunError(
-            f"{folder} has no page: none of {', '.join(PAGES)}.",
+            f"{folder} {lacks}.",
             "Give the folder of a finished training or study; `tellapart runs` lists them.",
         )
     return page

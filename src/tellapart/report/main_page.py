@@ -140,8 +140,9 @@ def next_section(data: ReportData) -> Section | None:
     blocks: list[Block] = [Text(f"{sentence[:1].upper()}{sentence[1:]}{':' if command else ''}", "lead")]
     if command:
         blocks.append(Code(command))
-    if data.then:
-        rows = [[Cell(purpose[:1].upper() + purpose[1:]), Cell(command, code=True)] for purpose, command in data.then]
+    then = [(purpose, other) for purpose, other in data.then if other != command]
+    if then:
+        rows = [[Cell(purpose[:1].upper() + purpose[1:]), Cell(other, code=True)] for purpose, other in then]
         blocks.append(Table(["to", "type, in the folder that holds this run"], rows))
     return Section("next", "What to do next", blocks, "Next")
 

@@ -26,7 +26,7 @@ from tellapart.report.sections.network import network
 from tellapart.report.sections.slices import slices_section
 from tellapart.report.sections.workers import workers
 from tellapart.report.thumbnail import thumbnails_of
-from tellapart.report.verdict import verdict
+from tellapart.report.verdict import pictures_word, verdict
 from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
 
@@ -130,6 +130,8 @@ def _remarks(run: Run) -> list[str]:
 
 def _here(run: Run, text: str) -> str:
     """A sentence with commands, as they are typed beside the run: a report that is passed on names no folder above."""
+    for verb in ("audit", "train"):
+        text = text.replace(f"tellapart {verb} {pictures_word(run.catalog.root)}", f"tellapart {verb} PICTURES")
     return text.replace(shlex.quote(str(run.directory)), shlex.quote(run.directory.name))
 
 

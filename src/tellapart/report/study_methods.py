@@ -6,7 +6,7 @@ from tellapart.core.text import counted
 from tellapart.evaluation.significance import ALPHA
 from tellapart.evaluation.study_summary import StudySummary
 from tellapart.report.study_details import StudyDetails
-from tellapart.report.study_words import listed, metric_words
+from tellapart.report.study_words import baseline_words, listed, metric_words
 
 _DESIGNS = {
     "one-at-a-time": "One factor at a time was changed from the baseline",
@@ -28,8 +28,9 @@ def methods(details: StudyDetails) -> str:
     scored = [one for one in summary.cells if one.n]
     trainings = counted(sum(one.n for one in scored), "training")
     folds = f", {details.folds} folds each" if details.folds else ""
+    base = f", {baseline_words(summary)}," if baseline_words(summary) else ""
     sentences = [
-        f"{_DESIGNS[details.design]} ({counted(len(summary.cells), 'setting')}, {trainings}{folds}).",
+        f"{_DESIGNS[details.design]}{base} ({counted(len(summary.cells), 'setting')}, {trainings}{folds}).",
         *(_nested(summary) if summary.nested else _seeds(summary)),
         _compared(details),
         *_tests(summary),

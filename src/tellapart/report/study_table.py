@@ -14,6 +14,7 @@ from tellapart.evaluation.study_summary import CellDifference, CellResult, Study
 from tellapart.report import formatting
 from tellapart.report.study_words import (
     amount,
+    baseline_words,
     finding,
     interval,
     is_share,
@@ -145,6 +146,8 @@ def text(summary: StudySummary) -> str:
         )
     if len(listed) > len(shown):
         lines.append(f"  and {len(listed) - len(shown):,} more: study.html and table.csv have all.")
+    if base := baseline_words(summary):
+        lines.append(f"The baseline: {base}.")
     if any(row.leading for row in shown):
         lines.append(_LEADING)
     failed = [(label(summary, one), reason, n) for one in summary.cells for reason, n in one.failed.items()]

@@ -26,6 +26,14 @@ def label(summary: StudySummary, one: CellResult) -> str:
     return ", ".join(f"{short_factor(name)} = {one.levels.get(name, '–')}" for name in names) or "as the recipe has it"
 
 
+def baseline_words(summary: StudySummary) -> str:
+    """The baseline's levels, where tables call it "baseline"; else ""."""
+    baseline = summary.cell(summary.baseline)
+    if not summary.one_at_a_time or baseline is None:
+        return ""
+    return ", ".join(f"{short_factor(name)} = {level}" for name, level in baseline.levels.items())
+
+
 def short_factor(name: str) -> str:
     """A factor's name without what goes without saying: "stages.0.lr" → "lr", but "stages.1.lr" as it is."""
     return name.removeprefix("stages.0.").removeprefix("model.").removeprefix("data.")

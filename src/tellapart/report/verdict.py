@@ -11,6 +11,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,7 @@ def verdict_of_folds(runs: Sequence[Run], pooled: Evaluation, predictions: Predi
 
 
 def _next_of_folds(runs: Sequence[Run], pooled: Evaluation, predictions: Predictions, command: str) -> str:
-    pictures, first = shlex.quote(str(runs[0].catalog.root)), shlex.quote(str(runs[0].directory))
+    pictures, first = pictures_word(runs[0].catalog.root), shlex.quote(str(runs[0].directory))
     if len(predictions) and (note := chance_note(predictions, pooled.headline[1], 1.0)):
         return f"{note} Look at the pictures and their labels: tellapart audit {pictures}"
     n_odd = 0 if predictions.multilabel else _n_odd(predictions, 1.0)
@@ -133,13 +134,19 @@ def _of_students(run: Run) -> str:
     return f" Its teacher has {taught_by}; {alone}." if taught_by else f" {alone[:1].upper()}{alone[1:]}."
 
 
+def pictures_word(root: Path) -> str:
+    """A folder of pictures as one types it: by its path from here where it lies below."""
+    here = Path.cwd()
+    return shlex.quote(str(root.relative_to(here) if root.is_relative_to(here) and root != here else root))
+
+
 # --- the next step --------------------------------------------------------------------------------------------------
 
 
 def _next_step(run: Run, evaluation: Evaluation, part: str) -> str:
     predictions, name = _labelled(run.predictions(part)), shlex.quote(str(run.directory))
     if len(predictions) and (note := chance_note(predictions, evaluation.headline[1], _temperature(run))):
-        return f"{note} Look at the pictures and their labels: tellapart audit {shlex.quote(str(run.catalog.root))}"
+        return f"{note} Look at the pictures and their labels: tellapart audit {pictures_word(run.catalog.root)}"
     n_odd = 0 if predictions.multilabel else _odd_labels(run)
     if n_odd >= max(2, math.ceil(evaluation.n / 100)):
         return (
@@ -227,10 +234,10 @@ def _by_heart(run: Run, course: Curves, span: StageSpan, best: int) -> str:
         f"it is overfitting: after epoch {best + 1} the loss on validation rose from {losses[best]:.3g} to "
         f"{losses[-1]:.3g}, while that of training fell to {trained[-1]:.3g}."
     )
-    name = shlex.quote(str(run.directory))
-    if run.recipe.augment:
-        return f"{seen} More pictures help most; tellapart errors {name} shows which."
-    return f"{seen} Change the pictures while it trains: a recipe with augmentation, see tellapart recipes."
+    if run.recipe.augment or run.plan is not None:
+        return f"{seen} More pictures help most; tellapart errors {shlex.quote(str(run.directory))} shows which."
+    pictures = pictures_word(run.catalog.root)
+    return f"{seen} The recipe fast changes pictures while it trains, where that helps: tellapart train {pictures}"
 
 
 def _of_classes(evaluation: Evaluation, trained: npt.NDArray[np.int64], look: str) -> str:

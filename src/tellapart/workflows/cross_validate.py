@@ -23,7 +23,7 @@ from tellapart.errors import UsageError
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
-from tellapart.report.verdict import Verdict, verdict_of_folds
+from tellapart.report.verdict import Verdict, pictures_word, verdict_of_folds
 from tellapart.runs.resume import refuse_other_files
 from tellapart.runs.run import Run
 from tellapart.workflows.progress import progress_sink
@@ -124,8 +124,8 @@ def cross_validate(
     }
     fixed = loaded.evaluation.thresholds if isinstance(loaded.evaluation.thresholds, float) else 0.5
     evaluated = evaluate_predictions(predictions, on=ALL_FOLDS, thresholds=fixed)
-    train = ["tellapart", "train", str(catalog.root), "--recipe", str(runs[0].recipe_file)]
-    conclusion = verdict_of_folds(runs, evaluated, predictions, shlex.join(train))
+    train = f"tellapart train {pictures_word(catalog.root)} --recipe {shlex.quote(str(runs[0].recipe_file))}"
+    conclusion = verdict_of_folds(runs, evaluated, predictions, train)
     result = CrossValidation(tuple(runs), evaluated, scores, conclusion)
     write_text(directory / CROSS_VALIDATION, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     return result

@@ -241,7 +241,7 @@ def _plain_lines(say: Callable[[str], None]) -> ShowStep:
 
     def show(text: str | None, done: int, total: int) -> None:
         nonlocal last, before, begun
-        begun = begun and before[0] < done <= total == before[1]  # else it is another task
+        begun = begun and before[0] <= done <= total == before[1]  # else it is another task
         before = done, total
         if text and (time.monotonic() - last > _PLAIN_EVERY or (begun and done == total)):
             last, begun = time.monotonic(), done < total

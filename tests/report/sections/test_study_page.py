@@ -27,7 +27,7 @@ from tellapart.report.sections.study_effects import pareto
 from tellapart.report.sections.study_page import study_page
 from tellapart.report.study_details import Ranks, StudyDetails
 from tellapart.report.study_methods import methods
-from tellapart.report.study_table import markdown, records
+from tellapart.report.study_table import markdown, records, text
 from tellapart.report.study_words import finding, verdict, verdict_note
 from tellapart.report.thumbnail import Thumbnails
 
@@ -120,6 +120,14 @@ def test_the_methods_take_their_numbers_from_the_summary():
         "The test part was not used.",
     ):
         assert part in text
+
+
+def test_the_baseline_is_named_where_tables_call_it_so():
+    one = summary(cell(0, 0.7), cell(1, 0.9), one_at_a_time=True)
+    assert "baseline, lr = 0e-3, dropout = none, (2 settings" in methods(replace(details(one), design="one-at-a-time"))
+    assert "Baseline: lr = 0e-3, dropout = none. Validation and training" in html(details(one))
+    assert "The baseline: lr = 0e-3, dropout = none." in text(one).splitlines()
+    assert "The baseline:" not in text(replace(one, one_at_a_time=False))
 
 
 def test_the_methods_say_what_chance_was():
@@ -237,7 +245,7 @@ def test_all_sections_are_there_and_points_open_their_runs():
     ]
     assert '<a href="cells/c1/0/" aria-label="' in page
     assert 'href="cells/c1/"' in page
-    for text in (
+    for words in (
         "The loss is not finite.",
         "pruned",
         "1 setting still rising",
@@ -245,7 +253,7 @@ def test_all_sections_are_there_and_points_open_their_runs():
         "lr × dropout",
         "EPYC",
     ):
-        assert text in page
+        assert words in page
 
 
 def test_names_cannot_write_html():

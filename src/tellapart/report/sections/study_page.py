@@ -21,6 +21,7 @@ from tellapart.report.study_methods import methods
 from tellapart.report.study_table import other_metrics
 from tellapart.report.study_words import (
     amount,
+    baseline_words,
     finding,
     interval,
     is_share,
@@ -135,6 +136,8 @@ def _cells_section(summary: StudySummary) -> Section:
         "Bold: proven better than every other setting. ● cannot be told from the best. "
         "↗ validation was still rising in the last epoch of some seeds."
     )
+    if base := baseline_words(summary):
+        caption = f"Baseline: {base}. {caption}"
     if summary.others:
         caption += " ◆ no other setting is as good in all objectives and better in one (Pareto front)."
     if len(summary.cells) > MOST_ROWS:

@@ -73,7 +73,8 @@ async def pictures_of(request: Any, lease: Lease) -> tuple[list[tuple[str, bytes
     """
     kind = content_type(request)
     if kind != _FORM and not kind.startswith("image/") and kind != "application/octet-stream":
-        raise Refused(415, f"{kind[:100]} is no picture. Send the bytes of a file, or a form with files.")
+        how = "Send the bytes of a file with its type (curl -H 'Content-Type: image/jpeg'), or a form with files."
+        raise Refused(415, f"{kind[:100]} is no picture. {how}")
     body = await whole_body(request, MOST_BYTES, lease)
     if not body:
         raise Refused(400, "The request holds no picture.")
