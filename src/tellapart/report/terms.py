@@ -44,6 +44,10 @@ _MEANINGS = {
     "augmentation": (
         "Each epoch shows every picture a little changed, such as mirrored or cut, so that it is not learned by heart."
     ),
+    "overfitting": ("It learns its training pictures by heart: on them it gets ever better, on others worse."),
+    "loss on validation": (
+        "How far its answers are from the labels, on pictures that it does not learn from; lower is better."
+    ),
     "label smoothing": (
         "The right class counts a little less than 1 and the others a little more than 0, so that the network "
         "is not taught to be too sure."
