@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from tellapart.core.text import counted, first_few
+from tellapart.core.text import counted
 from tellapart.evaluation.comparison import Verdict
 from tellapart.evaluation.study_summary import CellDifference, CellResult, Span, StudySummary
 from tellapart.report import formatting
@@ -170,11 +170,17 @@ def _is_chance(summary: StudySummary) -> bool:
     return verdicts <= {"cannot tell"} and len(summary.leading) == sum(1 for one in summary.cells if one.n)
 
 
+def _few_labels(summary: StudySummary, cells: Sequence[CellResult], most: int) -> str:
+    """The first few cells; their labels have commas."""
+    more = f"; and {len(cells) - most:,} more" if len(cells) > most else ""
+    return "; ".join(label(summary, one) for one in cells[:most]) + more
+
+
 def _about_front(summary: StudySummary) -> str:
     """The settings that no other one beats in all objectives."""
     names = listed([metric_words(name) for name in (summary.metric, *summary.others)])
     front = [one for one in summary.cells if one.on_front]
-    labels = first_few((label(summary, one) for one in front), 3)
+    labels = _few_labels(summary, front, 3)
     are = "is" if len(front) == 1 else "are"
     return f"In {names} together, {counted(len(front), 'setting')} {are} beaten by no other: {labels}."
 
@@ -221,7 +227,7 @@ def _about_baseline(summary: StudySummary) -> str:
     words = []
     for name in order[:2]:
         if groups[name]:
-            names = first_few((label(summary, one) for one in groups[name]), 2)
+            names = _few_labels(summary, groups[name], 2)
             words.append(f"{len(groups[name]):,} {'is' if len(groups[name]) == 1 else 'are'} {name} ({names})")
     if groups["cannot tell"]:
         words.append(f"{len(groups['cannot tell']):,} cannot be told from it")

@@ -173,7 +173,7 @@ def test_several_objectives_have_their_columns_and_their_front():
     one = summary(*cells, others=["macro_f1", "seconds"])
     assert finding(one)[2] == (
         "In accuracy, macro f1 and seconds together, 2 settings are beaten by no other: "
-        "lr = 1e-3, dropout = none, lr = 2e-3, dropout = none."
+        "lr = 1e-3, dropout = none; lr = 2e-3, dropout = none."
     )
     page = html(details(one))
     assert "Score against macro f1" in page

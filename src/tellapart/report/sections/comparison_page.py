@@ -291,7 +291,7 @@ def _pictures(comparison: Comparison, details: ComparisonDetails) -> Section:
     shown, folded = order[:1], order[1:_GALLERIES]
     blocks: list[Block] = [block for i, j in shown for block in _both_ways(details, i, j)]
     for i, j in folded:
-        blocks.append(Fold(f"{ascii_uppercase[i]} and {ascii_uppercase[j]}", _both_ways(details, i, j)))
+        blocks.append(Fold(f"Where {ascii_uppercase[i]} and {ascii_uppercase[j]} differ", _both_ways(details, i, j)))
     if len(order) > _GALLERIES:
         blocks.append(Text(f"Shown for {_GALLERIES} of {len(order)} pairs.", "note"))
     if any(s.deviation is not None for s in comparison.standings):
