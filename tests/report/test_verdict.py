@@ -88,9 +88,12 @@ def test_several_labels() -> None:
 
 
 def test_a_model_at_chance_is_sent_to_its_pictures() -> None:
-    made = Story([0, 1, 2] * 20, [0, 0, 0] * 20)
-    assert "learned nothing" in made.verdict().next_step
-    assert made.verdict().next_step.endswith("tellapart audit 'my photos'")
+    pretrained = ("model.name=tf_efficientnet_lite0", "model.pretrained=true", "stages.0.epochs=3")
+    made = Story([0, 1, 2] * 20, [0, 0, 0] * 20, changes=pretrained).verdict()
+    assert "learned nothing" in made.next_step
+    assert made.next_step.endswith("tellapart audit 'my photos'")
+    scratch = Story([0, 1, 2] * 20, [0, 0, 0] * 20).verdict()
+    assert scratch.next_step.endswith("a pretrained network needs far fewer pictures: tellapart train 'my photos'")
 
 
 def test_labels_that_look_wrong_are_counted() -> None:
@@ -183,6 +186,7 @@ def _folds(target: list[int], answer: list[int], certainty: float = 4.0) -> Verd
             directory=Path(f"out/fold-{number}"),
             evaluations={"test": evaluate_predictions(take(every, part), on="test")},
             catalog=SimpleNamespace(root=Path("my photos"), target=lambda part: rows),
+            recipe=load_recipe("scratch"),
             split=SimpleNamespace(train=pl.Series(rows)),
         )
         for number, part in ((1, np.arange(len(target)) < half), (2, np.arange(len(target)) >= half))
@@ -205,4 +209,4 @@ def test_a_cross_validation_has_a_verdict_from_all_its_folds() -> None:
     assert odd.next_step.startswith("6 labels look wrong")
     assert odd.next_step.endswith("tellapart review 'my photos'")
     lost = _folds([0, 1, 2] * 20, [0] * 60, certainty=1.0)
-    assert "tellapart audit 'my photos'" in lost.next_step
+    assert "tellapart train 'my photos'" in lost.next_step

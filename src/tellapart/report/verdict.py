@@ -79,7 +79,7 @@ def verdict_of_folds(runs: Sequence[Run], pooled: Evaluation, predictions: Predi
 def _next_of_folds(runs: Sequence[Run], pooled: Evaluation, predictions: Predictions, command: str) -> str:
     pictures, first = pictures_word(runs[0].catalog.root), shlex.quote(str(runs[0].directory))
     if len(predictions) and (note := chance_note(predictions, pooled.headline[1], 1.0)):
-        return f"{note} Look at the pictures and their labels: tellapart audit {pictures}"
+        return f"{note} {_at_chance(runs[0])}"
     n_odd = 0 if predictions.multilabel else _n_odd(predictions, 1.0)
     if n_odd >= max(2, math.ceil(pooled.n / 100)):
         return (
@@ -134,6 +134,14 @@ def _of_students(run: Run) -> str:
     return f" Its teacher has {taught_by}; {alone}." if taught_by else f" {alone[:1].upper()}{alone[1:]}."
 
 
+def _at_chance(run: Run) -> str:
+    """What to do where a training has learned nothing that can be told."""
+    pictures, model = pictures_word(run.catalog.root), run.recipe.model
+    if model.pretrained or model.weights or model.name == "auto":
+        return f"Look at the pictures and their labels: tellapart audit {pictures}"
+    return f"It began from scratch, and a pretrained network needs far fewer pictures: tellapart train {pictures}"
+
+
 def pictures_word(root: Path) -> str:
     """A folder of pictures as one types it: by its path from here where it lies below."""
     here = Path.cwd()
@@ -146,7 +154,7 @@ def pictures_word(root: Path) -> str:
 def _next_step(run: Run, evaluation: Evaluation, part: str) -> str:
     predictions, name = _labelled(run.predictions(part)), shlex.quote(str(run.directory))
     if len(predictions) and (note := chance_note(predictions, evaluation.headline[1], _temperature(run))):
-        return f"{note} Look at the pictures and their labels: tellapart audit {pictures_word(run.catalog.root)}"
+        return f"{note} {_at_chance(run)}"
     n_odd = 0 if predictions.multilabel else _odd_labels(run)
     if n_odd >= max(2, math.ceil(evaluation.n / 100)):
         return (

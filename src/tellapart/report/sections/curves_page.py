@@ -111,7 +111,7 @@ def compared_page(runs: Sequence[Compared], notes: Sequence[str] = ()) -> Page:
     """The page: figures, results, differing settings. `notes` are lines that stand on top."""
     names = [f"{ascii_uppercase[i]} ({formatting.shortened(run.name, 40)})" for i, run in enumerate(runs)]
     blocks: list[Block] = [
-        Text(" ".join(verdict(runs, names)), "lead"),
+        *(Text(sentence, "lead") for sentence in verdict(runs, names)),
         Side([_chart(runs, "Loss"), _chart(runs, runs[0].course.accuracy_name)]),
         Text("Solid: validation. Dashed: training. Point at an epoch to read the values.", "note"),
     ]
