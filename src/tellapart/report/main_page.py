@@ -23,6 +23,7 @@ from tellapart.report.blocks import (
     Fold,
     Page,
     Section,
+    Side,
     Table,
     Text,
 )
@@ -137,14 +138,15 @@ def next_section(data: ReportData) -> Section | None:
     sentence, _, command = data.next_step.rpartition(": ")
     if not command.startswith("tellapart "):
         sentence, command = data.next_step, ""
-    blocks: list[Block] = [Text(f"{sentence[:1].upper()}{sentence[1:]}{':' if command else ''}", "lead")]
+    step: list[Block] = [Text(f"{sentence[:1].upper()}{sentence[1:]}{':' if command else ''}", "lead")]
     if command:
-        blocks.append(Code(command))
+        step.append(Code(command))
     then = [(purpose, other) for purpose, other in data.then if other != command]
     if then:
         rows = [[Cell(purpose[:1].upper() + purpose[1:]), Cell(other, code=True)] for purpose, other in then]
-        blocks.append(Table(["to", "type, in the folder that holds this run"], rows))
-    return Section("next", "What to do next", blocks, "Next")
+        table = Table(["to", "type, in the folder that holds this run"], rows)
+        return Section("next", "What to do next", [Side([step, table])], "Next")
+    return Section("next", "What to do next", step, "Next")
 
 
 def score_section(data: ReportData) -> Section | None:

@@ -97,7 +97,8 @@ def _bins_sentence(bins: Sequence[Mapping[str, Any]]) -> str:
     sure = [b for b in bins if not b["right"]["low"] <= b["certainty"] <= b["right"]["high"]]
     way = "too modest" if sum(off) > 0 else "too sure"
     text = f"Mostly {way}" if sure else "No point is proven off the straight line"
-    few = f" There are {counted(len(bins), 'point')} only: too few to read a shape from." if len(bins) <= _FEW else ""
+    are = "is" if len(bins) == 1 else "are"
+    few = f" There {are} {counted(len(bins), 'point')} only: too few to read a shape from." if len(bins) <= _FEW else ""
     return f"{text}: above it an answer is too modest, below it too sure.{few}"
 
 

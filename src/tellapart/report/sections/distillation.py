@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tellapart.core.own_paths import without_folders
 from tellapart.core.scores import Metric
 from tellapart.core.text import counted
 from tellapart.report import formatting
-from tellapart.report.blocks import Block, Cell, Section, Table, Text
+from tellapart.report.blocks import Block, Cell, Section, Side, Table, Text
 from tellapart.report.sections.headline import span
 from tellapart.runs.run import Run
 
@@ -20,16 +21,15 @@ def distillation(run: Run) -> Section | None:
     if about is None or run.recipe.distill is None:
         return None
     verdict, config = about["verdict"], run.recipe.distill
-    names = ", ".join(about["teachers"])
+    names = ", ".join(without_folders(list(about["teachers"])))
     further = f", and {counted(about['unlabelled'], 'picture')} without a label" if about["unlabelled"] else ""
     how = (
         f"The teacher: {names}. The student learnt from the training pictures{further}: {config.share:.0%} of its loss "
         f"is the teacher's answers at temperature {config.temperature:g}, the rest the labels."
     )
     left_out = f" Left out: {'; '.join(about['left_out'])}." if about["left_out"] else ""
-    blocks: list[Block] = [Text(verdict["sentence"] if verdict else _NOT_COMPARED, "lead"), Text(how + left_out)]
-    if verdict:
-        blocks.insert(1, _scores(verdict))
+    words: list[Block] = [Text(verdict["sentence"] if verdict else _NOT_COMPARED, "lead"), Text(how + left_out)]
+    blocks = [Side([words, _scores(verdict)])] if verdict else words
     return Section("distillation", "A teacher's student", blocks, "Teacher", after="pictures")
 
 
