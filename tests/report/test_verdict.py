@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tellapart.core.predictions import Predictions
-from tellapart.core.scores import ALL_FOLDS
+from tellapart.core.scores import ALL_FOLDS, Evaluation
 from tellapart.evaluation.evaluate import evaluate_predictions
 from tellapart.evaluation.metrics import take
 from tellapart.recipe.load import load_recipe
@@ -35,15 +35,20 @@ class Story:
     multilabel: bool = False
     distillation: Any = None
 
-    def verdict(self) -> Verdict:
+    def predictions(self) -> Predictions:
         target = np.array(self.target)
         logits = np.zeros((len(target), 3), np.float32)
         logits[np.arange(len(target)), self.answer] = self.certainty
         if self.multilabel:
             target = np.eye(3, dtype=np.uint8)[target]
             logits = 2 * logits - self.certainty
-        test = Predictions.of(np.arange(len(target)), logits, target, CLASSES)
-        evaluation = evaluate_predictions(test, on="test")
+        return Predictions.of(np.arange(len(target)), logits, target, CLASSES)
+
+    def evaluation(self) -> Evaluation:
+        return evaluate_predictions(self.predictions(), on="test")
+
+    def verdict(self) -> Verdict:
+        test, evaluation = self.predictions(), self.evaluation()
         rows = np.repeat(np.arange(3), self.trained)
         run: Any = SimpleNamespace(
             directory=Path("runs/first"),
@@ -79,6 +84,19 @@ def test_how_good_and_how_sure() -> None:
     assert "95\u202f% sure of 82.6 to 94.5\u202f%" in made.how_sure
     assert "more test pictures would halve that" in made.how_sure
     assert [line.split(":")[0] for line in made.lines()] == ["How good", "How sure", "Next"]
+
+
+def test_a_terminal_says_nothing_twice() -> None:
+    target, answer = _mixed({(0, 1): 5, (2, 1): 5}, right=10)
+    made = Story(target, answer).verdict()
+    evaluation = Story(target, answer).evaluation()
+    assert "half as wide" in evaluation.table()
+    other = replace(evaluation, notes=(*evaluation.notes, "Scenes are on both sides."))
+    assert "half as wide" not in made.table(other)
+    assert made.table(other).endswith("Scenes are on both sides.")
+    lost = Story([0, 1, 2] * 20, [0] * 60)
+    assert "learned nothing" in lost.evaluation().table()
+    assert "learned nothing" not in lost.verdict().table(lost.evaluation())
 
 
 def test_several_labels() -> None:

@@ -54,9 +54,10 @@ def distill(
         )
     if quiet:
         return
-    print_out(next(iter(student.evaluations.values())).table())
+    conclusion = verdict(student)
+    print_out(conclusion.table(next(iter(student.evaluations.values()))))
     about = student.distillation
     if about and about["verdict"]:
         print_out(about["verdict"]["sentence"])
-    print_out(*verdict(student).lines())
+    print_out(*conclusion.lines())
     print_out(f"Report: {student.report}", f"Ask it: tellapart predict {shlex.quote(str(student.directory))} PICTURE")

@@ -195,9 +195,10 @@ def _published_network(recipe: Recipe) -> str | None:
 def _result_text(run: Run) -> list[str]:
     from tellapart.report.verdict import verdict
 
+    conclusion = verdict(run)
     return [
-        next(iter(run.evaluations.values())).table(),
-        *verdict(run).lines(),
+        conclusion.table(next(iter(run.evaluations.values()))),
+        *conclusion.lines(),
         f"Report: {run.report}",
         f"Ask it: tellapart predict {shlex.quote(str(run.directory))} PICTURE",
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tellapart.core.predictions import Predictions
 from tellapart.core.scores import ALL_FOLDS, Evaluation
 from tellapart.core.text import counted
-from tellapart.evaluation.chance import chance_note, constant_score, more_pictures
+from tellapart.evaluation.chance import chance_note, constant_score, more_pictures, precision_note
 from tellapart.report import formatting
 from tellapart.report.curves import Curves, StageSpan, curves
 from tellapart.runs.run import ALONE, Run
@@ -41,6 +41,12 @@ class Verdict:
     def lines(self) -> list[str]:
         """One line each, with its name in front."""
         return [f"How good: {self.how_good}", f"How sure: {self.how_sure}", f"Next:     {self.next_step}"]
+
+    def table(self, evaluation: Evaluation) -> str:
+        """The scores that it rests on, without the notes that it repeats."""
+        wide = precision_note(*evaluation.headline, evaluation.on)
+        notes = [note for note in evaluation.notes if note != wide and note not in self.next_step]
+        return replace(evaluation, notes=tuple(notes)).table()
 
 
 def verdict(run: Run) -> Verdict:

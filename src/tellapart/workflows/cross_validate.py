@@ -51,7 +51,7 @@ class CrossValidation:
 
     def table(self) -> str:
         """The pooled scores with their intervals, and mean ± deviation over the folds."""
-        lines = [self.pooled.table(), f"Mean and deviation over {len(self.runs)} folds:"]
+        lines = [self.verdict.table(self.pooled), f"Mean and deviation over {len(self.runs)} folds:"]
         width = max(map(len, self.scores))
         lines += [
             f"  {name:<{width}}  {statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
