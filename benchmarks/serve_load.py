@@ -1,7 +1,7 @@
 """The server under load: throughput beside `predict` and LitServe, latency below its limit, overload, growth.
 
-    TELLAPART_TEST_DATA=… python -m benchmarks.serve_load [--seconds 8] [--rounds 3] [--growth 20000]
-        [--litserve PYTHON]
+    TELLAPART_TEST_DATA=… python -m benchmarks.serve_load [--parts speed overload growth] [--seconds 8] [--rounds 3]
+        [--growth 20000] [--litserve PYTHON]
 
 The loader is open-loop: requests go out at times that are fixed beforehand, whether or not earlier ones are answered,
 so that a slow server cannot slow its own load down. It shares the processors with the server; so throughput is stated
@@ -36,6 +36,7 @@ from benchmarks.answer_speed import write_bundle_of
 
 NETWORK, SMALL = "mobilenetv2_100", "small-cnn"
 MOST_OPEN = 400  # connections of the loader
+PARTS = ("speed", "overload", "growth")  # each has a file of results
 CLOSED = 32  # requests under way where the greatest throughput is measured
 LITSERVE = Path(__file__).parent / "serve_load_litserve.py"
 
@@ -202,6 +203,16 @@ def server(command: list[str], ready: str) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
+@contextlib.contextmanager
+def awake(group: int) -> Iterator[None]:
+    """Let a server run for so long only: LitServe asks for work without a pause, which would slow others down."""
+    os.killpg(group, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGSTOP)
+
+
 def ours(bundle: str) -> Any:
     """Our server, with the engine that LitServe has too."""
     words = [sys.executable, "-m", "tellapart", "serve", bundle, "--port", "0", "--engine", "onnxruntime"]
@@ -288,58 +299,59 @@ async def growth(bundle: str, requests: list[bytes], n: int) -> dict[str, Any]:
     return {"n": n, "network": SMALL, "by_requests": stages}
 
 
-async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All figures."""
-    paths = sorted(map(str, (Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit").rglob("*.jpg")))
-    pictures = paths[:: max(1, len(paths) // arguments.pictures)][: arguments.pictures]
-    contents = [Path(path).read_bytes() for path in pictures]
-    bundles = {name: str(folder / name) for name in (NETWORK, SMALL)}
-    for name, bundle in bundles.items():
-        write_bundle_of(name, Path(bundle), paths)
-    print("The networks are written.", flush=True)
-    requests, seconds = [raw(content) for content in contents], arguments.seconds
-
+async def speeds(bundle: str, pictures: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Throughput of all contestants, and what our server takes afterwards."""
+    contents, seconds = [Path(path).read_bytes() for path in pictures], arguments.seconds
     with contextlib.ExitStack() as running:
-        process, port = running.enter_context(ours(bundles[NETWORK]))
+        process, port = running.enter_context(ours(bundle))
 
         async def ask_ours() -> dict[str, float]:
-            return await throughput(process, port, requests, seconds)
+            return await throughput(process, port, list(map(raw, contents)), seconds)
 
         async def ask_predict() -> dict[str, float]:
-            return await asyncio.to_thread(predict, bundles[NETWORK], pictures, seconds)
+            return await asyncio.to_thread(predict, bundle, pictures, seconds)
 
         contestants = {"serve": ask_ours, "predict": ask_predict}
         if arguments.litserve:
-            words = [arguments.litserve, str(LITSERVE), f"{bundles[NETWORK]}/model.onnx"]
+            words = [arguments.litserve, str(LITSERVE), f"{bundle}/model.onnx"]
             their_process, their_port = running.enter_context(server(words, r"listens at (\d+)"))
-            forms = [form(content) for content in contents]
+            os.killpg(their_process, signal.SIGSTOP)
 
             async def ask_litserve() -> dict[str, float]:
-                return await throughput(their_process, their_port, forms, seconds)
+                with awake(their_process):
+                    return await throughput(their_process, their_port, list(map(form, contents)), seconds)
 
             contestants["litserve"] = ask_litserve
-        speeds = await in_turn(contestants, arguments.rounds)
+        found = await in_turn(contestants, arguments.rounds)
         now = Resources.of(process)
         memory = {"megabytes": round(now.megabytes, 1), "files": now.files, "threads": now.threads}
-    figures: dict[str, Any] = {"throughput": speeds, "memory": memory, "loads": {}}
-    for name, bundle in bundles.items():
-        figures["loads"][name] = await loads(bundle, requests, arguments)
-    figures["growth"] = await growth(bundles[SMALL], requests[:8], arguments.growth)
-    return figures
+    return {"throughput": found, "memory": memory, "rounds": arguments.rounds}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--growth", type=int, default=20_000)
     parser.add_argument("--litserve", default="", help="Python of an environment with litserve and onnxruntime.")
     arguments = parser.parse_args()
+    paths = sorted(map(str, (Path(os.environ["TELLAPART_TEST_DATA"]) / "fruit").rglob("*.jpg")))
+    pictures = paths[:: max(1, len(paths) // arguments.pictures)][: arguments.pictures]
+    requests = [raw(Path(path).read_bytes()) for path in pictures]
     with tempfile.TemporaryDirectory() as folder:
-        figures = asyncio.run(measure(arguments, Path(folder)))
-    figures |= {"seconds": arguments.seconds, "rounds": arguments.rounds, "network": NETWORK}
-    record.write("serve_load", figures)
+        bundles = {name: str(Path(folder) / name) for name in (NETWORK, SMALL)}
+        for name, bundle in bundles.items():
+            write_bundle_of(name, Path(bundle), paths)
+        print("The networks are written.", flush=True)
+        if "speed" in arguments.parts:
+            record.write("serve_load", asyncio.run(speeds(bundles[NETWORK], pictures, arguments)))
+        if "overload" in arguments.parts:
+            rounds = {name: asyncio.run(loads(bundle, requests, arguments)) for name, bundle in bundles.items()}
+            record.write("serve_overload", rounds)
+        if "growth" in arguments.parts:
+            record.write("serve_growth", asyncio.run(growth(bundles[SMALL], requests[:8], arguments.growth)))
 
 
 if __name__ == "__main__":

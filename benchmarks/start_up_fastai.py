@@ -7,10 +7,10 @@ PYTHON start_up_fastai.py answer PICTURE LEARNER
 import sys
 
 if sys.argv[1] == "write":
-    from fastai.vision.all import ImageDataLoaders, Resize, models, vision_learner
+    from fastai.vision.all import CrossEntropyLossFlat, ImageDataLoaders, Learner, Resize, models
 
     loaders = ImageDataLoaders.from_folder(sys.argv[2], valid_pct=0.5, item_tfms=Resize(224), bs=8, num_workers=0)
-    vision_learner(loaders, models.mobilenet_v2, pretrained=False).export(sys.argv[3])
+    Learner(loaders, models.mobilenet_v2(num_classes=loaders.c), CrossEntropyLossFlat()).export(sys.argv[3])
 else:
     from fastai.learner import load_learner
 
