@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,12 +63,6 @@ def nodes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
         while started:
             started.pop().shutdown()
         gc.collect()
-
-
-@pytest.fixture
-def tellapart_words() -> list[str]:
-    """The first words of a command that runs the program in a process of its own."""
-    return [sys.executable, "-m", "tellapart"]
 
 
 def listening(pids: set[int]) -> set[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,13 +42,21 @@ lr = 1e-3
 """
 
 
-@pytest.fixture
-def words(tmp_path: Path, picture_folder: Callable[..., Path], tellapart_words: list[str]) -> list[str]:
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory, pictures_at: Callable[..., Path]) -> list[str]:
     """A training without its run directory."""
-    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    pictures = picture_folder(n=8)
-    recipe = str(tmp_path / "recipe.toml")
-    return [*tellapart_words, "train", str(pictures), "--recipe", recipe, "--runtime", "cpu", "--json"]
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    pictures, recipe = str(pictures_at(folder / "photos", n=8)), str(folder / "recipe.toml")
+    return [sys.executable, "-m", "tellapart", "train", pictures, "--recipe", recipe, "--runtime", "cpu", "--json"]
+
+
+@pytest.fixture(scope="module")
+def plain(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process, which nobody disturbed."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    run([*words, "--out", str(out)])
+    return out
 
 
 def work_in(folder: Path, recipe: Recipe) -> Work:
@@ -111,7 +120,7 @@ def test_torchrun_trains_as_one_process_does(tmp_path: Path, words: list[str]) -
 
 
 @pytest.mark.slow
-def test_a_killed_worker_changes_nothing_but_the_time(tmp_path: Path, words: list[str]) -> None:
+def test_a_killed_worker_changes_nothing_but_the_time(tmp_path: Path, words: list[str], plain: Path) -> None:
     pytest.importorskip("ray")
     out = tmp_path / "cluster"
     command = [*words, "--out", str(out), "--cluster", "auto", "--workers", "2"]
@@ -127,8 +136,7 @@ def test_a_killed_worker_changes_nothing_but_the_time(tmp_path: Path, words: lis
         assert process.wait(timeout=300) == 0
     assert rest[-1]["event"] == "Finished"
     assert any(event["event"] == "Note" and "A worker was lost" in event["text"] for event in rest)
-    run([*words, "--out", str(tmp_path / "plain")])
-    same_result(out, tmp_path / "plain")
+    same_result(out, plain)
     sessions = json.loads((out / "workers.json").read_text(encoding="utf-8"))
     assert [bool(session["ended"]) for session in sessions] == [False, True]
 
@@ -148,7 +156,7 @@ def workers_of(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_what_the_head_took_with_it_goes_on_from_disk(tmp_path: Path, words: list[str]) -> None:
+def test_what_the_head_took_with_it_goes_on_from_disk(tmp_path: Path, words: list[str], plain: Path) -> None:
     pytest.importorskip("ray")
     out = tmp_path / "cluster"
     command = [*words, "--out", str(out)]
@@ -166,8 +174,7 @@ def test_what_the_head_took_with_it_goes_on_from_disk(tmp_path: Path, words: lis
     while any(Path(f"/proc/{child}").exists() and is_alive(child) for child in family):
         time.sleep(0.1)
     run(command)  # in one plain process
-    run([*words, "--out", str(tmp_path / "plain")])
-    same_result(out, tmp_path / "plain")
+    same_result(out, plain)
 
 
 def is_alive(pid: int) -> bool:
