@@ -37,6 +37,7 @@ size = 16
 [[stages]]
 name = "stage \\u001b[31m\\nFORGED"
 epochs = 1
+batch_size = 4
 [evaluation]
 explain = false
 """

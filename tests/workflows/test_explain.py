@@ -34,8 +34,9 @@ HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")
 
 @pytest.fixture(autouse=True, scope="module")
 def no_hurry() -> Iterator[None]:
-    """A busy machine shows no less than another."""
+    """A busy machine shows no less than another; integrals are coarse, as nobody reads them here."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attribution, "_STEPS", 8)
         patch.setattr("tellapart.workflows.explain_for_report.EXPLAIN_SECONDS", 1e9)
         yield
 
