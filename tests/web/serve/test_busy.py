@@ -52,7 +52,7 @@ def test_an_answer_goes_out_at_once(running):
     with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert response(connection)[0] == 200
-        own = [c for c in running.server.server_state.connections if c.client == connection.getsockname()]
+        own = [c for c in list(running.server.server_state.connections) if c.client == connection.getsockname()]
         assert own[0].transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

@@ -19,9 +19,10 @@ from tellapart.deploy.bundle.onnx_graph import TensorFields, Value, as_bytes, fi
 _LARGE = 1 << 16
 _GRAPH, _INITIALIZER = 7, 5  # fields of the model, and of its graph
 _EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 13, 14, 1
-# Dimensions of the weights of a convolution. These are the ones of which onnxruntime keeps its own copy, so that
-# whoever changes the file later cannot change, or stop, a process that has loaded it.
-_CONVOLUTION = 4
+# Sides of a convolution's weights: channels out, channels in, rows, columns. Where the channels are multiples of 16,
+# onnxruntime keeps a copy in another order; so whoever changes the file later cannot change, or stop, a process that
+# loaded it.
+_CONVOLUTION, _CHANNELS = 4, 16
 
 
 def outline(path: Path) -> bytes | None:
@@ -67,11 +68,12 @@ class _Outline:
 
 
 def _is_large_convolution(content: memoryview) -> bool:
-    n_dimensions = n_bytes = 0
+    sides, n_bytes = list[Value](), 0
     for number, value in fields(content, None, "a constant"):
-        n_dimensions += number == TensorFields.DIMS
+        sides += [value] if number == TensorFields.DIMS else []
         n_bytes = len(as_bytes(value)) if number == TensorFields.RAW else n_bytes
-    return n_dimensions == _CONVOLUTION and n_bytes >= _LARGE
+    channels = [side for side in sides[:2] if isinstance(side, int) and side % _CHANNELS == 0]
+    return len(sides) == _CONVOLUTION and len(channels) == 2 and n_bytes >= _LARGE
 
 
 def _address(content: memoryview) -> int:
