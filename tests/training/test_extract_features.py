@@ -14,7 +14,8 @@ from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
 from tellapart.training.dataset import Dataset
-from tellapart.training.extract_features import features
+from tellapart.training.extract_features import features, features_by_fastest
+from tellapart.training.fast import choose_engine
 from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime
 
@@ -45,3 +46,19 @@ def test_features_are_the_backbones_own_in_the_order_of_the_rows_and_stored(
     assert steps > 0
     assert found == pytest.approx(expected, abs=1e-4)
     assert finished(features(network, catalog, rows, Runtime("cpu"), "pictures"))[0] == 0
+
+
+def test_the_fastest_engine_gives_torchs_features_and_is_asked_only_once(
+    picture_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choose_engine, "_may_pay", lambda *_: True)  # so few pictures pay for no conversion
+    catalog = scan(picture_folder())
+    torch.manual_seed(0)
+    network = create_network(Model(name="small-cnn", pretrained=False), 3, Data(size=32))
+    steps, fast = finished(features_by_fastest(network, catalog, catalog.readable, "pictures"))
+    plainest = finished(features(network, catalog, catalog.readable, Runtime("cpu"), "pictures"))[1]
+    cosine = (fast * plainest).sum(1) / np.linalg.norm(fast, axis=1) / np.linalg.norm(plainest, axis=1)
+    assert steps > 0
+    assert cosine.min() > 0.9999
+    assert finished(features_by_fastest(network, catalog, catalog.readable, "pictures"))[0] == 0

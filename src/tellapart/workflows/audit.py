@@ -174,14 +174,12 @@ def scan_and_audit(
 
 def _features(catalog: Catalog, model: str, progress: ProgressSink) -> Floats:
     """Features of each picture by a pretrained network, float32 [n, d]; zeros where it cannot be read."""
-    from tellapart.training.extract_features import features
-    from tellapart.training.runtime import plain_runtime
+    from tellapart.training.extract_features import features_by_fastest
     from tellapart.workflows.pretrained import pretrained_network
 
     network = pretrained_network(model, len(catalog.classes), progress)
     rows = catalog.readable
-    runtime = plain_runtime()
-    values = progress.watch(features(network, catalog, rows, runtime, "features"))
+    values = progress.watch(features_by_fastest(network, catalog, rows, "features"))
     whole = np.zeros((len(catalog), values.shape[1]), np.float32)
     whole[rows] = values
     return whole

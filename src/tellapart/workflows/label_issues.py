@@ -22,7 +22,7 @@ from tellapart.evaluation.label_issues_table import LabelIssues
 from tellapart.report.formatting import certainty
 from tellapart.runs.run import Run
 from tellapart.training.cross_val_predict import kernel_map, out_of_sample
-from tellapart.training.extract_features import features
+from tellapart.training.extract_features import features, features_by_fastest
 from tellapart.training.runtime import plain_runtime
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def find_issues(
     if not catalog.multilabel:
         inside = np.isin(catalog.target(rows), compared)
         rows, together = rows[inside], np.unique(together[inside], return_inverse=True)[1]
-    runtime = plain_runtime()
-    vectors = progress.watch(features(network, catalog, rows, runtime, "features"))
+    vectors = progress.watch(features_by_fastest(network, catalog, rows, "features"))
     target = _numbered(catalog, rows, compared)
     p, table = progress.watch(_ranked(catalog, rows, compared, target, vectors, together, seed))
     left_out = len(catalog.classes) - len(compared)

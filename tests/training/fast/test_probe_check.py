@@ -67,3 +67,19 @@ def test_the_answer_is_remembered(material: Any, tmp_path: Path, monkeypatch: py
     runs.clear()
     assert not answer(material, runs)
     assert runs == []
+
+
+def test_pictures_without_labels_prove_nothing(
+    tmp_path: Path, pictures_at: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(monkeypatch, tmp_path, lambda inputs: inputs)
+    folder = pictures_at(tmp_path / "photos", n=1)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, picture in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        picture.rename(flat / f"{number}{picture.suffix}")
+    catalog = scan(flat)
+    network = create_network(Model(name="small-cnn", pretrained=False), 1, Data(size=16))
+    assert not len(catalog.labelled)
+    rows = catalog.readable
+    assert not answer((network, Dataset(catalog, rows, rows[:0], network.preprocessing, (), 0)))
