@@ -117,7 +117,7 @@ def _learn_share(stage: TrainingStage, batch: Batch, share: Share) -> list[Micro
     workers, counts = division.workers, division.workers.leads or not share.repeated
     n_rows = 1 if division.synchronised else len(share.sizes) // workers.n
     results = torch.zeros(n_rows, 2, dtype=torch.float64, device=stage.runtime.device)
-    with gradients.step():
+    with gradients.step(len(share.cuts)):
         with workers.together():
             if division.synchronised:
                 results[0] = _learn_as_one(stage, batch, share) * counts

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tellapart.training.parallel.division import Division
 from tellapart.training.parallel.norms import RunningStatistics
+from tellapart.training.parallel.shared_rows import shared_rows
 
 
 class GradientSum:
@@ -28,12 +29,20 @@ class GradientSum:
         self.n_values = sum(parameter.numel() for parameter in self.parameters)
         self.statistics = self._statistics()
         first = self.parameters[0]
-        self.rows = torch.zeros(n_rows, self.n_values + self.statistics.size, device=first.device, dtype=torch.float32)
+        size = self.n_values + self.statistics.size
+        can_share = division.ordered and not division.synchronised and first.device.type == "cpu"
+        self.shared = shared_rows(division.workers, n_rows, size) if can_share else None
+        self.rows = self.shared.own if self.shared else torch.zeros(n_rows, size, device=first.device)
 
     @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """Within it, a step is computed; where that fails, statistics are what they were."""
-        self.rows.zero_()
+    def step(self, n_parts: int) -> Iterator[None]:
+        """Within it, a step is computed; where that fails, statistics are what they were.
+
+        Args:
+            n_parts: micro-batches that this worker computes; at an epoch's end there may be fewer than rows.
+        """
+        self.rows[:, self.n_values :] = 0
+        self.rows[n_parts:] = 0  # now: after the next meeting, others read them
         self.statistics = self._statistics()
         try:
             yield
@@ -58,18 +67,23 @@ class GradientSum:
         Args:
             counts: whether this worker's gradients are added.
         """
-        workers, ordered = self.division.workers, self.division.ordered
-        if not ordered:
+        if not self.division.ordered:
             self._take(self.rows[0])
         if not counts:
             self.rows.zero_()
-        total = workers.ordered_sum(self.rows) if ordered else workers.quick_sum(self.rows[0])
+        total = self._summed()
         start = 0
         for parameter in self.parameters:
             values = total[start : start + parameter.numel()].view(parameter.shape)
             parameter.grad = values.to(parameter.dtype)
             start += parameter.numel()
         self.statistics.end_step(total[self.n_values :])
+
+    def _summed(self) -> Tensor:
+        if self.shared:
+            return self.shared.sum()
+        workers = self.division.workers
+        return workers.ordered_sum(self.rows) if self.division.ordered else workers.quick_sum(self.rows[0])
 
     def _statistics(self) -> RunningStatistics:
         # Norms that are synchronised bring themselves up to date.
@@ -79,7 +93,10 @@ class GradientSum:
         """Move the parameters' gradients into a row."""
         start = 0
         for parameter in self.parameters:
-            if parameter.grad is not None:
-                row[start : start + parameter.numel()].view(parameter.shape).copy_(parameter.grad)
-                parameter.grad = None
+            values = row[start : start + parameter.numel()].view(parameter.shape)
+            if parameter.grad is None:
+                values.zero_()
+            else:
+                values.copy_(parameter.grad)
+            parameter.grad = None
             start += parameter.numel()

@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class Workers:
         receives the other slices of the sum. With one row a worker as many bytes move as in an all-reduce.
         """
         if self.n == 1:
-            return _added(rows)
+            return added(rows)
         k, p = rows.shape
         size = -(-p // self.n)
         sent = rows.new_zeros((self.n, k, size))
@@ -84,7 +85,7 @@ class Workers:
         received, total = torch.empty_like(sent), rows.new_empty((self.n * size,))
         with _noticing():
             dist.all_to_all_single(received.flatten(), sent.flatten())
-            dist.all_gather_into_tensor(total, _added(received.view(self.n * k, size)))
+            dist.all_gather_into_tensor(total, added(received.view(self.n * k, size)))
         return total[:p]
 
     def quick_sum(self, row: Tensor) -> Tensor:
@@ -93,6 +94,10 @@ class Workers:
             with _noticing():
                 dist.all_reduce(row)
         return row
+
+    def meet(self) -> None:
+        """Wait until all are here."""
+        self.gathered(torch.zeros(1))
 
     def agree(self, error: BaseException | None = None, seconds: float = 0.0) -> None:
         """Meet the others: an error of one is an error of all, and so is a wish to stop.
@@ -200,7 +205,8 @@ def join(stop: list[int]) -> Iterator[Workers | None]:
             dist.destroy_process_group()
 
 
-def _added(rows: Tensor) -> Tensor:
+def added(rows: Tensor) -> Tensor:
+    """The sum of rows [k, p] in their order: [p]."""
     total = rows[0].clone()
     for row in rows[1:]:
         total += row
@@ -213,7 +219,8 @@ def _noticing() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch's own kinds for this are RuntimeErrors too
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = re.sub(r"^\[\S+:\d+\] ", "", first)  # where in gloo's source
         raise LostWorkerError(
             f"A worker was lost in the middle of a step ({reason[:200]}).",
             "Run the same command again: the training goes on from its last checkpoint.",
