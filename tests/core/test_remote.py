@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tellapart.core import remote
 from tellapart.core.files import cache_folder
 from tellapart.errors import DataError, MissingExtraError, UsageError
+from tellapart.runs.run import Run
 from tests.deploy.conftest import _make_bundle
 
 SECRET = "shhh-do-not-write-me"
@@ -106,7 +107,7 @@ def test_a_folder_is_mirrored_and_kept_up_to_date(s3, storage, tmp_path, monkeyp
     url = s3(folder, "mirrored")
     fetched: list[str] = []
     fetch = remote._fetch
-    monkeypatch.setattr(remote, "_fetch", lambda file, path: (fetched.append(file.url), fetch(file, path)))
+    monkeypatch.setattr(remote, "_fetch", lambda file, *to: fetched.append(file.url) or fetch(file, *to))
     mirror = remote.at_hand(url)
     assert {p.relative_to(mirror).as_posix(): p.read_text() for p in mirror.rglob("*") if p.is_file()} == {
         "a.txt": "one",
@@ -124,6 +125,64 @@ def test_a_folder_is_mirrored_and_kept_up_to_date(s3, storage, tmp_path, monkeyp
     assert (mirror / "a.txt").read_text() == "ONE"
     assert not (mirror / "sub" / "ünï.txt").exists()
     assert (mirror / "mine.txt").exists()
+
+
+def test_a_mirror_that_was_broken_off_goes_on(s3, tmp_path, monkeypatch):
+    """What was fetched is noted now and then, not at the end alone."""
+    for name in "abcd":
+        (tmp_path / name).write_text(name)
+    url = s3(tmp_path, "broken")
+    fetched: list[str] = []
+    fetch = remote._fetch
+
+    def broken(file: remote.RemoteFile, folder: Path, name: str) -> tuple[remote.RemoteFile, str]:
+        if name.endswith("c"):
+            raise KeyboardInterrupt
+        return fetch(file, folder, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_NOTE", 0.0)
+        patch.setattr(remote, "_fetch", broken)
+        with pytest.raises(KeyboardInterrupt):
+            remote.at_hand(url)
+    monkeypatch.setattr(remote, "_fetch", lambda file, *to: fetched.append(file.url[-1]) or fetch(file, *to))
+    assert sorted(path.name for path in remote.at_hand(url).iterdir()) == list("abcd")
+    assert fetched == ["c", "d"]
+
+
+def test_workers_of_another_machine_have_a_mirror_of_their_own(s3, picture_folder, tmp_path, monkeypatch):
+    """A mirror's path means nothing there; the address does."""
+    from tellapart.data.catalog import Catalog
+    from tellapart.data.scan import scan
+    from tellapart.training.parallel.workers import Workers
+    from tellapart.workflows.leading import hand_out, received
+
+    class Told(Workers):
+        """The leader's word, kept until another one takes it."""
+
+        words: ClassVar[list[bytes]] = []
+
+        def from_leader(self, data: bytes | None = None) -> bytes:
+            if self.leads:
+                self.words.append(data or b"")
+                return data or b""
+            return self.words.pop(0)
+
+    url = s3(picture_folder(n=2), "shared")
+    run = Run(tmp_path / "run")
+    run.directory.mkdir()
+    scan(url).save(run.catalog_file)
+    hand_out(Told(), run, finished=False)
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "another machine"))
+    with received(Told(rank=1)) as there:
+        assert there is not None
+        catalog, leaders = there.catalog, Catalog.load(run.catalog_file)
+    assert catalog.root.is_relative_to(tmp_path / "another machine")
+    assert catalog.table.equals(leaders.table)
+    assert [catalog.path(row).read_bytes() for row in range(2)] == [leaders.path(row).read_bytes() for row in range(2)]
+    assert remote.mirrored(catalog.root) == (url, "")
+    assert remote.mirrored(catalog.root / "a" / "b") == (url, "a/b")
+    assert remote.mirrored(tmp_path) is None
 
 
 def test_a_file_is_mirrored_under_its_name(s3, tmp_path):

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ _CHUNK = 1 << 20
 AT_ONCE = 8
 #: Seconds; the library tries a few times.
 _CONNECT, _READ, _TRIES = 10, 60, 3
+#: What a mirror is of, and holds; seconds between two times that it is written while files are fetched.
+_NOTE_FILE, _NOTE = "mirror.json", 30.0
 
 
 @dataclass(frozen=True)
@@ -133,17 +136,35 @@ def _mirror(url: str, folder: Path, only: tuple[str, ...]) -> Path:
     for name in names.values():
         if not _is_plain(name):
             raise DataError(f"{url}: {name!r} is no name that a file can have here.")
-    earlier = (read_note(folder / "mirror.json") or {}).get("files", {})
+    earlier = (read_note(folder / _NOTE_FILE) or {}).get("files", {})
     new = {f: n for f, n in names.items() if earlier.get(n) != [f.size, f.version] or not (folder / n).is_file()}
     _check_sizes(url, new, folder)
     for name in earlier.keys() - set(names.values()):
         if isinstance(name, str) and _is_plain(name):
             (folder / name).unlink(missing_ok=True)
+    here = {name: [file.size, file.version] for file, name in names.items() if file not in new}
+    noted = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tellapart-fetch") as pool:
-        for _ in pool.map(lambda item: _fetch(item[0], folder / item[1]), new.items()):
-            pass
-    write_note(folder / "mirror.json", {"files": {name: [file.size, file.version] for file, name in names.items()}})
+        for file, name in pool.map(lambda item: _fetch(item[0], folder, item[1]), new.items()):
+            here[name] = [file.size, file.version]
+            if time.monotonic() - noted > _NOTE:  # so much is fetched again at most, after a kill
+                write_note(folder / _NOTE_FILE, {"url": url, "files": here})
+                noted = time.monotonic()
+    write_note(folder / _NOTE_FILE, {"url": url, "files": here})
     return folder / PurePosixPath(url).name
+
+
+def mirrored(path: Path) -> tuple[str, str] | None:
+    """Of a path in a mirror of this machine: the address of what is mirrored, and the path below its last part.
+
+    So another machine may have a mirror of its own: `at_hand(address) / below`. None for any other path.
+    """
+    try:
+        key, _, *below = path.relative_to(cache_folder("remote")).parts
+    except ValueError:
+        return None
+    note = read_note(cache_folder("remote") / key / _NOTE_FILE) or {}
+    return (note["url"], "/".join(below)) if isinstance(note.get("url"), str) else None
 
 
 def _is_plain(name: str) -> bool:
@@ -164,9 +185,9 @@ def _check_sizes(url: str, files: dict[RemoteFile, str], folder: Path) -> None:
         )
 
 
-def _fetch(file: RemoteFile, path: Path) -> None:
+def _fetch(file: RemoteFile, folder: Path, name: str) -> tuple[RemoteFile, str]:
     """Copy a file, whole or not at all; never more than its listed size."""
-    with _in_words(file.url), replacing(path) as beside, beside.open("wb") as out:
+    with _in_words(file.url), replacing(folder / name) as beside, beside.open("wb") as out:
         left = file.size
         with _filesystem(file.url).open(file.url, "rb") as source:
             while piece := source.read(min(_CHUNK, left + 1)):
@@ -176,6 +197,7 @@ def _fetch(file: RemoteFile, path: Path) -> None:
                 out.write(piece)
         if left:
             raise DataError(f"{file.url} ended {left:,} bytes too early.", "Give the command again.")
+    return file, name
 
 
 @contextmanager

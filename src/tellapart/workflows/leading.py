@@ -6,9 +6,12 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tellapart.core.remote import at_hand, mirrored
+from tellapart.data.catalog import Catalog
 from tellapart.errors import RunError
 from tellapart.runs.run import Run
 
@@ -29,19 +32,25 @@ _CHECKPOINTS = ("initial", "validated")
 
 def hand_out(workers: Workers, run: Run, finished: bool) -> None:
     """Give the others what a run directory says, or the word that there is nothing to do."""
-    workers.json_from_leader({"finished": finished, "root": "" if finished else str(run.catalog.root)})
+    workers.json_from_leader({"finished": finished, "mirror": None if finished else mirrored(run.catalog.root)})
     if finished:
         return
     for path in _needed(run):
         workers.json_from_leader(path.is_file())
         if path.is_file():
             workers.from_leader(path.read_bytes())
+    with workers.together():
+        pass  # what `received` does
 
 
 @contextmanager
 def received(workers: Workers) -> Iterator[Run | None]:
-    """A temporary run directory that begins as the leader's does; None where there is nothing to do."""
-    if workers.json_from_leader()["finished"]:
+    """A temporary run directory that begins as the leader's does; None where there is nothing to do.
+
+    Pictures of a storage are mirrored on this machine too, unless another worker has done so.
+    """
+    word = workers.json_from_leader()
+    if word["finished"]:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="tellapart-worker-") as folder:
@@ -50,6 +59,11 @@ def received(workers: Workers) -> Iterator[Run | None]:
         for path in _needed(run):
             if workers.json_from_leader():
                 path.write_bytes(workers.from_leader())
+        with workers.together():
+            if word["mirror"]:
+                address, below = word["mirror"]
+                here = replace(Catalog.load(run.catalog_file), root=at_hand(address) / below)
+                here.save(run.catalog_file)
         yield run
 
 
