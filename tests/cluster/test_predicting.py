@@ -18,10 +18,11 @@ from safetensors.numpy import save_file
 from tellapart.cluster import parts, predicting
 from tellapart.deploy.bundle.read import GOLDEN, MODEL, WEIGHTS, Bundle, describe_files
 from tellapart.deploy.resumable import partial_folder
+from tellapart.errors import ClusterError
 from tests.bundles import change
 from tests.deploy.conftest import SIDE, _make_bundle
 
-N = 1500  # pictures: 6 parts
+N = 1500  # pictures: 24 parts
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +63,7 @@ def test_parts_are_numbered_and_grow(tmp_path):
     """Few rows make several parts, many rows do not make many; rows are neither lost nor changed nor held."""
     sizes = parts.write_parts(((n,) for n in range(60_000)), pl.Schema({"n": pl.Int64}), tmp_path)
     assert sum(sizes) == 60_000
-    assert sizes[0] == 256
+    assert sizes[0] == 64
     assert sizes == [*sorted(sizes[:-1]), sizes[-1]]
     assert max(sizes) <= 60_000 / 64
     assert all(size % 32 == 0 for size in sizes[:-1])
@@ -94,7 +95,7 @@ def test_what_has_no_file_of_its_own_is_refused_before_a_cluster_is_asked(here, 
 @pytest.mark.parametrize("words", [["--out", "a.parquet", "--top", "3"], []], ids=str)
 def test_rows_are_those_of_one_process(here, bundle, pictures, small_ray, tmp_path, words, monkeypatch):
     """In files and tables, with what cannot be read, names beyond ASCII, and rows that name nothing."""
-    monkeypatch.setattr(parts, "_WAVE", 4)  # two waves
+    monkeypatch.setattr(parts, "_WAVE", 14)  # two waves
     outputs = []
     for number, more in enumerate(([], ["--cluster", "auto"])):
         mine = [str(tmp_path / f"{number}-{word}") if word.startswith("a.") else word for word in words]
@@ -143,11 +144,11 @@ def test_an_interrupted_command_goes_on(here, bundle, pictures, small_ray, tmp_p
     stopped = here(*command, tmp_path / "a.parquet", "--cluster", "auto")
     assert stopped.returncode == 130
     assert "--resume goes on with them" in stopped.stderr
-    assert pl.read_parquet(partial_folder(tmp_path / "a.parquet") / "000000.parquet").height == 3 * 256
+    assert pl.read_parquet(partial_folder(tmp_path / "a.parquet") / "000000.parquet").height == 3 * 64
     counted.clear()
     monkeypatch.setattr(parts.Pace, "add", lambda self, worker, n, seconds: counted.append(n))
     assert here(*command, tmp_path / "a.parquet", "--cluster", "auto", "--resume").returncode == 3
-    assert sum(counted) == N + 3 - 3 * 256
+    assert sum(counted) == N + 3 - 3 * 64
     assert rows(tmp_path / "a.parquet").equals(rows(tmp_path / "whole.parquet"))
 
 
@@ -165,6 +166,13 @@ def test_what_goes_wrong_on_a_worker_is_said_in_words(here, bundle, pictures, sm
     assert "Error: Worker on" in done.stderr
     assert "cannot be read on this node: No such file or directory" in done.stderr
     assert "Put --out into a folder that every node reaches" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_kills_every_worker_is_not_tried_for_ever(small_ray, tmp_path):
+    parts.write_parts([(1,)], pl.Schema({"n": pl.Int64}), tmp_path)
+    with pytest.raises(ClusterError, match="Part 1 of the list, which begins with 1, has ended its worker 4 times"):
+        list(parts.over_parts(small_ray, os._exit, {"status": 1}, tmp_path, 1, parts.Pace()))
 
 
 @pytest.mark.slow

@@ -29,11 +29,13 @@ from tellapart.errors import ClusterError, DataError, TellapartError
 #: Takes a part, and gives what came of it as bytes.
 Work: TypeAlias = Callable[[pl.DataFrame], bytes]
 #: Rows of the smallest and the largest part, and what all but the last are multiples of: no batch is cut in two.
-_SMALLEST, _LARGEST, _MULTIPLE = 256, 10_240, 32
+_SMALLEST, _LARGEST, _MULTIPLE = 64, 10_240, 32
 #: A part is at most this share of the rows before it: whoever comes last, or is lost, has little to do again.
 _SHARE = 64
 #: Parts that Ray Data is given at a time: it remembers something of each, which must not add up.
 _WAVE = 2_000
+#: Times that a part may end its worker: what kills each of them must not be tried for ever.
+_TRIES = 4
 
 
 def write_parts(
@@ -201,10 +203,11 @@ class _Worker:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         start, n, content, problem, hint = time.perf_counter(), 0, b"", "", ""
         try:
+            table = self._read(int(batch["number"][0]))
+            self._count(int(batch["number"][0]), table)
             if self.work is None:
                 self._go_there()
                 self.work = self.make(**json.loads(self.settings))
-            table = self._read(int(batch["number"][0]))
             n, content = table.height, self.work(table)
         except TellapartError as error:
             problem, hint = error.message, error.hint
@@ -230,3 +233,19 @@ class _Worker:
                 f"{file} cannot be read on this node: {one_line(error)}.",
                 "Put --out into a folder that every node reaches under the same name.",
             ) from error
+
+    def _count(self, number: int, part: pl.DataFrame) -> None:
+        """Note beside a part that it is begun; refuse one that has ended a few workers."""
+        try:
+            with _file(self.folder, number).with_suffix(".tries").open("ab") as tries:
+                tries.write(b".")
+                n = tries.tell()
+        except OSError:  # of a folder that only the command may write to
+            return
+        if n > _TRIES:
+            first = part.row(0)[0]
+            name = os.fsdecode(first) if isinstance(first, bytes) else first
+            raise DataError(
+                f"Part {number + 1:,} of the list, which begins with {name}, has ended its worker {_TRIES} times.",
+                "One of its pictures kills a process, or memory is short there. What comes before it is answered.",
+            )

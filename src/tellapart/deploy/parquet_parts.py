@@ -30,6 +30,7 @@ class ParquetParts:
         self.folder, self.top, self.optional = folder, top, optional
         self.schema = {name: pl.Float64 if name.startswith(_NUMBERS) else pl.String for name in columns(top, optional)}
         self.rows: list[list[Any]] = []
+        self.n_files = len(self._files())
         self.since = time.monotonic()
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -45,6 +46,7 @@ class ParquetParts:
             if dict(frame.schema) != self.schema or file != self._file(number):
                 for useless in files[number:]:
                     useless.unlink()
+                self.n_files = number
                 return
             yield from frame.iter_rows(named=True)
 
@@ -59,8 +61,9 @@ class ParquetParts:
         import polars as pl
 
         if self.rows:
-            with replacing(self._file(len(self._files()))) as beside:
+            with replacing(self._file(self.n_files)) as beside:
                 pl.DataFrame(self.rows, schema=self.schema, orient="row").write_parquet(beside)
+            self.n_files += 1
         self.rows, self.since = [], time.monotonic()
 
     def finish(self, path: Path) -> None:
@@ -68,8 +71,9 @@ class ParquetParts:
         import polars as pl
 
         self.flush()
-        frames = [pl.scan_parquet(file, glob=False) for file in self._files()]
-        pl.concat([pl.LazyFrame(schema=self.schema), *frames]).sink_parquet(path, maintain_order=True)
+        files = self._files()
+        rows = pl.scan_parquet(files, glob=False) if files else pl.LazyFrame(schema=self.schema)
+        rows.sink_parquet(path, maintain_order=True)
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.parquet"))
