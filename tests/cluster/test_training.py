@@ -16,10 +16,14 @@ import pytest
 from safetensors.torch import load_file
 
 from tellapart.cluster.mailbox import Mailed
-from tellapart.cluster.training import Work, _n_that_divide
+from tellapart.cluster.training import Work, _Losses, _n_that_divide, _scanned, _why_lost
 from tellapart.core.events import Note, Progress
+from tellapart.data.catalog import Catalog
+from tellapart.data.scan import scan
+from tellapart.errors import ClusterError, LostWorkerError
 from tellapart.recipe.distributed import for_workers
 from tellapart.recipe.schema import Recipe
+from tellapart.runs.run import Run
 from tellapart.workflows.train import RunOptions
 from tests.cluster.conftest import descendants
 
@@ -84,6 +88,48 @@ def test_of_progress_the_latest_is_told_and_of_all_else_everything(monkeypatch: 
     sink.follow([*steps, Note("a note"), *steps[:1]], Recipe())
     sink.say("a word")
     assert told == [("event", steps[2]), ("event", Note("a note")), ("event", steps[0]), ("say", "a word")]
+
+
+def test_pictures_are_scanned_once_a_command(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
+    scanned = []
+
+    def scanning(pictures: Path, sink: Any, **labels: Any) -> Catalog:
+        scanned.append(pictures)
+        return scan(pictures, **labels)
+
+    work = Work(picture_folder(n=2), tmp_path, Recipe(), RunOptions(), scanning=scanning, scratch=tmp_path)
+    first, second = (_scanned(work, Mailed(None)) for _ in range(2))
+    assert scanned == [work.pictures]
+    assert first.table.equals(second.table)
+    assert (first.root, first.classes, first.layout) == (second.root, second.classes, second.layout)
+
+
+def test_workers_that_are_lost_in_vain_end_the_training() -> None:
+    losses = _Losses()
+    for step in (1, 2, 3):
+        assert "A worker was lost: it died." in losses.note("it died").text
+        losses.see(Progress(0, 1, 1, step, 9, 1.0, 0.1, 8))
+    losses.note("it died")
+    losses.see(Progress(0, 1, 1, 3, 9, 1.0, 0.1, 8))  # no further than before
+    losses.note("it died")
+    with pytest.raises(ClusterError, match="lost 3 times without a step in between: it died"):
+        losses.note("it died")
+
+
+def test_who_died_is_named_rather_than_who_noticed(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from ray.exceptions import ActorDiedError
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+
+    noticed, died = LostWorkerError("A worker was lost."), WorkerHealthCheckFailedError("It failed.", ActorDiedError())
+    assert _why_lost({0: noticed, 1: died}, Run(tmp_path)) == "worker 2 died"
+    assert _why_lost({0: noticed}, Run(tmp_path)) == "worker 1 no longer reaches another one"
+
+
+def test_a_cluster_that_runs_elsewhere_writes_its_runs_there(here: Any, picture_folder: Callable[..., Path]) -> None:
+    done = here("train", picture_folder(n=2), "--out", "s3://bucket/run", "--cluster", "10.0.0.1:6379")
+    assert done.returncode == 2
+    assert "Name a folder that they all share" in done.stderr
 
 
 def test_workers_belong_to_a_cluster(here: Any, picture_folder: Callable[..., Path]) -> None:

@@ -33,6 +33,7 @@ from tellapart.cli.options import (
 )
 from tellapart.core.output import print_json, print_out
 from tellapart.core.processes import rank
+from tellapart.core.remote import copied_to, remote_url
 from tellapart.errors import TellapartError, UsageError
 
 if TYPE_CHECKING:
@@ -97,8 +98,11 @@ def train(
         raise UsageError(f"--on-unreadable {on_unreadable}: expected error or skip.")
     if workers and cluster is None:
         raise UsageError("--workers belongs to --cluster.", "On this machine alone: --cluster auto --workers 2")
-    if cluster is not None and group_duplicates:
-        raise UsageError("--group-duplicates does not go with --cluster.", "See what belongs together: tellapart audit")
+    if cluster not in (None, "auto") and remote_url(out or ""):
+        raise UsageError(
+            f"--out {remote_url(out or '')}: a cluster that runs already writes the run on its own machines.",
+            "Name a folder that they all share, and copy it then.",
+        )
     if rank():  # torchrun has started several: the first one leads, and reads the pictures and the recipe
         _help(offline, on_unreadable, runtime)
         return
@@ -106,7 +110,6 @@ def train(
     progress = JsonLines() if as_json and not quiet else progress_sink(not quiet, verbose)
     progress.say(f"Looking at {pictures} …")
     loaded = _recipe_of_training(recipe, [*(set_ or []), *as_changes(model, weights, seed, no_explain)], minutes)
-    from tellapart.core.remote import copied_to, remote_url
     from tellapart.core.signals import stopped_soon
     from tellapart.runs.run import Run
     from tellapart.workflows.audit import grouped_scan
@@ -119,11 +122,13 @@ def train(
     with copied_to(where) as directory:
         run = Run(directory)
         was_finished = run.finished
+        scanning = partial(grouped_scan, model=_published_network(loaded)) if group_duplicates else scan
         if cluster is not None:
-            _train_on(cluster, workers, pictures, run, loaded, options, corrections, label_options, progress)
+            whole = corrections.resolve() if corrections else None
+            work = {"corrections": whole, "labels": _named_anywhere(label_options), "scanning": scanning}
+            _train_on(cluster, workers, pictures, run, loaded, options, work, progress)
         else:
             with stopped_soon():
-                scanning = partial(grouped_scan, model=_published_network(loaded)) if group_duplicates else scan
                 catalog = scanning(pictures, progress, **label_options)
                 follow(progress, loaded, catalog, run.directory, options, corrections=corrections)
     if directory != where:
@@ -156,18 +161,24 @@ def _train_on(
     run: Run,
     recipe: Recipe,
     options: RunOptions,
-    corrections: Path | None,
-    label_options: dict[str, Any],
+    more: dict[str, Any],
     progress: ProgressSink,
 ) -> None:
-    """Train on a cluster; a Ray that starts here gets a processor for each worker."""
+    """Train on a cluster; `more` of the fields of its `Work`."""
     from tellapart.cluster.connect import connected
     from tellapart.cluster.training import Work, train_on_cluster
 
-    out, corrected = run.directory.resolve(), corrections.resolve() if corrections else None
-    work = Work(pictures.resolve(), out, recipe, options, corrected, label_options)
+    work = Work(remote_url(pictures) or pictures.resolve(), run.directory.resolve(), recipe, options, **more)
     with connected(address) as cluster:
         train_on_cluster(cluster, work, workers, progress)
+
+
+def _named_anywhere(options: dict[str, Any]) -> dict[str, Any]:
+    """Options whose paths mean the same in another folder; those that are below the pictures stay."""
+    return {
+        name: value.resolve() if isinstance(value, Path) and value.exists() else value
+        for name, value in options.items()
+    }
 
 
 def _result(run: Run, trained: bool) -> dict[str, Any]:

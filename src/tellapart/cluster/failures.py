@@ -54,11 +54,16 @@ def in_words(error: RayError) -> TellapartError:
 
     inner = _innermost(error)
     if not isinstance(inner, RayTaskError):
-        return ClusterError(f"A worker{_on(inner)} {_ENDS.get(type(inner).__name__, f'failed: {one_line(inner)}')}.")
+        return ClusterError(f"A worker{_on(inner)} {ended(inner)}.")
     cause = inner.cause
     if isinstance(cause, TellapartError):
         return ClusterError(f"Worker{_on(inner)}: {cause.message}", cause.hint)
     return ClusterError(f"A worker{_on(inner)} failed: {type(cause).__name__}: {one_line(cause)}.")
+
+
+def ended(error: BaseException) -> str:
+    """What happened to a worker, as a verb: "died"."""
+    return _ENDS.get(type(error).__name__, f"failed: {one_line(error)}")
 
 
 def one_line(error: BaseException) -> str:

@@ -15,7 +15,8 @@ from tellapart.workflows.progress import ProgressSink, ShowStep
 if TYPE_CHECKING:
     from tellapart.recipe.schema import Recipe
 
-#: A message: "event" with an event, "say" or "note" with a text, "saved", "done", "failed" with message and hint.
+#: A message: "event" with an event; "say", "note" or "lost" with a text; "failed" with message and hint; or "done" or
+#: "stopped".
 Message = tuple[str, Any]
 #: Seconds between two deliveries: often enough for an eye, seldom enough to cost a step nothing.
 _EVERY = 0.2
