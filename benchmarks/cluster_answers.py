@@ -1,11 +1,14 @@
 """`predict --cluster auto` beside plain `predict`, and millions of made-up names through a cluster with a fake reader.
 
-TELLAPART_TEST_DATA=… python -m benchmarks.cluster_answers --pictures 400 --rounds 3 --names 200000 1000000
+TELLAPART_TEST_DATA=… python -m benchmarks.cluster_answers --pictures 200 1600 --rounds 3 --names 1000000 10000000
 
 Speed: each way answers the same pictures in turn, by the same engine, on an idle Ray that was started before. What is
-compared is pictures a second once workers are asked; starting Ray is told apart. Memory: names of pictures that do not
-exist go through lists, workers and answers; a worker answers without reading. The largest resident size of the driver
-is told for each number of names: what grows with it is the slope.
+compared is pictures a second once workers are asked, so the start of their processes counts; starting Ray is told
+apart. With two numbers of pictures, what the further ones took says how fast workers are once they are there. Memory:
+names of pictures that do not exist go through lists, workers and answers; a worker answers without reading. The
+resident size of the driver is told as names pass, and the largest one for each number of names.
+
+Writes cluster_answers.json for pictures, cluster_names.json for names.
 """
 
 from __future__ import annotations
@@ -55,12 +58,16 @@ def through_cluster(n: int) -> dict[str, Any]:
         start, used = time.monotonic(), time.process_time()
         sizes = write_parts(_Named().rows(made_up(n)), _PICTURES, Path(folder))
         listed = time.monotonic() - start
-        written, n_written = ParquetParts(Path(folder) / "answers", 1, ()), 0
         (Path(folder) / "answers").mkdir()
+        written, n_written = ParquetParts(Path(folder) / "answers", 1, ()), 0
+        curve: list[tuple[int, int]] = []
         for content in over_parts(cluster, FakeReader, {}, Path(folder), len(sizes), Pace()):
             for values in json.loads(content):
                 written.add(_answer_of(values))
                 n_written += 1
+            if n_written >= n * len(curve) / 20:
+                curve.append((n_written, _resident()))
+        answered = time.monotonic() - start
         written.finish(Path(folder) / "answers.parquet")
         assert n_written == n
         assert pl.scan_parquet(Path(folder) / "answers.parquet").select(pl.len()).collect().item() == n
@@ -68,11 +75,18 @@ def through_cluster(n: int) -> dict[str, Any]:
             "names": n,
             "parts": len(sizes),
             "seconds_of_listing": round(listed, 1),
+            "seconds_until_all_were_answered": round(answered, 1),
             "seconds": round(time.monotonic() - start, 1),
             "processor_seconds_of_the_driver": round(time.process_time() - used, 1),
             "mib_before": before >> 10,
             "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            "mib_after_names": curve,
         }
+
+
+def _resident() -> int:
+    """MiB of this process now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() >> 20
 
 
 def apart(n: int) -> dict[str, Any]:
@@ -82,44 +96,58 @@ def apart(n: int) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def speeds(pictures: list[str], n_rounds: int) -> dict[str, Any]:
-    """Pictures a second of both ways, in turn."""
+def speeds(files: list[str], numbers: list[int], n_rounds: int) -> dict[str, Any]:
+    """Pictures a second of both ways, in turn, for each number of pictures."""
     from benchmarks.answer_speed import write_bundle_of
     from tellapart.cluster.connect import connected
     from tellapart.cluster.predicting import predict_on_cluster
     from tellapart.deploy.predict_inputs import Request, predict_inputs
 
-    taken: dict[str, list[float]] = {"plain": [], "cluster": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_bundle_of("mobilenetv2_100", folder / "bundle", pictures)
-        (folder / "names.txt").write_text("\n".join(pictures))
+        write_bundle_of("mobilenetv2_100", folder / "bundle", files[:32])
         start = time.monotonic()
         with connected("auto") as cluster:
             starting = time.monotonic() - start
-            for number in range(n_rounds + 1):
-                for way in taken:
-                    out = folder / f"{way}-{number}.parquet"
-                    request = Request(folder / "bundle", (str(folder / "names.txt"),), engine=ENGINE, out=out)
-                    lines: list[str] = []
-                    if way == "plain":
-                        predict_inputs(request, lines.append)
-                    else:
-                        predict_on_cluster(request, "auto", lines.append)
-                    if number:  # the first round warms up
-                        taken[way].append(_speed(lines))
-                    print(number, way, lines[-1], file=sys.stderr)
-            same = [pl.read_parquet(folder / f"{way}-{n_rounds}.parquet") for way in taken]
-            ratios = [cluster_ / plain for plain, cluster_ in zip(*taken.values(), strict=True)]
+
+            def seconds(way: str, n: int, out: Path) -> float:
+                request = Request(folder / "bundle", (str(folder / f"{n}.txt"),), engine=ENGINE, out=out)
+                lines: list[str] = []
+                if way == "plain":
+                    predict_inputs(request, lines.append)
+                else:
+                    predict_on_cluster(request, "auto", lines.append)
+                print(n, way, lines[-1:], file=sys.stderr)
+                return n / _speed(lines)
+
+            taken: dict[int, dict[str, list[float]]] = {n: {"plain": [], "cluster": []} for n in numbers}
+            for n in numbers:
+                pictures = (files * (n // len(files) + 1))[:n]
+                (folder / f"{n}.txt").write_text("\n".join(pictures))
+            for way in taken[numbers[0]]:  # warms up
+                seconds(way, numbers[0], folder / "out.parquet")
+            for number in range(n_rounds):
+                for n, by_way in taken.items():
+                    for way, values in by_way.items():
+                        values.append(seconds(way, n, folder / f"{way}-{number}-{n}.parquet"))
+            same = [pl.read_parquet(folder / f"{way}-0-{numbers[-1]}.parquet") for way in taken[numbers[0]]]
+            figures = {str(n): _compared(by_way, n) for n, by_way in taken.items()}
+            if len(numbers) > 1:
+                few, many = taken[numbers[0]], taken[numbers[-1]]
+                more = {way: [b - a for a, b in zip(few[way], many[way], strict=True)] for way in many}
+                figures["further"] = _compared(more, numbers[-1] - numbers[0])
             return {
-                "pictures": len(pictures),
                 "workers": cluster.n_cpus,
                 "same_rows": same[0].equals(same[1]),
-                "ratio": statistics.median(ratios),
-                "ratios": ratios,
-                "pictures_a_second": {way: record.spread(values) for way, values in taken.items()},
                 "seconds_to_start_ray": round(starting, 1),
+                "pictures": figures,
             }
+
+
+def _compared(seconds: dict[str, list[float]], n: int) -> dict[str, Any]:
+    ratios = [plain / cluster_ for plain, cluster_ in zip(*seconds.values(), strict=True)]
+    speed = {way: record.spread([n / value for value in values]) for way, values in seconds.items()}
+    return {"n": n, "ratio": statistics.median(ratios), "ratios": ratios, "pictures_a_second": speed}
 
 
 def _speed(lines: list[str]) -> float:
@@ -130,7 +158,7 @@ def _speed(lines: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--pictures", type=int, nargs="*", default=[200, 1600])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--names", type=int, nargs="*", default=[])
     parser.add_argument("--one", type=int, help="answer so many made-up names in this process, and print figures")
@@ -138,17 +166,18 @@ def main() -> None:
     if asked.one is not None:
         print(json.dumps(through_cluster(asked.one)))
         return
-    figures: dict[str, Any] = {"made_up_names": [apart(n) for n in asked.names]}
-    if len(figures["made_up_names"]) > 1:
-        few, many = figures["made_up_names"][0], figures["made_up_names"][-1]
-        more = (many["names"] - few["names"]) / 1e6
-        figures["mib_a_million_names"] = round((many["mib"] - few["mib"]) / more, 1)
-        figures["seconds_a_million_names"] = round((many["seconds"] - few["seconds"]) / more, 1)
+    if asked.names:
+        names = [apart(n) for n in asked.names]
+        figures: dict[str, Any] = {"made_up_names": names}
+        if len(names) > 1:
+            more = (names[-1]["names"] - names[0]["names"]) / 1e6
+            figures["mib_a_million_names"] = round((names[-1]["mib"] - names[0]["mib"]) / more, 1)
+            figures["seconds_a_million_names"] = round((names[-1]["seconds"] - names[0]["seconds"]) / more, 1)
+        record.write("cluster_names", figures)
     if asked.pictures:
         data = Path(os.environ["TELLAPART_TEST_DATA"]) / "animals"
         files = sorted(str(path) for path in data.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-        figures["speed"] = speeds((files * (asked.pictures // len(files) + 1))[: asked.pictures], asked.rounds)
-    record.write("cluster_answers", figures)
+        record.write("cluster_answers", speeds(files, sorted(asked.pictures), asked.rounds))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     python -m benchmarks.cluster_training [N] [PARTS]
 
 PARTS: some of "workers", "ray", "lost", "model", comma-separated; all by default. N: repetitions of each, 5 by default.
-Rivals run in turn. Pictures are made up, and the network is one of our own, so that nothing has to be fetched.
+A result file a part. Rivals run in turn. Pictures are made up, and the network is one of our own, so that nothing has
+to be fetched.
 
-* workers: pictures a second of two gloo workers of one thread each, over those of one process of one thread; and the
-  same by processor time.
+* workers: pictures a second of two gloo workers of one thread each, with 2 and with 4 micro-batches, over those of the
+  faster of one process of one thread and one of two; and the same by processor time.
 * ray: seconds of a step under Ray Train over those under plain torch.distributed, two workers each.
 * lost: a training of which a worker is killed again and again, over the same one undisturbed, and whether both end with
   the same weights.
@@ -46,8 +47,8 @@ pretrained = false
 epochs = {epochs}
 batch_size = {batch}
 """
-#: Between two kills in "lost", in seconds: a minute in ten would take ten; the share that is lost is what counts.
-EVERY = 20.0
+#: Between two kills in "lost", in seconds; and its epochs: some minutes here.
+EVERY, EPOCHS = 60.0, 180
 
 
 def pictures(folder: Path) -> Path:
@@ -62,11 +63,13 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
-def recipe(folder: Path, epochs: int, distributed: bool, threads: int = 1) -> Path:
-    section = f"[distributed]\nmicro_batches = 4\nthreads = {threads}" if distributed else ""
+def recipe(folder: Path, epochs: int, micro_batches: int = 4) -> Path:
+    """A recipe, whose steps are whole with 0 micro-batches."""
+    section = f"[distributed]\nmicro_batches = {micro_batches}" if micro_batches else ""
     text = RECIPE.format(side=SIDE, epochs=epochs, batch=BATCH, distributed=section)
-    path = folder / f"{epochs}-{distributed}-{threads}.toml"
-    path.write_text(text, encoding="utf-8")
+    path = folder / f"{epochs}-{micro_batches}.toml"
+    if not path.exists():  # several workers ask for it
+        path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -101,37 +104,46 @@ def torchrun(command: list[str], n: int) -> list[str]:
     return [*launcher, *command[1:]]
 
 
+#: Rivals of "workers": processes of a group, 0 for one alone; threads of each; micro-batches, 0 for whole steps.
+RIVALS = {"1 thread": (0, 1, 0), "2 threads": (0, 2, 0), "2 micro-batches": (2, 1, 2), "4 micro-batches": (2, 1, 4)}
+
+
 def workers(folder: Path, n: int) -> dict[str, Any]:
-    """Two gloo workers against one process of one thread, in turn: wall and processor time of the same steps.
+    """Two gloo workers against one process, in turn: wall and processor time of the same steps.
 
     On a machine that others use, processor time alone says what dividing a step costs.
     """
-    wall: dict[str, list[float]] = {"one": [], "two": []}
-    cpu: dict[str, list[float]] = {"one": [], "two": []}
+    wall: dict[str, list[float]] = {name: [] for name in RIVALS}
+    cpu: dict[str, list[float]] = {name: [] for name in RIVALS}
     for turn in range(n):
-        for name, count in (("one", 0), ("two", 2)):
-            command = [sys.executable, "-m", "benchmarks.cluster_training", "--worker", str(folder), f"{name}-{turn}"]
+        for name, (count, threads, micro_batches) in RIVALS.items():
+            recipe(folder / "recipes", 3, micro_batches)
+            command = [sys.executable, "-m", "benchmarks.cluster_training", "--worker", str(folder)]
+            command += [f"{name.replace(' ', '-')}-{turn}", str(threads), str(micro_batches), str(count)]
             processes = [
-                subprocess.Popen([*command, str(rank), str(count)], stdout=subprocess.PIPE, text=True)
+                subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True)
                 for rank in range(max(1, count))
             ]
             told = [json.loads(process.communicate()[0]) for process in processes]
             wall[name].append(told[0]["wall"])
             cpu[name].append(sum(each["cpu"] for each in told))
+            print(turn, name, told, file=sys.stderr)
     return {
         "wall seconds of a step": {name: record.spread(values) for name, values in wall.items()},
         "processor seconds of a step, all workers": {name: record.spread(values) for name, values in cpu.items()},
-        "pictures a second of two workers, over those of one": record.spread(_ratios(wall)),
-        "pictures a processor second of two workers, over those of one": record.spread(_ratios(cpu)),
+        "pictures a second, over those of the best process": _ratios(wall),
+        "pictures a processor second, over those of the best process": _ratios(cpu),
     }
 
 
-def _ratios(seconds: dict[str, list[float]]) -> list[float]:
-    ratios: list[float] = (np.array(seconds["one"]) / np.array(seconds["two"])).tolist()
-    return ratios
+def _ratios(seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Of two workers, by micro-batches."""
+    best = np.minimum(seconds["1 thread"], seconds["2 threads"])
+    two = {name: seconds[name] for name, (count, *_) in RIVALS.items() if count}
+    return {name: record.spread((best / np.array(values)).tolist()) for name, values in two.items()}
 
 
-def one_worker(folder: Path, name: str, rank: int, n: int) -> None:
+def one_worker(folder: Path, name: str, threads: int, micro_batches: int, n: int, rank: int) -> None:
     """Train three epochs as one of n workers, 0 for alone, and print wall and processor seconds of a step."""
     import torch
     import torch.distributed as dist
@@ -147,10 +159,10 @@ def one_worker(folder: Path, name: str, rank: int, n: int) -> None:
     from tellapart.training.parallel.workers import join
     from tellapart.training.runtime import Runtime
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     if n:
         dist.init_process_group("gloo", init_method=f"file://{folder / name}.meet", rank=rank, world_size=n)
-    plan = load_recipe(recipe(folder / "recipes", 3, bool(n)))
+    plan = load_recipe(recipe(folder / "recipes", 3, micro_batches))
     catalog = scan(folder / "pictures")
     parts = split(catalog, validation=0.1, test=0.1)
     torch.manual_seed(0)
@@ -178,7 +190,7 @@ def one_worker(folder: Path, name: str, rank: int, n: int) -> None:
 def ray(folder: Path, n: int) -> dict[str, Any]:
     """A step under Ray Train against one under torchrun, in turn."""
     seconds: dict[str, list[float]] = {"torchrun": [], "ray": []}
-    divided = recipe(folder, 3, True)
+    divided = recipe(folder, 3)
     for turn in range(n):
         command = torchrun(training(folder, f"torchrun-{turn}", divided), 2)
         seconds["torchrun"].append(float(np.median(steps_of(command, {"OMP_NUM_THREADS": "1"}))))
@@ -191,28 +203,42 @@ def ray(folder: Path, n: int) -> dict[str, Any]:
     }
 
 
-def lost(folder: Path, kills: int) -> dict[str, Any]:
-    """A training of which a worker is killed again and again, over an undisturbed one."""
-    file = recipe(folder, 60, True)
+def lost(folder: Path, epochs: int) -> dict[str, Any]:
+    """A training of which a worker is killed again and again, over an undisturbed one.
+
+    Seconds are those from the first progress to the last, so that start and report, which both have, do not count.
+    """
+    file = recipe(folder, epochs)
     took: dict[str, float] = {}
+    gaps: list[float] = []
     for name in ("undisturbed", "disturbed"):
         command = [*training(folder, name, file), "--cluster", "auto", "--workers", "2"]
-        start = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
-            left, due = (kills if name == "disturbed" else 0), None
+            begun = ended = killed = 0.0
+            furthest, n_kills = (0, 0), 0
             for line in process.stdout:
-                if json.loads(line)["event"] == "Progress":
-                    due = due or time.monotonic() + EVERY
-                    if left and time.monotonic() > due:
-                        os.kill(_worker_of(process.pid), signal.SIGKILL)
-                        left, due = left - 1, None
-        took[name] = time.monotonic() - start
+                event, now = json.loads(line), time.monotonic()
+                if event["event"] != "Progress":
+                    continue
+                begun, ended, position = begun or now, now, (event["epoch"], event["step"])
+                if killed and position > furthest:
+                    gaps.append(now - killed)
+                    killed = 0.0
+                if not killed:
+                    furthest = position
+                if name == "disturbed" and not killed and now > begun + EVERY * (n_kills + 1):
+                    os.kill(_worker_of(process.pid), signal.SIGKILL)
+                    killed, n_kills = now, n_kills + 1
+                    print(f"killed after {now - begun:.0f} s, at {position}", file=sys.stderr)
+        took[name] = ended - begun
     weights = [(folder / name / "checkpoints" / "best.safetensors").read_bytes() for name in took]
     return {
-        "seconds": took,
-        "kills": kills,
+        "epochs": epochs,
+        "seconds from the first progress to the last": took,
+        "kills": n_kills,
         "seconds between kills": EVERY,
+        "seconds from each kill until the training was further than before": gaps,
         "speed of the disturbed one, over the other": took["undisturbed"] / took["disturbed"],
         "same weights": _tensors(weights[0]) == _tensors(weights[1]),
     }
@@ -243,7 +269,7 @@ FORMULA = (
 def model(folder: Path, n: int) -> dict[str, Any]:
     """What the formula gives for 8, 64 and 512 GPUs: first with what was measured here, then with a GPU as assumed."""
     measured = exchange_here(folder, n)
-    step = float(np.median(steps_of(training(folder, "step", recipe(folder, 3, False)), {"OMP_NUM_THREADS": "1"})))
+    step = float(np.median(steps_of(training(folder, "step", recipe(folder, 3, 0)), {"OMP_NUM_THREADS": "1"})))
     here = {"bytes": N_VALUES * 4, "step": step, "bandwidth": measured["bandwidth"], "latency": measured["latency"]}
     return {
         "formula": FORMULA,
@@ -302,22 +328,20 @@ print(sorted(times)[len(times) // 2])
 
 
 def main() -> None:
-    """Run the parts, and write benchmarks/results/cluster_training.json."""
+    """Run the parts, and write cluster_training_PART.json for each."""
     if sys.argv[1:2] == ["--worker"]:
-        folder, name, rank, n_workers = sys.argv[2:]
-        one_worker(Path(folder), name, int(rank), int(n_workers))
+        folder, name, *numbers = sys.argv[2:]
+        one_worker(Path(folder), name, *map(int, numbers))
         return
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     parts = sys.argv[2].split(",") if len(sys.argv) > 2 else PARTS
-    run = {"workers": workers, "ray": ray, "lost": lambda folder, _n: lost(folder, 3), "model": model}
-    results: dict[str, Any] = {}
+    run = {"workers": workers, "ray": ray, "lost": lambda folder, _n: lost(folder, EPOCHS), "model": model}
     with tempfile.TemporaryDirectory() as folder:
         pictures(Path(folder) / "pictures")
         (Path(folder) / "recipes").mkdir()
         for name in parts:
-            results[name] = {**run[name](Path(folder), n), "load": round(os.getloadavg()[0], 1)}
-            print(json.dumps({name: results[name]}, indent=1))
-    record.write("cluster_training", results)
+            # A file a part, so that each says when and beside what it was measured.
+            record.write(f"cluster_training_{name}", run[name](Path(folder), n))
 
 
 if __name__ == "__main__":
