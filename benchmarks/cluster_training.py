@@ -48,7 +48,7 @@ epochs = {epochs}
 batch_size = {batch}
 """
 #: Between two kills in "lost", in seconds; and its epochs: some minutes here.
-EVERY, EPOCHS = 60.0, 180
+EVERY, EPOCHS = 60.0, 150
 
 
 def pictures(folder: Path) -> Path:
@@ -210,27 +210,21 @@ def lost(folder: Path, epochs: int) -> dict[str, Any]:
     """
     file = recipe(folder, epochs)
     took: dict[str, float] = {}
-    gaps: list[float] = []
     for name in ("undisturbed", "disturbed"):
         command = [*training(folder, name, file), "--cluster", "auto", "--workers", "2"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
-            begun = ended = killed = 0.0
-            furthest, n_kills = (0, 0), 0
+            begun = ended = 0.0
+            n_kills = 0
             for line in process.stdout:
                 event, now = json.loads(line), time.monotonic()
                 if event["event"] != "Progress":
                     continue
-                begun, ended, position = begun or now, now, (event["epoch"], event["step"])
-                if killed and position > furthest:
-                    gaps.append(now - killed)
-                    killed = 0.0
-                if not killed:
-                    furthest = position
-                if name == "disturbed" and not killed and now > begun + EVERY * (n_kills + 1):
+                begun, ended = begun or now, now
+                if name == "disturbed" and now > begun + EVERY * (n_kills + 1):
                     os.kill(_worker_of(process.pid), signal.SIGKILL)
-                    killed, n_kills = now, n_kills + 1
-                    print(f"killed after {now - begun:.0f} s, at {position}", file=sys.stderr)
+                    n_kills += 1
+                    print(f"killed after {now - begun:.0f} s, at {event['epoch'], event['step']}", file=sys.stderr)
         took[name] = ended - begun
     weights = [(folder / name / "checkpoints" / "best.safetensors").read_bytes() for name in took]
     return {
@@ -238,7 +232,7 @@ def lost(folder: Path, epochs: int) -> dict[str, Any]:
         "seconds from the first progress to the last": took,
         "kills": n_kills,
         "seconds between kills": EVERY,
-        "seconds from each kill until the training was further than before": gaps,
+        "seconds that a kill cost": (took["disturbed"] - took["undisturbed"]) / n_kills,
         "speed of the disturbed one, over the other": took["undisturbed"] / took["disturbed"],
         "same weights": _tensors(weights[0]) == _tensors(weights[1]),
     }
