@@ -12,6 +12,7 @@ import pytest
 from tellapart.auditing.findings import Audit
 from tellapart.core.notebook import html_table
 from tellapart.core.predictions import Predictions
+from tellapart.core.text import percent
 from tellapart.data.catalog import Catalog
 from tellapart.runs.run import Run
 
@@ -37,7 +38,7 @@ def test_a_run_and_what_it_holds(name: str) -> None:
     if not run.started:
         pytest.skip("no such run of version 0.1")
     on, evaluation = next(iter(run.evaluations.items()))
-    assert f"{evaluation.headline[1].value:.4f}" in text_of(evaluation._repr_html_())
+    assert percent(evaluation.headline[1].value).replace("\u202f", " ") in text_of(evaluation._repr_html_())
     assert on in text_of(run._repr_html_())
     catalog: Catalog = run.catalog
     shown = text_of(catalog._repr_html_())

@@ -222,5 +222,5 @@ def test_an_evaluation_survives_json():
     assert made.headline == ("accuracy", score)
     lines = made.table().splitlines()
     assert lines[0] == "test: 4 pictures, 2 classes"
-    assert lines[1] == "  accuracy  0.5000  (95 %: 0.2500 to 0.7500)"
+    assert lines[1] == "  accuracy   50.0\u202f%  (95 %: 25.0 to 75.0\u202f%)"
     assert len(lines) == 3

@@ -132,7 +132,7 @@ def test_seeds_of_one_recipe_are_put_together(catalog, tmp_path):
     assert found.standings[0].value == pytest.approx(16 / 24)
     assert found.standings[0].deviation == pytest.approx(2 / 24)
     assert len(found.differences) == 1
-    assert "± 0.0833 over 3 seeds" in text(found, "test")
+    assert "± 8.3\u202f% over 3 seeds" in text(found, "test")
     page = out.read_text(encoding="utf-8")
     assert "0, 1, 2" in page  # the seeds
     assert "mean of their probabilities" in page

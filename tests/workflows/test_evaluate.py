@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tellapart as ta
+from tellapart.core.text import percent
 from tellapart.errors import RecipeError
 from tellapart.runs.run import Run
 from tellapart.runs.settings import settings
@@ -87,7 +88,7 @@ def test_the_training_pictures_themselves(multilabel_run: Run, here: Command) ->
     test = run.evaluations["test"]
     assert f"train: {len(rows)} pictures" in printed
     assert "how well the network has learned them" in printed
-    assert f"On the {test.n} test pictures, f1_micro is {test.headline[1].value:.4f}" in printed
+    assert f"On the {test.n} test pictures, f1_micro is {percent(test.headline[1].value)}" in printed
     values = json.loads(here("evaluate", run.directory, "--on", "train", "--json").stdout)
     assert values["on"] == "train"
     assert "training pictures themselves" in values["note"]

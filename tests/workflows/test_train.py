@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 import tellapart as ta
 from tellapart.core.events import Note, SplitReady
+from tellapart.core.text import percent
 from tellapart.recipe.load import load_recipe
 from tellapart.runs.run import Run
 from tellapart.workflows.train import RunOptions, run
@@ -89,7 +90,7 @@ def test_one_command_from_pictures_to_a_report(finished: Run) -> None:
     assert accuracy.value > 0.85
     assert accuracy.low < accuracy.value <= accuracy.high
     printed = (finished.directory.parent / "printed.txt").read_text()
-    assert f"{accuracy.value:.4f}" in printed
+    assert percent(accuracy.value) in printed
     assert str(Path("digits") / finished.report.name) in printed
     assert "report" in (finished.directory / "report.html").read_text(encoding="utf-8").lower()
     assert not [name for name in names if name.endswith(".part")]

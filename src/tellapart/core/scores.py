@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tellapart.core.notebook import html_table
 from tellapart.core.old_names import current_keys
-from tellapart.core.text import as_lines, counted
+from tellapart.core.text import as_lines, counted, percent
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,37 @@ class Metric:
     low: float
     high: float
     n: int
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric lies between 0 and 1 and is read as a percentage."""
+    return "loss" not in metric and "error" not in metric and metric not in ("seconds", "n_parameters")
+
+
+def score_text(metric: str, value: float) -> str:
+    """A score as people read it: "92.4 %", or "0.251" of a loss; "–" where it is not known. Files have the number."""
+    if is_share(metric) or not math.isfinite(value):
+        return percent(value)
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def difference_text(metric: str, value: float) -> str:
+    """A difference of two scores with its sign: "+1.5 points" of a share, or "+0.031"."""
+    return f"{100 * value:+.1f} points" if is_share(metric) else f"{value:+.3f}"
+
+
+def interval_text(metric: str, score: Metric) -> str:
+    """The 95 % interval of a score: "90.1 to 94.0 %"."""
+    if not (math.isfinite(score.low) and math.isfinite(score.high)):
+        return "–"
+    if is_share(metric):
+        return f"{100 * score.low:.1f} to {percent(score.high)}"
+    return f"{score_text(metric, score.low)} to {score_text(metric, score.high)}"
+
+
+def with_interval(metric: str, score: Metric) -> str:
+    """A score and its interval: "92.4 %  (95 %: 90.1 to 94.0 %)"."""
+    return f"{score_text(metric, score.value)}  (95 %: {interval_text(metric, score)})"
 
 
 #: `Evaluation.on` of the network that was validated, where the one that answers was trained on these pictures too.
@@ -67,19 +99,20 @@ class Evaluation:
         width = max(map(len, self.metrics))
         lines = [f"{self.on}: {self.n} pictures, {len(self.classes)} classes"]
         lines += [
-            f"  {name:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for name, m in self.metrics.items()
+            f"  {name:<{width}}  {score_text(name, m.value):>7}  (95 %: {interval_text(name, m)})"
+            for name, m in self.metrics.items()
         ]
         if self.with_trained is not None:
             name, metric = self.with_trained.headline
             lines.append(
                 f"With those it was trained or validated on, {self.with_trained.n} pictures: {name} "
-                f"{metric.value:.4f}  (95 %: {metric.low:.4f} to {metric.high:.4f})"
+                f"{with_interval(name, metric)}"
             )
         return as_lines([*lines, *self.notes])
 
     def _repr_html_(self) -> str:
         """What a notebook shows: each metric with its interval, and what they mean."""
-        rows = [(name, f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}") for name, m in self.metrics.items()]
+        rows = [(name, score_text(name, m.value), interval_text(name, m)) for name, m in self.metrics.items()]
         title = f"{self.on}: {counted(self.n, 'picture')}, {counted(len(self.classes), 'class', 'classes')}"
         return html_table(title, ["metric", "value", "95 % interval"], rows, self.notes)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tellapart.core.scores import Metric, difference_text, score_text, with_interval
 from tellapart.core.text import Lines, as_lines, counted
 from tellapart.errors import DataError, RunError
 from tellapart.experiments.directory import CATALOG, STUDY_FILE, locked, set_state
@@ -181,17 +182,18 @@ def close_text(values: dict[str, Any]) -> Lines:
         if name == "baseline" and values["difference"] is None:
             lines.append("The baseline is the winner.")
             continue
-        scored = values[f"{name}_test"][metric]
-        interval = f"(95 %: {scored['low']:.4f} to {scored['high']:.4f})"
-        lines.append(f"{name}: {metric} {scored['value']:.4f} {interval} on {n:,} test pictures")
+        scored = Metric(**values[f"{name}_test"][metric])
+        lines.append(f"{name}: {metric} {with_interval(metric, scored)} on {n:,} test pictures")
     if difference := values["difference"]:
         lines.append(
-            f"Difference {difference['value']:+.4f} (95 %: {difference['low']:+.4f} to {difference['high']:+.4f}): "
+            f"Difference {difference_text(metric, difference['value'])} (95 %: "
+            f"{difference_text(metric, difference['low'])} to {difference_text(metric, difference['high'])}): "
             f"{difference['verdict']}."
         )
     if values["optimism"] is not None:
         lines.append(
-            f"On validation the winner scored {values['validation_of_winner']:.4f}. As the best of {values['n_cells']} "
-            f"cells it looked about {values['optimism']:.4f} better than it is."
+            f"On validation the winner scored {score_text(metric, values['validation_of_winner'])}. As the best of "
+            f"{values['n_cells']} cells it looked about {difference_text(metric, values['optimism']).lstrip('+')} "
+            "better than it is."
         )
     return as_lines(lines)

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from tellapart.core.files import is_hidden
+from tellapart.core.scores import Metric, interval_text, score_text
 from tellapart.core.text import Lines, as_lines, visible
 from tellapart.errors import TellapartError, UsageError
 from tellapart.experiments.results import DESCRIPTION, FAILED, read_results
@@ -135,8 +136,9 @@ def runs_text(table: pl.DataFrame) -> Lines:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    score = "–" if row["score"] is None else f"{row['score']:.4f}"
-    interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+    metric = row["metric"] or ""
+    score = "–" if row["score"] is None else score_text(metric, row["score"])
+    interval = "" if row["low"] is None else interval_text(metric, Metric(row["score"], row["low"], row["high"], 0))
     of = f"{row['metric']}, {row['on']}" if row["metric"] else ""
     n = f", {row['trainings']} trainings" if row["kind"] == "study" and row["trainings"] is not None else ""
     state = f"{row['state']}{n}" + (f": {row['problem'][:80]}" if row["problem"] else "")

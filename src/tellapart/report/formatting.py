@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tellapart.core import scores
 from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, Metric
 from tellapart.core.text import percent as plain_percent
 from tellapart.core.text import visible as visible_text
@@ -54,7 +55,7 @@ def meaning(name: str) -> str:
 
 def is_share(name: str, value: float) -> bool:
     """True for metrics between 0 and 1 that are read as a percentage."""
-    return "loss" not in name and "error" not in name and 0 <= value <= 1
+    return scores.is_share(name) and 0 <= value <= 1
 
 
 def percent(share: float, decimals: int = 1) -> str:
@@ -85,18 +86,12 @@ def certainty(share: float) -> str:
 
 def score(name: str, value: float) -> str:
     """A metric's value as it is shown: a percentage where it is a share, else three decimals."""
-    if not math.isfinite(value):
-        return "–"
-    return percent(value) if is_share(name, value) else f"{value:.3f}"
+    return scores.score_text(name, value)
 
 
 def interval(name: str, metric: Metric) -> str:
     """The 95 % interval, with the unit once: "89.8 to 94.5 %"."""
-    if not (math.isfinite(metric.low) and math.isfinite(metric.high)):
-        return "–"
-    if is_share(name, metric.value):
-        return f"{number(metric.low)} to {percent(metric.high)}"
-    return f"{metric.low:.3f} to {metric.high:.3f}"
+    return scores.interval_text(name, metric)
 
 
 def chance(p: float) -> str:

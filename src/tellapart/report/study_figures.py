@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tellapart.core.scores import is_share
 from tellapart.evaluation.study_summary import FactorEffect, Interaction, StudySummary
 from tellapart.report import formatting
 from tellapart.report.figures import ACCENT, GREY, INK, LINE, new_figure, save_figure, short_name, style
@@ -16,7 +17,7 @@ from tellapart.report.forest import write_forest_figure
 from tellapart.report.sections.study_effects import pareto, time_unit
 from tellapart.report.sections.study_page import difference_tick, differences
 from tellapart.report.study_details import Ranks, StudyDetails
-from tellapart.report.study_words import axis_form, both_names, is_share, label, short_factor, value
+from tellapart.report.study_words import axis_form, both_names, label, short_factor, value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tellapart.core.csv_text import csv_text
 from tellapart.core.files import guarded
+from tellapart.core.scores import is_share
 from tellapart.core.text import as_lines, visible
 from tellapart.evaluation.study_summary import CellDifference, CellResult, StudySummary
 from tellapart.report import formatting
@@ -17,7 +18,6 @@ from tellapart.report.study_words import (
     baseline_words,
     finding,
     interval,
-    is_share,
     label,
     metric_words,
     plus_minus,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from tellapart.core.scores import is_share
 from tellapart.core.text import counted
 from tellapart.evaluation.comparison import Verdict
 from tellapart.evaluation.study_summary import CellDifference, CellResult, Span, StudySummary
@@ -68,11 +69,6 @@ def axis_form(metric: str) -> Callable[[float], str]:
     if is_share(metric):
         return formatting.short_percent
     return lambda number: f"{number:,.4g}"
-
-
-def is_share(metric: str) -> bool:
-    """Whether a score is shown as a percentage."""
-    return metric not in ("seconds", "n_parameters") and formatting.is_share(metric, 0.5)
 
 
 def amount(metric: str, number: float, unit: bool = True) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tellapart.core.predictions import Predictions
-from tellapart.core.scores import Evaluation
+from tellapart.core.scores import Evaluation, with_interval
 from tellapart.core.several_runs import AVERAGE
 from tellapart.core.text import as_lines, counted
 from tellapart.errors import DataError, UsageError
@@ -140,10 +140,7 @@ def beside_text(names: Sequence[str], members: Sequence[Evaluation], mean: Evalu
     lines = [(each, evaluation.metrics[name]) for each, evaluation in zip(names, members, strict=True)]
     lines.append(("their mean", mean.metrics[name]))
     width = max(len(each) for each, _ in lines)
-    return as_lines(
-        [f"{mean.on}, {name}:"]
-        + [f"  {each:<{width}}  {m.value:.4f}  (95 %: {m.low:.4f} to {m.high:.4f})" for each, m in lines]
-    )
+    return as_lines([f"{mean.on}, {name}:"] + [f"  {each:<{width}}  {with_interval(name, m)}" for each, m in lines])
 
 
 def _verdict(best: Answered, mean: Answered, on: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tellapart.core.files import write_text
 from tellapart.core.predictions import Predictions
-from tellapart.core.scores import ALL_FOLDS, Evaluation
+from tellapart.core.scores import ALL_FOLDS, Evaluation, score_text
 from tellapart.core.several_runs import CROSS_VALIDATION
 from tellapart.core.text import as_lines
 from tellapart.data.catalog import Catalog
@@ -54,7 +54,8 @@ class CrossValidation:
         lines = [self.verdict.table(self.pooled), f"Mean and deviation over {len(self.runs)} folds:"]
         width = max(map(len, self.scores))
         lines += [
-            f"  {name:<{width}}  {statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
+            f"  {name:<{width}}  {score_text(name, statistics.fmean(values)):>7} ± "
+            f"{score_text(name, statistics.stdev(values))}"
             for name, values in self.scores.items()
         ]
         return as_lines(lines)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tellapart.core.predictions import Mean, Predictions, Rows
 from tellapart.core.remote import at_hand
-from tellapart.core.scores import Evaluation, with_notes
+from tellapart.core.scores import Evaluation, difference_text, with_interval, with_notes
 from tellapart.core.text import counted, first_few
 from tellapart.errors import DataError, RunError, UsageError
 from tellapart.runs.run import Run
@@ -159,11 +159,8 @@ def training_note(trained: Run | str | Path, evaluation: Evaluation) -> str:
         return sentence
     (name, here), there = evaluation.headline, other.headline[1]
     distance, side = abs(here.value - there.value), "lower" if here.value > there.value else "higher"
-    difference = f"{distance:.4f} {side}" if distance else "the same"
-    return (
-        f"{sentence} On the {other.n:,} {on} pictures, {name} is {there.value:.4f} (95 %: {there.low:.4f} to "
-        f"{there.high:.4f}), {difference}."
-    )
+    difference = f"{difference_text(name, distance).lstrip('+')} {side}" if distance else "the same"
+    return f"{sentence} On the {other.n:,} {on} pictures, {name} is {with_interval(name, there)}, {difference}."
 
 
 def _stored(finished: Run, on: str) -> Evaluation:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tellapart.core.events import Computing, Note
-from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, with_notes
+from tellapart.core.scores import BEFORE_RETRAINING, Evaluation, with_interval, with_notes
 from tellapart.errors import RecipeError
 from tellapart.runs.commands import training_command
 from tellapart.runs.run import Run
@@ -168,8 +168,7 @@ def _evaluated(run: Run, predictions: Predictions, part: str, on: str, certainty
     if copies.n == len(predictions):
         return with_notes(evaluation, f"{copies}: the score says nothing about new pictures.")
     name, without = scored(take(predictions, ~copies.either)).headline
-    score = f"{name} {without.value:.4f} (95 %: {without.low:.4f} to {without.high:.4f})"
-    return with_notes(evaluation, f"{copies}; without them: {score}.")
+    return with_notes(evaluation, f"{copies}; without them: {name} {with_interval(name, without)}.")
 
 
 def _known(

@@ -13,7 +13,7 @@ def test_the_card_tells_people_what_they_need(written):
         "bèe &amp; &lt;b&gt;",
         "2,525 pictures",
         "random &lt;numbers&gt;",
-        "| accuracy | 92.3\u202f% | 90.1\u202f% to 94.2\u202f% |",
+        "| accuracy | 92.3\u202f% | 90.1 to 94.2\u202f% |",
         "## What it is for",
         "## How it fails\n\nNot measured when this was written.",
         "none of these classes still gets an answer",

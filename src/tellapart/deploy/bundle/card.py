@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from tellapart.core.own_paths import without_folders
-from tellapart.core.text import counted, percent, visible
+from tellapart.core.scores import Metric, interval_text, score_text
+from tellapart.core.text import counted, visible
 
 _MANY = 100
 _NOT_STATED = "not stated"
@@ -92,23 +93,10 @@ def _scores(evaluation: dict[str, Any] | None) -> str:
     if not evaluation:
         return "Not evaluated when this was written."
     lines = [f"| on {_text(evaluation['on'])}, {evaluation['n']:,} pictures | value | 95 % interval |", "|---|---|---|"]
-    lines += [f"| {_text(name)} | {_value(name, m)} | {_span(name, m)} |" for name, m in evaluation["metrics"].items()]
+    scores = {name: Metric(m["value"], m["low"], m["high"], m["n"]) for name, m in evaluation["metrics"].items()}
+    lines += [f"| {_text(k)} | {score_text(k, m.value)} | {interval_text(k, m)} |" for k, m in scores.items()]
     notes = [f"\n{_text(note)}" for note in evaluation.get("notes") or () if isinstance(note, str)]
     return "\n".join([*lines, *notes])
-
-
-def _is_share(name: str) -> bool:
-    return "loss" not in name and "error" not in name
-
-
-def _value(name: str, metric: dict[str, Any]) -> str:
-    return percent(metric["value"]) if _is_share(name) else f"{metric['value']:.3f}"
-
-
-def _span(name: str, metric: dict[str, Any]) -> str:
-    if _is_share(name):
-        return f"{percent(metric['low'])} to {percent(metric['high'])}"
-    return f"{metric['low']:.3f} to {metric['high']:.3f}"
 
 
 def _data(about: dict[str, Any]) -> str:

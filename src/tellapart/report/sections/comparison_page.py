@@ -12,6 +12,7 @@ from string import ascii_uppercase
 import numpy as np
 import numpy.typing as npt
 
+from tellapart.core.scores import score_text
 from tellapart.core.text import as_lines, counted
 from tellapart.evaluation.comparison import Comparison, Difference
 from tellapart.evaluation.significance import ALPHA
@@ -107,8 +108,11 @@ def text(comparison: Comparison, on: str) -> str:
     width = max(map(len, names))
     lines = [f"{on}, {comparison.metric}, {counted(comparison.n, 'picture')}:"]
     for i, standing in enumerate(comparison.standings):
-        spread = "" if standing.deviation is None else f" ± {standing.deviation:.4f} over {len(standing.scores)} seeds"
-        lines.append(f"  {ascii_uppercase[i]}  {names[i]:<{width}}  {standing.value:.4f}{spread}")
+        score = score_text(comparison.metric, standing.value)
+        if standing.deviation is not None:
+            deviation = score_text(comparison.metric, standing.deviation)
+            score += f" ± {deviation} over {len(standing.scores)} seeds"
+        lines.append(f"  {ascii_uppercase[i]}  {names[i]:<{width}}  {score:>7}")
     pairs = comparison.differences
     unit = "points" if formatting.is_share(comparison.metric, 0.5) else "difference"
     lines += ["", f"  pair   {unit:>10}  95 % interval      {'p':>11}  {'pictures needed':>16}  can be told"]

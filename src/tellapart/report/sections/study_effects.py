@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tellapart.core.scores import is_share
 from tellapart.core.text import counted
 from tellapart.evaluation.study_summary import CellResult, FactorEffect, Interaction, StudySummary
 from tellapart.report import formatting
@@ -24,7 +25,6 @@ from tellapart.report.study_table import other_metrics
 from tellapart.report.study_words import (
     axis_form,
     both_names,
-    is_share,
     label,
     metric_words,
     short_factor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tellapart.core.scores import is_share
 from tellapart.core.text import counted
 from tellapart.evaluation.study_summary import CellResult, StudySummary
 from tellapart.report import formatting
@@ -24,7 +25,6 @@ from tellapart.report.study_words import (
     baseline_words,
     finding,
     interval,
-    is_share,
     label,
     metric_words,
     plus_minus,
