@@ -50,6 +50,15 @@ def test_no_public_name_is_a_module():
     assert modules & set(tellapart._PUBLIC) == set()
 
 
+def test_every_command_has_its_function():
+    """A verb under its own name, a noun as a list; three commands belong to the terminal alone."""
+    from tellapart.cli.main import COMMANDS
+
+    functions = set(tellapart._PUBLIC)
+    missing = {name for name in COMMANDS if not {name.replace("-", "_"), f"list_{name}", f"load_{name}"} & functions}
+    assert missing == {"open", "cache", "completion"}
+
+
 def test_unknown_name():
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = tellapart.trian

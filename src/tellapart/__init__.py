@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from tellapart.experiments.list_runs import list_runs as list_runs
     from tellapart.experiments.study import StudyOutcome as StudyOutcome
     from tellapart.experiments.study import study as study
+    from tellapart.recipe.load import list_recipes as list_recipes
     from tellapart.recipe.load import load_recipe as load_recipe
+    from tellapart.recipe.load import recipe_text as recipe_text
     from tellapart.recipe.schema import Recipe as Recipe
     from tellapart.web.serve.client import Client as Client
     from tellapart.workflows.audit import audit as audit
@@ -49,8 +51,18 @@ if TYPE_CHECKING:
     from tellapart.workflows.distill import distill as distill
     from tellapart.workflows.drift import Drift as Drift
     from tellapart.workflows.drift import drift as drift
+    from tellapart.workflows.errors import list_errors as list_errors
     from tellapart.workflows.evaluate import evaluate as evaluate
+    from tellapart.workflows.explain import explain as explain
+    from tellapart.workflows.export import export as export
+    from tellapart.workflows.look import ahead as ahead
+    from tellapart.workflows.look import augment as augment
+    from tellapart.workflows.look import find_lr as find_lr
+    from tellapart.workflows.look import summary as summary
+    from tellapart.workflows.models import list_models as list_models
     from tellapart.workflows.picture_classifier import PictureClassifier as PictureClassifier
+    from tellapart.workflows.review import review as review
+    from tellapart.workflows.serve import serve as serve
     from tellapart.workflows.slices import slices as slices
     from tellapart.workflows.train import train as train
 
@@ -75,7 +87,9 @@ _PUBLIC = {
     "Split": "tellapart.data.splitting.split",
     "StudyOutcome": "tellapart.experiments.study",
     "TellapartError": "tellapart.errors",
+    "ahead": "tellapart.workflows.look",
     "audit": "tellapart.workflows.audit",
+    "augment": "tellapart.workflows.look",
     "average": "tellapart.workflows.average",
     "close_study": "tellapart.experiments.close",
     "compare": "tellapart.workflows.compare",
@@ -84,14 +98,24 @@ _PUBLIC = {
     "distill": "tellapart.workflows.distill",
     "drift": "tellapart.workflows.drift",
     "evaluate": "tellapart.workflows.evaluate",
+    "explain": "tellapart.workflows.explain",
+    "export": "tellapart.workflows.export",
+    "find_lr": "tellapart.workflows.look",
+    "list_errors": "tellapart.workflows.errors",
+    "list_models": "tellapart.workflows.models",
+    "list_recipes": "tellapart.recipe.load",
     "list_runs": "tellapart.experiments.list_runs",
     "load": "tellapart.deploy.predictor",
     "load_recipe": "tellapart.recipe.load",
     "predict": "tellapart.deploy.predictor",
+    "recipe_text": "tellapart.recipe.load",
+    "review": "tellapart.workflows.review",
     "scan": "tellapart.data.scan",
+    "serve": "tellapart.workflows.serve",
     "slices": "tellapart.workflows.slices",
     "split": "tellapart.data.splitting.split",
     "study": "tellapart.experiments.study",
+    "summary": "tellapart.workflows.look",
     "train": "tellapart.workflows.train",
     "verify": "tellapart.deploy.bundle.verify",
 }

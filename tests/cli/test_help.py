@@ -19,6 +19,28 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 APP: Any = typer.main.get_command(main.app)
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_help_is_for_people(here: Command, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = here("train", "-h").stdout
+    assert said.partition("\n")[0].endswith("tellapart train [OPTIONS] PICTURES")
+    assert max(map(len, said.splitlines())) <= width
+    assert "-s, --set KEY=VALUE" in said
+    assert "--seed N " in said
+    assert "[at least 0.1]" in " ".join(said.split())
+    assert not set("<>{}\x1b") & set(said)
+    own, labels = said.split("Where the labels are not found by themselves:")
+    assert "--label-column" not in own
+    assert labels.rstrip().endswith(EXAMPLES["train"])
+
+
+def test_an_option_that_there_is_not(here: Command) -> None:
+    said = here("train", "photos", "--modle", "cnn8")
+    assert said.returncode == 2
+    assert "No such option: --modle. Did you mean '--model'?" in said.stderr
+    assert "Did you mean 'train'?" in here("trian").stderr
+
+
 def test_every_command_stands_in_one_group() -> None:
     grouped = [name for names in GROUPS.values() for name in names]
     assert sorted(grouped) == sorted(main.COMMANDS)

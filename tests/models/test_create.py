@@ -64,7 +64,7 @@ def test_the_smallest_size_that_is_named_does_work() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("smal-cnn", "Did you mean small-cnn"),
+        ("smal-cnn", "Did you mean 'small-cnn'"),
         ("resnet_34", "Did you mean .*resnet34"),
         ("squeezenet1_2", "Did you mean .*squeezenet1_1"),
         ("../../etc/passwd", "tellapart models --all lists them"),

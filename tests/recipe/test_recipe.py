@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tellapart.errors import RecipeError
-from tellapart.recipe.load import describe_shipped, load_recipe, recipe_text, shipped
+from tellapart.recipe.load import list_recipes, load_recipe, recipe_text, shipped
 from tellapart.recipe.schema import Data, FoundLr, Head, Model, Recipe, Stage
 from tellapart.recipe.transforms import EIGHTFOLD, Balance, Mix, Rotation
 from tests.recipe.recipes import mistake, refused, write
@@ -24,7 +24,7 @@ def test_shipped_recipes_load_and_say_what_they_are_for(name):
     text = recipe_text(name)
     assert text.startswith("# ")
     assert f"--recipe {name}" in text
-    assert describe_shipped()[name] == tomllib.loads(text)["about"] != ""
+    assert list_recipes()[name] == tomllib.loads(text)["about"] != ""
 
 
 def test_a_recipe_that_is_shipped_is_found_from_everywhere(tmp_path, monkeypatch):
@@ -87,7 +87,7 @@ STAGES = "[[stages]]\nepochs = 2\n\n[[stages]]  # the second\nname = 'b'\n"
         ("data = { size = 3, sise = 3 }", 1, "unknown key 'data.sise'", "Did you mean 'size'?"),
         ("[dat]\nsize = 3", 1, "unknown key 'dat'", "Did you mean 'data'?"),
         ('seed = 1\n"stages[0]" = 2', 2, "unknown key 'stages[0]'", "Did you mean 'stages'?"),
-        ("[qqq]\nsize = 3", 1, "unknown key 'qqq'", "Possible here: about, seed, data"),
+        ("[qqq]\nsize = 3", 1, "unknown key 'qqq'", "Possible: about, seed, data"),
         ("[model.head]\nhiden = [3]", 2, "unknown key 'model.head.hiden'", "Did you mean 'hidden'?"),
         (STAGES + "epoch = 3", 6, "unknown key 'stages.1.epoch'", "Did you mean 'epochs'?"),
         (STAGES + '"lrs" = 3', 6, "unknown key 'stages.1.lrs'", "Did you mean 'lr'?"),

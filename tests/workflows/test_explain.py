@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -20,15 +21,13 @@ from tellapart.errors import MissingExtraError, ModelError, UnreadableError, Usa
 from tellapart.explaining import attribution
 from tellapart.report.run_report import report
 from tellapart.runs.run import Run
-from tellapart.workflows.explain import ExplainOptions, explain
+from tellapart.workflows.explain import explain
 from tellapart.workflows.explain_for_report import explain_for_report, in_time
 from tellapart.workflows.explain_on_demand import OnDemand, answer_all
 from tellapart.workflows.label_issues import trained
-from tellapart.workflows.progress import ProgressSink
 
 pytestmark = pytest.mark.usefixtures("short_ends")
 
-QUIET = ProgressSink()
 HOSTILE = ("<script>circle", 'a "square" & \n co', "треугольник 3")
 
 
@@ -86,19 +85,17 @@ def test_a_page_of_a_runs_pictures_and_of_others(run: Run, tmp_path: Path) -> No
     own = tmp_path / "my <b>own 'picture'.png"
     Image.new("RGB", (50, 30), "hsv(120, 90%, 90%)").save(own)
     train_row, test_row = int(run.split.train[0]), int(run.split.test[0])
-    out, why = explain(
-        run, [own, run.catalog.path(train_row)], [test_row], ExplainOptions(n_alike=3), tmp_path / "e.html", QUIET
-    )
-    test, mine, learned = why.explained
+    shown = explain(run, [own, run.catalog.path(train_row)], rows=[test_row], n_alike=3, out=tmp_path / "e.html")
+    test, mine, learned = shown.why.explained
     assert not mine.card.labels
     assert mine.card.name == str(own)
     assert mine.card.link.startswith("file:///")
     assert test.card.labels
-    assert [len(picture.alike) for picture in why.explained] == [3, 3, 3]
+    assert [len(picture.alike) for picture in shown.why.explained] == [3, 3, 3]
     # A training picture is not like itself.
     assert train_row not in {card.row for card in learned.alike}
     assert float(learned.alike[0].note.rpartition(": ")[2]) <= 1
-    page = out.read_text(encoding="utf-8")
+    page = shown.path.read_text(encoding="utf-8")
     assert "&lt;b&gt;own" in page
     assert "<b>own" not in page
     assert "It looks like these training pictures" in page
@@ -129,15 +126,15 @@ def without_captum(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_integrated_gradients(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("captum")
-    options = ExplainOptions(attribution.INTEGRATED, limit=2, n_alike=0)
-    out, why = explain(run, (), (), options, tmp_path / "e.html", QUIET)
-    assert [check.trusted for check in why.checks] == [True]
-    assert not any(picture.alike for picture in why.explained)
-    assert "Integrated gradients" in out.read_text(encoding="utf-8")
+    options: dict[str, Any] = {"method": attribution.INTEGRATED, "limit": 2, "n_alike": 0, "out": tmp_path / "e.html"}
+    shown = explain(run, **options)
+    assert [check.trusted for check in shown.why.checks] == [True]
+    assert not any(picture.alike for picture in shown.why.explained)
+    assert "Integrated gradients" in shown.path.read_text(encoding="utf-8")
 
     without_captum(monkeypatch)
     with pytest.raises(MissingExtraError, match="captum"):
-        explain(run, (), (), options, tmp_path / "e.html", QUIET)
+        explain(run, **options)
     without = Run(Path(shutil.copytree(run.directory, tmp_path / "run")))
     for _ in explain_for_report(without, trained(without, "best"), "test", None):
         pass
@@ -173,7 +170,7 @@ def test_wishes_that_cannot_be_met(run: Run, tmp_path: Path) -> None:
     def refused(error: type[Exception], match: str, *what: object, **how: object) -> None:
         pictures, rows, out = (*what, (), (), None)[:3] if what else ((), (), None)
         with pytest.raises(error, match=match):
-            explain(run, pictures, rows, ExplainOptions(**how), out, QUIET)  # type: ignore[arg-type]
+            explain(run, pictures, rows=rows, out=out, **how)  # type: ignore[arg-type]
 
     refused(UsageError, "no such class", only="oval")
     refused(UsageError, "no such method", method="guess")
@@ -195,11 +192,11 @@ def test_a_network_without_a_map_is_explained_by_integrated_gradients(
     kept = json.loads((flat.figures / "explained.json").read_text(encoding="utf-8"))
     methods = [{entry["method"] for entry in picture["maps"]} for picture in kept["explained"]]
     assert methods == [{"Integrated gradients"}] * len(kept["explained"])
-    _, why = explain(flat, (), (), ExplainOptions(), None, QUIET)
+    why = explain(flat).why
     assert [check.method for check in why.checks] == ["Integrated gradients"]
     assert "no layer with rows and columns" in why.notes[0]
     with pytest.raises(ModelError, match="Grad-CAM"):
-        explain(flat, (), (), ExplainOptions(attribution.GRAD_CAM), None, QUIET)
+        explain(flat, method=attribution.GRAD_CAM)
 
     without_captum(monkeypatch)
     for _ in explain_for_report(flat, trained(flat, "best"), "test", None):
@@ -221,7 +218,7 @@ def test_several_labels(pictures_at: Callable[..., Path], tmp_path: Path) -> Non
     assert run.catalog.multilabel
     own = tmp_path / "own.png"
     Image.new("RGB", (40, 40), "red").save(own)
-    _, why = explain(run, [own], [int(run.split.test[0])], ExplainOptions(), tmp_path / "e.html", QUIET)
+    why = explain(run, [own], rows=[int(run.split.test[0])], out=tmp_path / "e.html").why
     assert all(1 <= len(picture.maps) <= 3 for picture in why.explained)
     assert all(len(picture.alike) == 6 for picture in why.explained)
     assert "What speaks for" in run.report.read_text(encoding="utf-8")

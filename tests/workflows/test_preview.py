@@ -19,7 +19,7 @@ from tellapart.training.dataset import Dataset
 from tellapart.training.lr_finder import raise_lr
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import Runtime
-from tellapart.workflows.preview import augmented, layers, lr_range_test, multiplied, stage_with_lr
+from tellapart.workflows.preview import augmented, lr_range_test, multiplied, network_summary, stage_with_lr
 from tellapart.workflows.progress import ProgressSink, describe_lr
 
 PLAN = ["model.name=cnn8", "data.size=16", "stages.0.batch_size=8"]
@@ -87,7 +87,7 @@ def test_a_contact_sheet_shows_pictures_and_views(picture_folder: Callable[..., 
 
 
 def test_layers_are_counted() -> None:
-    text = layers(load_recipe("scratch", PLAN), 7)
+    text = str(network_summary(load_recipe("scratch", PLAN), 7))
     network = create_network(load_recipe("scratch", PLAN).model, 7, load_recipe("scratch", PLAN).data)
     assert f"{sum(p.numel() for p in network.parameters()):,}" in text
     assert "[64, 7]" in text or "[8, 7]" in text
@@ -101,15 +101,15 @@ def test_summary_counts_what_the_stage_trains() -> None:
     hidden = sum(p.numel() for p in network.backbone.fc.parameters())
     n_all = sum(p.numel() for p in network.parameters())
     for stage, n in enumerate((head, head + hidden, n_all)):
-        text = layers(recipe, 7, stage)
+        text = str(network_summary(recipe, 7, stage))
         assert f"Trainable params: {n:,}\n" in text
         assert f"Non-trainable params: {n_all - n:,}\n" in text
         assert f"Stage {stage} trains" in text
         assert text.endswith(f"Stage 2 trains all layers: {n_all:,} of {n_all:,} parameters.")
         assert f"Stage 0 trains the head: {head:,} of {n_all:,} parameters." in text
-    assert "[4, 36, 36, 3]" in layers(recipe, 7, 1)
+    assert "[4, 36, 36, 3]" in str(network_summary(recipe, 7, 1))
     with pytest.raises(UsageError, match="--stage 3: the recipe has 3 stages"):
-        layers(recipe, 7, 3)
+        network_summary(recipe, 7, 3)
 
 
 def test_the_rate_of_a_solved_head_is_not_looked_for() -> None:
@@ -150,15 +150,16 @@ def test_versions_written_to_a_folder_are_trained_on_and_no_original_is_touched(
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob("*.png")}
     plan = load_recipe("scratch", ["model.name=mlp", "data.size=16", "data.ahead=eightfold", "stages.0.epochs=1"])
     catalog, quiet = ta.scan(root), ProgressSink()
-    said = multiplied(catalog, plan, None, quiet)
+    counted = multiplied(catalog, plan, None, quiet)
     parts = divide(catalog, plan, tmp_path / "run")
-    assert said.startswith(f"{len(parts.train)} training pictures in 8 versions each: {8 * len(parts.train)}.")
-    assert multiplied(catalog, plan, tmp_path / "ahead", quiet) == said
+    assert str(counted).startswith(f"{len(parts.train)} training pictures in 8 versions each: {8 * len(parts.train)}.")
+    written = multiplied(catalog, plan, tmp_path / "ahead", quiet)
+    assert (str(written), written.table) == (str(counted), tmp_path / "ahead" / "pictures.csv")
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob("*.png")} == before
 
-    written = ta.scan(tmp_path / "ahead")
-    again = divide(written, plan, tmp_path / "run")  # as `train` does
-    names = written.table["path"].str.replace(r"^pictures/", "").str.replace(r"\.view\d\.png$", "")
+    rescanned = ta.scan(tmp_path / "ahead")
+    again = divide(rescanned, plan, tmp_path / "run")  # as `train` does
+    names = rescanned.table["path"].str.replace(r"^pictures/", "").str.replace(r"\.view\d\.png$", "")
     assert len(again.train) == 8 * len(parts.train)
     for part in ("train", "validation", "test"):
         assert {*names.gather(getattr(again, part))} == {*catalog.table["path"].gather(getattr(parts, part))}

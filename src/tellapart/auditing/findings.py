@@ -14,6 +14,7 @@ import polars as pl
 
 from tellapart.auditing.groups import with_groups
 from tellapart.core.notebook import html_table
+from tellapart.core.suggest import suggest
 from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.errors import UsageError
@@ -265,7 +266,5 @@ def check_kinds(kinds: Iterable[str], also: Sequence[str] = ()) -> set[str]:
     wanted = set([kinds] if isinstance(kinds, str) else kinds)
     unknown = sorted(wanted - set(KINDS) - set(also))
     if unknown:
-        raise UsageError(
-            f"There is no kind of finding called {unknown[0]!r}.", f"There are: {', '.join([*also, *KINDS])}."
-        )
+        raise UsageError(f"There is no kind of finding called {unknown[0]!r}.", suggest(unknown[0], [*also, *KINDS]))
     return wanted

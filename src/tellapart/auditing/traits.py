@@ -14,6 +14,7 @@ import polars as pl
 from tellapart.auditing.audit import measure
 from tellapart.core.events import Computing
 from tellapart.core.predictions import Rows
+from tellapart.core.suggest import suggest
 from tellapart.data.catalog import SCHEMA, Catalog
 from tellapart.data.labels.names import PATHS
 from tellapart.data.labels.tables import read_table
@@ -52,7 +53,7 @@ def traits(
     """
     for name in wanted:
         if name not in names():
-            raise UsageError(f"--by {name}: there is no such column.", f"There are: {', '.join(names())}.")
+            raise UsageError(f"--by {name}: there is no such column.", suggest(name, names()))
     table = catalog.table[rows]
     columns: dict[str, Column] = {}
     for name in wanted:

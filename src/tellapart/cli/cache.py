@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli.help import Command
 from tellapart.core.output import print_out
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ def show(context: typer.Context) -> None:
         print_out(table())
 
 
-@app.command()
+@app.command(cls=Command)
 def clear(
     kind: Annotated[str | None, typer.Argument(help="activations, pictures or runtime; by default all.")] = None,
 ) -> None:

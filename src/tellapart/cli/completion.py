@@ -32,7 +32,7 @@ def completion(
 ) -> None:
     """Print a script that completes commands and options. For bash: `source <(tellapart completion bash)`."""
     if shell not in SHELLS:
-        raise UsageError(f"There is no completion for {shell}.", f"Shells are: {', '.join(SHELLS)}.")
+        raise UsageError(f"There is no completion for {shell}.", f"Possible: {', '.join(SHELLS)}.")
     options = options_of(context.find_root().command)
     print_out(Lines(fish_script(options) if shell == "fish" else bash_script(options, shell == "zsh")))
 

@@ -34,12 +34,18 @@ def explain(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Show which parts of a picture speak for the answer. And which training pictures it looks like."""
-    from tellapart.runs.run import Run
-    from tellapart.workflows.explain import ExplainOptions
     from tellapart.workflows.explain import explain as explain_run
-    from tellapart.workflows.progress import progress_sink
 
-    options = ExplainOptions(method, only, limit, alike)
-    written, why = explain_run(Run(run), pictures or (), row or (), options, out, progress_sink(not quiet))
-    print_out(*why.notes, *map(str, why.checks))
-    print_out(f"{'Page' if written.suffix.lower() == '.html' else 'Picture'}: {written}")
+    shown = explain_run(
+        run,
+        pictures or (),
+        rows=row or (),
+        method=method,
+        only=only,
+        limit=limit,
+        n_alike=alike,
+        out=out,
+        progress=not quiet,
+    )
+    print_out(*shown.why.notes, *map(str, shown.why.checks))
+    print_out(f"{'Page' if shown.path.suffix.lower() == '.html' else 'Picture'}: {shown.path}")

@@ -35,8 +35,8 @@ def export(
     ] = 0.01,
 ) -> None:
     """Write the classifier in another format. Its answers to a few known pictures are checked."""
-    from tellapart.workflows.export import ExportOptions, push
     from tellapart.workflows.export import export as export_to
+    from tellapart.workflows.export import push
     from tellapart.workflows.progress import Console
 
     if to == "push":
@@ -44,8 +44,15 @@ def export(
         return
     if repo or public:
         raise UsageError("--repo and --public are for --to push.", "Leave them out.")
-    with Console().steps() as show:
-        exported = export_to(run, to, out, ExportOptions(browser_engine, with_preprocessing, max_loss, show))
+    exported = export_to(
+        run,
+        to,
+        out,
+        browser_engine=browser_engine,
+        with_preprocessing=with_preprocessing,
+        max_loss=max_loss,
+        progress=True,
+    )
     size = f", {exported.path.stat().st_size / 1e6:.1f} MB" if exported.path.is_file() else ""
     print_out(f"Written: {exported.path}{size}")
     print_out(f"Its answers to the known pictures differ by at most {exported.difference:.2g} (logits).")

@@ -1,13 +1,17 @@
-"""What the command line says of itself: commands in groups, an example where something is missing, old spellings."""
+"""What the command line says of itself: commands in groups, options in words, an example, old spellings."""
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import typer
 import typer.core
 
+from tellapart.cli.options import label_options
 from tellapart.core.output import print_err
+from tellapart.core.suggest import did_you_mean
 
 #: Commands in the order in which a user meets them.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -54,6 +58,15 @@ RENAMED = {
 }
 
 
+#: Options that tell how labels are read.
+LABEL_OPTIONS = tuple(inspect.signature(label_options).parameters)
+#: What is written after an option of each type.
+_VALUES = {"path": "PATH", "int": "N", "float": "NUMBER"}
+_LAST = (
+    """`tellapart COMMAND -h` lists a command's options. The usual way: scan, audit, train, open, review, predict."""
+)
+
+
 class Group(typer.core.TyperGroup):
     """The commands below their groups' names."""
 
@@ -70,6 +83,11 @@ class Group(typer.core.TyperGroup):
                 room = formatter.width - width - 6
                 formatter.write_dl([(f"{name:<{width}}", each.get_short_help_str(room)) for name, each in shown])
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write where to go on."""
+        formatter.write_paragraph()
+        formatter.write_text(_LAST)
+
 
 class Command(typer.core.TyperCommand):
     """A command that names what to type where something is missing, and takes its options' old names."""
@@ -84,6 +102,58 @@ class Command(typer.core.TyperCommand):
             if not error.message and name in EXAMPLES:
                 error.message = f"For example: {EXAMPLES[name]}"
             raise
+        except Exception as error:
+            if names := getattr(error, "possibilities", None):  # an option that there is not
+                error.message += f". {did_you_mean(error.option_name, names)}"  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
+            raise
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the command's name."""
+        pieces = ["[OPTIONS]"]
+        for each in filter(_is_argument, self.params):
+            pieces.append(_argument(each) if each.required else f"[{_argument(each)}]")
+        return pieces
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, options, and the options on labels, which many commands share, apart."""
+        own = [each for each in self.get_params(ctx) if not each.hidden]
+        options = [each for each in own if not _is_argument(each)]
+        sections = {
+            "Arguments": [(_argument(each), each.help or "") for each in own if _is_argument(each)],
+            "Options": [_option(each, ctx) for each in options if each.name not in LABEL_OPTIONS],
+            "Where the labels are not found by themselves": [
+                _option(each, ctx) for each in options if each.name in LABEL_OPTIONS
+            ],
+        }
+        for title, lines in sections.items():
+            if lines:
+                with formatter.section(title):
+                    formatter.write_dl(lines)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write an example, and what the command adds to it."""
+        if self.name in EXAMPLES:
+            with formatter.section("For example"):
+                formatter.write_text(EXAMPLES[self.name])
+        super().format_epilog(ctx, formatter)
+
+
+def _is_argument(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "argument")
+
+
+def _argument(parameter: Any) -> str:
+    """The name of an argument, as RUN; as PICTURES… where there may be several."""
+    return f"{parameter.name.upper()}{'…' if parameter.nargs == -1 else ''}"
+
+
+def _option(option: Any, ctx: Any) -> tuple[str, str]:
+    """The names of an option with the kind of its value; and its help, with bounds in words."""
+    names, text = option.get_help_record(ctx)
+    names = re.sub(r"<(?:list\[)?(\w+)[^>]*>", lambda match: _VALUES.get(match[1], "TEXT"), names)
+    text = re.sub(r"([\d.]+)<=x<=([\d.]+)(?=[];])", r"\1 to \2", text)
+    return names, re.sub(r"x>=([\d.]+)(?=[];])", r"at least \1", text).replace("  [at least 0]", "")
 
 
 def _renamed(command: str, word: str) -> str:

@@ -13,7 +13,7 @@ from tellapart.cli.options import (
     Offline,
     RecipeName,
     as_changes,
-    recipe_to_try,
+    load_recipe,
     stay_offline,
 )
 from tellapart.core.output import print_json, print_out
@@ -28,10 +28,11 @@ def summary(
     offline: Offline = False,
 ) -> None:
     """Print a recipe's network layer by layer. Shapes, parameters, memory, and what each stage trains."""
-    from tellapart.workflows.preview import layers
+    from tellapart.workflows.look import summary as summarise
 
     stay_offline(offline)
-    print_out(layers(recipe_to_try(recipe, [*(set_ or []), *as_changes(model)]), classes, stage))
+    loaded = load_recipe(recipe, [*(set_ or []), *as_changes(model)])
+    print_out(str(summarise(loaded, n_classes=classes, stage=stage)))
 
 
 def models(

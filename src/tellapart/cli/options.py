@@ -26,7 +26,10 @@ DEFAULT_RECIPE = "fast"
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", help="A shipped recipe (see `tellapart recipes`) or a TOML file.")
 ]
-Changes = Annotated[list[str] | None, typer.Option("--set", "-s", help="Change the recipe: key=value.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
+]
 ModelName = Annotated[str | None, typer.Option("--model", "-m", help="The network (see `tellapart models`).")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -68,7 +71,7 @@ def _on_this_machine(path: Path | None) -> Path | None:
     return path
 
 
-def _label_options(
+def label_options(
     layout: Annotated[str | None, typer.Option(help="Layout of the labels; by default it is detected.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A table or list of labels.")] = None,
     class_file: Annotated[Path | None, typer.Option(help="Names of classes given as numbers.")] = None,
@@ -76,14 +79,15 @@ def _label_options(
     delimiter: Annotated[str | None, typer.Option(help="Delimiter between labels in one cell.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Column of a table that holds the pictures.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of a table that holds the labels.")] = None,
-    follow_links: Annotated[bool, typer.Option(help="Follow links out of the folder too.")] = False,
-) -> None: ...
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links out of the folder too.")] = False,
+) -> None:
+    """The options on the layout of labels: `with_label_options` gives them to a command."""
 
 
 def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options on the layout of labels, instead of its parameter `label_options`."""
     own = inspect.signature(command, eval_str=True).parameters.values()
-    options = inspect.signature(_label_options, eval_str=True).parameters
+    options = inspect.signature(label_options, eval_str=True).parameters
     parameters = [each for one in own for each in (options.values() if one.name == "label_options" else [one])]
 
     @functools.wraps(command)
@@ -144,23 +148,6 @@ def as_changes(
 
 def _toml_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def recipe_to_try(name: str, changes: list[str] | None) -> Recipe:
-    """The recipe of a command that trains nothing: as its plan begins, since only a training makes the plan's choices.
-
-    Where the network is open, it is that of `transfer`, which `fast` extends.
-    """
-    recipe = load_recipe(name, changes)
-    if recipe.plan is None or recipe.plan.why:
-        return recipe
-    model = recipe.model
-    if model.name == "auto":
-        from tellapart.recipe.load import load_recipe as load
-
-        model = model.model_copy(update={"name": load("transfer").model.name})
-        print_err(f"A training by {name} chooses its network; here it is {model.name}. --model names another.")
-    return recipe.model_copy(update={"plan": None, "model": model})
 
 
 def load_recipe(name: str, changes: list[str] | None) -> Recipe:

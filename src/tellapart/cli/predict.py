@@ -36,7 +36,9 @@ Engine = Annotated[
 Format = Annotated[str | None, typer.Option(help="table, csv, jsonl or json; of a file, its suffix decides.")]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Write to this file instead of the terminal: .txt, .csv, .jsonl, .json or .parquet."),
+    typer.Option(
+        "--out", "-o", help="Write to this file instead of the terminal: .txt, .csv, .jsonl, .json or .parquet."
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an --out that a broken run left.")]
 Submission = Annotated[

@@ -20,8 +20,8 @@ from tellapart.cli.options import (
     RecipeName,
     Seed,
     as_changes,
+    load_recipe,
     out_option,
-    recipe_to_try,
     stay_offline,
     with_label_options,
 )
@@ -50,17 +50,12 @@ def find_lr(
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
     from tellapart.report.figures import FIGURES
-    from tellapart.workflows.preview import lr_range_test, stage_with_lr
-    from tellapart.workflows.progress import progress_sink
-    from tellapart.workflows.scan import scan
+    from tellapart.workflows.look import find_lr as test_rates
 
     check_suffix(out, FIGURES)
     stay_offline(offline)
-    loaded = recipe_to_try(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
-    number = stage_with_lr(loaded, stage)
-    progress = progress_sink(not (quiet or as_json))
-    progress.say(f"Stage {number} (from 0) of the recipe.")
-    test = lr_range_test(scan(pictures, progress, **label_options), loaded, number, out, progress)
+    loaded = load_recipe(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
+    test = test_rates(pictures, loaded, out, stage=stage, progress=not (quiet or as_json), **label_options)
     if as_json:
         print_json({**asdict(test), "plot": str(out)})
         return
@@ -88,13 +83,11 @@ def augment(
     quiet: Quiet = False,
 ) -> None:
     """Draw pictures, plain and as training would change them."""
-    from tellapart.workflows.preview import augmented
-    from tellapart.workflows.progress import progress_sink
-    from tellapart.workflows.scan import scan
+    from tellapart.workflows.look import augment as draw
 
     check_suffix(out, (".png",))
-    loaded = recipe_to_try(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
-    print_out(f"Contact sheet: {augmented(scan(pictures, progress_sink(not quiet), **label_options), loaded, out)}")
+    loaded = load_recipe(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
+    print_out(f"Contact sheet: {draw(pictures, loaded, out, progress=not quiet, **label_options)}")
 
 
 @with_label_options
@@ -111,15 +104,14 @@ def ahead(
     quiet: Quiet = False,
 ) -> None:
     """List the versions of pictures that a recipe makes. With --write, make a folder of them (data.ahead)."""
-    from tellapart.workflows.preview import multiplied
-    from tellapart.workflows.progress import progress_sink
-    from tellapart.workflows.scan import scan
+    from tellapart.workflows.look import ahead as multiply
 
-    progress, loaded = progress_sink(not quiet), recipe_to_try(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
-    print_out(multiplied(scan(pictures, progress, **label_options), loaded, out if write else None, progress))
+    loaded = load_recipe(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
+    multiplied = multiply(pictures, loaded, out if write else None, progress=not quiet, **label_options)
+    print_out(str(multiplied))
     if write:
         to = shlex.quote(str(out))
         again = f"tellapart train {to} --recipe {shlex.quote(recipe)} --set 'data.ahead=[]'"
-        print_out(f"Table: {out / 'pictures.csv'}", f"Train on them: {again}")
+        print_out(f"Table: {multiplied.table}", f"Train on them: {again}")
     else:
         print_out("Nothing was written: training makes them when it needs them. With --write they become files.")

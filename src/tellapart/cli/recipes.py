@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tellapart.cli.help import Command
 from tellapart.core.output import print_out
 from tellapart.core.text import Lines, without_controls
 
@@ -18,13 +19,13 @@ app = typer.Typer(
 def recipes(context: typer.Context) -> None:
     """List the recipes that come with Tellapart."""
     if context.invoked_subcommand is None:
-        from tellapart.recipe.load import describe_shipped
+        from tellapart.recipe.load import list_recipes
 
-        for name, about in describe_shipped().items():
+        for name, about in list_recipes().items():
             print_out(f"{name:<16} {about}")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show_recipe(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
     """Print a recipe, to read or to begin one's own from."""
     from tellapart.recipe.load import recipe_text

@@ -9,8 +9,6 @@ import typer
 
 from tellapart.cli.options import LabelOptions, Offline, Quiet, out_option, stay_offline, with_label_options
 from tellapart.core.output import print_out
-from tellapart.core.several_runs import describe_several
-from tellapart.errors import RunError, UsageError
 
 Where = Annotated[Path, typer.Argument(help="A run directory, or a folder or table of labelled pictures.")]
 ModelName = Annotated[
@@ -32,47 +30,14 @@ def errors(
     quiet: Quiet = False,
 ) -> None:
     """Show wrong answers, and labels that may be wrong."""
-    from tellapart.runs.run import Run
-    from tellapart.workflows.errors import errors_of_pictures, errors_of_run
-    from tellapart.workflows.progress import progress_sink
-    from tellapart.workflows.scan import scan
+    from tellapart.workflows.errors import list_errors
 
     stay_offline(offline)
-    progress = progress_sink(not quiet)
-    run = Run(where)
-    if run.started or run.is_average:
-        if model is not None:
-            raise UsageError("--model goes with pictures; a run has its own network.", "Leave --model out.")
-        _none_of(label_options)
-        files = errors_of_run(run, out, on, only, progress)
-    else:
-        _refuse_several(where)
-        if on:
-            raise UsageError(f"--on goes with a run, and {where} is none.", "Leave --on out.")
-        catalog = scan(where, progress, **label_options)
-        files = errors_of_pictures(catalog, out or beside(where), model, only, progress)
+    files = list_errors(where, out=out, on=on, only=only, model=model, progress=not quiet, **label_options)
     print_out(files.text)
     print_out(f"Page: {files.page}")
     for table in files.tables:
         print_out(f"Table: {table}")
-
-
-def _refuse_several(where: Path) -> None:
-    """Refuse to take the results of several runs for pictures."""
-    if several := describe_several(where):
-        raise RunError(*several)
-
-
-def _none_of(label_options: LabelOptions) -> None:
-    name = next((name for name, value in label_options.items() if value), None)
-    if name:
-        option = name.replace("_", "-")
-        raise UsageError(f"--{option} goes with pictures; a run has its own labels.", f"Leave --{option} out.")
-
-
-def beside(pictures: Path) -> Path:
-    """Default folder for results on pictures without a run."""
-    return Path("runs") / f"{pictures.resolve().name}-errors"
 
 
 @with_label_options
@@ -95,30 +60,18 @@ def review(
     quiet: Quiet = False,
 ) -> None:
     """Look through suspicious labels in the browser. Decisions go to corrections.csv; nothing of yours is changed."""
-    from tellapart.data.corrections import CORRECTIONS
-    from tellapart.runs.run import Run
-    from tellapart.workflows.progress import progress_sink
-    from tellapart.workflows.review import (
-        ReviewOptions,
-        serve,
-        session_of_pictures,
-        session_of_run,
-        session_of_unlabelled,
-    )
+    from tellapart.workflows.review import review as review_labels
 
     stay_offline(offline)
-    for directory in filter(None, (where, run)):
-        _refuse_several(directory)
-    progress, options, reviewed = progress_sink(not quiet), ReviewOptions(limit, reviewer, model), Run(where)
-    if reviewed.started:
-        if run is not None or model is not None or out is not None:
-            raise UsageError("--run, --model and --out go with pictures, not with a run.", "Leave them out.")
-        _none_of(label_options)
-        session = session_of_run(reviewed, options, progress)
-    elif run is not None:
-        # A server that keeps pictures writes beside them what people said.
-        folder = out or (where if (where / CORRECTIONS).is_file() else beside(where))
-        session = session_of_unlabelled(where, Run(run), folder, options, progress, **label_options)
-    else:
-        session = session_of_pictures(where, out or beside(where), options, progress, **label_options)
-    serve(session, port, browser)
+    review_labels(
+        where,
+        run=run,
+        out=out,
+        limit=limit,
+        reviewer=reviewer,
+        model=model,
+        port=port,
+        browser=browser,
+        progress=not quiet,
+        **label_options,
+    )

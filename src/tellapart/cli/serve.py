@@ -22,7 +22,6 @@ def serve(
     keep_most: Annotated[float, typer.Option(min=0, help="Gigabytes that this folder may take.")] = 10.0,
 ) -> None:
     """Answer over HTTP, with a page for the browser. SIGHUP loads the bundle anew."""
-    from tellapart.workflows.serve import ServeOptions
     from tellapart.workflows.serve import serve as serve_run
 
-    serve_run(run, ServeOptions(host, port, token, engine, keep, keep_most))
+    serve_run(run, host=host, port=port, token=token, engine=engine, keep=keep, keep_most=keep_most)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+from tellapart.cli.help import Command
 from tellapart.cli.options import Cluster, LabelOptions, Quiet, out_option, with_label_options
 from tellapart.core.output import print_json, print_out
 from tellapart.errors import UsageError
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 
 
-@app.command("run", epilog="A finished study: tellapart study show FOLDER, tellapart study close FOLDER.")
+@app.command("run", cls=Command, epilog="A finished study: tellapart study show FOLDER, tellapart study close FOLDER.")
 @with_label_options
 def run(
     study: Annotated[Path, typer.Argument(help="A study's file, its directory, a shipped study, or pictures.")],
@@ -53,7 +54,9 @@ def run(
     vary: Annotated[
         list[str] | None, typer.Option(help="A factor: key=value,value or key=1e-5..1e-2; may be repeated.")
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change the recipe of all cells: key=value.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change the recipe of all cells.")
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Trainings of a cell; 3..12: more where undecided.")] = None,
     design: Annotated[str | None, typer.Option(help="one-at-a-time, grid, random or optuna.")] = None,
     objective: Annotated[
@@ -165,7 +168,7 @@ def _keys(vary: list[str] | None, vary_randomness: str | None, seeds: str | None
     return keys
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
     study: Directory,
     mlflow: Annotated[str, typer.Option(help="Write all trainings to MLflow: sqlite:///mlflow.db")] = "",
@@ -192,7 +195,7 @@ def show(
         print_out(f"TensorBoard: {n} trainings; tensorboard --logdir {shlex.quote(str(tensorboard))}")
 
 
-@app.command("close")
+@app.command("close", cls=Command)
 def close(
     study: Directory,
     retrain: Annotated[

@@ -17,6 +17,7 @@ from typing import Any
 from tellapart.core.file_locks import lock
 from tellapart.core.files import cache_folder, write_text
 from tellapart.core.plain_json import read_json_file
+from tellapart.core.suggest import suggest
 from tellapart.core.text import as_lines
 from tellapart.core.version import __version__
 from tellapart.errors import CacheError, UsageError
@@ -119,7 +120,7 @@ def clear(kind: str | None = None) -> tuple[int, list[CacheEntry]]:
         UsageError: there is no such kind.
     """
     if kind is not None and kind not in KINDS:
-        raise UsageError(f"There is no kind of cache called '{kind}'.", f"There are: {', '.join(KINDS)}.")
+        raise UsageError(f"There is no kind of cache called '{kind}'.", suggest(kind, KINDS))
     wanted = [entry for entry in entries() if kind in (None, entry.kind)]
     left = [entry for entry in wanted if not _remove(entry)]
     return _total(wanted) - _total(left), left

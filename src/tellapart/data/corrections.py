@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import difflib
 import io
 import json
 import os
@@ -25,6 +24,7 @@ import polars as pl
 from tellapart.core.csv_text import csv_text
 from tellapart.core.file_locks import lock
 from tellapart.core.files import replacing
+from tellapart.core.suggest import suggest
 from tellapart.core.text import counted
 from tellapart.data.catalog import UNKNOWN, Catalog
 from tellapart.errors import DataError
@@ -333,8 +333,6 @@ def _check_known(labels: Sequence[str], classes: Sequence[str], name: str, path:
     unknown = next((label for label in labels if label not in classes), None)
     if unknown is None:
         return
-    close = difflib.get_close_matches(unknown, classes, n=1)
     raise DataError(
-        f"{path} labels {name} {unknown!r}, which is not a class of these pictures.",
-        f"Did you mean {close[0]!r}?" if close else f"They have: {', '.join(classes[:20])}.",
+        f"{path} labels {name} {unknown!r}, which is not a class of these pictures.", suggest(unknown, classes)
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.output import escaping, is_utf8
+from tellapart.core.suggest import suggest
 from tellapart.core.text import json_text, visible
 from tellapart.deploy.answer import Answer, percent
 from tellapart.deploy.rows import OPTIONAL_COLUMNS, clean, columns, csv_cell, joined, row_of
@@ -110,11 +111,11 @@ def write_answers(
         UsageError: an unknown format, Parquet without a path, or a file that cannot be written.
     """
     if format not in FORMATS:
-        raise UsageError(f"The format '{format}' is unknown.", f"Known: {', '.join(FORMATS)}.")
+        raise UsageError(f"The format '{format}' is unknown.", suggest(format, FORMATS))
     if top < 1:
         raise UsageError(f"At least one label is needed, not {top}.")
     if unfit := set(optional) - set(OPTIONAL_COLUMNS):
-        raise UsageError(f"There are no columns {', '.join(sorted(unfit))}.", f"Known: {', '.join(OPTIONAL_COLUMNS)}.")
+        raise UsageError(f"There are no columns {', '.join(sorted(unfit))}.", suggest(min(unfit), OPTIONAL_COLUMNS))
     summary = Summary()
     counted = summary.counting(answers)
     if format == "parquet":

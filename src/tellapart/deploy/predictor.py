@@ -254,12 +254,12 @@ def _set_threshold(bundle: Bundle, coverage: float) -> float:
 
     offered = ", ".join(f"{level:g}" for level in sorted(bundle.sets)) or "none"
     if not 0 < coverage < 1:
-        raise UsageError(f"A coverage is a share between 0 and 1, not {coverage:g}.", f"Possible here: {offered}.")
+        raise UsageError(f"A coverage is a share between 0 and 1, not {coverage:g}.", f"Possible: {offered}.")
     needed = pictures_needed(coverage)
     few = f" It needs at least {needed:,} validation pictures; this model had {bundle.n_validation:,}."
     raise UsageError(
         f"This model has no prediction sets of coverage {coverage:g}.{few if needed > bundle.n_validation else ''}",
-        f"Possible here: {offered}.",
+        f"Possible: {offered}.",
     )
 
 

@@ -22,6 +22,7 @@ from itertools import combinations
 import numpy as np
 
 from tellapart.core.predictions import Floats, Predictions
+from tellapart.core.suggest import suggest
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation import metrics
 from tellapart.evaluation.comparison import Comparison, Contender, Standing
@@ -51,7 +52,7 @@ def compare(contenders: Sequence[Contender], metric: str = "", n_bootstrap: int 
     scores = [[metrics.scores(a.predictions, a.temperature, a.thresholds) for a in c.seeds] for c in contenders]
     metric = metric or next(iter(scores[0][0]))
     if metric not in scores[0][0]:
-        raise UsageError(f"There is no score {metric!r} here.", f"There are: {', '.join(scores[0][0])}.")
+        raise UsageError(f"There is no score {metric!r} here.", suggest(metric, scores[0][0]))
     standings = [_standing(c.name, metric, of_seeds) for c, of_seeds in zip(contenders, scores, strict=True)]
     exact = metric in PROPORTIONS and all(len(contender.seeds) == 1 for contender in contenders)
     samples = None if exact else _resampled(contenders, metric, n_bootstrap, seed)

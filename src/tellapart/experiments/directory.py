@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from tellapart.core import file_locks
 from tellapart.core.files import write_text
+from tellapart.core.suggest import suggest
 from tellapart.data.catalog import Catalog
 from tellapart.errors import RecipeError, RunError
 from tellapart.evaluation.metrics import ONE_LABEL, SEVERAL_LABELS
@@ -59,11 +59,9 @@ def objectives_of(study: StudyFile, multilabel: bool) -> tuple[Objective, ...]:
     metrics = SEVERAL_LABELS if multilabel else ONE_LABEL
     for name in study.objectives:
         if name not in (*metrics, "seconds", "n_parameters"):
-            close = difflib.get_close_matches(name, (*metrics, *_MINIMISED), n=1)
-            hint = f"Did you mean '{close[0]}'? " if close else ""
             raise RecipeError(
                 f"objective: these pictures have no metric '{name[:80]}'.",
-                f"{hint}There are: {', '.join(metrics)}, seconds, n_parameters.",
+                suggest(name, (*metrics, "seconds", "n_parameters")),
             )
     names = study.objectives or [metrics[0]]
     return tuple(Objective(name=n, direction="minimize" if n in _MINIMISED else "maximize") for n in names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from tellapart.core.suggest import suggest
 from tellapart.errors import RecipeError
 from tellapart.experiments.study_file import StudyFile
 from tellapart.recipe.load import SHIPPED
@@ -58,9 +58,8 @@ def read_study(name: str | Path, changes: dict[str, Any] | None = None) -> tuple
     known = shipped_studies()
     path = known.get(str(name), Path(name).expanduser())
     if not path.is_file():
-        close = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"Did you mean '{close[0]}'? " if close else ""
-        raise RecipeError(f"There is no study '{name}'.", f"{hint}Give a .toml file, or pictures and --vary.")
+        hint = f"{suggest(str(name), known)} Or give a .toml file, or pictures and --vary."
+        raise RecipeError(f"There is no study '{name}'.", hint)
     source = Source(path, read_text(path))
     try:
         values = parse(source.text, str(path))
@@ -152,9 +151,7 @@ def _explain(error: ValidationError, values: dict[str, Any], source: Source) -> 
         return f"{source.path or 'The study'}: it has no [vary], so there is nothing to compare.", _HINT
     if first["type"] == "extra_forbidden":
         section = _names_beside(where)
-        close = difflib.get_close_matches(str(where[-1])[:_CUT], section, n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"Possible here: {', '.join(section)}."
-        return f"{at}: unknown key '{key}'.", hint
+        return f"{at}: unknown key '{key}'.", suggest(str(where[-1]), section)
     subject = f"'{key}': " if key else ""
     value = "" if isinstance(first["input"], dict | StudyFile) else f" (it is {repr(first['input'])[:_CUT]})"
     return f"{at}: {subject}{first['msg']}{value}.", _HINT

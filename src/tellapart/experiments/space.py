@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tellapart.core.suggest import suggest
 from tellapart.core.text import counted
 from tellapart.errors import RecipeError
 from tellapart.experiments.description import MAX_CELLS, Factor, Level
@@ -135,7 +136,7 @@ def _factor(name: str, vary: Vary, study: StudyFile, source: Source) -> Factor:
         if unknown := [label for label in labels if known and label not in known]:
             raise RecipeError(
                 f"{source.at('vary', name)}: '{name}' waits for {other} = {unknown[0]}, which is none of its levels.",
-                f"They are: {', '.join(known)}.",
+                suggest(unknown[0], known),
             )
     if vary.variants:
         levels = tuple(_variant(label, changes, name, source) for label, changes in vary.variants.items())
@@ -239,7 +240,7 @@ def _own_level(factor: Factor, base: Recipe, study: StudyFile, source: Source) -
         if level is None:
             raise RecipeError(
                 f"{source.at('baseline', factor.name)}: {label_of(wanted)!r} is no level of '{factor.name}'.",
-                f"They are: {', '.join(level.label for level in factor.levels)}.",
+                suggest(label_of(wanted), [level.label for level in factor.levels]),
             )
         return level
     values = base.model_dump()

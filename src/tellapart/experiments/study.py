@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tellapart.core.suggest import suggest
 from tellapart.data.catalog import Catalog
 from tellapart.data.scan import scan as scan_pictures
 from tellapart.errors import UsageError
@@ -150,9 +150,7 @@ def pictures_of(file: StudyFile, progress: ProgressSink) -> Catalog:
     known = [name for name in inspect.signature(scan_pictures).parameters if name not in _NOT_OF_LABELS]
     for name in file.label_options:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean '{close[0]}'? " if close else ""
-            raise UsageError(f"label_options: there is no '{name}'.", f"{hint}There are: {', '.join(known)}.")
+            raise UsageError(f"label_options: there is no '{name}'.", suggest(name, known))
     return scan(file.pictures, progress, **file.label_options)
 
 

@@ -6,7 +6,6 @@ Random ones are never taken in silence.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from tellapart.core.bundle_description import DESCRIPTION, read_description
 from tellapart.core.plain_json import read_json_file
 from tellapart.core.preprocess import Preprocessing
+from tellapart.core.suggest import did_you_mean
 from tellapart.core.text import as_lines
 from tellapart.errors import ModelError, TellapartError, WeightsError
 from tellapart.models import backbones, hub, weight_packages
@@ -131,9 +131,8 @@ def _unknown(name: str, local: dict[str, Path]) -> ModelError:
             "Name it, --set model.name=tf_efficientnet_lite0 for one; or train with --recipe fast.",
         )
     names = [*OWN, *local, *sorted(backbones.timm_names() | backbones.torchvision_names())]
-    close = difflib.get_close_matches(name, names, n=4)
-    hint = f"Did you mean {', '.join(close)}? " if close else ""
-    return ModelError(f"There is no network '{name}'.", f"{hint}tellapart models --all lists them.")
+    hint = f"{did_you_mean(name, names, 4)} tellapart models --all lists them.".lstrip()
+    return ModelError(f"There is no network '{name}'.", hint)
 
 
 def _described(model: Model, source: Source) -> Definition:

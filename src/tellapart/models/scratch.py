@@ -228,7 +228,7 @@ def build_own(
     if batch_norm and not own.batch_norm:
         raise ModelError(
             f"{name} cannot be built with batch norm (model.batch_norm).",
-            f"Networks that can: {', '.join(other for other, each in OWN.items() if each.batch_norm)}, in layout "
+            f"Possible: {', '.join(other for other, each in OWN.items() if each.batch_norm)}, in layout "
             f"{CURRENT_LAYOUT}.",
         )
     return own.build(height, width, own.dropout if dropout is None else dropout, *([True] if batch_norm else []))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tellapart.core.suggest import suggest
 from tellapart.errors import RecipeError
 from tellapart.recipe.locate import Source, explain, location
 from tellapart.recipe.read_toml import MAX_DEPTH, parse, read_text
@@ -26,8 +26,8 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
-def describe_shipped() -> dict[str, str]:
-    """Name → first sentence of every shipped recipe."""
+def list_recipes() -> dict[str, str]:
+    """The recipes that come with Tellapart: name → what it is for, in a sentence. `recipe_text` gives one whole."""
     return {name: tomllib.loads(path.read_text(encoding="utf-8")).get("about", "") for name, path in shipped().items()}
 
 
@@ -131,12 +131,8 @@ def _find(name: str | Path, folder: Path | None = None) -> Path:
     except (OSError, RuntimeError, ValueError):  # too long a name, "~nobody/…"
         pass
     written = str(name)[:_SHORT]
-    close = difflib.get_close_matches(written, known, n=1)
-    hint = f"Did you mean '{close[0]}'? " if close else ""
     where = f" in {folder}" if folder else ""
-    raise RecipeError(
-        f"There is no recipe '{written}'{where}.", f"{hint}Shipped: {', '.join(known)}. Or give a .toml file."
-    )
+    raise RecipeError(f"There is no recipe '{written}'{where}.", f"{suggest(written, known)} Or give a .toml file.")
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

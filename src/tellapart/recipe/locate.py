@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Union, get_origin
 
 from pydantic import ValidationError
 
+from tellapart.core.suggest import suggest
 from tellapart.recipe.schema import FoundLr, Recipe
 from tellapart.recipe.transforms import Section
 from tellapart.recipe.upgrade import Outdated, current_path, old_path
@@ -60,10 +60,10 @@ def explain(error: ValidationError, sources: list[Source], changes: list[str]) -
     key = _cut(".".join(map(str, where)))
     at = location(where, sources, changes)
     if first["type"] == "extra_forbidden":
-        return f"{at}: unknown key '{key}'.", _did_you_mean(str(where[-1]), list(section.model_fields))
+        return f"{at}: unknown key '{key}'.", suggest(str(where[-1]), section.model_fields)
     if first["type"] == "union_tag_invalid":
         tag, names = first["ctx"]["tag"], re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
-        return f"{at}: '{key}': there is no {where[-1]} '{_cut(tag)}'.", _did_you_mean(tag, names)
+        return f"{at}: '{key}': there is no {where[-1]} '{_cut(tag)}'.", suggest(tag, names)
     if first["type"] == "union_tag_not_found":
         tag = first["ctx"]["discriminator"].strip("'")
         return f"{at}: '{key}' does not say which {tag} it is.", f'For example: {tag} = "{_EXAMPLES[tag]}"'
@@ -103,11 +103,6 @@ def _holds(values: Any, where: Sequence[str | int]) -> bool:
             return False
         values = values[part]
     return True
-
-
-def _did_you_mean(written: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(written[:_LONGEST], names, n=1)
-    return f"Did you mean '{close[0]}'?" if close else f"Possible here: {', '.join(names)}."
 
 
 def _section_of(where: list[Any]) -> tuple[type[Section], list[Any]]:

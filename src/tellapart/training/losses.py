@@ -158,7 +158,7 @@ def _check_kind(kind: str, multilabel: bool) -> None:
     possible = SEVERAL_LABELS if multilabel else ONE_LABEL
     if kind in possible:
         return
-    hint = f"Possible here: auto, {', '.join(possible)}."
+    hint = f"Possible: auto, {', '.join(possible)}."
     if kind in ONE_LABEL + SEVERAL_LABELS:
         pictures, other = ("several labels", "one label") if multilabel else ("one label", "several labels")
         raise RecipeError(f"The loss '{kind}' is for {other} a picture; these pictures have {pictures}.", hint)

@@ -136,7 +136,7 @@ def parse(text: str) -> Runtime | None:
     unknown = [word for word in words if word not in known]
     if unknown:
         raise UsageError(
-            f"--runtime {text}: '{unknown[0]}' is unknown.", f"Known: auto, or some of {', '.join(sorted(known))}."
+            f"--runtime {text}: '{unknown[0]}' is unknown.", f"Possible: auto, or some of {', '.join(sorted(known))}."
         )
     for rivals in _RIVALS:
         named = [word for word in rivals if word in words]

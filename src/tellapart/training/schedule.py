@@ -21,11 +21,11 @@ sgdr keep to their epochs, and are multiplied by it.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tellapart.core.suggest import suggest
 from tellapart.errors import RecipeError
 
 Schedule = Callable[[int], float]
@@ -175,9 +175,7 @@ def _check(
     cycle_multiplier: int,
 ) -> None:
     if kind not in KINDS:
-        close = difflib.get_close_matches(kind, KINDS, n=1)
-        hint = f"Did you mean '{close[0]}'? " if close else ""
-        raise RecipeError(f"There is no schedule '{kind}'.", f"{hint}Possible: {', '.join(KINDS)}.")
+        raise RecipeError(f"There is no schedule '{kind}'.", suggest(kind, KINDS))
     if final is not None and kind in ("constant", "step"):
         raise RecipeError(f"schedule: '{kind}' does not fall to a final factor.", "Leave 'final' out.")
     ranges = [

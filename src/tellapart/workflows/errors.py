@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from tellapart.core.files import file_part
 from tellapart.core.predictions import Predictions
 from tellapart.core.several_runs import describe_several
+from tellapart.core.suggest import suggest
 from tellapart.core.text import as_lines, counted
-from tellapart.errors import DataError, MissingExtraError, UsageError
+from tellapart.data.catalog import Catalog
+from tellapart.errors import DataError, MissingExtraError, RunError, UsageError
 from tellapart.evaluation.mistakes import most_confused, of_class
 from tellapart.report import formatting
 from tellapart.report.answers import Answers
@@ -22,31 +25,98 @@ from tellapart.report.sections.galleries import first_row, label_blocks, pairs_t
 from tellapart.report.thumbnail import thumbnails_of
 from tellapart.runs.run import Run
 from tellapart.runs.trained_on import known_pictures
+from tellapart.workflows.progress import ProgressSink, progress_sink
+from tellapart.workflows.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import polars as pl
-
-    from tellapart.data.catalog import Catalog
     from tellapart.evaluation.label_issues_table import LabelIssues
-    from tellapart.workflows.progress import ProgressSink
 
 _SHOWN = 42
 
 
 @dataclass(frozen=True)
 class ErrorFiles:
-    """Files of the command, and a summary.
+    """Files of the command, the ranking of labels, and a summary.
 
     Attributes:
         page: the page. tables: the ranking of labels, as Parquet and CSV; empty where it could not be made.
         text: the most frequent errors and most suspicious labels, for the terminal.
+        labels: the ranking, a row a picture, the most suspicious first: see `LabelIssues.table`. None where it could
+            not be made.
     """
 
     page: Path
     tables: tuple[Path, ...]
     text: str
+    labels: pl.DataFrame | None = None
+
+    def __str__(self) -> str:
+        """The summary."""
+        return self.text
+
+
+def list_errors(
+    where: Run | str | Path | Catalog,
+    *,
+    out: str | Path | None = None,
+    on: str = "",
+    only: str | None = None,
+    model: str | None = None,
+    progress: bool = False,
+    **label_options: Any,
+) -> ErrorFiles:
+    """Show right, wrong and uncertain answers, and labels that may be wrong: of a run, or of pictures without one.
+
+    Args:
+        where: a finished run, or its directory; or labelled pictures: a folder, a table, or what `scan` gave.
+        out: the folder for page and tables; by default the run's own, or runs/NAME-errors.
+        on: of a run: whose answers are shown, "test" or "validation"; by default the first that there is.
+        only: show only pictures given this class.
+        model: of pictures: the pretrained network that checks the labels.
+        progress: show progress on standard error.
+        label_options: of pictures: as for `scan`.
+
+    Raises:
+        UsageError: no such class or part, or an option that does not go with `where`.
+        RunError: an average or a cross-validation, where a run or pictures are needed.
+        WeightsError: of pictures: no pretrained weights are at hand.
+        MissingExtraError: of pictures: cleanlab is not installed.
+    """
+    sink, folder = progress_sink(progress), None if out is None else Path(out)
+    if isinstance(where, Catalog):
+        return errors_of_pictures(where, folder or beside(where.root), model, only, sink)
+    run = where if isinstance(where, Run) else Run(Path(where))
+    if run.started or run.is_average:
+        if model is not None:
+            raise UsageError("--model goes with pictures; a run has its own network.", "Leave --model out.")
+        refuse_label_options(label_options)
+        return errors_of_run(run, folder, on, only, sink)
+    refuse_several(run.directory)
+    if on:
+        raise UsageError(f"--on goes with a run, and {run.directory} is none.", "Leave --on out.")
+    catalog = scan(run.directory, sink, **label_options)
+    return errors_of_pictures(catalog, folder or beside(run.directory), model, only, sink)
+
+
+def refuse_several(where: Path) -> None:
+    """Refuse to take the results of several runs for pictures."""
+    if several := describe_several(where):
+        raise RunError(*several)
+
+
+def refuse_label_options(label_options: dict[str, Any]) -> None:
+    """Refuse options on the layout of labels where a run has its labels already."""
+    name = next((name for name, value in label_options.items() if value), None)
+    if name:
+        option = name.replace("_", "-")
+        raise UsageError(f"--{option} goes with pictures; a run has its own labels.", f"Leave --{option} out.")
+
+
+def beside(pictures: Path) -> Path:
+    """Default folder for results on pictures without a run."""
+    return Path("runs") / f"{pictures.resolve().name}-errors"
 
 
 def errors_of_run(run: Run, out: Path | None, on: str, only: str | None, progress: ProgressSink) -> ErrorFiles:
@@ -116,7 +186,7 @@ def _issues(run: Run, progress: ProgressSink) -> tuple[LabelIssues | None, str]:
 
 def _check_class(only: str | None, classes: Sequence[str]) -> None:
     if only is not None and only not in classes:
-        raise UsageError(f"--class {only}: there is no such class.", f"There are: {', '.join(classes)}.")
+        raise UsageError(f"--class {only}: there is no such class.", suggest(only, classes))
 
 
 def _only(predictions: Predictions, only: str | None) -> Predictions:
@@ -148,7 +218,7 @@ def _write(
     write_page(page, path, thumbnails_of(catalog))
     tables = issues.save(out) if issues else ()
     text = _text(answers, issues, why_not, only)
-    return ErrorFiles(path, tables, f"{note}\n{text}" if note else text)
+    return ErrorFiles(path, tables, f"{note}\n{text}" if note else text, issues.table if issues else None)
 
 
 def _sections(

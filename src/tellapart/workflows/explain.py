@@ -15,6 +15,7 @@ from tellapart.core.events import Computing, Note
 from tellapart.core.files import check_suffix, replacing
 from tellapart.core.predictions import Predictions, Rows
 from tellapart.core.preprocess import Pixels
+from tellapart.core.suggest import suggest
 from tellapart.core.text import counted, percent
 from tellapart.core.vectors import nearest
 from tellapart.data.decoding.decode import decode, read_picture
@@ -38,11 +39,11 @@ from tellapart.report.thumbnail import thumbnail, thumbnails_of
 from tellapart.runs.run import Run
 from tellapart.training.extract_features import features
 from tellapart.training.runtime import default_device, plain_runtime
+from tellapart.workflows.progress import progress_sink
 
 if TYPE_CHECKING:
     from tellapart.data.catalog import Catalog
     from tellapart.models.network import Network
-    from tellapart.workflows.progress import ProgressSink
 
 _MOST_TRAINING = 20_000  # training pictures among which alike ones are looked for
 CHECKED = 4  # pictures with which the maps are checked
@@ -55,16 +56,11 @@ class ExplainOptions:
     """Options of an explanation.
 
     Attributes:
-        method: one of `attribution.METHODS`; None: Grad-CAM, or integrated gradients where the network has no layer for
-            it.
         only: the class to explain; None: what was answered, and what was given where that is another.
-        limit: pictures, where none are named.
         n_alike: training pictures beside each; 0 for none.
     """
 
-    method: str | None = None
     only: str | None = None
-    limit: int = 12
     n_alike: int = 6
 
 
@@ -84,26 +80,42 @@ class Subjects:
     features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
+@dataclass(frozen=True)
+class Explanations:
+    """Explanations of some answers.
+
+    Attributes:
+        path: the file written. why: what it shows: pictures with maps, the checks of these, and the pictures alike.
+    """
+
+    path: Path
+    why: Why
+
+
 def explain(
-    run: Run,
-    pictures: Sequence[str | Path],
-    rows: Sequence[int],
-    options: ExplainOptions,
-    out: Path | None,
-    progress: ProgressSink,
-) -> tuple[Path, Why]:
-    """Explain answers of a finished run.
+    trained: Run | str | Path,
+    pictures: Sequence[str | Path] = (),
+    *,
+    rows: Sequence[int] = (),
+    method: str | None = None,
+    only: str | None = None,
+    limit: int = 12,
+    n_alike: int = 6,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> Explanations:
+    """Show which parts of a picture speak for the answer, and which training pictures it looks like.
 
     Args:
-        run: finished.
+        trained: a finished run, or its directory.
         pictures: files, folders or patterns. rows: of the run's catalog. Without either: the most wrong and the least
             certain answers of the test pictures (of the validation pictures where there was no test).
-        options: what to show.
-        out: a .html or .png file; None: `explain.html` in the run directory.
-        progress: where it is shown.
-
-    Returns:
-        The file written, and what it shows.
+        method: "grad-cam" or "integrated-gradients"; by default the first that works for the network.
+        only: the class to explain; by default what was answered, and what was given where that is another.
+        limit: pictures, where none are named.
+        n_alike: training pictures beside each; 0 for none.
+        out: a .html or .png file; by default `explain.html` in the run directory.
+        progress: show progress on standard error.
 
     Raises:
         UsageError: no such class, method, picture or row, or another kind of file.
@@ -111,34 +123,33 @@ def explain(
         ModelError: Grad-CAM is asked for, and the network has no layer for it.
         MissingExtraError: integrated gradients without captum.
     """
-    from tellapart.workflows.label_issues import trained
+    from tellapart.workflows.label_issues import trained as trained_network
 
-    out = out or run.directory / "explain.html"
-    check_suffix(out, (".html", ".png"))
-    if options.method is not None and options.method not in METHODS:
-        raise UsageError(f"--method {options.method}: there is no such method.", f"There are: {', '.join(METHODS)}.")
-    if options.only is not None and options.only not in run.catalog.classes:
-        raise UsageError(
-            f"--class {options.only}: there is no such class.", f"There are: {', '.join(run.catalog.classes)}."
-        )
+    run = trained if isinstance(trained, Run) else Run(Path(trained))
+    path, sink = run.directory / "explain.html" if out is None else Path(out), progress_sink(progress)
+    check_suffix(path, (".html", ".png"))
+    if method is not None and method not in METHODS:
+        raise UsageError(f"--method {method}: there is no such method.", suggest(method, METHODS))
+    if only is not None and only not in run.catalog.classes:
+        raise UsageError(f"--class {only}: there is no such class.", suggest(only, run.catalog.classes))
     named = _named(run, pictures, rows)
-    network = trained(run, "best").to(default_device()).eval()
-    subjects = subjects_of(run, network, named or _worst(run, options.limit))
-    shown_rows = training_rows(run, _MOST_TRAINING) if options.n_alike else np.empty(0, np.int64)
-    able, notes = ([options.method], []) if options.method else able_methods(network, subjects.pixels, [GRAD_CAM])
+    network = trained_network(run, "best").to(default_device()).eval()
+    subjects = subjects_of(run, network, named or _worst(run, limit))
+    shown_rows = training_rows(run, _MOST_TRAINING) if n_alike else np.empty(0, np.int64)
+    able, notes = ([method], []) if method else able_methods(network, subjects.pixels, [GRAD_CAM])
     method = able[0] if able else INTEGRATED
-    why = progress.watch(explained(run, network, subjects, shown_rows, options, {method: len(subjects.rows)}, notes))
-    if out.suffix.lower() == ".png":
-        _write_sheet(run, network, why, out)
+    options = ExplainOptions(only, n_alike)
+    why = sink.watch(explained(run, network, subjects, shown_rows, options, {method: len(subjects.rows)}, notes))
+    if path.suffix.lower() == ".png":
+        _write_sheet(run, network, why, path)
     else:
-        about = [run.recipe.model.name, METHODS[method], counted(len(subjects.rows), "picture")]
         page = Page(
             title=f"Why: {run.catalog.root.name}",
-            subtitle=about,
+            subtitle=[run.recipe.model.name, METHODS[method], counted(len(subjects.rows), "picture")],
             sections=[Section("why", "Why it answered so", why_blocks(why), "Why")],
         )
-        write_page(page, out, thumbnails_of(run.catalog))
-    return out, why
+        write_page(page, path, thumbnails_of(run.catalog))
+    return Explanations(path, why)
 
 
 def able_methods(network: Network, pixels: Pixels, methods: Sequence[str]) -> tuple[list[str], list[str]]:

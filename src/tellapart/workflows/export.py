@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tellapart.core.files import naming
 from tellapart.core.hardware import n_processors
 from tellapart.core.preprocess import Pixels
+from tellapart.core.suggest import suggest
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.bundle.record_export import record_export
 from tellapart.deploy.export.exported import Exported
@@ -21,7 +22,7 @@ from tellapart.deploy.read_pictures import read_ahead
 from tellapart.errors import UsageError
 from tellapart.runs.run import Run
 from tellapart.workflows.finalize import unbroken
-from tellapart.workflows.progress import ProgressSink, ShowStep
+from tellapart.workflows.progress import ProgressSink, ShowStep, progress_sink
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class ExportOptions:
         show: called with what is done, and how much of how much.
     """
 
-    browser_engine: Path | None = None
-    with_preprocessing: bool = False
-    max_loss: float = 0.01
-    show: ShowStep = lambda text, done, total: None
+    browser_engine: Path | None
+    with_preprocessing: bool
+    max_loss: float
+    show: ShowStep
 
 
 @dataclass(frozen=True)
@@ -123,27 +124,40 @@ FORMATS: dict[str, _Format] = {
 }
 
 
-def export(run: Path, to: str, out: Path | None = None, options: ExportOptions | None = None) -> Exported:
-    """Export a classifier.
+def export(
+    run: str | Path,
+    to: str,
+    out: str | Path | None = None,
+    *,
+    browser_engine: str | Path | None = None,
+    with_preprocessing: bool = False,
+    max_loss: float = 0.01,
+    progress: bool = False,
+) -> Exported:
+    """Write a classifier in another format. Its answers to a few known pictures are checked.
 
     Args:
         run: a run directory or a bundle.
-        to: the format, a key of `FORMATS`.
+        to: the format: "html", "onnx", "openvino", "torch", "int8" or "timm".
         out: the file or folder to write; by default in the folder `exports` beside the bundle.
-        options: of some formats.
+        browser_engine: for "html": a folder with the engine that runs in a browser; by default it is looked for.
+        with_preprocessing: for "onnx": the network takes a decoded picture of any size.
+        max_loss: for "int8": share of the validation pictures, 0 to 1, that may be lost.
+        progress: show progress on standard error.
 
     Raises:
         UsageError: there is no such format.
         BundleError: there is no bundle, or the export answers otherwise than it.
     """
     if to not in FORMATS:
-        raise UsageError(f"There is no format {to!r}.", f"Possible: {', '.join(FORMATS)}; push sends to a hub.")
-    bundle = Bundle.load(run)
-    path = out or bundle.folder.parent / "exports" / FORMATS[to].file
-    options = options or ExportOptions()
-    options.show(f"writing {path.name}, and checking its answers", 0, 1)
-    with naming(path):
-        exported = FORMATS[to].write(bundle, path, options)
+        raise UsageError(f"There is no format {to!r}.", f"{suggest(to, FORMATS)} push sends to a hub.")
+    bundle = Bundle.load(Path(run))
+    path = bundle.folder.parent / "exports" / FORMATS[to].file if out is None else Path(out)
+    engine = None if browser_engine is None else Path(browser_engine)
+    with progress_sink(progress).steps() as show:
+        show(f"writing {path.name}, and checking its answers", 0, 1)
+        with naming(path):
+            exported = FORMATS[to].write(bundle, path, ExportOptions(engine, with_preprocessing, max_loss, show))
     record_export(bundle.folder, to, exported.path, exported.difference)
     return exported
 

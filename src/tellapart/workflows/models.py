@@ -5,11 +5,35 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import polars as pl
+
 from tellapart.core.text import as_lines
 from tellapart.models.catalogue import Candidate, at_hand, not_at_hand
 from tellapart.models.create import available_models
 from tellapart.models.scratch import OWN
 from tellapart.models.weight_packages import PACKAGES, installed
+
+
+def list_models(*, everything: bool = False, offline: bool = False) -> pl.DataFrame:
+    """The networks that a training can begin with, those at hand first. No hub is asked.
+
+    Args:
+        everything: every name that a recipe can have, without sizes; else those recommended.
+        offline: leave out those whose weights would have to be fetched.
+
+    Returns:
+        "name", "source" ("folder", "package", "cache", "hub", "own"; of everything, the library), "at_hand"; and of
+        those recommended "cost" (low, medium, high), "size_px", "macs", "n_parameters", "download_mb", "licence",
+        which are null for networks of Tellapart's own.
+    """
+    if everything:
+        table = pl.DataFrame(all_names(pretrained_only=False))
+        return table.filter(pl.col("at_hand")) if offline else table
+    listed = choices(offline)
+    columns = ("name", "source", "at_hand", "cost", "size_px", "macs", "n_parameters", "download_mb", "licence")
+    rows = [{"at_hand": source == "at_hand"} | values for source in ("at_hand", "hub") for values in listed[source]]
+    rows += [{"name": name, "source": "own", "at_hand": True} for name in listed["own"]]
+    return pl.DataFrame([{column: row.get(column) for column in columns} for row in rows], infer_schema_length=None)
 
 
 def choices(offline: bool) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import torch
 
 from tellapart.core.events import LrFound
@@ -26,7 +28,7 @@ from tellapart.training.lr_finder import choose_lr
 from tellapart.training.prepare import stage_from_pictures
 from tellapart.training.runtime import plain_runtime
 from tellapart.training.trainable import describe_trained, n_trained
-from tellapart.workflows.preview_images import layers_of, views_sheet
+from tellapart.workflows.preview_images import layers_of, network_table, views_sheet
 from tellapart.workflows.progress import ProgressSink
 
 if TYPE_CHECKING:
@@ -35,7 +37,32 @@ if TYPE_CHECKING:
 _PICTURES, _VIEWS = 6, 5
 
 
-def layers(recipe: Recipe, n_classes: int, stage: int = 0) -> str:
+@dataclass(frozen=True)
+class NetworkSummary:
+    """A recipe's network, as one of its stages trains it.
+
+    Attributes:
+        layers: a row a layer: "name", "kind", "depth" (0 is the whole network), "input" and "output" (shapes of one
+            picture; None where a layer has no single one), "parameters".
+        parameters: of all layers. multiply_adds: for one picture.
+        trained: parameters that each stage of the recipe trains.
+        n_bytes: memory of one batch in float32: of "weights", "activations" (forward and backward) and "input".
+        text: the same as a table for the terminal.
+    """
+
+    layers: pl.DataFrame
+    parameters: int
+    multiply_adds: int
+    trained: tuple[int, ...]
+    n_bytes: dict[str, int]
+    text: str
+
+    def __str__(self) -> str:
+        """The table for the terminal."""
+        return self.text
+
+
+def network_summary(recipe: Recipe, n_classes: int, stage: int = 0) -> NetworkSummary:
     """The network as a stage trains it: layers, shapes, parameters, memory for one batch; and what each stage trains.
 
     Args:
@@ -47,19 +74,27 @@ def layers(recipe: Recipe, n_classes: int, stage: int = 0) -> str:
     _check_stage(recipe, stage)
     network = _network(recipe, n_classes)
     n_all, n_weights = len(layer_groups(network)), sum(p.numel() for p in network.parameters())
-    lines = []
+    lines, trained = [], []
     for number, config in enumerate(recipe.stages):
         n = n_trained(config.train, n_all)
         train_last(network, n)
-        n_own = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        trained.append(sum(p.numel() for p in network.parameters() if p.requires_grad))
         name = f" ({config.name})" if config.name else ""
         lines.append(
-            f"Stage {number}{name} trains {describe_trained(n, n_all)}: {n_own:,} of {n_weights:,} parameters."
+            f"Stage {number}{name} trains {describe_trained(n, n_all)}: {trained[-1]:,} of {n_weights:,} parameters."
         )
     shown = recipe.stages[stage]
     train_last(network, n_trained(shown.train, n_all))
-    table = str(layers_of(network, shown.batch_size, shown.size)).split("\n")
-    return as_lines([f"As stage {stage} trains it:", *table, *lines])
+    text = str(layers_of(network, shown.batch_size, shown.size)).split("\n")
+    values = network_table(network, shown.batch_size, shown.size)
+    return NetworkSummary(
+        pl.DataFrame(values["layers"], infer_schema_length=None),
+        values["parameters"],
+        values["multiply_adds"],
+        tuple(trained),
+        values["bytes"],
+        as_lines([f"As stage {stage} trains it:", *text, *lines]),
+    )
 
 
 def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
@@ -89,8 +124,32 @@ def augmented(catalog: Catalog, recipe: Recipe, out: Path) -> Path:
     return out
 
 
-def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, progress: ProgressSink) -> str:
-    """Count the versions that a recipe makes ahead of training, in a sentence; write them to `out`, unless it is None.
+@dataclass(frozen=True)
+class Multiplied:
+    """The versions of pictures that a recipe makes ahead of training.
+
+    Attributes:
+        n_train: training pictures. n_versions: of each. n_validation, n_test: pictures that stay as they are.
+        table: the pictures.csv to train on; None where nothing was written.
+    """
+
+    n_train: int
+    n_versions: int
+    n_validation: int
+    n_test: int
+    table: Path | None = None
+
+    def __str__(self) -> str:
+        """Two sentences."""
+        return (
+            f"{self.n_train:,} training pictures in {self.n_versions} versions each: "
+            f"{self.n_train * self.n_versions:,}. "
+            f"As they are: {self.n_validation:,} for validation, {self.n_test:,} for the test."
+        )
+
+
+def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, progress: ProgressSink) -> Multiplied:
+    """Count the versions that a recipe makes ahead of training; write them to `out`, unless it is None.
 
     Raises:
         UsageError: the recipe has none, or the folder holds something already.
@@ -102,14 +161,12 @@ def multiplied(catalog: Catalog, recipe: Recipe, out: Path | None, progress: Pro
             "For example: --set data.ahead=eightfold",
         )
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
-    n, held, tested = len(parts.train), len(parts.validation), len(parts.test)
-    if out is not None:
-        preprocessing = _network(recipe, len(catalog.classes)).preprocessing
-        progress.watch(write_views(catalog, parts, views, preprocessing, out, seed=recipe.seed))
-    return (
-        f"{n:,} training pictures in {len(views)} versions each: {n * len(views):,}. "
-        f"As they are: {held:,} for validation, {tested:,} for the test."
-    )
+    counts = len(parts.train), len(views), len(parts.validation), len(parts.test)
+    if out is None:
+        return Multiplied(*counts)
+    preprocessing = _network(recipe, len(catalog.classes)).preprocessing
+    progress.watch(write_views(catalog, parts, views, preprocessing, out, seed=recipe.seed))
+    return Multiplied(*counts, out / "pictures.csv")
 
 
 def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
@@ -133,8 +190,8 @@ def stage_with_lr(recipe: Recipe, stage: int | None) -> int:
     return able[0] if stage is None else stage
 
 
-def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progress: ProgressSink) -> LrFound:
-    """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`.
+def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path | None, progress: ProgressSink) -> LrFound:
+    """The learning-rate test of one stage, from the network's initial weights; its plot is written to `out`, if given.
 
     The rule is the one by which the stage finds its learning rate, or else the valley.
 
@@ -142,7 +199,8 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
         UsageError: `out` names no format of figures.
         TrainingError: the loss did not fall, and the recipe does not say which rate to take then.
     """
-    check_suffix(out, FIGURES)
+    if out is not None:
+        check_suffix(out, FIGURES)
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     network = _network(recipe, len(catalog.classes))
     preprocessing = network.preprocessing
@@ -155,8 +213,9 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path, progr
     wanted = recipe.stages[stage].lr
     wanted = wanted if isinstance(wanted, FoundLr) else FoundLr(find="valley")
     test = progress.watch(choose_lr(prepared, wanted))
-    rule = test.taken.replace("_", " ")
-    write_lr_figure(test.lrs, test.losses, test.smoothed, {rule: test.lr}, out, test.diverges)
+    if out is not None:
+        rule = test.taken.replace("_", " ")
+        write_lr_figure(test.lrs, test.losses, test.smoothed, {rule: test.lr}, out, test.diverges)
     return test
 
 

@@ -41,10 +41,13 @@ def layers_of(network: Network, batch_size: int, side: int | None = None) -> Any
         return summary(network, size, dtypes=[torch.uint8], depth=_DEPTH, col_names=columns, verbose=0, device=device)
 
 
-def network_table(network: Network, batch_size: int) -> dict[str, Any]:
+def network_table(network: Network, batch_size: int, side: int | None = None) -> dict[str, Any]:
     """Layers with shapes and numbers of parameters, and the memory of one batch, as plain values for JSON.
 
     Measured on one picture: the memory of the batch is that times the number of pictures.
+
+    Args:
+        side: of the pictures, in pixels; by default the network's own.
 
     Returns:
         "layers": one dictionary a layer: "name", "kind", "depth" (0 is the whole network), "input" and "output"
@@ -52,7 +55,7 @@ def network_table(network: Network, batch_size: int) -> dict[str, Any]:
         "parameters": of all layers. "multiply_adds": for one picture. "batch_size".
         "bytes": "weights", "activations" (forward and backward) and "input" of one batch, in float32.
     """
-    summary = layers_of(network, 1)
+    summary = layers_of(network, 1, side)
     return {
         "layers": [
             {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import shlex
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from tellapart.core.output import print_out
 from tellapart.core.text import counted
 from tellapart.data.catalog import Catalog
 from tellapart.data.corrections import CORRECTIONS, CorrectionLog, standing
-from tellapart.errors import DataError
+from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.active_learning import ask_next, uncertainty
 from tellapart.evaluation.label_issues_table import LabelIssues, load_table
 from tellapart.report.sections.corrections import change_sentences, descendants
@@ -28,10 +29,9 @@ from tellapart.web.review.app import make_app, new_token
 from tellapart.web.review.session import Item, Session
 from tellapart.web.serve.picture_store import AT_THE_PAGE
 from tellapart.web.server import listen, server_config
+from tellapart.workflows.errors import beside, refuse_label_options, refuse_several
+from tellapart.workflows.progress import ProgressSink, progress_sink
 from tellapart.workflows.scan import scan
-
-if TYPE_CHECKING:
-    from tellapart.workflows.progress import ProgressSink
 
 _LEAST, _NEXT, _NEAR = 30, 200, 5
 _CLAIMED = "Somebody said on the server's page what it shows. Is it so?"
@@ -50,6 +50,63 @@ class ReviewOptions:
     limit: int | None = None
     by: str | None = None
     model: str | None = None
+
+
+def review(
+    where: Run | str | Path,
+    *,
+    run: Run | str | Path | None = None,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    reviewer: str | None = None,
+    model: str | None = None,
+    port: int = 0,
+    browser: bool = True,
+    progress: bool = False,
+    **label_options: Any,
+) -> Path:
+    """Look through suspicious labels in the browser, until Ctrl-C. Nothing of yours is changed.
+
+    Args:
+        where: a finished run, or its directory; or a folder or table of pictures.
+        run: label pictures that have no label, in the order that teaches this run most.
+        out: of pictures: the folder for corrections.csv; by default runs/NAME-errors.
+        limit: how many pictures; by default the suspected ones, at least 30.
+        reviewer: who decides; by default this machine's user.
+        model: of pictures without a run: the pretrained network that checks the labels.
+        port: on this machine; 0 takes a free one. The address is printed.
+        browser: whether the page is opened.
+        progress: show progress on standard error.
+        label_options: of pictures: as for `scan`.
+
+    Returns:
+        The path of corrections.csv, which `train(corrections=…)` applies.
+
+    Raises:
+        UsageError: an option that does not go with `where`, or a port that is taken.
+        RunError: an average or a cross-validation.
+        MissingExtraError: uvicorn is not installed.
+    """
+    sink, options = progress_sink(progress), ReviewOptions(limit, reviewer, model)
+    reviewed = where if isinstance(where, Run) else Run(Path(where))
+    teacher = run if isinstance(run, Run) or run is None else Run(Path(run))
+    for each in filter(None, (reviewed, teacher)):
+        refuse_several(each.directory)
+    pictures = reviewed.directory
+    folder = beside(pictures) if out is None else Path(out)
+    if reviewed.started:
+        if run is not None or model is not None or out is not None:
+            raise UsageError("--run, --model and --out go with pictures, not with a run.", "Leave them out.")
+        refuse_label_options(label_options)
+        session = session_of_run(reviewed, options, sink)
+    elif teacher is not None:
+        # A server that keeps pictures writes beside them what people said.
+        folder = pictures if out is None and (pictures / CORRECTIONS).is_file() else folder
+        session = session_of_unlabelled(pictures, teacher, folder, options, sink, **label_options)
+    else:
+        session = session_of_pictures(pictures, folder, options, sink, **label_options)
+    serve(session, port, browser)
+    return session.log.path
 
 
 def session_of_run(run: Run, options: ReviewOptions, progress: ProgressSink) -> Session:
@@ -160,7 +217,8 @@ def serve(session: Session, port: int, browser: bool) -> None:
     print_out(session.order, f"Review: {address}", f"Corrections: {session.log.path}", "Ctrl-C ends it.", flush=True)
     if browser:
         webbrowser.open(address)
-    uvicorn.Server(server_config(app)).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(server_config(app)).run(sockets=[listener])
 
 
 def _table(folder: Path, make: Callable[[], LabelIssues]) -> tuple[pl.DataFrame, str]:

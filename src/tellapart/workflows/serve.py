@@ -9,7 +9,6 @@ import secrets
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,65 +34,56 @@ if TYPE_CHECKING:
     from tellapart.web.serve.picture_store import PictureStore
 
 
-@dataclass(frozen=True)
-class ServeOptions:
-    """Options of a server.
-
-    Attributes:
-        host: address to listen on; any but this machine's own needs a token.
-        port: 0 takes a free one.
-        token: that requests must bring; "new" makes one up.
-        engine: see `load`.
-        keep: folder where pictures are kept that were answered; None: nowhere.
-        keep_most: gigabytes that it may take.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str = ""
-    engine: str = AUTO
-    keep: Path | None = None
-    keep_most: float = 10.0
-
-
-def serve(run: Path, options: ServeOptions) -> None:
+def serve(
+    run: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str = "",
+    engine: str = AUTO,
+    keep: str | Path | None = None,
+    keep_most: float = 10.0,
+) -> None:
     """Answer over HTTP until SIGINT or SIGTERM; what is inside by then is answered. SIGHUP loads the bundle anew.
 
     Args:
         run: a run directory or a bundle.
-        options: see `ServeOptions`.
+        host: address to listen on; any but this machine's own needs a token.
+        port: 0 takes a free one. The address is printed.
+        token: that requests must bring; "new" makes one up.
+        engine: see `load`.
+        keep: folder where pictures are kept that were answered; None: nowhere.
+        keep_most: gigabytes that it may take.
 
     Raises:
         UsageError: no token for an address that others can reach, or a port or folder that cannot be used.
         BundleError: there is no bundle, or it does not give its golden answers on this machine.
     """
     require("starlette", "Serving", "serve", "fastapi")
-    if options.host not in LOOPBACK and not options.token:
+    if host not in LOOPBACK and not token:
         raise UsageError(
-            f"Others can reach {options.host}: a token is needed, which requests must bring.",
+            f"Others can reach {host}: a token is needed, which requests must bring.",
             "Add --token TOKEN, or --token new.",
         )
-    token = secrets.token_urlsafe(24) if options.token == "new" else options.token
-    store = _store(options)
-    explainer, reason = _explainer(Run(run))
-    model = _ready(run, options.engine)
-    served = Served(model, Extras(_name(run), token, store, explainer, reason))
-    listener = listen(options.host, options.port)
-    address = f"http://{options.host}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    folder, token = Path(run), secrets.token_urlsafe(24) if token == "new" else token
+    store = None if keep is None else _store(Path(keep), keep_most)
+    explainer, reason = _explainer(Run(folder))
+    model = _ready(folder, engine)
+    served = Served(model, Extras(_name(folder), token, store, explainer, reason))
+    listener = listen(host, port)
+    address = f"http://{host}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
     lines = [f"Serving {run} at {address}"]
     if store is not None:
-        lines.append(f"Pictures are kept in {store.folder}, up to {options.keep_most:g} GB. Look through them:")
+        lines.append(f"Pictures are kept in {store.folder}, up to {keep_most:g} GB. Look through them:")
         lines.append(f"tellapart review {store.folder} --run {run} --out {store.folder}")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_until_stopped(served, run, options.engine, listener, [*lines, "Ctrl-C ends it."]))
+        asyncio.run(_until_stopped(served, folder, engine, listener, [*lines, "Ctrl-C ends it."]))
 
 
-def _store(options: ServeOptions) -> PictureStore | None:
-    if options.keep is None:
-        return None
+def _store(folder: Path, most_gigabytes: float) -> PictureStore:
     from tellapart.web.serve.picture_store import PictureStore  # tables of corrections need polars: 30 MB
 
-    return PictureStore(options.keep, round(options.keep_most * 1e9))
+    return PictureStore(folder, round(most_gigabytes * 1e9))
 
 
 def _name(run: Path) -> str:

@@ -15,7 +15,7 @@ from tellapart.errors import BundleError, UsageError
 from tellapart.evaluation.calibration_summary import Certainty
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Recipe
-from tellapart.workflows.export import ExportOptions, export
+from tellapart.workflows.export import export
 
 SIDE = 8
 
@@ -56,7 +56,7 @@ def test_onnx_gives_probabilities_and_names_its_classes(exportable, pictures):
 
 def test_onnx_with_preprocessing_takes_a_picture_of_any_size(exportable):
     picture = np.random.default_rng(6).integers(0, 256, (60, 90, 3), np.uint8)
-    path = export(exportable, "onnx", options=ExportOptions(with_preprocessing=True)).path
+    path = export(exportable, "onnx", with_preprocessing=True).path
     session = onnxruntime.InferenceSession(path)
     assert [(i.name, i.shape) for i in session.get_inputs()] == [("picture", ["height", "width", 3])]
     (logits,) = session.run(["logits"], {"picture": picture})

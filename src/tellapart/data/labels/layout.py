@@ -20,6 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tellapart.core.suggest import suggest
 from tellapart.core.text import first_few
 from tellapart.data.decoding.decode import EXTENSIONS
 from tellapart.data.labels import classes, tables
@@ -151,7 +152,7 @@ class Choice:
 
 def _check_arguments(layout: str | None, labels: Path | None, label_depth: int | None, named: Named) -> None:
     if layout is not None and layout not in NAMES:
-        raise UsageError(f"There is no layout {layout!r}.", f"Layouts are: {', '.join(NAMES)}.")
+        raise UsageError(f"There is no layout {layout!r}.", suggest(layout, NAMES))
     if layout == "folders" and labels is not None:
         raise UsageError(f"The layout 'folders' takes labels from folders, but {labels.name} is given too.")
     if layout in ("folders", "list") and named:

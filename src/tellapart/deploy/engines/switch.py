@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tellapart.core.hardware import give_back
 from tellapart.core.predictions import Floats, Mean
 from tellapart.core.preprocess import Pixels
+from tellapart.core.suggest import suggest
 from tellapart.deploy.bundle.read import Bundle
 from tellapart.deploy.engines.names import AT_ONCE, AUTO, ENGINES, EngineName
 from tellapart.errors import BundleError, UsageError
@@ -51,7 +52,7 @@ class EngineSwitch:
         checked: bool = False,
     ) -> None:
         if engine not in (AUTO, *ENGINES):
-            raise UsageError(f"There is no engine {engine!r}.", f"There are: {', '.join((AUTO, *ENGINES))}.")
+            raise UsageError(f"There is no engine {engine!r}.", suggest(engine, (AUTO, *ENGINES)))
         # OpenVINO would compute in float32 without a word.
         if engine == "openvino-bf16" and not _chooser().has_bfloat16():
             raise UsageError(

@@ -115,7 +115,7 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
     pictures = _pictures(request["inputs"], memoryview(body)[n_header:])
     wanted = request["outputs"] or [_OUTPUT({"name": name}) for name in _OUTPUTS]
     if unknown := next((output["name"] for output in wanted if output["name"] not in _OUTPUTS), None):
-        raise Refused(400, f"There is no output {unknown[:100]!r}. There are: {', '.join(_OUTPUTS)}.")
+        raise Refused(400, f"There is no output {unknown[:100]!r}. Possible: {', '.join(_OUTPUTS)}.")
     binary = request["parameters"]["binary_data_output"]
     asked = {output["name"]: output["parameters"]["binary_data"] for output in wanted}
     as_binary = {name: binary if own is None else own for name, own in asked.items()}
