@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Hundreds of processes load torch here; without stored bytecode each would compile it anew, for seconds.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test test-all lint format types check bench results lock wheel clean
+.PHONY: help setup demo test test-all lint format types check bench results docs docs-pictures lock wheel clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -61,6 +61,14 @@ bench: setup  ## how fast it is on this machine; ARGS="--help" lists options
 
 results: setup  ## the figures in docs and recipe heads, from benchmarks/results/
 	$(BIN)/python -m benchmarks.results_pages
+
+docs: setup  ## build/site, to be read from the disk; its classifier takes a minute, once
+	$(BIN)/python docs/site/runs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation: build/site/index.html"
+
+docs-pictures: setup  ## docs/images anew, of real runs (needs Chromium)
+	$(BIN)/python docs/site/pictures.py
 
 lock:  ## choose the newest versions anew and write requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --upgrade \

@@ -14,9 +14,9 @@ def suggest(written: str, names: Iterable[str]) -> str:
         written: what somebody wrote.
         names: those that there are; the first twenty are listed.
     """
-    names = list(names)
-    more = f", and {len(names) - _MOST:,} more" if len(names) > _MOST else ""
-    return did_you_mean(written, names) or f"Possible: {', '.join(names[:_MOST])}{more}."
+    known = list(names)
+    more = f", and {len(known) - _MOST:,} more" if len(known) > _MOST else ""
+    return did_you_mean(written, known) or f"Possible: {', '.join(known[:_MOST])}{more}."
 
 
 def did_you_mean(written: str, names: Iterable[str], n: int = 1) -> str:

@@ -31,7 +31,9 @@ def list_models(*, everything: bool = False, offline: bool = False) -> pl.DataFr
         return table.filter(pl.col("at_hand")) if offline else table
     listed = choices(offline)
     columns = ("name", "source", "at_hand", "cost", "size_px", "macs", "n_parameters", "download_mb", "licence")
-    rows = [{"at_hand": source == "at_hand"} | values for source in ("at_hand", "hub") for values in listed[source]]
+    rows: list[dict[str, Any]] = [
+        {"at_hand": source == "at_hand"} | values for source in ("at_hand", "hub") for values in listed[source]
+    ]
     rows += [{"name": name, "source": "own", "at_hand": True} for name in listed["own"]]
     return pl.DataFrame([{column: row.get(column) for column in columns} for row in rows], infer_schema_length=None)
 
