@@ -117,7 +117,8 @@ class Command(typer.core.TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, options, and the options on labels, which many commands share, apart."""
-        own = [each for each in self.get_params(ctx) if not each.hidden]
+        shown: list[Any] = self.get_params(ctx)  # of the copy of click within typer, which has no types
+        own = [each for each in shown if not each.hidden]
         options = [each for each in own if not _is_argument(each)]
         sections = {
             "Arguments": [(_argument(each), each.help or "") for each in own if _is_argument(each)],
