@@ -168,7 +168,7 @@ def test_wishes_that_cannot_be_met(run: Run, tmp_path: Path) -> None:
     broken.write_bytes(b"no picture")
 
     def refused(error: type[Exception], match: str, *what: object, **how: object) -> None:
-        pictures, rows, out = (*what, (), (), None)[:3] if what else ((), (), None)
+        pictures, rows, out = (*what, *((), (), None)[len(what) :])
         with pytest.raises(error, match=match):
             explain(run, pictures, rows=rows, out=out, **how)  # type: ignore[arg-type]
 
