@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: "stopped".
 Message = tuple[str, Any]
 #: Seconds between two deliveries: often enough for an eye, seldom enough to cost a step nothing.
-_EVERY = 0.2
+_EVERY = 0.5
 #: Messages that wait at most; of progress only the latest is worth keeping.
 _MOST = 10_000
 

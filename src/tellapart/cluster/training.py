@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 #: Workers that are lost in a row without a step further than before: then something other than chance kills them.
 _IN_VAIN = 3
 #: Seconds after a lost worker in which Ray may learn which nodes are left, and between two looks at the mailbox.
-_SETTLE, _LOOK = 3.0, 0.2
+_SETTLE, _LOOK = 3.0, 0.5
 #: Of Ray Train, which reads them from the environment: seconds between two looks at workers, and until they have
 #: started. A busy machine takes longer than its own minute to load torch.
-_OF_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600"}
+_OF_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1.0", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600"}
 
 
 @dataclass(frozen=True)
