@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import typer
@@ -18,19 +18,24 @@ OTHERS = re.compile(r"(Known|Possible here|There are|They are|Shells are|Layouts
 _COMMAND = re.compile(r"(?<!import )\btellapart ([a-z][a-z-]*)")
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> list[tuple[str, str]]:
     """Every string of the source that is no docstring, with its file; what is filled in is an ellipsis."""
+    strings = []
     for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-        for node in ast.walk(tree):
-            if id(node) in alone | inside:
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        passed_over = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        passed_over |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in nodes:
+            if id(node) in passed_over:
                 continue
             if isinstance(node, ast.JoinedStr):
-                yield path.name, "".join(p.value if isinstance(p, ast.Constant) else "…" for p in node.values)
+                strings.append(
+                    (path.name, "".join(p.value if isinstance(p, ast.Constant) else "…" for p in node.values))
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield path.name, node.value
+                strings.append((path.name, node.value))
+    return strings
 
 
 def test_a_near_name_is_asked_for() -> None:

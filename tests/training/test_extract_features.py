@@ -13,6 +13,7 @@ import torch
 from tellapart.data.scan import scan
 from tellapart.models.create import create_network
 from tellapart.recipe.schema import Data, Model
+from tellapart.training import extract_features
 from tellapart.training.dataset import Dataset
 from tellapart.training.extract_features import features, features_by_fastest
 from tellapart.training.fast import choose_engine
@@ -52,6 +53,7 @@ def test_the_fastest_engine_gives_torchs_features_and_is_asked_only_once(
     picture_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(extract_features, "_MANY", 1)
     monkeypatch.setattr(choose_engine, "_may_pay", lambda *_: True)  # so few pictures pay for no conversion
     catalog = scan(picture_folder())
     torch.manual_seed(0)

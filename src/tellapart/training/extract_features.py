@@ -23,6 +23,8 @@ from tellapart.training.pixels import plain
 from tellapart.training.runtime import Runtime, plain_runtime
 
 Rows = npt.NDArray[np.int64]
+#: Timing engines takes as long as about a hundred pictures: it does not pay for much fewer than these.
+_MANY = 256
 
 
 def features_by_fastest(
@@ -34,7 +36,7 @@ def features_by_fastest(
     an exported model answers is compared with torch in float32.
     """
     runtime = plain_runtime()
-    if len(rows):
+    if len(rows) >= _MANY:
         network.to(device=runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
         dataset = Dataset(catalog, rows, rows[:0], network.preprocessing, (), 0)
         work = FrozenWork(network, network.backbone, "head", dataset, len(rows))
