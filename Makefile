@@ -33,17 +33,15 @@ endif
 demo: setup  ## train on handwritten digits, make a report, answer
 	$(BIN)/python examples/digits.py
 
-# Workers take whole stretches of tests, so that what neighbours share is made once.
-PYTEST := $(BIN)/python -m pytest --maxprocesses 8 --dist worksteal
-# One more than there are cores: many a quick test waits for another process, and leaves its core to the next worker.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# A worker a core. They take whole stretches of tests, so that what neighbours share is made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test: setup  ## the quick tests; ARGS="-k name" picks some
-	$(PYTEST) --numprocesses $(WORKERS) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 # The command is printed, so the seed is: `make test-all SEED=n` draws the same examples again.
 test-all: setup  ## the slow tests, and random ones on new examples; ARGS as for test
-	$(PYTEST) --numprocesses auto -m "slow or hypothesis" --hypothesis-profile new --hypothesis-seed $(SEED) $(ARGS)
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile new --hypothesis-seed $(SEED) $(ARGS)
 
 lint: setup  ## style, and formatting as it would be
 	$(BIN)/ruff check .
