@@ -62,9 +62,7 @@ RENAMED = {
 LABEL_OPTIONS = tuple(inspect.signature(label_options).parameters)
 #: What is written after an option of each type.
 _VALUES = {"path": "PATH", "int": "N", "float": "NUMBER"}
-_LAST = (
-    """`tellapart COMMAND -h` lists a command's options. The usual way: scan, audit, train, open, review, predict."""
-)
+_LAST = "`tellapart COMMAND -h` lists a command's options. The usual way: scan, audit, train, open, review, predict."
 
 
 class Group(typer.core.TyperGroup):

@@ -25,7 +25,6 @@ from tellapart.cli.options import (
     stay_offline,
     with_label_options,
 )
-from tellapart.core.files import check_suffix
 from tellapart.core.output import print_json, print_out
 from tellapart.core.text import lr_text
 
@@ -49,10 +48,8 @@ def find_lr(
     quiet: Quiet = False,
 ) -> None:
     """Raise the learning rate step by step and suggest one. Nothing is trained."""
-    from tellapart.report.figures import FIGURES
     from tellapart.workflows.look import find_lr as test_rates
 
-    check_suffix(out, FIGURES)
     stay_offline(offline)
     loaded = load_recipe(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
     test = test_rates(pictures, loaded, out, stage=stage, progress=not (quiet or as_json), **label_options)
@@ -85,7 +82,6 @@ def augment(
     """Draw pictures, plain and as training would change them."""
     from tellapart.workflows.look import augment as draw
 
-    check_suffix(out, (".png",))
     loaded = load_recipe(recipe, [*(set_ or []), *as_changes(model, seed=seed)])
     print_out(f"Contact sheet: {draw(pictures, loaded, out, progress=not quiet, **label_options)}")
 

@@ -10,6 +10,7 @@ from tellapart.core.output import print_err
 from tellapart.data.catalog import Catalog
 from tellapart.recipe.load import load_recipe
 from tellapart.recipe.schema import Recipe
+from tellapart.report.figures import FIGURES
 from tellapart.workflows import preview
 from tellapart.workflows.preview import Multiplied, NetworkSummary
 from tellapart.workflows.progress import ProgressSink, progress_sink
@@ -47,10 +48,12 @@ def find_lr(
         UsageError: no such stage, one without a learning rate, or no format of figures.
         TrainingError: the loss did not fall, and the recipe does not say which rate to take then.
     """
+    plot = None if out is None else Path(out)
+    if plot is not None:  # now, before every picture is opened
+        check_suffix(plot, FIGURES)
     sink, loaded = progress_sink(progress), recipe_to_try(recipe, changes)
     number = preview.stage_with_lr(loaded, stage)
     sink.say(f"Stage {number} (from 0) of the recipe.")
-    plot = None if out is None else Path(out)
     return preview.lr_range_test(_catalog(pictures, sink, label_options), loaded, number, plot, sink)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from tellapart.core.events import LrFound
-from tellapart.core.files import check_suffix, replacing
+from tellapart.core.files import replacing
 from tellapart.core.output import print_err
 from tellapart.core.text import as_lines, counted
 from tellapart.data.augmentation.contact_sheet import contact_sheet
@@ -22,7 +22,7 @@ from tellapart.models.create import create_network
 from tellapart.models.layer_groups import layer_groups, train_last
 from tellapart.models.pretrained import announcements
 from tellapart.recipe.schema import FoundLr, Recipe
-from tellapart.report.figures import FIGURES, write_lr_figure
+from tellapart.report.figures import write_lr_figure
 from tellapart.training.dataset import Dataset
 from tellapart.training.lr_finder import choose_lr
 from tellapart.training.prepare import stage_from_pictures
@@ -196,11 +196,8 @@ def lr_range_test(catalog: Catalog, recipe: Recipe, stage: int, out: Path | None
     The rule is the one by which the stage finds its learning rate, or else the valley.
 
     Raises:
-        UsageError: `out` names no format of figures.
         TrainingError: the loss did not fall, and the recipe does not say which rate to take then.
     """
-    if out is not None:
-        check_suffix(out, FIGURES)
     parts = split(catalog, validation=recipe.data.validation, test=recipe.data.test, seed=recipe.split_seed)
     network = _network(recipe, len(catalog.classes))
     preprocessing = network.preprocessing

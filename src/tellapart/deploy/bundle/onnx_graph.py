@@ -37,6 +37,7 @@ class TensorFields:
     ALLOWED = frozenset({DIMS, TYPE, FLOATS, INT32S, INT64S, NAME, RAW, DOUBLES, UINT64S, DOC})
 
 
+#: Fields that hold the data of a large constant.
 _PIECES = (TensorFields.RAW, TensorFields.FLOATS, TensorFields.DOUBLES)
 
 
@@ -189,10 +190,7 @@ def _constant(message: memoryview) -> Constant:
     name, kind, shape, values = "", 0, list[int](), list[int]()
     n_bytes = n_listed = n_data = 0
     for number, value in fields(message, TensorFields.ALLOWED, "a constant (data in another file is not allowed)"):
-        if (
-            number in (TensorFields.RAW, TensorFields.FLOATS, TensorFields.DOUBLES)
-            and len(as_bytes(value)) > _LARGE_PIECE
-        ):
+        if number in _PIECES and len(as_bytes(value)) > _LARGE_PIECE:
             n_data += len(as_bytes(value))
         if number == TensorFields.DIMS:
             shape += _integers(value)
